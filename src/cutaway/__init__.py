@@ -1,0 +1,36 @@
+"""Cutaway opens a neural network up.
+
+    Network  --instrument.measure(network, data)-->  Reading  --.against(null)-->  figures with p-values  -->  report
+
+Names are imported on first use, so that `import cutaway` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Network": "cutaway.network",
+    "Reading": "cutaway.reading",
+    "Figure": "cutaway.reading",
+    "Instrument": "cutaway.instrument",
+    "Status": "cutaway.status",
+    "CutawayError": "cutaway.errors",
+    "load_data": "cutaway.data",
+    "load_model": "cutaway.network.sources",
+    "scan": "cutaway.scan",
+}
+
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name.replace("load_data", "load"))
+    raise AttributeError(f"module 'cutaway' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

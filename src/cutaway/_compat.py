@@ -1,0 +1,34 @@
+"""The one place that touches optional packages and semi-private parts of torch and transformers."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from cutaway.errors import MissingExtra
+
+
+def require(package: str, extra: str) -> ModuleType:
+    """Import an optional package, or say which extra installs it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtra.of(package, extra) from error
+
+
+def own_initialiser(module: object):
+    """The module's own initialiser (`reset_parameters`, or the `_reset_parameters` of attention modules), or None."""
+    return getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+
+
+def is_transformers_model(module: object) -> bool:
+    """Whether `module` is a Hugging Face `PreTrainedModel` (asked without importing transformers)."""
+    return any(base.__name__ == "PreTrainedModel" for base in type(module).__mro__)
+
+
+def fresh_transformers_model(module):
+    """A new, untrained model of the same class and configuration (its own `init_weights` runs in the constructor)."""
+    import copy
+
+    config = copy.deepcopy(module.config)
+    return type(module)(config)

@@ -1,0 +1,80 @@
+"""The errors a user meets: one tree, one form of message.
+
+Every message names the offender (file, layer, operator, row), what was found, what was expected and the next step.
+The command line prints it without a traceback and exits with code 2.
+"""
+
+from __future__ import annotations
+
+
+class CutawayError(Exception):
+    """Root of every error that Cutaway raises on purpose."""
+
+    exit_code = 2
+
+    def __init__(self, offender: str, *, found: str = "", expected: str = "", remedy: str = "") -> None:
+        self.offender, self.found, self.expected, self.remedy = offender, found, expected, remedy
+        parts = [offender]
+        if found:
+            parts.append(f"found {found}")
+        if expected:
+            parts.append(f"expected {expected}")
+        message = "; ".join(parts) + "."
+        if remedy:
+            message += f" {remedy[0].upper()}{remedy[1:].rstrip('.')}."
+        super().__init__(message)
+
+    def __reduce__(self):  # keyword arguments survive pickling, so that worker processes can raise these
+        return _rebuild, (type(self), self.offender, self.found, self.expected, self.remedy)
+
+
+def _rebuild(kind: type[CutawayError], offender: str, found: str, expected: str, remedy: str) -> CutawayError:
+    return kind(offender, found=found, expected=expected, remedy=remedy)
+
+
+class InputError(CutawayError):
+    """The user's data, option or argument is not usable."""
+
+
+class ModelError(CutawayError):
+    """The model cannot be read: bad weights, wrong mode, wrong input shape."""
+
+
+class UnsupportedOperator(ModelError):
+    """An operator that Cutaway does not know: which one, where, what to do."""
+
+
+class NotPiecewiseAffine(ModelError):
+    """A question about affine pieces was asked of a network that has none; names the site."""
+
+
+class FileError(CutawayError):
+    """A file is missing, truncated, of another format, or refused (pickle)."""
+
+
+class MissingExtra(CutawayError):
+    """An optional dependency is not installed; the message says which extra to install."""
+
+    @classmethod
+    def of(cls, package: str, extra: str) -> MissingExtra:
+        return cls(
+            f"package {package!r} is not installed",
+            expected=f"the extra {extra!r}",
+            remedy=f"install it with: pip install 'cutaway[{extra}]'",
+        )
+
+
+class BudgetError(CutawayError):
+    """The memory, time or region budget is too small for the work; says how far it got and how to go on."""
+
+
+class ClaimError(CutawayError):
+    """A result failed its own re-check (an adversarial example that is none, areas that do not add up)."""
+
+    exit_code = 1
+
+
+class WorkError(CutawayError):
+    """The work itself failed (a job died more often than it may)."""
+
+    exit_code = 1

@@ -1,0 +1,207 @@
+"""The narrow waist: one base class for every question that Cutaway asks of a network.
+
+An instrument is a frozen dataclass of parameters with class attributes that say what it is, and one method `_measure`. The public
+`measure` checks the inputs, keeps the model as it was, counts the cost, records coverage and provenance, and turns "does not apply"
+into a reading of status `unsupported`. To write one: subclass, decorate, implement `_measure`, register the class as an entry point
+of the group `cutaway.instruments`. See CONTRIBUTING.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import xarray as xr
+
+from cutaway.errors import InputError
+from cutaway.network import Network, Site, preserved
+from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
+from cutaway.reading.provenance import now, package_versions
+from cutaway.status import Status
+
+if TYPE_CHECKING:
+    import altair
+
+    from cutaway.data import Dataset
+
+DEFAULT_BUDGET = 2 * 1024**3
+
+
+class NotApplicable(Exception):
+    """Raised inside `_measure` when the question has no meaning for this network; the text is the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a measurement is given beside network and data: its seed and its memory budget in bytes."""
+
+    seed: int = 0
+    budget: int = DEFAULT_BUDGET
+
+    def generator(self, offset: int = 0) -> torch.Generator:
+        """A CPU generator of its own; `offset` gives independent streams. Draw on the CPU so that devices agree."""
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + offset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What `_measure` returns: the dataset, the figures, a status, and what was read or left out."""
+
+    values: xr.Dataset
+    figures: tuple[Figure, ...]
+    status: Status = Status.ESTIMATE
+    sites: tuple[Site, ...] = ()
+    skipped: tuple[Skipped, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument(ABC):
+    """One question about a network.
+
+    Class attributes
+    ----------------
+    name : kebab-case, the word on the command line.
+    question : one sentence with a question mark.
+    source : where the formula comes from.
+    needs : any of `labels`, `inputs` (floating-point inputs), `classifier` (output `(n, classes)`).
+    expense : the cost in words, e.g. "2P forward passes a sample".
+    limits : what the figures do not tell, for the report.
+    null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum` or "" for none.
+    """
+
+    name: ClassVar[str]
+    question: ClassVar[str]
+    source: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    expense: ClassVar[str] = ""
+    limits: ClassVar[str] = ""
+    null: ClassVar[str] = "reinitialised"
+
+    def measure(
+        self, network: Network | torch.nn.Module, data: Dataset, *, seed: int = 0, budget: int | None = None
+    ) -> Reading:
+        """Measure `network` on `data` (a `cutaway.data.Dataset`, rows are samples).
+
+        The model is left as it was, also after an exception. The same seed gives the same reading; the budget (bytes) bounds the memory
+        and never changes the numbers beyond rounding. A question that has no meaning for this network gives a reading with status
+        `unsupported` and the reason. Raises `InputError` when labels or inputs needed are not there.
+        """
+        if not isinstance(network, Network):
+            network = Network(network, data.inputs[:2])
+        network = network.with_example(data.inputs[:2])
+        self._check(network, data)
+        context = Context(seed=seed, budget=budget or DEFAULT_BUDGET)
+        before = (network.forward_passes, network.backward_passes)
+        peak, start = peak_bytes(), time.perf_counter()
+        reason = ""
+        with preserved(network.model):
+            for parameter in network.model.parameters():
+                parameter.requires_grad_(False)
+            try:
+                reason = self._applies(network)
+                if reason:
+                    raise NotApplicable(reason)
+                findings = self._measure(network, data, context)
+            except NotApplicable as error:
+                reason = str(error)
+                findings = Findings(values=xr.Dataset(), figures=(), status=Status.UNSUPPORTED)
+        cost = Cost(
+            seconds=time.perf_counter() - start,
+            forward_passes=network.forward_passes - before[0],
+            backward_passes=network.backward_passes - before[1],
+            peak_bytes=max(0, peak_bytes() - peak),
+        )
+        return Reading(
+            values=findings.values,
+            figures=findings.figures,
+            status=findings.status,
+            coverage=Coverage(
+                sites=tuple(site.name for site in findings.sites),
+                samples=0 if reason else len(data.inputs),
+                skipped=network.skipped + network.twin_skipped + findings.skipped,
+            ),
+            cost=cost,
+            provenance=self._provenance(network, data, seed),
+            reason=reason,
+        )
+
+    @abstractmethod
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        """Do the work; raise `NotApplicable(reason)` where the question has no meaning."""
+
+    def draw(self, reading: Reading) -> altair.TopLevelMixin:
+        """The picture of a reading; the default draws every figure with its interval and its null."""
+        from cutaway.report.charts import figures_chart
+
+        return figures_chart(reading)
+
+    def describe(self, reading: Reading) -> str:
+        """What the figures of this reading say, in a sentence or two for the report; empty for nothing to add."""
+        return ""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def _applies(self, network: Network) -> str:
+        """The reason why the question has no meaning for this network, or an empty string."""
+        if "classifier" in self.needs and len(network.output_shape) != 1:
+            return f"needs a classifier with one output row of class scores a sample; found outputs of shape {network.output_shape}"
+        if "inputs" in self.needs and network.example is not None and not network.example.is_floating_point():
+            return "needs floating-point inputs; this network reads token ids"
+        return ""
+
+    def _check(self, network: Network, data: Dataset) -> None:
+        if network.example is not None and tuple(data.inputs.shape[1:]) != tuple(network.example.shape[1:]):
+            raise InputError(
+                f"data {data.name!r}",
+                found=f"inputs of shape {tuple(data.inputs.shape[1:])}",
+                expected=f"{tuple(network.example.shape[1:])}, the network's example",
+                remedy="check the shape and the order of the channels",
+            )
+        if "labels" in self.needs and data.labels is None and not self._applies(network):
+            raise InputError(
+                f"instrument {self.name!r}",
+                found=f"data {data.name!r} without labels",
+                expected="labelled data",
+                remedy="name a labelled set, or leave this instrument out",
+            )
+        if "classifier" in self.needs and data.labels is not None and len(network.output_shape) == 1:
+            top = int(data.labels.max())
+            if top >= network.output_shape[0]:
+                raise InputError(
+                    f"labels of data {data.name!r}",
+                    found=f"class {top}",
+                    expected=f"0 to {network.output_shape[0] - 1}, the network's outputs",
+                    remedy="use the data set that the network was trained for",
+                )
+
+    def _provenance(self, network: Network, data: Dataset, seed: int) -> Provenance:
+        return Provenance(
+            instrument=self.name,
+            parameters=self.parameters,
+            model=network.name,
+            model_fingerprint=network.fingerprint(),
+            data=data.name,
+            data_fingerprint=data.fingerprint(),
+            seed=seed,
+            device=str(network.device),
+            dtype=str(network.dtype).removeprefix("torch."),
+            versions=package_versions(),
+            time=now(),
+        )
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process so far, in bytes (0 where the system does not tell)."""
+    try:
+        import resource
+        import sys
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

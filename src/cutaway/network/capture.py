@@ -1,0 +1,108 @@
+"""Pre- and post-activations of chosen sites, streamed in chunks that fit a memory budget.
+
+Sites are recognised by their order in the pass, which the network's probe has checked to be the same for every input; the kind of
+each is compared again on every pass, so a model whose path depends on its data is refused rather than misread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from cutaway.errors import ModelError
+from cutaway.network.sites import Interceptor, Site, first_result, flatten_operands
+
+DEFAULT_BUDGET = 2 * 1024**3
+WORKING_SET = 4.0  # buffers that live while a chunk is processed, in multiples of what the chunk captures and passes on
+
+
+@dataclass(slots=True, kw_only=True)
+class Chunk:
+    """What one chunk of inputs gave: `rows` of the data, the network's output, and per site name the values before and after.
+
+    `pre[name]` has shape `(rows, *site.input_shape)`, `post[name]` `(rows, *site.output_shape)`.
+    """
+
+    rows: slice
+    inputs: torch.Tensor
+    output: torch.Tensor
+    pre: dict[str, torch.Tensor] = field(default_factory=dict)
+    post: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class _Recorder(Interceptor):
+    """Stores the values of the wanted sites, found by their ordinal in the pass."""
+
+    def __init__(self, sites: Sequence[Site], *, pre: bool, post: bool) -> None:
+        super().__init__()
+        self.wanted = {site.ordinal: site for site in sites}
+        self.want_pre, self.want_post = pre, post
+        self.pre: dict[str, torch.Tensor] = {}
+        self.post: dict[str, torch.Tensor] = {}
+
+    def candidate(self, ordinal, kind, name, func, args, kwargs):
+        site = self.wanted.get(ordinal)
+        if site is None:
+            return func(*args, **kwargs)
+        if site.kind != kind:
+            raise _other_path(f"{kind!r} as candidate {ordinal}", repr(site.kind))
+        if self.want_pre:
+            value = flatten_operands((*args, *kwargs.values()))[site.argument]
+            self.pre[site.name] = value.clone() if site.in_place or site.overwritten else value
+        post = func(*args, **kwargs)
+        if self.want_post:
+            result = first_result(post)
+            self.post[site.name] = result.clone() if site.overwritten else result
+        return post
+
+
+def _other_path(found: str, expected: str) -> ModelError:
+    return ModelError(
+        "the order of the network's operations",
+        found=found,
+        expected=f"{expected}, as on the example input",
+        remedy="the path through this model depends on its data; it cannot be captured",
+    )
+
+
+def record(
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    inputs: torch.Tensor,
+    sites: Sequence[Site],
+    *,
+    pre: bool = True,
+    post: bool = False,
+    grad: bool = False,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """One pass: output, pre-activations and post-activations by site name; with `grad`, attached to the autograd graph."""
+    recorder = _Recorder(sites, pre=pre, post=post)
+    with torch.set_grad_enabled(grad), recorder:
+        output = forward(inputs)
+    missing = [site.name for site in sites if site.name not in (recorder.pre if pre else recorder.post)]
+    if missing and (pre or post):
+        raise _other_path(f"no call of {missing[0]}", "one")
+    return output, recorder.pre, recorder.post
+
+
+def bytes_per_sample(
+    inputs: torch.Tensor, sites: Sequence[Site], element: int, *, pre: bool, post: bool, peak: int
+) -> int:
+    """Bytes that one sample needs while it is captured: its input, the kept values, and the widest layer's buffers."""
+    kept = sum(_size(s.input_shape) * pre + _size(s.output_shape) * post for s in sites) * element
+    own = inputs[0].numel() * inputs.element_size() if len(inputs) else 0
+    return max(1, int(kept + own + WORKING_SET * peak * element))
+
+
+def chunks(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `range(total)`."""
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size

@@ -1,0 +1,364 @@
+"""`Network`: a view on any `torch.nn.Module` that reads it and leaves it as it was.
+
+It lists sites, streams what happens there, gives the affine map that holds at a point, makes untrained twins, and answers for the
+assumptions that the instruments rest on (evaluation mode, determinism, rows independent), each probed once by default.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from cutaway.errors import InputError, ModelError, NotPiecewiseAffine
+from cutaway.network import twin as twins
+from cutaway.network.affine import AffineMap, affine_map
+from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
+from cutaway.network.preserve import preserved
+from cutaway.network.sites import Site, discover
+from cutaway.reading.provenance import Skipped
+
+_NORMALISED_BY_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+_NOISE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
+
+
+class Network:
+    """A view on `model`.
+
+    Parameters
+    ----------
+    model : any `nn.Module` in evaluation mode (BatchNorm or Dropout in training mode is refused).
+    example : inputs `(n, ...)`, at least one row; needed for everything that depends on shapes. Floating point, or token ids (int64).
+    name : what to call it in reports.
+    probe : check once that the model is deterministic and that the rows of a batch do not influence each other.
+
+    The model's output is taken to be its first tensor (or the field `logits`, `last_hidden_state`), `(n, outputs)` for classifiers.
+
+    Raises `ModelError` for NaN or infinite parameters, training mode, a failed probe, or an example that does not fit.
+    """
+
+    def __init__(
+        self, model: nn.Module, example: torch.Tensor | None = None, *, name: str = "", probe: bool = True
+    ) -> None:
+        self.model, self.name, self._probe = model, name or type(model).__name__, probe
+        self.forward_passes = self.backward_passes = 0
+        _refuse_training_mode(model)
+        _refuse_not_finite(model)
+        self.example: torch.Tensor | None = None
+        if example is not None:
+            if len(example) == 0:
+                raise InputError("the example input", found="no rows", expected="at least one row")
+            self.example = self.place(example[:2]).detach().clone()
+            _ = self._discovered
+
+    @property
+    def device(self) -> torch.device:
+        first = next(iter([*self.model.parameters(), *self.model.buffers()]), None)
+        return first.device if first is not None else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the first floating-point parameter (float32 for a model without parameters)."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    def with_example(self, example: torch.Tensor) -> Network:
+        """This network with an example input (itself, if it has one already)."""
+        if self.example is not None:
+            return self
+        return Network(self.model, example, name=self.name, probe=self._probe)
+
+    def place(self, inputs: torch.Tensor) -> torch.Tensor:
+        """`inputs` on the network's device, floating point in its dtype, token ids as they are."""
+        return inputs.to(self.device, self.dtype) if inputs.is_floating_point() else inputs.to(self.device)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The model's output tensor; gradients flow if they are enabled. Counts one forward pass a row."""
+        self.forward_passes += len(inputs)
+        return first_tensor(self.model(inputs))
+
+    @cached_property
+    def _discovered(self) -> tuple[tuple[Site, ...], tuple[Skipped, ...], tuple[int, ...]]:
+        if self.example is None:
+            raise InputError(
+                f"network {self.name!r}",
+                found="no example input",
+                expected="one",
+                remedy="call Network(model, example)",
+            )
+        example = self.example
+        with preserved(self.model), _mha_fastpath_off():
+            for parameter in self.model.parameters():
+                parameter.requires_grad_(False)
+            inputs = example.clone().requires_grad_(True) if example.is_floating_point() else example
+            try:
+                sites, skipped, output = discover(self.model, lambda: self.forward(inputs))
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                raise ModelError(
+                    f"network {self.name!r} on an input of shape {tuple(example.shape)}",
+                    found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                    expected="a model that accepts this input",
+                    remedy="check the shape and the order of the channels (images are N, C, H, W)",
+                ) from error
+            if self._probe:
+                self._probe_assumptions(output.detach())
+        return sites, skipped, tuple(output.shape[1:])
+
+    def _probe_assumptions(self, output: torch.Tensor) -> None:
+        assert self.example is not None
+        with torch.no_grad():
+            again = self.forward(self.example)
+            if not torch.equal(again, output):
+                noise = float((again - output).abs().max())
+                if not noise <= _NOISE.get(self.dtype, 1e-3) * max(1.0, float(output.abs().max())):
+                    raise ModelError(
+                        f"network {self.name!r}",
+                        found=f"two passes on the same input that differ by {noise:.3g}",
+                        expected="a deterministic model",
+                        remedy="call model.eval() or remove the noise; Network(..., probe=False) switches this check off",
+                    )
+            alone = torch.cat([self.forward(row[None]) for row in self.example])
+        difference = float((alone - output).abs().max())
+        if not difference <= _NOISE.get(self.dtype, 1e-3) * max(1.0, float(output.abs().max())):
+            raise ModelError(
+                f"network {self.name!r}",
+                found=f"rows of a batch that influence each other (by {difference:.3g})",
+                expected="every row computed by itself",
+                remedy="remove batch-wise operations; Network(..., probe=False) switches this check off",
+            )
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every call of every nonlinearity and pooling, in order."""
+        return self._discovered[0]
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What could not be read, with the reason."""
+        return self._discovered[1]
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self._discovered[2]
+
+    def select(self, *families: str) -> tuple[Site, ...]:
+        """The sites of the given families (`activation`, `pooling`, `attention`, `normalisation`, `product`, `other`)."""
+        return tuple(site for site in self.sites if site.family in families)
+
+    @property
+    def piecewise_affine(self) -> bool:
+        """Whether every site is piecewise affine, so that the whole network is."""
+        return all(site.piecewise_affine for site in self.sites)
+
+    def require_piecewise_affine(self) -> None:
+        """Raise `NotPiecewiseAffine` naming the first site that is not."""
+        for site in self.sites:
+            if not site.piecewise_affine:
+                raise NotPiecewiseAffine(
+                    f"site {site.name!r}",
+                    found=f"{site.kind}" + (" as a gate" if site.gate else ""),
+                    expected="a network of piecewise-affine operations only",
+                    remedy="ask for the sign partition of its gates instead",
+                )
+
+    def chunk_size(
+        self,
+        inputs: torch.Tensor,
+        sites: Sequence[Site],
+        budget: int | None,
+        *,
+        pre: bool = True,
+        post: bool = True,
+        factor: float = 1,
+    ) -> int:
+        """Rows per chunk so that captured values, working buffers and what a consumer makes of them (`factor`) fit in `budget` bytes."""
+        element = torch.finfo(self.dtype).bits // 8
+        peak = max(
+            [s.width for s in self.sites] + [int(torch.tensor(self.output_shape).prod()) if self.output_shape else 1]
+        )
+        per_sample = bytes_per_sample(inputs, sites, element, pre=pre, post=post, peak=peak) * factor
+        return max(1, min(len(inputs), int((budget or DEFAULT_BUDGET) // (2 * per_sample)), 1024))
+
+    def stream(
+        self,
+        inputs: torch.Tensor,
+        sites: Sequence[Site] | None = None,
+        *,
+        pre: bool = True,
+        post: bool = False,
+        budget: int | None = None,
+        chunk: int | None = None,
+    ) -> Iterator[Chunk]:
+        """Pass over `inputs` in chunks that fit `budget` bytes, with the values at `sites` (all by default) before and after."""
+        sites = self.sites if sites is None else sites
+        size = chunk or self.chunk_size(inputs, sites, budget, pre=pre, post=post)
+        for rows in chunks(len(inputs), size):
+            part = self.place(inputs[rows])
+            with _mha_fastpath_off():
+                output, before, after = record(self.forward, part, sites, pre=pre, post=post)
+            yield Chunk(rows=rows, inputs=part, output=output, pre=before, post=after)
+
+    def capture(
+        self,
+        inputs: torch.Tensor,
+        sites: Sequence[Site] | None = None,
+        *,
+        pre: bool = True,
+        post: bool = True,
+        budget: int | None = None,
+        chunk: int | None = None,
+    ) -> Chunk:
+        """All of `stream` joined into one `Chunk`; the result itself is not bounded by the budget, only the work is."""
+        parts = list(self.stream(inputs, sites, pre=pre, post=post, budget=budget, chunk=chunk))
+        if len(parts) == 1:
+            return parts[0]
+
+        def join(pick: Callable[[Chunk], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+            return {name: torch.cat([pick(p)[name] for p in parts]) for name in pick(parts[0])}
+
+        return Chunk(
+            rows=slice(0, len(inputs)),
+            inputs=torch.cat([p.inputs for p in parts]),
+            output=torch.cat([p.output for p in parts]),
+            pre=join(lambda p: p.pre),
+            post=join(lambda p: p.post),
+        )
+
+    def outputs(self, inputs: torch.Tensor, *, budget: int | None = None, chunk: int | None = None) -> torch.Tensor:
+        """The network's outputs on all `inputs`, chunked, without gradients."""
+        return torch.cat([c.output for c in self.stream(inputs, (), pre=False, budget=budget, chunk=chunk)])
+
+    def affine_at(self, point: torch.Tensor) -> AffineMap:
+        """The exact affine map that holds in the region of `point` (one input without batch dimension), in float64.
+
+        Raises `NotPiecewiseAffine` for a network that is none. Cost: one forward and one backward pass per output.
+        """
+        self.require_piecewise_affine()
+        wide = self.double()
+        return affine_map(lambda x: first_tensor(wide.model(x)), point.to(self.device))
+
+    def double(self) -> Network:
+        """This network in float64 (itself if it is already); the copy is made once and kept."""
+        return self if self.dtype == torch.float64 else self._double
+
+    @cached_property
+    def _double(self) -> Network:
+        model = copy.deepcopy(self.model).to(torch.float64)
+        example = (
+            None
+            if self.example is None
+            else (self.example.double() if self.example.is_floating_point() else self.example)
+        )
+        return Network(model, example, name=self.name, probe=False)
+
+    def twin(self, seed: int) -> Network:
+        """An untrained copy by the modules' own initialisers; `twin_skipped` lists parameters that have none."""
+        return self._made(*twins.untrained(self.model, seed), name=f"{self.name} (untrained, seed {seed})")
+
+    def spectrum_twin(self, seed: int) -> Network:
+        """A copy with the same singular values in every weight and random singular vectors."""
+        return self._made(*twins.matched_spectrum(self.model, seed), name=f"{self.name} (same spectra, seed {seed})")
+
+    def _made(self, model: nn.Module, skipped: tuple[Skipped, ...], *, name: str) -> Network:
+        made = Network(model, name=name, probe=False)
+        made.example, made.twin_skipped = self.example, skipped
+        if "_discovered" in self.__dict__:
+            made.__dict__["_discovered"] = self._discovered  # same architecture, same sites
+        return made
+
+    twin_skipped: tuple[Skipped, ...] = ()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the architecture and every parameter and buffer (name, type, shape, bytes), in hexadecimal."""
+        digest = hashlib.sha256(repr(self.model).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(raw.numpy().tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """What the network is, for the first screen of a report."""
+        kinds: dict[str, int] = {}
+        for site in self.sites:
+            kinds[site.kind] = kinds.get(site.kind, 0) + 1
+        return {
+            "name": self.name,
+            "parameters": self.num_parameters,
+            "sites": len(self.sites),
+            "kinds": kinds,
+            "piecewise_affine": self.piecewise_affine,
+            "input_shape": tuple(self.example.shape[1:]) if self.example is not None else (),
+            "output_shape": self.output_shape,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "sites_list": [dataclasses.asdict(s) | {"name": s.name} for s in self.sites],
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_double"}
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """The tensor that a model's output stands for: itself, `.logits`, `.last_hidden_state`, or the first of a tuple or dict."""
+    if isinstance(output, torch.Tensor):
+        return output
+    for name in ("logits", "last_hidden_state"):
+        if isinstance(getattr(output, name, None), torch.Tensor):
+            return getattr(output, name)
+    if isinstance(output, dict):
+        output = list(output.values())
+    if isinstance(output, list | tuple) and output:
+        return first_tensor(output[0])
+    raise ModelError(
+        "the model's output", found=type(output).__name__, expected="a tensor, or a structure that holds one"
+    )
+
+
+def _refuse_training_mode(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if module.training and isinstance(module, _NORMALISED_BY_BATCH):
+            dropped = getattr(module, "p", None)
+            if dropped == 0.0:
+                continue
+            raise ModelError(
+                f"module {path!r} ({type(module).__name__})",
+                found="training mode",
+                expected="evaluation mode, where a network is one function",
+                remedy="call model.eval() first",
+            )
+
+
+def _refuse_not_finite(model: nn.Module) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"weights {name!r}",
+                found=f"{bad} of {tensor.numel()} entries NaN or infinite",
+                expected="finite numbers",
+                remedy="load an earlier checkpoint",
+            )
+
+
+class _mha_fastpath_off:
+    """Keeps attention modules on the path that torch's own functions can be seen on, and restores the setting."""
+
+    def __enter__(self) -> None:
+        self.was = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+
+    def __exit__(self, *_: object) -> None:
+        torch.backends.mha.set_fastpath_enabled(self.was)

@@ -1,0 +1,204 @@
+"""`Reading`: the one shape of answer of all instruments.
+
+A reading holds an `xarray.Dataset` with named dimensions and units, and beside it the few figures a reader wants first,
+each with an interval, a p-value against a null, and a status that says what it is worth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from cutaway.errors import InputError
+from cutaway.reading.provenance import Cost, Coverage, Provenance
+from cutaway.status import Status
+
+if TYPE_CHECKING:
+    import altair
+
+Alternative = Literal["greater", "less", "two-sided"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of a reading.
+
+    `low` and `high` bound it at confidence `level`; `p_value` is its rank among what networks that learned nothing give
+    (`alternative` says which direction counts as evidence), `q_value` the same after control of the false-discovery rate.
+    `null_median` is what the null gives. A figure that could not be computed is NaN, never zero.
+    """
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    unit: str = "1"
+    status: Status = Status.ESTIMATE
+    alternative: Alternative = "two-sided"
+    p_value: float | None = None
+    q_value: float | None = None
+    null_median: float | None = None
+    null_count: int = 0
+    long_name: str = ""
+
+    def told(self) -> str:
+        """`name = value [low, high] unit (null median ..., p = ...)`."""
+        text = f"{self.name} = {self.value:.4g}"
+        if self.low is not None and self.high is not None:
+            text += f" [{self.low:.4g}, {self.high:.4g}]"
+        if self.unit != "1":
+            text += f" {self.unit}"
+        if self.p_value is not None:
+            text += f" (untrained: {self.null_median:.4g}, p = {self.p_value:.3g})"
+        return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reading:
+    """Values, figures, status, coverage, cost and provenance of one measurement.
+
+    `values`: `xarray.Dataset`; every variable carries the attributes `unit`, `long_name` and `kind` (`exact`,
+    `lower_bound`, `upper_bound`, `estimate`). `reason` says why, when the status is `unsupported`.
+    """
+
+    values: xr.Dataset
+    figures: tuple[Figure, ...]
+    status: Status
+    coverage: Coverage = field(default_factory=Coverage)
+    cost: Cost = field(default_factory=Cost)
+    provenance: Provenance
+    reason: str = ""
+    null: str = ""
+
+    @property
+    def instrument(self) -> str:
+        return self.provenance.instrument
+
+    def figure(self, name: str) -> Figure:
+        """The figure called `name`; `InputError` lists the names there are."""
+        for figure in self.figures:
+            if figure.name == name:
+                return figure
+        raise InputError(
+            f"figure {name!r} of reading {self.instrument!r}",
+            found="no such figure",
+            expected="one of " + ", ".join(f.name for f in self.figures),
+        )
+
+    def against(self, null_readings: Iterable[Reading], *, null: str = "", limit: int | None = None) -> Reading:
+        """This reading with a p-value and the null's median beside every figure.
+
+        `null_readings` are readings of the same instrument with the same parameters on networks (or labels) that have
+        learned nothing. One-sided p = (1 + #{null at least as extreme}) / (B + 1); two-sided is twice the smaller one, at
+        most 1. With `limit`, a figure stops counting at its `limit`-th exceedance (Besag and Clifford 1991): p = limit/draws.
+        A NaN in the null counts as an exceedance; a figure that is NaN itself gets no p-value.
+        """
+        from cutaway.evidence.null import p_value
+
+        draws: dict[str, list[float]] = {figure.name: [] for figure in self.figures}
+        for other in null_readings:
+            by_name = {figure.name: figure.value for figure in other.figures}
+            for name in draws:
+                draws[name].append(by_name.get(name, math.nan))
+        judged = []
+        for figure in self.figures:
+            values = np.asarray(draws[figure.name], dtype=float)
+            if values.size == 0 or math.isnan(figure.value):
+                judged.append(figure)
+                continue
+            finite = values[np.isfinite(values)]
+            judged.append(
+                dataclasses.replace(
+                    figure,
+                    p_value=p_value(figure.value, values, figure.alternative, limit=limit),
+                    null_median=float(np.median(finite)) if finite.size else math.nan,
+                    null_count=int(values.size),
+                )
+            )
+        return dataclasses.replace(self, figures=tuple(judged), null=null)
+
+    def with_q_values(self, q_values: Mapping[str, float]) -> Reading:
+        """This reading with the q-values of a whole scan filled in."""
+        return dataclasses.replace(
+            self, figures=tuple(dataclasses.replace(f, q_value=q_values.get(f.name)) for f in self.figures)
+        )
+
+    def same_result(self, other: Reading, *, relative: float = 0.0, absolute: float = 0.0) -> bool:
+        """Whether values and figures agree (cost and time aside) within the given tolerances."""
+        if self.status != other.status or [f.name for f in self.figures] != [f.name for f in other.figures]:
+            return False
+        mine = [x for f in self.figures for x in (f.value, f.low, f.high, f.p_value)]
+        theirs = [x for f in other.figures for x in (f.value, f.low, f.high, f.p_value)]
+        if not all(_close(a, b, relative, absolute) for a, b in zip(mine, theirs, strict=True)):
+            return False
+        try:
+            if relative == 0.0 and absolute == 0.0:
+                xr.testing.assert_identical(self.values, other.values)
+            else:
+                xr.testing.assert_allclose(self.values, other.values, rtol=relative, atol=absolute)
+        except AssertionError:
+            return False
+        return True
+
+    def identical(self, other: Reading) -> bool:
+        """Whether every field agrees: what a round trip through a file must give."""
+        return self.same_result(other) and all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("figures", "coverage", "cost", "provenance", "reason", "null")
+        )
+
+    def summary(self) -> str:
+        """The reading in words, one figure a line."""
+        head = (
+            f"{self.instrument} on {self.provenance.model or 'a network'}: {self.status.value} ({self.status.remedy})"
+        )
+        lines = [head]
+        if self.reason:
+            lines.append(f"  {self.reason}")
+        lines += [f"  {figure.told()}" for figure in self.figures]
+        if self.coverage.skipped:
+            lines.append("  not read: " + "; ".join(f"{s.what} ({s.reason})" for s in self.coverage.skipped))
+        return "\n".join(lines)
+
+    def plot(self, path: str | Path | None = None) -> altair.TopLevelMixin:
+        """The instrument's picture of this reading as an Altair chart; saved to `path` (.png, .svg, .html, .json) if given."""
+        from cutaway.registry import draw
+
+        chart = draw(self)
+        if path is not None:
+            chart.save(str(path), **({"scale_factor": 2.0} if str(path).endswith("png") else {}))
+        return chart
+
+    def save(self, path: str | Path) -> Path:
+        """Write to one file; see `cutaway.reading.store`."""
+        from cutaway.reading.store import save
+
+        return save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> Reading:
+        """Read what `save` wrote."""
+        from cutaway.reading.store import load
+
+        return load(path)
+
+
+def variable(
+    values: Any, dims: Sequence[str], *, unit: str = "1", long_name: str, kind: str = "estimate"
+) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
+    """One variable of a reading's dataset, with the attributes that every variable carries."""
+    return tuple(dims), np.asarray(values), {"unit": unit, "long_name": long_name, "kind": kind}
+
+
+def _close(a: float | None, b: float | None, relative: float, absolute: float) -> bool:
+    if a is None or b is None:
+        return a is None and b is None
+    return bool(np.isclose(a, b, rtol=relative, atol=absolute, equal_nan=True))

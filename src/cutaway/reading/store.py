@@ -1,0 +1,197 @@
+"""One file per reading: a zip with a Zarr (format 2) store in it, readable by plain xarray without Cutaway.
+
+    xarray.open_zarr(zarr.storage.ZipStore("accuracy.zarr.zip", mode="r"), consolidated=False)
+
+Everything beside the dataset stands as JSON in the dataset's attribute `cutaway`. Files are written under a temporary name in
+the same folder and renamed, so that a full disk or a kill leaves either the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cutaway.errors import FileError
+from cutaway.reading.provenance import Cost, Coverage, Provenance, Skipped
+from cutaway.reading.reading import Figure, Reading
+from cutaway.status import Status
+
+FORMAT = 1
+SUFFIX = ".zarr.zip"
+
+
+def save(reading: Reading, path: str | Path) -> Path:
+    """Write `reading` to `path` (`.zarr.zip` is added when there is no suffix); returns the path.
+
+    Raises `FileError` when the folder cannot be written or the disk is full; nothing half-written stays behind.
+    """
+    path = Path(path)
+    if not path.suffix:
+        path = path.with_name(path.name + SUFFIX)
+    dataset = reading.values.copy()
+    dataset.attrs = {**dataset.attrs, "cutaway": json.dumps(_to_json(reading), allow_nan=True)}
+    with atomic(path) as temporary:
+        folder = Path(tempfile.mkdtemp(prefix=".reading-", dir=temporary.parent))
+        try:
+            _plain_strings(dataset).to_zarr(folder / "store", zarr_format=2, consolidated=False)
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+                for item in sorted((folder / "store").rglob("*")):
+                    if item.is_file():
+                        archive.write(item, item.relative_to(folder / "store").as_posix())
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return path
+
+
+def load(path: str | Path) -> Reading:
+    """Read a reading back; raises `FileError` for a missing, truncated or foreign file, or one of a newer format."""
+    from zarr.storage import ZipStore
+
+    path = Path(path)
+    if not path.exists():
+        raise FileError(f"reading {str(path)!r}", found="no such file", expected="a file written by Reading.save")
+    try:
+        store = ZipStore(path, mode="r")
+        try:
+            dataset = xr.open_zarr(store, consolidated=False).load()
+        finally:
+            store.close()
+        record = json.loads(dataset.attrs.pop("cutaway"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise FileError(
+            f"reading {str(path)!r}",
+            found=f"a truncated or foreign file ({type(error).__name__})",
+            expected="a file written by Reading.save",
+            remedy="measure again, or restore the file from a copy",
+        ) from error
+    if record["format"] > FORMAT:
+        raise FileError(
+            f"reading {str(path)!r}",
+            found=f"format {record['format']}",
+            expected=f"format {FORMAT} or older",
+            remedy="update Cutaway",
+        )
+    return _from_json(record, _objects_to_unicode(dataset))
+
+
+def to_netcdf(reading: Reading, path: str | Path) -> Path:
+    """Export values and record as netCDF (extra `netcdf`)."""
+    from cutaway._compat import require
+
+    require("netCDF4", "netcdf")
+    path = Path(path)
+    dataset = reading.values.copy()
+    dataset.attrs = {**dataset.attrs, "cutaway": json.dumps(_to_json(reading), allow_nan=True)}
+    with atomic(path) as temporary:
+        _plain_strings(dataset).to_netcdf(temporary, engine="netcdf4")
+    return path
+
+
+def to_parquet(reading: Reading, path: str | Path) -> Path:
+    """Export the figures, one row each, as Parquet; the record stands in the schema's metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    rows = [
+        {"instrument": reading.instrument, **dataclasses.asdict(f), "status": f.status.value} for f in reading.figures
+    ]
+    table = pa.Table.from_pylist(rows)
+    table = table.replace_schema_metadata({"cutaway": json.dumps(_to_json(reading), allow_nan=True)})
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary)
+    return path
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes `path` on success and vanishes on failure.
+
+    Operating-system errors (no space left, no permission) come out as `FileError`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise FileError(
+            f"writing {str(path)!r}",
+            found=error.strerror or str(error),
+            expected="a writable folder with free space",
+            remedy="free some space or name another folder with --out; nothing half-written was left",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _plain_strings(dataset: xr.Dataset) -> xr.Dataset:
+    """Unicode arrays become object arrays, which Zarr format 2 and netCDF store as variable-length strings."""
+    changed = {
+        n: (v.dims, v.values.astype(object), v.attrs) for n, v in dataset.variables.items() if v.dtype.kind == "U"
+    }
+    return dataset.assign({n: v for n, v in changed.items() if n not in dataset.coords}).assign_coords(
+        {n: v for n, v in changed.items() if n in dataset.coords}
+    )
+
+
+def _objects_to_unicode(dataset: xr.Dataset) -> xr.Dataset:
+    for name, item in dataset.variables.items():
+        item.encoding = {}
+        if item.dtype.kind in "OT":
+            plain = (item.dims, np.asarray(item.values, dtype=str), item.attrs)
+            dataset = dataset.assign_coords({name: plain}) if name in dataset.coords else dataset.assign({name: plain})
+    dataset.encoding = {}
+    return dataset
+
+
+def _to_json(reading: Reading) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "figures": [{**dataclasses.asdict(f), "status": f.status.value} for f in reading.figures],
+        "status": reading.status.value,
+        "coverage": dataclasses.asdict(reading.coverage),
+        "cost": dataclasses.asdict(reading.cost),
+        "provenance": dataclasses.asdict(reading.provenance),
+        "reason": reading.reason,
+        "null": reading.null,
+    }
+
+
+def _from_json(record: dict[str, Any], values: xr.Dataset) -> Reading:
+    coverage = record["coverage"]
+    return Reading(
+        values=values,
+        figures=tuple(Figure(**{**f, "status": Status(f["status"])}) for f in record["figures"]),
+        status=Status(record["status"]),
+        coverage=Coverage(
+            sites=tuple(coverage["sites"]),
+            samples=coverage["samples"],
+            skipped=tuple(Skipped(**s) for s in coverage["skipped"]),
+        ),
+        cost=Cost(**record["cost"]),
+        provenance=Provenance(**record["provenance"]),
+        reason=record["reason"],
+        null=record["null"],
+    )

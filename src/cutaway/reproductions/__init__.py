@@ -1,0 +1,35 @@
+"""Published results that Cutaway claims to reproduce: one file each, found by name.
+
+A file `some_name.py` answers `cutaway reproduce some-name`; it has `TITLE`, `SOURCE` and
+`reproduce(*, short, seed=0, progress=print) -> list[Row]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+
+from cutaway.errors import InputError
+
+_NOT_ONE = {"row"}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all reproductions."""
+    found = (info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+    return tuple(sorted(name.replace("_", "-") for name in found if name not in _NOT_ONE))
+
+
+def get(name: str) -> ModuleType:
+    """The module of a reproduction; `InputError` with the nearest name for an unknown one."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        raise InputError(
+            f"reproduction {name!r}",
+            found="no such reproduction",
+            expected="one of " + ", ".join(names()),
+            remedy=f"did you mean {near[0]!r}?" if near else "see `cutaway reproduce --list`",
+        )
+    return importlib.import_module(f"cutaway.reproductions.{name.replace('-', '_')}")
