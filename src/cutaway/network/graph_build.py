@@ -1,0 +1,267 @@
+"""From an exported program to graph nodes: constant folding and bookkeeping; the renaming is in `graph_normalise`.
+
+`Builder` runs the program once on the example: what depends on no input is computed on the spot, the rest goes to the
+handler of its ATen operator, which emits nodes of the vocabulary. Values at the example give every node its shape.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from cutaway.network.graph import Node
+from cutaway.network.graph_operators import Slot, apply_node
+
+KEPT_WHOLE = [
+    "linear",
+    "matmul",
+    "silu",
+    "softplus",
+    "prelu",
+    "_prelu_kernel",
+    "mish",
+    "hardswish",
+    "hardsigmoid",
+    "celu",
+    "selu",
+    "relu6",
+    "log_sigmoid",
+    "square",
+    "glu",
+    "scaled_dot_product_attention",
+    "layer_norm",
+    "group_norm",
+    "rms_norm",
+    "softmax",
+    "log_softmax",
+    "leaky_relu",
+    "elu",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "split",
+    "unbind",
+    "stack",
+    "softsign",
+    "upsample_nearest2d",
+    "roll",
+    "pixel_shuffle",
+    "rsub",
+]
+"""ATen operators that export would decompose and that the vocabulary has a better word for."""
+
+
+def decompositions() -> dict:
+    """The default table of torch.export without `KEPT_WHOLE`."""
+    table = torch.export.default_decompositions()
+    for key in list(table.keys()):
+        if str(key).split(".")[1] in KEPT_WHOLE:
+            table.pop(key)
+    return table
+
+
+class Ref:
+    """A value that depends on an input: points at a node."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+class Builder:
+    """Collects nodes; `emit` appends one and returns its reference."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.values: list[Tensor] = []
+        self.inputs: list[int] = []
+        self.outputs: tuple[int, ...] = ()
+        self.compared: dict[int, tuple[str, Ref, Any]] = {}
+        self._module, self._call, self._name, self._target = "", 0, "", ""
+        self._names: dict[str, int] = {}
+
+    def at(self, place: fx.Node) -> None:
+        """Nodes emitted from now on belong to this exported operator."""
+        stack = list((place.meta.get("nn_module_stack") or {}).items())
+        key, (path, _) = stack[-1] if stack else ("", ("", None))
+        path = "" if path == key == "_empty_nn_module_stack_from_metadata_hook" else path
+        path, _, call = path.partition("@")
+        self._call = int(call or (key.rpartition("@")[2] if "@" in key else 0) or 0)
+        self._module, self._name = path, place.name
+        self._target = str(place.target) if place.op == "call_function" else ""
+
+    def value(self, ref: Ref) -> Tensor:
+        """The node's value at the example."""
+        return self.values[ref.index]
+
+    def shape(self, ref: Ref) -> tuple[int, ...]:
+        """The node's shape at batch size one."""
+        return self.nodes[ref.index].shape
+
+    def input(self, value: Tensor) -> Ref:
+        """A graph input."""
+        index = len(self.inputs)
+        ref = self._append("input", (), {}, {"index": index}, value)
+        self.inputs.append(ref.index)
+        return ref
+
+    def emit(self, op: str, *inputs: Any, constants: dict | None = None, shape=None, **attributes: Any) -> Ref:
+        """A node of the vocabulary; inputs that are constants become `constant` nodes."""
+        refs = tuple((x if isinstance(x, Ref) else self.constant(x)).index for x in inputs)
+        fixed = {k: self._own(v) for k, v in (constants or {}).items() if v is not None}
+        return self._append(op, refs, fixed, attributes, None, shape)
+
+    def constant(self, value: Any) -> Ref:
+        """A `constant` node."""
+        tensor = self._own(value)
+        return self._append("constant", (), {"value": tensor}, {}, tensor)
+
+    def _own(self, value: Any) -> Tensor:
+        dtype = next((self.values[i].dtype for i in self.inputs if self.values[i].is_floating_point()), None)
+        if not isinstance(value, Tensor):
+            return torch.as_tensor(value, dtype=dtype)
+        value = value.detach()
+        return value.to(dtype) if dtype is not None and value.is_floating_point() else value
+
+    def _append(self, op, refs, constants, attributes, value, shape=None) -> Ref:
+        count = self._names.get(self._name, 0)
+        self._names[self._name] = count + 1
+        node = Node(
+            index=len(self.nodes), op=op, inputs=refs, constants=constants, attributes=attributes, module=self._module,
+            call=self._call, name=self._name if count == 0 else f"{self._name}.{count}", target=self._target,
+            shape=tuple(shape or ()),
+        )  # fmt: skip
+        if value is None:
+            value = apply_node(node, [self.values[i] for i in refs])
+        self.nodes.append(replace(node, shape=tuple(int(n) for n in value.shape)))
+        self.values.append(value)
+        return Ref(node.index)
+
+
+def _map(item: Any, function) -> Any:
+    if isinstance(item, list | tuple):
+        return type(item)(_map(i, function) for i in item)
+    return function(item)
+
+
+def _depends(item: Any) -> bool:
+    if isinstance(item, list | tuple):
+        return any(_depends(i) for i in item)
+    return isinstance(item, Ref)
+
+
+def keep_unknown(b: Builder, place: fx.Node, args: Any, kwargs: Any) -> Any:
+    """An operator outside the vocabulary, kept so that it can be evaluated and named in an error."""
+    refs: list[Ref] = []
+
+    def slot(item: Any) -> Any:
+        if not isinstance(item, Ref):
+            return item.detach() if isinstance(item, Tensor) else item
+        refs.append(item)
+        return Slot(len(refs) - 1)
+
+    kept = {
+        "target": str(place.target), "args": _map(tuple(args), slot), "kwargs": {k: _map(v, slot) for k, v in kwargs.items()}
+    }  # fmt: skip
+    meta = place.meta.get("val")
+    if isinstance(meta, list | tuple):
+        return tuple(b.emit(str(place.target), *refs, output=i, **kept) for i, _ in enumerate(meta))
+    return b.emit(str(place.target), *refs, **kept)
+
+
+def build(program: torch.export.ExportedProgram, samples: tuple[Tensor, ...]):
+    """Nodes, input and output indices, and values at the example."""
+    from cutaway.network.graph_normalise import HANDLERS
+
+    b = Builder()
+    env: dict[str, Any] = _placeholders(b, program, samples)
+    with torch.no_grad():
+        for place in program.graph.nodes:
+            if place.op != "call_function":
+                continue
+            b.at(place)
+            args = _map(tuple(place.args), lambda a: env[a.name] if isinstance(a, fx.Node) else a)
+            kwargs = {
+                k: _map(v, lambda a: env[a.name] if isinstance(a, fx.Node) else a) for k, v in place.kwargs.items()
+            }
+            env[place.name] = _run(b, place, args, kwargs, HANDLERS)
+    return _finish(b, program, env)
+
+
+def _placeholders(b: Builder, program: torch.export.ExportedProgram, samples: tuple[Tensor, ...]) -> dict[str, Any]:
+    signature = program.graph_signature
+    tensors = {**program.state_dict, **program.constants}
+    source: dict[str, Any] = {}
+    for table in (
+        signature.inputs_to_parameters,
+        signature.inputs_to_buffers,
+        signature.inputs_to_lifted_tensor_constants,
+    ):
+        source.update(table)
+    env: dict[str, Any] = {}
+    waiting = list(samples)
+    for place in program.graph.nodes:
+        if place.op == "placeholder":
+            b.at(place)
+            env[place.name] = tensors[source[place.name]] if place.name in source else b.input(waiting.pop(0))
+    return env
+
+
+def _run(b: Builder, place: fx.Node, args: tuple, kwargs: dict, handlers: dict) -> Any:
+    if place.target is operator.getitem:
+        return args[0][args[1]]
+    if not _depends((args, tuple(kwargs.values()))):
+        return place.target(*args, **kwargs)  # pyright: ignore[reportCallIssue]
+    handler = handlers.get(str(place.target).split(".")[1]) if "." in str(place.target) else None
+    if handler is not None:
+        result = handler(b, *args, **kwargs)
+        if result is not NotImplemented:
+            return result
+    return keep_unknown(b, place, args, kwargs)
+
+
+def _finish(b: Builder, program: torch.export.ExportedProgram, env: dict[str, Any]):
+    final = next(place for place in program.graph.nodes if place.op == "output")
+    outputs: list[int] = []
+    for item in final.args[0]:
+        value = env[item.name] if isinstance(item, fx.Node) else item
+        if isinstance(value, Ref):
+            outputs.append(value.index)
+        elif isinstance(value, Tensor):
+            outputs.append(b.constant(value).index)
+    return _tidy(b, outputs)
+
+
+def _tidy(b: Builder, outputs: list[int]):
+    """Drop reshapes that change nothing or feed reshapes, then every node that no output needs; number the rest anew."""
+    source = list(range(len(b.nodes)))
+    for i, node in enumerate(b.nodes):
+        node = b.nodes[i] = replace(node, inputs=tuple(source[j] for j in node.inputs))
+        if node.op == "reshape":
+            before = b.nodes[node.inputs[0]]
+            if before.op == "reshape":
+                before = b.nodes[before.inputs[0]]
+                b.nodes[i] = replace(node, inputs=(before.index,))
+            if before.shape == node.shape:
+                source[i] = before.index
+    outputs = [source[i] for i in outputs]
+    needed = {*outputs, *b.inputs}
+    for node in reversed(b.nodes):
+        if node.index in needed:
+            needed.update(node.inputs)
+    order = sorted(needed)
+    new = {old: position for position, old in enumerate(order)}
+    nodes = tuple(replace(b.nodes[i], index=new[i], inputs=tuple(new[j] for j in b.nodes[i].inputs)) for i in order)
+    values = [b.values[i] for i in order]
+    return nodes, tuple(new[i] for i in b.inputs), tuple(new[i] for i in outputs), values

@@ -1,0 +1,359 @@
+"""ATen operators renamed into the graph vocabulary: one handler for each, keyed by the ATen name without its overload.
+
+A handler is called as `handler(builder, *args, **kwargs)` with the operator's own arguments, where values that depend on the
+input are `Ref`s and all else is concrete. It returns a `Ref` (or a tuple of them), or NotImplemented to keep the
+operator as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cutaway.network.graph_build import Builder, Ref
+from cutaway.network.graph_rearrange import REARRANGE, wrap_dim
+
+Handler = Callable[..., Any]
+
+
+def scale_shift(b: Builder, x: Ref, scale: Any = None, shift: Any = None) -> Ref:
+    """x * scale + shift with constants."""
+    return b.emit("scale_shift", x, constants={"scale": scale, "shift": shift})
+
+
+def _times(value: Any, factor: Any) -> Any:
+    return value if isinstance(factor, int | float) and factor == 1 else value * factor
+
+
+def _add(b: Builder, x: Any, y: Any, *, alpha: float = 1) -> Ref:
+    if isinstance(x, Ref) and isinstance(y, Ref):
+        return b.emit("add", x, y, coefficients=(1, alpha))
+    if isinstance(x, Ref):
+        return scale_shift(b, x, shift=_times(y, alpha))
+    return scale_shift(b, y, scale=None if alpha == 1 else alpha, shift=x)
+
+
+def _sub(b: Builder, x: Any, y: Any, *, alpha: float = 1) -> Ref:
+    return _add(b, x, y, alpha=-alpha)
+
+
+def _rsub(b: Builder, x: Any, y: Any, alpha: float = 1) -> Ref:
+    return _add(b, y, x, alpha=-alpha)
+
+
+def _mul(b: Builder, x: Any, y: Any) -> Ref:
+    if isinstance(x, Ref) and isinstance(y, Ref):
+        return b.emit("square", x) if x.index == y.index else b.emit("mul", x, y)
+    return scale_shift(b, x, scale=y) if isinstance(x, Ref) else scale_shift(b, y, scale=x)
+
+
+def _div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Any:
+    if rounding_mode is not None:
+        return NotImplemented
+    if not isinstance(y, Ref):
+        return scale_shift(b, x, scale=1.0 / y)
+    return _mul(b, x, b.emit("reciprocal", y))
+
+
+def _linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Any:
+    if isinstance(weight, Ref) or isinstance(bias, Ref) or not isinstance(x, Ref):
+        return NotImplemented
+    return b.emit("linear", x, constants={"weight": weight, "bias": bias})
+
+
+def _matmul(b: Builder, x: Any, y: Any) -> Any:
+    if isinstance(x, Ref) and isinstance(y, Ref):
+        return b.emit("matmul", x, y)
+    if isinstance(x, Ref):
+        common = _shared_matrix(y)
+        if common is not None:
+            return b.emit("linear", x, constants={"weight": common.mT.contiguous()})
+        return b.emit("constant_matmul", x, constants={"matrix": y}, left=False)
+    return b.emit("constant_matmul", y, constants={"matrix": x}, left=True)
+
+
+def _shared_matrix(matrix: Tensor) -> Tensor | None:
+    """The one matrix that a stack of equal matrices repeats, or None."""
+    if matrix.ndim == 2:
+        return matrix
+    flat = matrix.reshape(-1, *matrix.shape[-2:]) if matrix.ndim > 2 else None
+    return flat[0] if flat is not None and bool((flat == flat[:1]).all()) and len(flat) == 1 else None
+
+
+def _addmm(b: Builder, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    if isinstance(x, Ref) and not isinstance(y, Ref) and not isinstance(bias, Ref) and bias.ndim == 1:
+        return b.emit("linear", x, constants={"weight": (alpha * y).mT.contiguous(), "bias": beta * bias})
+    return _add(b, bias if beta == 1 else _mul(b, bias, beta), _matmul(b, x, y), alpha=alpha)
+
+
+def _convolution(b, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups) -> Any:
+    if isinstance(weight, Ref) or isinstance(bias, Ref):
+        return NotImplemented
+    return b.emit(
+        "convolution", x, constants={"weight": weight, "bias": bias}, stride=tuple(stride), padding=tuple(padding),
+        dilation=tuple(dilation), transposed=bool(transposed), output_padding=tuple(output_padding), groups=int(groups),
+    )  # fmt: skip
+
+
+def _batch_norm(b: Builder, x: Ref, weight, bias, mean, variance, momentum: float, eps: float) -> tuple:
+    scale = torch.rsqrt(variance + eps)
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    tail = (1,) * (len(b.shape(x)) - 2)
+    return scale_shift(b, x, scale.reshape(-1, *tail), shift.reshape(-1, *tail)), None, None
+
+
+def _reduce(op: str) -> Handler:
+    def handler(b: Builder, x: Ref, dims=None, keepdim: bool = False, *, dtype=None) -> Ref:
+        rank = len(b.shape(x))
+        dims = list(range(rank)) if not dims and dims != 0 else ([dims] if isinstance(dims, int) else dims)
+        return b.emit(op, x, dims=tuple(wrap_dim(d, rank) for d in dims), keepdim=bool(keepdim))
+
+    return handler
+
+
+def _max(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    if dim is None:
+        return _reduce("max_reduce")(b, x)
+    if isinstance(dim, Ref | Tensor):
+        return _maximum(b, x, dim)
+    return _reduce("max_reduce")(b, x, [dim], keepdim), None
+
+
+def _negated(handler: Handler) -> Handler:
+    def negated(b: Builder, x: Ref, *args, **kwargs) -> Any:
+        result = handler(b, scale_shift(b, x, scale=-1.0), *args, **kwargs)
+        if isinstance(result, tuple):
+            return scale_shift(b, result[0], scale=-1.0), *result[1:]
+        return scale_shift(b, result, scale=-1.0)
+
+    return negated
+
+
+def _clamp(b: Builder, x: Ref, low: Any = None, high: Any = None) -> Any:
+    if any(isinstance(v, Tensor | Ref) and (isinstance(v, Ref) or v.numel() != 1) for v in (low, high)):
+        x = x if low is None else _maximum(b, x, low)
+        return x if high is None else _minimum(b, x, high)
+    low, high = (None if v is None else float(v) for v in (low, high))
+    return b.emit("relu", x) if low == 0.0 and high is None else b.emit("clamp", x, min=low, max=high)
+
+
+def _maximum(b: Builder, x: Any, y: Any) -> Any:
+    if isinstance(x, Ref) and isinstance(y, Ref):
+        return b.emit("maximum", x, y)
+    x, fixed = (x, y) if isinstance(x, Ref) else (y, x)
+    return scale_shift(b, b.emit("relu", scale_shift(b, x, shift=-torch.as_tensor(fixed))), shift=fixed)
+
+
+def _minimum(b: Builder, x: Any, y: Any) -> Any:
+    if isinstance(x, Ref) and isinstance(y, Ref):
+        return b.emit("minimum", x, y)
+    x, fixed = (x, y) if isinstance(x, Ref) else (y, x)
+    return scale_shift(b, b.emit("relu", scale_shift(b, x, scale=-1.0, shift=fixed)), scale=-1.0, shift=fixed)
+
+
+def _leaky_relu(b: Builder, x: Ref, slope: Any = 0.01) -> Any:
+    if isinstance(slope, Ref):
+        return NotImplemented
+    slope = torch.as_tensor(slope)
+    if slope.ndim == 1 and slope.numel() > 1:  # prelu: one slope a channel
+        slope = slope.reshape(-1, *(1,) * (len(b.shape(x)) - 2))
+    return b.emit("leaky_relu", x, constants={"slope": slope.reshape(()) if slope.numel() == 1 else slope})
+
+
+def _compare(kind: str) -> Handler:
+    def handler(b: Builder, x: Any, y: Any) -> Any:
+        op = f"aten.{kind}." + ("Scalar" if not isinstance(y, Tensor | Ref) else "Tensor")
+        from cutaway.network.graph_operators import Slot
+
+        if not isinstance(x, Ref):
+            return NotImplemented
+        refs = [x] + ([y] if isinstance(y, Ref) else [])
+        ref = b.emit(op, *refs, target=op, args=(Slot(0), Slot(1) if isinstance(y, Ref) else y), kwargs={})
+        b.compared[ref.index] = (kind, x, y)
+        return ref
+
+    return handler
+
+
+def _where(b: Builder, condition: Any, x: Any, y: Any) -> Any:
+    """where(z > 0, a z, c z) is LeakyReLU-like; where(constant mask) is a mixture; all else stays as it is."""
+    if isinstance(condition, Tensor):
+        mask = condition.to(torch.get_default_dtype())
+        return _add(b, _pick(b, x, condition), _pick(b, y, ~condition)) if mask.numel() else NotImplemented
+    kind, z, threshold = b.compared.get(condition.index, ("", None, None))
+    if kind not in ("gt", "ge", "lt", "le") or isinstance(threshold, Ref) or z is None:
+        return NotImplemented
+    if not bool((torch.as_tensor(threshold) == 0).all()):
+        return NotImplemented
+    if kind in ("lt", "le"):
+        x, y = y, x
+    above, below = _multiple_of(b, x, z), _multiple_of(b, y, z)
+    if above is None or below is None:
+        return NotImplemented
+    ones = bool((above == 1).all())
+    if ones:
+        return b.emit("leaky_relu", z, constants={"slope": below})
+    return b.emit("add", scale_shift(b, b.emit("relu", z), scale=above),
+                  scale_shift(b, b.emit("relu", scale_shift(b, z, scale=-1.0)), scale=-below), coefficients=(1, 1))  # fmt: skip
+
+
+def _pick(b: Builder, x: Any, mask: Tensor) -> Any:
+    if isinstance(x, Ref):
+        return scale_shift(b, x, scale=mask.to(b.value(x).dtype))
+    return torch.where(mask, torch.as_tensor(x), torch.zeros((), dtype=torch.as_tensor(x).dtype))
+
+
+def _multiple_of(b: Builder, x: Any, z: Ref) -> Tensor | None:
+    """c where x = c z, or None."""
+    if not isinstance(x, Ref):
+        zero = bool((torch.as_tensor(x) == 0).all())
+        return torch.zeros((), dtype=b.value(z).dtype) if zero else None
+    if x.index == z.index:
+        return torch.ones((), dtype=b.value(z).dtype)
+    node = b.nodes[x.index]
+    if node.op == "scale_shift" and node.inputs == (z.index,) and "shift" not in node.constants:
+        return node.constants["scale"]
+    return None
+
+
+def _power(b: Builder, x: Any, exponent: Any) -> Any:
+    if isinstance(exponent, Ref) or not isinstance(x, Ref):
+        return NotImplemented
+    exponent = float(exponent)
+    names = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
+    return x if exponent == 1.0 else _named(b, names.get(exponent), x, exponent)
+
+
+def _named(b: Builder, op: str | None, x: Ref, exponent: float) -> Ref:
+    return b.emit(op, x) if op else b.emit("power", x, exponent=exponent)
+
+
+def _elu(b: Builder, x: Ref, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Ref:
+    return b.emit("elu", x, alpha=float(alpha), scale=float(scale), input_scale=float(input_scale))
+
+
+def _softplus(b: Builder, x: Ref, beta: float = 1.0, threshold: float = 20.0) -> Ref:
+    return b.emit("softplus", x, beta=float(beta))
+
+
+def _log_sigmoid(b: Builder, x: Ref) -> Ref:
+    return scale_shift(b, b.emit("softplus", scale_shift(b, x, scale=-1.0), beta=1.0), scale=-1.0)
+
+
+def _hardsigmoid(b: Builder, x: Ref) -> Ref:
+    return b.emit("clamp", scale_shift(b, x, scale=1 / 6, shift=0.5), min=0.0, max=1.0)
+
+
+def _rrelu(
+    b: Builder, x: Ref, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *_
+) -> Any:
+    return NotImplemented if training else (_leaky_relu(b, x, (lower + upper) / 2), None)
+
+
+def _glu(b: Builder, x: Ref, dim: int = -1) -> Ref:
+    rank = len(b.shape(x))
+    dim, half = wrap_dim(dim, rank), b.shape(x)[wrap_dim(dim, rank)] // 2
+    parts = [b.emit("slice", x, dim=dim, start=i * half, end=(i + 1) * half, step=1) for i in range(2)]
+    return _mul(b, parts[0], b.emit("sigmoid", parts[1]))
+
+
+def _layer_norm(b: Builder, x: Ref, shape, weight=None, bias=None, eps: float = 1e-5, *_: Any) -> Ref:
+    return b.emit("layer_norm", x, constants={"weight": weight, "bias": bias}, num_dims=len(shape), eps=float(eps))
+
+
+def _group_norm(b: Builder, x: Ref, groups: int, weight=None, bias=None, eps: float = 1e-5, *_: Any) -> Ref:
+    shape = b.shape(x)
+    grouped = b.emit("reshape", x, shape=(shape[0], groups, math.prod(shape[1:]) // groups))
+    y = b.emit("reshape", b.emit("layer_norm", grouped, num_dims=1, eps=float(eps)), shape=shape)
+    tail = (-1, *(1,) * (len(shape) - 2))
+    if weight is None and bias is None:
+        return y
+    return scale_shift(b, y, None if weight is None else weight.reshape(tail), None if bias is None else bias.reshape(tail))  # fmt: skip
+
+
+def _instance_norm(b: Builder, x: Ref, weight, bias, *rest: Any) -> Any:
+    """Batch norm by the sample's own statistics, which is what InstanceNorm becomes."""
+    shape = b.shape(x)
+    if len(rest) != 3 or not rest[0] or shape[0] != 1:  # running statistics, or a batch inside the sample
+        return NotImplemented
+    y = b.emit(
+        "layer_norm", b.emit("reshape", x, shape=(shape[1], math.prod(shape[2:]))), num_dims=1, eps=float(rest[2])
+    )
+    y, tail = b.emit("reshape", y, shape=shape), (-1, *(1,) * (len(shape) - 2))
+    if weight is None and bias is None:
+        return y, None, None
+    scale, shift = (None if c is None else c.reshape(tail) for c in (weight, bias))
+    return scale_shift(b, y, scale, shift), None, None
+
+
+def _rms_norm(b: Builder, x: Ref, shape, weight=None, eps: float | None = None) -> Ref:
+    rank = len(b.shape(x))
+    dims = tuple(range(rank - len(shape), rank))
+    eps = torch.finfo(b.value(x).dtype).eps if eps is None else eps
+    size = b.emit("mean", b.emit("square", x), dims=dims, keepdim=True)
+    y = b.emit("mul", x, b.emit("rsqrt", scale_shift(b, size, shift=float(eps))))
+    return y if weight is None else scale_shift(b, y, scale=weight)
+
+
+def _softmax(op: str) -> Handler:
+    def handler(b: Builder, x: Ref, dim: int, *_: Any, **__: Any) -> Ref:
+        return b.emit(op, x, dim=wrap_dim(dim, len(b.shape(x))))
+
+    return handler
+
+
+def _attention(b, q, k, v, mask=None, dropout=0.0, is_causal=False, *, scale=None, enable_gqa=False) -> Any:
+    if enable_gqa or isinstance(mask, Ref):
+        return NotImplemented
+    width = (b.shape(q) if isinstance(q, Ref) else q.shape)[-1]
+    transpose = REARRANGE["transpose"]
+    kt = transpose(b, k, -2, -1) if isinstance(k, Ref) else k.mT
+    scores = scale_shift(b, _matmul(b, q, kt), scale=1 / math.sqrt(width) if scale is None else float(scale))
+    if is_causal:
+        rows, columns = b.shape(scores)[-2:]
+        mask = torch.ones(rows, columns, dtype=torch.bool).tril()
+    if mask is not None:
+        if mask.dtype == torch.bool:
+            mask = torch.zeros(mask.shape, dtype=b.value(scores).dtype).masked_fill(~mask, -math.inf)
+        scores = scale_shift(b, scores, shift=mask)
+    return _matmul(b, b.emit("softmax", scores, dim=len(b.shape(scores)) - 1), v)
+
+
+def _embedding(b: Builder, weight: Any, indices: Any, *_: Any, **__: Any) -> Any:
+    return NotImplemented if isinstance(weight, Ref) else b.emit("embedding", indices, constants={"weight": weight})
+
+
+def _elementwise(op: str, **attributes: Any) -> Handler:
+    return lambda b, x: b.emit(op, x, **attributes)
+
+
+HANDLERS: dict[str, Handler] = {
+    **{op: _elementwise(op) for op in ["relu", "abs", "sigmoid", "tanh", "silu", "mish", "erf", "exp", "log", "sqrt", "rsqrt", "reciprocal", "square", "sin", "cos"]},
+    **{kind: _compare(kind) for kind in ("gt", "ge", "lt", "le")},
+    **REARRANGE,
+    "add": _add, "sub": _sub, "rsub": _rsub, "mul": _mul, "div": _div, "linear": _linear, "mm": _matmul, "bmm": _matmul,
+    "neg": lambda b, x: scale_shift(b, x, scale=-1.0), "matmul": _matmul, "addmm": _addmm, "mv": _matmul,
+    "baddbmm": _addmm, "convolution": _convolution, "_native_batch_norm_legit_no_training": _batch_norm, "_native_batch_norm_legit": _instance_norm,
+    "sum": _reduce("sum"), "mean": _reduce("mean"), "amax": _reduce("max_reduce"), "amin": _negated(_reduce("max_reduce")),
+    "max": _max, "min": _negated(_max), "clamp": _clamp, "hardtanh": lambda b, x, low=-1, high=1: _clamp(b, x, low, high),
+    "clamp_min": lambda b, x, low: _clamp(b, x, low), "clamp_max": lambda b, x, high: _clamp(b, x, None, high),
+    "relu6": lambda b, x: _clamp(b, x, 0.0, 6.0), "maximum": _maximum, "minimum": _minimum, "leaky_relu": _leaky_relu,
+    "prelu": _leaky_relu, "_prelu_kernel": _leaky_relu, "where": _where, "pow": _power, "elu": _elu, "softplus": _softplus,
+    "selu": lambda b, x: _elu(b, x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946),
+    "celu": lambda b, x, alpha=1.0: _elu(b, x, alpha, 1.0, 1.0 / alpha), "log_sigmoid": _log_sigmoid,
+    "hardsigmoid": _hardsigmoid, "hardswish": lambda b, x: _mul(b, x, _hardsigmoid(b, x)), "rrelu_with_noise_functional": _rrelu,
+    "softsign": lambda b, x: _div(b, x, scale_shift(b, b.emit("abs", x), shift=1.0)), "glu": _glu,
+    "gelu": lambda b, x, approximate="none": b.emit("gelu", x, approximate=approximate), "layer_norm": _layer_norm,
+    "expm1": lambda b, x: scale_shift(b, b.emit("exp", x), shift=-1.0),
+    "log1p": lambda b, x: b.emit("log", scale_shift(b, x, shift=1.0)),
+    "native_layer_norm": lambda b, *a: (_layer_norm(b, *a), None, None), "group_norm": _group_norm, "rms_norm": _rms_norm,
+    "softmax": _softmax("softmax"), "_softmax": _softmax("softmax"), "_safe_softmax": _softmax("softmax"),
+    "log_softmax": _softmax("log_softmax"), "_log_softmax": _softmax("log_softmax"), "embedding": _embedding,
+    "scaled_dot_product_attention": _attention,
+}  # fmt: skip
+"""ATen name -> handler."""
