@@ -13,26 +13,60 @@ from cutaway.network.graph import evaluate, output_of, trace
 CASES = {
     "activations": (
         lambda: nn.Sequential(
-            nn.Linear(4, 6), nn.LeakyReLU(0.1), nn.PReLU(6), nn.ELU(0.7), nn.SELU(), nn.CELU(0.5), nn.Softplus(2.0),
-            nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Hardswish(), nn.Hardsigmoid(), nn.Hardtanh(-0.5, 0.7),
-            nn.ReLU6(), nn.Softsign(), nn.LogSigmoid(), nn.RReLU(), nn.Tanhshrink(), nn.Tanh(), nn.Sigmoid(), nn.Softmax(-1),
-            nn.LogSoftmax(-1), nn.Dropout(), nn.GLU(),
+            nn.Linear(4, 6),
+            nn.LeakyReLU(0.1),
+            nn.PReLU(6),
+            nn.ELU(0.7),
+            nn.SELU(),
+            nn.CELU(0.5),
+            nn.Softplus(2.0),
+            nn.GELU(),
+            nn.GELU("tanh"),
+            nn.SiLU(),
+            nn.Mish(),
+            nn.Hardswish(),
+            nn.Hardsigmoid(),
+            nn.Hardtanh(-0.5, 0.7),
+            nn.ReLU6(),
+            nn.Softsign(),
+            nn.LogSigmoid(),
+            nn.RReLU(),
+            nn.Tanhshrink(),
+            nn.Tanh(),
+            nn.Sigmoid(),
+            nn.Softmax(-1),
+            nn.LogSoftmax(-1),
+            nn.Dropout(),
+            nn.GLU(),
         ),
         (4,),
     ),
     "convolutions": (
         lambda: nn.Sequential(
-            nn.Conv2d(2, 4, 3, padding=1, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Upsample(scale_factor=2),
-            nn.ReflectionPad2d(1), nn.ConvTranspose2d(4, 4, 2, groups=2), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4, affine=True),
-            nn.AvgPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(2), nn.ZeroPad2d(1), nn.PixelShuffle(2), nn.Flatten(), nn.Linear(64, 3),
+            nn.Conv2d(2, 4, 3, padding=1, stride=2),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Upsample(scale_factor=2),
+            nn.ReflectionPad2d(1),
+            nn.ConvTranspose2d(4, 4, 2, groups=2),
+            nn.GroupNorm(2, 4),
+            nn.InstanceNorm2d(4, affine=True),
+            nn.AvgPool2d(3, 2, 1),
+            nn.AdaptiveAvgPool2d(2),
+            nn.ZeroPad2d(1),
+            nn.PixelShuffle(2),
+            nn.Flatten(),
+            nn.Linear(64, 3),
         ),
         (2, 12, 12),
     ),
     "one dimension": (
-        lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.MaxPool1d(2), nn.AvgPool1d(2), nn.Flatten()), (2, 12)
+        lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.MaxPool1d(2), nn.AvgPool1d(2), nn.Flatten()),
+        (2, 12),
     ),
     "encoder": (lambda: nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, activation="gelu"), (5, 8)),
-}  # fmt: skip
+}
 
 
 class Functions(nn.Module):
@@ -126,8 +160,11 @@ def test_module_path_and_call_number():
 
     nodes = trace(Twice(), torch.rand(1, 3)).nodes
     assert [(n.op, n.module, n.call) for n in nodes[1:]] == [
-        ("linear", "inner.0", 0), ("relu", "act", 0), ("linear", "inner.0", 1), ("relu", "act", 1),
-    ]  # fmt: skip
+        ("linear", "inner.0", 0),
+        ("relu", "act", 0),
+        ("linear", "inner.0", 1),
+        ("relu", "act", 1),
+    ]
 
 
 def test_unknown_operator_is_kept_and_raises_only_when_asked():

@@ -4,10 +4,10 @@
 everything that does not depend on the input, and renames the rest into the small vocabulary below. Exact slices and
 verified bounds both read this `Graph`, so an operator learned once serves both.
 
-One sample. The graph is that of f(x[None]): every node's `shape` is its shape at batch size one, whatever the model does
-with its batch dimension inside. A batch is an extra leading dimension that operators know nothing of: `evaluate` gives
-node values of shape (B, *node.shape), computed with `torch.vmap`. With `batched=True` (the default) the first dimension
-of the inputs is that batch, and the sample shape is (1, *inputs.shape[1:]); with `batched=False` the whole example is
+One sample. The graph is that of f(x[None]): every node's `shape` is its shape at batch size one, whatever the model
+does with its batch dimension inside. A batch is an extra leading dimension that operators know nothing of: `evaluate`
+gives node values of shape (B, *node.shape), computed with `torch.vmap`. With `batched=True` (the default) the first
+dimension of the inputs is that batch, and the sample shape is (1, *inputs.shape[1:]); with `batched=False` the whole example is
 one sample (ONNX files without a batch dimension).
 
 Vocabulary. `inputs` are indices of earlier nodes; tensors that do not depend on the input are `constants`, with the
@@ -30,7 +30,7 @@ broadcasting of torch; numbers are `attributes`.
 | `slice` | | | `dim start end step` |
 | `cat` | | | `dim` |
 | `pad` | constant padding | | `pad value` |
-| `take` | x.flatten()[index] in `node.shape`: any other rearrangement (select by index, flip, roll, upsampling, repeat) | `index` | |
+| `take` | x.flatten()[index] in `node.shape`: other moves (index, flip, roll, upsampling, repeat) | `index` | |
 | `relu`, `abs` | | | |
 | `leaky_relu` | max(x,0) + slope * min(x,0) (LeakyReLU, PReLU, RReLU in evaluation) | `slope` | |
 | `clamp` | Hardtanh, ReLU6, clamp | | `min max` (None: open) |
@@ -113,9 +113,11 @@ class Graph:
         if len(self.inputs) != 1:
             names = ", ".join(self.nodes[i].name for i in self.inputs)
             raise ModelError(
-                "the network has several inputs", found=f"{len(self.inputs)} ({names})", expected="one input",
+                "the network has several inputs",
+                found=f"{len(self.inputs)} ({names})",
+                expected="one input",
                 remedy="wrap the model in a module that takes one tensor and fixes the others",
-            )  # fmt: skip
+            )
         return self.nodes[self.inputs[0]]
 
     @property
@@ -123,9 +125,11 @@ class Graph:
         """The only output; a graph with several raises ModelError."""
         if len(self.outputs) != 1:
             raise ModelError(
-                "the network has several outputs", found=str(len(self.outputs)), expected="one output",
+                "the network has several outputs",
+                found=str(len(self.outputs)),
+                expected="one output",
                 remedy="wrap the model in a module that returns the tensor the question is about",
-            )  # fmt: skip
+            )
         return self.nodes[self.outputs[0]]
 
     @property
@@ -167,8 +171,9 @@ def trace(
     """The operators of `model` in evaluation mode, for one sample.
 
     A copy of the model is traced, in `dtype` (None: as it is); the model itself is not touched. Casts between floating
-    dtypes inside the model are dropped: the graph means real arithmetic in one dtype. With `check`, the graph is evaluated
-    at the first example and must give the model's own output to 1e-9 relative (1e-4 below float64), else ModelError.
+    dtypes inside the model are dropped: the graph means real arithmetic in one dtype. With
+    `check`, the graph is evaluated at the first example and must give the model's own output to 1e-9 relative (1e-4
+    below float64), else ModelError.
     Cost: one export and two forward passes of one sample. Raises ModelError when the model cannot be exported.
     """
     from cutaway.network.graph_build import build
@@ -207,11 +212,12 @@ def _export(model: nn.Module, samples: tuple[Tensor, ...]) -> torch.export.Expor
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"model {type(model).__name__} cannot be exported", found=f"{type(error).__name__}: {reason[:300]}",
+            f"model {type(model).__name__} cannot be exported",
+            found=f"{type(error).__name__}: {reason[:300]}",
             expected="a forward without data-dependent control flow, called with shapes "
             + ", ".join(str(tuple(x.shape)) for x in samples),
             remedy="check the input shape, or wrap the part of the model that the question is about",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _check_outputs(model: nn.Module, samples: tuple[Tensor, ...], ours: list[Tensor]) -> None:
@@ -224,9 +230,10 @@ def _check_outputs(model: nn.Module, samples: tuple[Tensor, ...], ours: list[Ten
         if not torch.allclose(mine, want, rtol=rtol, atol=rtol * scale, equal_nan=True):
             raise ModelError(
                 f"graph of {type(model).__name__} differs from the model",
-                found=f"largest difference {float((mine - want).abs().max()):.3g}", expected="the same output",
+                found=f"largest difference {float((mine - want).abs().max()):.3g}",
+                expected="the same output",
                 remedy="look for randomness or state inside forward, which a graph cannot hold",
-            )  # fmt: skip
+            )
 
 
 def _tensors(result: Any) -> list[Tensor]:
@@ -238,11 +245,13 @@ def _tensors(result: Any) -> list[Tensor]:
     return [t for item in result for t in _tensors(item)] if isinstance(result, tuple | list) else []
 
 
-def evaluate(graph: Graph, inputs: Tensor | tuple[Tensor, ...], *, keep: Callable[[Node], bool] | None = None):
+def evaluate(
+    graph: Graph, inputs: Tensor | tuple[Tensor, ...], *, keep: Callable[[Node], bool] | None = None
+) -> list[Any]:
     """Every node's value at a batch: a list with one tensor of shape (B, *node.shape) for each node.
 
-    `inputs` has shape (B, *sample shape), the sample shape without its leading 1 when the graph is `batched`. `keep` limits
-    what is returned (the others are None). Differentiable. Cost: one forward pass, memory of all kept values.
+    `inputs` has shape (B, *sample shape), the sample shape without its leading 1 when the graph is `batched`. `keep`
+    limits what is returned (the others are None). Differentiable. Cost: one forward pass, memory of all kept values.
     """
     from cutaway.network.graph_operators import apply_node
 

@@ -16,56 +16,20 @@ from torch import Tensor, fx
 from cutaway.network.graph import Node
 from cutaway.network.graph_operators import Slot, apply_node
 
-KEPT_WHOLE = [
-    "linear",
-    "matmul",
-    "silu",
-    "softplus",
-    "prelu",
-    "_prelu_kernel",
-    "mish",
-    "hardswish",
-    "hardsigmoid",
-    "celu",
-    "selu",
-    "relu6",
-    "log_sigmoid",
-    "square",
-    "glu",
-    "scaled_dot_product_attention",
-    "layer_norm",
-    "group_norm",
-    "rms_norm",
-    "softmax",
-    "log_softmax",
-    "leaky_relu",
-    "elu",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "split",
-    "unbind",
-    "stack",
-    "softsign",
-    "upsample_nearest2d",
-    "roll",
-    "pixel_shuffle",
-    "rsub",
-]
-"""ATen operators that export would decompose and that the vocabulary has a better word for."""
+KEPT_WHOLE = (
+    "linear matmul silu softplus prelu _prelu_kernel mish hardswish hardsigmoid celu selu relu6 log_sigmoid square "
+    "glu scaled_dot_product_attention layer_norm group_norm rms_norm softmax log_softmax leaky_relu elu max_pool1d "
+    "max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
+    "adaptive_avg_pool3d split unbind stack softsign upsample_nearest2d roll pixel_shuffle rsub"
+)
+"""ATen operators (separated by blanks) that export would decompose and that the vocabulary has a better word for."""
 
 
 def decompositions() -> dict:
     """The default table of torch.export without `KEPT_WHOLE`."""
     table = torch.export.default_decompositions()
     for key in list(table.keys()):
-        if str(key).split(".")[1] in KEPT_WHOLE:
+        if str(key).split(".")[1] in KEPT_WHOLE.split():
             table.pop(key)
     return table
 
@@ -138,10 +102,17 @@ class Builder:
         count = self._names.get(self._name, 0)
         self._names[self._name] = count + 1
         node = Node(
-            index=len(self.nodes), op=op, inputs=refs, constants=constants, attributes=attributes, module=self._module,
-            call=self._call, name=self._name if count == 0 else f"{self._name}.{count}", target=self._target,
+            index=len(self.nodes),
+            op=op,
+            inputs=refs,
+            constants=constants,
+            attributes=attributes,
+            module=self._module,
+            call=self._call,
+            name=self._name if count == 0 else f"{self._name}.{count}",
+            target=self._target,
             shape=tuple(shape or ()),
-        )  # fmt: skip
+        )
         if value is None:
             value = apply_node(node, [self.values[i] for i in refs])
         self.nodes.append(replace(node, shape=tuple(int(n) for n in value.shape)))
@@ -172,8 +143,10 @@ def keep_unknown(b: Builder, place: fx.Node, args: Any, kwargs: Any) -> Any:
         return Slot(len(refs) - 1)
 
     kept = {
-        "target": str(place.target), "args": _map(tuple(args), slot), "kwargs": {k: _map(v, slot) for k, v in kwargs.items()}
-    }  # fmt: skip
+        "target": str(place.target),
+        "args": _map(tuple(args), slot),
+        "kwargs": {k: _map(v, slot) for k, v in kwargs.items()},
+    }
     meta = place.meta.get("val")
     if isinstance(meta, list | tuple):
         return tuple(b.emit(str(place.target), *refs, output=i, **kept) for i, _ in enumerate(meta))
@@ -244,7 +217,7 @@ def _finish(b: Builder, program: torch.export.ExportedProgram, env: dict[str, An
 
 
 def _tidy(b: Builder, outputs: list[int]):
-    """Drop reshapes that change nothing or feed reshapes, then every node that no output needs; number the rest anew."""
+    """Drop reshapes that change nothing or feed reshapes, then nodes that no output needs; number the rest anew."""
     source = list(range(len(b.nodes)))
     for i, node in enumerate(b.nodes):
         node = b.nodes[i] = replace(node, inputs=tuple(source[j] for j in node.inputs))

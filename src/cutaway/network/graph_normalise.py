@@ -1,7 +1,7 @@
 """ATen operators renamed into the graph vocabulary: one handler for each, keyed by the ATen name without its overload.
 
-A handler is called as `handler(builder, *args, **kwargs)` with the operator's own arguments, where values that depend on the
-input are `Ref`s and all else is concrete. It returns a `Ref` (or a tuple of them), or NotImplemented to keep the
+A handler is called as `handler(builder, *args, **kwargs)` with the operator's own arguments, where values that
+depend on the input are `Ref`s and all else is concrete. It returns a `Ref` (or a tuple of them), or NotImplemented to keep the
 operator as it is.
 """
 
@@ -94,9 +94,16 @@ def _convolution(b, x, weight, bias, stride, padding, dilation, transposed, outp
     if isinstance(weight, Ref) or isinstance(bias, Ref):
         return NotImplemented
     return b.emit(
-        "convolution", x, constants={"weight": weight, "bias": bias}, stride=tuple(stride), padding=tuple(padding),
-        dilation=tuple(dilation), transposed=bool(transposed), output_padding=tuple(output_padding), groups=int(groups),
-    )  # fmt: skip
+        "convolution",
+        x,
+        constants={"weight": weight, "bias": bias},
+        stride=tuple(stride),
+        padding=tuple(padding),
+        dilation=tuple(dilation),
+        transposed=bool(transposed),
+        output_padding=tuple(output_padding),
+        groups=int(groups),
+    )
 
 
 def _batch_norm(b: Builder, x: Ref, weight, bias, mean, variance, momentum: float, eps: float) -> tuple:
@@ -198,8 +205,12 @@ def _where(b: Builder, condition: Any, x: Any, y: Any) -> Any:
     ones = bool((above == 1).all())
     if ones:
         return b.emit("leaky_relu", z, constants={"slope": below})
-    return b.emit("add", scale_shift(b, b.emit("relu", z), scale=above),
-                  scale_shift(b, b.emit("relu", scale_shift(b, z, scale=-1.0)), scale=-below), coefficients=(1, 1))  # fmt: skip
+    return b.emit(
+        "add",
+        scale_shift(b, b.emit("relu", z), scale=above),
+        scale_shift(b, b.emit("relu", scale_shift(b, z, scale=-1.0)), scale=-below),
+        coefficients=(1, 1),
+    )
 
 
 def _pick(b: Builder, x: Any, mask: Tensor) -> Any:
@@ -273,7 +284,9 @@ def _group_norm(b: Builder, x: Ref, groups: int, weight=None, bias=None, eps: fl
     tail = (-1, *(1,) * (len(shape) - 2))
     if weight is None and bias is None:
         return y
-    return scale_shift(b, y, None if weight is None else weight.reshape(tail), None if bias is None else bias.reshape(tail))  # fmt: skip
+    return scale_shift(
+        b, y, None if weight is None else weight.reshape(tail), None if bias is None else bias.reshape(tail)
+    )
 
 
 def _instance_norm(b: Builder, x: Ref, weight, bias, *rest: Any) -> Any:
@@ -332,28 +345,69 @@ def _elementwise(op: str, **attributes: Any) -> Handler:
     return lambda b, x: b.emit(op, x, **attributes)
 
 
+ELEMENTWISE = "relu abs sigmoid tanh silu mish erf exp log sqrt rsqrt reciprocal square sin cos"
+
 HANDLERS: dict[str, Handler] = {
-    **{op: _elementwise(op) for op in ["relu", "abs", "sigmoid", "tanh", "silu", "mish", "erf", "exp", "log", "sqrt", "rsqrt", "reciprocal", "square", "sin", "cos"]},
+    **{op: _elementwise(op) for op in ELEMENTWISE.split()},
     **{kind: _compare(kind) for kind in ("gt", "ge", "lt", "le")},
     **REARRANGE,
-    "add": _add, "sub": _sub, "rsub": _rsub, "mul": _mul, "div": _div, "linear": _linear, "mm": _matmul, "bmm": _matmul,
-    "neg": lambda b, x: scale_shift(b, x, scale=-1.0), "matmul": _matmul, "addmm": _addmm, "mv": _matmul,
-    "baddbmm": _addmm, "convolution": _convolution, "_native_batch_norm_legit_no_training": _batch_norm, "_native_batch_norm_legit": _instance_norm,
-    "sum": _reduce("sum"), "mean": _reduce("mean"), "amax": _reduce("max_reduce"), "amin": _negated(_reduce("max_reduce")),
-    "max": _max, "min": _negated(_max), "clamp": _clamp, "hardtanh": lambda b, x, low=-1, high=1: _clamp(b, x, low, high),
-    "clamp_min": lambda b, x, low: _clamp(b, x, low), "clamp_max": lambda b, x, high: _clamp(b, x, None, high),
-    "relu6": lambda b, x: _clamp(b, x, 0.0, 6.0), "maximum": _maximum, "minimum": _minimum, "leaky_relu": _leaky_relu,
-    "prelu": _leaky_relu, "_prelu_kernel": _leaky_relu, "where": _where, "pow": _power, "elu": _elu, "softplus": _softplus,
+    "add": _add,
+    "sub": _sub,
+    "rsub": _rsub,
+    "mul": _mul,
+    "div": _div,
+    "linear": _linear,
+    "mm": _matmul,
+    "bmm": _matmul,
+    "neg": lambda b, x: scale_shift(b, x, scale=-1.0),
+    "matmul": _matmul,
+    "addmm": _addmm,
+    "mv": _matmul,
+    "baddbmm": _addmm,
+    "convolution": _convolution,
+    "_native_batch_norm_legit_no_training": _batch_norm,
+    "_native_batch_norm_legit": _instance_norm,
+    "sum": _reduce("sum"),
+    "mean": _reduce("mean"),
+    "amax": _reduce("max_reduce"),
+    "amin": _negated(_reduce("max_reduce")),
+    "max": _max,
+    "min": _negated(_max),
+    "clamp": _clamp,
+    "hardtanh": lambda b, x, low=-1, high=1: _clamp(b, x, low, high),
+    "clamp_min": lambda b, x, low: _clamp(b, x, low),
+    "clamp_max": lambda b, x, high: _clamp(b, x, None, high),
+    "relu6": lambda b, x: _clamp(b, x, 0.0, 6.0),
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "leaky_relu": _leaky_relu,
+    "prelu": _leaky_relu,
+    "_prelu_kernel": _leaky_relu,
+    "where": _where,
+    "pow": _power,
+    "elu": _elu,
+    "softplus": _softplus,
     "selu": lambda b, x: _elu(b, x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946),
-    "celu": lambda b, x, alpha=1.0: _elu(b, x, alpha, 1.0, 1.0 / alpha), "log_sigmoid": _log_sigmoid,
-    "hardsigmoid": _hardsigmoid, "hardswish": lambda b, x: _mul(b, x, _hardsigmoid(b, x)), "rrelu_with_noise_functional": _rrelu,
-    "softsign": lambda b, x: _div(b, x, scale_shift(b, b.emit("abs", x), shift=1.0)), "glu": _glu,
-    "gelu": lambda b, x, approximate="none": b.emit("gelu", x, approximate=approximate), "layer_norm": _layer_norm,
+    "celu": lambda b, x, alpha=1.0: _elu(b, x, alpha, 1.0, 1.0 / alpha),
+    "log_sigmoid": _log_sigmoid,
+    "hardsigmoid": _hardsigmoid,
+    "hardswish": lambda b, x: _mul(b, x, _hardsigmoid(b, x)),
+    "rrelu_with_noise_functional": _rrelu,
+    "softsign": lambda b, x: _div(b, x, scale_shift(b, b.emit("abs", x), shift=1.0)),
+    "glu": _glu,
+    "gelu": lambda b, x, approximate="none": b.emit("gelu", x, approximate=approximate),
+    "layer_norm": _layer_norm,
     "expm1": lambda b, x: scale_shift(b, b.emit("exp", x), shift=-1.0),
     "log1p": lambda b, x: b.emit("log", scale_shift(b, x, shift=1.0)),
-    "native_layer_norm": lambda b, *a: (_layer_norm(b, *a), None, None), "group_norm": _group_norm, "rms_norm": _rms_norm,
-    "softmax": _softmax("softmax"), "_softmax": _softmax("softmax"), "_safe_softmax": _softmax("softmax"),
-    "log_softmax": _softmax("log_softmax"), "_log_softmax": _softmax("log_softmax"), "embedding": _embedding,
+    "native_layer_norm": lambda b, *a: (_layer_norm(b, *a), None, None),
+    "group_norm": _group_norm,
+    "rms_norm": _rms_norm,
+    "softmax": _softmax("softmax"),
+    "_softmax": _softmax("softmax"),
+    "_safe_softmax": _softmax("softmax"),
+    "log_softmax": _softmax("log_softmax"),
+    "_log_softmax": _softmax("log_softmax"),
+    "embedding": _embedding,
     "scaled_dot_product_attention": _attention,
-}  # fmt: skip
+}
 """ATen name -> handler."""

@@ -80,9 +80,16 @@ def _convolution(node: Node, v: Values) -> Tensor:
     spatial = len(a["stride"])
     x = v[0] if v[0].ndim == spatial + 2 else v[0][None]
     y = torch.convolution(
-        x, c["weight"], c.get("bias"), a["stride"], a["padding"], a["dilation"], a["transposed"], a["output_padding"],
+        x,
+        c["weight"],
+        c.get("bias"),
+        a["stride"],
+        a["padding"],
+        a["dilation"],
+        a["transposed"],
+        a["output_padding"],
         a["groups"],
-    )  # fmt: skip
+    )
     return y if v[0].ndim == spatial + 2 else y[0]
 
 

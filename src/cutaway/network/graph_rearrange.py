@@ -44,6 +44,12 @@ def _take_by(function: Callable[..., Tensor]) -> Callable[..., Ref]:
     return handler
 
 
+def _squeeze(b: Builder, x: Ref, dims=None) -> Ref:
+    value = b.value(x)
+    dims = tuple(dims) if isinstance(dims, list | tuple) else dims
+    return b.emit("reshape", x, shape=tuple((value.squeeze() if dims is None else value.squeeze(dims)).shape))
+
+
 def _permute(b: Builder, x: Ref, dims) -> Ref:
     return b.emit("permute", x, dims=tuple(wrap_dim(d, len(dims)) for d in dims))
 
@@ -121,9 +127,15 @@ def _avg_pool(count: int):
     ) -> Ref:
         kernel = _pair(kernel, count)
         return b.emit(
-            "avg_pool", x, kernel=kernel, stride=_pair(stride, count) if stride else kernel, padding=_pair(padding, count),
-            ceil_mode=bool(ceil_mode), count_include_pad=bool(count_include_pad), divisor=divisor_override,
-        )  # fmt: skip
+            "avg_pool",
+            x,
+            kernel=kernel,
+            stride=_pair(stride, count) if stride else kernel,
+            padding=_pair(padding, count),
+            ceil_mode=bool(ceil_mode),
+            count_include_pad=bool(count_include_pad),
+            divisor=divisor_override,
+        )
 
     return handler
 
@@ -132,9 +144,14 @@ def _max_pool(count: int, with_indices: bool):
     def handler(b, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False) -> Any:
         kernel = _pair(kernel, count)
         ref = b.emit(
-            "max_pool", x, kernel=kernel, stride=_pair(stride, count) if stride else kernel, padding=_pair(padding, count),
-            dilation=_pair(dilation, count), ceil_mode=bool(ceil_mode),
-        )  # fmt: skip
+            "max_pool",
+            x,
+            kernel=kernel,
+            stride=_pair(stride, count) if stride else kernel,
+            padding=_pair(padding, count),
+            dilation=_pair(dilation, count),
+            ceil_mode=bool(ceil_mode),
+        )
         return (ref, None) if with_indices else ref
 
     return handler
@@ -161,22 +178,45 @@ def _upsample(x: Tensor, size=None, scales=None, *more) -> Tensor:
 REARRANGE: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("clone", "contiguous", "alias", "detach", "dropout", "lift_fresh_copy", "native_dropout"), _same),
     **dict.fromkeys(("_to_copy", "to"), _cast),
-    "view": _reshape_like(lambda x, shape: x.reshape(shape)), "reshape": _reshape_like(lambda x, shape: x.reshape(shape)),
+    "view": _reshape_like(lambda x, shape: x.reshape(shape)),
+    "reshape": _reshape_like(lambda x, shape: x.reshape(shape)),
     "_unsafe_view": _reshape_like(lambda x, shape: x.reshape(shape)),
-    "flatten": _reshape_like(torch.flatten), "unsqueeze": _reshape_like(torch.unsqueeze),
-    "squeeze": _reshape_like(lambda x, dims=None: x.squeeze() if dims is None else x.squeeze(tuple(dims) if isinstance(dims, list | tuple) else dims)),
-    "permute": _permute, "transpose": _transpose, "t": lambda b, x: _transpose(b, x, 0, 1) if len(b.shape(x)) == 2 else x,
-    "expand": _expand, "slice": _slice, "select": _select, "narrow": lambda b, x, dim, start, length: _slice(b, x, dim, start, start + length),
-    "split": _split, "split_with_sizes": _split, "unbind": _unbind, "cat": _cat, "stack": _stack, "constant_pad_nd": _pad,
-    "index": _take_by(_index), "index_select": _take_by(torch.index_select), "flip": _take_by(torch.flip), "roll": _take_by(torch.roll),
-    "repeat": _take_by(lambda x, sizes: x.repeat(sizes)), "gather": _take_by(lambda x, dim, index, **_: x.gather(dim, index)),
-    "diagonal": _take_by(torch.diagonal), "pixel_shuffle": _take_by(F.pixel_shuffle), "upsample_nearest2d": _take_by(_upsample),
+    "flatten": _reshape_like(torch.flatten),
+    "unsqueeze": _reshape_like(torch.unsqueeze),
+    "squeeze": _squeeze,
+    "permute": _permute,
+    "transpose": _transpose,
+    "t": lambda b, x: _transpose(b, x, 0, 1) if len(b.shape(x)) == 2 else x,
+    "expand": _expand,
+    "slice": _slice,
+    "select": _select,
+    "narrow": lambda b, x, dim, start, length: _slice(b, x, dim, start, start + length),
+    "split": _split,
+    "split_with_sizes": _split,
+    "unbind": _unbind,
+    "cat": _cat,
+    "stack": _stack,
+    "constant_pad_nd": _pad,
+    "index": _take_by(_index),
+    "index_select": _take_by(torch.index_select),
+    "flip": _take_by(torch.flip),
+    "roll": _take_by(torch.roll),
+    "repeat": _take_by(lambda x, sizes: x.repeat(sizes)),
+    "gather": _take_by(lambda x, dim, index, **_: x.gather(dim, index)),
+    "diagonal": _take_by(torch.diagonal),
+    "pixel_shuffle": _take_by(F.pixel_shuffle),
+    "upsample_nearest2d": _take_by(_upsample),
     "reflection_pad1d": _take_by(lambda x, pad: F.pad(x, pad, mode="reflect")),
     "reflection_pad2d": _take_by(lambda x, pad: F.pad(x, pad, mode="reflect")),
     "replication_pad2d": _take_by(lambda x, pad: F.pad(x, pad, mode="replicate")),
-    "avg_pool1d": _avg_pool(1), "avg_pool2d": _avg_pool(2), "avg_pool3d": _avg_pool(3),
-    "max_pool1d": _max_pool(1, False), "max_pool2d": _max_pool(2, False), "max_pool3d": _max_pool(3, False),
-    "max_pool2d_with_indices": _max_pool(2, True), "max_pool3d_with_indices": _max_pool(3, True),
+    "avg_pool1d": _avg_pool(1),
+    "avg_pool2d": _avg_pool(2),
+    "avg_pool3d": _avg_pool(3),
+    "max_pool1d": _max_pool(1, False),
+    "max_pool2d": _max_pool(2, False),
+    "max_pool3d": _max_pool(3, False),
+    "max_pool2d_with_indices": _max_pool(2, True),
+    "max_pool3d_with_indices": _max_pool(3, True),
     **{f"{p}adaptive_avg_pool{n}d": _adaptive_avg_pool(n) for p in ("", "_") for n in (1, 2, 3)},
-}  # fmt: skip
+}
 """ATen name -> handler."""
