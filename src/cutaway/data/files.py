@@ -1,0 +1,290 @@
+"""Data files of the user as a Dataset: .npz, .npy, .parquet and a folder of images by class.
+
+uint8 arrays of three or four dimensions are images: (N, H, W), (N, H, W, C) or (N, C, H, W) become NCHW float32 in
+[0, 1]. Floating-point arrays are taken as they stand. No file is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import difflib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cutaway.data.dataset import Dataset, choose_rows
+from cutaway.data.text import TextSet
+from cutaway.errors import FileError, InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+INPUT_KEYS, LABEL_KEYS = ("x", "inputs", "X", "images", "data"), ("y", "labels", "Y", "label", "targets")
+
+
+def load_file(path: str | Path, *, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
+    """Read a data file or an image folder by its suffix; `file.parquet:column` names the label column. Raises
+    FileError, InputError."""
+    text, column = str(path), None
+    if not Path(text).exists() and ".parquet:" in text:
+        text, column = text.rsplit(":", 1)
+    path = Path(text)
+    if not path.exists():
+        raise FileError(f"data file {path}", found="no such file or folder", remedy="check the path")
+    if path.is_dir():
+        return load_image_folder(path, split=split, num=num, seed=seed)
+    if path.suffix == ".npz":
+        data = load_npz(path, split=split)
+    elif path.suffix == ".npy":
+        data = load_npy(path)
+    elif path.suffix == ".parquet":
+        data = load_parquet(path, label_column=column)
+    else:
+        raise FileError(
+            f"data file {path}",
+            found=f"suffix {path.suffix or '(none)'}",
+            expected=".npz, .npy, .parquet or a folder of images by class",
+            remedy="convert it, for instance with numpy.savez(path, x=inputs, y=labels)",
+        )
+    return data if num is None else data.take(num, seed)
+
+
+def images_to_tensor(array: np.ndarray) -> torch.Tensor:
+    """uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W) as NCHW float32 in [0, 1]; C is 1, 3 or 4, the last axis
+    wins a tie."""
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim != 4:
+        raise InputError("images", found=f"shape {array.shape}", expected="(N, H, W), (N, H, W, C) or (N, C, H, W)")
+    elif array.shape[-1] in (1, 3, 4):
+        array = array.transpose(0, 3, 1, 2)
+    elif array.shape[1] not in (1, 3, 4):
+        raise InputError("images", found=f"shape {array.shape}", expected="1, 3 or 4 channels, first or last")
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.to(torch.float32).div_(255.0) if array.dtype == np.uint8 else tensor.to(torch.float32)
+
+
+def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
+    """Inputs under x_SPLIT, x, inputs, images or data; labels (optional) under y_SPLIT, y, labels or targets; class
+    names under classes."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            keys = list(archive.files)
+            input_key = _first_key(keys, (f"x_{split}", f"X_{split}", *INPUT_KEYS))
+            if input_key is None:
+                raise InputError(
+                    f"file {path}",
+                    found=f"arrays {', '.join(keys) or 'none'}",
+                    expected=f"inputs named x_{split}, x or inputs",
+                    remedy="name the arrays x and y",
+                )
+            label_key = _first_key(
+                keys, (f"y_{split}", f"Y_{split}") if input_key.endswith(f"_{split}") else LABEL_KEYS
+            )
+            inputs = archive[input_key]
+            labels = archive[label_key] if label_key else None
+            classes = _first_key(keys, ("classes", "class_names"))
+            names = tuple(str(name) for name in archive[classes]) if classes else None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise _unreadable(path, "npz", error) from error
+    return _from_arrays(Path(path).stem, inputs, labels, names)
+
+
+def load_npy(path: str | Path) -> Dataset:
+    """One array of inputs, without labels."""
+    try:
+        inputs = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise _unreadable(path, "npy", error) from error
+    return _from_arrays(Path(path).stem, inputs, None, None)
+
+
+def load_parquet(
+    path: str | Path, *, label_column: str | None = None, columns: tuple[str, ...] | None = None
+) -> Dataset:
+    """Numeric columns as inputs (N, columns); `label_column` (default: one called label or y) holds class numbers or
+    class names."""
+    table = _read_parquet(path)
+    names = list(table.columns)
+    if label_column is None:
+        label_column = _first_key(names, ("label", "y", "target", "class"))
+    elif label_column not in names:
+        raise _no_column(path, label_column, names)
+    for column in columns or ():
+        if column not in names:
+            raise _no_column(path, column, names)
+    if columns is None:
+        columns = tuple(n for n in names if n != label_column and table[n].dtype.kind in "fiub")
+    if not columns:
+        raise InputError(
+            f"file {path}",
+            found=f"no numeric column among {', '.join(names)}",
+            expected="numeric columns as inputs",
+            remedy="texts are read with cutaway.data.load_text",
+        )
+    missing = [c for c in columns if table[c].dtype.kind not in "fiub"]
+    if missing:
+        raise InputError(
+            f"column {missing[0]!r} of {path}", found=f"dtype {table[missing[0]].dtype}", expected="numbers"
+        )
+    inputs = torch.from_numpy(np.array(table[list(columns)].to_numpy(dtype=np.float32)))
+    labels, classes = _label_column(path, table, label_column)
+    return Dataset(name=Path(path).stem, inputs=inputs, labels=labels, class_names=classes)
+
+
+def load_text(
+    path: str | Path, *, text_column: str = "text", label_column: str | None = "label", group_column: str | None = None
+) -> TextSet:
+    """Texts of a Parquet file with their labels (class names are sorted and numbered) and, if named, a column of
+    groups."""
+    table = _read_parquet(path)
+    for column in (text_column, label_column, group_column):
+        if column is not None and column not in table.columns:
+            raise _no_column(path, column, list(table.columns))
+    labels, classes = _label_column(path, table, label_column)
+    groups = None if group_column is None else tuple(str(g) for g in table[group_column])
+    return TextSet(
+        name=Path(path).stem, texts=tuple(table[text_column]), labels=labels, class_names=classes, groups=groups
+    )
+
+
+def load_image_folder(path: str | Path, *, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
+    """Images in one subfolder for each class (or in SPLIT/class/), all of one size; colour unless every chosen image
+    is grey.
+
+    Only the chosen files are decoded. Raises FileError for a broken image, InputError for sizes that differ or no
+    images.
+    """
+    root = Path(path)
+    if (root / split).is_dir():
+        root = root / split
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir())
+    files = [
+        (f, k)
+        for k, folder in enumerate(folders)
+        for f in sorted(folder.iterdir())
+        if f.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    if not files:
+        raise InputError(
+            f"folder {path}",
+            found="no images in subfolders",
+            expected="one subfolder for each class, with images in it",
+            remedy="arrange it as FOLDER/class/image.png",
+        )
+    if num is not None:
+        if not 1 <= num <= len(files):
+            raise InputError(f"folder {path}", found=f"a request for {num} images", expected=f"1 to {len(files)}")
+        files = [files[i] for i in choose_rows(len(files), num, seed, np.array([k for _, k in files]))]
+    images = [_read_image(file) for file, _ in files]
+    for (file, _), image in zip(files, images):
+        if image.shape[:2] != images[0].shape[:2]:
+            raise InputError(
+                f"image {file}",
+                found=f"{image.shape[1]} x {image.shape[0]} pixels",
+                expected=f"{images[0].shape[1]} x {images[0].shape[0]} as in {files[0][0].name}",
+                remedy="resize the images to one size",
+            )
+    if any(image.ndim == 3 for image in images):
+        images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images]
+    return Dataset(
+        name=Path(path).name,
+        inputs=images_to_tensor(np.stack(images)),
+        labels=torch.tensor([k for _, k in files]),
+        class_names=tuple(folder.name for folder in folders),
+        value_range=(0.0, 1.0),
+    )
+
+
+def _read_image(path: Path) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB"))
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise _unreadable(path, "image", error) from error
+
+
+def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...] | None) -> Dataset:
+    if inputs.dtype.kind not in "fiub":
+        raise InputError(f"inputs of data set {name!r}", found=f"dtype {inputs.dtype}", expected="numbers")
+    value_range = None
+    if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
+        tensor, value_range = images_to_tensor(inputs), (0.0, 1.0)
+    else:
+        tensor = torch.from_numpy(np.ascontiguousarray(inputs.astype(np.float32)))
+    if labels is not None:
+        if labels.dtype.kind not in "iu":
+            raise InputError(
+                f"labels of data set {name!r}", found=f"dtype {labels.dtype}", expected="integer class numbers"
+            )
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        labels = labels.astype(np.int64)
+    return Dataset(
+        name=name,
+        inputs=tensor,
+        labels=None if labels is None else torch.from_numpy(labels),
+        class_names=classes if labels is not None else None,
+        value_range=value_range,
+    )
+
+
+def _label_column(path, table, column: str | None) -> tuple[torch.Tensor | None, tuple[str, ...] | None]:
+    if column is None:
+        return None, None
+    values = table[column]
+    if bool(values.isna().any()):
+        row = int(np.nonzero(values.isna().to_numpy())[0][0])
+        raise InputError(
+            f"row {row} of {path}", found=f"no value in label column {column!r}", expected="a label in every row"
+        )
+    if values.dtype.kind in "iub":
+        return torch.from_numpy(values.to_numpy(dtype=np.int64).copy()), None
+    if values.dtype.kind == "f":
+        raise InputError(
+            f"label column {column!r} of {path}", found="floating-point numbers", expected="class numbers or names"
+        )
+    classes, numbers = np.unique(values.astype(str).to_numpy(dtype=object).astype(str), return_inverse=True)
+    return torch.from_numpy(numbers.astype(np.int64)), tuple(str(c) for c in classes)
+
+
+def _read_parquet(path: str | Path):
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    try:
+        return parquet.read_table(path).to_pandas()
+    except FileNotFoundError as error:
+        raise FileError(f"data file {path}", found="no such file", remedy="check the path") from error
+    except (arrow.ArrowException, OSError) as error:
+        raise _unreadable(path, "parquet", error) from error
+
+
+def _no_column(path, column: str, names: list[str]) -> InputError:
+    close = difflib.get_close_matches(column, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    return InputError(
+        f"column {column!r} of {path}", found=f"columns {', '.join(names)}", expected="one of them", remedy=hint
+    )
+
+
+def _first_key(keys: list[str], wanted: tuple[str, ...]) -> str | None:
+    return next((key for key in wanted if key in keys), None)
+
+
+def _unreadable(path, kind: str, error: Exception) -> FileError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "pickle" in reason.lower():
+        return FileError(
+            f"file {path}",
+            found="pickled objects",
+            expected="plain numeric arrays",
+            remedy="save it again without object arrays",
+        )
+    return FileError(
+        f"file {path}",
+        found=f"not a complete {kind} file ({reason})",
+        expected=f"a readable {kind} file",
+        remedy="it may be truncated: copy or download it again",
+    )

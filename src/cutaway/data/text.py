@@ -1,0 +1,104 @@
+"""Labelled texts: strings with class numbers, read from Parquet and turned into token inputs for a language model.
+
+`TextSet.texts` is a tuple of N strings, `labels` (N,) int64 or None, `groups` a tuple of N strings (which source a
+text is from, for instance) or None. Tokenising gives a `Dataset` of int64 (N, length).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cutaway.data.dataset import Dataset, _checked_labels, choose_rows
+from cutaway.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TextSet:
+    """Texts with optional labels and groups; raises InputError on an empty set, an empty text or labels outside the
+    classes."""
+
+    name: str
+    texts: tuple[str, ...]
+    labels: Tensor | None = None
+    class_names: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise InputError(f"text set {self.name!r}", found="no texts", expected="at least one")
+        for row, text in enumerate(self.texts):
+            if not isinstance(text, str) or not text.strip():
+                found = "an empty text" if isinstance(text, str) else f"a {type(text).__name__}"
+                raise InputError(f"row {row} of text set {self.name!r}", found=found, expected="a text")
+        if self.labels is not None:
+            classes = len(self.class_names) if self.class_names else None
+            object.__setattr__(self, "labels", _checked_labels(self.name, self.labels, len(self.texts), classes))
+        if self.groups is not None and len(self.groups) != len(self.texts):
+            raise InputError(
+                f"groups of text set {self.name!r}",
+                found=f"{len(self.groups)}",
+                expected=f"one for each of {len(self.texts)}",
+            )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of texts and labels in order."""
+        digest = hashlib.sha256()
+        for text in self.texts:
+            encoded = text.encode()
+            digest.update(len(encoded).to_bytes(8, "little") + encoded)
+        digest.update(b"none" if self.labels is None else self.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+    def subset(self, indices) -> TextSet:
+        """The rows `indices`, in that order."""
+        rows = [int(i) for i in indices]
+        return replace(
+            self,
+            texts=tuple(self.texts[i] for i in rows),
+            labels=None if self.labels is None else self.labels[torch.tensor(rows, dtype=torch.int64)],
+            groups=None if self.groups is None else tuple(self.groups[i] for i in rows),
+        )
+
+    def take(self, num: int, seed: int = 0, balanced: bool = True) -> TextSet:
+        """`num` rows without replacement, equal over the classes where labels are there; the same for the same seed."""
+        if not 1 <= num <= len(self):
+            raise InputError(f"text set {self.name!r}", found=f"a request for {num} rows", expected=f"1 to {len(self)}")
+        labels = self.labels.numpy() if self.labels is not None and balanced else None
+        return self.subset(choose_rows(len(self), num, seed, labels))
+
+    def tokenised(self, tokenizer, length: int, prefix: tuple[int, ...] = ()) -> Dataset:
+        """Token rows of exactly `length` for a Hugging Face tokenizer: prefix + tokens, cut to length; shorter texts
+        are left out.
+
+        No padding, so that no row depends on a mask. `prefix` holds token ids put in front (a begin-of-text token,
+        for instance). Raises InputError when no text is long enough.
+        """
+        kept, rows = [], []
+        for row, text in enumerate(self.texts):
+            ids = [*prefix, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+            if len(ids) >= length:
+                kept.append(row)
+                rows.append(ids[:length])
+        if not rows:
+            raise InputError(
+                f"text set {self.name!r}",
+                found=f"no text of {length} tokens",
+                expected="longer texts or a shorter length",
+            )
+        left_out = len(self) - len(kept)
+        return Dataset(
+            name=self.name,
+            inputs=torch.from_numpy(np.asarray(rows, dtype=np.int64)),
+            labels=None if self.labels is None else self.labels[torch.tensor(kept)],
+            num_classes=len(self.class_names) if self.class_names and self.labels is not None else None,
+            class_names=self.class_names if self.labels is not None else None,
+            note=f"{left_out} of {len(self)} texts shorter than {length} tokens were left out" if left_out else "",
+        )
