@@ -31,8 +31,8 @@ class Figure:
     """One number of a reading.
 
     `low` and `high` bound it at confidence `level`; `p_value` is its rank among what networks that learned nothing give
-    (`alternative` says which direction counts as evidence), `q_value` the same after control of the false-discovery rate.
-    `null_median` is what the null gives. A figure that could not be computed is NaN, never zero.
+    (`alternative` says which direction counts as evidence), `q_value` the same after control of the false-discovery
+    rate. `null_median` is what the null gives. A figure that could not be computed is NaN, never zero.
     """
 
     name: str
@@ -97,9 +97,9 @@ class Reading:
         """This reading with a p-value and the null's median beside every figure.
 
         `null_readings` are readings of the same instrument with the same parameters on networks (or labels) that have
-        learned nothing. One-sided p = (1 + #{null at least as extreme}) / (B + 1); two-sided is twice the smaller one, at
-        most 1. With `limit`, a figure stops counting at its `limit`-th exceedance (Besag and Clifford 1991): p = limit/draws.
-        A NaN in the null counts as an exceedance; a figure that is NaN itself gets no p-value.
+        learned nothing. One-sided p = (1 + #{null at least as extreme}) / (B + 1); two-sided is twice the smaller
+        one, at most 1. With `limit`, a figure stops counting at its `limit`-th exceedance (Besag and Clifford 1991):
+        p = limit/draws. A NaN in the null counts as an exceedance; a figure that is NaN itself gets no p-value.
         """
         from cutaway.evidence.null import p_value
 
@@ -169,7 +169,9 @@ class Reading:
         return "\n".join(lines)
 
     def plot(self, path: str | Path | None = None) -> altair.TopLevelMixin:
-        """The instrument's picture of this reading as an Altair chart; saved to `path` (.png, .svg, .html, .json) if given."""
+        """The instrument's picture of this reading as an Altair chart; saved to `path` (.png, .svg, .html, .json) if
+        given.
+        """
         from cutaway.registry import draw
 
         chart = draw(self)

@@ -2,8 +2,8 @@
 
     xarray.open_zarr(zarr.storage.ZipStore("accuracy.zarr.zip", mode="r"), consolidated=False)
 
-Everything beside the dataset stands as JSON in the dataset's attribute `cutaway`. Files are written under a temporary name in
-the same folder and renamed, so that a full disk or a kill leaves either the old file or the new one.
+Everything beside the dataset stands as JSON in the dataset's attribute `cutaway`. Files are written under a
+temporary name in the same folder and renamed, so that a full disk or a kill leaves either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def _objects_to_unicode(dataset: xr.Dataset) -> xr.Dataset:
     for name, item in dataset.variables.items():
         item.encoding = {}
         if item.dtype.kind in "OT":
-            plain = (item.dims, np.asarray(item.values, dtype=str), item.attrs)
+            text = np.array([str(v) for v in item.values.reshape(-1)], dtype=str).reshape(item.shape)
+            plain = (item.dims, text, item.attrs)
             dataset = dataset.assign_coords({name: plain}) if name in dataset.coords else dataset.assign({name: plain})
     dataset.encoding = {}
     return dataset

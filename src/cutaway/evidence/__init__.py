@@ -1,0 +1,20 @@
+"""Nulls, intervals and the control of many tests at once."""
+
+from cutaway.evidence.multiplicity import q_values
+from cutaway.evidence.null import NULLS, MatchedSpectrum, Null, PermutedLabels, Reinitialised, p_value, replicates
+from cutaway.evidence.resample import bootstrap_interval, mean_interval, median_interval, proportion_interval
+
+__all__ = [
+    "NULLS",
+    "MatchedSpectrum",
+    "Null",
+    "PermutedLabels",
+    "Reinitialised",
+    "bootstrap_interval",
+    "mean_interval",
+    "median_interval",
+    "p_value",
+    "proportion_interval",
+    "q_values",
+    "replicates",
+]

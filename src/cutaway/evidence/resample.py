@@ -1,0 +1,57 @@
+"""Intervals: exact ones for proportions, the percentile bootstrap over samples for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+
+def proportion_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson interval of a proportion; covers at least `level` for every n. `(nan, nan)` for `total = 0`."""
+    if total == 0:
+        return float("nan"), float("nan")
+    interval = stats.binomtest(int(successes), int(total)).proportion_ci(level, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], float], rows: int, *, seed: int, level: float = 0.95, resamples: int = 400
+) -> tuple[float, float]:
+    """Percentile bootstrap over samples of `statistic(indices)`, where `indices` (shape `(rows,)`) picks samples with
+    replacement.
+
+    An estimate; its coverage falls short of `level` for very few rows or very skewed statistics. NaN resamples are
+    left out.
+    """
+    if rows < 2:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    draws = np.array([statistic(rng.integers(0, rows, rows)) for _ in range(resamples)], dtype=float)
+    draws = draws[np.isfinite(draws)]
+    if draws.size == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mean_interval(values: np.ndarray, *, seed: int, level: float = 0.95, resamples: int = 400) -> tuple[float, float]:
+    """Percentile bootstrap of the mean of `values` (shape `(n,)`)."""
+    values = np.asarray(values, dtype=float)
+    return bootstrap_interval(
+        lambda i: float(values[i].mean()), len(values), seed=seed, level=level, resamples=resamples
+    )
+
+
+def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Distribution-free interval of the median from order statistics (binomial); covers at least `level` where n >=
+    6."""
+    ordered = np.sort(np.asarray(values, dtype=float))
+    n = len(ordered)
+    if n == 0:
+        return float("nan"), float("nan")
+    k = int(stats.binom.ppf((1 - level) / 2, n, 0.5))
+    while k > 0 and 2 * stats.binom.cdf(k - 1, n, 0.5) > 1 - level:
+        k -= 1
+    return float(ordered[max(k - 1, 0)]), float(ordered[min(n - k, n - 1)])

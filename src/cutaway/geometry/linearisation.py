@@ -1,0 +1,98 @@
+"""Pre-activations as affine functions of the input inside the region of a point.
+
+In the region of x every pre-activation is h_i(x + v) = h_i(x) + V_i v exactly. Three ways to V, all exact for what
+they return: `tangents` gives V u for one direction by forward-mode differentiation, `gradient_norms` gives every
+|V_i|_2 (one forward-mode pass for each input dimension), `sketched_norms` estimates them from a few random
+directions, and `gradient_norms_of` gives chosen |V_i| by backward passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.autograd import forward_ad
+
+from cutaway.network import Network, Site
+from cutaway.network.capture import record
+
+ZERO_KINKS = frozenset({"relu", "leaky_relu", "prelu", "abs"})
+
+
+def boundary_sites(network: Network) -> tuple[Site, ...]:
+    """Sites whose region boundary is where the pre-activation is 0."""
+    return tuple(s for s in network.sites if s.kind in ZERO_KINKS and s.piecewise_affine)
+
+
+def tangents(
+    network: Network, inputs: torch.Tensor, directions: torch.Tensor, sites: Sequence[Site]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Pre-activations h and their derivatives V u along `directions` (same shape as `inputs`), per site `(n, units)`.
+
+    One forward-mode pass, about two forward passes a row.
+    """
+    values, slopes = {}, {}
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = forward_ad.make_dual(inputs, directions)
+        _, pre, _ = record(network.forward, dual, sites)
+        for name, value in pre.items():
+            primal, tangent = forward_ad.unpack_dual(value)
+            values[name] = primal.flatten(1)
+            slopes[name] = torch.zeros_like(primal).flatten(1) if tangent is None else tangent.flatten(1)
+    return values, slopes
+
+
+def gradient_norms(
+    network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, rows: int = 64
+) -> dict[str, torch.Tensor]:
+    """|V_i|_2 of every unit, per site `(n, units)`; exact. Costs D forward-mode passes a row (D input dimensions).
+
+    `rows` copies go through the network at once; the memory is `rows` times the captured pre-activations.
+    """
+    dims = inputs[0].numel()
+    squares = {s.name: inputs.new_zeros(len(inputs), s.width) for s in sites}
+    per_input = max(1, rows // len(inputs))
+    for start in range(0, dims, per_input):
+        columns = torch.arange(start, min(start + per_input, dims), device=inputs.device)
+        basis = torch.nn.functional.one_hot(columns, dims).to(inputs).reshape(len(columns), *inputs.shape[1:])
+        many = inputs.repeat_interleave(len(columns), dim=0)
+        _, slopes = tangents(network, many, basis.repeat(len(inputs), *([1] * (inputs.dim() - 1))), sites)
+        for name, slope in slopes.items():
+            squares[name] += slope.reshape(len(inputs), len(columns), -1).square().sum(dim=1)
+    return {name: square.sqrt() for name, square in squares.items()}
+
+
+def sketched_norms(
+    network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, probes: int, generator: torch.Generator
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Pre-activations, and |V_i| estimated as sqrt(mean over `probes` Gaussian u of (V_i u)^2), relative error
+    1/sqrt(2 probes)."""
+    values: dict[str, torch.Tensor] = {}
+    squares: dict[str, torch.Tensor] = {}
+    for _ in range(probes):
+        noise = torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
+        values, slopes = tangents(network, inputs, noise, sites)
+        for name, slope in slopes.items():
+            squares[name] = squares.get(name, 0) + slope.square()
+    return values, {name: (square / probes).sqrt() for name, square in squares.items()}
+
+
+def gradient_norms_of(
+    network: Network, point: torch.Tensor, sites: Sequence[Site], site_index: torch.Tensor, unit: torch.Tensor
+) -> torch.Tensor:
+    """|V_i|_2 of chosen units of one `point` (no batch dimension), shape `(m,)`; exact.
+
+    `site_index` and `unit` `(m,)` choose them. The point goes through the network m times in one batch, forward and
+    backward.
+    """
+    copies = point.detach()[None].repeat(len(unit), *([1] * point.dim())).requires_grad_(True)
+    with torch.enable_grad():
+        _, pre, _ = record(network.forward, copies, sites, grad=True)
+        total = copies.new_zeros(())
+        for k, site in enumerate(sites):
+            mine = (site_index == k).nonzero().flatten()
+            if len(mine):
+                total = total + pre[site.name].flatten(1)[mine, unit[mine]].sum()
+        (gradient,) = torch.autograd.grad(total, copies)
+    network.backward_passes += len(unit)
+    return gradient.flatten(1).norm(dim=1)

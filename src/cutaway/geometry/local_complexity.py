@@ -1,0 +1,181 @@
+"""Instrument `local-complexity`: how many neurons' boundaries pass near a point.
+
+Published estimator (Humayun et al., arXiv 2402.15555, section 3): for P orthonormal directions v_p the 2P vertices x
++- r v_p go through the network, and LC_l(x) counts the neurons of layer l whose pre-activation's sign (with 0 as a
+third value) is not the same at all. How we differ from the released code: the frame comes from a generator of its own
+(theirs reseeds the global one), the logits are not counted, sites are every call of an activation in order, and the
+effective radius is stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import xarray as xr
+
+from cutaway.errors import InputError
+from cutaway.evidence.resample import mean_interval
+from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.network import Network, Site
+from cutaway.reading import Figure, variable
+from cutaway.reading.provenance import Skipped
+
+
+def frame(dims: int, num_directions: int, generator: torch.Generator) -> torch.Tensor:
+    """`(P, D)` orthonormal rows, Haar distributed, float64."""
+    if not 1 <= num_directions <= dims:
+        raise InputError("num_directions", found=str(num_directions), expected=f"1 to {dims}, the input's dimension")
+    q, r = torch.linalg.qr(torch.randn(dims, num_directions, generator=generator, dtype=torch.float64))
+    return (q * torch.sign(torch.diagonal(r))).T.contiguous()
+
+
+def local_complexity(
+    network: Network,
+    inputs: torch.Tensor,
+    directions: torch.Tensor,
+    radius: float,
+    sites: Sequence[Site],
+    *,
+    rows: int = 256,
+) -> torch.Tensor:
+    """LC_l(x) for every input and site: `(n, sites)`, counts as float64.
+
+    `inputs` `(n, ...)` on the network's device and dtype, `directions` `(P, D)` orthonormal. Exact as a count; as a
+    measure of the neighbourhood it sees about a share E max_p |N(0, 1)| / sqrt(D) of the radius (see
+    `effective_radius`). 2P forward passes a point; at most about `rows` vertices go through at once.
+    """
+    steps = radius * torch.cat([directions, -directions]).to(inputs).reshape(-1, *inputs.shape[1:])
+    counts = torch.zeros(len(inputs), len(sites), dtype=torch.float64)
+    per = max(1, rows // len(steps))
+    for start in range(0, len(inputs), per):
+        points = inputs[start : start + per]
+        vertices = (points[:, None] + steps[None]).flatten(0, 1)
+        for chunk in network.stream(vertices, sites, chunk=len(vertices)):
+            for k, site in enumerate(sites):
+                value = chunk.pre[site.name].reshape(len(points), len(steps), -1)
+                crossed = value.amin(dim=1).sign() != value.amax(dim=1).sign()
+                counts[start : start + per, k] = crossed.sum(dim=1).double().cpu()
+    return counts
+
+
+def effective_radius(radius: float, num_directions: int, dims: int) -> float:
+    """The distance at which a neuron is seen about half the time: radius x E max_{p<=P} |N(0,1)| / sqrt(D).
+
+    Derived from |<w, v>| / |w| ~ N(0, 1/D) for a random unit v; the expectation is integrated numerically.
+    """
+    from scipy import integrate, stats
+
+    top, _ = integrate.quad(lambda t: 1 - (2 * stats.norm.cdf(t) - 1) ** num_directions, 0, 12)
+    return radius * float(top) / float(np.sqrt(dims))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalComplexity(Instrument):
+    """Mean number of neurons whose sign changes on a small cross-polytope round a sample, per site and class.
+
+    Unit: neurons (every spatial position counts as one). Estimate over samples, with bootstrap intervals; the
+    directions are shared by all samples. For activations that are not piecewise affine (GELU, SiLU) it counts sign
+    changes of the pre-activation, which are not region boundaries; the coverage says so. `num_points` samples are
+    used (all if fewer), `radius` is in the units of the inputs.
+    """
+
+    radius: float = 0.005
+    num_directions: int = 20
+    num_points: int = 256
+    float64: bool = True
+
+    name: ClassVar[str] = "local-complexity"
+    question: ClassVar[str] = "How many neurons change sign within a small neighbourhood of a sample?"
+    source: ClassVar[str] = "Humayun et al. 2024, arXiv 2402.15555, section 3"
+    needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
+    expense: ClassVar[str] = "2 num_directions forward passes a sample"
+    limits: ClassVar[str] = (
+        "Counts depend on the radius, the number of directions and the input dimension: compare only readings with equal settings. "
+        "Deeper sites see the image of the same vertices, a coarse neighbourhood."
+    )
+
+    def _measure(self, network, data, context):
+        sites = network.select("activation")
+        if not sites:
+            raise NotApplicable("the network has no activation functions")
+        wide = network.double() if self.float64 else network
+        rows = _spread(len(data.inputs), self.num_points, data.labels)
+        inputs = wide.place(data.inputs[rows])
+        dims = inputs[0].numel()
+        used = min(self.num_directions, dims)
+        directions = frame(dims, used, context.generator())
+        batch = max(2 * used, wide.chunk_size(inputs, sites, context.budget, pre=True, post=False, factor=2))
+        counts = local_complexity(wide, inputs, directions, self.radius, sites, rows=min(batch, 2048)).numpy()
+        network.forward_passes += 2 * used * len(inputs) * (wide is not network)
+        total = counts.sum(axis=1)
+        bands = np.array([mean_interval(counts[:, k], seed=context.seed, resamples=200) for k in range(len(sites))])
+        variables = {
+            "local_complexity": variable(
+                counts.mean(axis=0), ["site"], unit="neurons", long_name="neurons that change sign"
+            ),
+            "local_complexity_low": variable(
+                bands[:, 0], ["site"], unit="neurons", long_name="lower end of its interval", kind="lower_bound"
+            ),
+            "local_complexity_high": variable(
+                bands[:, 1], ["site"], unit="neurons", long_name="upper end of its interval", kind="upper_bound"
+            ),
+            "per_sample": variable(total, ["sample"], unit="neurons", long_name="sum over sites at the sample"),
+            "width": variable([s.width for s in sites], ["site"], unit="neurons", long_name="neurons", kind="exact"),
+        }
+        coords = {"site": [s.name for s in sites], "sample": rows.numpy()}
+        if data.labels is not None:
+            labels = data.labels[rows].cpu().numpy()
+            classes = np.unique(labels)
+            means = [counts[labels == c].mean(axis=0) for c in classes]
+            variables["by_class"] = variable(means, ["class", "site"], unit="neurons", long_name="mean over the class")
+            coords["class"] = classes
+        low, high = mean_interval(total, seed=context.seed)
+        figures = (
+            Figure(
+                name="local_complexity", value=float(total.mean()), low=low, high=high, unit="neurons",
+                long_name="neurons that change sign near a sample, all sites",
+            ),
+            Figure(
+                name="effective_radius", value=effective_radius(self.radius, used, dims), unit="input units",
+                long_name="distance at which a neuron is seen about half the time",
+            ),
+        )  # fmt: skip
+        odd = tuple(
+            Skipped(
+                what=s.name, reason=f"{s.kind} is not piecewise affine: sign changes counted, not region boundaries"
+            )
+            for s in sites
+            if not s.piecewise_affine
+        )
+        return Findings(values=xr.Dataset(variables, coords), figures=figures, sites=sites, skipped=odd)
+
+    def draw(self, reading):
+        from cutaway.report.charts import sites_chart
+
+        return sites_chart(
+            reading,
+            {"local_complexity": "neurons"},
+            band=("local_complexity_low", "local_complexity_high"),
+            title="neurons that change sign",
+        )
+
+    def describe(self, reading):
+        figure = reading.figure("local_complexity")
+        width = int(reading.values["width"].sum())
+        return (
+            f"Of {width:,} neurons, {figure.value:.3g} change sign within radius {self.radius:g} of a sample "
+            f"(effective radius {reading.figure('effective_radius').value:.2g})."
+        )
+
+
+def _spread(total: int, wanted: int, labels: torch.Tensor | None) -> torch.Tensor:
+    """Evenly spread row numbers (sorted by label first, so that every class is there), at most `wanted`."""
+    order = torch.arange(total) if labels is None else torch.argsort(labels.cpu(), stable=True)
+    if wanted >= total:
+        return torch.arange(total)
+    pick = torch.linspace(0, total - 1, wanted).round().long()
+    return order[pick].sort().values
