@@ -59,7 +59,7 @@ def images_to_tensor(array: np.ndarray) -> torch.Tensor:
         array = array.transpose(0, 3, 1, 2)
     elif array.shape[1] not in (1, 3, 4):
         raise InputError("images", found=f"shape {array.shape}", expected="1, 3 or 4 channels, first or last")
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     return tensor.to(torch.float32).div_(255.0) if array.dtype == np.uint8 else tensor.to(torch.float32)
 
 
@@ -67,7 +67,7 @@ def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
     """Inputs under x_SPLIT, x, inputs, images or data; labels (optional) under y_SPLIT, y, labels or targets; class
     names under classes."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             keys = list(archive.files)
             input_key = _first_key(keys, (f"x_{split}", f"X_{split}", *INPUT_KEYS))
             if input_key is None:
@@ -92,7 +92,8 @@ def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
 def load_npy(path: str | Path) -> Dataset:
     """One array of inputs, without labels."""
     try:
-        inputs = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            inputs = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise _unreadable(path, "npy", error) from error
     return _from_arrays(Path(path).stem, inputs, None, None)

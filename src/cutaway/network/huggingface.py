@@ -1,0 +1,141 @@
+"""A Hugging Face folder or id as a model with its tokenizer (extra `hf`). Code that comes with a model is never run.
+
+Attention is loaded in its eager form, so that softmax and matrix products are visible as operators. The model takes
+token ids (batch, length) int64 and returns a Hugging Face output object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutaway.errors import FileError, MissingExtra, ModelError
+
+EXAMPLE_TEXT = "Once upon a time there was a little girl who liked to read."
+
+
+def load_huggingface(
+    text: str, device_map: str | None = None, dtype: torch.dtype | None = None
+) -> tuple[nn.Module, Any, Tensor]:
+    """(model, tokenizer or None, example token ids of shape (1, length)). Raises FileError, ModelError,
+    MissingExtra."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtra.of("transformers", "hf") from error
+    config = _attempt(text, "configuration", lambda: transformers.AutoConfig.from_pretrained(text))
+    kind = _auto_class(transformers, config)
+    options: dict[str, Any] = {"attn_implementation": "eager", "output_loading_info": True}
+    if device_map is not None:
+        options["device_map"] = device_map
+    if dtype is not None:
+        options["dtype"] = dtype
+    with _quiet(transformers):
+        model, info = _attempt(text, "weights", lambda: kind.from_pretrained(text, **options))
+    for key, what in (("missing_keys", "no weight"), ("mismatched_keys", "a wrong shape for")):
+        if info.get(key):
+            first = sorted(str(k) for k in info[key])[:4]
+            raise ModelError(
+                f"model {text}",
+                found=f"{what} {', '.join(first)}" + (f" and {len(info[key]) - 4} more" if len(info[key]) > 4 else ""),
+                expected=f"all weights of a {type(model).__name__}",
+                remedy="weights that are not there would be random: use the complete checkpoint",
+            )
+    tokenizer = load_tokenizer(text)
+    return model, tokenizer, _example(tokenizer, model.config)
+
+
+def load_tokenizer(text: str) -> Any:
+    """The model's tokenizer, from tokenizer.json when the automatic way fails, or None when there is none."""
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(text)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError):
+        file = Path(text) / "tokenizer.json"
+        if not file.is_file():
+            return None
+    options = {}
+    if (Path(text) / "tokenizer_config.json").is_file():
+        content = json.loads((Path(text) / "tokenizer_config.json").read_text())
+        options = {k: v for k, v in content.items() if k.endswith("_token") and isinstance(v, str)}
+    try:
+        return transformers.PreTrainedTokenizerFast(tokenizer_file=str(file), **options)
+    except Exception as error:  # the Rust tokenizer raises bare Exception
+        raise FileError(f"file {file}", found=f"no usable tokenizer ({error})", remedy="copy it again") from error
+
+
+@contextlib.contextmanager
+def _quiet(transformers) -> Iterator[None]:
+    """No progress bars of transformers meanwhile; ours says what goes on."""
+    logging = transformers.utils.logging
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def _auto_class(transformers, config):
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    for ending, name in (
+        ("ForCausalLM", "AutoModelForCausalLM"),
+        ("LMHeadModel", "AutoModelForCausalLM"),
+        ("ForSequenceClassification", "AutoModelForSequenceClassification"),
+        ("ForMaskedLM", "AutoModelForMaskedLM"),
+        ("ForImageClassification", "AutoModelForImageClassification"),
+    ):
+        if architecture.endswith(ending):
+            return getattr(transformers, name)
+    return transformers.AutoModel
+
+
+def _example(tokenizer: Any, config: Any) -> Tensor:
+    """A few tokens of plain English, or the first token ids when there is no tokenizer; pixels for an image model."""
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is None and getattr(config, "image_size", None):
+        size = config.image_size if isinstance(config.image_size, int) else config.image_size[0]
+        return torch.zeros(1, getattr(config, "num_channels", 3), size, size)
+    if tokenizer is not None:
+        ids = tokenizer(EXAMPLE_TEXT)["input_ids"]
+        begin = getattr(tokenizer, "bos_token_id", None)
+        if begin is not None and ids[:1] != [begin]:
+            ids = [begin, *ids]
+        if ids and max(ids) < (vocabulary or max(ids) + 1):
+            return torch.tensor([ids], dtype=torch.int64)
+    return torch.arange(min(16, vocabulary or 16)).unsqueeze(0)
+
+
+def _attempt(text: str, what: str, load):
+    try:
+        return load()
+    except ImportError as error:
+        raise MissingExtra.of(str(getattr(error, "name", None) or "accelerate"), "hf") from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise _file_error(text, what, reason) from error
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "huggingface_hub", "httpx"):
+            raise
+        raise _file_error(text, what, str(error)[:200]) from error
+
+
+def _file_error(text: str, what: str, reason: str) -> FileError:
+    if Path(text).is_dir():
+        return FileError(
+            f"Hugging Face folder {text}", found=f"{what} that cannot be read ({reason})", remedy="copy it again"
+        )
+    return FileError(
+        f"model {text!r}",
+        found=f"no such file, and not to be had as a Hugging Face id ({reason})",
+        expected="pkg.module:factory, file.py:factory, a .pt2 or .onnx file, or a Hugging Face folder or id",
+        remedy="check the name; without a connection, give a folder",
+    )

@@ -1,0 +1,219 @@
+"""Where a model comes from: one text, as on the command line, to one `nn.Module` in evaluation mode with finite
+weights.
+
+`pkg.module:factory`, `path/file.py:factory` or `file.py:factory('a', 2)` (the factory, a class or a module object;
+`weights` loads a .safetensors over it), a `.pt2` exported program, an `.onnx` (or `.onnx.gz`) file, a Hugging Face
+folder or id. Pickled modules run code when they are read, so they are refused unless `trust_pickle` is given;
+checkpoints are read with weights_only=True.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutaway.errors import FileError, InputError, ModelError
+from cutaway.network.factory import call_factory
+from cutaway.network.weights import check_finite, load_weights
+
+FORMS = "pkg.module:factory, file.py:factory, a .pt2 or .onnx file, or a Hugging Face folder or id"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A model and what came with it.
+
+    model: in evaluation mode, on the asked device and dtype. example: an input batch the model accepts, shape (1,
+    ...), where the source tells one, else None. name: short name for reports. kind: "factory", "pt2", "onnx",
+    "huggingface" or "pickle". tokenizer: of a Hugging Face model, else None. info: what a factory returned beside the
+    model, else None.
+    """
+
+    model: nn.Module
+    example: Tensor | None = None
+    name: str
+    kind: str
+    tokenizer: Any = None
+    info: Any = None
+
+
+def load_model(
+    spec: str | Path,
+    weights: str | Path | None = None,
+    trust_pickle: bool = False,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+) -> LoadedModel:
+    """Load the model that `spec` names.
+
+    weights: a .safetensors (or weights-only .pt/.pth) file whose keys and shapes must match those of the model
+    exactly; a prefix "module." on every key is taken off. device: any torch device, or "auto" for a Hugging Face
+    model spread by accelerate. dtype: "float32", "float64", "bfloat16", "float16"; None leaves it. Raises InputError
+    for a spec that names nothing, FileError for an unreadable or refused file, ModelError for weights that do not fit
+    or are not finite, MissingExtra.
+    """
+    text = str(spec)
+    target, number_type = checked_device(device), checked_dtype(dtype)
+    if weights is not None and ":" not in text and not text.endswith((".pt", ".pth", ".pkl")):
+        raise InputError(
+            f"weights {str(weights)!r}",
+            found=f"a model {text!r} that brings its own",
+            expected="a factory, pkg.module:factory",
+        )
+    loaded = _load(text, trust_pickle, target, number_type)
+    if weights is not None:
+        load_weights(loaded.model, weights)
+    check_finite(loaded.model, loaded.name)
+    if loaded.kind != "pt2":  # an exported program is in the mode it was exported in, and refuses eval()
+        loaded.model.eval()
+    if target != "auto":
+        loaded.model.to(device=target)
+    if number_type is not None:
+        loaded.model.to(dtype=number_type)
+    return loaded
+
+
+def checked_device(device: str | torch.device) -> torch.device | str:
+    """The torch device, or "auto". Raises InputError when it is unknown or not there."""
+    if device == "auto":
+        return "auto"
+    try:
+        checked = torch.device(device)
+        torch.empty(1, device=checked)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device {str(device)!r}",
+            found=str(error).splitlines()[0][:160],
+            expected="cpu, cuda, cuda:N or mps, present on this machine",
+            remedy="use --device cpu",
+        ) from error
+    return checked
+
+
+def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The torch dtype of a name such as "float64". Raises InputError when it is no floating-point type."""
+    if dtype is None:
+        return None
+    checked: Any = dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(dtype), None)
+    if not isinstance(checked, torch.dtype) or not checked.is_floating_point:
+        raise InputError(f"dtype {str(dtype)!r}", expected="float32, float64, bfloat16 or float16")
+    return checked
+
+
+def _load(text: str, trust_pickle: bool, device, dtype) -> LoadedModel:
+    path = Path(text)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise FileError(f"folder {path}", found="no config.json", expected="a Hugging Face model folder")
+        return _huggingface(text, device, dtype)
+    lower = path.name.lower()
+    if lower.endswith((".onnx", ".onnx.gz")):
+        return _onnx(path)
+    if lower.endswith((".pt2", ".pt", ".pth", ".pkl", ".bin", ".ckpt", ".safetensors")):
+        if not path.is_file():
+            raise FileError(f"model file {path}", found="no such file", remedy="check the path")
+        return _exported(path) if lower.endswith(".pt2") else _pickled(path, trust_pickle)
+    if ":" in text:
+        model, info = call_factory(text)
+        example = info.get("example") if isinstance(info, dict) and isinstance(info.get("example"), Tensor) else None
+        return LoadedModel(model=model, example=example, name=_factory_name(text), kind="factory", info=info)
+    if path.suffix == ".py":
+        raise InputError(f"model {text!r}", found="a Python file without a factory", expected=f"{text}:factory")
+    if HUB_ID.fullmatch(text):
+        return _huggingface(text, device, dtype)
+    raise InputError(f"model {text!r}", found="nothing of that name", expected=FORMS)
+
+
+def _factory_name(text: str) -> str:
+    """`load('mnist_cnn_a_adv')` is called mnist_cnn_a_adv; a factory without text arguments by its own name."""
+    call = text.rsplit(":", 1)[1]
+    quoted = re.search(r"['\"]([^'\"]+)['\"]", call)
+    return quoted.group(1) if quoted else call.split("(")[0]
+
+
+def _onnx(path: Path) -> LoadedModel:
+    from cutaway.network.onnx import load_onnx
+
+    model = load_onnx(path)
+    name = path.name.removesuffix(".gz").removesuffix(".onnx")
+    return LoadedModel(model=model, example=model.example(), name=name, kind="onnx")
+
+
+def _exported(path: Path) -> LoadedModel:
+    try:
+        program = torch.export.load(path)
+    except (RuntimeError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise FileError(
+            f"file {path}",
+            found=f"not a complete exported program ({_first_line(error)})",
+            expected="a file written by torch.export.save with a compatible torch",
+            remedy="export it again",
+        ) from error
+    names = program.graph_signature.user_inputs
+    tensors = [value for value in (program.example_inputs or ((), {}))[0] if isinstance(value, Tensor)]
+    if len(names) != 1:
+        raise ModelError(
+            f"exported program {path}",
+            found=f"{len(names)} inputs",
+            expected="one",
+            remedy="wrap the model so that it takes one",
+        )
+    return LoadedModel(model=program.module(), example=tensors[0][:1] if tensors else None, name=path.stem, kind="pt2")
+
+
+def _pickled(path: Path, trust_pickle: bool) -> LoadedModel:
+    if path.suffix == ".safetensors":
+        raise InputError(
+            f"model {str(path)!r}",
+            found="weights without an architecture",
+            expected="a factory that builds the model",
+            remedy=f"give pkg.module:factory and --weights {path.name}",
+        )
+    if not trust_pickle:
+        raise FileError(
+            f"file {path}",
+            found="a pickle, which can run any code when it is read",
+            expected="an exported program (.pt2), .onnx, or a factory with .safetensors weights",
+            remedy="convert it with torch.export.save, or pass --trust-pickle if you trust its origin",
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=False)
+    except (RuntimeError, OSError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise FileError(
+            f"file {path}", found=f"not a complete torch file ({_first_line(error)})", remedy="copy it again"
+        ) from error
+    except (AttributeError, ImportError) as error:
+        raise FileError(
+            f"file {path}",
+            found=f"a pickled module whose class is not importable ({_first_line(error)})",
+            remedy="put its package on PYTHONPATH, or use a factory with weights",
+        ) from error
+    if not isinstance(content, nn.Module):
+        raise ModelError(
+            f"file {path}",
+            found=f"a {type(content).__name__}",
+            expected="a pickled nn.Module",
+            remedy=f"if these are weights, give pkg.module:factory and --weights {path.name}",
+        )
+    return LoadedModel(model=content, name=path.stem, kind="pickle")
+
+
+def _huggingface(text: str, device, dtype) -> LoadedModel:
+    from cutaway.network.huggingface import load_huggingface
+
+    model, tokenizer, example = load_huggingface(text, device_map="auto" if device == "auto" else None, dtype=dtype)
+    name = Path(text).name or text
+    return LoadedModel(model=model, example=example, name=name, kind="huggingface", tokenizer=tokenizer)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:160] if text else type(error).__name__
