@@ -1,0 +1,258 @@
+"""One batch of gates into a subdivision: values at the vertices in, finer subdivision and the new vertices' descent out.
+
+`insert_gates(cells, values, gate_of, tolerance)` cuts every face by the zero lines of k functions that are continuous and,
+face by face, linear. Signs within `tolerance` of zero are put to `decide` before they are used; what it calls zero becomes
+exactly zero (a vertex on the line), and without it every doubtful value is taken for zero and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.errors import BudgetError
+from cutaway.geometry.arrangement.split_vectorised import split_by_gate
+from cutaway.geometry.arrangement.subdivision import Subdivision, grown
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A sign that rounding cannot decide: is `gate` zero where the lines `first` and `second` (tags) meet on a face?
+
+    `polygon` (m, 2): the face at the stage's start, on which all three functions are linear. `value`: what rounding says.
+    """
+
+    polygon: Floats
+    first: int
+    second: int
+    gate: int
+    value: float
+
+
+Decide = Callable[[Doubt], int | None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Insertion:
+    """What inserting a batch did. Descent of the new vertices: `parent`, `weight` (n, 2), in order of creation (each
+    parent is older), new vertex base + i; `root` (F): the face at the start that each face lies in; `values` (V, k)."""
+
+    base: int
+    parent: NDArray[np.int32]
+    weight: Floats
+    root: NDArray[np.int32]
+    values: Floats
+    batches: list[int] = field(default_factory=list)
+    decided: int = 0
+    snapped: int = 0
+    odd: int = 0
+
+    def extend_rows(self, rows: Floats) -> Floats:
+        """Rows (base, s) of any functions linear on the faces at the start, with the new vertices' rows added."""
+        total = self.base + len(self.parent)
+        made = np.empty((total, rows.shape[1]))
+        made[: self.base] = rows[: self.base]
+        compiled = compiled_kernels()
+        if compiled is not None:
+            compiled.interpolate_rows(made, self.base, self.parent, self.weight)
+            return made
+        first = 0
+        for last in self.batches:
+            some = slice(first, last)
+            a, b = self.parent[some, 0], self.parent[some, 1]
+            made[self.base + first : self.base + last] = self.weight[some, :1] * made[a] + self.weight[some, 1:] * made[b]
+            first = last
+        return made
+
+
+def compiled_kernels():
+    """The numba module, or None when the extra `fast` is not installed or CUTAWAY_PLAIN_SPLITTING is set."""
+    import os
+
+    if os.environ.get("CUTAWAY_PLAIN_SPLITTING"):
+        return None
+    try:
+        from cutaway.geometry.arrangement import split_compiled
+    except ImportError:
+        return None
+    return split_compiled
+
+
+def insert_gates(
+    cells: Subdivision,
+    values: Floats,
+    gate_of: NDArray[np.int32],
+    tolerance: Floats,
+    *,
+    decide: Decide | None = None,
+    max_faces: int | None = None,
+    compiled: bool | None = None,
+) -> Insertion:
+    """Cut `cells` (changed in place) by the zero lines of the columns of `values` (V, k), tagged `gate_of` (k).
+
+    Exact given the signs. Cost: with numba (extra `fast`), work in proportion to the vertices times gates looked at and to
+    the cells each line crosses; without, a pass over all edges for each gate. `compiled` forces a path (None: numba when
+    it is there). Raises BudgetError when more than `max_faces` faces come about.
+    """
+    values = np.array(values, dtype=np.float64, order="C")
+    doubts = _Doubts(cells, gate_of, decide)
+    doubts.settle_old(values, tolerance)
+    kernels = compiled_kernels() if compiled in (None, True) else None
+    if compiled and kernels is None:
+        raise ImportError("numba is not installed: pip install 'cutaway[fast]'")
+    run = _insert_compiled if kernels is not None else _insert_vectorised
+    result = run(cells, values, np.asarray(gate_of, dtype=np.int32), tolerance, doubts, max_faces)
+    result.decided, result.snapped = doubts.decided, doubts.snapped
+    return result
+
+
+class _Doubts:
+    """Collects what is needed to put a doubtful sign as a question, and writes the answer into the values."""
+
+    def __init__(self, cells: Subdivision, gate_of, decide: Decide | None) -> None:
+        self.cells, self.gate_of, self.decide = cells, gate_of, decide
+        self.decided = self.snapped = 0
+        self.origin = self.start = self.order = None
+        if decide is not None:
+            self.start, self.order = cells.cycles()
+            self.origin, self.position = cells.origin[: cells.num_half_edges].copy(), cells.position.copy()
+
+    def polygon(self, face: int) -> Floats:
+        return self.position[self.origin[self.order[self.start[face] : self.start[face + 1]]]]
+
+    def settle_old(self, values: Floats, tolerance: Floats) -> None:
+        size = np.abs(values)
+        for vertex, column in np.argwhere((size <= tolerance) & (size != 0.0)):
+            corner = None if self.decide is None else self._corner(int(vertex))
+            self._settle(values, vertex, column, *(corner or (None, 0, 0)))
+
+    def settle_new(self, values: Floats, pairs, base: int, under, gate, root) -> None:
+        for vertex, column in pairs:
+            i = vertex - base
+            self._settle(values, vertex, column, int(root[i]), int(under[i]), int(gate[i]))
+
+    def _corner(self, vertex: int) -> tuple[int, int, int] | None:
+        """A face at the vertex and two different lines that meet there."""
+        cells = self.cells
+        for h in np.flatnonzero(cells.origin[: cells.num_half_edges] == vertex):
+            face = int(cells.face[h])
+            if face < 0:
+                continue
+            cycle = self.order[self.start[face] : self.start[face + 1]]
+            before = cycle[np.flatnonzero(cycle == h)[0] - 1]
+            if cells.tag[h] != cells.tag[before]:
+                return face, int(cells.tag[h]), int(cells.tag[before])
+        return None
+
+    def _settle(self, values, vertex, column, face, first, second) -> None:
+        sign = None
+        if self.decide is not None and face is not None:
+            value = float(values[vertex, column])
+            sign = self.decide(
+                Doubt(polygon=self.polygon(face), first=first, second=second,
+                      gate=int(self.gate_of[column]), value=value)
+            )  # fmt: skip
+        if sign is None:
+            self.snapped += 1
+            values[vertex, column] = 0.0
+            return
+        self.decided += 1
+        values[vertex, column] = sign * abs(values[vertex, column]) if sign else 0.0
+
+
+def _insert_vectorised(cells, values, gate_of, tolerance, doubts: _Doubts, max_faces) -> Insertion:
+    base = cells.num_vertices
+    root = np.arange(cells.num_faces, dtype=np.int32)
+    made, batches, odd = [], [], 0
+    for column in _changing(values):
+        before = cells.num_vertices
+        values, root, fresh, bad = split_by_gate(cells, values, int(column), int(gate_of[column]), root)
+        made.append(fresh)
+        batches.append(cells.num_vertices - base)
+        odd += bad
+        size = np.abs(values[before : cells.num_vertices])
+        pairs = np.argwhere((size <= tolerance) & (size != 0.0))
+        if len(pairs):
+            pairs[:, 0] += before
+            doubts.settle_new(values, pairs, before, fresh.under, fresh.gate, fresh.root)
+        _within(cells.num_faces, max_faces)
+    cells.trim()
+    parent = np.concatenate([m.parent for m in made]) if made else np.zeros((0, 2), dtype=np.int32)
+    weight = np.concatenate([m.weight for m in made]) if made else np.zeros((0, 2))
+    return Insertion(
+        base=base, parent=parent.astype(np.int32), weight=weight, root=root[: cells.num_faces],
+        values=values[: cells.num_vertices], batches=batches, odd=odd,
+    )  # fmt: skip
+
+
+def _changing(values: Floats) -> NDArray[np.int64]:
+    low, high = values.min(axis=0), values.max(axis=0)
+    touching = (np.count_nonzero(values == 0.0, axis=0) >= 2) & (low != high)
+    return np.flatnonzero(((low < 0) & (high > 0)) | touching)
+
+
+def _within(faces: int, max_faces: int | None) -> None:
+    if max_faces is not None and faces > max_faces:
+        raise BudgetError(
+            "region budget", found=f"{faces} faces so far", expected=f"at most {max_faces}",
+            remedy="take a smaller domain (smaller --pad), or raise the budget (max_faces=...)",
+        )  # fmt: skip
+
+
+def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_faces) -> Insertion:
+    kernels = compiled_kernels()
+    assert kernels is not None
+    base, num_roots = cells.num_vertices, cells.num_faces
+    start, columns = kernels.crossings(cells.face_half_edge, cells.following, cells.origin, values, num_roots)
+    pairs = np.diff(start)
+    likely = int((pairs * (pairs + 3) // 6).sum()) + 256
+    if max_faces is not None:
+        likely = min(likely, max(max_faces - num_roots, 0) + 256)
+    root = np.arange(num_roots, dtype=np.int32)
+    chain = np.full(num_roots, -1, dtype=np.int32)
+    rim = cells.face_half_edge[:num_roots].copy()
+    record = {
+        "parent": np.empty((0, 2), np.int32), "weight": np.empty((0, 2)), "under": np.empty(0, np.int32),
+        "gate": np.empty(0, np.int32), "root": np.empty(0, np.int32),
+    }  # fmt: skip
+    coincident = np.empty((1024, 2), dtype=np.int64)
+    doubtful = np.empty((4096, 2), dtype=np.int64)
+    counts = np.array([base, cells.num_half_edges, num_roots, 0, 0, 0, 0, 0], dtype=np.int64)
+    room = likely
+    while True:
+        vertices, faces = int(counts[0]) + room, int(counts[2]) + room
+        cells.reserve(vertices, int(counts[1]) + 4 * room, faces)
+        values = grown(values, len(cells.position))
+        record = {name: grown(array, len(cells.position) - base) for name, array in record.items()}
+        root, chain = grown(root, len(cells.face_half_edge)), grown(chain, len(cells.face_half_edge))
+        if counts[7] + 4096 > len(coincident):
+            coincident = grown(coincident, len(coincident) * 2 + 4096)
+        state = kernels.MORE_ROOM
+        while True:
+            state = kernels.insert(
+                cells.position, values, tolerance, record["parent"], record["weight"], record["under"],
+                record["gate"], record["root"], base, cells.origin, cells.twin, cells.following, cells.face, cells.tag,
+                cells.face_half_edge, root, chain, start, columns, rim, gate_of, doubtful, coincident, counts,
+            )  # fmt: skip
+            if state != kernels.DOUBTFUL:
+                break
+            doubts.settle_new(
+                values, doubtful[: counts[5]], base, record["under"], record["gate"], record["root"]
+            )
+        _within(int(counts[2]), max_faces)
+        if state == kernels.DONE:
+            break
+        room = max(room, int(counts[2]) // 2)
+    cells.num_vertices, cells.num_half_edges, cells.num_faces = (int(c) for c in counts[:3])
+    cells.also.extend((int(h), int(g)) for h, g in coincident[: counts[7]])
+    cells.trim()
+    new = cells.num_vertices - base
+    return Insertion(
+        base=base, parent=record["parent"][:new].copy(), weight=record["weight"][:new].copy(),
+        root=root[: cells.num_faces].copy(), values=values[: cells.num_vertices], odd=int(counts[6]),
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""Take edges out of a subdivision and heal it: faces are joined, corners that bend nothing any more disappear.
+
+Used where cutting made more than is meant: comparisons inside a pooling window that a third entry wins, and the mesh under
+a sign partition. The faces left must be convex and without holes, which holds for those two uses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.geometry.arrangement.subdivision import Subdivision
+
+
+def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Take out the half-edges in `drop` (H, equal on twins); `cells` changes in place.
+
+    Returns for every remaining vertex and every remaining face one old index (for a face: one of those joined).
+    """
+    used = cells.num_half_edges
+    keep = ~drop[:used]
+    following = _skip(cells.following[:used].copy(), ~keep, lambda n: cells.following[cells.twin[n]])
+    twin = cells.twin[:used].copy()
+    bends = _bending(cells, keep, following)
+    stays = keep & bends[cells.origin[:used]]
+    last = _skip(np.arange(used, dtype=np.int32), None, None, following, bends, cells)
+    ahead = following[last]
+    twin_of_last = twin[last]
+    old_half = np.flatnonzero(stays)
+    number = np.full(used, -1, dtype=np.int64)
+    number[old_half] = np.arange(len(old_half))
+    old_vertex = np.unique(cells.origin[old_half])
+    vertex_number = np.full(cells.num_vertices, -1, dtype=np.int64)
+    vertex_number[old_vertex] = np.arange(len(old_vertex))
+    cells.also = _renumbered(cells, number)
+    cells.position = cells.position[old_vertex]
+    cells.origin = vertex_number[cells.origin[old_half]].astype(np.int32)
+    cells.following = number[ahead[old_half]].astype(np.int32)
+    cells.twin = number[twin_of_last[old_half]].astype(np.int32)
+    cells.tag = cells.tag[old_half]
+    old_face = _label_faces(cells, cells.face[old_half])
+    cells.num_vertices, cells.num_half_edges = len(old_vertex), len(old_half)
+    cells.num_faces = len(old_face)
+    return old_vertex, old_face
+
+
+def _skip(pointer, gone, step, following=None, bends=None, cells=None):
+    """Follow pointers until they rest: past edges taken out, or along straight runs to their last half-edge."""
+    if gone is not None:
+        todo = np.flatnonzero(gone[pointer])
+        while len(todo):
+            pointer[todo] = step(pointer[todo])
+            todo = todo[gone[pointer[todo]]]
+        return pointer
+    straight = ~bends[cells.origin[following[pointer]]]
+    todo = np.flatnonzero(straight)
+    for _ in range(len(pointer)):
+        if not len(todo):
+            break
+        pointer[todo] = following[pointer[todo]]
+        todo = todo[~bends[cells.origin[following[pointer[todo]]]]]
+    return pointer
+
+
+def _bending(cells: Subdivision, keep, following) -> NDArray[np.bool_]:
+    """Vertices that stay: all but those with two edges left of one and the same tag."""
+    used = cells.num_half_edges
+    origin, tag = cells.origin[:used], cells.tag[:used].astype(np.int64)
+    degree = np.bincount(origin[keep], minlength=cells.num_vertices)
+    low = np.full(cells.num_vertices, np.iinfo(np.int64).max)
+    high = np.full(cells.num_vertices, np.iinfo(np.int64).min)
+    np.minimum.at(low, origin[keep], tag[keep])
+    np.maximum.at(high, origin[keep], tag[keep])
+    return ~((degree == 2) & (low == high))
+
+
+def _renumbered(cells: Subdivision, number) -> list[tuple[int, int]]:
+    return [(int(number[h]), g) for h, g in cells.also if number[h] >= 0]
+
+
+def _label_faces(cells: Subdivision, old: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Number the cycles anew; returns for each an old face number."""
+    half = len(cells.origin)
+    label = np.arange(half, dtype=np.int64)
+    inside = np.flatnonzero(old >= 0)
+    here = cells.following.astype(np.int64)
+    jump = here.copy()
+    for _ in range(int(np.ceil(np.log2(half + 1))) + 1):  # pointer doubling: the smallest number on each cycle
+        label = np.minimum(label, label[jump])
+        jump = jump[jump]
+    first, face = np.unique(label[inside], return_inverse=True)
+    cells.face = np.full(half, -1, dtype=np.int32)
+    cells.face[inside] = face
+    cells.face_half_edge = first.astype(np.int32)
+    return old[first].astype(np.int64)

@@ -1,0 +1,235 @@
+"""Cut a plane polygon by every gate of a network, site by site: the engine under `slice_network`.
+
+The state is the network's values at the subdivision's vertices. They are linear on every face, so a new vertex on an edge
+gets its values from the edge's two ends, and only then does the next layer run, on vertices alone: one forward pass for
+every vertex in all, in float64, no affine map of any face, no matrix of any convolution. A value known to be zero (the
+vertex lies on that neuron's line) stays exactly zero through this, which is why central arrangements need no luck.
+
+Memory: values that later operators read, times vertices. When they do not fit the budget they are dropped and computed
+again from the inputs in chunks at the next site (slower by the depth, bounded memory).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cutaway.errors import BudgetError
+from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
+from cutaway.geometry.arrangement.insertion import Decide, Insertion
+from cutaway.geometry.plane import Plane
+from cutaway.geometry.program import Site, StagedProgram, Values
+
+Floats = NDArray[np.float64]
+_BLOCK = 256  # gates inserted at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutSettings:
+    """`budget`: bytes for vertex values; `max_faces`: BudgetError beyond; `compiled`: None takes numba when installed."""
+
+    budget: int = 2 << 30
+    max_faces: int = 5_000_000
+    compiled: bool | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CutReport:
+    """What happened on the way: faces after each site, crossing gates of each site, doubtful signs by their fate."""
+
+    faces_after: list[int] = field(default_factory=list)
+    crossing: list[int] = field(default_factory=list)
+    decided: int = 0
+    snapped: int = 0
+    odd: int = 0
+    recomputed: int = 0
+    forward_rows: int = 0
+
+
+class Cutter:
+    """Runs the stages of `program` over `cells`, whose vertices live in `plane`."""
+
+    def __init__(
+        self, program: StagedProgram, plane: Plane, polygon: Floats, settings: CutSettings, decide: Decide | None = None
+    ) -> None:
+        self.program, self.plane, self.settings, self.decide = program, plane, settings, decide
+        self.cells = Subdivision(polygon)
+        self.report = CutReport()
+        self.values: Values | None = None
+        self.at = 0
+        self.noise = rounding_noise(program, plane, polygon)
+
+    def run(self) -> Floats:
+        """Cut by all sites; returns the network's outputs (V, C) at the vertices."""
+        with torch.no_grad():
+            for index in range(len(self.program.sites)):
+                self._cut_site(index)
+            return self._outputs()
+
+    def _cut_site(self, index: int) -> None:
+        site = self.program.sites[index]
+        crossing: set[int] = set()
+        for part in range(site.parts):
+            columns, gates = self._gates(index, part)
+            crossing.update(columns % site.width)
+            try:
+                self._insert(site, part, columns, gates)
+            except BudgetError as error:
+                self._explain(error, index)
+        if site.window is not None and site.parts > 1:
+            self._drop_beaten(index)
+        self.report.crossing.append(len(crossing))
+        self.report.faces_after.append(self.cells.num_faces)
+
+    def _explain(self, error: BudgetError, index: int) -> None:
+        raise BudgetError(
+            f"slice of {len(self.program.sites)} sites, at site {self.program.sites[index].name!r}",
+            found=error.found + f" ({self.cells.num_faces} before this site)",
+            expected=f"at most {self.settings.max_faces}",
+            remedy="take a smaller domain (regions grow with the square of its width), or raise the budget (max_faces)",
+        ) from error
+
+    def _gates(self, index: int, part: int) -> tuple[NDArray[np.int64], Floats]:
+        """Columns of this part that change sign or vanish somewhere, and their values (V, k)."""
+        site, program = self.program.sites[index], self.program
+        kept: list[NDArray] = []
+        low, high = np.full(site.width, np.inf), np.full(site.width, -np.inf)
+        zeros = np.zeros(site.width, dtype=np.int64)
+        whole = self.cells.num_vertices * site.width * 8 <= self.settings.budget // 3
+        carried: list[Values] = []
+        for values in self._chunks(index):
+            gates = program.gates(values, site, part).numpy()
+            np.minimum(low, gates.min(axis=0), out=low)
+            np.maximum(high, gates.max(axis=0), out=high)
+            zeros += np.count_nonzero(gates == 0.0, axis=0)
+            if whole:
+                kept.append(gates)
+            carried.append(values if self._fits(index) else {})
+        if self._fits(index):
+            self.values = carried[0] if len(carried) == 1 else {
+                i: torch.cat([c[i] for c in carried]) for i in carried[0]
+            }  # fmt: skip
+            self.at = program.stop_of(index)
+        else:
+            self.values = None
+        columns = np.flatnonzero(((low < 0) & (high > 0)) | ((zeros >= 2) & (low != high)))
+        if whole:
+            gates = kept[0] if len(kept) == 1 else np.concatenate(kept)
+            return columns, gates if len(columns) == gates.shape[1] else gates[:, columns]
+        picked = [program.gates(values, site, part).numpy()[:, columns] for values in self._chunks(index)]
+        return columns, np.concatenate(picked)
+
+    def _insert(self, site: Site, part: int, columns: NDArray[np.int64], gates: Floats) -> None:
+        first = site.first + part * site.width
+        noise = self.noise[self.program.sites.index(site)]
+        for start in range(0, len(columns), _BLOCK):
+            some = columns[start : start + _BLOCK]
+            block = np.ascontiguousarray(gates[:, start : start + _BLOCK])
+            tolerance = np.maximum(noise, 16 * np.finfo(float).eps * np.abs(block).max(axis=0))
+            done = insert_gates(
+                self.cells, block, (first + some).astype(np.int32), tolerance, decide=self.decide,
+                max_faces=self.settings.max_faces, compiled=self.settings.compiled,
+            )  # fmt: skip
+            self.report.decided += done.decided
+            self.report.snapped += done.snapped
+            self.report.odd += done.odd
+            alone = len(columns) == site.width and len(columns) <= _BLOCK and site.kind in ("relu", "leaky_relu", "abs")
+            self._extend(site, done, done.values if alone else None)
+            if start + _BLOCK < len(columns):
+                gates = done.extend_rows(gates)
+
+    def _extend(self, site: Site, done: Insertion, same: Floats | None) -> None:
+        if self.values is None or not len(done.parent):
+            return
+        read = self.program.graph.nodes[site.node].inputs[0]
+        for node, old in self.values.items():
+            if same is not None and node == read:
+                rows = same
+            else:
+                rows = done.extend_rows(old.reshape(old.shape[0], -1).numpy())
+            self.values[node] = torch.from_numpy(rows).reshape(rows.shape[0], *old.shape[1:])
+
+    def _fits(self, index: int) -> bool:
+        """Whether the values that site `index` and later operators read fit the budget for all vertices."""
+        stop, nodes = self.program.stop_of(index), self.program.graph.nodes
+        live = sum(n.numel for n in nodes[:stop] if self.program.last_use[n.index] >= stop)
+        return 8 * live * self.cells.num_vertices <= self.settings.budget // 3
+
+    def _chunks(self, index: int, rows: NDArray | None = None):
+        """Values at site `index` for all vertices (or `rows`), in chunks that fit the budget."""
+        program, stop = self.program, self.program.stop_of(index)
+        total = self.cells.num_vertices if rows is None else len(rows)
+        start_at = self.at if self.values is not None else 0
+        peak = max((n.numel for n in program.graph.nodes[start_at:stop]), default=1)
+        peak = max(peak, program.graph.nodes[program.input.index].numel if self.values is None else 1)
+        if index < len(program.sites):
+            site = program.sites[index]
+            peak = max(peak, site.width * (site.window.shape[1] if site.window is not None else 1))
+        size = int(max(16, min(self.settings.budget // (64 * peak), 1 << 20 if peak < 4096 else 256)))
+        self.report.recomputed += self.values is None and index > 0
+        for begin in range(0, max(total, 1), size):
+            some = slice(begin, begin + size) if rows is None else rows[begin : begin + size]
+            if self.values is not None:
+                here = {i: v[some] for i, v in self.values.items()}
+                if start_at == stop:
+                    yield here
+                    continue
+            else:
+                here = program.begin(torch.from_numpy(self.plane.lift(self.cells.position[: self.cells.num_vertices][some])))
+            self.report.forward_rows += next(iter(here.values())).shape[0]
+            yield program.advance(here, start_at, stop)
+
+    def _drop_beaten(self, index: int) -> None:
+        """Take out comparisons inside a window that a third entry wins: they bend nothing."""
+        site, cells = self.program.sites[index], self.cells
+        half = np.flatnonzero((cells.tag >= site.first) & (cells.tag < site.first + site.num_gates))
+        if not len(half):
+            return
+        part, output = np.divmod(cells.tag[half] - site.first, site.width)
+        vertex, place = np.unique(cells.origin[half], return_inverse=True)
+        gap = np.empty(len(half))
+        begin, order = 0, np.argsort(place, kind="stable")
+        for values in self._chunks(index, vertex):
+            count = next(iter(values.values())).shape[0]
+            mine = order[np.searchsorted(place[order], begin) : np.searchsorted(place[order], begin + count)]
+            entries = self._entries_at(values, site, place[mine] - begin, output[mine])
+            gap[mine] = entries.max(axis=1) - entries[np.arange(len(mine)), part[mine] + 1]
+            begin += count
+        number = np.full(cells.num_half_edges, -1)
+        number[half] = np.arange(len(half))
+        worst = np.maximum(gap, gap[number[cells.twin[half]]])
+        drop = np.zeros(cells.num_half_edges, dtype=bool)
+        drop[half] = worst > 64 * self.noise[index] + 1e-12 * np.abs(gap).max(initial=0.0)
+        kept_vertices, _ = remove_edges(cells, drop)
+        if self.values is not None:
+            self.values = {i: v[torch.from_numpy(kept_vertices)] for i, v in self.values.items()}
+
+    def _entries_at(self, values: Values, site: Site, rows, outputs) -> Floats:
+        assert site.window is not None
+        read = self.program.graph.nodes[site.node].inputs[0]
+        flat = values[read].reshape(values[read].shape[0], -1).numpy()
+        window = site.window.numpy()[outputs]
+        found = flat[rows[:, None], np.maximum(window, 0)]
+        found[window < 0] = -np.inf
+        return found
+
+    def _outputs(self) -> Floats:
+        last = len(self.program.sites)
+        return np.concatenate([self.program.outputs(values).numpy() for values in self._chunks(last)])
+
+
+def rounding_noise(program: StagedProgram, plane: Plane, polygon: Floats, *, num_points: int = 12) -> Floats:
+    """For every site, how far float64 gate values may be off: the error of single precision, measured at some points and
+    scaled by 2**-29 (the ratio of the two units), times 64 for safety. An estimate, not a proof."""
+    weights = np.random.default_rng(0).dirichlet(np.ones(len(polygon)), size=num_points)
+    points = torch.from_numpy(plane.lift(np.concatenate([polygon[:8], weights @ polygon])))
+    single = StagedProgram(program.graph.to(torch.float32))
+    with torch.no_grad():
+        exact, rough = program.all_gates(points), single.all_gates(points)
+    noise = np.array([float((a - b.to(torch.float64)).abs().max()) if a.numel() else 0.0 for a, b in zip(exact, rough)])
+    scale = np.array([float(a.abs().max()) if a.numel() else 0.0 for a in exact])
+    noise = np.where(np.isfinite(noise), noise * 2.0**-29, scale * 2.0**-46)
+    return 64 * np.maximum(noise, scale * 2.0**-55)

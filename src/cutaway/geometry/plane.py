@@ -1,0 +1,152 @@
+"""An affine plane in input space and a convex polygon in it: where a slice is taken.
+
+Plane point p (2) <-> input x = origin + p @ directions, directions (2, D) orthonormal in float64. Made from one, two or
+three inputs, or from any two directions; the polygon may be any strictly convex one, counter-clockwise. (SplineCam takes
+the mean of a closed polygon as origin, with the first corner counted twice, and maps back rightly only for rectangles;
+here the back-projection is right for every polygon because the directions are orthonormal.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cutaway.errors import InputError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plane:
+    """`origin` (D,), `directions` (2, D) orthonormal, `input_shape` with prod = D, `anchors` (k, 2) in the plane."""
+
+    origin: Floats
+    directions: Floats
+    input_shape: tuple[int, ...]
+    anchors: Floats
+
+    def lift(self, points: ArrayLike) -> Floats:
+        """Inputs (n, *input_shape) of plane points (n, 2)."""
+        flat = self.origin + np.asarray(points, dtype=np.float64) @ self.directions
+        return flat.reshape(-1, *self.input_shape)
+
+    def project(self, inputs: ArrayLike) -> Floats:
+        """Plane points (n, 2) nearest to inputs (n, *input_shape)."""
+        flat = np.asarray(inputs, dtype=np.float64).reshape(-1, len(self.origin))
+        return (flat - self.origin) @ self.directions.T
+
+
+def plane_through(inputs: ArrayLike, *, seed: int = 0, directions: ArrayLike | None = None) -> Plane:
+    """The plane through 1 to 3 inputs (k, *input_shape), its origin at their mean.
+
+    With fewer than three inputs the missing directions are Gaussian (`seed`) or `directions` (1 or 2, *input_shape).
+    Raises InputError for NaN, inputs that coincide or lie on one line, and inputs of fewer than two dimensions.
+    """
+    anchors = np.asarray(inputs, dtype=np.float64)
+    if anchors.ndim < 2 or not 1 <= len(anchors) <= 3:
+        raise InputError("anchors of the slice", found=f"shape {anchors.shape}", expected="(k, *input_shape), k = 1, 2, 3")
+    _finite(anchors, "anchor")
+    shape, flat = tuple(anchors.shape[1:]), anchors.reshape(len(anchors), -1)
+    if flat.shape[1] < 2:
+        raise InputError(
+            "the plane of the slice", found=f"inputs of dimension {flat.shape[1]}", expected="at least 2",
+            remedy="for a network of one input use ray crossings instead of a slice",
+        )  # fmt: skip
+    spans = list(flat[1:] - flat[0])
+    if directions is not None:
+        given = np.asarray(directions, dtype=np.float64)
+        if given.size % flat.shape[1] or given.size == 0:
+            raise InputError(
+                "directions of the slice", found=f"shape {given.shape}", expected=f"(m, {', '.join(map(str, shape))})",
+                remedy="a plane must lie in the network's input space",
+            )  # fmt: skip
+        _finite(given, "direction")
+        spans += list(given.reshape(-1, flat.shape[1]))
+    generator = np.random.default_rng(seed)
+    while len(spans) < 2:
+        spans.append(generator.standard_normal(flat.shape[1]))
+    if len(spans) > 2:
+        raise InputError("directions of the slice", found=f"{len(spans)} spans", expected="two, anchors included")
+    return _plane(flat.mean(axis=0), np.stack(spans), shape, flat)
+
+
+def plane_of(origin: ArrayLike, directions: ArrayLike) -> Plane:
+    """The plane origin + span(directions); `origin` (*input_shape), `directions` (2, *input_shape)."""
+    start, spans = np.asarray(origin, dtype=np.float64), np.asarray(directions, dtype=np.float64)
+    if spans.shape != (2, *start.shape):
+        raise InputError("directions of the slice", found=f"shape {spans.shape}", expected=f"{(2, *start.shape)}")
+    _finite(start, "origin")
+    _finite(spans, "direction")
+    return _plane(start.reshape(-1), spans.reshape(2, -1), tuple(start.shape), start.reshape(1, -1))
+
+
+def input_plane() -> Plane:
+    """All of a two-dimensional input space."""
+    return Plane(origin=np.zeros(2), directions=np.eye(2), input_shape=(2,), anchors=np.zeros((0, 2)))
+
+
+def square_around(plane: Plane, half_diagonal: float) -> Floats:
+    """The square c ± r u1, c ± r u2 about the plane's origin, counter-clockwise (the published tool's domain)."""
+    if not half_diagonal > 0 or not np.isfinite(half_diagonal):
+        raise InputError("pad of the slice", found=str(half_diagonal), expected="a positive number")
+    return half_diagonal * np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+
+
+def rectangle(xmin: float, xmax: float, ymin: float, ymax: float) -> Floats:
+    """The corners of a rectangle, counter-clockwise."""
+    if not (xmin < xmax and ymin < ymax) or not np.isfinite([xmin, xmax, ymin, ymax]).all():
+        raise InputError("domain", found=f"{xmin},{xmax},{ymin},{ymax}", expected="xmin < xmax and ymin < ymax, finite")
+    return np.array([[xmin, ymin], [xmax, ymin], [xmax, ymax], [xmin, ymax]], dtype=np.float64)
+
+
+def check_domain(polygon: ArrayLike) -> Floats:
+    """The polygon (m, 2) as float64; InputError unless it is strictly convex and counter-clockwise, corners finite."""
+    corners = np.asarray(polygon, dtype=np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
+        raise InputError("domain polygon", found=f"shape {corners.shape}", expected="(m, 2) with m >= 3")
+    _finite(corners, "corner of the domain")
+    sides = np.roll(corners, -1, axis=0) - corners
+    turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
+    scale = np.abs(sides).max() ** 2
+    if np.all(turns < -1e-12 * scale):
+        raise InputError(
+            "domain polygon", found="clockwise corners", expected="counter-clockwise", remedy="reverse the order"
+        )
+    if not np.all(turns > 1e-12 * scale):
+        worst = int((np.argmin(turns) + 1) % len(corners))
+        raise InputError(
+            f"domain polygon, corner {worst}", found="a reflex or straight corner", expected="a strictly convex polygon",
+            remedy="split the domain into convex parts, or drop corners that lie on a side",
+        )  # fmt: skip
+    total = np.sum(np.arctan2(turns, np.sum(sides * np.roll(sides, -1, axis=0), axis=1)))
+    if not np.isclose(total, 2 * np.pi):
+        raise InputError("domain polygon", found="a boundary that winds around more than once", expected="a simple one")
+    return corners
+
+
+def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Floats) -> Plane:
+    first = spans[0]
+    length = np.linalg.norm(first)
+    if not length > 0:
+        raise InputError("anchors of the slice", found="two that coincide", expected="different points")
+    u = first / length
+    second = spans[1] - (spans[1] @ u) * u
+    second -= (second @ u) * u
+    rest = np.linalg.norm(second)
+    if not rest > 1e-10 * max(np.linalg.norm(spans[1]), length):
+        raise InputError(
+            "anchors of the slice", found="points on one line", expected="three points in general position",
+            remedy="drop one of them: the plane is then completed by a random direction",
+        )  # fmt: skip
+    directions = np.stack([u, second / rest])
+    return Plane(
+        origin=origin, directions=directions, input_shape=shape, anchors=(anchors - origin) @ directions.T
+    )
+
+
+def _finite(values: Floats, what: str) -> None:
+    if not np.isfinite(values).all():
+        row = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise InputError(f"{what} {row} of the slice", found="NaN or infinite values", expected="finite numbers")
