@@ -1,0 +1,1 @@
+"""Features: what networks learn and how it is arranged (Neural LoFi, collapse, sparsity)."""

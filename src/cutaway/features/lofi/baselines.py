@@ -1,0 +1,254 @@
+"""Baselines in LoFi's own interface: deep NNGP, random features, linear ridge, and gradient descent on the same widths.
+
+Each is a scikit-learn classifier or regressor over one signal encoding (`labels`), so that a comparison changes nothing but
+the features. Deep NNGP: K_{l+1} = k(K_l / mean diagonal), no reduction (arXiv 2605.13612, baseline). Ridge strength:
+`alpha`, or "auto" by a held-out fold as in LoFi.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from cutaway.features.lofi.dual_kernels import cross_kernel, gram_kernel
+from cutaway.features.lofi.errors import EstimatorInputError
+from cutaway.features.lofi.fitting import hold_out
+from cutaway.features.lofi.labels import class_signals
+from cutaway.features.lofi.readout import ALPHAS, dual_readout, linear_ridge
+
+Array = NDArray[np.float64]
+
+
+class _Baseline(ClassifierMixin, BaseEstimator):
+    """Fits `_fit(points, targets)` and predicts the class of the largest output."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if self.classes_.size < 2:
+            raise EstimatorInputError("labels y", found="one class only", expected="at least two classes")
+        targets = class_signals(codes, self.classes_.size).targets
+        self._fit(X, targets, codes)
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self, "classes_")
+        out = self._outputs(validate_data(self, X, dtype=np.float64, reset=False))
+        index = (out[:, 0] > 0).astype(int) if self.classes_.size == 2 else out.argmax(axis=1)
+        return self.classes_[index]
+
+    def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
+        raise NotImplementedError
+
+    def _outputs(self, points: Array) -> Array:
+        raise NotImplementedError
+
+
+def deep_gram(inputs: Array, depth: int, activation: str) -> tuple[Array, list[float], list[Array]]:
+    """Gram matrix (n, n) of the infinitely wide network, the scale of each layer, and the diagonal going into each."""
+    scale = float(np.mean(np.einsum("nq,nq->n", inputs, inputs)))
+    gram = gram_kernel(inputs / np.sqrt(scale), activation)
+    scales, diagonals = [scale], []
+    for _ in range(depth - 1):
+        scale = float(np.mean(np.diagonal(gram)))
+        gram /= scale
+        diagonals.append(np.diagonal(gram).copy())
+        _recurse(gram, diagonals[-1], diagonals[-1])
+        scales.append(scale)
+    return gram, scales, diagonals
+
+
+def deep_cross(points: Array, inputs: Array, activation: str, scales: list[float], diagonals: list[Array]) -> Array:
+    """Kernel (m, n) between new points and the training inputs, with the training scales."""
+    root = np.sqrt(scales[0])
+    cross = cross_kernel(points / root, inputs / root, activation)
+    own = np.einsum("nq,nq->n", points, points) / scales[0] / 2.0
+    for scale, diagonal in zip(scales[1:], diagonals):
+        cross /= scale
+        own = own / scale
+        _recurse(cross, own, diagonal)
+        own = own / 2.0
+    return cross
+
+
+def _recurse(matrix: Array, left: Array, right: Array) -> None:
+    """In place, row blocks: the arc-cosine step from inner products and squared norms."""
+    for start in range(0, matrix.shape[0], 256):
+        rows = slice(start, start + 256)
+        length = np.sqrt(np.maximum(left[rows, None] * right[None, :], 1e-300))
+        cosine = np.clip(matrix[rows] / length, -1.0, 1.0)
+        sine = np.sqrt((1.0 - cosine) * (1.0 + cosine))
+        matrix[rows] = length * (sine + (np.pi - np.arccos(cosine)) * cosine) / (2.0 * np.pi)
+
+
+class DeepNNGPClassifier(_Baseline):
+    """Ridge on the NNGP kernel of a ReLU network of `n_layers` layers without any reduction."""
+
+    def __init__(
+        self, *, n_layers: int = 3, alpha: Any = "auto", validation_fraction: float = 0.2, random_state: int = 0
+    ) -> None:
+        self.n_layers = n_layers
+        self.alpha = alpha
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
+        self._points = points
+        gram, self._scales, self._diagonals = deep_gram(points, self.n_layers, "relu")
+        self.alpha_ = self.alpha
+        if self.alpha == "auto":
+            mask = hold_out(len(codes), codes, self.validation_fraction, np.random.default_rng(self.random_state))
+            inner, outer = gram[np.ix_(~mask, ~mask)], gram[np.ix_(mask, ~mask)]
+
+            def loss(alpha: float) -> float:
+                dual, intercept = dual_readout(inner, targets[~mask], alpha)
+                return float(np.mean((outer @ dual + intercept - targets[mask]) ** 2))
+
+            self.alpha_ = min(ALPHAS, key=loss)
+        self._dual, self._intercept = dual_readout(gram, targets, float(self.alpha_))
+
+    def _outputs(self, points: Array) -> Array:
+        cross = deep_cross(points, self._points, "relu", self._scales, self._diagonals)
+        return cross @ self._dual + self._intercept
+
+
+class RidgeClassifierOnInputs(_Baseline):
+    """Linear ridge on the inputs, alpha by the held-out fold (grid scaled by the mean squared input)."""
+
+    def __init__(self, *, alpha: Any = "auto", validation_fraction: float = 0.2, random_state: int = 0) -> None:
+        self.alpha = alpha
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
+        self.alpha_ = self.alpha
+        if self.alpha == "auto":
+            mask = hold_out(len(codes), codes, self.validation_fraction, np.random.default_rng(self.random_state))
+            unit = float(np.mean(points**2)) * len(codes)
+
+            def loss(alpha: float) -> float:
+                weights, intercept = linear_ridge(points[~mask], targets[~mask], alpha)
+                return float(np.mean((points[mask] @ weights + intercept - targets[mask]) ** 2))
+
+            self.alpha_ = min((unit * 10.0**k for k in np.arange(-6.0, 2.0)), key=loss)
+        self._weights, self._intercept = linear_ridge(points, targets, float(self.alpha_))
+
+    def _outputs(self, points: Array) -> Array:
+        return points @ self._weights + self._intercept
+
+
+class RandomFeatureClassifier(_Baseline):
+    """Ridge on one frozen random lift of `width` features: LoFi with a single layer, nothing learned below the readout."""
+
+    def __init__(self, *, width: int = 2000, activation: str = "relu", alpha: Any = "auto", random_state: int = 0) -> None:
+        self.width = width
+        self.activation = activation
+        self.alpha = alpha
+        self.random_state = random_state
+
+    def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
+        from cutaway.features.lofi.estimators import LoFiClassifier
+
+        self._inner = LoFiClassifier(
+            mode="finite",
+            n_layers=1,
+            width=self.width,
+            activation=self.activation,
+            alpha=self.alpha,
+            random_state=self.random_state,
+        ).fit(points, codes)
+
+    def _outputs(self, points: Array) -> Array:
+        return self._inner.model_.predict(points)
+
+
+class GradientDescentTwin(_Baseline):
+    """A network of LoFi's widths trained whole by full-batch or mini-batch gradient descent on the squared loss.
+
+    Hidden layers `width` wide with ReLU, He initialisation, inputs divided by their root mean square norm over the square root
+    of their number; plain gradient descent with `momentum`, best step on a held-out fold (`validation_fraction`).
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 256,
+        n_layers: int = 3,
+        learning_rate: float = 0.05,
+        momentum: float = 0.9,
+        steps: int = 1000,
+        batch: int | None = None,
+        validation_fraction: float = 0.2,
+        random_state: int = 0,
+    ) -> None:
+        self.width = width
+        self.n_layers = n_layers
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.steps = steps
+        self.batch = batch
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
+        import torch
+
+        rng = np.random.default_rng(self.random_state)
+        mask = hold_out(len(codes), codes, self.validation_fraction, rng)
+        self._scale = float(np.sqrt(np.mean(points**2))) or 1.0
+        x = torch.from_numpy(points / self._scale).float()
+        t = torch.from_numpy(targets).float()
+        train, held = torch.from_numpy(np.flatnonzero(~mask)), torch.from_numpy(np.flatnonzero(mask))
+        generator = torch.Generator().manual_seed(self.random_state)
+        net = _network(points.shape[1], self.width, self.n_layers, targets.shape[1], generator)
+        optimizer = torch.optim.SGD(net.parameters(), lr=self.learning_rate, momentum=self.momentum)
+        best, self.best_step_ = np.inf, 0
+        self._net = net
+        state = {k: v.clone() for k, v in net.state_dict().items()}
+        for step in range(self.steps):
+            rows = train
+            if self.batch is not None and self.batch < train.numel():
+                rows = train[torch.randint(train.numel(), (self.batch,), generator=generator)]
+            optimizer.zero_grad()
+            loss = ((net(x[rows]) - t[rows]) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            if held.numel() and (step % 20 == 19 or step == self.steps - 1):
+                with torch.no_grad():
+                    now = float(((net(x[held]) - t[held]) ** 2).mean())
+                if now < best:
+                    best, self.best_step_ = now, step + 1
+                    state = {k: v.clone() for k, v in net.state_dict().items()}
+        if held.numel():
+            net.load_state_dict(state)
+
+    def _outputs(self, points: Array) -> Array:
+        import torch
+
+        with torch.no_grad():
+            return self._net(torch.from_numpy(points / self._scale).float()).double().numpy()
+
+
+def _network(inputs: int, width: int, layers: int, outputs: int, generator: Any) -> Any:
+    import torch
+    from torch import nn
+
+    sizes = [inputs, *[width] * layers]
+    modules: list[nn.Module] = []
+    for a, b in zip(sizes, sizes[1:]):
+        modules += [nn.Linear(a, b), nn.ReLU()]
+    modules.append(nn.Linear(sizes[-1], outputs))
+    net = nn.Sequential(*modules)
+    with torch.no_grad():
+        for module in net:
+            if isinstance(module, nn.Linear):
+                fan = module.weight.shape[1]
+                module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * (2.0 / fan) ** 0.5)
+                module.bias.zero_()
+    return net

@@ -1,0 +1,212 @@
+"""From parameters to a fitted stack: choose the path, hold points out, search, refit. Pure functions under the estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.features.lofi.errors import EstimatorInputError
+from cutaway.features.lofi.kernel_path import KernelPath
+from cutaway.features.lofi.labels import Signals
+from cutaway.features.lofi.readout import ALPHAS
+from cutaway.features.lofi.selection import Selection, search, select
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.intp] | None
+
+DEFAULT_COUNT, DEFAULT_ALPHA = 8, 1e-3
+MODES = ("auto", "kernel", "finite", "nystroem", "conv")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """Everything a fit needs beside the data; field by field the parameters of the estimators."""
+
+    mode: str
+    n_layers: int
+    n_directions: int | str | tuple[int, ...]
+    activation: str
+    width: int
+    alpha: float | str
+    label_directions: int | str
+    validation_fraction: float
+    refit: bool
+    early_stopping: bool
+    image_shape: tuple[int, int, int] | None
+    channels: int
+    kernel_size: int
+    pool: int
+    memory_gb: float
+    device: str
+    dtype: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResult:
+    """The model, what was selected (None where nothing was held out) and the mode that ran."""
+
+    model: Any
+    selection: Selection | None
+    count: int
+    depth: int
+    alpha: float
+    mode: str
+
+
+def resolve_mode(mode: str, num: int, memory_gb: float) -> str:
+    """`auto`: the exact kernel while three n x n arrays fit in the budget, the Nystroem form beyond."""
+    if mode not in MODES:
+        raise EstimatorInputError("parameter mode", found=repr(mode), expected=f"one of {', '.join(MODES)}")
+    kernel_gb = 3 * 8.0 * num**2 / 1e9
+    if mode == "auto":
+        return "kernel" if kernel_gb <= memory_gb else "nystroem"
+    if mode == "kernel" and kernel_gb > memory_gb:
+        raise EstimatorInputError(
+            f"mode='kernel' with {num} rows",
+            found=f"a need of {kernel_gb:.1f} GB",
+            expected=f"at most memory_gb={memory_gb}",
+            remedy="use mode='nystroem' or raise memory_gb",
+        )
+    return mode
+
+
+def make_path(inputs: Array, evaluation: Array, signals: Signals, codes: Codes, settings: FitSettings, mode: str) -> Any:
+    """A fresh stack of the chosen kind over training `inputs`, carrying `evaluation` along."""
+    generator = np.random.default_rng(settings.seed)
+    if mode == "kernel":
+        return KernelPath(
+            inputs=np.asarray(inputs, dtype=np.float64),
+            evaluation=np.asarray(evaluation, dtype=np.float64),
+            signals=signals,
+            activation=settings.activation,
+            generator=generator,
+            directions=settings.label_directions,
+        )
+    from cutaway.features.lofi.primal_path import LiftSettings, PrimalPath
+
+    if mode == "conv" and (settings.image_shape is None or np.prod(settings.image_shape) != inputs.shape[1]):
+        raise EstimatorInputError(
+            "parameter image_shape",
+            found=f"{settings.image_shape} for rows of {inputs.shape[1]} numbers",
+            expected="(channels, height, width) whose product is the number of columns",
+        )
+    lift = LiftSettings(
+        kind=mode,
+        width=settings.width,
+        activation=settings.activation,
+        memory_gb=settings.memory_gb,
+        device=settings.device,
+        dtype=_dtype(settings.dtype, inputs.shape[0]),
+        image_shape=settings.image_shape,
+        conv_layers=settings.n_layers - 1 if mode == "conv" else 0,
+        channels=settings.channels,
+        kernel_size=settings.kernel_size,
+        pool=settings.pool,
+    )
+    return PrimalPath(
+        inputs=inputs,
+        evaluation=evaluation,
+        signals=signals,
+        settings=lift,
+        generator=generator,
+        directions=settings.label_directions,
+        classes=codes,
+    )
+
+
+def _dtype(name: str, num: int) -> Any:
+    import torch
+
+    known = {"float32": torch.float32, "float64": torch.float64}
+    known["auto"] = torch.float64 if num <= 5000 else torch.float32
+    if name not in known:
+        raise EstimatorInputError("parameter dtype", found=repr(name), expected="float32, float64 or auto")
+    return known[name]
+
+
+def count_grid(settings: FitSettings, num: int, columns: int) -> tuple[int, ...]:
+    """Candidate numbers of directions; a fixed one is clipped to n - 1 (the rank that data of n rows can carry)."""
+    if settings.n_directions != "auto":
+        wanted = np.atleast_1d(np.asarray(settings.n_directions, dtype=int))
+        if wanted.min() < 1:
+            raise EstimatorInputError("parameter n_directions", found=str(int(wanted.min())), expected="at least 1")
+        return tuple(sorted({int(min(w, max(num - 1, 1))) for w in wanted}))
+    grid = (4, 8, 16, 32, 64) if columns <= 2 else (16, 32, 64, 128)
+    room = max(1, min(num // 4, settings.width))
+    return tuple(sorted({min(g, room) for g in grid}))
+
+
+def hold_out(num: int, codes: Codes, fraction: float, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask of held-out rows: `fraction` of every class (or of all rows), never the whole of one."""
+    mask = np.zeros(num, dtype=bool)
+    groups = [np.arange(num)] if codes is None else [np.flatnonzero(codes == c) for c in np.unique(codes)]
+    for group in groups:
+        take = min(int(round(fraction * group.size)), group.size - 1)
+        mask[generator.permutation(group)[:take]] = True
+    return mask
+
+
+def fit_stack(
+    inputs: Array,
+    signals: Signals,
+    codes: Codes,
+    settings: FitSettings,
+    judge: Callable[[Array, NDArray[np.bool_]], Any],
+    combine: Callable[[Array, Array], Any],
+) -> FitResult:
+    """Select on a held-out fold where something is to be selected and points can be spared, then fit.
+
+    `judge(predictions, mask)` gives (loss, hit) over the held-out rows; `combine` as in `selection.select`.
+    """
+    num = inputs.shape[0]
+    mode = resolve_mode(settings.mode, num, settings.memory_gb)
+    columns = signals.operator.shape[1]
+    generator = np.random.default_rng(settings.seed + 1)
+    mask = hold_out(num, codes, settings.validation_fraction, generator)
+    if settings.validation_fraction <= 0 or mask.sum() < 4:
+        count = DEFAULT_COUNT if settings.n_directions == "auto" else count_grid(settings, num, columns)[-1]
+        alpha = DEFAULT_ALPHA if settings.alpha == "auto" else float(settings.alpha)
+        count = max(1, min(count, num - 1))
+        model = _grow(inputs, signals, codes, settings, mode, count, settings.n_layers, alpha)
+        return FitResult(
+            model=model, selection=None, count=count, depth=settings.n_layers, alpha=alpha, mode=mode
+        )
+    train = np.flatnonzero(~mask)
+    alphas = ALPHAS if settings.alpha == "auto" else (float(settings.alpha),)
+    path = make_path(
+        inputs[train], inputs[mask], signals.rows(train), None if codes is None else codes[train], settings, mode
+    )
+    candidates = search(
+        path,
+        count_grid(settings, train.size, columns),
+        settings.n_layers,
+        alphas,
+        lambda predicted: judge(predicted, mask),
+        early_stopping=settings.early_stopping and mode != "conv",
+    )
+    chosen = select(candidates, generator, combine)
+    if settings.refit:
+        model = _grow(inputs, signals, codes, settings, mode, chosen.count, chosen.depth, chosen.alpha)
+    else:
+        rows = signals.rows(train)
+        held = None if codes is None else codes[train]
+        model = _grow(inputs[train], rows, held, settings, mode, chosen.count, chosen.depth, chosen.alpha)
+    return FitResult(
+        model=model, selection=chosen, count=chosen.count, depth=chosen.depth, alpha=chosen.alpha, mode=mode
+    )
+
+
+def _grow(
+    inputs: Array, signals: Signals, codes: Codes, settings: FitSettings, mode: str, count: int, depth: int, alpha: float
+) -> Any:
+    path = make_path(inputs, inputs[:0], signals, codes, settings, mode)
+    path.lift()
+    for _ in range(depth - 1):
+        path.reduce(count)
+        path.lift()
+    return path.finish(alpha)

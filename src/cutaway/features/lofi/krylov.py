@@ -1,0 +1,156 @@
+"""Leading eigenpairs of an operator that is self-adjoint in the inner product <u, v> = u^T G v.
+
+In kernel LoFi the moment operator in the coordinates of the data is T = Y G: it is self-adjoint in the G inner product,
+since (Y G)^T G = G Y G. Block Lanczos in that inner product needs one product with G a step, and neither a square root
+nor a Cholesky factor of G, so that a singular kernel (duplicated rows) needs no floor. Its eigenvectors a with
+a^T G a = 1 are LoFi's dual coefficients themselves, and its eigenvalues those of G^(1/2) Y G^(1/2), which the public
+code gets from two full eigendecompositions a layer. With G = I this is plain block Lanczos.
+
+Shapes: vectors are columns, (n, b). Estimate: residuals below `tolerance` times the largest |eigenvalue|, or, where the
+subspace limit came first, `converged` False and the residuals as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EigenPairs:
+    """`values` (k,) by falling magnitude, `vectors` (n, k) with V^T G V = I, `residuals` (k,), `converged`."""
+
+    values: Array
+    vectors: Array
+    images: Array
+    residuals: Array
+    converged: bool
+
+
+def leading_pairs(
+    operator: Callable[[Array, Array], Array],
+    gram: Callable[[Array], Array],
+    size: int,
+    count: int,
+    *,
+    generator: np.random.Generator,
+    locked: Array | None = None,
+    tolerance: float = 1e-6,
+    limit: int | None = None,
+) -> EigenPairs:
+    """The `count` eigenpairs of largest |eigenvalue|.
+
+    `operator(vectors, images)` applies T given the vectors and their images G v; `gram(vectors)` applies G. `locked`
+    (n, l), G-orthonormal, is projected out of the whole search. Cost: about limit / block products with G on blocks,
+    2 n limit numbers kept. Raises nothing: fewer than `count` pairs come back where the space is smaller.
+    """
+    block = int(min(size, max(count, 4), 64))
+    limit = min(size, limit or max(12 * count, 240))
+    fixed = _Basis(size)
+    if locked is not None and locked.shape[1]:
+        fixed.append(locked, gram(locked))
+    basis = _Basis(size)
+    start = generator.standard_normal((size, block))
+    fresh, fresh_images, _ = _orthonormalise(start, fixed, basis, gram)
+    projected = np.zeros((0, 0))
+    values, coefficients = np.zeros(0), np.zeros((0, 0))
+    residuals, converged = np.full(count, np.inf), False
+    while fresh.shape[1]:
+        basis.append(fresh, fresh_images)
+        moved = operator(fresh, fresh_images)
+        projected = _grow(projected, basis.images.T @ moved, fresh.shape[1])
+        remainder, images, coupling = _orthonormalise(moved, fixed, basis, gram)
+        values, coefficients = _ritz(projected, count)
+        tail = coefficients[-fresh.shape[1] :]
+        residuals = np.sqrt(np.sum((coupling @ tail) ** 2, axis=0))
+        enough = values.size >= min(count, size - fixed.count)
+        if enough and residuals.max() <= tolerance * max(np.abs(values).max(), 1e-300):
+            converged = True
+            break
+        room = limit - basis.count
+        if room <= 0:
+            break
+        fresh, fresh_images = remainder[:, :room], images[:, :room]
+    else:
+        converged = True  # the Krylov space is invariant: the pairs are exact
+    vectors = basis.vectors @ coefficients
+    return EigenPairs(
+        values=values,
+        vectors=vectors,
+        images=basis.images @ coefficients,
+        residuals=residuals[: values.size],
+        converged=converged,
+    )
+
+
+class _Basis:
+    """Columns and their images under G, grown in place by doubling."""
+
+    def __init__(self, size: int) -> None:
+        self.count = 0
+        self._vectors, self._images = np.empty((size, 16), order="F"), np.empty((size, 16), order="F")
+
+    def append(self, vectors: Array, images: Array) -> None:
+        need = self.count + vectors.shape[1]
+        while need > self._vectors.shape[1]:
+            pad = np.empty_like(self._vectors)
+            self._vectors = np.asfortranarray(np.concatenate([self._vectors, pad], axis=1))
+            self._images = np.asfortranarray(np.concatenate([self._images, pad], axis=1))
+        self._vectors[:, self.count : need], self._images[:, self.count : need] = vectors, images
+        self.count = need
+
+    @property
+    def vectors(self) -> Array:
+        return self._vectors[:, : self.count]
+
+    @property
+    def images(self) -> Array:
+        return self._images[:, : self.count]
+
+
+def _orthonormalise(
+    vectors: Array, fixed: _Basis, basis: _Basis, gram: Callable[[Array], Array]
+) -> tuple[Array, Array, Array]:
+    """G-orthonormal basis of the part of `vectors` outside both bases, its images, and the coupling (r, b)."""
+    work = np.array(vectors)
+    size = np.zeros(work.shape[1])
+    for _ in range(2):
+        for old in (fixed, basis):
+            if old.count:
+                shares = old.images.T @ work
+                size += np.sum(shares**2, axis=0)
+                work -= old.vectors @ shares
+    images = gram(work)
+    coupling = np.eye(work.shape[1])
+    floor = 1e-13 * float(size.max(initial=0.0)) + 1e-290
+    for _ in range(2):
+        product = work.T @ images
+        scale, rotation = np.linalg.eigh(0.5 * (product + product.T))
+        keep = scale > max(floor, 1e-13 * float(scale.max(initial=0.0)))
+        root = np.sqrt(scale[keep])
+        coupling = (root[:, None] * rotation[:, keep].T) @ coupling
+        work, images = work @ (rotation[:, keep] / root), images @ (rotation[:, keep] / root)
+        floor = 0.1  # the second pass only polishes
+    return work, images, coupling
+
+
+def _grow(projected: Array, columns: Array, width: int) -> Array:
+    total = columns.shape[0]
+    out = np.zeros((total, total))
+    out[: total - width, : total - width] = projected
+    out[:, total - width :] = columns
+    out[total - width :, :] = columns.T
+    corner = columns[total - width :]
+    out[total - width :, total - width :] = 0.5 * (corner + corner.T)
+    return out
+
+
+def _ritz(projected: Array, count: int) -> tuple[Array, Array]:
+    values, vectors = np.linalg.eigh(projected)
+    order = np.argsort(-np.abs(values), kind="stable")[:count]
+    return values[order], vectors[:, order]

@@ -1,0 +1,78 @@
+"""Label signals: the real matrix that weights the moment operator, and the targets of the readout.
+
+A binary problem has one signal of +-1, a regression its standardised targets, c > 2 classes the centred one-hot matrix
+(its mean direction carries no information on the inputs). Shapes: signals (n, r), targets (n, c).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+IMBALANCE = 0.2  # |mean| / rms of a signal from which `auto` centres it and adds the first moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """`operator` weights the moment operator, `targets` feed the readout; `centered` and `first_moment` as decided."""
+
+    operator: Array
+    targets: Array
+    centered: bool
+    first_moment: bool
+
+    def rows(self, index: NDArray[np.intp]) -> Signals:
+        return Signals(
+            operator=self.operator[index],
+            targets=self.targets[index],
+            centered=self.centered,
+            first_moment=self.first_moment,
+        )
+
+
+def class_signals(
+    codes: NDArray[np.intp], num_classes: int, *, center: bool | str = "auto", first_moment: bool | str = "auto"
+) -> Signals:
+    """Signals of class codes 0 .. c-1 (n,): one column of +-1 for two classes, centred one-hot columns for more."""
+    if num_classes == 2:
+        raw = np.where(codes == 1, 1.0, -1.0)[:, None]
+        imbalanced = bool(abs(raw.mean()) > IMBALANCE)
+        return _decide(raw, raw, imbalanced, center, first_moment)
+    onehot = np.eye(num_classes)[codes]
+    share = onehot.mean(axis=0)
+    imbalanced = bool(np.max(np.abs(share * num_classes - 1.0)) > 3.0 * IMBALANCE)
+    return _decide(onehot, 2.0 * onehot - 1.0, imbalanced, center if center != "auto" else True, first_moment)
+
+
+def real_signals(values: Array, *, center: bool | str = "auto", first_moment: bool | str = "auto") -> Signals:
+    """Signals of real targets (n, c): divided by their root mean square about the mean, centred where imbalanced."""
+    spread = values.std(axis=0)
+    scaled = values / np.where(spread > 0, spread, 1.0)
+    rms = np.sqrt(np.mean(scaled**2, axis=0))
+    imbalanced = bool(np.any(np.abs(scaled.mean(axis=0)) > IMBALANCE * np.where(rms > 0, rms, 1.0)))
+    return _decide(scaled, values, imbalanced, center, first_moment)
+
+
+def _decide(raw: Array, targets: Array, imbalanced: bool, center: bool | str, first_moment: bool | str) -> Signals:
+    centered = imbalanced if center == "auto" else bool(center)
+    linear = imbalanced if first_moment == "auto" else bool(first_moment)
+    signal = raw - raw.mean(axis=0) if centered else raw
+    return Signals(operator=signal, targets=targets, centered=centered, first_moment=linear)
+
+
+def label_directions(operator: Array, moment: Array, count: int | str) -> Array:
+    """Mixing matrix (c, r) of the label columns that weight the operator.
+
+    `"all"` keeps every column (a bank: subspace of sum_k C_k^2, the second-mode singular subspace of the moment tensor
+    E[y_k z z^T]); an integer keeps that many leading label-side singular directions of the first moment E[y z^T], with
+    1 the start of the BackLoFi iteration. `moment` is (c, P) or any matrix with the same left singular vectors.
+    """
+    columns = operator.shape[1]
+    if count == "all" or columns == 1:
+        return np.eye(columns)
+    left, _, _ = np.linalg.svd(moment, full_matrices=False)
+    return left[:, : int(count)]

@@ -1,0 +1,64 @@
+"""Ridge readouts with an unpenalised intercept, dual (kernel) and primal (sufficient statistics), for one alpha.
+
+Objective: sum_i |t_i - w.z_i - b|^2 + alpha |w|^2; alpha has the units of n times a kernel entry. Exact solves by
+Cholesky in float64, one per alpha: n^3/3 or P^3/3 flops.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import solve as dense_solve
+
+Array = NDArray[np.float64]
+
+ALPHAS = tuple(float(a) for a in 10.0 ** np.arange(-6.0, 4.0))
+FLOOR = 1e-10  # relative to the mean diagonal: added to a singular Gram matrix before it is factorised
+
+
+def _factor(matrix: Array, alpha: float) -> Array:
+    """Cholesky factor of matrix + alpha I, overwriting `matrix`; a failing one is lifted by the stated floor."""
+    scale = float(np.mean(np.diagonal(matrix))) or 1.0
+    index = np.arange(matrix.shape[0])
+    diagonal = matrix[index, index].copy()
+    for attempt in range(8):
+        if attempt:
+            matrix = np.asfortranarray(np.triu(matrix, 1) + np.triu(matrix, 1).T)  # the upper half is still intact
+        matrix[index, index] = diagonal + alpha + FLOOR * scale * (100.0**attempt)
+        try:
+            return cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            continue
+    raise np.linalg.LinAlgError("Gram matrix is not positive semidefinite")
+
+
+def dual_readout(gram: Array, targets: Array, alpha: float) -> tuple[Array, Array]:
+    """Dual coefficients (n, c) and intercept (c,): predictions are K(x, X) @ coefficients + intercept."""
+    ones = np.ones((gram.shape[0], 1))
+    factor = _factor(gram.copy(order="F"), alpha)
+    solved = cho_solve((factor, True), np.concatenate([targets, ones], axis=1), check_finite=False)
+    intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()
+    return solved[:, :-1] - solved[:, -1:] * intercept, intercept
+
+
+def primal_readout(centred: Array, right: Array, mean: Array, target_mean: Array, alpha: float) -> tuple[Array, Array]:
+    """The same from centred sums: `centred` = Z^T Z - n m m^T (P, P), `right` = Z^T T - n m t^T (P, c)."""
+    factor = _factor(centred.copy(order="F"), alpha)
+    weights = cho_solve((factor, True), right, check_finite=False)
+    return weights, target_mean - mean @ weights
+
+
+def linear_ridge(inputs: Array, targets: Array, alpha: float) -> tuple[Array, Array]:
+    """Ridge on the inputs themselves, by the smaller of the two normal equations."""
+    mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
+    centred, right = inputs - mean, targets - target_mean
+    if inputs.shape[1] <= inputs.shape[0]:
+        system = centred.T @ centred
+        system[np.diag_indices_from(system)] += alpha
+        weights = dense_solve(system, centred.T @ right, assume_a="sym")
+    else:
+        system = centred @ centred.T
+        system[np.diag_indices_from(system)] += alpha
+        weights = centred.T @ dense_solve(system, right, assume_a="sym")
+    return weights, target_mean - mean @ weights

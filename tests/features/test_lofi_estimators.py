@@ -1,0 +1,161 @@
+"""LoFi estimators: scikit-learn's contract, bad input, honest selection, the synthetic hierarchy."""
+
+import numpy as np
+import pytest
+from cutaway.errors import InputError
+from cutaway.features.lofi import LoFiClassifier, LoFiRegressor, LoFiTransformer
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.utils.estimator_checks import check_estimator
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LoFiClassifier(n_layers=2),
+        LoFiRegressor(n_layers=2),
+        LoFiTransformer(n_layers=1),
+        LoFiClassifier(mode="finite", width=64, n_layers=2, n_directions=4),
+    ],
+    ids=["classifier", "regressor", "transformer", "finite"],
+)
+def test_scikit_learn_contract(estimator):
+    check_estimator(estimator)
+
+
+def test_synthetic_hierarchy_beats_its_kernel(hierarchy):
+    from cutaway.features.lofi.baselines import DeepNNGPClassifier
+
+    (x, y), (xt, yt) = hierarchy(2000, seed=0)
+    lofi = LoFiClassifier(n_directions=8, alpha=1e-3, validation_fraction=0).fit(x, y).score(xt, yt)
+    kernel = DeepNNGPClassifier(alpha=1e-3).fit(x, y).score(xt, yt)
+    assert lofi == pytest.approx(0.864, abs=0.02)
+    assert lofi - kernel >= 0.06
+
+
+def test_more_directions_than_needed_cost_accuracy(hierarchy):
+    (x, y), (xt, yt) = hierarchy(1000, seed=1)
+    score = {
+        k: LoFiClassifier(n_directions=k, alpha=1e-3, validation_fraction=0).fit(x, y).score(xt, yt) for k in (8, 128)
+    }
+    assert score[8] > score[128] + 0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_validation_score_is_honest(hierarchy, seed):
+    (x, y), (xt, yt) = hierarchy(800, seed=seed)
+    model = LoFiClassifier(refit=False, random_state=seed).fit(x, y)
+    test = model.score(xt, yt)
+    error = np.hypot(model.validation_standard_error_, np.sqrt(test * (1 - test) / len(yt)))
+    assert abs(model.validation_score_ - test) <= 2 * error
+
+
+def test_selection_on_pure_noise_does_not_promise_anything():
+    """Labels without relation to the inputs: a leave-one-out or best-of-grid score would be above chance."""
+    scores = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((300, 20)), rng.integers(0, 2, 300)
+        scores.append(LoFiClassifier(n_layers=2, random_state=seed).fit(x, y).validation_score_)
+    assert np.mean(scores) == pytest.approx(0.5, abs=2.5 * np.sqrt(0.25 / 60 / 6))
+
+
+def test_ten_classes_on_digits():
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    train, test = order[:1000], order[1000:]
+    model = LoFiClassifier(n_layers=2, n_directions=64, alpha=1e-3, validation_fraction=0).fit(x[train], y[train])
+    assert model.score(x[test], y[test]) >= 0.97
+    assert model.layer_records_[0].eigenvalues.size == 64
+
+
+def test_string_labels_imbalance_and_float32():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 8)).astype(np.float32)
+    y = np.where(x[:, 0] ** 2 > 2.5, "rare", "common")
+    model = LoFiClassifier(n_layers=2, n_directions=4, alpha=1e-3, early_stopping=False).fit(x, y)
+    assert model.layer_records_[0].linear == 1  # first moment on where labels are imbalanced
+    assert set(model.predict(x)) <= {"rare", "common"}
+    assert model.score(x, y) > 0.9
+
+
+def test_regressor_learns_a_quadratic():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1500, 16))
+    y = x[:, 0] * x[:, 1] + 3.0
+    model = LoFiRegressor().fit(x[:1000], y[:1000])
+    score = model.score(x[1000:], y[1000:])
+    assert score > 0.8
+    assert model.validation_score_ == pytest.approx(score, abs=3 * model.validation_standard_error_ + 0.1)
+    several = LoFiRegressor(n_layers=2).fit(x, np.stack([y, x[:, 2]], axis=1))
+    assert several.predict(x[:5]).shape == (5, 2)
+
+
+def test_badly_scaled_columns_are_scaled_and_said(hierarchy):
+    (x, y), (xt, yt) = hierarchy(1000, seed=0)
+    wide = np.ones(x.shape[1])
+    wide[0] = 1e6
+    model = LoFiClassifier(n_directions=8, alpha=1e-3, validation_fraction=0).fit(x * wide, y)
+    assert "standardised" in model.notes_[0]
+    assert model.score(xt * wide, yt) > 0.72
+    blind = LoFiClassifier(n_directions=8, alpha=1e-3, validation_fraction=0, standardize=False).fit(x * wide, y)
+    assert blind.score(xt * wide, yt) < 0.65
+
+
+def test_duplicated_rows_are_no_obstacle(hierarchy):
+    (x, y), (xt, yt) = hierarchy(500, seed=0)
+    twice = LoFiClassifier(n_directions=8, alpha=2e-3, validation_fraction=0).fit(np.r_[x, x], np.r_[y, y])
+    once = LoFiClassifier(n_directions=8, alpha=1e-3, validation_fraction=0).fit(x, y)
+    assert np.mean(twice.predict(xt) == once.predict(xt)) > 0.995
+
+
+BAD = [
+    (dict(y=np.zeros(20)), "one class only"),
+    (dict(n=1), "minimum of 2"),
+    (dict(nan=True), "NaN"),
+    (dict(params=dict(mode="finite", width=8, n_directions=9)), "9 kept directions; expected at most the width 8"),
+    (dict(params=dict(activation="swoosh")), "parameter activation; found 'swoosh'"),
+    (dict(params=dict(mode="spline")), "parameter mode"),
+    (dict(params=dict(n_layers=0)), "n_layers"),
+    (dict(params=dict(n_directions=0)), "n_directions"),
+    (dict(params=dict(validation_fraction=1.5)), "validation_fraction"),
+    (dict(params=dict(mode="conv")), "image_shape"),
+    (dict(params=dict(mode="kernel", memory_gb=1e-6)), "use mode='nystroem'".capitalize()),
+    (dict(params=dict(mode="finite", memory_gb=1e-6, n_directions=4)), "memory_gb"),
+]
+
+
+@pytest.mark.parametrize(("case", "words"), BAD, ids=[words for _, words in BAD])
+def test_bad_input_is_named(case, words):
+    rng = np.random.default_rng(0)
+    n = case.get("n", 20)
+    x, y = rng.standard_normal((n, 3)), case.get("y", np.arange(n) % 2)
+    if case.get("nan"):
+        x[0, 0] = np.nan
+    with pytest.raises(ValueError, match=words) as caught:
+        LoFiClassifier(**case.get("params", {})).fit(x, y)
+    assert case.get("n") == 1 or case.get("nan") or isinstance(caught.value, InputError)
+
+
+def test_constant_targets_are_refused():
+    with pytest.raises(ValueError, match="constant column"):
+        LoFiRegressor().fit(np.eye(10), np.ones(10))
+
+
+def test_same_seed_same_predictions_and_clone(hierarchy):
+    (x, y), (xt, _) = hierarchy(300, seed=0)
+    first = LoFiClassifier(mode="finite", width=128, random_state=3)
+    assert np.array_equal(first.fit(x, y).predict(xt), clone(first).fit(x, y).predict(xt))
+
+
+def test_transformer_features_carry_the_target(hierarchy):
+    (x, y), (xt, yt) = hierarchy(2000, seed=0)
+    features = LoFiTransformer(n_layers=1, n_directions=8).fit(x, y.astype(int))
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+    tail = make_pipeline(StandardScaler(), PolynomialFeatures(2), LogisticRegression(max_iter=500))
+    assert tail.fit(features.transform(x), y).score(features.transform(xt), yt) > 0.8
+    assert features.transform(xt).shape == (len(xt), 8)
