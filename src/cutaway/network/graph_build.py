@@ -65,6 +65,10 @@ class Builder:
         self._module, self._name = path, place.name
         self._target = str(place.target) if place.op == "call_function" else ""
 
+    def place(self, *, module: str, call: int, name: str, target: str) -> None:
+        """Nodes emitted from now on belong here."""
+        self._module, self._call, self._name, self._target = module, call, name, target
+
     def value(self, ref: Ref) -> Tensor:
         """The node's value at the example."""
         return self.values[ref.index]

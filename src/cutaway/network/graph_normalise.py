@@ -25,6 +25,11 @@ def scale_shift(b: Builder, x: Ref, scale: Any = None, shift: Any = None) -> Ref
     return b.emit("scale_shift", x, constants={"scale": scale, "shift": shift})
 
 
+def _exact(value: Any) -> Tensor:
+    """A number as a float64 tensor (a float32 one would change it); tensors as they are."""
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+
+
 def _times(value: Any, factor: Any) -> Any:
     return value if isinstance(factor, int | float) and factor == 1 else value * factor
 
@@ -153,7 +158,7 @@ def _maximum(b: Builder, x: Any, y: Any) -> Any:
     if isinstance(x, Ref) and isinstance(y, Ref):
         return b.emit("maximum", x, y)
     x, fixed = (x, y) if isinstance(x, Ref) else (y, x)
-    return scale_shift(b, b.emit("relu", scale_shift(b, x, shift=-torch.as_tensor(fixed))), shift=fixed)
+    return scale_shift(b, b.emit("relu", scale_shift(b, x, shift=-_exact(fixed))), shift=fixed)
 
 
 def _minimum(b: Builder, x: Any, y: Any) -> Any:
@@ -166,7 +171,7 @@ def _minimum(b: Builder, x: Any, y: Any) -> Any:
 def _leaky_relu(b: Builder, x: Ref, slope: Any = 0.01) -> Any:
     if isinstance(slope, Ref):
         return NotImplemented
-    slope = torch.as_tensor(slope)
+    slope = _exact(slope)
     if slope.ndim == 1 and slope.numel() > 1:  # prelu: one slope a channel
         slope = slope.reshape(-1, *(1,) * (len(b.shape(x)) - 2))
     return b.emit("leaky_relu", x, constants={"slope": slope.reshape(()) if slope.numel() == 1 else slope})
@@ -216,7 +221,7 @@ def _where(b: Builder, condition: Any, x: Any, y: Any) -> Any:
 def _pick(b: Builder, x: Any, mask: Tensor) -> Any:
     if isinstance(x, Ref):
         return scale_shift(b, x, scale=mask.to(b.value(x).dtype))
-    return torch.where(mask, torch.as_tensor(x), torch.zeros((), dtype=torch.as_tensor(x).dtype))
+    return torch.where(mask, _exact(x), torch.zeros((), dtype=_exact(x).dtype))
 
 
 def _multiple_of(b: Builder, x: Any, z: Ref) -> Tensor | None:

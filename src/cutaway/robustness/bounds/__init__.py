@@ -1,0 +1,1 @@
+"""Sound bounds on what a network computes over a region of inputs."""

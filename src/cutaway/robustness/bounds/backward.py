@@ -1,0 +1,135 @@
+"""CROWN: a linear functional of some node pulled back to the input, and its minimum over the region.
+
+For functionals A on a node y = L x + c the lower bound of A y is that of (A L) x + A c; through y = f(x) with lines
+a x + b <= f(x) <= c x + d it is that of (A+ a + A- c) x + A+ b + A- d (Zhang et al., arXiv 1811.00866; section 4.3
+of the method notes). Products use the two McCormick planes on each side, mixed half and half. Rounding: sum |A_i| . slack_i is
+subtracted (see `intervals`). `betas` are multipliers of split constraints z >= 0 (Wang et al., arXiv 2103.06624).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cutaway.network.graph import Node
+from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.lowering import LINEAR
+from cutaway.robustness.bounds.network import BoundNetwork
+from cutaway.robustness.bounds.transpose import pull_back, unbroadcast
+from cutaway.robustness.bounds.unary import lines
+from cutaway.robustness.regions import Region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneHot:
+    """Functionals that each pick one value of a node: `index` (B, S) into the flattened node, `sign` +1 or -1."""
+
+    index: Tensor
+    sign: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Choices:
+    """Free parameters of a backward pass: line positions `alphas` by nonlinear node, shape (B, 1 or S, *shape), and
+    `betas` by split node, shape (B, 1 or S, *shape), signed (positive for z >= 0, negative for z <= 0)."""
+
+    alphas: dict[int, Tensor] = field(default_factory=dict)
+    betas: dict[int, Tensor] = field(default_factory=dict)
+
+
+def lower_bound(
+    net: BoundNetwork,
+    limits: Limits,
+    region: Region,
+    start: int,
+    functionals: Tensor | OneHot,
+    choices: Choices | None = None,
+) -> Tensor:
+    """Lower bounds (B, S) of functionals (B, S, *shape of node `start`) over the region."""
+    choices = choices or Choices()
+    waiting, total = _begin(net, limits, start, functionals)
+    for index in sorted(net.before[start], reverse=True):
+        if index not in waiting:
+            continue
+        node, a = net.graph.nodes[index], waiting.pop(index)
+        if index in choices.betas and index != start:
+            a = a - choices.betas[index]
+        total = total - _dot(a.abs(), limits.slack[index])
+        if node.op == "input":
+            total = total + region.minimum(a.flatten(2))
+        elif node.op == "constant":
+            total = total + torch.tensordot(a, node.constants["value"].expand(node.shape), dims=len(node.shape))
+        else:
+            parts, gain = _through(net, node, a, limits, choices.alphas.get(index))
+            total = total + gain
+            for source, part in zip(node.inputs, parts):
+                waiting[source] = waiting[source] + part if source in waiting else part
+    return total
+
+
+def _begin(net: BoundNetwork, limits: Limits, start: int, f: Tensor | OneHot) -> tuple[dict[int, Tensor], Tensor]:
+    if isinstance(f, Tensor):
+        return {start: f}, f.new_zeros(f.shape[:2])
+    node = net.graph.nodes[start]
+    while node.op == "reshape":
+        node = net.graph.nodes[node.inputs[0]]
+    if node.op == "linear" and node.numel == node.constants["weight"].shape[0]:
+        source = net.graph.nodes[node.inputs[0]]
+        rows = f.sign * node.constants["weight"][f.index]
+        total = -limits.slack[node.index].flatten(1).gather(1, f.index)
+        if node.index in net.offset:
+            total = total + f.sign * net.offset[node.index].flatten()[f.index]
+        return {source.index: rows.reshape(*f.index.shape, *source.shape)}, total
+    dense = torch.zeros(*f.index.shape, node.numel, dtype=net.dtype)
+    dense.scatter_(2, f.index.unsqueeze(-1), f.sign)
+    return {node.index: dense.reshape(*f.index.shape, *node.shape)}, torch.zeros(f.index.shape, dtype=net.dtype)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sum over a node's values: (B, S, *shape) with (B, *shape) or (B, 1 or S, *shape), giving (B, S)."""
+    flat = a.flatten(2)
+    if b.ndim == a.ndim:
+        if b.shape[1] != 1:
+            return (flat * b.flatten(2)).sum(-1)
+        b = b.squeeze(1)
+    return (flat @ b.flatten(1).unsqueeze(-1)).squeeze(-1)
+
+
+def _through(
+    net: BoundNetwork, node: Node, a: Tensor, limits: Limits, alpha: Tensor | None
+) -> tuple[list[Tensor], Tensor]:
+    if node.op in LINEAR:
+        gain = a.new_zeros(a.shape[:2])
+        if node.index in net.offset:
+            gain = torch.tensordot(a, net.offset[node.index], dims=len(node.shape))
+        return pull_back(net.graph, node, a), gain
+    if node.op == "mul":
+        return _through_product(net, node, a, limits, alpha)
+    low, high = (side[node.inputs[0]].unsqueeze(1) for side in (limits.lower, limits.upper))
+    slope_low, offset_low, slope_high, offset_high = lines(node, low, high, alpha)
+    gain = _dot(a.clamp(max=0), offset_high)
+    if node.op != "relu":
+        gain = gain + _dot(a.clamp(min=0), offset_low)
+    extra = net.gamma[node.index] * torch.maximum(offset_low.abs(), offset_high.abs())
+    return [a * torch.where(a >= 0, slope_low, slope_high)], gain - _dot(a.abs(), extra)
+
+
+def _through_product(
+    net: BoundNetwork, node: Node, a: Tensor, limits: Limits, alpha: Tensor | None
+) -> tuple[list[Tensor], Tensor]:
+    """x y >= c x + a y - a c and >= d x + b y - b d on x in [a, b], y in [c, d]; above: d x + a y - a d, c x + b y - b c."""
+    (xl, xu), (yl, yu) = ((limits.lower[i].unsqueeze(1), limits.upper[i].unsqueeze(1)) for i in node.inputs)
+    mix = 0.5 if alpha is None else alpha.clamp(0, 1)
+    below = (mix * yl + (1 - mix) * yu, mix * xl + (1 - mix) * xu, -(mix * xl * yl + (1 - mix) * xu * yu))
+    above = (mix * yu + (1 - mix) * yl, mix * xl + (1 - mix) * xu, -(mix * xl * yu + (1 - mix) * xu * yl))
+    positive = a >= 0
+    parts = []
+    for k, source in enumerate(node.inputs):
+        part = a * torch.where(positive, below[k], above[k])
+        parts.append(unbroadcast(part, net.graph.nodes[source].shape))
+    constant = torch.where(positive, below[2], above[2])
+    size = torch.maximum(xl.abs(), xu.abs()) * torch.maximum(yl.abs(), yu.abs())
+    gain = (a * constant).flatten(2).sum(-1) - _dot(a.abs(), (4 * net.gamma[node.index] * size).expand_as(constant))
+    return parts, gain

@@ -1,0 +1,82 @@
+"""Interval bound propagation, one node at a time, with the rounding slack of each node.
+
+`Limits` holds for every node lower and upper (B, *shape) and `slack`: how much one unit of functional on that node may be off
+through rounding (sum of absolute products times gamma). A lower bound computed backwards through functionals A_i is safe after
+subtracting sum_i |A_i| . slack_i.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cutaway.network.graph import Node
+from cutaway.robustness.bounds.lowering import LINEAR
+from cutaway.robustness.bounds.network import BoundNetwork
+from cutaway.robustness.bounds.transpose import apply_linear
+from cutaway.robustness.bounds.unary import interval
+from cutaway.robustness.regions import Region
+
+
+@dataclass(slots=True, kw_only=True)
+class Limits:
+    """Lower, upper and slack by node; `empty` (B,) where splits contradict the limits, so that nothing is left."""
+
+    lower: dict[int, Tensor] = field(default_factory=dict)
+    upper: dict[int, Tensor] = field(default_factory=dict)
+    slack: dict[int, Tensor] = field(default_factory=dict)
+    empty: Tensor | None = None
+
+    def select(self, index: Tensor) -> Limits:
+        """The limits of some samples."""
+        return Limits(
+            lower={k: v[index] for k, v in self.lower.items()},
+            upper={k: v[index] for k, v in self.upper.items()},
+            slack={k: v[index] for k, v in self.slack.items()},
+            empty=None if self.empty is None else self.empty[index],
+        )
+
+
+def step(net: BoundNetwork, node: Node, limits: Limits, region: Region) -> None:
+    """Lower, upper and slack of one node from those of its inputs."""
+    if node.op == "input":
+        low, high = (v.reshape(-1, *node.shape) for v in (region.lower, region.upper))
+        factor = 2 * net.gamma[node.index]
+        slack = factor * region.magnitude.reshape(-1, *node.shape)
+    elif node.op == "constant":
+        batch = len(limits.lower[net.graph.inputs[0]])
+        low = high = node.constants["value"].expand(batch, *node.shape)
+        slack = net.gamma[node.index] * low.abs()
+    elif node.op in LINEAR:
+        low, high, slack = _linear(net, node, limits)
+    elif node.op == "mul":
+        low, high, slack = _product(net, node, limits)
+    else:
+        source = node.inputs[0]
+        low, high = interval(node, limits.lower[source], limits.upper[source])
+        slack = net.gamma[node.index] * torch.maximum(low.abs(), high.abs())
+    if "range" in node.attributes:
+        floor, ceiling = node.attributes["range"]
+        low, high = low.clamp(min=floor), high.clamp(max=ceiling)
+    limits.lower[node.index], limits.upper[node.index], limits.slack[node.index] = low, high, slack
+
+
+def _linear(net: BoundNetwork, node: Node, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+    lows, highs = ([side[i] for i in node.inputs] for side in (limits.lower, limits.upper))
+    middle = apply_linear(node, [(a + b) / 2 for a, b in zip(lows, highs)])
+    size = net.absolute[node.index]
+    radius = apply_linear(size, [(b - a) / 2 for a, b in zip(lows, highs)])
+    magnitude = apply_linear(size, [torch.maximum(a.abs(), b.abs()) for a, b in zip(lows, highs)])
+    if node.index in net.offset:
+        magnitude = magnitude + net.offset[node.index].abs()
+    slack = 2 * net.gamma[node.index] * magnitude
+    return middle - radius - slack, middle + radius + slack, slack
+
+
+def _product(net: BoundNetwork, node: Node, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+    (a, b), (c, d) = ((limits.lower[i], limits.upper[i]) for i in node.inputs)
+    corners = torch.stack(torch.broadcast_tensors(a * c, a * d, b * c, b * d))
+    slack = net.gamma[node.index] * corners.abs().amax(0)
+    return corners.amin(0) - slack, corners.amax(0) + slack, slack

@@ -1,0 +1,222 @@
+"""A graph rewritten so that only linear operators, elementwise functions and products are left.
+
+Bounds then need three rules. Rewritten exactly (in real arithmetic): maxima become y + relu(x - y) in a tree, matrix
+products become elementwise products and sums, softmax_i = 1 / (1 + sum_{j != i} exp(x_j - x_i)) (the form of Wei et al.,
+arXiv 2303.01713, whose differences keep what two scores have in common), LayerNorm = centring, square, mean, rsqrt,
+product. What is known of a value without looking at its inputs is kept as the attribute `range` (softmax in [0, 1],
+normalised values within +-sqrt(n - 1)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cutaway.network.graph import Graph, Node
+from cutaway.network.graph_build import Builder, Ref
+from cutaway.robustness.bounds.unary import UNARY
+
+LINEAR = frozenset(
+    "linear convolution constant_matmul scale_shift add sum mean avg_pool adaptive_avg_pool reshape permute expand "
+    "slice cat pad take".split()
+)
+"""Operators that are affine in their inputs."""
+
+
+def prepare(graph: Graph) -> Graph:
+    """The rewritten graph. Raises UnsupportedOperator for an operator that has no rule, ModelError for several inputs."""
+    _ = graph.input, graph.output
+    b = Builder()
+    with torch.no_grad():
+        start = b.input(torch.zeros(graph.input.shape, dtype=graph.dtype))
+        refs: dict[int, Ref] = {graph.input.index: start}
+        for node in _needed(graph):
+            if node.index not in refs:
+                b.place(module=node.module, call=node.call, name=node.name, target=node.target)
+                refs[node.index] = _rewrite(b, graph, node, [refs[i] for i in node.inputs])
+    final = refs[graph.output.index]
+    return Graph(
+        nodes=tuple(b.nodes), inputs=(start.index,), outputs=(final.index,), dtype=graph.dtype, batched=graph.batched
+    )
+
+
+def _needed(graph: Graph) -> list[Node]:
+    wanted = {graph.output.index}
+    for node in reversed(graph.nodes):
+        if node.index in wanted:
+            wanted.update(node.inputs)
+    return [n for n in graph.nodes if n.index in wanted]
+
+
+def _rewrite(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    rule = REWRITES.get(node.op)
+    if rule is not None:
+        return rule(b, graph, node, inputs)
+    if node.op not in LINEAR and node.op not in UNARY and node.op not in ("mul", "constant"):
+        remedy = "cut the model after the embedding and give the region in embedded space" * (node.op == "embedding")
+        graph.unsupported(node, "bound propagation", remedy)
+    return b.emit(node.op, *inputs, constants=dict(node.constants), shape=node.shape, **node.attributes)
+
+
+def _maximum(b: Builder, x: Ref, y: Ref) -> Ref:
+    return b.emit("add", b.emit("relu", b.emit("add", x, y, coefficients=(1, -1))), y, coefficients=(1, 1))
+
+
+def _rule_minimum(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    x, y = inputs
+    return b.emit("add", y, b.emit("relu", b.emit("add", y, x, coefficients=(1, -1))), coefficients=(1, -1))
+
+
+def _largest_of_last(b: Builder, x: Ref) -> Ref:
+    """Maximum over the last dimension by a tree of pairs; keeps the dimension with length 1."""
+    while (count := b.shape(x)[-1]) > 1:
+        dim, half = len(b.shape(x)) - 1, count // 2
+        parts = [
+            b.emit("slice", x, dim=dim, start=s, end=e, step=1)
+            for s, e in ((0, half), (half, 2 * half), (2 * half, count))
+            if s < e
+        ]
+        pair = _maximum(b, parts[0], parts[1])
+        x = b.emit("cat", pair, parts[2], dim=dim) if len(parts) == 3 else pair
+    return x
+
+
+def _rule_max_reduce(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    shape, dims = b.shape(inputs[0]), node.attributes["dims"]
+    rest = [d for d in range(len(shape)) if d not in dims]
+    x = b.emit("permute", inputs[0], dims=(*rest, *dims))
+    x = b.emit("reshape", x, shape=(*(shape[d] for d in rest), math.prod(shape[d] for d in dims)))
+    return b.emit("reshape", _largest_of_last(b, x), shape=node.shape)
+
+
+def _rule_max_pool(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    index = _windows(node, b.shape(inputs[0]))
+    x = b.emit("take", inputs[0], constants={"index": index.reshape(-1)}, shape=tuple(index.shape))
+    return b.emit("reshape", _largest_of_last(b, x), shape=node.shape)
+
+
+def _windows(node: Node, shape: tuple[int, ...]) -> Tensor:
+    """For every output of a pooling the flat positions of its inputs, (outputs, window); padding repeats a real one."""
+    a = node.attributes
+    spatial = len(a["kernel"])
+    lead = math.prod(shape[:-spatial])
+    axes = []
+    for d in range(spatial):
+        first = torch.arange(node.shape[len(node.shape) - spatial + d]) * a["stride"][d] - a["padding"][d]
+        axes.append(first.unsqueeze(1) + torch.arange(a["kernel"][d]) * a["dilation"][d])
+    position, inside = torch.zeros((), dtype=torch.int64), torch.ones((), dtype=torch.bool)
+    for d, axis in enumerate(axes):
+        view = [1] * (2 * spatial)
+        view[d], view[spatial + d] = axis.shape
+        size = shape[len(shape) - spatial + d]
+        position = position * size + axis.clamp(0, size - 1).reshape(view)
+        inside = inside & ((axis >= 0) & (axis < size)).reshape(view)
+    windows = math.prod(a["kernel"])
+    position, inside = position.reshape(-1, windows), inside.expand(position.shape).reshape(-1, windows)
+    real = position.gather(1, inside.to(torch.int64).argmax(1, keepdim=True))
+    position = torch.where(inside, position, real)
+    size = math.prod(shape[-spatial:])
+    return (torch.arange(lead).reshape(-1, 1, 1) * size + position).reshape(-1, windows)
+
+
+def _rule_matmul(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    x, y = inputs
+    left, right = b.shape(x), b.shape(y)
+    x = b.emit("reshape", x, shape=(*left[:-1], 1, left[-1]))
+    y = b.emit("permute", y, dims=(*range(len(right) - 2), len(right) - 1, len(right) - 2))
+    y = b.emit("reshape", y, shape=(*right[:-2], 1, right[-1], right[-2]))
+    product = b.emit("mul", x, y)
+    return b.emit("sum", product, dims=(len(b.shape(product)) - 1,), keepdim=False)
+
+
+def _mask_of(graph: Graph, node: Node) -> Tensor | None:
+    """True where a softmax's scores are minus infinity for sure (an attention mask), in the shape of its input."""
+    before = graph.nodes[node.inputs[0]]
+    if before.op != "scale_shift" or "shift" not in before.constants:
+        return None
+    hidden = (before.constants["shift"] == -math.inf).expand(before.shape)
+    return hidden if bool(hidden.any()) else None
+
+
+def _rule_scale_shift(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    constants = dict(node.constants)
+    if "shift" in constants and all(graph.nodes[u].op == "softmax" for u in graph.users[node.index]):
+        shift = constants["shift"]
+        constants["shift"] = torch.where(shift == -math.inf, torch.zeros_like(shift), shift)
+    return b.emit("scale_shift", *inputs, constants=constants)
+
+
+def _odds(b: Builder, graph: Graph, node: Node, x: Ref) -> tuple[Ref, Tensor | None, tuple[int, ...]]:
+    """1 + sum over j != i of exp(x_j - x_i), with the softmax dimension last; the mask in the same layout; that layout."""
+    shape, dim = b.shape(x), node.attributes["dim"]
+    order = (*(d for d in range(len(shape)) if d != dim), dim)
+    x = b.emit("permute", x, dims=order)
+    mask, size = _mask_of(graph, node), shape[dim]
+    mask = None if mask is None else mask.permute(order)
+    rows = math.prod(b.shape(x)) // size
+    others = torch.stack([torch.tensor([j for j in range(size) if j != i], dtype=torch.int64) for i in range(size)])
+    start = torch.arange(rows).reshape(-1, 1, 1) * size
+    layout = (*b.shape(x), size - 1)
+    mine = torch.arange(size).reshape(1, -1, 1).expand(rows, size, size - 1) + start
+    other = b.emit("take", x, constants={"index": (others + start).reshape(-1)}, shape=layout)
+    own = b.emit("take", x, constants={"index": mine.reshape(-1)}, shape=layout)
+    difference = b.emit("add", other, own, coefficients=(1, -1))
+    if mask is not None:
+        flat = mask.reshape(-1)
+        seen = (~(flat[(others + start).reshape(-1)] | flat[mine.reshape(-1)])).reshape(layout).to(graph.dtype)
+        difference = b.emit("scale_shift", difference, constants={"scale": seen})
+        ratios = b.emit("scale_shift", b.emit("exp", difference), constants={"scale": seen})
+    else:
+        ratios = b.emit("exp", difference)
+    total = b.emit("sum", ratios, dims=(len(layout) - 1,), keepdim=False)
+    return b.emit("scale_shift", total, constants={"shift": 1.0}), mask, order
+
+
+def _back(b: Builder, x: Ref, order: tuple[int, ...]) -> Ref:
+    return b.emit("permute", x, dims=tuple(order.index(d) for d in range(len(order))))
+
+
+def _rule_softmax(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    total, mask, order = _odds(b, graph, node, inputs[0])
+    p = b.emit("reciprocal", total, range=(0.0, 1.0))
+    if mask is not None:
+        p = b.emit("scale_shift", p, constants={"scale": (~mask).to(graph.dtype)})
+    return _back(b, p, order)
+
+
+def _rule_log_softmax(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    total, _, order = _odds(b, graph, node, inputs[0])
+    return _back(b, b.emit("scale_shift", b.emit("log", total), constants={"scale": -1.0}), order)
+
+
+def _rule_layer_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+    shape, count = b.shape(inputs[0]), node.attributes["num_dims"]
+    size = math.prod(shape[len(shape) - count :])
+    x = b.emit("reshape", inputs[0], shape=(*shape[: len(shape) - count], size))
+    centring = torch.eye(size, dtype=graph.dtype) - 1.0 / size
+    x = b.emit("linear", x, constants={"weight": centring})
+    variance = b.emit("mean", b.emit("square", x), dims=(len(b.shape(x)) - 1,), keepdim=True)
+    scale = b.emit("rsqrt", b.emit("scale_shift", variance, constants={"shift": node.attributes["eps"]}))
+    limit = math.sqrt(max(size - 1, 0)) * (1 + 1e-12)
+    y = b.emit("reshape", b.emit("mul", x, scale, range=(-limit, limit)), shape=node.shape)
+    weight, bias = node.constants.get("weight"), node.constants.get("bias")
+    return y if weight is None and bias is None else b.emit("scale_shift", y, constants={"scale": weight, "shift": bias})
+
+
+Rule = Callable[[Builder, Graph, Node, list[Ref]], Ref]
+
+REWRITES: dict[str, Rule] = {
+    "maximum": lambda b, graph, node, inputs: _maximum(b, *inputs),
+    "minimum": _rule_minimum,
+    "max_reduce": _rule_max_reduce,
+    "max_pool": _rule_max_pool,
+    "matmul": _rule_matmul,
+    "scale_shift": _rule_scale_shift,
+    "softmax": _rule_softmax,
+    "log_softmax": _rule_log_softmax,
+    "layer_norm": _rule_layer_norm,
+}
+"""op -> rule that emits its exact replacement."""

@@ -1,0 +1,161 @@
+"""All limits of a network in one pass from input to output: IBP, tightened by CROWN where a nonlinearity reads a value.
+
+Methods: `ibp`; `crown-ibp` (IBP inside, CROWN for the output); `crown` (default): every value that a nonlinearity reads
+gets the better of IBP and CROWN, and only rows that are not yet affine (unstable ReLUs) cost a backward pass. Work is
+cut into pieces of at most `chunk` numbers for one functional tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cutaway.errors import InputError
+from cutaway.robustness.bounds.backward import Choices, OneHot, lower_bound
+from cutaway.robustness.bounds.intervals import Limits, step
+from cutaway.robustness.bounds.network import BoundNetwork
+from cutaway.robustness.bounds.unary import UNARY, is_stable
+from cutaway.robustness.regions import Region
+
+METHODS = ("ibp", "crown-ibp", "crown")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSettings:
+    """`method` as above; `chunk`: most numbers in one functional tensor (8 bytes each, a few such tensors live at once)."""
+
+    method: str = "crown"
+    chunk: int = 1 << 23
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError("bound method", found=repr(self.method), expected=" or ".join(map(repr, METHODS)))
+
+
+Splits = dict[int, Tensor]
+"""Node -> (B, *shape) of +1 (value >= 0), -1 (value <= 0), 0 (not split)."""
+
+
+def sweep(
+    net: BoundNetwork,
+    region: Region,
+    settings: SweepSettings = SweepSettings(),  # noqa: B008 (frozen)
+    *,
+    splits: Splits | None = None,
+    known: Limits | None = None,
+    choices: dict[int, Choices] | None = None,
+) -> Limits:
+    """Limits of every node. `known` limits are intersected with (and, being valid, decide which rows are worth a pass);
+    `choices` gives the free parameters of the backward pass that starts at a node."""
+    limits = Limits()
+    with torch.set_grad_enabled(choices is not None and torch.is_grad_enabled()):
+        for node in net.graph.nodes:
+            step(net, node, limits, region)
+            if known is not None:
+                _meet(limits, node.index, known.lower[node.index], known.upper[node.index])
+            if splits and node.index in splits:
+                _clamp(limits, node.index, splits[node.index])
+            if settings.method == "crown" and _worth(net, region, node.index):
+                _tighten(net, limits, region, node.index, settings, (choices or {}).get(node.index))
+                if splits and node.index in splits:
+                    _clamp(limits, node.index, splits[node.index])
+    return limits
+
+
+def bound_rows(
+    net: BoundNetwork,
+    limits: Limits,
+    region: Region,
+    rows: Tensor,
+    settings: SweepSettings = SweepSettings(),  # noqa: B008 (frozen)
+    choices: Choices | None = None,
+) -> Tensor:
+    """Lower bounds (B, S) of output functionals `rows`, shape (B, S, *output shape) or (S, *output shape)."""
+    output = net.graph.output
+    batch = len(limits.lower[output.index])
+    if rows.ndim == len(output.shape) + 1:
+        rows = rows.unsqueeze(0).expand(batch, *rows.shape)
+    rows = rows.to(net.dtype)
+    coarse = _from_interval(net, limits, output.index, rows)
+    if settings.method == "ibp":
+        return coarse
+    fine = lower_bound(net, limits, region, output.index, rows, choices)
+    return torch.where(fine > coarse, fine, coarse)
+
+
+def _from_interval(net: BoundNetwork, limits: Limits, index: int, rows: Tensor) -> Tensor:
+    low, high = (side[index].unsqueeze(1) for side in (limits.lower, limits.upper))
+    worst = rows * torch.where(rows >= 0, low, high)
+    worst = torch.where(rows == 0, 0.0, worst).flatten(2)
+    return worst.sum(-1) - net.gamma[index] * worst.abs().sum(-1)
+
+
+def _worth(net: BoundNetwork, region: Region, index: int) -> bool:
+    return index in net.tighten and not (region.is_box and index in net.box_exact)
+
+
+def _meet(limits: Limits, index: int, low: Tensor, high: Tensor) -> None:
+    """Intersect; a NaN never replaces a number, and a gap is remembered as an empty sample."""
+    old_low, old_high = limits.lower[index], limits.upper[index]
+    low, high = torch.where(low > old_low, low, old_low), torch.where(high < old_high, high, old_high)
+    gap = (low > high).flatten(1).any(1)
+    if bool(gap.any()):
+        limits.empty = gap if limits.empty is None else limits.empty | gap
+        low, high = torch.minimum(low, high), torch.maximum(low, high)
+    limits.lower[index], limits.upper[index] = low, high
+
+
+def _clamp(limits: Limits, index: int, sign: Tensor) -> None:
+    low = torch.where(sign > 0, 0.0, -torch.inf).to(limits.lower[index].dtype)
+    high = torch.where(sign < 0, 0.0, torch.inf).to(low.dtype)
+    _meet(limits, index, low, high)
+
+
+def open_rows(net: BoundNetwork, limits: Limits, index: int) -> Tensor:
+    """Values (B, n) of a node that some reader cannot treat as affine yet."""
+    low, high = limits.lower[index], limits.upper[index]
+    wanted = torch.zeros_like(low, dtype=torch.bool)
+    for reader in net.tighten[index]:
+        node = net.graph.nodes[reader]
+        wanted = wanted | (~is_stable(node, low, high) if node.op in UNARY else low < high)
+    return wanted.flatten(1)
+
+
+def _tighten(
+    net: BoundNetwork, limits: Limits, region: Region, index: int, settings: SweepSettings, choices: Choices | None
+) -> None:
+    wanted = open_rows(net, limits, index)
+    count = int(wanted.sum(1).max()) if wanted.numel() else 0
+    if count == 0:
+        return
+    picked = wanted.to(torch.uint8).topk(count, dim=1).indices
+    per_row = net.widest(index)
+    batch_piece = max(1, settings.chunk // (per_row * count)) if choices is None else len(picked)
+    row_piece = max(1, settings.chunk // (per_row * batch_piece)) if choices is None else count
+    pieces_low, pieces_high = [], []
+    for b in range(0, len(picked), batch_piece):
+        part = slice(b, b + batch_piece)
+        whole = batch_piece >= len(picked)
+        piece_limits = limits if whole else limits.select(torch.arange(len(picked))[part])
+        piece_region = region if whole else region.select(torch.arange(len(picked))[part])
+        lows, highs = [], []
+        for r in range(0, count, row_piece):
+            rows = picked[part, r : r + row_piece]
+            found = [
+                lower_bound(net, piece_limits, piece_region, index, OneHot(index=rows, sign=s), choices)
+                for s in (1.0, -1.0)
+            ]
+            lows.append(found[0])
+            highs.append(-found[1])
+        pieces_low.append(torch.cat(lows, 1))
+        pieces_high.append(torch.cat(highs, 1))
+    _write_rows(limits, index, picked, torch.cat(pieces_low), torch.cat(pieces_high))
+
+
+def _write_rows(limits: Limits, index: int, picked: Tensor, low: Tensor, high: Tensor) -> None:
+    shape = limits.lower[index].shape
+    all_low = torch.full_like(limits.lower[index].flatten(1), -torch.inf).scatter(1, picked, low)
+    all_high = torch.full_like(all_low, torch.inf).scatter(1, picked, high)
+    _meet(limits, index, all_low.reshape(shape), all_high.reshape(shape))

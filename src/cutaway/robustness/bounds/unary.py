@@ -1,0 +1,382 @@
+"""Elementwise functions: their range and two lines around them on an interval [l, u].
+
+A `Unary` describes one function of the vocabulary by what its bounds need. Three kinds:
+
+- `piecewise`: affine between `kinks`. For a slope a the best offset is min (max) of f(x) - a x over l, u and the kinks
+  between them: exact.
+- `convex` (or `concave`) where it is used: below (above) a tangent, above (below) the chord: exact.
+- `smooth`: |f''| <= `curvature` on [-core, core] and <= `tail` outside. f(x) - a x is looked at on a grid; between two
+  grid points it lies at most curvature h^2 / 8 below (above) the smaller (larger) of its two values there.
+
+Lines (section 4.3 of the method notes; the choice of slopes is ours): an unstable ReLU has the chord above and a slope
+in [0, 1] below (1 where u > -l, else 0, until it is optimised); smooth functions take the slope of their lower and upper
+envelope at the middle of [l, u]. Everything is shaped like l and u; an interval outside the function's domain or
+with an infinite end gives NaN, which no verdict counts as proof. Offsets carry a slack of 1e-13 relative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cutaway.network.graph import Node
+from cutaway.network.graph_operators import apply_node
+
+Lines = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Slope and offset of the line below, slope and offset of the line above."""
+
+GRID, TAIL_STEPS, COARSE = 64, 8, 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unary:
+    """What bounds need to know of one elementwise function; see the module's text."""
+
+    kind: str
+    increasing: bool = False
+    derivative: Callable[[Node, Tensor], Tensor] | None = None
+    kinks: Callable[[Node], tuple[float, ...]] | None = None
+    domain: float = -math.inf
+    curvature: float = 0.0
+    tail: float = 0.0
+    core: float = 12.0
+    turning: Callable[[Node], tuple[float, ...]] | None = None
+    limits: tuple[float, float] = (-math.inf, math.inf)
+
+
+def value(node: Node, x: Tensor) -> Tensor:
+    """f(x), elementwise on a batch (constants broadcast from the right)."""
+    return apply_node(node, [x])
+
+
+def _widen(x: Tensor, sign: float) -> Tensor:
+    return x + sign * (1e-14 * x.abs() + 1e-300)
+
+
+def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """Range of f on [lower, upper]; exact up to rounding for all kinds but a turning point found numerically."""
+    rule = UNARY[node.op]
+    ends = value(node, lower), value(node, upper)
+    if rule.increasing:
+        low, high = ends
+    else:
+        low, high = torch.minimum(*ends), torch.maximum(*ends)
+        for x, y in _extremes(node, rule, lower, upper):
+            inside = (lower <= x) & (x <= upper)
+            low = torch.where(inside, torch.minimum(low, y), low)
+            high = torch.where(inside, torch.maximum(high, y), high)
+        if node.op in ("sin", "cos"):
+            low, high = _periodic(node, lower, upper, low, high)
+    low, high = _widen(low, -1).clamp(min=rule.limits[0]), _widen(high, 1).clamp(max=rule.limits[1])
+    bad = ~_allowed(node, rule, lower, upper)
+    return torch.where(bad, -math.inf, low), torch.where(bad, math.inf, high)
+
+
+def _allowed(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> Tensor:
+    if node.op == "reciprocal":
+        return (lower > 0) | (upper < 0)
+    if node.op == "power" and not float(node.attributes["exponent"]).is_integer():
+        return lower > 0
+    if node.op == "power" and node.attributes["exponent"] < 0:
+        return (lower > 0) | (upper < 0)
+    return lower > rule.domain
+
+
+def _extremes(node: Node, rule: Unary, lower: Tensor, upper: Tensor):
+    points = rule.kinks(node) if rule.kinks else rule.turning(node) if rule.turning else ()
+    for x in points:
+        point = torch.full_like(lower, x)
+        y = value(node, point)
+        yield point, y - (1e-12 if rule.turning and not rule.kinks and x != 0.0 else 0.0)
+
+
+def _periodic(node: Node, lower: Tensor, upper: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    top = math.pi / 2 if node.op == "sin" else 0.0
+
+    def hits(phase: float) -> Tensor:
+        turn = 2 * math.pi
+        return torch.floor((upper + 1e-9 - phase) / turn) >= torch.ceil((lower - 1e-9 - phase) / turn)
+
+    return torch.where(hits(top - math.pi), -1.0, low), torch.where(hits(top), 1.0, high)
+
+
+def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None) -> Lines:
+    """Two lines that enclose f on [lower, upper]. `alpha` in [0, 1] places the free line (see `tunable`)."""
+    rule = UNARY[node.op]
+    kind = _kind(node, rule)
+    if kind == "piecewise":
+        found = _piecewise(node, rule, lower, upper, alpha)
+    elif kind == "signed":  # convex for positive, concave for negative arguments
+        found = _signed(node, rule, lower, upper)
+    elif kind in ("convex", "concave"):
+        found = _curved(node, rule, kind, lower, upper, alpha)
+    else:
+        found = _smooth(node, rule, lower, upper)
+    bad = ~(_allowed(node, rule, lower, upper) & torch.isfinite(lower) & torch.isfinite(upper))
+    return tuple(torch.where(bad, math.nan, part) for part in found) if bool(bad.any()) else found
+
+
+def tunable(node: Node) -> bool:
+    """Whether `lines` has a free choice that gradient ascent may improve."""
+    return _kind(node, UNARY[node.op]) in ("piecewise", "convex", "concave")
+
+
+def initial_alpha(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
+    """The default of `alpha`, spelled out."""
+    if _kind(node, UNARY[node.op]) == "piecewise":
+        return (upper > -lower).to(lower.dtype) if node.op in ("relu", "leaky_relu") else torch.full_like(lower, 0.5)
+    return torch.full_like(lower, 0.5)
+
+
+def is_stable(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
+    """Where the function is affine on the whole interval, so that tighter limits cannot help."""
+    rule = UNARY[node.op]
+    if not rule.kinks:
+        return lower >= upper
+    stable = torch.ones_like(lower, dtype=torch.bool)
+    for kink in rule.kinks(node):
+        stable = stable & ~((lower < kink) & (kink < upper))
+    return stable
+
+
+def _kind(node: Node, rule: Unary) -> str:
+    if node.op == "power":
+        return _power_kind(float(node.attributes["exponent"]))
+    if node.op == "elu":
+        a = node.attributes
+        return "convex" if a["alpha"] * a["input_scale"] <= 1 and a["alpha"] >= 0 and a["scale"] >= 0 else "smooth"
+    return rule.kind
+
+
+def _power_kind(p: float) -> str:
+    if not p.is_integer():
+        return "convex" if p > 1 or p < 0 else "concave"
+    if p < 0:
+        return "convex" if p % 2 == 0 else "signed"
+    return "convex" if p % 2 == 0 else "smooth"
+
+
+def _chord(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = value(node, lower), value(node, upper)
+    width = upper - lower
+    slope = torch.where(width > 0, (high - low) / torch.where(width > 0, width, 1.0), 0.0)
+    return slope, low - slope * lower
+
+
+def _slack(lower: Tensor, upper: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
+    return 1e-13 * (slope.abs() * torch.maximum(lower.abs(), upper.abs()) + offset.abs()) + 1e-300
+
+
+def _piecewise(node: Node, rule: Unary, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
+    assert rule.kinks is not None
+    if node.op == "relu":
+        return _relu(lower, upper, alpha)
+    slope_low, slope_high = _free_slopes(node, lower, upper, alpha)
+    points = torch.stack([lower, upper, *(torch.full_like(lower, k).clamp(lower, upper) for k in rule.kinks(node))])
+    values = torch.stack([value(node, p) for p in points])
+    offset_low = (values - slope_low * points).amin(0)
+    offset_high = (values - slope_high * points).amax(0)
+    return (
+        slope_low, offset_low - _slack(lower, upper, slope_low, offset_low),
+        slope_high, offset_high + _slack(lower, upper, slope_high, offset_high),
+    )  # fmt: skip
+
+
+def _free_slopes(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Slopes of the two lines; any value is sound, since the offsets are computed from them."""
+    chord, _ = _chord(node, lower, upper)
+    given = initial_alpha(node, lower, upper) if alpha is None else alpha.clamp(0, 1)
+    stable = is_stable(node, lower, upper)
+    if node.op == "clamp":
+        return _clamp_slopes(node, lower, upper, chord, alpha)
+    before = -1.0 if node.op == "abs" else node.constants["slope"]
+    free = before + given * (1.0 - before)
+    convex = torch.as_tensor(before) <= 1
+    return torch.where(stable | ~convex, chord, free), torch.where(stable | convex, chord, free)
+
+
+def _clamp_slopes(
+    node: Node, lower: Tensor, upper: Tensor, chord: Tensor, alpha: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Below: between 0 and the slope from the first kink to u; above: between 0 and that from l to the last kink."""
+    first = -math.inf if node.attributes["min"] is None else node.attributes["min"]
+    last = math.inf if node.attributes["max"] is None else node.attributes["max"]
+    left, right = lower.clamp(min=first).minimum(upper), upper.clamp(max=last).maximum(lower)
+    rise, _ = _chord(node, left, upper)
+    climb, _ = _chord(node, lower, right)
+    below = (upper - left > left - lower).to(lower.dtype) if alpha is None else alpha.clamp(0, 1)
+    above = (right - lower > upper - right).to(lower.dtype) if alpha is None else alpha.clamp(0, 1)
+    return torch.where(lower >= first, chord, below * rise), torch.where(upper <= last, chord, above * climb)
+
+
+def _relu(lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
+    """max(x, 0): nothing for u <= 0, itself for l >= 0, else chord above and alpha x below."""
+    zero = torch.zeros_like(lower)
+    on, off = lower >= 0, upper <= 0
+    open_ = ~(on | off)
+    width = torch.where(open_, upper - lower, 1.0)
+    chord = torch.where(on, 1.0, torch.where(open_, upper / width, zero))
+    free = (upper > -lower).to(lower.dtype) if alpha is None else alpha.clamp(0, 1)
+    slope_low = torch.where(on, 1.0, torch.where(open_, free, zero))
+    offset_high = torch.where(open_, -chord * lower * (1 + 1e-15) + 1e-300, zero)
+    return slope_low, zero, chord, offset_high
+
+
+def _curved(node: Node, rule: Unary, kind: str, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
+    assert rule.derivative is not None
+    point = lower + (0.5 if alpha is None else alpha.clamp(0, 1)) * (upper - lower)
+    if node.op in ("reciprocal", "rsqrt", "power") and alpha is None:  # keeps the tangent of a pole's branch useful
+        point = torch.sqrt((lower * upper).clamp(min=0)) * torch.sign(lower) if node.op != "power" else point
+        point = torch.where((lower > 0) | (upper < 0), point, lower).clamp(lower, upper)
+    if node.op == "exp" and alpha is None:
+        point = torch.minimum(point, lower + 0.99)  # the tangent stays positive at the lower end
+    slope = rule.derivative(node, point)
+    offset = value(node, point) - slope * point
+    chord, chord_offset = _chord(node, lower, upper)
+    low_high = (slope, offset, chord, chord_offset) if kind == "convex" else (chord, chord_offset, slope, offset)
+    a, b, c, d = low_high
+    return a, b - _slack(lower, upper, a, b), c, d + _slack(lower, upper, c, d)
+
+
+def _signed(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> Lines:
+    positive = _curved(node, rule, "convex", lower, upper, None)
+    negative = _curved(node, rule, "concave", lower, upper, None)
+    parts = [torch.where(lower > 0, p, n) for p, n in zip(positive, negative)]
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def _grid(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (K, ...) in ascending order and how far f may leave the straight line between neighbours, (K - 1, ...)."""
+    core_low = lower.clamp(min=-rule.core).minimum(upper)
+    core_high = upper.clamp(max=rule.core).maximum(core_low)
+    unit = torch.linspace(0, 1, GRID + 1, dtype=lower.dtype).reshape(-1, *(1,) * lower.ndim)
+    ends = torch.linspace(0, 1, TAIL_STEPS + 1, dtype=lower.dtype).reshape(-1, *(1,) * lower.ndim)
+    points = torch.cat(
+        [
+            (lower + ends * (core_low - lower))[:-1],
+            core_low + unit * (core_high - core_low),
+            (core_high + ends * (upper - core_high))[1:],
+        ]
+    )
+    steps = points[1:] - points[:-1]
+    bend = torch.full((len(steps), *(1,) * lower.ndim), rule.tail, dtype=lower.dtype)
+    bend[TAIL_STEPS : TAIL_STEPS + GRID] = _curvature(node, rule)
+    if node.op == "power":
+        p = float(node.attributes["exponent"])
+        bend = abs(p * (p - 1)) * torch.maximum(lower.abs(), upper.abs()) ** (p - 2)
+    return points, bend * steps**2 / 8
+
+
+def _curvature(node: Node, rule: Unary) -> float:
+    if node.op == "elu":
+        a = node.attributes
+        return abs(a["scale"] * a["alpha"]) * a["input_scale"] ** 2
+    return rule.curvature
+
+
+def _smooth(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> Lines:
+    points, slack = _grid(node, rule, lower, upper)
+    if node.op == "elu":  # the kink at 0 is a grid point, so that f'' exists between neighbours
+        points, slack = _with_zero(points, slack)
+    values = value(node, points)
+    some = list(range(0, len(points) - 1, (len(points) - 1) // (2 * COARSE))) + [len(points) - 1]
+    middle = (lower + upper) / 2
+    result: list[Tensor] = []
+    for sign in (1.0, -1.0):
+        slope = _envelope_slope(points[some], sign * values[some], middle) * sign
+        rest = sign * (values - slope * points)
+        gap = torch.minimum(rest[1:], rest[:-1]) - slack
+        offset = sign * gap.amin(0)
+        result += [slope, offset - sign * _slack(lower, upper, slope, offset)]
+    return result[0], result[1], result[2], result[3]
+
+
+def _with_zero(points: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
+    zero = torch.zeros_like(points[:1]).clamp(points[:1], points[-1:])
+    points = torch.cat([points, zero]).sort(0).values
+    return points, slack.amax(0, keepdim=True).expand(len(points) - 1, *points.shape[1:])
+
+
+def _envelope_slope(points: Tensor, values: Tensor, middle: Tensor) -> Tensor:
+    """Slope of the lower convex envelope of (points, values) at `middle`."""
+    left, right = points <= middle, points >= middle
+    gap = points.unsqueeze(0) - points.unsqueeze(1)  # [i, j] = x_j - x_i
+    safe = torch.where(gap > 0, gap, 1.0)
+    slope = (values.unsqueeze(0) - values.unsqueeze(1)) / safe
+    height = values.unsqueeze(1) + slope * (middle - points).unsqueeze(1)
+    usable = left.unsqueeze(1) & right.unsqueeze(0) & (gap > 0)
+    height = torch.where(usable, height, math.inf).flatten(0, 1)
+    best = height.argmin(0, keepdim=True)
+    chosen = slope.flatten(0, 1).gather(0, best).squeeze(0)
+    return torch.where(usable.flatten(0, 1).any(0), chosen, 0.0)
+
+
+def _d_softplus(node: Node, x: Tensor) -> Tensor:
+    return torch.sigmoid(node.attributes["beta"] * x)
+
+
+def _d_elu(node: Node, x: Tensor) -> Tensor:
+    a = node.attributes
+    below = a["alpha"] * a["input_scale"] * torch.exp(a["input_scale"] * x.clamp(max=0))
+    return a["scale"] * torch.where(x > 0, 1.0, below)
+
+
+def _d_power(node: Node, x: Tensor) -> Tensor:
+    p = node.attributes["exponent"]
+    return p * x ** (p - 1)
+
+
+def _clamp_kinks(node: Node) -> tuple[float, ...]:
+    return tuple(float(v) for v in (node.attributes["min"], node.attributes["max"]) if v is not None)
+
+
+GELU_TURNING = -0.7517915246935645
+GELU_TANH_TURNING = -0.7524614220710162
+SILU_TURNING = -1.2784645427610738
+MISH_TURNING = -1.1924312145154938
+
+UNARY: dict[str, Unary] = {
+    "relu": Unary(kind="piecewise", increasing=True, kinks=lambda n: (0.0,)),
+    "leaky_relu": Unary(kind="piecewise", kinks=lambda n: (0.0,)),
+    "abs": Unary(kind="piecewise", kinks=lambda n: (0.0,)),
+    "clamp": Unary(kind="piecewise", increasing=True, kinks=_clamp_kinks),
+    "exp": Unary(kind="convex", increasing=True, derivative=lambda n, x: torch.exp(x), limits=(0.0, math.inf)),
+    "square": Unary(kind="convex", derivative=lambda n, x: 2 * x, turning=lambda n: (0.0,), limits=(0.0, math.inf)),
+    "softplus": Unary(kind="convex", increasing=True, derivative=_d_softplus, limits=(0.0, math.inf)),
+    "elu": Unary(kind="convex", increasing=True, derivative=_d_elu),
+    "log": Unary(kind="concave", increasing=True, derivative=lambda n, x: 1 / x, domain=0.0),
+    "sqrt": Unary(kind="concave", increasing=True, derivative=lambda n, x: 0.5 / torch.sqrt(x), domain=0.0),
+    "rsqrt": Unary(kind="convex", derivative=lambda n, x: -0.5 * x**-1.5, domain=0.0, limits=(0.0, math.inf)),
+    "reciprocal": Unary(kind="signed", derivative=lambda n, x: -1 / x**2),
+    "power": Unary(kind="power", derivative=_d_power, turning=lambda n: (0.0,), core=math.inf),
+    "sigmoid": Unary(kind="smooth", increasing=True, curvature=0.0963, tail=6.2e-6, limits=(0.0, 1.0)),
+    "tanh": Unary(kind="smooth", increasing=True, curvature=0.7699, tail=1e-8, limits=(-1.0, 1.0)),
+    "erf": Unary(kind="smooth", increasing=True, curvature=0.968, tail=1e-8, limits=(-1.0, 1.0)),
+    "gelu": Unary(kind="smooth", curvature=0.82, tail=1e-8, turning=lambda n: (_gelu_turning(n),)),
+    "silu": Unary(kind="smooth", curvature=0.5001, tail=7e-5, turning=lambda n: (SILU_TURNING,)),
+    "mish": Unary(kind="smooth", curvature=0.65, tail=7e-5, turning=lambda n: (MISH_TURNING,)),
+    "sin": Unary(kind="smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0)),
+    "cos": Unary(kind="smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0)),
+}
+"""op -> its description."""
+
+
+def _gelu_turning(node: Node) -> float:
+    return GELU_TANH_TURNING if node.attributes["approximate"] == "tanh" else GELU_TURNING
+
+
+def derivative_limit(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
+    """An upper limit on |f'| over [lower, upper] (how much an error in the input may grow)."""
+    rule = UNARY[node.op]
+    if rule.kind == "piecewise":
+        slope = node.constants["slope"].abs().clamp(min=1.0) if node.op == "leaky_relu" else 1.0
+        return torch.ones_like(lower) * slope
+    if rule.derivative is not None:
+        return torch.maximum(rule.derivative(node, lower).abs(), rule.derivative(node, upper).abs())
+    return torch.full_like(lower, 1.0 if node.op not in ("gelu", "silu", "mish", "erf") else 1.2)
+
+

@@ -1,0 +1,197 @@
+"""Input sets that bounds, guardrails and pattern specifications share: boxes, balls, ellipsoids, hulls, intersections.
+
+Every region is a batch of B sets in R^n and answers two questions about them:
+
+- `minimum(A)`: for functionals A of shape (B, S, n) the minimum of a . x over the set, shape (B, S) (the support
+  function of the set in direction -a). `Box`, `Ball`, `Ellipsoid`, `RotatedBox` and `Hull` give it exactly; an
+  `Intersection` gives the largest of its members' minima, which is a lower bound.
+- `lower`, `upper`: a box (B, n) around the set; for `Ball` in l-infinity and `Box` the set itself.
+
+`magnitude` (B, n) bounds every |number| added up for one coordinate, so that rounding can be accounted for. Formulas:
+section 4.3 (concretisation) and 2.5 of the method notes. Inputs of a network are flattened to n = number of entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from cutaway.errors import InputError
+
+
+@runtime_checkable
+class Region(Protocol):
+    """A batch of closed bounded sets; see the module's text."""
+
+    @property
+    def lower(self) -> Tensor: ...
+
+    @property
+    def upper(self) -> Tensor: ...
+
+    @property
+    def magnitude(self) -> Tensor: ...
+
+    @property
+    def is_box(self) -> bool: ...
+
+    def minimum(self, functionals: Tensor) -> Tensor: ...
+
+    def minimiser(self, functionals: Tensor) -> Tensor: ...
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor: ...
+
+    def select(self, index: Tensor) -> Region: ...
+
+    def to(self, dtype: torch.dtype) -> Region: ...
+
+
+def _flat(x: Tensor, name: str) -> Tensor:
+    if x.ndim < 2:
+        raise InputError(f"region's {name}", found=f"shape {tuple(x.shape)}", expected="(batch, *input shape)")
+    if not bool(torch.isfinite(x).all()):
+        raise InputError(f"region's {name}", found="a value that is NaN or infinite", expected="finite numbers")
+    return x.flatten(1)
+
+
+def box(lower: Tensor, upper: Tensor) -> Box:
+    """All x with lower <= x <= upper, elementwise; shapes (B, *input shape), any dtype (kept)."""
+    lower, upper = _flat(lower, "lower limits"), _flat(upper, "upper limits")
+    wrong = (lower > upper).nonzero()
+    if len(wrong):
+        b, i = (int(v) for v in wrong[0])
+        raise InputError(
+            f"region {b}, coordinate {i}", found=f"lower {float(lower[b, i])!r} above upper {float(upper[b, i])!r}",
+            expected="lower <= upper", remedy="swap the limits, or drop the empty region",
+        )  # fmt: skip
+    return Box(low=lower, high=upper)
+
+
+def ball(
+    center: Tensor, radius: float | Tensor, norm: float, *, low: float | None = None, high: float | None = None
+) -> Region:
+    """All x with ||x - center||_norm <= radius, norm 1, 2 or inf, cut to [low, high] where given (an image range).
+
+    For l-infinity the cut is exact; for l1 and l2 it makes an `Intersection`.
+    """
+    points = _flat(center, "center")
+    radii = torch.as_tensor(radius, dtype=points.dtype).expand(len(points)).clone()
+    if not bool((radii >= 0).all()) or not bool(torch.isfinite(radii).all()):
+        raise InputError("radius", found=str(radius), expected="a finite number, 0 or larger")
+    if norm not in (1, 2, float("inf")):
+        raise InputError("norm", found=str(norm), expected="1, 2 or inf")
+    whole = Ball(center=points, radius=radii, norm=float(norm))
+    if low is None and high is None:
+        return box(whole.lower, whole.upper) if norm == float("inf") else whole
+    cut_low = points.new_full(points.shape, -float("inf") if low is None else low)
+    cut_high = points.new_full(points.shape, float("inf") if high is None else high)
+    cut = box(torch.maximum(whole.lower, cut_low), torch.minimum(whole.upper, cut_high))
+    if norm == float("inf"):
+        return cut
+    from cutaway.robustness.regions_linear import Intersection
+
+    return Intersection(members=(whole, cut))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """Product of intervals; `low`, `high` (B, n)."""
+
+    low: Tensor
+    high: Tensor
+
+    @property
+    def lower(self) -> Tensor:
+        return self.low
+
+    @property
+    def upper(self) -> Tensor:
+        return self.high
+
+    @property
+    def magnitude(self) -> Tensor:
+        return torch.maximum(self.low.abs(), self.high.abs())
+
+    @property
+    def is_box(self) -> bool:
+        return True
+
+    def minimum(self, functionals: Tensor) -> Tensor:
+        center, radius = (self.low + self.high) / 2, (self.high - self.low) / 2
+        near = (functionals @ center.unsqueeze(-1)).squeeze(-1)
+        return near - (functionals.abs() @ radius.unsqueeze(-1)).squeeze(-1)
+
+    def minimiser(self, functionals: Tensor) -> Tensor:
+        return torch.where(functionals > 0, self.low.unsqueeze(1), self.high.unsqueeze(1))
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Uniform points, shape (B, count, n)."""
+        shape = (len(self.low), count, self.low.shape[1])
+        unit = torch.rand(shape, generator=generator, dtype=self.low.dtype)
+        return self.low.unsqueeze(1) + unit * (self.high - self.low).unsqueeze(1)
+
+    def select(self, index: Tensor) -> Box:
+        return Box(low=self.low[index], high=self.high[index])
+
+    def to(self, dtype: torch.dtype) -> Box:
+        return Box(low=self.low.to(dtype), high=self.high.to(dtype))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ball:
+    """||x - center||_norm <= radius; `center` (B, n), `radius` (B,)."""
+
+    center: Tensor
+    radius: Tensor
+    norm: float
+
+    @property
+    def lower(self) -> Tensor:
+        return self.center - self.radius.unsqueeze(1)
+
+    @property
+    def upper(self) -> Tensor:
+        return self.center + self.radius.unsqueeze(1)
+
+    @property
+    def magnitude(self) -> Tensor:
+        return self.center.abs() + self.radius.unsqueeze(1)
+
+    @property
+    def is_box(self) -> bool:
+        return False
+
+    @property
+    def _dual(self) -> float:
+        return {1.0: float("inf"), 2.0: 2.0}.get(self.norm, 1.0)
+
+    def minimum(self, functionals: Tensor) -> Tensor:
+        near = (functionals @ self.center.unsqueeze(-1)).squeeze(-1)
+        return near - self.radius.unsqueeze(1) * functionals.norm(p=self._dual, dim=-1)
+
+    def minimiser(self, functionals: Tensor) -> Tensor:
+        if self.norm == float("inf"):
+            step = functionals.sign()
+        elif self.norm == 2:
+            step = functionals / functionals.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+        else:
+            top = functionals.abs().argmax(-1, keepdim=True)
+            step = torch.zeros_like(functionals).scatter(-1, top, functionals.gather(-1, top).sign())
+        return self.center.unsqueeze(1) - self.radius.reshape(-1, 1, 1) * step
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Points of the ball (uniform for l2), shape (B, count, n)."""
+        batch, size = self.center.shape
+        step = torch.randn(batch, count, size, generator=generator, dtype=self.center.dtype)
+        length = torch.rand(batch, count, 1, generator=generator, dtype=self.center.dtype) ** (1 / size)
+        step = step / step.norm(p=self.norm, dim=-1, keepdim=True).clamp(min=1e-300) * length
+        return self.center.unsqueeze(1) + self.radius.reshape(-1, 1, 1) * step
+
+    def select(self, index: Tensor) -> Ball:
+        return Ball(center=self.center[index], radius=self.radius[index], norm=self.norm)
+
+    def to(self, dtype: torch.dtype) -> Ball:
+        return Ball(center=self.center.to(dtype), radius=self.radius.to(dtype), norm=self.norm)
