@@ -1,0 +1,317 @@
+"""ONNX files as `nn.Module`s: our own importer for feed-forward, convolutional and residual networks (extra `onnx`).
+
+`load_onnx(path)` runs the graph once on an example and builds, node by node, a torch layer with the same name: Gemm
+and MatMul (with the Add that follows) become `nn.Linear`, Conv `nn.Conv2d`, Relu `nn.ReLU`, and so on
+(`onnx_layers.py`); all else becomes an `Apply` of a function in `onnx_ops.py`. Weights keep their precision,
+`.double()` works, and `torch.export` can trace the result. A batch dimension that the file fixed to 1 is made free
+where that is safe: three rows together must give what each gives alone; otherwise rows are run one by one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cutaway.errors import CutawayError, FileError, InputError, MissingExtra, ModelError, UnsupportedOperator
+from cutaway.network.onnx_layers import build_layer, fused_bias
+from cutaway.network.onnx_nodes import INTEGER_OPERANDS, Node, Operand
+from cutaway.network.onnx_ops import is_host, to_host
+
+ROW_TOLERANCE = 1e-4  # float32, relative to the largest output: wrong batching misses by far more
+
+
+class OnnxModel(nn.Module):
+    """The layers of an ONNX graph, run in the order of the file.
+
+    input_shape: of one input without batch. batched: whether the file's first dimension is a batch. batch_free:
+    whether rows are computed together (else one by one). node_names: module name -> name in the file. The input is
+    (N, *input_shape); where the file has no batch dimension, it is input_shape or (N, *input_shape).
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], batched: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.input_shape, self.batched, self.batch_free = input_shape, batched, batched
+        self.input_dtype = dtype
+        self.node_names: dict[str, str] = {}
+        self.steps: list[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = []
+        self.input_name = self.output_name = ""
+
+    def example(self, num: int = 1, seed: int = 0) -> Tensor:
+        """Inputs of the right shape and type: uniform in [0, 1], or zeros and ones for integers."""
+        shape = (num, *self.input_shape) if self.batched else self.input_shape
+        generator = torch.Generator().manual_seed(seed)
+        if self.input_dtype.is_floating_point:
+            return torch.rand(shape, generator=generator).to(self.input_dtype)
+        return torch.randint(0, 2, shape, generator=generator).to(self.input_dtype)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        shape = tuple(inputs.shape)
+        if not self.batched and shape == self.input_shape:
+            return self._run(inputs)
+        if len(shape) != len(self.input_shape) + 1 or shape[1:] != self.input_shape:
+            raise InputError(
+                "input of the ONNX model",
+                found=f"shape {tuple(shape)}",
+                expected=f"(N, {', '.join(str(size) for size in self.input_shape)})",
+                remedy="reshape the inputs",
+            )
+        if self.batch_free:
+            return self._run(inputs)
+        rows = [self._run(row[None] if self.batched else row) for row in inputs]
+        if self.batched and rows[0].ndim > 0 and rows[0].shape[0] == 1:
+            return torch.cat(rows)
+        return torch.stack(rows)
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        values: dict[str, Any] = {self.input_name: inputs}
+        for name, takes, gives, drops in self.steps:
+            result = getattr(self, name)(*[values[value] for value in takes])
+            values.update(zip(gives, result if isinstance(result, list) else (result,)))
+            for value in drops:
+                del values[value]
+        return values[self.output_name]
+
+
+def load_onnx(path: str | Path) -> OnnxModel:
+    """The network of an .onnx or .onnx.gz file, in evaluation mode.
+
+    Exact up to the rounding of float32 operations (outputs agree with onnxruntime to about 1e-6 relative). Raises
+    FileError (missing, truncated, no ONNX), UnsupportedOperator (which, where), ModelError (several inputs or
+    outputs, open dimensions), MissingExtra. Cost: four small forward passes.
+    """
+    path = Path(path)
+    proto = _read(path)
+    return _Importer(path, proto).model()
+
+
+def _read(path: Path):
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtra.of("onnx", "onnx") from error
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise FileError(f"ONNX file {path}", found="no such file", remedy="check the path")
+    try:
+        if path.name.endswith(".gz"):
+            proto = onnx.load_model_from_string(gzip.decompress(path.read_bytes()))
+        else:
+            proto = onnx.load(str(path))
+    except (DecodeError, OSError, EOFError, zlib.error, ValueError, onnx.checker.ValidationError) as error:
+        raise _damaged(path, str(error).splitlines()[0][:160] if str(error) else type(error).__name__) from error
+    if not proto.graph.node or not proto.graph.output or not proto.opset_import:
+        raise _damaged(path, "no complete graph in it")
+    return proto
+
+
+def _damaged(path: Path, reason: str) -> FileError:
+    return FileError(
+        f"ONNX file {path}",
+        found=f"not a complete ONNX file ({reason})",
+        expected="a readable .onnx or .onnx.gz file",
+        remedy="it may be truncated: copy or export it again",
+    )
+
+
+class _Importer:
+    """One pass over the graph: values of the example run beside it, constants folded, layers built."""
+
+    def __init__(self, path: Path, proto) -> None:
+        self.path, self.graph = path, proto.graph
+        self.opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+        self.constants: dict[str, Tensor] = {}
+        for tensor in proto.graph.initializer:
+            self.constants[tensor.name] = self._tensor(tensor)
+        self.used = {name for node in proto.graph.node for name in node.input} | {o.name for o in proto.graph.output}
+        self.nodes = [self._node(index, node) for index, node in enumerate(proto.graph.node)]
+        self.values: dict[str, Any] = {}
+
+    def model(self) -> OnnxModel:
+        model = self._empty()
+        self.values[model.input_name] = model.example()
+        with torch.no_grad():
+            done: set[int] = set()
+            for node in self.nodes:
+                if node.index not in done:
+                    done |= self._step(model, node, done)
+            if self.output not in self.values:
+                raise ModelError(
+                    f"ONNX file {self.path}",
+                    found=f"an output {self.output!r} that "
+                    + ("does not depend on the input" if self.output in self.constants else "no node computes"),
+                    expected="a network",
+                )
+            model.eval()
+            self._prune_and_drop(model)
+            if model.batched:
+                model.batch_free = self._rows_are_independent(model)
+        return model
+
+    def _empty(self) -> OnnxModel:
+        inputs = [value for value in self.graph.input if value.name not in self.constants]
+        for what, values in (("inputs", inputs), ("outputs", self.graph.output)):
+            if len(values) != 1:
+                names = ", ".join(value.name for value in values) or "none"
+                raise ModelError(
+                    f"ONNX file {self.path}",
+                    found=f"{len(values)} {what} ({names})",
+                    expected=f"one of the {what}",
+                    remedy="cut the graph with onnx.utils.extract_model",
+                )
+        self.output = self.graph.output[0].name
+        value = inputs[0]
+        if not value.type.HasField("tensor_type"):
+            raise ModelError(f"input {value.name!r} of {self.path}", found="no tensor", expected="a tensor")
+        kind = value.type.tensor_type
+        sizes = [dim.dim_value or None for dim in kind.shape.dim]
+        batched = bool(sizes) and sizes[0] in (None, 1)
+        shape = sizes[1:] if batched else sizes
+        if None in shape or not sizes:
+            raise ModelError(
+                f"input {value.name!r} of {self.path}",
+                found=f"open dimensions {[dim.dim_value or dim.dim_param or '?' for dim in kind.shape.dim]}",
+                expected="fixed sizes after the batch",
+                remedy="fix them, for instance with onnxruntime.tools.make_dynamic_shape_fixed",
+            )
+        model = OnnxModel(tuple(int(size) for size in shape if size), batched, self._dtype(kind.elem_type))
+        model.input_name, model.output_name = value.name, self.output
+        return model
+
+    def _step(self, model: OnnxModel, node: Node, done: set[int]) -> set[int]:
+        """Fold or build one node; gives the numbers of the nodes it stands for."""
+        operands = [self._operand(node, name) for name in node.inputs]
+        given = [operand for operand in operands if operand is not None]
+        fold = all(operand.constant for operand in given)
+        if fold and given:  # a constant as data: built like any other layer, run once, forgotten
+            sizes_only = 0 in INTEGER_OPERANDS.get(node.op_type, ())
+            operands[0] = Operand(to_host(given[0].value) if sizes_only else given[0].value, False)
+        outputs, taken = node.outputs, {node.index}
+        bias = None if fold else fused_bias(node, operands, self.nodes, self.constants, self.output)
+        if bias is not None:
+            follower, offset = bias
+            outputs, taken = follower.outputs, {node.index, follower.index}
+            layer, used = build_layer(node, operands, model.batched, offset)
+        else:
+            layer, used = build_layer(node, operands, model.batched)
+        try:
+            result = layer(*[operands[k].value for k in used])  # type: ignore[union-attr]
+        except CutawayError:
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
+            raise ModelError(
+                f"node {node.name!r} ({node.op_type}) of {self.path}",
+                found=f"operands it cannot work on ({str(error).splitlines()[0][:160]})",
+                expected="a graph that runs",
+                remedy="check the file with onnx.checker.check_model and onnxruntime",
+            ) from error
+        results = result if isinstance(result, list) else (result,)
+        if fold:
+            for name, value in zip(outputs, results):
+                self.constants[name] = torch.tensor(value) if is_host(value) else value
+            return taken
+        for name, value in zip(outputs, results):
+            self.values[name] = value
+        name = self._module_name(model, node)
+        model.add_module(name, layer)
+        model.node_names[name] = node.name
+        model.steps.append((name, tuple(node.inputs[k] for k in used), tuple(outputs), ()))
+        return taken
+
+    def _operand(self, node: Node, name: str) -> Operand | None:
+        if name == "":
+            return None
+        if name in self.constants:
+            return Operand(self.constants[name], True)
+        if name in self.values:
+            return Operand(self.values[name], False)
+        raise _damaged(self.path, f"node {node.name!r} needs {name!r}, which nothing before it computes")
+
+    def _prune_and_drop(self, model: OnnxModel) -> None:
+        """Leave out what the output does not need, and let every value go after its last use."""
+        needed, kept = {self.output}, []
+        for name, takes, gives, _ in reversed(model.steps):
+            if needed & set(gives):
+                drops = tuple(dict.fromkeys(v for v in (*takes, *gives) if v not in needed))
+                needed |= set(takes)
+                kept.append((name, takes, gives, drops))
+            else:
+                delattr(model, name)
+                del model.node_names[name]
+        model.steps = kept[::-1]
+
+    def _rows_are_independent(self, model: OnnxModel) -> bool:
+        """Three rows at once give the same as each alone, in shape and value."""
+        rows = model.example(3, seed=1)
+        single = [model._run(row[None]) for row in rows]
+        if single[0].ndim == 0 or single[0].shape[0] != 1:
+            return False
+        expected = torch.cat(single)
+        try:
+            together = model._run(rows)
+        except (RuntimeError, ValueError, IndexError, CutawayError):
+            return False
+        if together.shape != expected.shape or not together.is_floating_point():
+            return together.shape == expected.shape and torch.equal(together, expected)
+        scale = expected.abs().max().clamp_min(1e-30)
+        return bool(((together - expected).abs() <= ROW_TOLERANCE * scale).all())
+
+    def _module_name(self, model: OnnxModel, node: Node) -> str:
+        name = re.sub(r"\W", "_", node.name.strip("/")) or f"{node.op_type}_{node.index}"
+        if hasattr(nn.Module, name) or not name.isidentifier():
+            name = f"node_{name}"
+        while hasattr(model, name):
+            name += "_"
+        return name
+
+    def _node(self, index: int, node) -> Node:
+        import onnx
+
+        attributes = {}
+        for attribute in node.attribute:
+            value = onnx.helper.get_attribute_value(attribute)
+            if isinstance(value, onnx.TensorProto):
+                value = self._tensor(value)
+            elif isinstance(value, bytes):
+                value = value.decode()
+            attributes[attribute.name] = value
+        if "to" in attributes:
+            attributes["to"] = self._dtype(attributes["to"])
+        name = node.name or f"{node.op_type}_{index}"
+        outputs = tuple(node.output)
+        while len(outputs) > 1 and outputs[-1] not in self.used:  # masks, indices, statistics that nobody asks for
+            outputs = outputs[:-1]
+        if node.domain not in ("", "ai.onnx"):
+            raise UnsupportedOperator(
+                f"operator {node.domain}.{node.op_type} at node {name!r} of {self.path}",
+                found=f"domain {node.domain!r}",
+                expected="operators of the ONNX standard",
+                remedy="export the model without custom operators",
+            )
+        return Node(index, name, node.op_type, tuple(node.input), outputs, attributes, self.opset, str(self.path))
+
+    def _tensor(self, proto) -> Tensor:
+        from onnx import numpy_helper
+
+        try:
+            array = np.array(numpy_helper.to_array(proto))
+            return torch.from_numpy(array)
+        except (ValueError, TypeError) as error:
+            raise _damaged(self.path, f"tensor {proto.name!r}: {str(error)[:120]}") from error
+
+    def _dtype(self, number: int) -> torch.dtype:
+        import onnx
+
+        try:
+            return torch.from_numpy(np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(number))).dtype
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"ONNX file {self.path}", found=f"tensors of type number {number}", expected="numbers torch has"
+            ) from error

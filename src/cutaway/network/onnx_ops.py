@@ -1,0 +1,369 @@
+"""ONNX operators as functions of torch tensors, and of shapes.
+
+A *host* value is a Python int or tuple of ints: what `Shape` gives, and what arithmetic on it gives. Host values stay
+exact and symbolic when `torch.export` traces with a free batch, so that Reshape(Concat(Shape(x)[0], 512)) keeps the
+batch open. Every function here is called as function(attributes, *operands); a missing optional operand is None.
+Semantics: the ONNX operator specification, https://onnx.ai/onnx/operators/ (opsets 7 to 22; differences between
+opsets are settled in onnx_layers.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+HOST = (int, tuple, torch.SymInt)
+
+
+def is_host(value: Any) -> bool:
+    """Whether a value is a shape or a size rather than a tensor."""
+    return isinstance(value, HOST)
+
+
+def as_tuple(value: Any) -> tuple:
+    """A host value, list or integer tensor as a tuple of ints."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def to_host(value: Tensor) -> Any:
+    """An integer tensor of at most one dimension as int or tuple."""
+    listed = value.tolist()
+    return tuple(listed) if isinstance(listed, list) else listed
+
+
+def _elementwise(tensor_function: Callable, host_function: Callable | None = None) -> Callable:
+    def apply(_attributes, *operands):
+        if host_function is not None and any(is_host(o) for o in operands):
+            return _on_host(host_function, *operands)
+        return tensor_function(*operands)
+
+    return apply
+
+
+def _on_host(function: Callable, *operands) -> Any:
+    lengths = {len(o) for o in operands if isinstance(o, tuple)} - {1}
+    if not any(isinstance(o, tuple) for o in operands):
+        return function(*operands)
+    length = lengths.pop() if lengths else 1
+    columns = [
+        o * length if isinstance(o, tuple) and len(o) == 1 else o if isinstance(o, tuple) else (o,) * length
+        for o in operands
+    ]
+    return tuple(function(*entries) for entries in zip(*columns))
+
+
+def _divide(a: Tensor, b: Any) -> Tensor:
+    if not a.is_floating_point() and not (isinstance(b, Tensor) and b.is_floating_point()):
+        return torch.div(a, b, rounding_mode="trunc")
+    return a / b
+
+
+def _host_divide(a, b):
+    return a // b if (a >= 0) == (b > 0) else -(-a // b)
+
+
+def _shape(attributes, x):
+    start, end = attributes.get("start", 0), attributes.get("end")
+    return tuple(x.shape)[start:end]
+
+
+def _reshape(attributes, x, shape):
+    if is_host(x):
+        return as_tuple(x) if as_tuple(shape) else as_tuple(x)[0]
+    target = list(as_tuple(shape))
+    if not attributes.get("allowzero", 0):
+        target = [x.shape[k] if isinstance(size, int) and size == 0 else size for k, size in enumerate(target)]
+    if attributes.get("keep_batch"):
+        target[0] = x.shape[0]
+    return x.reshape(target)
+
+
+def _flatten(attributes, x):
+    axis = attributes.get("axis", 1)
+    axis = axis + x.ndim if axis < 0 else axis
+    if axis == 1:
+        return x.flatten(1) if x.ndim > 1 else x[:, None]
+    head = functools.reduce(operator.mul, x.shape[:axis], 1)
+    return x.reshape(head, -1)
+
+
+def _transpose(attributes, x):
+    return x.permute(*attributes.get("perm", range(x.ndim)[::-1]))
+
+
+def _squeeze(attributes, x, axes=None):
+    if is_host(x):
+        return as_tuple(x)[0] if isinstance(x, tuple) and len(x) == 1 else x
+    if axes is None:
+        return x.squeeze()
+    return x.squeeze(tuple(as_tuple(axes)))
+
+
+def _unsqueeze(attributes, x, axes):
+    if is_host(x):
+        return as_tuple(x)
+    ndim = x.ndim + len(as_tuple(axes))
+    for axis in sorted(axis % ndim for axis in as_tuple(axes)):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _concat(attributes, *parts):
+    if any(is_host(part) for part in parts):
+        return tuple(entry for part in parts for entry in as_tuple(part))
+    return torch.cat(parts, attributes["axis"])
+
+
+def _slice(attributes, x, starts, ends, axes=None, steps=None):
+    starts, ends = as_tuple(starts), as_tuple(ends)
+    axes = range(len(starts)) if axes is None else as_tuple(axes)
+    steps = (1,) * len(starts) if steps is None else as_tuple(steps)
+    if is_host(x):
+        return as_tuple(x)[starts[0] : ends[0] : steps[0]]
+    for start, end, axis, step in zip(starts, ends, axes, steps):
+        axis = axis % x.ndim
+        if step > 0:
+            index: list[Any] = [slice(None)] * x.ndim
+            index[axis] = slice(start, end, step)
+            x = x[tuple(index)]
+        else:  # torch has no negative steps
+            rows = torch.tensor(
+                list(range(x.shape[axis]))[slice(start, None if end < -x.shape[axis] else end, step)], device=x.device
+            )
+            x = x.index_select(axis, rows)
+    return x
+
+
+def _gather(attributes, x, indices):
+    axis = attributes.get("axis", 0)
+    if is_host(x):
+        listed = as_tuple(x)
+        chosen = to_host(indices) if isinstance(indices, Tensor) else indices
+        return tuple(listed[k] for k in chosen) if isinstance(chosen, tuple) else listed[chosen]
+    axis = axis % x.ndim
+    if is_host(indices):
+        if not isinstance(indices, tuple):
+            return x.select(axis, indices)
+        indices = torch.tensor(indices, device=x.device)
+    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    picked = x.index_select(axis, indices.reshape(-1))
+    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+
+
+def _pad(attributes, x, pads, value=None, axes=None):
+    pads = as_tuple(pads)
+    half = len(pads) // 2
+    axes = range(x.ndim) if axes is None else [axis % x.ndim for axis in as_tuple(axes)]
+    flat = [0] * (2 * x.ndim)
+    for k, axis in enumerate(axes):
+        at = 2 * (x.ndim - 1 - axis)
+        flat[at], flat[at + 1] = pads[k], pads[half + k]
+    while len(flat) > 2 and flat[-2:] == [0, 0]:
+        flat = flat[:-2]
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[attributes.get("mode", "constant")]
+    if mode == "constant":
+        return F.pad(x, flat, value=0.0 if value is None else float(value))
+    return F.pad(x, flat, mode=mode)
+
+
+def _expand(attributes, x, shape):
+    return x.expand(torch.broadcast_shapes(tuple(x.shape), as_tuple(shape)))
+
+
+def _split(attributes, x, sizes=None):
+    axis = attributes.get("axis", 0) % x.ndim
+    if sizes is None:
+        parts = attributes["num_outputs"]
+        sizes = -(-x.shape[axis] // parts)
+        return list(x.split(sizes, axis))
+    return list(x.split(list(as_tuple(sizes)), axis))
+
+
+def _cast(attributes, x):
+    return x if is_host(x) and not attributes["to"].is_floating_point else torch.as_tensor(x).to(attributes["to"])
+
+
+def _constant_of_shape(attributes, shape):
+    value = attributes.get("value")
+    fill = 0.0 if value is None else value.reshape(-1)[0].item()
+    return torch.full(as_tuple(shape), fill, dtype=attributes["to"])
+
+
+def _range(attributes, start, limit, delta):
+    numbers = [o.item() if isinstance(o, Tensor) else o for o in (start, limit, delta)]
+    return torch.arange(*numbers)
+
+
+def _where(attributes, condition, a, b):
+    if any(is_host(o) for o in (condition, a, b)):
+        condition, a, b = (o.tolist() if isinstance(o, Tensor) else o for o in (condition, a, b))
+        condition, a, b = (tuple(o) if isinstance(o, list) else o for o in (condition, a, b))
+        return _on_host(lambda c, x, y: x if c else y, condition, a, b)
+    return torch.where(condition, a, b)
+
+
+def _reduce(function: Callable) -> Callable:
+    def apply(attributes, x, axes=None):
+        keep = bool(attributes.get("keepdims", 1))
+        if axes is None and attributes.get("noop_with_empty_axes"):
+            return x
+        return function(x, tuple(as_tuple(axes)) if axes is not None else tuple(range(x.ndim)), keep)
+
+    return apply
+
+
+def _reduce_product(x, dims, keep):
+    for dim in sorted((d % x.ndim for d in dims), reverse=True):
+        x = x.prod(dim, keepdim=keep)
+    return x
+
+
+def _host_product(attributes, x, axes=None):
+    if is_host(x):
+        product = functools.reduce(operator.mul, as_tuple(x), 1)
+        return (product,) if attributes.get("keepdims", 1) else product
+    return _reduce(_reduce_product)(attributes, x, axes)
+
+
+def _gemm(attributes, a, b, c=None):
+    a = a.transpose(-1, -2) if attributes.get("transA") else a
+    b = b.transpose(-1, -2) if attributes.get("transB") else b
+    result = attributes.get("alpha", 1.0) * (a @ b)
+    return result if c is None else result + attributes.get("beta", 1.0) * c
+
+
+def _softmax_of_block(attributes, x):
+    """Softmax before opset 13: over all dimensions from axis on, together."""
+    axis = attributes["axis"] % x.ndim
+    block = x.flatten(axis)
+    function = F.log_softmax if attributes.get("log") else F.softmax
+    return function(block, -1).reshape(x.shape)
+
+
+def _average_pool_of_real(attributes, x):
+    """Average over the pixels that are not padding, for padding that differs between the sides."""
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.ndim - 3]
+    options = {
+        "kernel_size": attributes["kernel_shape"],
+        "stride": attributes["strides"],
+        "ceil_mode": attributes["ceil"],
+    }
+    ones = F.pad(torch.ones_like(x[:1, :1]), attributes["pad"])
+    return pool(F.pad(x, attributes["pad"]), **options) / pool(ones, **options)
+
+
+def _layer_norm(attributes, x, scale, bias=None):
+    axis = attributes.get("axis", -1) % x.ndim
+    return F.layer_norm(x, tuple(x.shape[axis:]), scale, bias, attributes.get("epsilon", 1e-5))
+
+
+def _einsum(attributes, *operands):
+    return torch.einsum(attributes["equation"], *operands)
+
+
+def _arg(function: Callable) -> Callable:
+    def apply(attributes, x):
+        return function(x, attributes.get("axis", 0), bool(attributes.get("keepdims", 1)))
+
+    return apply
+
+
+def _fold(function: Callable) -> Callable:
+    return lambda _attributes, *operands: functools.reduce(function, operands)
+
+
+def _selu(attributes, x):
+    alpha, gamma = attributes.get("alpha", 1.6732632), attributes.get("gamma", 1.0507010)
+    return gamma * F.elu(x, alpha)
+
+
+def _hard_sigmoid(attributes, x):
+    return torch.clamp(attributes.get("alpha", 0.2) * x + attributes.get("beta", 0.5), 0, 1)
+
+
+def _prelu(attributes, x, slope):
+    return torch.where(x >= 0, x, slope * x)
+
+
+FUNCTIONS: dict[str, Callable] = {
+    "Add": _elementwise(torch.add, operator.add),
+    "Sub": _elementwise(torch.sub, operator.sub),
+    "Mul": _elementwise(torch.mul, operator.mul),
+    "Div": _elementwise(_divide, _host_divide),
+    "Mod": _elementwise(torch.remainder, operator.mod),
+    "Pow": _elementwise(torch.pow),
+    "Neg": _elementwise(torch.neg, operator.neg),
+    "Abs": _elementwise(torch.abs),
+    "Exp": _elementwise(torch.exp),
+    "Log": _elementwise(torch.log),
+    "Sqrt": _elementwise(torch.sqrt),
+    "Reciprocal": _elementwise(torch.reciprocal),
+    "Erf": _elementwise(torch.erf),
+    "Sin": _elementwise(torch.sin),
+    "Cos": _elementwise(torch.cos),
+    "Floor": _elementwise(torch.floor),
+    "Ceil": _elementwise(torch.ceil),
+    "Sign": _elementwise(torch.sign),
+    "Softsign": _elementwise(F.softsign),
+    "Not": _elementwise(torch.logical_not),
+    "And": _elementwise(torch.logical_and),
+    "Or": _elementwise(torch.logical_or),
+    "Equal": _elementwise(torch.eq, operator.eq),
+    "Greater": _elementwise(torch.gt, operator.gt),
+    "GreaterOrEqual": _elementwise(torch.ge, operator.ge),
+    "Less": _elementwise(torch.lt, operator.lt),
+    "LessOrEqual": _elementwise(torch.le, operator.le),
+    "Clip": lambda _attributes, x, low=None, high=None: torch.clamp(x, low, high),
+    "Max": _fold(torch.maximum),
+    "Min": _fold(torch.minimum),
+    "Sum": _fold(torch.add),
+    "Mean": lambda _attributes, *operands: functools.reduce(torch.add, operands) / len(operands),
+    "MatMul": _elementwise(torch.matmul),
+    "Gemm": _gemm,
+    "Einsum": _einsum,
+    "Identity": lambda _attributes, x: x,
+    "Dropout": lambda _attributes, x: x,
+    "Shape": _shape,
+    "Size": lambda _attributes, x: functools.reduce(operator.mul, x.shape, 1),
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Transpose": _transpose,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Concat": _concat,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Pad": _pad,
+    "Expand": _expand,
+    "Tile": lambda _attributes, x, repeats: x.repeat(*as_tuple(repeats)),
+    "Split": _split,
+    "Cast": _cast,
+    "Constant": lambda attributes: attributes["value"],
+    "ConstantOfShape": _constant_of_shape,
+    "Range": _range,
+    "Where": _where,
+    "ReduceMean": _reduce(torch.mean),
+    "ReduceSum": _reduce(torch.sum),
+    "ReduceMax": _reduce(torch.amax),
+    "ReduceMin": _reduce(torch.amin),
+    "ReduceProd": _host_product,
+    "ReduceL1": _reduce(lambda x, dims, keep: x.abs().sum(dims, keep)),
+    "ReduceL2": _reduce(lambda x, dims, keep: x.square().sum(dims, keep).sqrt()),
+    "ReduceSumSquare": _reduce(lambda x, dims, keep: x.square().sum(dims, keep)),
+    "ArgMax": _arg(torch.argmax),
+    "ArgMin": _arg(torch.argmin),
+    "LayerNormalization": _layer_norm,
+    "PRelu": _prelu,
+    "Selu": _selu,
+    "HardSigmoid": _hard_sigmoid,
+    "SoftmaxOfBlock": _softmax_of_block,
+    "AveragePoolOfReal": _average_pool_of_real,
+}

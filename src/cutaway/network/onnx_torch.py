@@ -1,0 +1,259 @@
+"""The ONNX operators that torch has as layers, each with a builder: node and operands in, `nn.Module` (or None) out.
+
+A builder gives None when the node is not of the plain kind (weights computed from the data, for instance); `Apply`
+takes it then. Padding that differs between the sides, or exceeds half a pooling window, becomes a Pad before the layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutaway.network.onnx_nodes import Apply, Node, Operand
+
+
+def linear(matrix: Tensor, bias: Tensor | None) -> nn.Linear:
+    """x @ matrix + bias, matrix (in, out)."""
+    layer = nn.Linear(matrix.shape[0], matrix.shape[1], bias=bias is not None, dtype=matrix.dtype)
+    layer.weight.data = matrix.t().contiguous().clone()
+    if bias is not None:
+        layer.bias.data = bias.clone()
+    return layer
+
+
+def _matmul(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data, matrix = operands
+    if data is None or matrix is None or data.constant or not matrix.constant or matrix.value.ndim != 2:
+        return None
+    return linear(matrix.value, None)
+
+
+def _gemm(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data, matrix = operands[0], operands[1]
+    offset = operands[2] if len(operands) > 2 else None
+    plain = data is not None and not data.constant and matrix is not None and matrix.constant and not node.get("transA")
+    if not plain or matrix is None or (offset is not None and not offset.constant):
+        return None
+    weight = node.get("alpha", 1.0) * (matrix.value.t() if node.get("transB") else matrix.value)
+    bias = None
+    if offset is not None:
+        if offset.value.ndim > 1 and offset.value.shape[:-1].numel() != 1:
+            return None
+        bias = (node.get("beta", 1.0) * offset.value).reshape(-1).expand(weight.shape[1])
+    return linear(weight, bias)
+
+
+def _padding(node: Node, data: Tensor, kernel: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """Padding before and after in every spatial dimension, from `pads` or `auto_pad` (which needs the sizes)."""
+    num = len(kernel)
+    mode = node.get("auto_pad", "NOTSET")
+    if mode in ("NOTSET", ""):
+        pads = list(node.get("pads", [0] * (2 * num)))
+        return pads[:num], pads[num:]
+    if mode == "VALID":
+        return [0] * num, [0] * num
+    before, after = [], []
+    for size, extent, stride, step in zip(
+        data.shape[2:], kernel, _of(node, "strides", num), _of(node, "dilations", num)
+    ):
+        needed = max(0, (-(-size // stride) - 1) * stride + (extent - 1) * step + 1 - size)
+        small, large = needed // 2, needed - needed // 2
+        before.append(small if mode == "SAME_UPPER" else large)
+        after.append(large if mode == "SAME_UPPER" else small)
+    return before, after
+
+
+def _of(node: Node, name: str, num: int) -> tuple[int, ...]:
+    return tuple(node.get(name, [1] * num))
+
+
+def _flat_pad(before: list[int], after: list[int]) -> list[int]:
+    """The order of torch's pad: last dimension first."""
+    return [size for pair in reversed(list(zip(before, after))) for size in pair]
+
+
+def _spatial(node: Node, data: Tensor, layers: tuple[type, ...]) -> Any:
+    num = data.ndim - 2
+    if not 1 <= num <= len(layers):
+        raise node.refuse(f"data of {data.ndim} dimensions", "use 1 to 3 spatial dimensions")
+    return layers[num - 1]
+
+
+def _convolution(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data, weight = operands[0], operands[1]
+    offset = operands[2] if len(operands) > 2 else None
+    if data is None or weight is None or not weight.constant or (offset is not None and not offset.constant):
+        raise node.refuse("weights computed from the data")
+    kernel = tuple(weight.value.shape[2:])
+    before, after = _padding(node, data.value, kernel)
+    transposed = node.op_type == "ConvTranspose"
+    kinds = (
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        if transposed
+        else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    )
+    groups, even = node.get("group", 1), before == after
+    options: dict[str, Any] = {"dtype": weight.value.dtype, "bias": offset is not None, "groups": groups}
+    options["padding"] = tuple(before) if even else 0
+    if transposed:
+        if (
+            not even
+            or node.get("output_shape") is not None
+            or node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+        ):
+            raise node.refuse("uneven padding or a given output shape", "export it with even padding")
+        options["output_padding"] = tuple(node.get("output_padding", [0] * len(kernel)))
+        channels = weight.value.shape[0], weight.value.shape[1] * groups
+    else:
+        channels = weight.value.shape[1] * groups, weight.value.shape[0]
+    strides, dilations = _of(node, "strides", len(kernel)), _of(node, "dilations", len(kernel))
+    layer = _spatial(node, data.value, kinds)(*channels, kernel, stride=strides, dilation=dilations, **options)
+    layer.weight.data = weight.value.clone()
+    if offset is not None:
+        layer.bias.data = offset.value.clone()
+    return layer if even else nn.Sequential(Apply("Pad", {}, _pad_operands(before, after, 0.0)), layer)
+
+
+def _pad_operands(before: list[int], after: list[int], value: float) -> list[Operand | None]:
+    pads = torch.tensor([0, 0, *before, 0, 0, *after])
+    return [Operand(None, False), Operand(pads, True), Operand(torch.tensor(value), True)]
+
+
+def _max_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data = operands[0]
+    assert data is not None
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise node.refuse("indices as a second output", "export the model without unpooling")
+    kernel = tuple(node.get("kernel_shape"))
+    before, after = _padding(node, data.value, kernel)
+    fits = before == after and all(2 * pad <= size for pad, size in zip(before, kernel))
+    layer = _spatial(node, data.value, (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d))(
+        kernel,
+        stride=_of(node, "strides", len(kernel)),
+        padding=tuple(before) if fits else 0,
+        dilation=_of(node, "dilations", len(kernel)),
+        ceil_mode=bool(node.get("ceil_mode", 0)),
+    )
+    return layer if fits else nn.Sequential(Apply("Pad", {}, _pad_operands(before, after, -math.inf)), layer)
+
+
+def _average_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data = operands[0]
+    assert data is not None
+    kernel = tuple(node.get("kernel_shape"))
+    if any(step != 1 for step in _of(node, "dilations", len(kernel))):
+        raise node.refuse("dilated average pooling")
+    before, after = _padding(node, data.value, kernel)
+    strides, counted = _of(node, "strides", len(kernel)), bool(node.get("count_include_pad", 0))
+    ceil = bool(node.get("ceil_mode", 0))
+    kind = _spatial(node, data.value, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d))
+    if before == after and all(2 * pad <= size for pad, size in zip(before, kernel)):
+        return kind(kernel, strides, padding=tuple(before), ceil_mode=ceil, count_include_pad=counted)
+    if counted:
+        return nn.Sequential(Apply("Pad", {}, _pad_operands(before, after, 0.0)), kind(kernel, strides, ceil_mode=ceil))
+    attributes = {"kernel_shape": kernel, "strides": strides, "pad": _flat_pad(before, after), "ceil": ceil}
+    return Apply("AveragePoolOfReal", attributes, [operands[0]])
+
+
+def _global_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data = operands[0]
+    assert data is not None
+    average = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+    maximum = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+    return _spatial(node, data.value, average if node.op_type == "GlobalAveragePool" else maximum)(1)
+
+
+def _batch_norm(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data, *numbers = operands
+    if data is None or len(numbers) != 4 or any(o is None or not o.constant for o in numbers):
+        raise node.refuse("statistics computed from the data")
+    if node.get("training_mode", 0) or any(node.outputs[1:]):
+        raise node.refuse("training mode", "export the model in inference mode")
+    scale, bias, mean, variance = (operand.value for operand in numbers if operand is not None)
+    kind = nn.BatchNorm1d if data.value.ndim <= 3 else nn.BatchNorm2d if data.value.ndim == 4 else nn.BatchNorm3d
+    layer = kind(len(scale), eps=node.get("epsilon", 1e-5), dtype=scale.dtype).eval()
+    layer.weight.data, layer.bias.data = scale.clone(), bias.clone()
+    layer.running_mean, layer.running_var = mean.clone(), variance.clone()
+    return layer
+
+
+def _clip(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    ends = [node.get("min"), node.get("max")]
+    for k in (1, 2):
+        operand = operands[k] if k < len(operands) else None
+        if operand is not None:
+            if not operand.constant:
+                return None
+            ends[k - 1] = float(operand.value)
+    low, high = ends
+    if high is None or high >= 3.4e38:
+        return nn.ReLU() if low == 0 else None
+    if low is None or low <= -3.4e38 or low >= high:
+        return None
+    return nn.ReLU6() if (low, high) == (0, 6) else nn.Hardtanh(low, high)
+
+
+def _softmax(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data = operands[0]
+    assert data is not None
+    log = node.op_type == "LogSoftmax"
+    axis = node.get("axis", 1 if node.opset < 13 else -1)
+    if node.opset < 13 and axis % data.value.ndim != data.value.ndim - 1:
+        return Apply("SoftmaxOfBlock", {"axis": axis, "log": log}, [Operand(None, False)])
+    return (nn.LogSoftmax if log else nn.Softmax)(axis)
+
+
+def _prelu(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    data, slope = operands
+    if data is None or slope is None or not slope.constant:
+        return None
+    per_channel = slope.value.ndim == data.value.ndim - 1 and slope.value.shape[0] == slope.value.numel()
+    if slope.value.numel() != 1 and not (per_channel and slope.value.numel() == data.value.shape[1]):
+        return None
+    layer = nn.PReLU(slope.value.numel(), dtype=slope.value.dtype)
+    layer.weight.data = slope.value.reshape(-1).clone()
+    return layer
+
+
+def _selu(node: Node, _operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    usual = (
+        abs(node.get("alpha", 1.6732632) - 1.6732632) < 1e-6 and abs(node.get("gamma", 1.0507010) - 1.0507010) < 1e-6
+    )
+    return nn.SELU() if usual else None
+
+
+def _plain(make: Callable[[Node], nn.Module]) -> Callable:
+    return lambda node, _operands, _batched: make(node)
+
+
+BUILDERS: dict[str, Callable[[Node, list[Operand | None], bool], nn.Module | None]] = {
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+    "Conv": _convolution,
+    "ConvTranspose": _convolution,
+    "MaxPool": _max_pool,
+    "AveragePool": _average_pool,
+    "GlobalAveragePool": _global_pool,
+    "GlobalMaxPool": _global_pool,
+    "BatchNormalization": _batch_norm,
+    "Clip": _clip,
+    "Softmax": _softmax,
+    "LogSoftmax": _softmax,
+    "PRelu": _prelu,
+    "Relu": _plain(lambda node: nn.ReLU()),
+    "LeakyRelu": _plain(lambda node: nn.LeakyReLU(node.get("alpha", 0.01))),
+    "Sigmoid": _plain(lambda node: nn.Sigmoid()),
+    "Tanh": _plain(lambda node: nn.Tanh()),
+    "Elu": _plain(lambda node: nn.ELU(node.get("alpha", 1.0))),
+    "Celu": _plain(lambda node: nn.CELU(node.get("alpha", 1.0))),
+    "Selu": _selu,
+    "Softplus": _plain(lambda node: nn.Softplus()),
+    "HardSwish": _plain(lambda node: nn.Hardswish()),
+    "Mish": _plain(lambda node: nn.Mish()),
+    "Gelu": _plain(lambda node: nn.GELU(node.get("approximate", "none"))),
+    "Identity": _plain(lambda node: nn.Identity()),
+}
