@@ -146,7 +146,9 @@ class RidgeClassifierOnInputs(_Baseline):
 class RandomFeatureClassifier(_Baseline):
     """Ridge on one frozen random lift of `width` features: LoFi with a single layer, nothing learned below the readout."""
 
-    def __init__(self, *, width: int = 2000, activation: str = "relu", alpha: Any = "auto", random_state: int = 0) -> None:
+    def __init__(
+        self, *, width: int = 2000, activation: str = "relu", alpha: Any = "auto", random_state: int = 0
+    ) -> None:
         self.width = width
         self.activation = activation
         self.alpha = alpha

@@ -1,7 +1,7 @@
 """Kernels of infinitely wide random layers: k(a, b) = E_w[sigma(w.a) sigma(w.b)], w standard normal.
 
 Shapes: `left` (n, q) and `right` (m, q), already divided by the layer's scale c; the answer is (n, m), float64, no unit.
-ReLU and erf are closed forms (Cho and Saul 2009, eq. 1 and 6; Williams 1998, eq. 11), exact to rounding. Every other
+ReLU, step and erf are closed forms (Cho and Saul 2009, degrees 1 and 0; Williams 1998), exact to rounding. Every other
 activation is summed by Mehler's formula, k = sum_k c_k(|a|) c_k(|b|) rho^k with c_k(s) = E[sigma(s g) he_k(g)]: the
 even and odd parts separate on their own, so that nothing cancels (the public LoFi code sums a two-dimensional
 Gauss-Hermite rule and loses three digits on sigmoid unless it is centred by hand).
@@ -59,7 +59,7 @@ class _Pairwise:
         activation_named(activation)
         self.activation, self.left, self.right = activation, left, right
         self.left_norm, self.right_norm = _norms(left), _norms(right)
-        if activation not in ("relu", "relu_normalized", "erf"):
+        if activation not in ("relu", "relu_normalized", "step", "erf"):
             self.left_coef = hermite_profile(activation, self.left_norm)
             self.right_coef = self.left_coef if right is left else hermite_profile(activation, self.right_norm)
 
@@ -76,6 +76,10 @@ class _Pairwise:
         np.clip(out, -1.0, 1.0, out=out)
         if self.activation in ("relu", "relu_normalized"):
             _arc_cosine(out, length, 1.0 if self.activation == "relu" else 2.0)
+        elif self.activation == "step":
+            np.arccos(out, out=out)
+            np.subtract(np.pi, out, out=out)
+            out /= 2.0 * np.pi
         else:
             _mehler(out, self.left_coef[rows], self.right_coef[columns])
 

@@ -34,7 +34,8 @@ class Emergence:
     `effective_dimension` r_eff; `directions` (D, k); `hidden_energy` unbiased sum of lambda^2 not yet emerged,
     with its standard error; `next_critical_samples` n_c of the next feature, inf while the hidden energy is within two
     standard errors of zero (not significant: no guess); `next_low` a lower bound on it, as if all the hidden energy
-    (plus two errors) were one direction; `emerged` mask (p below `level`).
+    (plus two errors) were one direction; `emerged` mask (p below `level`; without permutations
+    |eigenvalue| beyond the analytic edge, and p is nan).
     """
 
     eigenvalues: Array
@@ -116,8 +117,12 @@ def emergence(
     for draw in range(num_permutations):
         shuffled = labels[generator.permutation(num)]
         peaks[draw] = np.abs(top_eigenvalues(features, shuffled, 1, start)[0][0])
-    p_values = (1.0 + (peaks[None, :] >= np.abs(values)[:, None]).sum(axis=1)) / (1.0 + num_permutations)
-    emerged = p_values <= max(level, 1.0 / (1.0 + num_permutations))
+    if num_permutations:
+        p_values = (1.0 + (peaks[None, :] >= np.abs(values)[:, None]).sum(axis=1)) / (1.0 + num_permutations)
+        emerged = p_values <= max(level, 1.0 / (1.0 + num_permutations))
+    else:
+        p_values = np.full(count, np.nan)
+        emerged = np.abs(values) > _noise(features, labels, vectors[:, :0])[0]
     emerged = np.logical_and.accumulate(emerged)
     edge, trace, operator_norm, frobenius = _noise(features, labels, vectors[:, emerged])
     half = 0.5 * edge
@@ -127,11 +132,11 @@ def emergence(
     critical = np.full(count, np.inf)
     critical[strengths > 0] = num * half**2 / strengths[strengths > 0] ** 2
     overlaps = np.clip(1.0 - critical / num, 0.0, 1.0)
-    moments = spectral_moments(features, labels, generator)
-    hidden = moments.second - float(np.sum(strengths[emerged] ** 2))
-    hidden_fourth = moments.fourth - float(np.sum(strengths[emerged] ** 4))
+    kept = vectors[:, emerged]
+    moments = spectral_moments(features - (features @ kept) @ kept.T, labels, generator)
+    hidden = moments.second
     significant = hidden > 2.0 * moments.second_error
-    largest = min(max(hidden_fourth / hidden, 0.0), hidden) if significant else 0.0
+    largest = min(max(moments.fourth / hidden, 0.0), hidden) if significant else 0.0
     noise = num * half**2
     return Emergence(
         eigenvalues=values,
@@ -142,7 +147,7 @@ def emergence(
         emerged=emerged,
         directions=vectors,
         analytic_edge=edge,
-        permuted_edge=float(np.quantile(peaks, 0.95)),
+        permuted_edge=float(np.quantile(peaks, 0.95)) if num_permutations else float("nan"),
         effective_dimension=trace / operator_norm,
         participation_dimension=trace**2 / frobenius,
         hidden_energy=hidden,

@@ -41,6 +41,7 @@ class _LoFiBase(BaseEstimator):
     standardize : "auto" (only where column spreads differ by more than 1e3), True or False.
     validation_fraction : rows held out for selection; 0 selects nothing.
     refit : fit on all rows once selected; False keeps the model that was validated.
+    backward_passes, backward_rank : BackLoFi passes at most (finite mode, one label column, held-out fold) and r / K.
     image_shape, channels, kernel_size, pool : the convolutional variant.
     memory_gb, device, random_state : budget, torch device of the finite modes, seed.
     dtype : of the finite lifts, "float32", "float64" or "auto" (float64 up to 5,000 rows); sums are float64 always.
@@ -70,6 +71,8 @@ class _LoFiBase(BaseEstimator):
         channels: int = 256,
         kernel_size: int = 3,
         pool: int = 2,
+        backward_passes: int = 0,
+        backward_rank: float = 0.2,
         memory_gb: float = 4.0,
         device: str = "cpu",
         dtype: str = "auto",
@@ -92,6 +95,8 @@ class _LoFiBase(BaseEstimator):
         self.channels = channels
         self.kernel_size = kernel_size
         self.pool = pool
+        self.backward_passes = backward_passes
+        self.backward_rank = backward_rank
         self.memory_gb = memory_gb
         self.device = device
         self.dtype = dtype
@@ -128,6 +133,8 @@ class _LoFiBase(BaseEstimator):
             channels=self.channels,
             kernel_size=self.kernel_size,
             pool=self.pool,
+            backward_passes=self.backward_passes,
+            backward_rank=self.backward_rank,
             memory_gb=self.memory_gb,
             device=self.device,
             dtype=self.dtype,
@@ -161,6 +168,7 @@ class _LoFiBase(BaseEstimator):
     def _store(self, result: FitResult, num: int) -> None:
         self.model_, self.selection_ = result.model, result.selection
         self.n_directions_, self.depth_, self.alpha_, self.mode_ = result.count, result.depth, result.alpha, result.mode
+        self.backward_passes_ = result.backward_passes
         self.layer_records_ = result.model.records
         self.nystroem_errors_ = getattr(result.model, "nystroem_errors", ())
         chosen = result.selection
@@ -188,9 +196,7 @@ class LoFiClassifier(ClassifierMixin, _LoFiBase):
             )
         settings = self._settings()
         self._learn_scaling(X)
-        signals = class_signals(
-            codes, self.classes_.size, center=self.center_labels, first_moment=self.first_moment
-        )
+        signals = class_signals(codes, self.classes_.size, center=self.center_labels, first_moment=self.first_moment)
         binary = self.classes_.size == 2
 
         def judge(predicted: Array, mask: NDArray[np.bool_]) -> tuple[Array, Array]:
@@ -262,7 +268,9 @@ class LoFiTransformer(TransformerMixin, _LoFiBase):
     def fit(self, X: Any, y: Any = None) -> LoFiTransformer:
         if y is None:
             raise EstimatorInputError(
-                "labels y", found="None", expected="labels (the estimator requires y to be passed, but the target y is None)"
+                "labels y",
+                found="None",
+                expected="labels (the estimator requires y to be passed, but the target y is None)",
             )
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, multi_output=True)
         settings = self._settings()

@@ -40,6 +40,8 @@ class FitSettings:
     channels: int
     kernel_size: int
     pool: int
+    backward_passes: int
+    backward_rank: float
     memory_gb: float
     device: str
     dtype: str
@@ -56,6 +58,7 @@ class FitResult:
     depth: int
     alpha: float
     mode: str
+    backward_passes: int = 0
 
 
 def resolve_mode(mode: str, num: int, memory_gb: float) -> str:
@@ -75,7 +78,9 @@ def resolve_mode(mode: str, num: int, memory_gb: float) -> str:
     return mode
 
 
-def make_path(inputs: Array, evaluation: Array, signals: Signals, codes: Codes, settings: FitSettings, mode: str) -> Any:
+def make_path(
+    inputs: Array, evaluation: Array, signals: Signals, codes: Codes, settings: FitSettings, mode: str
+) -> Any:
     """A fresh stack of the chosen kind over training `inputs`, carrying `evaluation` along."""
     generator = np.random.default_rng(settings.seed)
     if mode == "kernel":
@@ -173,9 +178,7 @@ def fit_stack(
         alpha = DEFAULT_ALPHA if settings.alpha == "auto" else float(settings.alpha)
         count = max(1, min(count, num - 1))
         model = _grow(inputs, signals, codes, settings, mode, count, settings.n_layers, alpha)
-        return FitResult(
-            model=model, selection=None, count=count, depth=settings.n_layers, alpha=alpha, mode=mode
-        )
+        return FitResult(model=model, selection=None, count=count, depth=settings.n_layers, alpha=alpha, mode=mode)
     train = np.flatnonzero(~mask)
     alphas = ALPHAS if settings.alpha == "auto" else (float(settings.alpha),)
     path = make_path(
@@ -190,19 +193,72 @@ def fit_stack(
         early_stopping=settings.early_stopping and mode != "conv",
     )
     chosen = select(candidates, generator, combine)
+    setting = (settings, mode, chosen.count, chosen.depth, chosen.alpha)
+    rows, held = signals.rows(train), None if codes is None else codes[train]
+    passes, model = 0, None
+    if settings.backward_passes or not settings.refit:
+        model = _grow(inputs[train], rows, held, *setting)
+    if settings.backward_passes:
+        model, passes = _couple_backward(
+            model,
+            inputs[train],
+            rows,
+            chosen.alpha,
+            settings,
+            lambda fitted: float(judge(fitted.predict(inputs[mask]), mask)[0].mean()),
+        )
     if settings.refit:
-        model = _grow(inputs, signals, codes, settings, mode, chosen.count, chosen.depth, chosen.alpha)
-    else:
-        rows = signals.rows(train)
-        held = None if codes is None else codes[train]
-        model = _grow(inputs[train], rows, held, settings, mode, chosen.count, chosen.depth, chosen.alpha)
+        model = _grow(inputs, signals, codes, *setting)
+        for _ in range(passes):
+            model = backward_pass_of(model, inputs, signals, chosen.alpha, settings)
     return FitResult(
-        model=model, selection=chosen, count=chosen.count, depth=chosen.depth, alpha=chosen.alpha, mode=mode
+        model=model,
+        selection=chosen,
+        count=chosen.count,
+        depth=chosen.depth,
+        alpha=chosen.alpha,
+        mode=mode,
+        backward_passes=passes,
     )
 
 
+def _couple_backward(
+    model: Any, inputs: Array, signals: Signals, alpha: float, settings: FitSettings, loss: Callable[[Any], float]
+) -> tuple[Any, int]:
+    """Backward passes while the held-out loss falls; refused where the algorithm is not defined."""
+    from cutaway.features.lofi.backward import BackwardSettings, guarded_passes
+
+    if signals.operator.shape[1] > 1 or settings.mode != "finite":
+        raise EstimatorInputError(
+            "parameter backward_passes",
+            found=f"mode {settings.mode!r} with {signals.operator.shape[1]} label columns",
+            expected="mode 'finite' and two classes or one real target",
+            remedy="set backward_passes=0",
+        )
+    chosen = BackwardSettings(rank_share=settings.backward_rank, passes=settings.backward_passes)
+    label = np.ascontiguousarray(signals.operator[:, 0])
+    fitted, passes, _ = guarded_passes(model, inputs, label, signals.targets, alpha, chosen, loss)
+    return fitted, passes
+
+
+def backward_pass_of(model: Any, inputs: Array, signals: Signals, alpha: float, settings: FitSettings) -> Any:
+    """One unguarded pass with the estimators' settings (its number was decided on held-out rows)."""
+    from cutaway.features.lofi.backward import BackwardSettings, backward_pass
+
+    chosen = BackwardSettings(rank_share=settings.backward_rank)
+    label = np.ascontiguousarray(signals.operator[:, 0])
+    return backward_pass(model, inputs, label, signals.targets, alpha, chosen)
+
+
 def _grow(
-    inputs: Array, signals: Signals, codes: Codes, settings: FitSettings, mode: str, count: int, depth: int, alpha: float
+    inputs: Array,
+    signals: Signals,
+    codes: Codes,
+    settings: FitSettings,
+    mode: str,
+    count: int,
+    depth: int,
+    alpha: float,
 ) -> Any:
     path = make_path(inputs, inputs[:0], signals, codes, settings, mode)
     path.lift()

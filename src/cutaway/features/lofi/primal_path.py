@@ -237,9 +237,7 @@ class PrimalPath:
                 remedy="lower n_directions or raise width",
             )
         weights, classes = self._weights()
-        moments = accumulate(
-            self.inputs, self.current, weights, width, self._rows(), self.settings.device, classes
-        )
+        moments = accumulate(self.inputs, self.current, weights, width, self._rows(), self.settings.device, classes)
         locked = moments.first.new_zeros(width, 0)
         if self.signals.first_moment:
             locked = linear_directions(moments.first)

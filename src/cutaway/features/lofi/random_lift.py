@@ -56,7 +56,13 @@ class NystroemLift:
 
 
 def random_lift(
-    width_in: int, width: int, scale: float, activation: str, generator: torch.Generator, dtype: torch.dtype, device: str
+    width_in: int,
+    width: int,
+    scale: float,
+    activation: str,
+    generator: torch.Generator,
+    dtype: torch.dtype,
+    device: str,
 ) -> RandomLift:
     """A fresh frozen lift; drawn on the CPU so that the same seed gives the same weights on every device."""
     weights = torch.randn(width_in, width, generator=generator, dtype=torch.float64)

@@ -94,7 +94,9 @@ def search(
     return found
 
 
-def select(candidates: list[Candidate], generator: np.random.Generator, combine: Callable[[Array, Array], Any]) -> Selection:
+def select(
+    candidates: list[Candidate], generator: np.random.Generator, combine: Callable[[Array, Array], Any]
+) -> Selection:
     """Lowest mean squared error on the fold; the reported score by exchange of halves.
 
     `combine(hit, index)` turns the terms of the points `index` into (score, standard error).
@@ -125,7 +127,9 @@ def select(candidates: list[Candidate], generator: np.random.Generator, combine:
     )
 
 
-def _score(path: Path, count: int, depth: int, alphas: tuple[float, ...], judge: Callable[[Array], Any]) -> list[Candidate]:
+def _score(
+    path: Path, count: int, depth: int, alphas: tuple[float, ...], judge: Callable[[Array], Any]
+) -> list[Candidate]:
     """Walk downhill on the grid of alphas from its middle: the held-out loss of a ridge has one valley in practice."""
     solve = path.solver()
     tried: dict[int, Candidate] = {}
