@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from cutaway.errors import InputError
-from cutaway.features.lofi import LoFiClassifier, LoFiRegressor, LoFiTransformer
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import check_estimator
+
+from cutaway.errors import InputError
+from cutaway.features.lofi import LoFiClassifier, LoFiRegressor, LoFiTransformer
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -104,25 +105,25 @@ def test_badly_scaled_columns_are_scaled_and_said(hierarchy):
 
 
 def test_duplicated_rows_are_no_obstacle(hierarchy):
-    (x, y), (xt, yt) = hierarchy(500, seed=0)
+    (x, y), (xt, _yt) = hierarchy(500, seed=0)
     twice = LoFiClassifier(n_directions=8, alpha=2e-3, validation_fraction=0).fit(np.r_[x, x], np.r_[y, y])
     once = LoFiClassifier(n_directions=8, alpha=1e-3, validation_fraction=0).fit(x, y)
     assert np.mean(twice.predict(xt) == once.predict(xt)) > 0.995
 
 
 BAD = [
-    (dict(y=np.zeros(20)), "one class only"),
-    (dict(n=1), "minimum of 2"),
-    (dict(nan=True), "NaN"),
-    (dict(params=dict(mode="finite", width=8, n_directions=9)), "9 kept directions; expected at most the width 8"),
-    (dict(params=dict(activation="swoosh")), "parameter activation; found 'swoosh'"),
-    (dict(params=dict(mode="spline")), "parameter mode"),
-    (dict(params=dict(n_layers=0)), "n_layers"),
-    (dict(params=dict(n_directions=0)), "n_directions"),
-    (dict(params=dict(validation_fraction=1.5)), "validation_fraction"),
-    (dict(params=dict(mode="conv")), "image_shape"),
-    (dict(params=dict(mode="kernel", memory_gb=1e-6)), "use mode='nystroem'".capitalize()),
-    (dict(params=dict(mode="finite", memory_gb=1e-6, n_directions=4)), "memory_gb"),
+    ({"y": np.zeros(20)}, "one class only"),
+    ({"n": 1}, "minimum of 2"),
+    ({"nan": True}, "NaN"),
+    ({"params": {"mode": "finite", "width": 8, "n_directions": 9}}, "9 kept directions; expected at most the width 8"),
+    ({"params": {"activation": "swoosh"}}, "parameter activation; found 'swoosh'"),
+    ({"params": {"mode": "spline"}}, "parameter mode"),
+    ({"params": {"n_layers": 0}}, "n_layers"),
+    ({"params": {"n_directions": 0}}, "n_directions"),
+    ({"params": {"validation_fraction": 1.5}}, "validation_fraction"),
+    ({"params": {"mode": "conv"}}, "image_shape"),
+    ({"params": {"mode": "kernel", "memory_gb": 1e-6}}, "use mode='nystroem'".capitalize()),
+    ({"params": {"mode": "finite", "memory_gb": 1e-6, "n_directions": 4}}, "memory_gb"),
 ]
 
 

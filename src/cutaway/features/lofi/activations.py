@@ -16,7 +16,7 @@ from scipy.special import erf, expit, ndtr
 
 from cutaway.features.lofi.errors import EstimatorInputError
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 SQRT2 = float(np.sqrt(2.0))
 

@@ -1,22 +1,24 @@
 """Backward coupling: let what the next layer can use choose part of a layer's directions (BackLoFi, Algorithm 2).
 
-For a finite stack with one real label column, boundary l | l+1, from the top down: with g = sigma'(pre-activation of lift
-l+1) / sqrt(P),
+For a finite stack with one real label column, boundary l | l+1, from the top down: with g = sigma'(pre-activation of
+lift l+1) / sqrt(P),
 
     A = E[y g z_l^T],   A ~ U S V^T to rank r,
 
 the r least important directions of layer l become V, the lift rows that read them become proportional to U, the new
 coordinates are rescaled to `strength` times the mean forward root mean square, and, where layer l+1 is reduced as well,
-its r last directions become E[z_{l+1} (y s)^T] with effective labels y s, s = U^T g. Only the ridge is refitted. Source:
-companion code of "Neural LoFi with Backward Coupling" (as specified in the project's methods notes). The step is fragile
-(published runs jump from 7 % to 48 % error on a late pass), so `guarded_passes` keeps a pass only if it lowers the
-held-out loss, and stops at the first that does not. One pass: two sweeps over the data and a P x P singular problem a boundary.
+its r last directions become E[z_{l+1} (y s)^T] with effective labels y s, s = U^T g. Only the ridge is refitted.
+Source: companion code of "Neural LoFi with Backward Coupling" (as specified in the project's methods notes). The step
+is fragile (published runs jump from 7 % to 48 % error on a late pass), so `guarded_passes` keeps a pass only if it
+lowers the held-out loss, and stops at the first that does not. One pass: two sweeps over the data and a P x P
+singular problem a boundary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +32,7 @@ from cutaway.features.lofi.primal_path import PrimalLayer, PrimalModel
 from cutaway.features.lofi.random_lift import RandomLift
 from cutaway.features.lofi.readout import primal_readout
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,13 @@
 """Baselines in LoFi's own interface: deep NNGP, random features, linear ridge, and gradient descent on the same widths.
 
-Each is a scikit-learn classifier or regressor over one signal encoding (`labels`), so that a comparison changes nothing but
-the features. Deep NNGP: K_{l+1} = k(K_l / mean diagonal), no reduction (arXiv 2605.13612, baseline). Ridge strength:
-`alpha`, or "auto" by a held-out fold as in LoFi.
+Each is a scikit-learn classifier or regressor over one signal encoding (`labels`), so that a comparison changes
+nothing but the features. Deep NNGP: K_{l+1} = k(K_l / mean diagonal), no reduction (arXiv 2605.13612, baseline).
+Ridge strength: `alpha`, or "auto" by a held-out fold as in LoFi.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from cutaway.features.lofi.fitting import hold_out
 from cutaway.features.lofi.labels import class_signals
 from cutaway.features.lofi.readout import ALPHAS, dual_readout, linear_ridge
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 class _Baseline(ClassifierMixin, BaseEstimator):
@@ -144,7 +145,8 @@ class RidgeClassifierOnInputs(_Baseline):
 
 
 class RandomFeatureClassifier(_Baseline):
-    """Ridge on one frozen random lift of `width` features: LoFi with a single layer, nothing learned below the readout."""
+    """Ridge on one frozen random lift of `width` features: LoFi with a single layer, nothing learned below the
+    readout."""
 
     def __init__(
         self, *, width: int = 2000, activation: str = "relu", alpha: Any = "auto", random_state: int = 0
@@ -173,8 +175,9 @@ class RandomFeatureClassifier(_Baseline):
 class GradientDescentTwin(_Baseline):
     """A network of LoFi's widths trained whole by full-batch or mini-batch gradient descent on the squared loss.
 
-    Hidden layers `width` wide with ReLU, He initialisation, inputs divided by their root mean square norm over the square root
-    of their number; plain gradient descent with `momentum`, best step on a held-out fold (`validation_fraction`).
+    Hidden layers `width` wide with ReLU, He initialisation, inputs divided by their root mean square norm over the
+    square root of their number; plain gradient descent with `momentum`, best step on a held-out fold
+    (`validation_fraction`).
     """
 
     def __init__(
@@ -243,7 +246,7 @@ def _network(inputs: int, width: int, layers: int, outputs: int, generator: Any)
 
     sizes = [inputs, *[width] * layers]
     modules: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:]):
+    for a, b in itertools.pairwise(sizes):
         modules += [nn.Linear(a, b), nn.ReLU()]
     modules.append(nn.Linear(sizes[-1], outputs))
     net = nn.Sequential(*modules)

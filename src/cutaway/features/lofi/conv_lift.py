@@ -1,14 +1,16 @@
 """Convolutional lift: every spatial position of an image is a sample that inherits the image's label.
 
-z at a position = pool(sigma(W * h / c)), W i.i.d. standard normal over (channels, k, k), no bias; the moment operator sums over
-images and positions, C = (1/(n S)) sum_{i,s} y_i z_is z_is^T, and its directions act as a 1 x 1 convolution. The public
-code pools in some layers and divides by no scale here; we divide by c (root mean square patch norm), which for ReLU only
-changes units, and pool every lift by `pool`. Shapes: in (b, C H W) flat rows, out (b S, P), S = (H // pool)(W // pool).
+z at a position = pool(sigma(W * h / c)), W i.i.d. standard normal over (channels, k, k), no bias; the moment operator
+sums over images and positions, C = (1/(n S)) sum_{i,s} y_i z_is z_is^T, and its directions act as a 1 x 1
+convolution. The public code pools in some layers and divides by no scale here; we divide by c (root mean square patch
+norm), which for ReLU only changes units, and pool every lift by `pool`. Shapes: in (b, C H W) flat rows, out (b S,
+P), S = (H // pool)(W // pool).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from torch.nn import functional
 
 from cutaway.features.lofi.activations import torch_activation
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +74,8 @@ def patch_filters(
 ) -> tuple[Array, Array]:
     """Leading eigenvectors of the label-weighted patch covariance on raw pixels, one colour channel at a time.
 
-    `images` (n, C, H, W), `signal` (n,) real. Returns filters (C, count, k, k), unit norm, and eigenvalues (C, count) by
-    falling magnitude. The picture of what a first convolution should look for (arXiv 2605.13612, filter figure).
+    `images` (n, C, H, W), `signal` (n,) real. Returns filters (C, count, k, k), unit norm, and eigenvalues (C, count)
+    by falling magnitude. The picture of what a first convolution should look for (arXiv 2605.13612, filter figure).
     """
     channels, size = images.shape[1], kernel_size**2
     filters, values = np.empty((channels, count, kernel_size, kernel_size)), np.empty((channels, count))

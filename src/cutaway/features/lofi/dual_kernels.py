@@ -1,20 +1,22 @@
 """Kernels of infinitely wide random layers: k(a, b) = E_w[sigma(w.a) sigma(w.b)], w standard normal.
 
-Shapes: `left` (n, q) and `right` (m, q), already divided by the layer's scale c; the answer is (n, m), float64, no unit.
-ReLU, step and erf are closed forms (Cho and Saul 2009, degrees 1 and 0; Williams 1998), exact to rounding. Every other
-activation is summed by Mehler's formula, k = sum_k c_k(|a|) c_k(|b|) rho^k with c_k(s) = E[sigma(s g) he_k(g)]: the
-even and odd parts separate on their own, so that nothing cancels (the public LoFi code sums a two-dimensional
-Gauss-Hermite rule and loses three digits on sigmoid unless it is centred by hand).
+Shapes: `left` (n, q) and `right` (m, q), already divided by the layer's scale c; the answer is (n, m), float64, no
+unit. ReLU, step and erf are closed forms (Cho and Saul 2009, degrees 1 and 0; Williams 1998), exact to rounding.
+Every other activation is summed by Mehler's formula, k = sum_k c_k(|a|) c_k(|b|) rho^k with c_k(s) = E[sigma(s g)
+he_k(g)]: the even and odd parts separate on their own, so that nothing cancels (the public LoFi code sums a
+two-dimensional Gauss-Hermite rule and loses three digits on sigmoid unless it is centred by hand).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.features.lofi.activations import activation_named
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 _ROWS = 256
 MEHLER_TERMS = 48

@@ -1,7 +1,8 @@
 """When a direction emerges from the noise of the label-weighted moment operator, and when the next one will.
 
-With features z (n, D) and real labels y, C = (1/n) sum y z z^T carries population eigenvalues lambda_j against a noise of
-half-width 2 s (semicircle), s^2 ~ |Sigma| tr(Sigma) E[y^2] / n. A direction detaches once |lambda| > s, that is from
+With features z (n, D) and real labels y, C = (1/n) sum y z z^T carries population eigenvalues lambda_j against a
+noise of half-width 2 s (semicircle), s^2 ~ |Sigma| tr(Sigma) E[y^2] / n. A direction detaches once |lambda| > s, that
+is from
 
     n_c = |Sigma|^2 r_eff E[y^2] / lambda^2,     r_eff = tr(Sigma) / |Sigma|,
 
@@ -14,6 +15,7 @@ stand beside it. n_c is inf where nothing is left.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from cutaway.features.lofi.errors import EstimatorInputError
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def top_eigenvalues(features: Array, labels: Array, count: int, start: Array) ->
     if width <= 600 or count >= width // 4:
         values, vectors = np.linalg.eigh(features.T @ (labels[:, None] * features) / features.shape[0])
     else:
-        values, vectors = eigsh(moment_operator(features, labels), k=count, which="LM", v0=start, tol=1e-6)
+        values, vectors = eigsh(moment_operator(features, labels), k=count, which="LM", v0=start, tol=1e-6)  # type: ignore[arg-type]
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     return values[order], vectors[:, order]
 
@@ -101,8 +103,8 @@ def emergence(
     """Which label-weighted directions of `features` (n, D) stand out of the noise for real `labels` (n,).
 
     `center` removes the mean of features and labels first (without it the mean of ReLU features mixes in the first
-    moment). The null is exact under exchangeable labels: the features must not have been chosen with these labels (score
-    deeper LoFi layers on fresh rows). Cost: (1 + permutations) eigenproblems of D, n D^2 each when dense. Raises
+    moment). The null is exact under exchangeable labels: the features must not have been chosen with these labels
+    (score deeper LoFi layers on fresh rows). Cost: (1 + permutations) eigenproblems of D, n D^2 each when dense. Raises
     `EstimatorInputError` for constant labels, NaN, or fewer than four rows.
     """
     features, labels = _checked(features, labels)
@@ -163,8 +165,8 @@ def emergence_curve(features: Array, labels: Array, samples: Array | None = None
     """Overlap of every direction at other sample sizes, 1 - n_c / n', and of the first one not yet out of the noise.
 
     The hidden direction's strength comes from unbiased sums of squares and of fourth powers of the spectrum
-    (`spectral_moments`), which see a direction before its eigenvalue detaches: exact in the limit when what is hidden is
-    one strength, an average weighted towards the largest otherwise. An estimate: read it with `next_low`.
+    (`spectral_moments`), which see a direction before its eigenvalue detaches: exact in the limit when what is hidden
+    is one strength, an average weighted towards the largest otherwise. An estimate: read it with `next_low`.
     """
     now = emergence(features, labels, **options)  # type: ignore[arg-type]
     grid = now.num_samples * 2.0 ** np.arange(-2, 5) if samples is None else np.asarray(samples, dtype=float)

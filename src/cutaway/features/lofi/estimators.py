@@ -1,9 +1,9 @@
 """`LoFiClassifier`, `LoFiRegressor`, `LoFiTransformer`: Neural LoFi behind scikit-learn's contract.
 
 A layer lifts its inputs by random features (or their kernel limit), forms the label-weighted moment operator
-C = (1/n) sum_i y_i z_i z_i^T, and keeps the K directions of largest |eigenvalue|; the next layer works on those. The last
-lift feeds a ridge readout. Source: Neural LoFi, arXiv 2605.13612. We differ: several label directions for more than two
-classes, held-out selection in place of leave-one-out, a kernel route without square roots of the Gram matrix.
+C = (1/n) sum_i y_i z_i z_i^T, and keeps the K directions of largest |eigenvalue|; the next layer works on those. The
+last lift feeds a ridge readout. Source: Neural LoFi, arXiv 2605.13612. We differ: several label directions for more
+than two classes, held-out selection in place of leave-one-out, a kernel route without square roots of the Gram matrix.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.fitting import FitResult, FitSettings, fit_stack
 from cutaway.features.lofi.labels import Signals, class_signals, real_signals
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 BAD_SCALE = 1e3  # ratio of the largest to the median column spread from which `auto` standardises
 
 
@@ -46,9 +46,9 @@ class _LoFiBase(BaseEstimator):
     memory_gb, device, random_state : budget, torch device of the finite modes, seed.
     dtype : of the finite lifts, "float32", "float64" or "auto" (float64 up to 5,000 rows); sums are float64 always.
 
-    Attributes after `fit`: `model_`, `n_directions_`, `depth_`, `alpha_`, `mode_`, `layer_records_` (eigenvalues a layer),
-    `validation_score_` and `validation_standard_error_` (nan without selection), `selection_`, `notes_` (what was
-    adjusted), `nystroem_errors_`.
+    Attributes after `fit`: `model_`, `n_directions_`, `depth_`, `alpha_`, `mode_`, `layer_records_` (eigenvalues a
+    layer), `validation_score_` and `validation_standard_error_` (nan without selection), `selection_`, `notes_` (what
+    was adjusted), `nystroem_errors_`.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cutaway.features.lofi.emergence import Emergence, EmergenceCurve
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 def _axes(axes: Any, size: tuple[float, float]) -> tuple[Any, Any]:
@@ -25,7 +25,8 @@ def _axes(axes: Any, size: tuple[float, float]) -> tuple[Any, Any]:
 
 
 def spectrum_figure(found: Emergence, axes: Any = None) -> Any:
-    """|Eigenvalues| of the moment operator by rank, filled where they emerged, with analytic and permuted noise edge."""
+    """|Eigenvalues| of the moment operator by rank, filled where they emerged, with analytic and permuted noise
+    edge."""
     figure, axes = _axes(axes, (5.2, 3.4))
     rank, size = np.arange(1, found.eigenvalues.size + 1), np.abs(found.eigenvalues)
     axes.vlines(rank, 0, size, color="0.8", lw=1)

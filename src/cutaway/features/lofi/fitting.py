@@ -1,4 +1,5 @@
-"""From parameters to a fitted stack: choose the path, hold points out, search, refit. Pure functions under the estimators."""
+"""From parameters to a fitted stack: choose the path, hold points out, search, refit. Pure functions under the
+estimators."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from cutaway.features.lofi.labels import Signals
 from cutaway.features.lofi.readout import ALPHAS
 from cutaway.features.lofi.selection import Selection, search, select
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Codes = NDArray[np.intp] | None
 
 DEFAULT_COUNT, DEFAULT_ALPHA = 8, 1e-3
@@ -151,7 +152,7 @@ def hold_out(num: int, codes: Codes, fraction: float, generator: np.random.Gener
     mask = np.zeros(num, dtype=bool)
     groups = [np.arange(num)] if codes is None else [np.flatnonzero(codes == c) for c in np.unique(codes)]
     for group in groups:
-        take = min(int(round(fraction * group.size)), group.size - 1)
+        take = min(round(fraction * group.size), group.size - 1)
         mask[generator.permutation(group)[:take]] = True
     return mask
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from cutaway.features.lofi.labels import Signals, label_directions
 from cutaway.features.lofi.layer import LayerRecord, input_scale
 from cutaway.features.lofi.readout import dual_readout
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 _ROWS = 1024
 
 

@@ -7,11 +7,12 @@ A binary problem has one signal of +-1, a regression its standardised targets, c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 IMBALANCE = 0.2  # |mean| / rms of a signal from which `auto` centres it and adds the first moment
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Lift = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -122,7 +123,7 @@ def leading_directions(operators: torch.Tensor, count: int, locked: torch.Tensor
             return sum((c @ (c @ v) for c in bank), np.zeros(width))
 
         operator = LinearOperator((width, width), matvec=multiply, dtype=np.float64)  # type: ignore[call-arg]
-        values, vectors = eigsh(operator, k=count, which="LM", v0=start, tol=1e-8)
+        values, vectors = eigsh(operator, k=count, which="LM", v0=start, tol=1e-8)  # type: ignore[arg-type]
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     values, vectors = values[order], vectors[:, order]
     return vectors, values if single else np.sqrt(np.maximum(values, 0.0))

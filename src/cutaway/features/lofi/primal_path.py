@@ -30,7 +30,7 @@ from cutaway.features.lofi.moments import (
 from cutaway.features.lofi.random_lift import NystroemLift, RandomLift, nystroem_error, nystroem_lift, random_lift
 from cutaway.features.lofi.readout import primal_readout
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 AnyLift = RandomLift | NystroemLift | ConvLift
 
 
