@@ -38,6 +38,12 @@ class Choices:
     alphas: dict[int, Tensor] = field(default_factory=dict)
     betas: dict[int, Tensor] = field(default_factory=dict)
 
+    def select(self, index: Tensor) -> Choices:
+        """Those of some samples."""
+        return Choices(
+            alphas={k: v[index] for k, v in self.alphas.items()}, betas={k: v[index] for k, v in self.betas.items()}
+        )
+
 
 def lower_bound(
     net: BoundNetwork,
@@ -56,7 +62,8 @@ def lower_bound(
         node, a = net.graph.nodes[index], waiting.pop(index)
         if index in choices.betas and index != start:
             a = a - choices.betas[index]
-        total = total - _dot(a.abs(), limits.slack[index])
+        if net.rounding:
+            total = total - _dot(a.abs(), limits.slack[index])
         if node.op == "input":
             total = total + region.minimum(a.flatten(2))
         elif node.op == "constant":
@@ -78,7 +85,9 @@ def _begin(net: BoundNetwork, limits: Limits, start: int, f: Tensor | OneHot) ->
     if node.op == "linear" and node.numel == node.constants["weight"].shape[0]:
         source = net.graph.nodes[node.inputs[0]]
         rows = f.sign * node.constants["weight"][f.index]
-        total = -limits.slack[node.index].flatten(1).gather(1, f.index)
+        total = torch.zeros(f.index.shape, dtype=net.dtype)
+        if net.rounding:
+            total = total - limits.slack[node.index].flatten(1).gather(1, f.index)
         if node.index in net.offset:
             total = total + f.sign * net.offset[node.index].flatten()[f.index]
         return {source.index: rows.reshape(*f.index.shape, *source.shape)}, total
@@ -112,8 +121,10 @@ def _through(
     gain = _dot(a.clamp(max=0), offset_high)
     if node.op != "relu":
         gain = gain + _dot(a.clamp(min=0), offset_low)
-    extra = net.gamma[node.index] * torch.maximum(offset_low.abs(), offset_high.abs())
-    return [a * torch.where(a >= 0, slope_low, slope_high)], gain - _dot(a.abs(), extra)
+    if net.rounding:
+        extra = net.gamma[node.index] * torch.maximum(offset_low.abs(), offset_high.abs())
+        gain = gain - _dot(a.abs(), extra)
+    return [a * torch.where(a >= 0, slope_low, slope_high)], gain
 
 
 def _through_product(

@@ -60,7 +60,9 @@ def step(net: BoundNetwork, node: Node, limits: Limits, region: Region) -> None:
     if "range" in node.attributes:
         floor, ceiling = node.attributes["range"]
         low, high = low.clamp(min=floor), high.clamp(max=ceiling)
-    limits.lower[node.index], limits.upper[node.index], limits.slack[node.index] = low, high, slack
+    limits.lower[node.index], limits.upper[node.index] = low, high
+    if net.rounding:
+        limits.slack[node.index] = slack
 
 
 def _linear(net: BoundNetwork, node: Node, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,6 +70,8 @@ def _linear(net: BoundNetwork, node: Node, limits: Limits) -> tuple[Tensor, Tens
     middle = apply_linear(node, [(a + b) / 2 for a, b in zip(lows, highs)])
     size = net.absolute[node.index]
     radius = apply_linear(size, [(b - a) / 2 for a, b in zip(lows, highs)])
+    if not net.rounding:
+        return middle - radius, middle + radius, radius
     magnitude = apply_linear(size, [torch.maximum(a.abs(), b.abs()) for a, b in zip(lows, highs)])
     if node.index in net.offset:
         magnitude = magnitude + net.offset[node.index].abs()

@@ -29,7 +29,8 @@ def gamma(count: int, dtype: torch.dtype) -> float:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundNetwork:
     """See `bound_network`. `tighten` holds the nodes whose limits feed a nonlinearity and are worth a backward pass,
-    each with the nonlinear nodes that read it; `before[i]` the nodes that node i depends on (itself included)."""
+    each with the nonlinear nodes that read it; `before[i]` the nodes that node i depends on (itself included). Without
+    `rounding` nothing is subtracted for rounding errors: for searching, never for a verdict."""
 
     graph: Graph
     absolute: dict[int, Node]
@@ -38,6 +39,7 @@ class BoundNetwork:
     tighten: dict[int, tuple[int, ...]]
     before: tuple[frozenset[int], ...]
     box_exact: frozenset[int]
+    rounding: bool = True
 
     @property
     def dtype(self) -> torch.dtype:

@@ -54,11 +54,11 @@ def sweep(
         for node in net.graph.nodes:
             step(net, node, limits, region)
             if known is not None:
-                _meet(limits, node.index, known.lower[node.index], known.upper[node.index])
+                _recall(net, limits, known, node.index, choices is not None and torch.is_grad_enabled())
             if splits and node.index in splits:
                 _clamp(limits, node.index, splits[node.index])
             if settings.method == "crown" and _worth(net, region, node.index):
-                _tighten(net, limits, region, node.index, settings, (choices or {}).get(node.index))
+                _tighten(net, limits, region, node.index, settings, (choices or {}).get(node.index), known)
                 if splits and node.index in splits:
                     _clamp(limits, node.index, splits[node.index])
     return limits
@@ -107,6 +107,16 @@ def _meet(limits: Limits, index: int, low: Tensor, high: Tensor) -> None:
     limits.lower[index], limits.upper[index] = low, high
 
 
+def _recall(net: BoundNetwork, limits: Limits, known: Limits, index: int, searching: bool) -> None:
+    """Intersect with known limits. While slopes are searched, values that a backward pass will tighten keep only what
+    follows from this pass, since a known limit that wins would hide the gradient."""
+    low, high = known.lower[index], known.upper[index]
+    if searching and index in net.tighten:
+        again = open_rows(net, known, index).reshape(low.shape)
+        low, high = torch.where(again, -torch.inf, low), torch.where(again, torch.inf, high)
+    _meet(limits, index, low, high)
+
+
 def _clamp(limits: Limits, index: int, sign: Tensor) -> None:
     low = torch.where(sign > 0, 0.0, -torch.inf).to(limits.lower[index].dtype)
     high = torch.where(sign < 0, 0.0, torch.inf).to(low.dtype)
@@ -124,38 +134,56 @@ def open_rows(net: BoundNetwork, limits: Limits, index: int) -> Tensor:
 
 
 def _tighten(
-    net: BoundNetwork, limits: Limits, region: Region, index: int, settings: SweepSettings, choices: Choices | None
+    net: BoundNetwork,
+    limits: Limits,
+    region: Region,
+    index: int,
+    settings: SweepSettings,
+    choices: Choices | None,
+    reference: Limits | None,
 ) -> None:
-    wanted = open_rows(net, limits, index)
-    count = int(wanted.sum(1).max()) if wanted.numel() else 0
-    if count == 0:
+    wanted = open_rows(net, limits if reference is None else reference, index)
+    counts = wanted.sum(1)
+    if not bool((counts > 0).any()):
         return
-    picked = wanted.to(torch.uint8).topk(count, dim=1).indices
-    per_row = net.widest(index)
-    batch_piece = max(1, settings.chunk // (per_row * count)) if choices is None else len(picked)
-    row_piece = max(1, settings.chunk // (per_row * batch_piece)) if choices is None else count
-    pieces_low, pieces_high = [], []
-    for b in range(0, len(picked), batch_piece):
-        part = slice(b, b + batch_piece)
-        whole = batch_piece >= len(picked)
-        piece_limits = limits if whole else limits.select(torch.arange(len(picked))[part])
-        piece_region = region if whole else region.select(torch.arange(len(picked))[part])
-        lows, highs = [], []
-        for r in range(0, count, row_piece):
-            rows = picked[part, r : r + row_piece]
-            found = [
-                lower_bound(net, piece_limits, piece_region, index, OneHot(index=rows, sign=s), choices)
-                for s in (1.0, -1.0)
-            ]
-            lows.append(found[0])
-            highs.append(-found[1])
-        pieces_low.append(torch.cat(lows, 1))
-        pieces_high.append(torch.cat(highs, 1))
-    _write_rows(limits, index, picked, torch.cat(pieces_low), torch.cat(pieces_high))
+    found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for samples in _alike(counts):
+        rows = wanted[samples].to(torch.uint8).topk(int(counts[samples].max()), dim=1).indices
+        searching = choices is not None and torch.is_grad_enabled()
+        for part, some in _pieces(samples, rows, net.widest(index), None if searching else settings.chunk):
+            part_limits, part_region = limits.select(part), region.select(part)
+            part_choices = None if choices is None else choices.select(part)
+            low, high = (
+                sign * lower_bound(net, part_limits, part_region, index, OneHot(index=some, sign=sign), part_choices)
+                for sign in (1.0, -1.0)
+            )
+            found.append((part, some, low, high))
+    _write_rows(limits, index, found)
 
 
-def _write_rows(limits: Limits, index: int, picked: Tensor, low: Tensor, high: Tensor) -> None:
+def _alike(counts: Tensor) -> list[Tensor]:
+    """Samples grouped by how many rows they need (to a factor of 1.5), so that little is computed in vain."""
+    level = torch.log(counts.clamp(min=1).to(torch.float64)).div(0.405).ceil()
+    level = torch.where(counts > 0, level, -1.0)
+    return [(level == v).nonzero().squeeze(1) for v in level.unique().tolist() if v >= 0]
+
+
+def _pieces(samples: Tensor, rows: Tensor, widest: int, chunk: int | None):
+    """Pairs (samples, their rows) with at most `chunk` numbers in a functional tensor."""
+    count = rows.shape[1]
+    step_batch = len(samples) if chunk is None else max(1, chunk // (widest * count))
+    step_rows = count if chunk is None else max(1, chunk // (widest * step_batch))
+    for b in range(0, len(samples), step_batch):
+        for r in range(0, count, step_rows):
+            yield samples[b : b + step_batch], rows[b : b + step_batch, r : r + step_rows]
+
+
+def _write_rows(limits: Limits, index: int, found: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
     shape = limits.lower[index].shape
-    all_low = torch.full_like(limits.lower[index].flatten(1), -torch.inf).scatter(1, picked, low)
-    all_high = torch.full_like(all_low, torch.inf).scatter(1, picked, high)
+    width = limits.lower[index][0].numel()
+    place = torch.cat([(part.unsqueeze(1) * width + rows).reshape(-1) for part, rows, _, _ in found])
+    low = torch.cat([f[2].reshape(-1) for f in found])
+    high = torch.cat([f[3].reshape(-1) for f in found])
+    all_low = torch.full((shape.numel(),), -torch.inf, dtype=low.dtype).scatter(0, place, low)
+    all_high = torch.full_like(all_low, torch.inf).scatter(0, place, high)
     _meet(limits, index, all_low.reshape(shape), all_high.reshape(shape))

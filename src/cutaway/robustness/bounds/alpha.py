@@ -1,0 +1,166 @@
+"""Optimised slopes (alpha-CROWN, Xu et al., arXiv 2011.13824): gradient ascent on the free lines of the relaxation.
+
+Every value of the parameters gives a sound bound, so the best over all steps is kept and nothing depends on convergence.
+Two depths: `last` moves only the lines used by the output's own backward pass; `all` gives every tightened node its own
+set of lines as well and recomputes the inner limits at each step. Slopes are shared by all rows of a sample by default
+(`shared`), which costs a factor S less memory than one slope per row.
+
+How we differ: samples whose rows are all positive leave the batch (`drop_solved`); gradients may be taken in float32
+(`search_dtype`) because only the final float64 pass with the found slopes is reported; inner rows are limited to
+neurons that plain CROWN left unstable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from cutaway.errors import InputError
+from cutaway.robustness.bounds.backward import Choices
+from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.network import BoundNetwork
+from cutaway.robustness.bounds.sweep import Splits, SweepSettings, bound_rows, sweep
+from cutaway.robustness.bounds.transpose import absolute
+from cutaway.robustness.bounds.unary import UNARY, initial_alpha, tunable
+from cutaway.robustness.regions import Region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaSettings:
+    """`steps` of Adam with rate `learning_rate` (times `decay` each step)."""
+
+    depth: str = "last"
+    steps: int = 20
+    learning_rate: float = 0.25
+    decay: float = 0.97
+    shared: bool = True
+    drop_solved: bool = True
+    search_dtype: torch.dtype = torch.float32
+    sweep: SweepSettings = field(default_factory=SweepSettings)
+
+    def __post_init__(self) -> None:
+        if self.depth not in ("last", "all"):
+            raise InputError("depth of slope optimisation", found=repr(self.depth), expected="'last' or 'all'")
+        if self.steps < 0:
+            raise InputError("steps of slope optimisation", found=str(self.steps), expected="0 or more")
+
+
+Plan = dict[int, Choices]
+"""Node whose limits are computed (or the output) -> the lines its backward pass uses."""
+
+
+def optimised_rows(
+    net: BoundNetwork,
+    region: Region,
+    rows: Tensor,
+    limits: Limits,
+    settings: AlphaSettings = AlphaSettings(),  # noqa: B008 (frozen)
+    *,
+    splits: Splits | None = None,
+) -> Tensor:
+    """Lower bounds (B, S) of the output functionals `rows` (S, *output shape) or (B, S, *output shape).
+
+    `limits` are those of a CROWN sweep over the same region. Never below plain CROWN. Cost: `steps` times a backward pass
+    of the output (`last`) or of every tightened node (`all`), and as much again for gradients; then one more of each.
+    """
+    output = net.graph.output
+    batch = len(limits.lower[output.index])
+    if rows.ndim == len(output.shape) + 1:
+        rows = rows.unsqueeze(0).expand(batch, *rows.shape)
+    best = bound_rows(net, limits, region, rows, settings.sweep)
+    open_ = ~(best > 0).all(1) if settings.drop_solved else torch.ones(batch, dtype=torch.bool)
+    index = open_.nonzero().squeeze(1)
+    if settings.steps == 0 or len(index) == 0:
+        return best
+    part_limits, part_region, part_rows = limits.select(index), region.select(index), rows[index]
+    part_splits = {k: v[index] for k, v in splits.items()} if splits else None
+    plan = _search(net, part_region, part_rows, part_limits, settings, part_splits)
+    if settings.depth == "all":
+        with torch.no_grad():
+            part_limits = sweep(net, part_region, settings.sweep, splits=part_splits, known=part_limits, choices=plan)
+    with torch.no_grad():
+        found = bound_rows(net, part_limits, part_region, part_rows, settings.sweep, plan[output.index])
+    best[index] = torch.where(found > best[index], found, best[index])
+    return best
+
+
+def narrow(net: BoundNetwork, dtype: torch.dtype) -> BoundNetwork:
+    """The network in another dtype and without rounding slack, for searching only."""
+    graph = net.graph.to(dtype)
+    move = {k: absolute(graph.nodes[k]) for k in net.absolute}
+    offsets = {k: v.to(dtype) for k, v in net.offset.items()}
+    return replace(net, graph=graph, absolute=move, offset=offsets, rounding=False)
+
+
+def _cast(limits: Limits, dtype: torch.dtype) -> Limits:
+    return Limits(
+        lower={k: v.to(dtype) for k, v in limits.lower.items()},
+        upper={k: v.to(dtype) for k, v in limits.upper.items()},
+    )
+
+
+def start_plan(net: BoundNetwork, limits: Limits, depth: str, count: int = 1) -> Plan:
+    """Default lines for the output, and for every tightened node when `depth` is `all`."""
+    targets = [net.graph.output.index] + ([t for t in net.tighten] if depth == "all" else [])
+    plan: Plan = {}
+    for target in targets:
+        alphas = {}
+        for node in net.nonlinear:
+            if node.index in net.before[target] and node.op in UNARY and tunable(node):
+                source = node.inputs[0]
+                value = initial_alpha(node, limits.lower[source], limits.upper[source]).unsqueeze(1)
+                wide = count if target == net.graph.output.index else 1
+                alphas[node.index] = value.expand(len(value), wide, *node.shape).clone()
+        plan[target] = Choices(alphas=alphas)
+    return plan
+
+
+def _search(
+    net: BoundNetwork, region: Region, rows: Tensor, limits: Limits, settings: AlphaSettings, splits: Splits | None
+) -> Plan:
+    small = narrow(net, settings.search_dtype)
+    dtype = small.dtype
+    near, place, functionals = _cast(limits, dtype), region.to(dtype), rows.to(dtype)
+    count = 1 if settings.shared else rows.shape[1]
+    plan = start_plan(small, near, settings.depth, count)
+    parameters = [a.requires_grad_() for choices in plan.values() for a in choices.alphas.values()]
+    kept = {t: {k: a.detach().clone() for k, a in c.alphas.items()} for t, c in plan.items()}
+    if not parameters:
+        return plan
+    adam = torch.optim.Adam(parameters, lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(adam, settings.decay)
+    record = torch.full((len(rows),), -torch.inf, dtype=dtype)
+    output = small.graph.output.index
+    for _ in range(settings.steps + 1):
+        with torch.enable_grad():
+            now = near
+            if settings.depth == "all":
+                now = sweep(small, place, settings.sweep, splits=splits, known=near, choices=plan)
+            found = bound_rows(small, now, place, functionals, settings.sweep, plan[output])
+            score = found.amin(1)
+            _keep_better(plan, kept, score.detach(), record)
+            goal = torch.where(torch.isfinite(found), found, 0.0)
+            if settings.drop_solved:
+                goal = goal.clamp(max=0.0)
+            (-goal.sum()).backward() if goal.requires_grad else None
+        adam.step()
+        schedule.step()
+        adam.zero_grad()
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.clamp_(0, 1)
+        if settings.drop_solved and bool((record > 0).all()):
+            break
+    return {
+        t: replace(c, alphas={k: a.to(net.dtype) for k, a in kept[t].items()}) for t, c in plan.items()
+    }
+
+
+def _keep_better(plan: Plan, kept: dict[int, dict[int, Tensor]], score: Tensor, record: Tensor) -> None:
+    better = score > record
+    record[better] = score[better]
+    for target, choices in plan.items():
+        for key, alpha in choices.alphas.items():
+            kept[target][key][better] = alpha.detach()[better]
