@@ -21,7 +21,7 @@ from cutaway.errors import BudgetError
 from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
 from cutaway.geometry.arrangement.insertion import Decide, Insertion
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import Site, StagedProgram, Values
+from cutaway.geometry.program import PAIRED, Site, StagedProgram, Values
 
 Floats = NDArray[np.float64]
 _BLOCK = 256  # gates inserted at a time
@@ -138,6 +138,7 @@ class Cutter:
             self.report.odd += done.odd
             alone = len(columns) == site.width and len(columns) <= _BLOCK and site.kind in ("relu", "leaky_relu", "abs")
             self._extend(site, done, done.values if alone else None)
+            self._impose_zeros(site, part, some, done.values)
             if start + _BLOCK < len(columns):
                 gates = done.extend_rows(gates)
 
@@ -151,6 +152,29 @@ class Cutter:
             else:
                 rows = done.extend_rows(old.reshape(old.shape[0], -1).numpy())
             self.values[node] = torch.from_numpy(rows).reshape(rows.shape[0], *old.shape[1:])
+
+    def _impose_zeros(self, site: Site, part: int, columns: NDArray[np.int64], gates: Floats) -> None:
+        """Write what is known to be zero into the values it is computed from, so that it stays so in later layers."""
+        if self.values is None:
+            return
+        row, place = np.nonzero(gates == 0.0)
+        column, inputs = columns[place], self.program.graph.nodes[site.node].inputs
+        if inputs[0] not in self.values or not len(row):
+            return
+        flat = self.values[inputs[0]].reshape(gates.shape[0], -1).numpy()
+        if site.window is not None:
+            entries = self._entries_at(self.values, site, row, column)
+            before = entries[:, : part + 1].max(axis=1)
+            target = site.window.numpy()[column, part + 1]
+            known = (target >= 0) & np.isfinite(before)
+            flat[row[known], target[known]] = before[known]
+        elif site.kind == "clamp":
+            flat[row, column] = site.thresholds[part]
+        elif site.kind in PAIRED:
+            if inputs[1] in self.values:
+                flat[row, column] = self.values[inputs[1]].reshape(gates.shape[0], -1).numpy()[row, column]
+        else:
+            flat[row, column] = 0.0
 
     def _fits(self, index: int) -> bool:
         """Whether the values that site `index` and later operators read fit the budget for all vertices."""
@@ -185,10 +209,11 @@ class Cutter:
     def _drop_beaten(self, index: int) -> None:
         """Take out comparisons inside a window that a third entry wins: they bend nothing."""
         site, cells = self.program.sites[index], self.cells
-        half = np.flatnonzero((cells.tag >= site.first) & (cells.tag < site.first + site.num_gates))
+        makers = cells.makers
+        half = np.flatnonzero((makers >= site.first) & (makers < site.first + site.num_gates))
         if not len(half):
             return
-        part, output = np.divmod(cells.tag[half] - site.first, site.width)
+        part, output = np.divmod(makers[half] - site.first, site.width)
         vertex, place = np.unique(cells.origin[half], return_inverse=True)
         gap = np.empty(len(half))
         begin, order = 0, np.argsort(place, kind="stable")

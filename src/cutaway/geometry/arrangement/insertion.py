@@ -108,7 +108,21 @@ def insert_gates(
     run = _insert_compiled if kernels is not None else _insert_vectorised
     result = run(cells, values, np.asarray(gate_of, dtype=np.int32), tolerance, doubts, max_faces)
     result.decided, result.snapped = doubts.decided, doubts.snapped
+    _tag_coincident(cells, result.values, gate_of)
     return result
+
+
+def _tag_coincident(cells: Subdivision, values: Floats, gate_of) -> None:
+    """Edges along which a gate vanishes that did not make them, and that does not vanish on the face beside them."""
+    origin, target, face = cells.origin, cells.origin[cells.twin], cells.face
+    for column in np.flatnonzero(np.isin(gate_of, list(cells.also))):
+        zero = values[:, column] == 0.0
+        alive = np.zeros(cells.num_faces + 1, dtype=bool)
+        alive[face[~zero[origin]]] = True
+        alive[-1] = False
+        along = np.flatnonzero(zero[origin] & zero[target] & alive[face])
+        cells.combine(along, int(gate_of[column]))
+    cells.also.clear()
 
 
 class _Doubts:
@@ -134,7 +148,8 @@ class _Doubts:
     def settle_new(self, values: Floats, pairs, base: int, under, gate, root) -> None:
         for vertex, column in pairs:
             i = vertex - base
-            self._settle(values, vertex, column, int(root[i]), int(under[i]), int(gate[i]))
+            under_tag = self.cells.tags_of(int(under[i]))[0]
+            self._settle(values, vertex, column, int(root[i]), under_tag, int(gate[i]))
 
     def _corner(self, vertex: int) -> tuple[int, int, int] | None:
         """A face at the vertex and two different lines that meet there."""
@@ -146,7 +161,7 @@ class _Doubts:
             cycle = self.order[self.start[face] : self.start[face + 1]]
             before = cycle[np.flatnonzero(cycle == h)[0] - 1]
             if cells.tag[h] != cells.tag[before]:
-                return face, int(cells.tag[h]), int(cells.tag[before])
+                return face, cells.tags_of(int(cells.tag[h]))[0], cells.tags_of(int(cells.tag[before]))[0]
         return None
 
     def _settle(self, values, vertex, column, face, first, second) -> None:
@@ -220,9 +235,9 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
         "parent": np.empty((0, 2), np.int32), "weight": np.empty((0, 2)), "under": np.empty(0, np.int32),
         "gate": np.empty(0, np.int32), "root": np.empty(0, np.int32),
     }  # fmt: skip
-    coincident = np.empty((1024, 2), dtype=np.int64)
+    coincident = np.zeros(values.shape[1], dtype=np.bool_)
     doubtful = np.empty((4096, 2), dtype=np.int64)
-    counts = np.array([base, cells.num_half_edges, num_roots, 0, 0, 0, 0, 0], dtype=np.int64)
+    counts = np.array([base, cells.num_half_edges, num_roots, 0, 0, 0, 0], dtype=np.int64)
     room = likely
     while True:
         vertices, faces = int(counts[0]) + room, int(counts[2]) + room
@@ -230,8 +245,6 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
         values = grown(values, len(cells.position))
         record = {name: grown(array, len(cells.position) - base) for name, array in record.items()}
         root, chain = grown(root, len(cells.face_half_edge)), grown(chain, len(cells.face_half_edge))
-        if counts[7] + 4096 > len(coincident):
-            coincident = grown(coincident, len(coincident) * 2 + 4096)
         state = kernels.MORE_ROOM
         while True:
             state = kernels.insert(
@@ -249,7 +262,7 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
             break
         room = max(room, int(counts[2]) // 2)
     cells.num_vertices, cells.num_half_edges, cells.num_faces = (int(c) for c in counts[:3])
-    cells.also.extend((int(h), int(g)) for h, g in coincident[: counts[7]])
+    cells.also.update(gate_of[coincident].tolist())
     cells.trim()
     new = cells.num_vertices - base
     return Insertion(

@@ -19,11 +19,19 @@ def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[n
     """
     used = cells.num_half_edges
     keep = ~drop[:used]
-    following = _skip(cells.following[:used].copy(), ~keep, lambda n: cells.following[cells.twin[n]])
+    following = cells.following[:used].copy()
+    todo = np.flatnonzero(keep & ~keep[following])
+    while len(todo):  # turn about the end vertex until an edge that stays; the half-edge's own twin is one
+        following[todo] = cells.following[cells.twin[following[todo]]]
+        todo = todo[~keep[following[todo]]]
     twin = cells.twin[:used].copy()
-    bends = _bending(cells, keep, following)
+    bends = _bending(cells, keep)
     stays = keep & bends[cells.origin[:used]]
-    last = _skip(np.arange(used, dtype=np.int32), None, None, following, bends, cells)
+    last = np.arange(used, dtype=np.int32)
+    todo = np.flatnonzero(stays & ~bends[cells.origin[following]])
+    while len(todo):  # along straight runs to their last half-edge
+        last[todo] = following[last[todo]]
+        todo = todo[~bends[cells.origin[following[last[todo]]]]]
     ahead = following[last]
     twin_of_last = twin[last]
     old_half = np.flatnonzero(stays)
@@ -32,7 +40,6 @@ def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[n
     old_vertex = np.unique(cells.origin[old_half])
     vertex_number = np.full(cells.num_vertices, -1, dtype=np.int64)
     vertex_number[old_vertex] = np.arange(len(old_vertex))
-    cells.also = _renumbered(cells, number)
     cells.position = cells.position[old_vertex]
     cells.origin = vertex_number[cells.origin[old_half]].astype(np.int32)
     cells.following = number[ahead[old_half]].astype(np.int32)
@@ -44,25 +51,7 @@ def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[n
     return old_vertex, old_face
 
 
-def _skip(pointer, gone, step, following=None, bends=None, cells=None):
-    """Follow pointers until they rest: past edges taken out, or along straight runs to their last half-edge."""
-    if gone is not None:
-        todo = np.flatnonzero(gone[pointer])
-        while len(todo):
-            pointer[todo] = step(pointer[todo])
-            todo = todo[gone[pointer[todo]]]
-        return pointer
-    straight = ~bends[cells.origin[following[pointer]]]
-    todo = np.flatnonzero(straight)
-    for _ in range(len(pointer)):
-        if not len(todo):
-            break
-        pointer[todo] = following[pointer[todo]]
-        todo = todo[~bends[cells.origin[following[pointer[todo]]]]]
-    return pointer
-
-
-def _bending(cells: Subdivision, keep, following) -> NDArray[np.bool_]:
+def _bending(cells: Subdivision, keep) -> NDArray[np.bool_]:
     """Vertices that stay: all but those with two edges left of one and the same tag."""
     used = cells.num_half_edges
     origin, tag = cells.origin[:used], cells.tag[:used].astype(np.int64)
@@ -72,10 +61,6 @@ def _bending(cells: Subdivision, keep, following) -> NDArray[np.bool_]:
     np.minimum.at(low, origin[keep], tag[keep])
     np.maximum.at(high, origin[keep], tag[keep])
     return ~((degree == 2) & (low == high))
-
-
-def _renumbered(cells: Subdivision, number) -> list[tuple[int, int]]:
-    return [(int(number[h]), g) for h, g in cells.also if number[h] >= 0]
 
 
 def _label_faces(cells: Subdivision, old: NDArray[np.int32]) -> NDArray[np.int64]:

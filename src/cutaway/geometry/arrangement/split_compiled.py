@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 
 DONE, MORE_ROOM, DOUBTFUL = 0, 1, 2
-# counts: vertices, half-edges, faces, cursor face, cursor position in its list, doubtful pairs, odd faces, coincident
-VERTICES, HALF_EDGES, FACES, AT_FACE, AT_GATE, DOUBTS, ODD, COINCIDENT = range(8)
+# counts: vertices, half-edges, faces, cursor face, cursor position in its list, doubtful pairs, odd faces
+VERTICES, HALF_EDGES, FACES, AT_FACE, AT_GATE, DOUBTS, ODD = range(7)
 
 
 @njit(cache=True)
@@ -68,7 +68,7 @@ def insert(
         while start[f] + counts[AT_GATE] < start[f + 1]:
             j = columns[start[f] + counts[AT_GATE]]
             before = counts[VERTICES]
-            if _no_room(counts[AT_GATE], position, origin, face_half_edge, counts, coincident):
+            if _no_room(counts[AT_GATE], position, origin, face_half_edge, counts):
                 return MORE_ROOM
             state = (position, values, parent, weight, under, made_gate, made_root, base,
                      origin, twin, following, face, tag, face_half_edge, root, next_in_root, counts)  # fmt: skip
@@ -91,13 +91,12 @@ def insert(
 
 
 @njit(cache=True, inline="always")
-def _no_room(lines, position, origin, face_half_edge, counts, coincident):
+def _no_room(lines, position, origin, face_half_edge, counts):
     """A line meets each of the lines before it at most once, so it needs `lines` + 2 vertices and `lines` + 1 cells."""
     return (
         counts[VERTICES] + lines + 16 > len(position)
         or counts[HALF_EDGES] + 4 * lines + 64 > len(origin)
         or counts[FACES] + lines + 16 > len(face_half_edge)
-        or counts[COINCIDENT] + 4 * lines + 64 > len(coincident)
     )
 
 
@@ -240,7 +239,7 @@ def _scan(state, f, j, gate, base, coincident):
      origin, twin, following, face, tag, face_half_edge, root, next_in_root, counts) = state  # fmt: skip
     g = f
     while g >= 0:
-        if _no_room(0, position, origin, face_half_edge, counts, coincident):
+        if _no_room(0, position, origin, face_half_edge, counts):
             counts[ODD] += 1  # cannot be unless signs contradict each other; never write past the arrays
             return
         onward = next_in_root[g]
@@ -259,10 +258,7 @@ def _scan(state, f, j, gate, base, coincident):
         if positive >= 0 or negative:
             while True:
                 if values[origin[h], j] == 0.0 and values[origin[twin[h]], j] == 0.0 and tag[h] != gate:
-                    if counts[COINCIDENT] < len(coincident):
-                        coincident[counts[COINCIDENT], 0] = min(h, twin[h])
-                        coincident[counts[COINCIDENT], 1] = gate
-                        counts[COINCIDENT] += 1
+                    coincident[j] = True
                 h = following[h]
                 if h == first:
                     break

@@ -102,14 +102,9 @@ def _zero_passages(cells: Subdivision, at_origin, at_target, sign, used: int):
 
 
 def _note_coincident(cells: Subdivision, at_origin, at_target, gate: int) -> None:
-    """Edges along which the gate vanishes while it does not vanish on the face beside them."""
-    used = cells.num_half_edges
-    along = np.flatnonzero((at_origin == 0) & (at_target == 0) & (cells.face[:used] >= 0) & (cells.tag[:used] != gate))
-    if not len(along):
-        return
-    alive = np.zeros(cells.num_faces, dtype=bool)
-    alive[cells.face[:used][(at_origin != 0) & (cells.face[:used] >= 0)]] = True
-    cells.also.extend((int(min(h, cells.twin[h])), gate) for h in along if alive[cells.face[h]])
+    """Remember gates that vanish along an edge that is there already (`insertion` tags these edges afterwards)."""
+    if ((at_origin == 0) & (at_target == 0)).any():
+        cells.also.add(gate)
 
 
 def _split_faces(cells: Subdivision, into_negative, into_positive, gate: int, root):

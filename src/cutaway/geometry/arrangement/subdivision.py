@@ -2,7 +2,8 @@
 
 Half-edge h runs from vertex `origin[h]` to `origin[twin[h]]` with its face on the left; `following[h]` is the next one of
 that face (counter-clockwise), `face[h]` is -1 outside the domain. `tag[h]` (equal on both twins) says what made the
-edge: a gate number >= 0, or -1 - b for side b of the domain. Sizes: V vertices, H half-edges (two an edge), F faces.
+edge: a gate number >= 0, -1 - b for side b of the domain, or, where several gates vanish along an edge, COMBINED + i with
+the tags in `combined[i]`, the one that made it first. Sizes: V vertices, H half-edges (two an edge), F faces.
 Arrays are kept longer than they are filled (`num_vertices`, `num_half_edges`, `num_faces`), so that cutting appends.
 
 Memory: 20 bytes a half-edge, 16 + 8 k a vertex while k gates are being inserted, 12 a face.
@@ -21,7 +22,7 @@ class Subdivision:
     """Growing half-edge arrays; see the module's page for the layout."""
 
     __slots__ = (
-        "also", "face", "face_half_edge", "following", "num_faces", "num_half_edges", "num_vertices", "origin",
+        "also", "combined", "face", "face_half_edge", "following", "num_faces", "num_half_edges", "num_vertices", "origin",
         "position", "tag", "twin",
     )  # fmt: skip
 
@@ -37,7 +38,8 @@ class Subdivision:
         self.tag: Ints = np.tile(-1 - side, 2).astype(np.int32)
         self.face_half_edge: Ints = np.zeros(1, dtype=np.int32)
         self.num_vertices, self.num_half_edges, self.num_faces = corners, 2 * corners, 1
-        self.also: list[tuple[int, int]] = []  # (half-edge, gate): further gates that vanish along an edge
+        self.also: set[int] = set()  # gates noted to vanish along an edge that is there already
+        self.combined: list[tuple[int, ...]] = []
 
     @classmethod
     def triangulated(cls, polygon: Floats, position: Floats, triangles: Ints) -> Subdivision:
@@ -102,6 +104,34 @@ class Subdivision:
             left, here = left[more], following[here[more]]
         return start, order
 
+    def tags_of(self, tag: int) -> tuple[int, ...]:
+        """All gates or sides that a tag stands for, the one that made the edge first."""
+        return self.combined[tag - COMBINED] if tag >= COMBINED else (tag,)
+
+    @property
+    def makers(self) -> Ints:
+        """(H,): tags with combined ones replaced by the gate or side that made the edge."""
+        tag = self.tag[: self.num_half_edges]
+        if not self.combined:
+            return tag
+        first = np.array([tags[0] for tags in self.combined], dtype=np.int32)
+        return np.where(tag >= COMBINED, first[np.maximum(tag - COMBINED, 0)], tag)
+
+    def combine(self, half_edges: NDArray[np.int64], gate: int) -> None:
+        """Note that `gate` vanishes along these half-edges and their twins too."""
+        known = {tags: i for i, tags in enumerate(self.combined)}
+        for tag in np.unique(self.tag[half_edges]):
+            tags = self.tags_of(int(tag))
+            if gate in tags:
+                continue
+            tags = (*tags, gate)
+            if tags not in known:
+                known[tags] = len(self.combined)
+                self.combined.append(tags)
+            mine = half_edges[self.tag[half_edges] == tag]
+            both = np.concatenate([mine, self.twin[mine]])
+            self.tag[both] = COMBINED + known[tags]
+
     def check_pointers(self) -> list[str]:
         """What is wrong with the arrays (empty when sound); used by the self-check and the tests."""
         h = np.arange(self.num_half_edges)
@@ -122,6 +152,7 @@ class Subdivision:
 
 
 MESH_EDGE = np.iinfo(np.int32).min
+COMBINED = 1 << 30
 
 
 def grown(array: NDArray, length: int) -> NDArray:

@@ -1,0 +1,174 @@
+"""The self-check of a slice: does the subdivision hold together, and does it agree with the network?
+
+Four questions, by default asked of every slice: do the areas add up to the domain's, does Euler's formula hold, does the
+affine map at an interior point of a face give the network's outputs at the face's corners, and is the gate that made an
+edge zero at the edge's ends when it is computed afresh from the input? The last is measured as a distance in the plane,
+|h| / |gradient of h in the plane|, the strictest reading of |h| / ||w||.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cutaway.errors import ClaimError
+from cutaway.geometry.arrangement import Subdivision
+from cutaway.geometry.faces import FaceMeasures
+from cutaway.geometry.plane import Plane
+from cutaway.geometry.program import StagedProgram
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfCheck:
+    """`area_error` relative; `euler` = V - E + F without the outer face (1 when sound); residuals in plane units;
+    `affine_error` relative to the largest output; `faults`: what is wrong with the arrays (none)."""
+
+    area_error: float
+    euler: int
+    median_residual: float
+    max_residual: float
+    affine_error: float
+    edges_checked: int
+    faces_checked: int
+    faults: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        return (
+            not self.faults
+            and self.euler == 1
+            and self.area_error <= 1e-9
+            and not self.median_residual > 1e-9
+            and not self.affine_error > 1e-6
+        )
+
+    def require(self) -> None:
+        """Raise ClaimError unless everything holds."""
+        if not self.sound:
+            raise ClaimError(
+                "self-check of the slice",
+                found=f"areas off by {self.area_error:.2g}, Euler {self.euler}, median residual "
+                f"{self.median_residual:.2g}, affine error {self.affine_error:.2g} {'; '.join(self.faults)}",
+                expected="areas within 1e-9, Euler 1, residual <= 1e-9, affine error <= 1e-6",
+                remedy="this is a defect of the slicer or of the model's rounding: please report it with the model",
+            )
+
+
+def self_check(
+    program: StagedProgram, plane: Plane, polygon: Floats, cells: Subdivision, measures: FaceMeasures,
+    *, max_edges: int = 1500, max_faces: int = 32, seed: int = 0,
+) -> SelfCheck:  # fmt: skip
+    """Check a slice on all faces (areas, Euler, pointers) and on a sample (residuals, affine maps)."""
+    generator = np.random.default_rng(seed)
+    work = sum(n.numel for n in program.graph.nodes)
+    max_edges = int(min(max_edges, max(48, 3e8 // max(work, 1))))
+    total = abs(_polygon_area(polygon))
+    residuals = _edge_residuals(program, plane, cells, measures, max_edges, generator)
+    affine, faces = _affine_errors(program, plane, cells, measures, max_faces if work < 10**6 else 4, generator)
+    return SelfCheck(
+        area_error=float(abs(measures.area.sum() - total) / total),
+        euler=cells.num_vertices - cells.num_edges + cells.num_faces,
+        median_residual=float(np.median(residuals)) if len(residuals) else 0.0,
+        max_residual=float(residuals.max(initial=0.0)),
+        affine_error=affine,
+        edges_checked=len(residuals) // 2,
+        faces_checked=faces,
+        faults=tuple(cells.check_pointers()) + (("a face with no area",) if np.any(measures.area < 0) else ()),
+    )
+
+
+def _polygon_area(polygon: Floats) -> float:
+    x, y = (polygon - polygon[0]).T
+    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
+
+
+def _edge_residuals(program, plane, cells, measures, max_edges: int, generator) -> Floats:
+    """Distances from the ends of sampled edges to the zero lines of their gates, two an edge."""
+    makers = cells.makers
+    half = np.flatnonzero((makers >= 0) & (cells.face[: cells.num_half_edges] >= 0))
+    if len(half) > max_edges:
+        half = generator.choice(half, max_edges, replace=False)
+    if not len(half):
+        return np.zeros(0)
+    start, end = cells.origin[half], cells.origin[cells.twin[half]]
+    far, distance = _far_corners(cells, measures, half)
+    keep = distance > 0
+    half, start, end, far, distance = half[keep], start[keep], end[keep], far[keep], distance[keep]
+    points = np.stack([start, end, far], axis=1)
+    value = gate_values(program, plane.lift(cells.position[points.reshape(-1)]), np.repeat(makers[half], 3))
+    value = np.abs(value.reshape(-1, 3))
+    slope = value[:, 2] / distance
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(slope[:, None] > 0, value[:, :2] / slope[:, None], 0.0)
+    return found.reshape(-1)
+
+
+def _far_corners(cells, measures, half):
+    """For each half-edge the corner of its face farthest from its line, and how far."""
+    far, distance = np.empty(len(half), dtype=np.int64), np.zeros(len(half))
+    for i, h in enumerate(half):
+        face = cells.face[h]
+        corners = cells.origin[measures.order[measures.start[face] : measures.start[face + 1]]]
+        a, b = cells.position[cells.origin[h]], cells.position[cells.origin[cells.twin[h]]]
+        along = (b - a) / max(np.hypot(*(b - a)), np.finfo(float).tiny)
+        offset = cells.position[corners] - a
+        height = np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0])
+        far[i], distance[i] = corners[height.argmax()], height.max()
+    return far, distance
+
+
+def gate_values(program: StagedProgram, inputs: Floats, gates: NDArray) -> Floats:
+    """Value of one gate at each input (n), computed from the input itself."""
+    found = np.empty(len(gates))
+    chunk = int(max(1, min(len(gates), 2**26 // max(program.num_gates, 1))))
+    with torch.no_grad():
+        for begin in range(0, len(gates), chunk):
+            some = slice(begin, begin + chunk)
+            values = program.all_gates(torch.from_numpy(inputs[some]))
+            wanted = gates[some]
+            part = np.empty(len(wanted))
+            for site, rows in zip(program.sites, values):
+                mine = np.flatnonzero((wanted >= site.first) & (wanted < site.first + site.num_gates))
+                part[mine] = rows.numpy()[mine, wanted[mine] - site.first]
+            found[some] = part
+    return found
+
+
+def _affine_errors(program, plane, cells, measures, max_faces: int, generator) -> tuple[float, int]:
+    """Largest relative difference between the network at the corners of sampled faces and the affine map at a point
+    inside, over faces large enough that the point is inside for certain."""
+    scale = measures.area.max(initial=0.0)
+    size = 2 * measures.area / np.maximum(measures.perimeter, np.finfo(float).tiny)
+    good = np.flatnonzero(size > 1e-7 * np.sqrt(max(scale, np.finfo(float).tiny)))
+    if not len(good):
+        return 0.0, 0
+    faces = generator.choice(good, min(max_faces, len(good)), replace=False)
+    worst = 0.0
+    for face in faces:
+        corners = cells.origin[measures.order[measures.start[face] : measures.start[face + 1]]]
+        centre = measures.interior[face]
+        value, jacobian = in_plane_map(program, plane, centre)
+        expected = value + (cells.position[corners] - centre) @ jacobian.T
+        inputs = torch.from_numpy(plane.lift(cells.position[corners]))
+        with torch.no_grad():
+            actual = program.outputs(program.to_site(inputs, len(program.sites))).numpy()
+        worst = max(worst, float(np.abs(actual - expected).max() / max(np.abs(actual).max(), 1e-300)))
+    return worst, len(faces)
+
+
+def in_plane_map(program: StagedProgram, plane: Plane, point: Floats) -> tuple[Floats, Floats]:
+    """(outputs (C,), Jacobian (C, 2)) at a plane point, by forward-mode differentiation of the graph."""
+    where = torch.from_numpy(np.asarray(point, dtype=np.float64))
+    origin, directions = torch.from_numpy(plane.origin), torch.from_numpy(plane.directions)
+
+    def run(p):
+        x = (origin + p @ directions).reshape(1, *plane.input_shape)
+        return program.outputs(program.to_site(x, len(program.sites)))[0]
+
+    columns = [torch.func.jvp(run, (where,), (step,)) for step in torch.eye(2, dtype=torch.float64)]
+    return columns[0][0].numpy(), torch.stack([c[1] for c in columns], dim=1).numpy()

@@ -1,0 +1,102 @@
+"""Exact decision boundaries on a slice: where the arg-max changes, dominant pairs only.
+
+On a face every logit is linear, so the boundary of classes c and d there is the chord f_c = f_d clipped to where no third
+class is larger. (SplineCam draws the zero set of each raw logit, or all pairwise differences whether dominant or not.)
+One output is read as two classes, negative (0) and positive (1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.geometry.arrangement import Subdivision
+from cutaway.geometry.faces import FaceMeasures
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DecisionBoundary:
+    """`segments` (S, 2, 2) in plane coordinates, `pairs` (S, 2) classes c < d, `faces` (S) where each lies."""
+
+    segments: Floats
+    pairs: NDArray[np.int64]
+    faces: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> Floats:
+        return np.hypot(*(self.segments[:, 1] - self.segments[:, 0]).T)
+
+
+def as_logits(outputs: Floats) -> Floats:
+    """(V, C) with C >= 2: a single output f becomes (0, f)."""
+    return np.concatenate([np.zeros_like(outputs), outputs], axis=1) if outputs.shape[1] == 1 else outputs
+
+
+def decision_boundary(cells: Subdivision, measures: FaceMeasures, outputs: Floats) -> DecisionBoundary:
+    """The arg-max boundary over all faces. `outputs` (V, C) at the vertices.
+
+    Exact up to rounding. A boundary that runs along an edge is reported by one of its faces. Cost: O(V C) and, on the
+    faces whose corners disagree, O(C^3).
+    """
+    logits = as_logits(outputs)
+    best = logits.argmax(axis=1)
+    order, first = measures.order, measures.start[:-1]
+    vertex = cells.origin[order]
+    mixed = np.minimum.reduceat(best[vertex], first) != np.maximum.reduceat(best[vertex], first)
+    found: list[tuple[Floats, NDArray, NDArray]] = []
+    for sides in np.unique(measures.num_sides[mixed]):
+        faces = np.flatnonzero(mixed & (measures.num_sides == sides))
+        corners = vertex[measures.start[faces][:, None] + np.arange(sides)]
+        found.extend(_on_polygons(cells.position[corners], logits[corners], faces))
+    if not found:
+        return DecisionBoundary(segments=np.zeros((0, 2, 2)), pairs=np.zeros((0, 2), int), faces=np.zeros(0, int))
+    segments, pairs, faces = (np.concatenate(parts) for parts in zip(*found))
+    return DecisionBoundary(segments=segments, pairs=pairs, faces=faces)
+
+
+def _on_polygons(position: Floats, logits: Floats, faces: NDArray):
+    """Segments on n polygons of m corners: `position` (n, m, 2), `logits` (n, m, C)."""
+    reachable = logits.max(axis=1).max(axis=0) >= logits.max(axis=2).min()
+    for c, d in combinations(np.flatnonzero(reachable), 2):
+        gap = logits[:, :, c] - logits[:, :, d]
+        above = gap >= 0
+        after = np.roll(above, -1, axis=1)
+        falls, rises = above & ~after, ~above & after
+        hit = np.flatnonzero(falls.any(axis=1))
+        if not len(hit):
+            continue
+        ends = [_cut(position[hit], logits[hit], gap[hit], some[hit].argmax(axis=1)) for some in (falls, rises)]
+        low, high = _clip(ends[0][1], ends[1][1], int(c))
+        keep = high - low > 1e-12
+        start, along = ends[0][0][keep], (ends[1][0] - ends[0][0])[keep]
+        segments = np.stack([start + low[keep, None] * along, start + high[keep, None] * along], axis=1)
+        keep_length = np.abs(along).max(axis=1, initial=0.0) > 0
+        count = int(keep_length.sum())
+        yield segments[keep_length], np.tile([c, d], (count, 1)), faces[hit][keep][keep_length]
+
+
+def _cut(position: Floats, logits: Floats, gap: Floats, side: NDArray):
+    """Point and logits where the gap vanishes on the given side of each polygon."""
+    row = np.arange(len(side))
+    onward = (side + 1) % position.shape[1]
+    a, b = gap[row, side], gap[row, onward]
+    t = (a / (a - b))[:, None]
+    return tuple((1 - t) * v[row, side] + t * v[row, onward] for v in (position, logits))
+
+
+def _clip(start: Floats, end: Floats, winner: int) -> tuple[Floats, Floats]:
+    """The part [low, high] of each segment on which no class exceeds `winner`."""
+    lead0, lead1 = start[:, winner, None] - start, end[:, winner, None] - end
+    tiny = 1e-13 * np.maximum(np.abs(start).max(axis=1), np.abs(end).max(axis=1))[:, None]
+    lead0, lead1 = np.where(np.abs(lead0) <= tiny, 0.0, lead0), np.where(np.abs(lead1) <= tiny, 0.0, lead1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        zero = lead0 / (lead0 - lead1)
+    low = np.where((lead0 < 0) & (lead1 >= 0), zero, 0.0).max(axis=1)
+    high = np.where((lead0 >= 0) & (lead1 < 0), zero, 1.0).min(axis=1)
+    never = ((lead0 < 0) & (lead1 < 0)).any(axis=1)
+    return low, np.where(never, low, high)
