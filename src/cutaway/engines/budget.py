@@ -1,0 +1,80 @@
+"""Memory budgets: from `8GB` to bytes, and from bytes to rows in a chunk. KB, MB, GB, TB are powers of 1000, KiB ...
+of 1024."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from cutaway.errors import BudgetError, InputError
+
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_FORM = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)(b?)\s*", re.IGNORECASE)
+
+
+def parse_budget(text: str | int | float) -> int:
+    """Bytes from "8GB", "1.5 GiB", "500MB" or a number of bytes. Raises InputError.
+
+    >>> parse_budget("8GB"), parse_budget("1.5KiB"), parse_budget(1000)
+    (8000000000, 1536, 1000)
+    """
+    match = _FORM.fullmatch(str(text))
+    if match is None or (match[3] and not match[2]) or float(match[1]) <= 0:
+        raise InputError(f"memory budget {text!r}", expected="a size such as 8GB, 500MB or 2GiB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].lower()])
+
+
+def chunk_size(bytes_per_sample: float, budget: int, minimum: int = 1) -> int:
+    """How many samples of this size fit in `budget` bytes; at least `minimum`. Raises BudgetError when not even these
+    fit.
+
+    >>> chunk_size(1000, 8500)
+    8
+    """
+    fits = int(budget // max(bytes_per_sample, 1))
+    if fits < minimum:
+        raise BudgetError(
+            "memory budget",
+            found=f"{format_bytes(budget)}",
+            expected=f"at least {format_bytes(minimum * bytes_per_sample)}, for {minimum} at a time",
+            remedy=f"give --budget {format_bytes(minimum * bytes_per_sample * 1.1).replace(' ', '')} or more",
+        )
+    return fits
+
+
+def default_budget() -> int:
+    """Half of the memory that is free to this process now (a container's limit counts), in bytes; 2 GB where
+    unknown."""
+    free = [size for size in (_free_in_machine(), _free_in_container()) if size is not None]
+    return max(min(free) // 2, 100_000_000) if free else 2_000_000_000
+
+
+def format_bytes(size: float) -> str:
+    """A size in words: 1.5 GB."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _free_in_machine() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _free_in_container() -> int | None:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (folder / "memory.max").read_text().strip(), (folder / "memory.current").read_text()
+        return None if limit == "max" else max(int(limit) - int(used), 0)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,50 @@
+"""Executors by name: inline, loky (the cores of this machine), dask (a cluster), submitit (SLURM).
+
+`get_executor("loky", workers=2)` gives an `Executor`; `map_jobs` (jobs.py) does the work with it. Every job outside
+this process runs with its BLAS and torch threads capped, so that workers do not fight for the cores. Arguments shared
+by all jobs travel once: through a file that each worker reads once, or scattered over the Dask workers.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from cutaway.engines.base import Executor
+from cutaway.engines.jobs import map_jobs
+from cutaway.engines.local import InlineExecutor, LokyExecutor
+from cutaway.errors import InputError
+
+__all__ = ["ENGINES", "Executor", "get_executor", "map_jobs"]
+
+ENGINES = ("inline", "loky", "dask", "submitit")
+
+
+def get_executor(name: str = "inline", workers: int | None = None, address: str | None = None) -> Executor:
+    """The executor called `name`.
+
+    workers: processes (loky, a local Dask cluster) or jobs at a time (submitit); None: one for each core. address: of
+    a Dask scheduler (tcp://host:port, or a scheduler file), or of submitit's cluster ("slurm", "local"). Raises
+    InputError for an unknown name or an address nobody answers, MissingExtra.
+    """
+    if workers is not None and workers < 1:
+        raise InputError("option --workers", found=str(workers), expected="1 or more")
+    if address is not None and name in ("inline", "loky"):
+        raise InputError(
+            "option --address", found=f"engine {name!r}, which has none", expected="--engine dask or submitit"
+        )
+    if name == "inline":
+        return InlineExecutor()
+    if name == "loky":
+        return LokyExecutor(workers)
+    if name == "dask":
+        from cutaway.engines.dask_executor import DaskExecutor
+
+        return DaskExecutor(workers, address)
+    if name == "submitit":
+        from cutaway.engines.submitit_executor import SubmititExecutor
+
+        return SubmititExecutor(workers, address)
+    close = difflib.get_close_matches(name, ENGINES, n=1)
+    raise InputError(
+        f"engine {name!r}", expected=", ".join(ENGINES), remedy=f"did you mean {close[0]!r}?" if close else ""
+    )
