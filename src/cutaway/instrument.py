@@ -1,9 +1,9 @@
 """The narrow waist: one base class for every question that Cutaway asks of a network.
 
-An instrument is a frozen dataclass of parameters with class attributes that say what it is, and one method `_measure`. The public
-`measure` checks the inputs, keeps the model as it was, counts the cost, records coverage and provenance, and turns "does not apply"
-into a reading of status `unsupported`. To write one: subclass, decorate, implement `_measure`, register the class as an entry point
-of the group `cutaway.instruments`. See CONTRIBUTING.
+An instrument is a frozen dataclass of parameters with class attributes that say what it is, and one method
+`_measure`. The public `measure` checks the inputs, keeps the model as it was, counts the cost, records coverage and
+provenance, and turns "does not apply" into a reading of status `unsupported`. To write one: subclass, decorate,
+implement `_measure`, register the class as an entry point of the group `cutaway.instruments`. See CONTRIBUTING.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a measurement is given beside network and data: its seed and its memory budget in bytes."""
+    """What a measurement is given beside network and data: seed, memory budget in bytes, number of bootstrap
+    resamples (0: none)."""
 
     seed: int = 0
     budget: int = DEFAULT_BUDGET
+    resamples: int = 400
 
     def generator(self, offset: int = 0) -> torch.Generator:
         """A CPU generator of its own; `offset` gives independent streams. Draw on the CPU so that devices agree."""
@@ -71,6 +73,8 @@ class Instrument(ABC):
     expense : the cost in words, e.g. "2P forward passes a sample".
     limits : what the figures do not tell, for the report.
     null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum` or "" for none.
+    in_scan : whether `cutaway scan` runs it without being asked (leave out what takes minutes).
+    attacks : whether its `radius` is an attack's, to be chosen by the data's range.
     """
 
     name: ClassVar[str]
@@ -80,21 +84,30 @@ class Instrument(ABC):
     expense: ClassVar[str] = ""
     limits: ClassVar[str] = ""
     null: ClassVar[str] = "reinitialised"
+    in_scan: ClassVar[bool] = True
+    attacks: ClassVar[bool] = False
 
     def measure(
-        self, network: Network | torch.nn.Module, data: Dataset, *, seed: int = 0, budget: int | None = None
+        self,
+        network: Network | torch.nn.Module,
+        data: Dataset,
+        *,
+        seed: int = 0,
+        budget: int | None = None,
+        intervals: bool = True,
     ) -> Reading:
         """Measure `network` on `data` (a `cutaway.data.Dataset`, rows are samples).
 
-        The model is left as it was, also after an exception. The same seed gives the same reading; the budget (bytes) bounds the memory
-        and never changes the numbers beyond rounding. A question that has no meaning for this network gives a reading with status
-        `unsupported` and the reason. Raises `InputError` when labels or inputs needed are not there.
+        The model is left as it was, also after an exception. The same seed gives the same reading; the budget
+        (bytes) bounds the memory and never changes the numbers beyond rounding. A question that has no meaning for
+        this network gives a reading with status `unsupported` and the reason. `intervals=False` leaves out bootstrap
+        intervals (null replicates do). Raises `InputError` when labels or inputs needed are not there.
         """
         if not isinstance(network, Network):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])
         self._check(network, data)
-        context = Context(seed=seed, budget=budget or DEFAULT_BUDGET)
+        context = Context(seed=seed, budget=budget or DEFAULT_BUDGET, resamples=400 if intervals else 0)
         before = (network.forward_passes, network.backward_passes)
         peak, start = peak_bytes(), time.perf_counter()
         reason = ""
@@ -129,6 +142,16 @@ class Instrument(ABC):
             reason=reason,
         )
 
+    def unsupported(self, network: Network, data: Dataset, reason: str, *, seed: int = 0) -> Reading:
+        """The reading that says why this question has no answer here."""
+        return Reading(
+            values=xr.Dataset(),
+            figures=(),
+            status=Status.UNSUPPORTED,
+            provenance=self._provenance(network, data, seed),
+            reason=reason,
+        )
+
     @abstractmethod
     def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         """Do the work; raise `NotApplicable(reason)` where the question has no meaning."""
@@ -150,7 +173,7 @@ class Instrument(ABC):
     def _applies(self, network: Network) -> str:
         """The reason why the question has no meaning for this network, or an empty string."""
         if "classifier" in self.needs and len(network.output_shape) != 1:
-            return f"needs a classifier with one output row of class scores a sample; found outputs of shape {network.output_shape}"
+            return f"needs a classifier with outputs (n, classes); found (n, *{network.output_shape})"
         if "inputs" in self.needs and network.example is not None and not network.example.is_floating_point():
             return "needs floating-point inputs; this network reads token ids"
         return ""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cutaway.network import Network
     from cutaway.reading import Reading
 
-Alternative = Literal["greater", "less", "two-sided"]
+Alternative = Literal["greater", "less", "two-sided", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def replicates(
     for replicate in range(count):
         own = null_seed(seed, replicate)
         null_network, null_data = null.draw(network, data, own)
-        yield instrument.measure(null_network, null_data, seed=own, budget=budget)
+        yield instrument.measure(null_network, null_data, seed=own, budget=budget, intervals=False)
 
 
 def p_value(value: float, draws: np.ndarray, alternative: Alternative, *, limit: int | None = None) -> float:
@@ -125,11 +125,13 @@ def p_value(value: float, draws: np.ndarray, alternative: Alternative, *, limit:
 
 def undecided(value: float, draws: np.ndarray, alternative: Alternative, limit: int) -> bool:
     """Whether more draws can still change this figure's p-value under sequential stopping at `limit` exceedances."""
+    if alternative == "none":
+        return False
     slack = 1e-12 * max(1.0, abs(value))
     bad = np.isnan(draws)
     above = int(np.sum(bad | (draws >= value - slack))) < limit
     below = int(np.sum(bad | (draws <= value + slack))) < limit
-    return {"greater": above, "less": below, "two-sided": above or below}[alternative]
+    return {"greater": above, "less": below}.get(alternative, above or below)
 
 
 def _one_sided(exceeds: np.ndarray, limit: int | None) -> float:

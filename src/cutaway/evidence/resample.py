@@ -23,9 +23,9 @@ def bootstrap_interval(
     replacement.
 
     An estimate; its coverage falls short of `level` for very few rows or very skewed statistics. NaN resamples are
-    left out.
+    left out. `resamples=0` skips the work and gives NaN, which is what null replicates ask for.
     """
-    if rows < 2:
+    if rows < 2 or resamples == 0:
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     draws = np.array([statistic(rng.integers(0, rows, rows)) for _ in range(resamples)], dtype=float)

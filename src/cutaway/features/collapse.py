@@ -72,6 +72,7 @@ class NeuralCollapse(Instrument):
     name: ClassVar[str] = "neural-collapse"
     question: ClassVar[str] = "Have the features collapsed to class means, and does that survive an attack?"
     source: ClassVar[str] = "Papyan et al. 2020, arXiv 2008.08186; Su, Kempe et al., arXiv 2311.07444"
+    attacks: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
     expense: ClassVar[str] = "2 + steps forward and steps backward passes a sample"
     limits: ClassVar[str] = (
@@ -100,7 +101,7 @@ class NeuralCollapse(Instrument):
             features, predictions = penultimate(network, head, inputs, batch)
             table[view] = collapse(features, labels, weight, predictions)
             if view == "clean":
-                band = self._band(features, labels, weight, predictions, context.seed)
+                band = self._band(features, labels, weight, predictions, context)
         names = list(table["clean"])
         values = xr.Dataset(
             {
@@ -124,11 +125,11 @@ class NeuralCollapse(Instrument):
         return Findings(values=values, figures=tuple(figures), sites=network.sites)
 
     @staticmethod
-    def _band(features, labels, weight, predictions, seed):
+    def _band(features, labels, weight, predictions, context):
         def nc1(rows):
             return collapse(features[rows], labels[rows], weight, predictions[rows])["nc1"]
 
-        return bootstrap_interval(nc1, len(labels), seed=seed, resamples=60)
+        return bootstrap_interval(nc1, len(labels), seed=context.seed, resamples=context.resamples // 6)
 
     def draw(self, reading):
         from cutaway.report.charts import collapse_chart
@@ -138,8 +139,8 @@ class NeuralCollapse(Instrument):
     def describe(self, reading):
         value = {f.name: f.value for f in reading.figures}
         return (
-            f"NC1 is {value['nc1']:.2g} (0 is full collapse); an attack multiplies it by {value['nc1_ratio_attacked']:.2g}, "
-            f"noise of the same size by {value['nc1_ratio_noised']:.2g}."
+            f"NC1 is {value['nc1']:.2g} (0 is full collapse); an attack multiplies it by "
+            f"{value['nc1_ratio_attacked']:.2g}, noise of the same size by {value['nc1_ratio_noised']:.2g}."
         )
 
 

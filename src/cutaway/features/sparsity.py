@@ -58,7 +58,8 @@ class Sparsity(Instrument):
         static = _static_dead(network, sites)
         dead = np.array([float((~alive[s.name]).double().mean()) for s in sites])
         neurons = np.array([alive[s.name].numel() for s in sites])
-        bands = np.array([mean_interval(share[s.name], seed=context.seed, resamples=200) for s in sites])
+        count = context.resamples // 2
+        bands = np.array([mean_interval(share[s.name], seed=context.seed, resamples=count) for s in sites])
         values = xr.Dataset(
             {
                 "non_zero_share": variable(
@@ -82,7 +83,7 @@ class Sparsity(Instrument):
             coords={"site": [s.name for s in sites]},
         )
         whole = np.average(np.stack([share[s.name] for s in sites]), axis=0, weights=[s.width for s in sites])
-        low, high = mean_interval(whole, seed=context.seed)
+        low, high = mean_interval(whole, seed=context.seed, resamples=context.resamples)
         num_dead = round(float((dead * neurons).sum()))
         dead_low, dead_high = proportion_interval(num_dead, int(neurons.sum()))
         figures = (

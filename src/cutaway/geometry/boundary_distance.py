@@ -34,34 +34,37 @@ def nearest_boundary(
     sites: Sequence[Site],
     *,
     generator: torch.Generator,
+    ranking: Network | None = None,
     probes: int = 8,
     candidates: int = 24,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """l2 distance to the nearest boundary and the index of its site, `(n,)` each.
 
-    Up to 128 input dimensions every |V_i| is computed and the result is exact. Above, |V_i| is first estimated from
-    `probes` random directions and computed exactly for the `candidates` neurons that seem nearest: an upper bound on
-    the distance, and exact unless the nearest neuron's estimate was off by more than the candidates' spread.
+    Neurons are ranked by |h_i| / |V_i|, and the |V_i| of the nearest are computed again by backward passes in the
+    network's dtype. Up to 128 input dimensions the ranking uses every |V_i| (by forward mode on `ranking`, which may be
+    of lower precision) and the four nearest are computed: exact. Above, it uses estimates from `probes` random
+    directions and the `candidates` nearest are computed: an upper bound on the distance, exact unless the nearest
+    neuron's estimate was off by more than the candidates' spread.
     """
-    if inputs[0].numel() <= EXACT_DIMS:
+    exact = inputs[0].numel() <= EXACT_DIMS
+    if exact:
         values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), sites)
-        norms = linearisation.gradient_norms(network, inputs, sites, rows=512)
-        distance = torch.cat([_ratio(values[s.name], norms[s.name]) for s in sites], dim=1)
-        nearest, unit = distance.min(dim=1)
-        return nearest, _site_of(unit, sites)
-    values, norms = linearisation.sketched_norms(network, inputs, sites, probes=probes, generator=generator)
+        ranked = ranking or network
+        norms = linearisation.gradient_norms(ranked, ranked.place(inputs), sites, rows=2048)
+    else:
+        values, norms = linearisation.sketched_norms(network, inputs, sites, probes=probes, generator=generator)
     guess = torch.cat([_ratio(values[s.name], norms[s.name]) for s in sites], dim=1)
     every = torch.cat([values[s.name] for s in sites], dim=1).abs()
-    picked = guess.topk(min(candidates, guess.shape[1]), dim=1, largest=False).indices
+    count = min(4 if exact else candidates, guess.shape[1])
+    picked = guess.topk(count, dim=1, largest=False).indices
     starts = torch.tensor(np.cumsum([0, *(s.width for s in sites)])[:-1], device=inputs.device)
-    best, where = [], []
-    for row, point in enumerate(inputs):
-        site_index = _site_of(picked[row], sites)
-        exact = linearisation.gradient_norms_of(network, point, sites, site_index, picked[row] - starts[site_index])
-        distance, k = _ratio(every[row, picked[row]], exact).min(dim=0)
-        best.append(distance)
-        where.append(site_index[k])
-    return torch.stack(best), torch.stack(where)
+    site_index = _site_of(picked, sites)
+    unit = picked - starts[site_index]
+    norm = linearisation.gradient_norms_of(
+        network, inputs.repeat_interleave(count, dim=0), sites, site_index.flatten(), unit.flatten()
+    ).reshape(len(inputs), count)
+    distance, k = _ratio(every.gather(1, picked), norm).min(dim=1)
+    return distance, site_index.gather(1, k[:, None]).squeeze(1)
 
 
 def first_crossing(
@@ -124,7 +127,13 @@ class BoundaryDistance(Instrument):
         for start in range(0, len(inputs), batch):
             part = inputs[start : start + batch]
             distance, site = nearest_boundary(
-                wide, part, sites, generator=generator, probes=self.probes, candidates=self.candidates
+                wide,
+                part,
+                sites,
+                generator=generator,
+                ranking=network,
+                probes=self.probes,
+                candidates=self.candidates,
             )
             nearest.append(distance)
             where.append(site)
@@ -178,8 +187,8 @@ class BoundaryDistance(Instrument):
             reading.figure(f"median_{n}").value for n in ("nearest", "along_gradient", "along_random")
         )
         return (
-            f"Half of the samples lie within {near:.2g} of a region boundary; along the gradient the first one comes at {along:.2g}, "
-            f"in a random direction at {across:.2g}."
+            f"Half of the samples lie within {near:.2g} of a region boundary; along the gradient the first comes at "
+            f"{along:.2g}, in a random direction at {across:.2g}."
         )
 
 

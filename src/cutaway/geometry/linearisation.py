@@ -78,21 +78,30 @@ def sketched_norms(
 
 
 def gradient_norms_of(
-    network: Network, point: torch.Tensor, sites: Sequence[Site], site_index: torch.Tensor, unit: torch.Tensor
+    network: Network,
+    points: torch.Tensor,
+    sites: Sequence[Site],
+    site_index: torch.Tensor,
+    unit: torch.Tensor,
+    *,
+    rows: int = 512,
 ) -> torch.Tensor:
-    """|V_i|_2 of chosen units of one `point` (no batch dimension), shape `(m,)`; exact.
+    """|V_i|_2 of one chosen unit for every row of `points` `(m, ...)`, shape `(m,)`; exact.
 
-    `site_index` and `unit` `(m,)` choose them. The point goes through the network m times in one batch, forward and
-    backward.
+    `site_index` and `unit` `(m,)` choose the units. One forward and one backward pass a row, `rows` at a time.
     """
-    copies = point.detach()[None].repeat(len(unit), *([1] * point.dim())).requires_grad_(True)
-    with torch.enable_grad():
-        _, pre, _ = record(network.forward, copies, sites, grad=True)
-        total = copies.new_zeros(())
-        for k, site in enumerate(sites):
-            mine = (site_index == k).nonzero().flatten()
-            if len(mine):
-                total = total + pre[site.name].flatten(1)[mine, unit[mine]].sum()
-        (gradient,) = torch.autograd.grad(total, copies)
-    network.backward_passes += len(unit)
-    return gradient.flatten(1).norm(dim=1)
+    norms = []
+    for start in range(0, len(points), rows):
+        part = points[start : start + rows].detach().clone().requires_grad_(True)
+        chosen, units = site_index[start : start + rows], unit[start : start + rows]
+        with torch.enable_grad():
+            _, pre, _ = record(network.forward, part, sites, grad=True)
+            total = part.new_zeros(())
+            for k, site in enumerate(sites):
+                mine = (chosen == k).nonzero().flatten()
+                if len(mine):
+                    total = total + pre[site.name].flatten(1)[mine, units[mine]].sum()
+            (gradient,) = torch.autograd.grad(total, part)
+        network.backward_passes += len(part)
+        norms.append(gradient.flatten(1).norm(dim=1))
+    return torch.cat(norms)

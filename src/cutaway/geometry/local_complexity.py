@@ -94,7 +94,7 @@ class LocalComplexity(Instrument):
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
     expense: ClassVar[str] = "2 num_directions forward passes a sample"
     limits: ClassVar[str] = (
-        "Counts depend on the radius, the number of directions and the input dimension: compare only readings with equal settings. "
+        "Counts depend on radius, number of directions and input dimension: compare readings with equal settings only. "
         "Deeper sites see the image of the same vertices, a coarse neighbourhood."
     )
 
@@ -112,7 +112,8 @@ class LocalComplexity(Instrument):
         counts = local_complexity(wide, inputs, directions, self.radius, sites, rows=min(batch, 2048)).numpy()
         network.forward_passes += 2 * used * len(inputs) * (wide is not network)
         total = counts.sum(axis=1)
-        bands = np.array([mean_interval(counts[:, k], seed=context.seed, resamples=200) for k in range(len(sites))])
+        resamples = context.resamples // 2
+        bands = np.array([mean_interval(row, seed=context.seed, resamples=resamples) for row in counts.T])
         variables = {
             "local_complexity": variable(
                 counts.mean(axis=0), ["site"], unit="neurons", long_name="neurons that change sign"
@@ -133,7 +134,7 @@ class LocalComplexity(Instrument):
             means = [counts[labels == c].mean(axis=0) for c in classes]
             variables["by_class"] = variable(means, ["class", "site"], unit="neurons", long_name="mean over the class")
             coords["class"] = classes
-        low, high = mean_interval(total, seed=context.seed)
+        low, high = mean_interval(total, seed=context.seed, resamples=context.resamples)
         figures = (
             Figure(
                 name="local_complexity", value=float(total.mean()), low=low, high=high, unit="neurons",
@@ -141,6 +142,7 @@ class LocalComplexity(Instrument):
             ),
             Figure(
                 name="effective_radius", value=effective_radius(self.radius, used, dims), unit="input units",
+                alternative="none",
                 long_name="distance at which a neuron is seen about half the time",
             ),
         )  # fmt: skip

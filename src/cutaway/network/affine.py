@@ -1,6 +1,7 @@
 """The affine map that a piecewise-affine network is, in the region of a point.
 
-Inside the region of x0 the network is f(x) = A x + b exactly; A is the Jacobian at x0 and b = f(x0) - A x0, both computed in float64.
+Inside the region of x0 the network is f(x) = A x + b exactly; A is the Jacobian at x0 and b = f(x0) - A x0, both
+computed in float64.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 class AffineMap:
     """`f(x) = slope @ x.flatten() + offset` in the region of `point`.
 
-    `slope` has shape `(outputs, inputs)`, `offset` `(outputs,)`, both float64; exact up to rounding. At a point that lies on a
-    boundary (a pre-activation exactly 0) the map is the one of the inactive side, as torch's derivative says.
+    `slope` has shape `(outputs, inputs)`, `offset` `(outputs,)`, both float64; exact up to rounding. At a point that
+    lies on a boundary (a pre-activation exactly 0) the map is the one of the inactive side, as torch's derivative says.
     """
 
     point: torch.Tensor
@@ -29,7 +30,8 @@ class AffineMap:
         return inputs.to(self.slope).flatten(1) @ self.slope.T + self.offset
 
     def check(self, *, step: float = 1e-9, directions: int = 8, seed: int = 0) -> float:
-        """Largest relative error of the map against the network at the point and at `directions` points a relative `step` away.
+        """Largest relative error of the map against the network at the point and at `directions` points a relative
+        `step` away.
 
         A value above 1e-9 says that the network is not affine here (or that the step left the region).
         """

@@ -1,7 +1,8 @@
 """Pre- and post-activations of chosen sites, streamed in chunks that fit a memory budget.
 
-Sites are recognised by their order in the pass, which the network's probe has checked to be the same for every input; the kind of
-each is compared again on every pass, so a model whose path depends on its data is refused rather than misread.
+Sites are recognised by their order in the pass, which the network's probe has checked to be the same for every
+input; the kind of each is compared again on every pass, so a model whose path depends on its data is refused rather
+than misread.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ WORKING_SET = 4.0  # buffers that live while a chunk is processed, in multiples 
 
 @dataclass(slots=True, kw_only=True)
 class Chunk:
-    """What one chunk of inputs gave: `rows` of the data, the network's output, and per site name the values before and after.
+    """What one chunk of inputs gave: `rows` of the data, the network's output, and per site name the values before
+    and after.
 
     `pre[name]` has shape `(rows, *site.input_shape)`, `post[name]` `(rows, *site.output_shape)`.
     """
@@ -76,7 +78,9 @@ def record(
     post: bool = False,
     grad: bool = False,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """One pass: output, pre-activations and post-activations by site name; with `grad`, attached to the autograd graph."""
+    """One pass: output, pre-activations and post-activations by site name; with `grad`, attached to the autograd
+    graph.
+    """
     recorder = _Recorder(sites, pre=pre, post=post)
     with torch.set_grad_enabled(grad), recorder:
         output = forward(inputs)

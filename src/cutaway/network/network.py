@@ -1,7 +1,8 @@
 """`Network`: a view on any `torch.nn.Module` that reads it and leaves it as it was.
 
-It lists sites, streams what happens there, gives the affine map that holds at a point, makes untrained twins, and answers for the
-assumptions that the instruments rest on (evaluation mode, determinism, rows independent), each probed once by default.
+It lists sites, streams what happens there, gives the affine map that holds at a point, makes untrained twins, and
+answers for the assumptions that the instruments rest on (evaluation mode, determinism, rows independent), each
+probed once by default.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ class Network:
     Parameters
     ----------
     model : any `nn.Module` in evaluation mode (BatchNorm or Dropout in training mode is refused).
-    example : inputs `(n, ...)`, at least one row; needed for everything that depends on shapes. Floating point, or token ids (int64).
-    name : what to call it in reports.
+    example : inputs `(n, ...)`, at least one row; needed for everything that depends on shapes. Floating point, or
+    token ids (int64). name : what to call it in reports.
     probe : check once that the model is deterministic and that the rows of a batch do not influence each other.
 
-    The model's output is taken to be its first tensor (or the field `logits`, `last_hidden_state`), `(n, outputs)` for classifiers.
+    The model's output is taken to be its first tensor (or the field `logits`, `last_hidden_state`), `(n, outputs)`
+    for classifiers.
 
     Raises `ModelError` for NaN or infinite parameters, training mode, a failed probe, or an example that does not fit.
     """
@@ -125,7 +127,7 @@ class Network:
                         f"network {self.name!r}",
                         found=f"two passes on the same input that differ by {noise:.3g}",
                         expected="a deterministic model",
-                        remedy="call model.eval() or remove the noise; Network(..., probe=False) switches this check off",
+                        remedy="call model.eval(), or switch this check off with Network(..., probe=False)",
                     )
             alone = torch.cat([self.forward(row[None]) for row in self.example])
         difference = float((alone - output).abs().max())
@@ -152,7 +154,9 @@ class Network:
         return self._discovered[2]
 
     def select(self, *families: str) -> tuple[Site, ...]:
-        """The sites of the given families (`activation`, `pooling`, `attention`, `normalisation`, `product`, `other`)."""
+        """The sites of the given families (`activation`, `pooling`, `attention`, `normalisation`, `product`,
+        `other`).
+        """
         return tuple(site for site in self.sites if site.family in families)
 
     @property
@@ -181,7 +185,9 @@ class Network:
         post: bool = True,
         factor: float = 1,
     ) -> int:
-        """Rows per chunk so that captured values, working buffers and what a consumer makes of them (`factor`) fit in `budget` bytes."""
+        """Rows per chunk so that captured values, working buffers and what a consumer makes of them (`factor`) fit
+        in `budget` bytes.
+        """
         element = torch.finfo(self.dtype).bits // 8
         peak = max(
             [s.width for s in self.sites] + [int(torch.tensor(self.output_shape).prod()) if self.output_shape else 1]
@@ -199,7 +205,9 @@ class Network:
         budget: int | None = None,
         chunk: int | None = None,
     ) -> Iterator[Chunk]:
-        """Pass over `inputs` in chunks that fit `budget` bytes, with the values at `sites` (all by default) before and after."""
+        """Pass over `inputs` in chunks that fit `budget` bytes, with the values at `sites` (all by default) before
+        and after.
+        """
         sites = self.sites if sites is None else sites
         size = chunk or self.chunk_size(inputs, sites, budget, pre=pre, post=post)
         for rows in chunks(len(inputs), size):
@@ -304,7 +312,7 @@ class Network:
             "output_shape": self.output_shape,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
-            "sites_list": [dataclasses.asdict(s) | {"name": s.name} for s in self.sites],
+            "sites_list": [dataclasses.asdict(s) | {"name": s.name, "piecewise_affine": s.piecewise_affine} for s in self.sites],
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -312,7 +320,9 @@ class Network:
 
 
 def first_tensor(output: Any) -> torch.Tensor:
-    """The tensor that a model's output stands for: itself, `.logits`, `.last_hidden_state`, or the first of a tuple or dict."""
+    """The tensor that a model's output stands for: itself, `.logits`, `.last_hidden_state`, or the first of a tuple
+    or dict.
+    """
     if isinstance(output, torch.Tensor):
         return output
     for name in ("logits", "last_hidden_state"):

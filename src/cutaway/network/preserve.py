@@ -1,4 +1,6 @@
-"""Leaving a model as it was found: modes, gradients, buffers, hooks and random state, after success and after an exception."""
+"""Leaving a model as it was found: modes, gradients, buffers, hooks and random state, after success and after an
+exception.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from torch import nn
 def preserved(model: nn.Module) -> Iterator[None]:
     """Restore on exit what a measurement could disturb.
 
-    Training flags, `requires_grad`, `.grad`, buffer values, forward and backward hooks, and the global random state of Python, NumPy and
-    torch. Parameters are never written by measurements and are not copied.
+    Training flags, `requires_grad`, `.grad`, buffer values, forward and backward hooks, and the global random state
+    of Python, NumPy and torch. Parameters are never written by measurements and are not copied.
     """
     modules = list(model.modules())
     training = [m.training for m in modules]

@@ -1,11 +1,12 @@
 """Sites: every *call* of every nonlinearity and pooling in one forward pass.
 
-A site is found by intercepting torch's public functions while the model runs on an example (modules, functional calls, tensor
-methods, in-place variants and the operators of exported programs all pass there), so a module called twice gives two sites and
-`F.relu` in a `forward` gives one. What cannot be read is returned beside the sites, with the reason.
+A site is found by intercepting torch's public functions while the model runs on an example (modules, functional
+calls, tensor methods, in-place variants and the operators of exported programs all pass there), so a module called
+twice gives two sites and `F.relu` in a `forward` gives one. What cannot be read is returned beside the sites, with
+the reason.
 
-Conventions at the kink: a ReLU is active where its pre-activation is > 0; at exactly 0 it counts as inactive with slope 0, which is
-what torch's own derivative says.
+Conventions at the kink: a ReLU is active where its pre-activation is > 0; at exactly 0 it counts as inactive with
+slope 0, which is what torch's own derivative says.
 """
 
 from __future__ import annotations
@@ -44,13 +45,28 @@ KINDS: dict[str, tuple[str, bool]] = {
 }
 
 _ALIASES = {
-    "absolute": "abs", "clamp_min": "clamp", "clamp_max": "clamp", "clip": "clamp", "relu6": "hardtanh", "maximum": "maxout",
-    "minimum": "maxout", "amax": "max", "amin": "min", "__abs__": "abs", "__pow__": "pow", "exp2": "exp", "expm1": "exp",
-    "log1p": "log", "log2": "log", "scaled_dot_product_attention": "attention", "multi_head_attention_forward": "attention",
-    "_softmax": "softmax", "_log_softmax": "log_softmax", "native_layer_norm": "layer_norm", "native_group_norm": "group_norm",
-    "_fused_rms_norm": "rms_norm", "floor": "round", "ceil": "round", "trunc": "round", "argsort": "sort",
-    "_prelu_kernel": "prelu", "special_erf": "erf", "log_sigmoid": "logsigmoid", "special_expit": "sigmoid",
-}  # fmt: skip
+    **dict.fromkeys(("absolute", "__abs__"), "abs"),
+    **dict.fromkeys(("clamp_min", "clamp_max", "clip"), "clamp"),
+    **dict.fromkeys(("maximum", "minimum"), "maxout"),
+    **dict.fromkeys(("exp2", "expm1"), "exp"),
+    **dict.fromkeys(("log1p", "log2", "log10"), "log"),
+    **dict.fromkeys(("floor", "ceil", "trunc"), "round"),
+    **dict.fromkeys(("scaled_dot_product_attention", "multi_head_attention_forward"), "attention"),
+    "relu6": "hardtanh",
+    "amax": "max",
+    "amin": "min",
+    "__pow__": "pow",
+    "_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+    "native_layer_norm": "layer_norm",
+    "native_group_norm": "group_norm",
+    "_fused_rms_norm": "rms_norm",
+    "argsort": "sort",
+    "_prelu_kernel": "prelu",
+    "special_erf": "erf",
+    "log_sigmoid": "logsigmoid",
+    "special_expit": "sigmoid",
+}
 _PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply", "__imul__"}
 _MATMULS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "baddbmm", "einsum", "dot", "mv", "linear", "conv2d"}
 _QUOTIENTS = {"div", "divide", "true_divide", "__truediv__", "__rtruediv__", "__itruediv__"}
@@ -119,12 +135,12 @@ def flatten_operands(args: Any) -> list[Any]:
 class Site:
     """One call of one nonlinearity or pooling.
 
-    `index` counts all sites of a pass in order; `path` is the dotted path of the innermost module that ran (empty for the model
-    itself); `call` counts the sites of that path. Shapes are without the batch dimension. `gate` marks an activation whose output
-    multiplies another value that depends on the input (SwiGLU and its relatives); there the network is not piecewise affine even
-    if the activation is. `overwritten` says that the model changes the value in place afterwards: captures copy it in time.
-    `ordinal` (count among all calls that may be sites) and `argument` (which operand is the pre-activation) let a capture find the
-    call again.
+    `index` counts all sites of a pass in order; `path` is the dotted path of the innermost module that ran (empty
+    for the model itself); `call` counts the sites of that path. Shapes are without the batch dimension. `gate` marks
+    an activation whose output multiplies another value that depends on the input (SwiGLU and its relatives); there
+    the network is not piecewise affine even if the activation is. `overwritten` says that the model changes the
+    value in place afterwards: captures copy it in time. `ordinal` (count among all calls that may be sites) and
+    `argument` (which operand is the pre-activation) let a capture find the call again.
     """
 
     index: int
@@ -260,8 +276,8 @@ class _Discovery(Interceptor):
 def discover(model: nn.Module, run: Callable[[], Any]) -> tuple[tuple[Site, ...], tuple[Skipped, ...], Any]:
     """Run the model once and list its sites, what was not read, and the output.
 
-    `run` calls the model on the example (with gradients to the input where it is floating point, so that dependence on the input can
-    be followed). Parameters must not require gradients while it runs: the caller sees to that.
+    `run` calls the model on the example (with gradients to the input where it is floating point, so that dependence
+    on the input can be followed). Parameters must not require gradients while it runs: the caller sees to that.
     """
     stack: list[tuple[str, str]] = [("", type(model).__name__)]
     called: set[int] = set()
@@ -298,15 +314,47 @@ def discover(model: nn.Module, run: Callable[[], Any]) -> tuple[tuple[Site, ...]
     return tuple(sites), tuple(_unread(model, first_path, called)), output
 
 
-_NONLINEAR_MODULES = tuple(
-    getattr(nn, name)
-    for name in (
-        "ReLU", "ReLU6", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Softplus", "Sigmoid", "Tanh",
-        "Hardtanh", "Hardswish", "Hardsigmoid", "Softmax", "LogSoftmax", "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d",
-        "AvgPool2d", "AvgPool3d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "MultiheadAttention", "Threshold",
-        "GLU", "LogSigmoid", "Softsign", "Hardshrink", "Softshrink", "LayerNorm", "RMSNorm", "GroupNorm",
-    )
-)  # fmt: skip
+_NONLINEAR_NAMES = [
+    "ReLU",
+    "ReLU6",
+    "LeakyReLU",
+    "PReLU",
+    "RReLU",
+    "ELU",
+    "SELU",
+    "CELU",
+    "GELU",
+    "SiLU",
+    "Mish",
+    "Softplus",
+    "Sigmoid",
+    "Tanh",
+    "Hardtanh",
+    "Hardswish",
+    "Hardsigmoid",
+    "Softmax",
+    "LogSoftmax",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "MultiheadAttention",
+    "Threshold",
+    "GLU",
+    "LogSigmoid",
+    "Softsign",
+    "Hardshrink",
+    "Softshrink",
+    "LayerNorm",
+    "RMSNorm",
+    "GroupNorm",
+]
+_NONLINEAR_MODULES = tuple(getattr(nn, name) for name in _NONLINEAR_NAMES)
 
 
 def _unread(model: nn.Module, paths: dict[int, str], called: set[int]):

@@ -1,7 +1,7 @@
 """Networks that have learned nothing, made from one that may have: the nulls' raw material.
 
-`untrained` runs the modules' own initialisers, `matched_spectrum` keeps every weight matrix's singular values and draws new
-singular vectors. Both return a deep copy and a list of what could not be treated as asked.
+`untrained` runs the modules' own initialisers, `matched_spectrum` keeps every weight matrix's singular values and
+draws new singular vectors. Both return a deep copy and a list of what could not be treated as asked.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from cutaway.reading.provenance import Skipped
 
 
 def untrained(model: nn.Module, seed: int) -> tuple[nn.Module, tuple[Skipped, ...]]:
-    """A copy of `model` initialised anew by its modules' own initialisers under `seed`; global random state is left alone.
+    """A copy of `model` initialised anew by its modules' own initialisers under `seed`; global random state is left
+    alone.
 
-    Hugging Face models are built again from their configuration. A parameter whose module has no initialiser gets its own entries in
-    random order (the same values, no structure), and is listed.
+    Hugging Face models are built again from their configuration. A parameter whose module has no initialiser gets
+    its own entries in random order (the same values, no structure), and is listed.
     """
     twin = _copy(model)
     skipped: list[Skipped] = []
     treated: set[int] = set()
     with torch.random.fork_rng(devices=_devices(model)):
         torch.manual_seed(seed)
-        for path, module in twin.named_modules():
+        for module in twin.modules():
             if is_transformers_model(module) and not all(id(p) in treated for p in module.parameters()):
                 fresh = fresh_transformers_model(module)
                 state = {
@@ -54,10 +55,11 @@ def untrained(model: nn.Module, seed: int) -> tuple[nn.Module, tuple[Skipped, ..
 
 
 def matched_spectrum(model: nn.Module, seed: int) -> tuple[nn.Module, tuple[Skipped, ...]]:
-    """A copy whose weight tensors keep their singular values (as matrices out x rest) and get Haar-random singular vectors.
+    """A copy whose weight tensors keep their singular values (as matrices out x rest) and get Haar-random singular
+    vectors.
 
-    Parameters with one dimension get their own entries in random order. Tensors with a side above 4096 are put in random order too,
-    and listed.
+    Parameters with one dimension get their own entries in random order. Tensors with a side above 4096 are put in
+    random order too, and listed.
     """
     twin = _copy(model)
     skipped: list[Skipped] = []

@@ -66,18 +66,18 @@ class Accuracy(Instrument):
             },
             coords={"class": classes},
         )
-        return Findings(values=values, figures=self._figures(confidence, correct, loss, context.seed))
+        return Findings(values=values, figures=self._figures(confidence, correct, loss, context))
 
-    def _figures(self, confidence, correct, loss, seed):
-        n = len(correct)
+    def _figures(self, confidence, correct, loss, context):
+        n, seed, resamples = len(correct), context.seed, context.resamples
 
         def error_of(rows):
             return debiased_calibration_error(confidence[rows], correct[rows], self.bins)
 
         low, high = proportion_interval(int(correct.sum()), n)
-        error_low, error_high = bootstrap_interval(error_of, n, seed=seed, resamples=200)
-        loss_low, loss_high = mean_interval(loss, seed=seed)
-        sure_low, sure_high = mean_interval(confidence, seed=seed)
+        error_low, error_high = bootstrap_interval(error_of, n, seed=seed, resamples=resamples // 2)
+        loss_low, loss_high = mean_interval(loss, seed=seed, resamples=resamples)
+        sure_low, sure_high = mean_interval(confidence, seed=seed, resamples=resamples)
         error = error_of(np.arange(n))
         return (
             Figure(

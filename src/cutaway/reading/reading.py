@@ -23,7 +23,7 @@ from cutaway.status import Status
 if TYPE_CHECKING:
     import altair
 
-Alternative = Literal["greater", "less", "two-sided"]
+Alternative = Literal["greater", "less", "two-sided", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,9 @@ class Figure:
     """One number of a reading.
 
     `low` and `high` bound it at confidence `level`; `p_value` is its rank among what networks that learned nothing give
-    (`alternative` says which direction counts as evidence), `q_value` the same after control of the false-discovery
-    rate. `null_median` is what the null gives. A figure that could not be computed is NaN, never zero.
+    (`alternative` says which direction counts as evidence, `none` that no null applies), `q_value` the same after
+    control of the false-discovery rate. `null_median` is what the null gives. A figure that could not be computed is
+    NaN, never zero.
     """
 
     name: str
@@ -111,7 +112,7 @@ class Reading:
         judged = []
         for figure in self.figures:
             values = np.asarray(draws[figure.name], dtype=float)
-            if values.size == 0 or math.isnan(figure.value):
+            if values.size == 0 or math.isnan(figure.value) or figure.alternative == "none":
                 judged.append(figure)
                 continue
             finite = values[np.isfinite(values)]

@@ -35,6 +35,7 @@ class RobustAccuracy(Instrument):
     name: ClassVar[str] = "robust-accuracy"
     question: ClassVar[str] = "How often is the network still right when the input is attacked?"
     source: ClassVar[str] = "Madry et al. 2018, arXiv 1706.06083; Su, Kempe et al., arXiv 2311.07444 (noise control)"
+    attacks: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
     expense: ClassVar[str] = "steps x restarts forward and backward passes a sample"
     limits: ClassVar[str] = (
@@ -88,7 +89,8 @@ class RobustAccuracy(Instrument):
         half = 1.96 * float(gap.std(ddof=1)) / np.sqrt(n) if n > 1 else float("nan")
         figures.append(
             Figure(
-                name="drop_over_noise", value=float(gap.mean()), low=float(gap.mean()) - half, high=float(gap.mean()) + half,
+                name="drop_over_noise", value=float(gap.mean()),
+                low=float(gap.mean()) - half, high=float(gap.mean()) + half,
                 long_name="accuracy lost to the search beyond the size of the change",
             )
         )  # fmt: skip

@@ -1,0 +1,132 @@
+"""`cutaway measure NAME MODEL`: one instrument on one network, without nulls unless asked."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cutaway.cli.command import Outcome, new_app
+from cutaway.errors import InputError
+
+app = new_app("measure", "One instrument on one network.")
+
+
+@app.default
+def measure(
+    name: str,
+    model: str | None = None,
+    *,
+    data: str | None = None,
+    weights: str | None = None,
+    num: int | None = None,
+    split: str = "test",
+    set: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    nulls: int = 0,
+    out: Path | None = None,
+    plot: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str | None = None,
+    budget: str | None = None,
+    trust_pickle: bool = False,
+) -> Outcome:
+    """Measure MODEL with the instrument NAME.
+
+    Parameters
+    ----------
+    name
+        An instrument, see `cutaway instruments`.
+    model
+        As in `cutaway scan`; without it, the small network trained on digits.
+    data
+        A named set or a path.
+    weights
+        Checkpoint to load into the model.
+    num
+        How many rows of the data.
+    split
+        train or test.
+    set
+        Settings of the instrument as `key=value`; may be given several times.
+    nulls
+        Number of null networks.
+    out
+        File for the reading (.zarr.zip; .nc and .parquet export); by default NAME.zarr.zip here.
+    plot
+        File for the picture (.png, .svg, .html).
+    seed
+        Seed of everything random.
+    device
+        `cpu`, `cuda`, ...
+    dtype
+        float32 or float64.
+    budget
+        Memory budget, such as 8GB.
+    trust_pickle
+        Allow pickled modules.
+    """
+    import dataclasses
+
+    from cutaway import registry
+    from cutaway.cli.options import open_subject, parse_budget
+    from cutaway.cli.scan import figure_row
+    from cutaway.evidence.null import NULLS, replicates
+    from cutaway.reading import store
+    from cutaway.scan import suited
+
+    kind = registry.instrument(name)
+    network, dataset = open_subject(
+        model,
+        data,
+        weights=weights,
+        num=num,
+        seed=seed,
+        split=split,
+        device=device,
+        dtype=dtype,
+        trust_pickle=trust_pickle,
+    )
+    instrument = dataclasses.replace(suited(kind, dataset), **_settings(kind, set or []))
+    limit = parse_budget(budget)
+    reading = instrument.measure(network, dataset, seed=seed, budget=limit)
+    if nulls and reading.figures and instrument.null:
+        draws = replicates(instrument, network, dataset, NULLS[instrument.null], count=nulls, seed=seed, budget=limit)
+        reading = reading.against(draws, null=instrument.null)
+    target = out or Path(f"{name}{store.SUFFIX}")
+    if target.suffix == ".nc":
+        store.to_netcdf(reading, target)
+    elif target.suffix == ".parquet":
+        store.to_parquet(reading, target)
+    else:
+        target = reading.save(target)
+    if plot is not None:
+        reading.plot(plot)
+    rows = [figure_row(reading, figure) for figure in reading.figures]
+    payload = {"readings": rows, "file": str(target), "status": reading.status.value, "reason": reading.reason}
+    return Outcome(payload=payload, words=f"{reading.summary()}\nfile: {target}")
+
+
+def _settings(kind, pairs: list[str]) -> dict[str, object]:
+    import dataclasses
+    import difflib
+
+    fields = [f.name for f in dataclasses.fields(kind)]
+    settings = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        key = key.replace("-", "_")
+        if not sign or key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            raise InputError(
+                f"setting {pair!r} of instrument {kind.name!r}",
+                expected="key=value with key one of " + ", ".join(fields),
+                remedy=f"did you mean {near[0]!r}?" if near else "",
+            )
+        try:
+            settings[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[key] = value
+    return settings

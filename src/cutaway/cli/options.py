@@ -1,0 +1,112 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cutaway.errors import InputError
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+    from cutaway.network import Network
+
+
+def open_subject(
+    model: str | None,
+    data: str | None,
+    *,
+    weights: str | None,
+    num: int | None,
+    seed: int,
+    split: str,
+    device: str,
+    dtype: str | None,
+    trust_pickle: bool,
+) -> tuple[Network, Dataset]:
+    """The network that a `MODEL` argument names and the data set that `--data` names, which must fit each other.
+
+    Without a model, a small network is trained on digits. Text data is cut into rows of tokens by the model's
+    tokenizer. Without data, a language model reads its example text, and other models of one vector input standard
+    normal inputs (said in the data's name).
+    """
+    import torch
+
+    from cutaway.network import Network
+    from cutaway.network.sources import load_model
+
+    if dtype is not None and dtype not in ("float32", "float64"):
+        raise InputError("option --dtype", found=dtype, expected="float32 or float64")
+    if num is not None and num < 1:
+        raise InputError("option --num", found=str(num), expected="at least 1")
+    _check_device(device)
+    if model is None:
+        from cutaway.demo import train_digits
+
+        if weights is not None:
+            raise InputError("option --weights", found="no model", expected="a model to load the weights into")
+        module, dataset = train_digits(seed=seed)
+        if data is not None:
+            dataset = open_data(data, num=None, seed=seed, split=split)
+        dataset = dataset.take(num, seed) if num is not None else dataset
+        name = "small CNN trained on digits"
+    else:
+        loaded = load_model(model, weights=weights, trust_pickle=trust_pickle, device=device)
+        module, name = loaded.model, loaded.name
+        dataset = _fitting_data(loaded, data, num, seed, split)
+    module = module.to(device)
+    if dtype is not None:
+        module = module.to(getattr(torch, dtype))
+    return Network(module, dataset.inputs[:2], name=name), dataset
+
+
+def _fitting_data(loaded, data: str | None, num: int | None, seed: int, split: str) -> Dataset:
+    import torch
+
+    from cutaway.data import Dataset, load_text
+
+    if data is not None and loaded.tokenizer is not None and not data.endswith((".npz", ".npy")):
+        texts = load_text(data)
+        tokens = texts.tokenised(loaded.tokenizer, TOKENS)
+        return tokens.take(min(num, len(tokens)), seed) if num is not None else tokens
+    if data is not None:
+        return open_data(data, num=num, seed=seed, split=split)
+    if loaded.example is None:
+        raise InputError(
+            f"model {loaded.name!r}",
+            found="no data set",
+            expected="one",
+            remedy="name one with --data, for instance --data mnist",
+        )
+    if not loaded.example.is_floating_point():
+        return Dataset(name="the model's example text", inputs=loaded.example)
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn((num or 256, *loaded.example.shape[1:]), generator=generator)
+    return Dataset(name="standard normal inputs (no data given)", inputs=inputs)
+
+
+TOKENS = 32  # tokens a row when text is cut into rows of equal length
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise InputError("option --device", found=device, expected="cpu, or an accelerator torch can use") from error
+
+
+def open_data(name: str, *, num: int | None, seed: int, split: str = "test") -> Dataset:
+    """The data set that `--data` names, cut to `num` rows."""
+    from cutaway.data import load
+
+    return load(name, split=split, num=num, seed=seed)
+
+
+def parse_budget(text: str | None) -> int | None:
+    """Bytes from `8GB`, `500MB` or a number."""
+    if text is None:
+        return None
+    from cutaway.engines.budget import parse_budget as parse
+
+    return parse(text)

@@ -1,0 +1,27 @@
+"""`cutaway report RUN`: write the page of a run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cutaway.cli.command import Outcome, new_app
+
+app = new_app("report", "Write a run's report again.")
+
+
+@app.default
+def report(run: Path, *, out: Path | None = None) -> Outcome:
+    """Write the report of the run folder RUN.
+
+    Parameters
+    ----------
+    run
+        A folder that `cutaway scan` filled.
+    out
+        File to write; by default `report.html` in the folder.
+    """
+    from cutaway.report.page import write_report
+    from cutaway.run import open_run
+
+    path = write_report(open_run(run), out)
+    return Outcome(payload={"report": str(path)}, words=f"report: {path}")

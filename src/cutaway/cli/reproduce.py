@@ -1,0 +1,90 @@
+"""`cutaway reproduce NAME`: run a published result and compare; `--list` names them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from cutaway.cli.command import Outcome, new_app
+from cutaway.errors import InputError
+
+app = new_app("reproduce", "Run a published result and compare it with the paper.")
+
+
+@app.default
+def reproduce(
+    name: str | None = None, *, list: bool = False, short: bool = False, seed: int = 0, out: Path | None = None
+) -> Outcome:
+    """Reproduce a published result.
+
+    Parameters
+    ----------
+    name
+        Which one; `--list` names them.
+    list
+        List the reproductions.
+    short
+        A form that takes about a minute; its tolerances are wider and it says so.
+    seed
+        Seed of everything random.
+    out
+        File for the table as JSON.
+    """
+    import dataclasses
+    import json
+
+    from cutaway import reproductions
+    from cutaway.cli.command import clean
+    from cutaway.reading.store import write_text
+
+    if list:
+        rows = []
+        for each in reproductions.names():
+            module = reproductions.get(each)
+            rows.append({"name": each, "title": module.TITLE, "source": module.SOURCE})
+        return Outcome(
+            payload={"reproductions": rows},
+            words="\n".join(f"{r['name']:<28} {r['title']} ({r['source']})" for r in rows),
+        )
+    if name is None:
+        raise InputError("command reproduce", found="no name", expected="one of " + ", ".join(reproductions.names()))
+    module = reproductions.get(name)
+    began = time.perf_counter()
+    rows = module.reproduce(short=short, seed=seed, progress=lambda text: print(text, file=sys.stderr, flush=True))
+    table = [dataclasses.asdict(r) for r in rows]
+    passed = all(r.verdict != "fail" for r in rows)
+    payload = {
+        "name": name, "title": module.TITLE, "source": module.SOURCE, "passed": passed, "short": short, "rows": table,
+        "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+    if out is not None:
+        write_text(out, json.dumps(clean(payload), indent=1))
+    return Outcome(payload=payload, words=_words(payload, table), code=0 if passed else 1)
+
+
+def _words(payload: dict, table: list) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=f"{payload['title']} ({payload['source']})")
+    for column in ("quantity", "paper", "ours", "interval", "tolerance", "verdict"):
+        grid.add_column(column)
+    for row in table:
+        span = "" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
+        grid.add_row(
+            row["quantity"], _cell(row["paper"]), _cell(row["ours"]), span, _cell(row["tolerance"]), row["verdict"]
+        )
+    console = Console(width=150)
+    with console.capture() as captured:
+        console.print(grid)
+    verdict = "passed" if payload["passed"] else "NOT passed"
+    return f"{captured.get()}{payload['name']}: {verdict} in {payload['seconds']:.0f} s" + (
+        " (short form)" if payload["short"] else ""
+    )
+
+
+def _cell(value) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

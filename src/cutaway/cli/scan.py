@@ -1,0 +1,181 @@
+"""`cutaway scan [MODEL]`: every instrument that applies, with nulls, and a report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from cutaway.cli.command import Outcome, new_app
+from cutaway.errors import InputError
+
+app = new_app("scan", "Look into a network with every instrument that applies, with nulls, and write a report.")
+
+
+@app.default
+def scan(
+    model: str | None = None,
+    *,
+    data: str | None = None,
+    weights: str | None = None,
+    num: int | None = None,
+    split: str = "test",
+    out: Path | None = None,
+    nulls: int = 39,
+    null: str | None = None,
+    only: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    radius: float | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str | None = None,
+    budget: str | None = None,
+    engine: str = "inline",
+    workers: int | None = None,
+    address: str | None = None,
+    resume: bool = False,
+    trust_pickle: bool = False,
+) -> Outcome:
+    """Scan MODEL on DATA.
+
+    Parameters
+    ----------
+    model
+        `pkg.module:factory`, `file.py:factory` (with --weights), a `.pt2` or `.onnx` file, or a Hugging Face folder
+        or id. Without it, a small network is trained on scikit-learn's digits (seconds) and scanned.
+    data
+        A named set (digits, mnist, fashion-mnist, cifar10, cifar10-jpeg) or a path (.npz, .npy, .parquet, a folder of
+        images by class).
+    weights
+        Checkpoint to load into the model (.safetensors).
+    num
+        How many rows of the data to use.
+    split
+        Which split of a named set: train or test.
+    out
+        Run folder; by default `runs/NAME` in the current folder.
+    nulls
+        How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
+    null
+        Use this null for all instruments: reinitialised, permuted-labels or matched-spectrum.
+    only
+        Names of the instruments to run, instead of all.
+    radius
+        Attack radius in the data's units, instead of one chosen by the data's range.
+    seed
+        Seed of everything random.
+    device
+        `cpu`, `cuda`, ...
+    dtype
+        float32 or float64; the model's own by default.
+    budget
+        Memory budget, such as 8GB.
+    engine
+        Where null replicates run: inline, loky, dask or submitit.
+    workers
+        Worker processes for loky.
+    address
+        Scheduler address for dask.
+    resume
+        Go on with the run in the folder.
+    trust_pickle
+        Allow pickled modules, which can run any code.
+    """
+    from cutaway.cli.options import open_subject, parse_budget
+    from cutaway.engines.progress import progress_lines
+    from cutaway.evidence.null import NULLS
+    from cutaway.report.page import write_report
+    from cutaway.scan import Settings
+    from cutaway.scan import scan as run_scan
+
+    if null is not None and null not in NULLS:
+        raise InputError("option --null", found=null, expected=", ".join(NULLS))
+    if nulls < 0:
+        raise InputError("option --nulls", found=str(nulls), expected="0 or more")
+    settings = Settings(
+        nulls=nulls, null=null, seed=seed, budget=parse_budget(budget), engine=engine, workers=workers, address=address,
+        resume=resume,
+    )  # fmt: skip
+    say = _say
+    if model is None:
+        say("no model given: training a small convolutional network on scikit-learn's digits (a few seconds)")
+    network, dataset = open_subject(
+        model,
+        data,
+        weights=weights,
+        num=num,
+        seed=seed,
+        split=split,
+        device=device,
+        dtype=dtype,
+        trust_pickle=trust_pickle,
+    )
+    folder = out or Path("runs") / network.name.replace("/", "-").replace(" ", "-")
+    chosen = choose(dataset, only, radius)
+    with progress_lines() as note:
+        run = run_scan(network, dataset, folder, instruments=chosen, settings=settings, note=note)
+        note("writing the report")
+        path = write_report(run)
+    return Outcome(payload=payload(run, path), words=words(run, path))
+
+
+def choose(dataset, only: list[str] | None, radius: float | None) -> list:
+    """The instruments of a scan, by name if `only` is given, with the attack radius if that is."""
+    import dataclasses
+
+    from cutaway import registry
+    from cutaway.scan import default_instruments, suited
+
+    chosen = default_instruments(dataset) if not only else [suited(registry.instrument(n), dataset) for n in only]
+    if radius is None:
+        return chosen
+    return [dataclasses.replace(i, radius=radius) if i.attacks else i for i in chosen]
+
+
+def payload(run, path: Path) -> dict[str, Any]:
+    """What `--json` prints of a run."""
+    skipped = {(s.what, s.reason) for r in run.readings for s in r.coverage.skipped}
+    skipped |= {(r.instrument, r.reason) for r in run.readings if r.reason}
+    read = sorted({s for r in run.readings for s in r.coverage.sites})
+    return {
+        "report": str(path),
+        "run": str(run.folder),
+        "seconds": run.seconds,
+        "network": {k: v for k, v in run.network.items() if k != "sites_list"},
+        "coverage": {"read": read, "skipped": [{"what": w, "reason": r} for w, r in sorted(skipped)]},
+        "readings": [figure_row(r, f) for r in run.readings for f in r.figures],
+    }
+
+
+def figure_row(reading, figure) -> dict[str, Any]:
+    """One figure as the promised JSON row."""
+    return {
+        "instrument": reading.instrument,
+        "name": figure.name,
+        "value": figure.value,
+        "low": figure.low,
+        "high": figure.high,
+        "p_value": figure.p_value,
+        "q_value": figure.q_value,
+        "null_median": figure.null_median,
+        "status": figure.status.value,
+        "unit": figure.unit,
+    }
+
+
+def words(run, path: Path) -> str:
+    from cutaway.report.words import digest
+
+    told = digest(run)
+    lines = [told.network, ""]
+    lines += [f"- {text}" for text in told.findings]
+    if told.salmons:
+        lines += ["", "An untrained network shows as well:"] + [f"- {text}" for text in told.salmons]
+    if told.unread:
+        lines += ["", "Not read:"] + [f"- {text}" for text in told.unread]
+    return "\n".join([*lines, "", f"report: {path} ({run.seconds:.0f} s)"])
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Reports: charts, words and the self-contained page of a run."""

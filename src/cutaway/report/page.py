@@ -1,0 +1,89 @@
+"""The report of a run: one self-contained HTML file that needs no network."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from cutaway import registry
+from cutaway.reading import Figure, Reading
+from cutaway.reading.store import write_text
+from cutaway.report.words import CALLED, digest, sentence
+from cutaway.run import Run
+
+
+def write_report(run: Run, path: str | Path | None = None) -> Path:
+    """Write the page of `run` (by default `report.html` in its folder); returns the path. The page loads nothing from
+    outside."""
+    target = Path(path) if path is not None else run.report
+    sections = [_section(reading, index) for index, reading in enumerate(run.readings)]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cutaway.report", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(number=number, interval=interval, chance=chance)
+    html = environment.get_template("run.html").render(
+        run=run,
+        record=run.record,
+        digest=digest(run),
+        sections=[s for s in sections if s["reading"].figures],
+        silent=[s for s in sections if not s["reading"].figures],
+        called=CALLED,
+        bundle=vega_bundle(),
+        specs=json.dumps({s["id"]: s["spec"] for s in sections if s["spec"]}).replace("</", "<\\/"),
+    )
+    return write_text(target, html)
+
+
+def _section(reading: Reading, index: int) -> dict[str, Any]:
+    known = reading.instrument in registry.names()
+    kind = registry.instrument(reading.instrument) if known else None
+    return {
+        "id": f"figure-{index}",
+        "reading": reading,
+        "title": reading.instrument.replace("-", " "),
+        "question": kind.question if kind else "",
+        "source": kind.source if kind else "",
+        "limits": kind.limits if kind else "",
+        "method": _method(kind),
+        "words": sentence(reading) if reading.figures else "",
+        "spec": reading.plot().to_dict() if reading.figures else None,
+    }
+
+
+def _method(kind: Any) -> str:
+    """The first paragraphs of the instrument's docstring."""
+    import inspect
+
+    return " ".join((inspect.getdoc(kind) or "").split()).replace("`", "") if kind else ""
+
+
+@cache
+def vega_bundle() -> str:
+    """JavaScript that draws Vega-Lite, from the installed package; defines `vegaEmbed`."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+
+
+def number(value: float | None) -> str:
+    """Three significant digits; a dash for what is not there."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def interval(figure: Figure) -> str:
+    if figure.low is None or figure.high is None or math.isnan(figure.low):
+        return "–"
+    return f"{number(figure.low)} to {number(figure.high)}"
+
+
+def chance(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}" if value >= 0.0995 else f"{value:.2g}"

@@ -1,0 +1,109 @@
+"""A run: the folder that a scan fills, piece by piece, so that one that was cut off goes on where it stood.
+
+    run.json                what was scanned and how (written first)
+    observed/NAME.zarr.zip  readings as measured
+    nulls/KIND-0003.json    figures of one null replicate, every instrument that was still open
+    readings/NAME.zarr.zip  readings with p- and q-values (written last)
+    report.html
+
+Every file is written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cutaway.errors import FileError, InputError
+from cutaway.reading import Reading
+from cutaway.reading.store import SUFFIX, write_text
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A finished or unfinished run: its folder, the settings it was made with, and its final readings in order."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    readings: tuple[Reading, ...] = field(default_factory=tuple)
+
+    @property
+    def network(self) -> Mapping[str, Any]:
+        """What the network is: `Network.describe()` as it was at the time."""
+        return self.record["network"]
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def seconds(self) -> float:
+        return float(self.record.get("seconds", 0.0))
+
+
+def start(folder: Path, record: dict[str, Any], *, resume: bool) -> None:
+    """Make the folder of a run, or check that the one that is there is the same run.
+
+    Raises `InputError` when the folder holds another run, or holds this one and `resume` was not asked for.
+    """
+    file = folder / "run.json"
+    if file.exists():
+        old = read_record(folder)
+        if not resume:
+            raise InputError(
+                f"run folder {str(folder)!r}",
+                found="a run",
+                expected="a new folder",
+                remedy="give --resume to go on with it, or name another folder with --out",
+            )
+        for key in ("key", "format"):
+            if old.get(key) != record[key]:
+                raise InputError(
+                    f"run folder {str(folder)!r}",
+                    found="a run of another model, data set or other settings",
+                    expected="the run to go on with",
+                    remedy="call with the same arguments, or name another folder with --out",
+                )
+    elif folder.exists() and any(folder.iterdir()):
+        raise InputError(f"folder {str(folder)!r}", found="other files", expected="an empty or new folder")
+    write_text(file, json.dumps(record, indent=1))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """`run.json`; raises `FileError` when it is missing, broken or of a newer format."""
+    file = Path(folder) / "run.json"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise FileError(
+            f"run folder {str(folder)!r}", found=type(error).__name__, expected="a folder that `cutaway scan` wrote"
+        ) from error
+    if record.get("format", 0) > FORMAT:
+        raise FileError(f"run {str(folder)!r}", found=f"format {record['format']}", expected=f"{FORMAT} or older")
+    return record
+
+
+def open_run(folder: str | Path) -> Run:
+    """A run with its readings, final ones where there are any, else as measured."""
+    folder = Path(folder)
+    record = read_record(folder)
+    readings = []
+    for name in record["instruments"]:
+        for sub in ("readings", "observed"):
+            file = folder / sub / f"{name}{SUFFIX}"
+            if file.exists():
+                readings.append(Reading.load(file))
+                break
+    if not readings:
+        raise FileError(
+            f"run folder {str(folder)!r}",
+            found="no readings yet",
+            expected="at least one",
+            remedy="go on with --resume",
+        )
+    return Run(folder=folder, record=record, readings=tuple(readings))
