@@ -142,14 +142,14 @@ def _tighten(
     choices: Choices | None,
     reference: Limits | None,
 ) -> None:
-    wanted = open_rows(net, limits if reference is None else reference, index)
+    searching = choices is not None and torch.is_grad_enabled()
+    wanted = open_rows(net, reference if searching and reference is not None else limits, index)
     counts = wanted.sum(1)
     if not bool((counts > 0).any()):
         return
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for samples in _alike(counts):
         rows = wanted[samples].to(torch.uint8).topk(int(counts[samples].max()), dim=1).indices
-        searching = choices is not None and torch.is_grad_enabled()
         for part, some in _pieces(samples, rows, net.widest(index), None if searching else settings.chunk):
             part_limits, part_region = limits.select(part), region.select(part)
             part_choices = None if choices is None else choices.select(part)
