@@ -7,7 +7,11 @@ died here.
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+import threading
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +61,15 @@ class DaskExecutor(Executor):
         return 2 * max(1, sum(self._client.nthreads().values()))
 
     def submit(self, task: Task, varying: tuple, shared: tuple) -> Future:
-        return self._pool.submit(run_task, task, varying, self._scatter(shared), 1)
+        import cloudpickle
+
+        return self._pool.submit(run_packed, cloudpickle.dumps((task, varying)), self._scatter(shared))
 
     def _scatter(self, shared: tuple) -> Any:
         if not shared:
             return ()
         if self._scattered is None or not _same(self._scattered[0], shared):
-            self._scattered = (shared, self._client.scatter(_Parcel(shared), broadcast=True, hash=False))
+            self._scattered = (shared, self._client.scatter(Parcel.of(shared), broadcast=True, hash=False))
         if self._scattered[1].status in ("lost", "cancelled", "error"):
             self._scattered = None
             return self._scatter(shared)
@@ -87,14 +93,35 @@ class DaskExecutor(Executor):
             self._cluster.close()
 
 
-class _Parcel:
-    """The shared arguments as one object (a bare tuple would be scattered entry by entry)."""
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """The shared arguments, pickled here (Dask's own pickling refers to modules that only we have), opened once by
+    each thread."""
 
-    def __init__(self, contents: tuple) -> None:
-        self.contents = contents
+    content: bytes
+    digest: str
 
-    def __iter__(self):
-        return iter(self.contents)
+    @staticmethod
+    def of(shared: tuple) -> Parcel:
+        import cloudpickle
+
+        content = cloudpickle.dumps(shared)
+        return Parcel(content, hashlib.sha256(content).hexdigest())
+
+    def open(self) -> tuple:
+        """Each thread has its own copy: a job may put hooks on the shared network."""
+        if getattr(_opened, "digest", None) != self.digest:
+            _opened.contents, _opened.digest = pickle.loads(self.content), self.digest
+        return _opened.contents
+
+
+_opened = threading.local()
+
+
+def run_packed(packed: bytes, parcel: Parcel | tuple) -> Any:
+    """In the worker: unpack the job and what it shares, and run it with one BLAS thread."""
+    task, varying = pickle.loads(packed)
+    return run_task(task, varying, parcel.open() if isinstance(parcel, Parcel) else parcel, 1)
 
 
 def _same(a: tuple, b: tuple) -> bool:
