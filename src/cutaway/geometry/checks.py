@@ -78,7 +78,7 @@ def self_check(
         affine_error=affine,
         edges_checked=len(residuals) // 2,
         faces_checked=faces,
-        faults=tuple(cells.check_pointers()) + (("a face with no area",) if np.any(measures.area < 0) else ()),
+        faults=tuple(cells.check_pointers()) + (("a face turned over",) if np.any(measures.area < -1e-12 * total) else ()),
     )
 
 
@@ -162,13 +162,16 @@ def _affine_errors(program, plane, cells, measures, max_faces: int, generator) -
 
 
 def in_plane_map(program: StagedProgram, plane: Plane, point: Floats) -> tuple[Floats, Floats]:
-    """(outputs (C,), Jacobian (C, 2)) at a plane point, by forward-mode differentiation of the graph."""
-    where = torch.from_numpy(np.asarray(point, dtype=np.float64))
-    origin, directions = torch.from_numpy(plane.origin), torch.from_numpy(plane.directions)
+    """(outputs (C,), Jacobian (C, 2)) at a plane point. Cost: one forward and C backward passes."""
+    value, jacobian = input_map(program, plane.lift(np.asarray(point)[None]))
+    return value, jacobian @ plane.directions.T
 
-    def run(p):
-        x = (origin + p @ directions).reshape(1, *plane.input_shape)
-        return program.outputs(program.to_site(x, len(program.sites)))[0]
 
-    columns = [torch.func.jvp(run, (where,), (step,)) for step in torch.eye(2, dtype=torch.float64)]
-    return columns[0][0].numpy(), torch.stack([c[1] for c in columns], dim=1).numpy()
+def input_map(program: StagedProgram, inputs: Floats) -> tuple[Floats, Floats]:
+    """(outputs (C,), Jacobian (C, D)) of the graph at one input (1, *shape), by C backward passes."""
+    x = torch.from_numpy(inputs).requires_grad_(True)
+    with torch.enable_grad():
+        outputs = program.outputs(program.to_site(x, len(program.sites)))[0]
+        rows = [torch.autograd.grad(o, x, retain_graph=True, allow_unused=True)[0] for o in outputs]
+    filled = [torch.zeros_like(x) if r is None else r for r in rows]
+    return outputs.detach().numpy(), torch.stack(filled).reshape(len(filled), -1).numpy()

@@ -28,7 +28,7 @@ from torch import nn
 
 from cutaway.errors import InputError
 from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
-from cutaway.geometry.checks import SelfCheck, self_check
+from cutaway.geometry.checks import SelfCheck, input_map, self_check
 from cutaway.geometry.cutting import Cutter, CutReport, CutSettings
 from cutaway.geometry.decision import DecisionBoundary, as_logits, decision_boundary
 from cutaway.geometry.exact import ExactSigns
@@ -178,15 +178,9 @@ class Slice:
 
     def affine_map(self, face: int) -> tuple[Floats, Floats]:
         """(A (C, D), c (C,)) with network(x) = A x + c on the face, at its interior point. Cost: C backward passes."""
-        point = torch.from_numpy(self.plane.lift(self.measures.interior[face][None]))
-
-        def run(x):
-            return self.program.outputs(self.program.to_site(x, len(self.program.sites)))[0]
-
-        jacobian = torch.func.jacrev(run)(point).reshape(self.outputs.shape[1], -1)
-        with torch.no_grad():
-            offset = run(point) - jacobian @ point.reshape(-1)
-        return jacobian.detach().numpy(), offset.numpy()
+        inputs = self.plane.lift(self.measures.interior[face][None])
+        value, jacobian = input_map(self.program, inputs)
+        return jacobian, value - jacobian @ inputs.reshape(-1)
 
     def locate(self, points: ArrayLike) -> Ints:
         """(n,): the face that contains each plane point, -1 outside; by brute force over bounding boxes."""

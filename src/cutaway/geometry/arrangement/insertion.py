@@ -140,8 +140,13 @@ class _Doubts:
         return self.position[self.origin[self.order[self.start[face] : self.start[face + 1]]]]
 
     def settle_old(self, values: Floats, tolerance: Floats) -> None:
+        """Doubtful signs at the vertices that are there. A value of exactly 0 that came through earlier layers is
+        trusted where there are many of them (dead parts of a network without bias)."""
         size = np.abs(values)
-        for vertex, column in np.argwhere((size <= tolerance) & (size != 0.0)):
+        near = size <= tolerance
+        if self.decide is None or np.count_nonzero(near) > 256:
+            near &= size != 0.0
+        for vertex, column in np.argwhere(near):
             corner = None if self.decide is None else self._corner(int(vertex))
             self._settle(values, vertex, column, *(corner or (None, 0, 0)))
 
@@ -177,7 +182,7 @@ class _Doubts:
             values[vertex, column] = 0.0
             return
         self.decided += 1
-        values[vertex, column] = sign * abs(values[vertex, column]) if sign else 0.0
+        values[vertex, column] = sign * max(abs(values[vertex, column]), 1e-30) if sign else 0.0
 
 
 def _insert_vectorised(cells, values, gate_of, tolerance, doubts: _Doubts, max_faces) -> Insertion:
@@ -190,9 +195,12 @@ def _insert_vectorised(cells, values, gate_of, tolerance, doubts: _Doubts, max_f
         made.append(fresh)
         batches.append(cells.num_vertices - base)
         odd += bad
-        size = np.abs(values[before : cells.num_vertices])
-        pairs = np.argwhere((size <= tolerance) & (size != 0.0))
+        near = np.abs(values[before : cells.num_vertices]) <= tolerance
+        near[:, column] = False
+        pairs = np.argwhere(near)
         if len(pairs):
+            ends = fresh.parent[pairs[:, 0]]
+            pairs = pairs[(values[ends, pairs[:, 1:]] != 0.0).any(axis=1)]
             pairs[:, 0] += before
             doubts.settle_new(values, pairs, before, fresh.under, fresh.gate, fresh.root)
         _within(cells.num_faces, max_faces)

@@ -60,7 +60,8 @@ def insert(
     """Insert all listed gates, going on at the cursor in `counts`; returns DONE, MORE_ROOM or DOUBTFUL.
 
     `base`: vertices before this stage (descent is kept from there). New vertices whose value in another column is within
-    `tolerance` of 0 without being 0 are listed in `doubts` (vertex, column) for the caller to decide.
+    `tolerance` of 0, and not known to be 0 because the edge cut lies on that line, are listed in `doubts` (vertex, column)
+    for the caller to decide.
     """
     num_roots = len(start) - 1
     while counts[AT_FACE] < num_roots:
@@ -77,9 +78,11 @@ def insert(
             counts[AT_GATE] += 1
             counts[DOUBTS] = 0
             for v in range(before, counts[VERTICES]):
+                a, b = parent[v - base, 0], parent[v - base, 1]
                 for c in range(values.shape[1]):
-                    x = abs(values[v, c])
-                    if x <= tolerance[c] and x != 0.0 and counts[DOUBTS] < len(doubts):
+                    if abs(values[v, c]) > tolerance[c] or c == j or (values[a, c] == 0.0 and values[b, c] == 0.0):
+                        continue
+                    if counts[DOUBTS] < len(doubts):
                         doubts[counts[DOUBTS], 0] = v
                         doubts[counts[DOUBTS], 1] = c
                         counts[DOUBTS] += 1
