@@ -45,7 +45,7 @@ class SubmititExecutor(Executor):
         self._watcher: threading.Thread | None = None
 
     def submit(self, task: Task, varying: tuple, shared: tuple) -> Future:
-        job = self._executor.submit(run_task, task, varying, self._exchange.put(shared), 1)
+        job = self._executor.submit(run_to_outcome, task, varying, self._exchange.put(shared), 1)
         future: Future = Future()
         with self._lock:
             self._jobs[future] = job
@@ -72,14 +72,18 @@ class SubmititExecutor(Executor):
     @staticmethod
     def _hand_over(future: Future, job: Any) -> None:
         try:
-            future.set_result(job.result())
-        except BaseException as error:
+            result, error = job.result()
+        except BaseException as died:
+            result, error = None, died
+        if error is not None:
             future.set_exception(error)
+        else:
+            future.set_result(result)
 
     def died(self, error: BaseException) -> bool:
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
-        return isinstance(error, UncompletedJobError) and not isinstance(error, FailedJobError)
+        return isinstance(error, (FailedJobError, UncompletedJobError))  # what jobs raise comes as an outcome
 
     def stop(self) -> None:
         with self._lock:
@@ -90,3 +94,11 @@ class SubmititExecutor(Executor):
     def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None:
         self.stop()
         self._exchange.close()
+
+
+def run_to_outcome(task: Task, varying: tuple, shared: Any, threads: int) -> tuple[Any, Exception | None]:
+    """In the job: (result, None) or (None, what it raised), since submitit would give the exception's text only."""
+    try:
+        return run_task(task, varying, shared, threads), None
+    except Exception as error:
+        return None, error
