@@ -33,10 +33,12 @@ class OneHot:
 @dataclass(slots=True, kw_only=True)
 class Choices:
     """Free parameters of a backward pass: line positions `alphas` by nonlinear node, shape (B, 1 or S, *shape), and
-    `betas` by split node, shape (B, 1 or S, *shape), signed (positive for z >= 0, negative for z <= 0)."""
+    `betas` by split node, shape (B, 1 or S, *shape), signed (positive for z >= 0, negative for z <= 0). A `record` is
+    filled with the functionals that reach each node (for choosing splits)."""
 
     alphas: dict[int, Tensor] = field(default_factory=dict)
     betas: dict[int, Tensor] = field(default_factory=dict)
+    record: dict[int, Tensor] | None = None
 
     def select(self, index: Tensor) -> Choices:
         """Those of some samples."""
@@ -60,6 +62,8 @@ def lower_bound(
         if index not in waiting:
             continue
         node, a = net.graph.nodes[index], waiting.pop(index)
+        if choices.record is not None:
+            choices.record[index] = a.detach()
         if index in choices.betas and index != start:
             a = a - choices.betas[index]
         if net.rounding:

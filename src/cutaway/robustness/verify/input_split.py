@@ -1,0 +1,173 @@
+"""Complete search by cutting the input box, for networks with few inputs.
+
+A batch of boxes is bounded at a time; a box whose clause has a row that stays positive is done, any other is cut in two
+along the input that the linear lower bound varies most over. Children start from the parent's limits, so neurons
+settled once stay settled. The minimiser of every linear bound is tried as a witness.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cutaway.robustness.bounds.backward import Choices
+from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, sweep
+from cutaway.robustness.verify.problem import Problem
+from cutaway.robustness.verify.search import try_points
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a complete search found: `proved`, a `witness` (n,), or neither; `bound` is the worst remaining lower bound
+    on max_k g_k, `parts` how many boxes or subproblems were bounded, `open_parts` how many were left."""
+
+    proved: bool = False
+    witness: Tensor | None = None
+    bound: float = float("nan")
+    parts: int = 0
+    open_parts: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Boxes:
+    lower: Tensor
+    upper: Tensor
+    clause: Tensor
+    known: Limits | None
+    worst: Tensor
+
+    def take(self, index: Tensor) -> _Boxes:
+        return _Boxes(
+            lower=self.lower[index], upper=self.upper[index], clause=self.clause[index], worst=self.worst[index],
+            known=None if self.known is None else self.known.select(index),
+        )  # fmt: skip
+
+
+def split_inputs(
+    problem: Problem,
+    clauses: Tensor,
+    *,
+    deadline: float,
+    batch: int = 512,
+    max_open: int = 400_000,
+    progress=lambda text: None,
+) -> Outcome:
+    """Decide the clauses (indices) by cutting boxes until `deadline` (monotonic seconds)."""
+    start = _Boxes(
+        lower=problem.lower[clauses], upper=problem.upper[clauses], clause=clauses, known=None,
+        worst=torch.full((len(clauses),), -torch.inf, dtype=torch.float64),
+    )  # fmt: skip
+    stack: list[_Boxes] = [start]
+    parts, told = 0, time.monotonic()
+    while stack:
+        boxes = _pop(stack, batch)
+        if time.monotonic() > deadline or sum(len(b.lower) for b in stack) > max_open:
+            return _given_up([*stack, boxes], parts)
+        value, influence, points, limits = _bound(problem, boxes)
+        parts += len(value)
+        left = (~(value > 0)).nonzero().squeeze(1)
+        if limits.empty is not None:
+            left = left[~limits.empty[left]]
+        if len(left) == 0:
+            continue
+        witness = try_points(problem, points[left], boxes.clause[left])
+        if witness is not None:
+            return Outcome(witness=witness, parts=parts)
+        children = _cut(problem, boxes, left, value, influence, limits)
+        if children is None:
+            return _given_up([*stack, boxes], parts)
+        stack.append(children)
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            progress(f"{parts} boxes bounded, {sum(len(b.lower) for b in stack)} open")
+    return Outcome(proved=True, bound=0.0, parts=parts)
+
+
+def _pop(stack: list[_Boxes], batch: int) -> _Boxes:
+    """The newest boxes, at most `batch` of them: depth first, so that few are open at once."""
+    top = stack.pop()
+    while stack and len(top.lower) < batch and (top.known is None) == (stack[-1].known is None):
+        top = _join([stack.pop(), top])
+    if len(top.lower) > batch:
+        rest = torch.arange(len(top.lower) - batch)
+        stack.append(top.take(rest))
+        top = top.take(torch.arange(len(rest), len(top.lower)))
+    return top
+
+
+def _join(parts: list[_Boxes]) -> _Boxes:
+    knowns = [p.known for p in parts]
+    known = None
+    if all(k is not None for k in knowns):
+        known = Limits(
+            lower={i: torch.cat([k.lower[i] for k in knowns if k]) for i in knowns[0].lower},  # type: ignore[union-attr]
+            upper={i: torch.cat([k.upper[i] for k in knowns if k]) for i in knowns[0].upper},  # type: ignore[union-attr]
+        )
+    return _Boxes(
+        lower=torch.cat([p.lower for p in parts]), upper=torch.cat([p.upper for p in parts]), known=known,
+        clause=torch.cat([p.clause for p in parts]), worst=torch.cat([p.worst for p in parts]),
+    )  # fmt: skip
+
+
+def _bound(problem: Problem, boxes: _Boxes) -> tuple[Tensor, Tensor, Tensor, Limits]:
+    """Best row's lower bound (B,), influence of each input (B, n), minimiser (B, n), limits."""
+    settings = SweepSettings()
+    region = problem.region(boxes.lower, boxes.upper)
+    limits = sweep(problem.net, region, settings, known=boxes.known)
+    choices = Choices(record={})
+    rows = bound_rows(problem.net, limits, region, problem.rows(boxes.clause), settings, choices)
+    rows = safe_difference(rows, problem.limits[boxes.clause])
+    value, best = torch.where(torch.isnan(rows), -torch.inf, rows).max(1)
+    assert choices.record is not None
+    source = problem.net.graph.inputs[0]
+    seen = choices.record.get(source)
+    if seen is None:  # the output does not depend on the input through any linear path
+        seen = torch.zeros(*rows.shape, boxes.lower.shape[1], dtype=rows.dtype)
+    functional = seen.flatten(2)[torch.arange(len(best)), best]
+    points = torch.where(functional > 0, boxes.lower, boxes.upper)
+    influence = seen.flatten(2).abs().sum(1) * (boxes.upper - boxes.lower)
+    return value, influence, points, limits
+
+
+def safe_difference(rows: Tensor, limits: Tensor) -> Tensor:
+    """rows - limits, rounded down."""
+    value = rows - limits
+    return value - 4 * torch.finfo(value.dtype).eps * (rows.abs() + limits.abs())
+
+
+def _cut(
+    problem: Problem, boxes: _Boxes, left: Tensor, value: Tensor, influence: Tensor, limits: Limits
+) -> _Boxes | None:
+    low, high, score = boxes.lower[left], boxes.upper[left], influence[left]
+    width = high - low
+    splittable = width > 1e-12 * torch.maximum(low.abs(), high.abs()).clamp(min=1e-6)
+    if not bool(splittable.any(1).all()):
+        return None
+    score = torch.where(torch.isfinite(score) & splittable, score, -1.0) + 1e-3 * score.amax(1, keepdim=True).clamp(
+        min=1e-300, max=1e300
+    ) * torch.where(splittable, width / width.amax(1, keepdim=True), -1.0)
+    axis = torch.where(splittable, score, -torch.inf).argmax(1)
+    row = torch.arange(len(left))
+    middle = (low[row, axis] + high[row, axis]) / 2
+    first_high, second_low = high.clone(), low.clone()
+    first_high[row, axis], second_low[row, axis] = middle, middle
+    kept = Limits(
+        lower={i: limits.lower[i][left] for i in limits.lower}, upper={i: limits.upper[i][left] for i in limits.upper}
+    )
+    kept = Limits(
+        lower={i: torch.cat([v, v]) for i, v in kept.lower.items()},
+        upper={i: torch.cat([v, v]) for i, v in kept.upper.items()},
+    )
+    return _Boxes(
+        lower=torch.cat([low, second_low]), upper=torch.cat([first_high, high]), known=kept,
+        clause=boxes.clause[left].repeat(2), worst=value[left].repeat(2),
+    )  # fmt: skip
+
+
+def _given_up(stack: list[_Boxes], parts: int) -> Outcome:
+    worst = min(float(b.worst.min()) for b in stack if len(b.worst))
+    return Outcome(bound=worst, parts=parts, open_parts=sum(len(b.lower) for b in stack))

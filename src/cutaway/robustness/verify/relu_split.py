@@ -1,0 +1,296 @@
+"""Complete search by splitting ReLUs, with multipliers for the split constraints (beta-CROWN, arXiv 2103.06624).
+
+A subproblem is a set of decided neurons (value >= 0 or <= 0). Its bound: the parent's limits cut by the decisions, the
+output's backward pass with line positions alpha and one multiplier beta for each decided neuron, improved by Adam in
+float32; the reported bound is one float64 pass with the best parameters found. The neuron to split next loses most
+through its relaxation (the upper line's offset times the functional that reaches it, as in BaBSR, Bunel et al.,
+arXiv 1909.06588). Also used for neural activation patterns, whose decisions are given from outside.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cutaway.robustness.bounds.alpha import narrow
+from cutaway.robustness.bounds.backward import Choices
+from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.network import BoundNetwork
+from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, open_rows, sweep
+from cutaway.robustness.bounds.unary import initial_alpha, tunable
+from cutaway.robustness.verify.input_split import Outcome, safe_difference
+from cutaway.robustness.verify.problem import Problem
+from cutaway.robustness.verify.search import try_points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSettings:
+    """`batch` subproblems at a time; `steps` of Adam each; `refresh`: recompute inner limits below this many splits."""
+
+    batch: int = 256
+    steps: int = 12
+    root_steps: int = 20
+    learning_rate: float = 0.3
+    beta_rate: float = 0.1
+    refresh: int = 1_000_000
+    max_open: int = 200_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """Subproblems: clause, decisions and limits by split node, line positions, bound so far. All with leading size N."""
+
+    clause: Tensor
+    signs: dict[int, Tensor]
+    limits: Limits
+    alphas: dict[int, Tensor]
+    betas: dict[int, Tensor]
+    value: Tensor
+
+    def take(self, index: Tensor) -> Parts:
+        return Parts(
+            clause=self.clause[index], value=self.value[index], limits=self.limits.select(index),
+            signs={k: v[index] for k, v in self.signs.items()}, alphas={k: v[index] for k, v in self.alphas.items()},
+            betas={k: v[index] for k, v in self.betas.items()},
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.clause)
+
+
+def _join(parts: list[Parts]) -> Parts:
+    def cat(tables: list[dict[int, Tensor]]) -> dict[int, Tensor]:
+        return {k: torch.cat([t[k] for t in tables]) for k in tables[0]}
+
+    limits = Limits(lower=cat([p.limits.lower for p in parts]), upper=cat([p.limits.upper for p in parts]))
+    return Parts(
+        clause=torch.cat([p.clause for p in parts]), value=torch.cat([p.value for p in parts]), limits=limits,
+        signs=cat([p.signs for p in parts]), alphas=cat([p.alphas for p in parts]), betas=cat([p.betas for p in parts]),
+    )  # fmt: skip
+
+
+def split_nodes(net: BoundNetwork) -> dict[int, int]:
+    """Nodes whose sign may be decided, each with the ReLU that reads it."""
+    found = {}
+    for source, readers in net.tighten.items():
+        for reader in readers:
+            if net.graph.nodes[reader].op == "relu":
+                found[source] = reader
+    return found
+
+
+def split_relus(
+    problem: Problem,
+    clauses: Tensor,
+    limits: Limits,
+    *,
+    deadline: float,
+    settings: SplitSettings = SplitSettings(),  # noqa: B008 (frozen)
+    fixed: dict[int, Tensor] | None = None,
+    progress=lambda text: None,
+) -> Outcome:
+    """Decide clauses (indices, N of them) whose CROWN limits are `limits` (leading size N), until `deadline`.
+
+    `fixed` gives decisions that hold from the start (N, *shape): a pattern specification.
+    """
+    search = narrow(problem.net, torch.float32)
+    start = _start(problem, clauses, limits, fixed)
+    stack: list[Parts] = []
+    found = _improve(problem, search, start, replace(settings, steps=settings.root_steps), stack)
+    count, told = len(start), time.monotonic()
+    while found is None and stack:
+        if time.monotonic() > deadline or sum(map(len, stack)) > settings.max_open:
+            break
+        batch = _pop(stack, settings.batch)
+        children = _branch(problem, batch)
+        if children is None:
+            stack.append(batch)
+            return _given_up(stack, count)
+        count += len(children)
+        found = _improve(problem, search, children, settings, stack)
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            progress(f"{count} subproblems bounded, {sum(map(len, stack))} open")
+    if found is not None:
+        return Outcome(witness=found, parts=count)
+    return Outcome(proved=True, bound=0.0, parts=count) if not stack else _given_up(stack, count)
+
+
+def _given_up(stack: list[Parts], count: int) -> Outcome:
+    worst = min(float(p.value.min()) for p in stack)
+    return Outcome(bound=worst, parts=count, open_parts=sum(map(len, stack)))
+
+
+def _start(problem: Problem, clauses: Tensor, limits: Limits, fixed: dict[int, Tensor] | None) -> Parts:
+    nodes = split_nodes(problem.net)
+    signs = {
+        k: torch.zeros(limits.lower[k].shape, dtype=torch.int8) if fixed is None else fixed[k].to(torch.int8)
+        for k in nodes
+    }
+    alphas = {}
+    for node in problem.net.nonlinear:
+        if node.op != "mul" and tunable(node):
+            source = node.inputs[0]
+            alphas[node.index] = initial_alpha(node, limits.lower[source], limits.upper[source]).unsqueeze(1).float()
+    betas = {k: torch.zeros(v.shape, dtype=torch.float32).unsqueeze(1) for k, v in signs.items()}
+    value = torch.full((len(clauses),), -torch.inf, dtype=torch.float64)
+    return Parts(
+        clause=clauses, signs=signs, limits=Limits(lower=dict(limits.lower), upper=dict(limits.upper)), alphas=alphas,
+        betas=betas, value=value,
+    )  # fmt: skip
+
+
+def _pop(stack: list[Parts], size: int) -> Parts:
+    batch = stack.pop()
+    while stack and len(batch) < size:
+        batch = _join([stack.pop(), batch])
+    if len(batch) > size:
+        cut = len(batch) - size
+        stack.append(batch.take(torch.arange(cut)))
+        batch = batch.take(torch.arange(cut, len(batch)))
+    return batch
+
+
+def _improve(
+    problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings, stack: list[Parts]
+) -> Tensor | None:
+    """Bound the parts, put those still open on the stack (worst last), try their minimisers; gives a witness or None."""
+    net = problem.net
+    region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
+    signs = {k: v for k, v in parts.signs.items() if bool((v != 0).any())}
+    with torch.no_grad():
+        limits = sweep(net, region, SweepSettings(), splits=signs, known=parts.limits)
+    parts.limits = limits
+    _optimise(problem, search, parts, settings)
+    choices = _choices(parts, torch.float64)
+    choices.record = {}
+    with torch.no_grad():
+        rows = bound_rows(net, limits, region, problem.rows(parts.clause), SweepSettings(), choices)
+    rows = safe_difference(rows, problem.limits[parts.clause])
+    value, best = torch.where(torch.isnan(rows), -torch.inf, rows).max(1)
+    parts.value = torch.maximum(parts.value, value)
+    done = parts.value > 0
+    if limits.empty is not None:
+        done = done | limits.empty
+    left = (~done).nonzero().squeeze(1)
+    if len(left) == 0:
+        return None
+    seen = choices.record.get(net.graph.inputs[0])
+    if seen is not None:
+        functional = seen.flatten(2)[torch.arange(len(best)), best][left]
+        low, high = problem.lower[parts.clause[left]], problem.upper[parts.clause[left]]
+        witness = try_points(problem, torch.where(functional > 0, low, high), parts.clause[left])
+        if witness is not None:
+            return witness
+    order = left[parts.value[left].argsort(descending=True)]
+    stack.append(parts.take(order))
+    return None
+
+
+def _choices(parts: Parts, dtype: torch.dtype) -> Choices:
+    betas = {
+        k: (parts.betas[k].clamp(min=0) * parts.signs[k].unsqueeze(1)).to(dtype)
+        for k in parts.signs
+        if bool((parts.signs[k] != 0).any())
+    }
+    return Choices(alphas={k: v.to(dtype) for k, v in parts.alphas.items()}, betas=betas)
+
+
+def _optimise(problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings) -> None:
+    """Adam on alphas and betas in float32; keeps each subproblem's best."""
+    if settings.steps == 0:
+        return
+    region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32)
+    near = Limits(
+        lower={k: v.float() for k, v in parts.limits.lower.items()},
+        upper={k: v.float() for k, v in parts.limits.upper.items()},
+    )
+    rows, limits = problem.rows(parts.clause).float(), problem.limits[parts.clause].float()
+    alphas = {k: v.clone().requires_grad_() for k, v in parts.alphas.items()}
+    betas = {k: v.clone().requires_grad_() for k, v in parts.betas.items() if bool((parts.signs[k] != 0).any())}
+    groups = [{"params": list(alphas.values()), "lr": settings.learning_rate}]
+    if betas:
+        groups.append({"params": list(betas.values()), "lr": settings.beta_rate})
+    adam = torch.optim.Adam(groups)
+    record = torch.full((len(parts),), -torch.inf)
+    for step in range(settings.steps + 1):
+        with torch.enable_grad():
+            signed = {k: v * parts.signs[k].unsqueeze(1) for k, v in betas.items()}
+            found = bound_rows(search, near, region, rows, SweepSettings(), Choices(alphas=alphas, betas=signed))
+            score = (found - limits).amax(1)
+            better = score.detach() > record
+            record = torch.where(better, score.detach(), record)
+            for table, kept in ((alphas, parts.alphas), (betas, parts.betas)):
+                for k, v in table.items():
+                    kept[k] = torch.where(better.reshape(-1, *(1,) * (v.ndim - 1)), v.detach(), kept[k])
+            if step == settings.steps or bool((record > 1e-4).all()):
+                break
+            loss = -torch.where(torch.isfinite(score), score, 0.0).clamp(max=1e-3).sum()
+            if not loss.requires_grad:
+                break
+            adam.zero_grad()
+            loss.backward()
+        adam.step()
+        with torch.no_grad():
+            for value in alphas.values():
+                value.clamp_(0, 1)
+            for value in betas.values():
+                value.clamp_(min=0)
+
+
+def _branch(problem: Problem, parts: Parts) -> Parts | None:
+    """Both children of every part; None when a part has no neuron left to split."""
+    net = problem.net
+    scores, places = [], []
+    record = _functionals(problem, parts)
+    for source, reader in split_nodes(net).items():
+        low, high = (side[source].flatten(1) for side in (parts.limits.lower, parts.limits.upper))
+        candidate = open_rows(net, parts.limits, source) & (parts.signs[source].flatten(1) == 0)
+        reach = record[reader].flatten(1)
+        width = (high - low).clamp(min=1e-30)
+        above = -reach.clamp(max=0) * (-low * high / width)
+        below = reach.clamp(min=0) * torch.minimum(high, -low) * 0.5
+        score = torch.where(candidate, above + below + 1e-9 * width, -1.0)
+        scores.append(score)
+        places.append(source)
+    flat = torch.cat(scores, 1)
+    best, at = flat.max(1)
+    if bool((best < 0).any()):
+        return None
+    child = parts.take(torch.arange(len(parts)).repeat(2))
+    direction = torch.cat([torch.ones(len(parts)), -torch.ones(len(parts))]).to(torch.int8)
+    start = 0
+    for source, score in zip(places, scores):
+        inside = (at >= start) & (at < start + score.shape[1])
+        rows = inside.repeat(2).nonzero().squeeze(1)
+        columns = (at - start).repeat(2)[rows]
+        signs = child.signs[source].flatten(1).clone()
+        signs[rows, columns] = direction[rows]
+        child.signs[source] = signs.reshape(child.signs[source].shape)
+        start += score.shape[1]
+    return child
+
+
+def _functionals(problem: Problem, parts: Parts) -> dict[int, Tensor]:
+    """What reaches each node from the best row's backward pass."""
+    region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
+    choices = _choices(parts, torch.float64)
+    choices.record = {}
+    with torch.no_grad():
+        rows = bound_rows(
+            problem.net, _with_slack(problem.net, parts.limits), region, problem.rows(parts.clause), SweepSettings(), choices
+        )
+    best = (rows - problem.limits[parts.clause]).nan_to_num(-torch.inf).argmax(1)
+    row = torch.arange(len(best))
+    return {k: v[row, best if v.shape[1] > 1 else torch.zeros_like(best)] for k, v in choices.record.items()}
+
+
+def _with_slack(net: BoundNetwork, limits: Limits) -> Limits:
+    if limits.slack:
+        return limits
+    return Limits(
+        lower=limits.lower, upper=limits.upper, slack={k: torch.zeros_like(v) for k, v in limits.lower.items()}
+    )
