@@ -49,6 +49,14 @@ def always_dies(number):
     return number
 
 
+def dies_beside_others(number):
+    """Job 0 kills its worker while the others are at work."""
+    time.sleep(0.1 if number == 0 else 0.5)
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
 def threads_used(_number):
     from threadpoolctl import threadpool_info
 
@@ -135,9 +143,25 @@ class TestLoky:
             map_jobs(loky, always_dies, [(k,) for k in range(5)], on_done=lambda k, _r: done.append(k))
         assert sorted(done) == [0, 2, 3, 4]
 
-    def test_threads_are_capped(self):
-        with get_executor("loky", workers=2) as executor:
-            assert map_jobs(executor, threads_used, [(k,) for k in range(4)]) == [(executor.threads,) * 2] * 4
+    def test_a_killer_does_not_take_its_neighbours_along(self, loky):
+        done = []
+        with pytest.raises(WorkError, match="job 1 of 3;"):
+            map_jobs(loky, dies_beside_others, [(k,) for k in range(3)], on_done=lambda k, _r: done.append(k))
+        assert sorted(done) == [1, 2]
+
+    @pytest.mark.parametrize("threads", [1, 3])  # 3 is no default of any machine's, so that the cap shows
+    def test_threads_are_capped(self, threads):
+        with get_executor("loky", workers=1) as executor:
+            executor.threads = threads
+            assert map_jobs(executor, threads_used, [(0,)]) == [(threads, threads)]
+
+    def test_threads_are_shared_out_over_the_workers(self, monkeypatch):
+        from cutaway.engines import local
+
+        monkeypatch.setattr(local, "usable_cores", lambda: 8)
+        assert get_executor("loky", workers=3).threads == 2
+        assert get_executor("loky", workers=16).threads == 1
+        assert get_executor("loky").workers == 8
 
     def test_shared_arguments_are_pickled_once_for_all_jobs_and_calls(self, loky):
         shared = Counted()

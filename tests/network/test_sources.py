@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cutaway.errors import FileError, InputError, ModelError
+from cutaway.errors import FileError, InputError, MissingExtra, ModelError
 from cutaway.network.sources import load_model
 
 NETWORK_FILE = """
@@ -264,6 +264,28 @@ class TestHuggingFace:
         expect(FileError, folder, "weights that cannot be read")
         (folder / "config.json").write_text("{")
         expect(FileError, folder, "configuration that cannot be read")
+
+    @pytest.mark.parametrize("automatic", [True, False])
+    def test_tokenizer(self, folder, monkeypatch, automatic):
+        import tokenizers
+        import transformers
+
+        words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "once": 5, "time": 7}, unk_token="[UNK]"))
+        words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+        words.save(str(folder / "tokenizer.json"))
+        if not automatic:
+
+            def fail(*_args, **_options):
+                raise ValueError("no such class")
+
+            monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", fail)
+        loaded = load_model(folder)
+        assert loaded.tokenizer("once upon time")["input_ids"] == [5, 0, 7]
+        assert loaded.example.shape[0] == 1
+
+    def test_without_the_extra(self, folder, monkeypatch):
+        monkeypatch.setitem(sys.modules, "transformers", None)
+        expect(MissingExtra, folder, "'transformers' is not installed", "pip install 'cutaway[hf]'")
 
     def test_real_language_model(self):
         root = Path(os.environ.get("CUTAWAY_DATA", "")) / "stories260k"
