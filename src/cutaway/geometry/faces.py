@@ -48,14 +48,14 @@ def slopes(cells: Subdivision, measures: FaceMeasures, values: Floats) -> Floats
     order, first = measures.order, measures.start[:-1]
     vertex = cells.origin[order]
     face = np.repeat(np.arange(len(first)), measures.num_sides)
-    size = np.sqrt(np.maximum(measures.area, np.finfo(float).tiny))
-    offset = (cells.position[vertex] - measures.interior[face]) / size[face, None]
+    offset = cells.position[vertex] - measures.interior[face]
+    size = np.maximum(np.maximum.reduceat(np.abs(offset).max(axis=1), first), 1e-150)
+    offset = offset / size[face, None]
     moment = np.add.reduceat(offset[:, :, None] * offset[:, None, :], first, axis=0)
     centre = np.add.reduceat(values[vertex], first, axis=0) / measures.num_sides[:, None]
     found = np.empty((len(first), values.shape[1], 2))
-    mixed = np.empty((len(first), 2))
     determinant = moment[:, 0, 0] * moment[:, 1, 1] - moment[:, 0, 1] ** 2
-    determinant = np.maximum(determinant, np.finfo(float).tiny)
+    determinant = np.maximum(determinant, 1e-30)
     for c in range(values.shape[1]):
         mixed = np.add.reduceat(offset * (values[vertex, c] - centre[face, c])[:, None], first, axis=0)
         found[:, c, 0] = (moment[:, 1, 1] * mixed[:, 0] - moment[:, 0, 1] * mixed[:, 1]) / determinant

@@ -1,0 +1,185 @@
+"""`cutaway slice MODEL`: the exact affine pieces on a plane through inputs, with picture and explorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cutaway.cli.command import Outcome, new_app
+from cutaway.errors import FileError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+app = new_app("slice", "The exact affine pieces of a network on a plane through one, two or three inputs.")
+
+
+@app.default
+def slice_(
+    model: str,
+    *,
+    through: str | None = None,
+    data: str | None = None,
+    split: str = "test",
+    pad: float | None = None,
+    domain: str | None = None,
+    weights: list[str] | None = None,
+    colour: str = "class",
+    gates: bool = False,
+    out: Path | None = None,
+    max_faces: int = 2_000_000,
+    budget: str | None = None,
+    seed: int = 0,
+    picture: bool = True,
+    explorer: bool = True,
+    trust_pickle: bool = False,
+) -> Outcome:
+    """Slice MODEL and write OUT.png, OUT.svg and OUT.html.
+
+    Parameters
+    ----------
+    model
+        pkg.module:factory, file.py:factory, a .pt2 or .onnx file.
+    through
+        FILE.npy of 1 to 3 inputs (k, *input_shape), or row numbers i,j,k of --data.
+    data
+        The named set or path that the row numbers refer to.
+    split
+        train or test, for --data.
+    pad
+        Half-diagonal of the square about the mean of the inputs; by default the distance to the farthest of them,
+        or 1 for a single input.
+    domain
+        xmin,xmax,ymin,ymax in plane coordinates (of the input itself for a 2-input network without --through).
+    weights
+        .safetensors to load; several make the checkpoints of one explorer with a slider.
+    colour
+        What fills the faces in the picture: class, area, norm, condition, none.
+    gates
+        The sign partition of the gates on a mesh, for networks that are not piecewise affine (an estimate).
+    out
+        Where to write, without ending; by default slice.
+    max_faces
+        Give up beyond this many regions.
+    budget
+        Memory for values at the vertices, such as 2GB.
+    seed
+        Completes the plane when fewer than three inputs are given.
+    picture
+        Write the PNG and the SVG.
+    explorer
+        Write the HTML page.
+    trust_pickle
+        Allow pickled modules.
+    """
+    import numpy as np
+
+    from cutaway.cli.options import parse_budget
+    from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
+    from cutaway.geometry.sign_partition import sign_partition
+    from cutaway.geometry.slice import SliceSettings, slice_network
+    from cutaway.network.sources import load_model
+
+    if colour not in ("class", "area", "norm", "condition", "none"):
+        raise InputError("option --colour", found=colour, expected="class, area, norm, condition or none")
+    if max_faces < 1:
+        raise InputError("option --max-faces", found=str(max_faces), expected="at least 1")
+    names: tuple[str, ...] = ()
+    if through is None:
+        if domain is None:
+            raise InputError(
+                "cutaway slice", found="neither --through nor --domain", expected="one of them",
+                remedy="give --through FILE.npy, or --domain xmin,xmax,ymin,ymax for a network of two inputs",
+            )  # fmt: skip
+        plane = input_plane()
+    else:
+        inputs, names = _anchors(through, data, split)
+        plane = plane_through(inputs, seed=seed)
+    if domain is not None:
+        polygon = rectangle(*_four_numbers(domain))
+    else:
+        reach = float(np.hypot(*plane.anchors.T).max()) if len(plane.anchors) > 1 else 1.0
+        polygon = square_around(plane, pad if pad is not None else reach)
+    settings = SliceSettings(max_faces=max_faces, budget=parse_budget(budget) or SliceSettings().budget)
+    slices, labels = [], []
+    for checkpoint in weights or [None]:
+        loaded = load_model(model, weights=checkpoint, trust_pickle=trust_pickle)
+        make = sign_partition if gates else slice_network
+        slices.append(make(loaded.model, plane, polygon, settings))
+        labels.append(Path(checkpoint).stem if checkpoint else loaded.name)
+    files = _write(slices, labels, out or Path("slice"), colour, names, model, picture, explorer)
+    return Outcome(payload=_payload(slices, labels, files), words=_words(slices[-1], files))
+
+
+def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    import numpy as np
+
+    if through.endswith(".npy"):
+        path = Path(through)
+        if not path.is_file():
+            raise FileError(f"file {through!r}", found="no such file", expected="a .npy file (k, *input_shape)")
+        try:
+            return np.load(path, allow_pickle=False), ()
+        except (ValueError, OSError, EOFError) as error:
+            raise FileError(f"file {through!r}", found=str(error), expected="a .npy file of numbers") from error
+    try:
+        rows = [int(part) for part in through.split(",")]
+    except ValueError as error:
+        raise InputError("option --through", found=through, expected="FILE.npy, or row numbers such as 3,5,8") from error
+    if data is None:
+        raise InputError("option --through", found=f"row numbers {through} without --data", expected="--data NAME")
+    from cutaway.data import load
+
+    chosen = load(data, split=split)
+    if max(rows) >= len(chosen.inputs) or min(rows) < 0:
+        raise InputError("option --through", found=through, expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}")
+    if not 1 <= len(rows) <= 3:
+        raise InputError("option --through", found=f"{len(rows)} rows", expected="one, two or three")
+    return chosen.inputs[rows].numpy(), tuple(chosen.class_names or ())
+
+
+def _four_numbers(text: str) -> tuple[float, float, float, float]:
+    try:
+        a, b, c, d = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError("option --domain", found=text, expected="xmin,xmax,ymin,ymax") from error
+    return a, b, c, d
+
+
+def _write(slices, labels, stem: Path, colour, names, model: str, picture: bool, explorer: bool) -> list[str]:
+    from cutaway.report.explorer import write_explorer, write_picture
+
+    stem = stem.with_suffix("") if stem.suffix in (".png", ".svg", ".html") else stem
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    files = []
+    if picture:
+        files += write_picture(slices[-1], stem, colour=colour, class_names=names)
+    if explorer:
+        page = stem.parent / f"{stem.name}.html"
+        files.append(write_explorer(slices, page, labels=labels, title=model.split("/")[-1], class_names=names))
+    return [str(f) for f in files]
+
+
+def _payload(slices, labels, files: list[str]) -> dict[str, Any]:
+    last = slices[-1]
+    payload: dict[str, Any] = {**last.summary(), "files": files, "status": last.status.value}
+    payload["sites"] = [{"name": s.name, "kind": s.kind} for s in last.sites]
+    payload["faces_after_site"] = last.report.faces_after
+    if len(slices) > 1:
+        payload["checkpoints"] = [{"name": n, **s.summary()} for n, s in zip(labels, slices)]
+    return payload
+
+
+def _words(result, files: list[str]) -> str:
+    lines = [
+        f"{result.num_faces:,} {result.kind}, {result.num_edges:,} edges, {result.num_vertices:,} vertices"
+        + (" (no neuron's boundary crosses this domain)" if result.num_faces == 1 else ""),
+        f"decision boundary: {len(result.decision.segments):,} segments",
+        f"{result.cpu_seconds:.3g} CPU seconds; status {result.status.value}: {result.status.remedy}",
+    ]
+    if result.check is not None:
+        lines.append(
+            f"self-check: areas off by {result.check.area_error:.1e}, Euler {result.euler}, median distance of a vertex "
+            f"from its neuron's line {result.check.median_residual:.1e}"
+        )
+    return "\n".join(lines + [f"file: {f}" for f in files])

@@ -1,0 +1,180 @@
+"""The sign partition of the gates of a network that need not be piecewise affine: an estimate on a mesh.
+
+Behind a GELU, a SiLU or attention, pre-activations bend everywhere and their zero sets on a plane are curves, so there are
+no affine regions. What can be drawn is where the gates change sign: every gate is evaluated at the vertices of a triangle
+mesh and taken as linear on each triangle, the mesh is cut by these lines, and its own edges are taken out again. Every
+face then carries one sign code, and curves are polygons of the mesh's resolution (sets smaller than a triangle are lost).
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from cutaway.errors import InputError, ModelError
+from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
+from cutaway.geometry.arrangement.subdivision import MESH_EDGE
+from cutaway.geometry.checks import SelfCheck
+from cutaway.geometry.cutting import CutReport
+from cutaway.geometry.decision import decision_boundary
+from cutaway.geometry.faces import measure_faces
+from cutaway.geometry.plane import Plane, check_domain, input_plane
+from cutaway.geometry.program import KINKS, RELU_LIKE, Site
+from cutaway.geometry.slice import Slice, SliceSettings, polygon_area
+from cutaway.network.graph import Graph, Node, evaluate, trace
+from cutaway.status import Status
+
+Floats = NDArray[np.float64]
+GATES = RELU_LIKE | {"gelu", "silu", "mish", "elu", "softplus"}
+
+
+class GatedProgram:
+    """The gates of any graph: inputs of ReLU-like and smooth gated nonlinearities, without a claim of affinity."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.input = graph, graph.input
+        found, first = [], 0
+        for node in graph.nodes:
+            if node.op in GATES or self._is_silu(node):
+                read = graph.nodes[node.inputs[0]].shape
+                shape = tuple(read[1:]) if len(read) > 1 and read[0] == 1 else tuple(read)
+                name = (node.module or node.name) + (f"#{node.call}" if node.call else "")
+                found.append(Site(name=name, kind=node.op, node=node.index, first=first, parts=1, shape=shape))
+                first += found[-1].num_gates
+        if not found:
+            raise ModelError(
+                "sign partition", found="no gated nonlinearity", expected="one of " + ", ".join(sorted(GATES)),
+                remedy="a network without gates has one region",
+            )  # fmt: skip
+        self.sites, self.num_gates = tuple(found), first
+
+    def _is_silu(self, node: Node) -> bool:
+        """x * sigmoid(x) spelled out."""
+        if node.op != "mul":
+            return False
+        for a, b in (node.inputs, node.inputs[::-1]):
+            if self.graph.nodes[b].op == "sigmoid" and self.graph.nodes[b].inputs[0] == a:
+                return True
+        return False
+
+    def all_gates(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+        reads = {self.graph.nodes[s.node].inputs[0] for s in self.sites}
+        values = evaluate(self.graph, inputs, keep=lambda n: n.index in reads)
+        return [values[self.graph.nodes[s.node].inputs[0]].reshape(len(inputs), -1) for s in self.sites]
+
+    def site_of(self, gate: int) -> int:
+        return int(np.searchsorted([s.first for s in self.sites], gate, side="right")) - 1
+
+    def gates_and_outputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        reads = {self.graph.nodes[s.node].inputs[0] for s in self.sites} | {self.graph.output.index}
+        values = evaluate(self.graph, inputs, keep=lambda n: n.index in reads)
+        gates = [values[self.graph.nodes[s.node].inputs[0]].reshape(len(inputs), -1) for s in self.sites]
+        return torch.cat(gates, dim=1), values[self.graph.output.index].reshape(len(inputs), -1)
+
+
+def sign_partition(
+    model: nn.Module | Graph,
+    plane: Plane | None = None,
+    domain: ArrayLike | None = None,
+    settings: SliceSettings | None = None,
+    *,
+    resolution: int = 64,
+) -> Slice:
+    """Sign partition of all gates on a mesh of about 2 `resolution`^2 triangles over the domain. Status: estimate.
+
+    Returns the same `Slice` with kind "sign regions of the gates"; its faces are no affine regions, its outputs are
+    interpolated on the mesh. Cost: one forward pass of (resolution + 1)^2 inputs, memory of all their gates.
+    """
+    settings, plane = settings or SliceSettings(), plane or input_plane()
+    if domain is None:
+        raise InputError("domain of the sign partition", found="none", expected="a convex polygon (m, 2)")
+    polygon = check_domain(domain)
+    wall, cpu = time.perf_counter(), time.process_time()
+    graph = model if isinstance(model, Graph) else trace(model, torch.zeros(1, *plane.input_shape))
+    program = GatedProgram(graph)
+    points, triangles = _mesh(polygon, resolution)
+    cells = Subdivision.triangulated(polygon, points, triangles)
+    gates, outputs = _evaluate(program, plane, points, settings.budget)
+    changing = np.flatnonzero((gates.min(axis=0) < 0) & (gates.max(axis=0) > 0))
+    report = CutReport(crossing=[len(changing)], forward_rows=len(points))
+    for begin in range(0, len(changing), 256):
+        some = changing[begin : begin + 256]
+        block = np.ascontiguousarray(gates[:, some])
+        tolerance = 32 * np.finfo(float).eps * np.abs(block).max(axis=0)
+        done = insert_gates(cells, block, some.astype(np.int32), tolerance, max_faces=settings.max_faces,
+                            compiled=settings.compiled)  # fmt: skip
+        joint = done.extend_rows(np.concatenate([gates[:, changing], outputs], axis=1))
+        gates = np.zeros((len(joint), gates.shape[1])) if begin + 256 < len(changing) else gates[:0]
+        if len(gates):
+            gates[:, changing] = joint[:, : len(changing)]
+        outputs = joint[:, len(changing) :]
+        report.snapped += done.snapped
+    old_vertices, _ = remove_edges(cells, cells.tag == MESH_EDGE)
+    outputs = outputs[old_vertices]
+    report.faces_after = [cells.num_faces]
+    measures = measure_faces(cells)
+    total = polygon_area(polygon)
+    check = SelfCheck(
+        area_error=abs(float(measures.area.sum()) - total) / total, euler=1, median_residual=float("nan"),
+        max_residual=float("nan"), affine_error=float("nan"), edges_checked=0, faces_checked=0,
+    )  # fmt: skip
+    return Slice(
+        kind="sign regions of the gates", status=Status.ESTIMATE, plane=plane, domain=polygon, cells=cells,
+        measures=measures, outputs=outputs, sites=program.sites, decision=decision_boundary(cells, measures, outputs),
+        report=report, check=check, program=program,  # type: ignore[arg-type]
+        cpu_seconds=time.process_time() - cpu, wall_seconds=time.perf_counter() - wall,
+    )  # fmt: skip
+
+
+def _mesh(polygon: Floats, resolution: int) -> tuple[Floats, NDArray[np.int32]]:
+    """Each corner's triangle with the centre of the polygon, subdivided regularly."""
+    if resolution < 2:
+        raise InputError("resolution of the mesh", found=str(resolution), expected="at least 2")
+    centre = polygon.mean(axis=0)
+    steps = max(2, int(np.ceil(2 * resolution / np.sqrt(2 * len(polygon)))))
+    index: dict[tuple[int, ...], int] = {}
+    points: list[Floats] = []
+
+    def vertex(sector: int, i: int, j: int) -> int:
+        m = len(polygon)
+        if i + j == 0:
+            key: tuple[int, ...] = (-1,)
+        elif j == 0:
+            key = (sector, i)
+        elif i == 0:
+            key = ((sector + 1) % m, j)
+        else:
+            key = (sector, i, j)
+        if key not in index:
+            index[key] = len(points)
+            a, b = polygon[sector] - centre, polygon[(sector + 1) % m] - centre
+            points.append(centre + (i * a + j * b) / steps)
+        return index[key]
+
+    triangles = []
+    for sector in range(len(polygon)):
+        for i in range(steps):
+            for j in range(steps - i):
+                triangles.append([vertex(sector, i, j), vertex(sector, i + 1, j), vertex(sector, i, j + 1)])
+                if i + j < steps - 1:
+                    corners = ((i + 1, j), (i + 1, j + 1), (i, j + 1))
+                    triangles.append([vertex(sector, *c) for c in corners])
+    return np.array(points), np.array(triangles, dtype=np.int32)
+
+
+def _evaluate(program: GatedProgram, plane: Plane, points: Floats, budget: int) -> tuple[Floats, Floats]:
+    chunk = int(max(1, min(len(points), budget // (64 * max(program.num_gates, 1)))))
+    gates, outputs = [], []
+    with torch.no_grad():
+        for begin in range(0, len(points), chunk):
+            g, o = program.gates_and_outputs(torch.from_numpy(plane.lift(points[begin : begin + chunk])))
+            gates.append(g.numpy())
+            outputs.append(o.numpy())
+    return np.concatenate(gates), np.concatenate(outputs)
+
+
+__all__ = ["GATES", "KINKS", "GatedProgram", "sign_partition"]

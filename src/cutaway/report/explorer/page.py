@@ -1,0 +1,147 @@
+"""The explorer: slices as one self-contained HTML page to pan, zoom and point at.
+
+`write_explorer([slice, ...], path, labels=[...])` embeds for every slice (a frame: one checkpoint) the vertices, faces and
+edges, the linear outputs of every face, and the pattern bits of the gates that cut the slice; the page draws them on a
+canvas in tiles and needs no network. Numbers are stored in single precision for drawing; the exact ones stay in `Slice`.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cutaway.errors import BudgetError, InputError
+from cutaway.geometry.decision import as_logits
+from cutaway.geometry.slice import Slice
+from cutaway.report.explorer import colours
+from cutaway.report.explorer.picture import face_values
+
+_MAX_PATTERN_BYTES = 12_000_000
+_MAX_FACES = 400_000
+
+
+def explorer_page(
+    slices: Sequence[Slice],
+    *,
+    labels: Sequence[str] = (),
+    title: str = "slice",
+    class_names: Sequence[str] = (),
+) -> str:
+    """The page as text. `slices` share plane and domain (checkpoints of one training run); `labels` name them.
+
+    Raises InputError when they do not share a domain, BudgetError beyond 400,000 faces a frame.
+    """
+    if not slices:
+        raise InputError("explorer", found="no slice", expected="at least one")
+    first = slices[0]
+    for number, other in enumerate(slices):
+        if other.domain.shape != first.domain.shape or not np.allclose(other.domain, first.domain):
+            raise InputError(f"slice {number}", found="another domain than slice 0", expected="one domain for all frames")
+        if other.num_faces > _MAX_FACES:
+            raise BudgetError(
+                f"explorer, slice {number}", found=f"{other.num_faces} faces", expected=f"at most {_MAX_FACES}",
+                remedy="take a smaller domain for the page; the picture has no such bound",
+            )  # fmt: skip
+    names = [labels[i] if i < len(labels) else (f"checkpoint {i}" if len(slices) > 1 else "") for i in range(len(slices))]
+    plane = first.plane
+    classes = as_logits(first.outputs[:1]).shape[1]
+    data = {
+        "title": title,
+        "kind": first.kind,
+        "frames": [_frame(s, label) for s, label in zip(slices, names)],
+        "domain": first.domain.tolist(),
+        "anchors": plane.anchors.tolist(),
+        "classes": [str(class_names[c]) if c < len(class_names) else f"class {c}" for c in range(classes)],
+        "classColours": [colours.class_colour(c) for c in range(classes)],
+        "scale": _scale(),
+        "shape": list(plane.input_shape),
+        "origin": _pack(plane.origin),
+        "directions": _pack(plane.directions),
+    }
+    template = resources.files("cutaway.report.explorer").joinpath("explorer.html").read_text(encoding="utf-8")
+    script = resources.files("cutaway.report.explorer").joinpath("explorer.js").read_text(encoding="utf-8")
+    payload = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    return (
+        template.replace("{{title}}", html.escape(title)).replace("{{script}}", script).replace("{{data}}", payload)
+    )
+
+
+def write_explorer(slices: Sequence[Slice], path: str | Path, **options: Any) -> Path:
+    """Write `explorer_page` to a file (whole or not at all)."""
+    target = Path(path)
+    unfinished = target.parent / f".{target.name}.unfinished"
+    unfinished.write_text(explorer_page(slices, **options), encoding="utf-8")
+    unfinished.replace(target)
+    return target
+
+
+def _frame(result: Slice, label: str) -> dict[str, Any]:
+    measures, cells = result.measures, result.cells
+    logits = as_logits(result.interior_outputs)
+    slopes = result.slopes
+    if slopes.shape[1] < logits.shape[1]:
+        slopes = np.concatenate([np.zeros_like(slopes), slopes], axis=1)
+    maps = np.concatenate([logits[:, :, None], slopes], axis=2)
+    patterns, gates = _patterns(result)
+    return {
+        "label": label,
+        "faces": result.num_faces,
+        "summary": {k: v for k, v in result.summary().items() if k != "kind"},
+        "vertices": _pack(result.vertices),
+        "start": _pack(measures.start, np.uint32),
+        "corners": _pack(cells.origin[measures.order], np.uint32),
+        "interior": _pack(measures.interior),
+        "edges": _pack(result.edges, np.uint32),
+        "edgeSites": _pack(result.edge_sites, np.int16),
+        "sites": [f"{s.name} ({s.kind})" for s in result.sites],
+        "siteColours": colours.depth_colours(len(result.sites)),
+        "boundary": _pack(result.decision.segments),
+        "class": _pack(result.face_classes, np.uint16),
+        "maps": _pack(maps),
+        "colourings": {
+            name: _colouring(result, name) for name in ("area", "norm", "condition")
+        },
+        "patterns": patterns,
+        "gates": gates,
+    }  # fmt: skip
+
+
+def _colouring(result: Slice, name: str) -> dict[str, Any]:
+    values = face_values(result, name)
+    low, high = colours.robust_range(values)
+    return {"values": _pack(np.nan_to_num(values, nan=high, posinf=high, neginf=low)), "low": low, "high": high}
+
+
+def _patterns(result: Slice) -> tuple[str, list[str]]:
+    """Bits of the gates that made an edge, face by face, and what these gates are called ("" when they are too many)."""
+    cutting = np.unique(result.edge_gates[result.edge_gates >= 0])
+    row = (len(cutting) + 7) // 8
+    if not len(cutting) or row * result.num_faces > _MAX_PATTERN_BYTES:
+        return "", []
+    found, chunk = [], 2048
+    for begin in range(0, result.num_faces, chunk):
+        faces = np.arange(begin, min(begin + chunk, result.num_faces))
+        found.append(np.packbits(result.patterns(faces)[:, cutting], axis=1, bitorder="little"))
+    names = []
+    for gate in cutting:
+        site, channel, position, part = result.neuron(int(gate))
+        where = f"[{channel}" + ("".join(f",{p}" for p in position)) + "]"
+        names.append(f"{site}{where}" + (f" part {part}" if part else ""))
+    return _pack(np.concatenate(found), np.uint8), names
+
+
+def _pack(array, dtype: Any = np.float32) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()).decode()
+
+
+def _scale() -> list[list[int]]:
+    from matplotlib import colormaps
+
+    return [[int(255 * c) for c in colormaps[colours.FACE_SCALE](i / 255)[:3]] for i in range(256)]

@@ -1,0 +1,128 @@
+"""The picture of a slice: faces filled, edges coloured by the depth of their site, the decision boundary on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from cutaway.errors import InputError
+from cutaway.geometry.faces import in_plane_spectrum
+from cutaway.geometry.slice import Slice
+from cutaway.report.explorer import colours
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Colouring = Literal["class", "area", "condition", "norm", "none"]
+_RASTER_ABOVE = 20_000  # faces: beyond this the polygons of an SVG are one embedded image
+
+
+def draw_slice(
+    result: Slice, axes: Axes, *, colour: Colouring = "class", title: str = "", class_names: tuple[str, ...] = ()
+) -> None:
+    """Draw onto matplotlib axes; `colour` says what fills the faces."""
+    from matplotlib.collections import LineCollection, PolyCollection
+
+    raster = result.num_faces > _RASTER_ABOVE
+    corners = [result.vertices[result.corners(f)] for f in range(result.num_faces)]
+    faces = PolyCollection(corners, edgecolors="none", antialiaseds=False, rasterized=raster)
+    if colour == "class":
+        faces.set_facecolor([colours.class_colour(int(c)) for c in result.face_classes])
+    elif colour != "none":
+        values = face_values(result, colour)
+        faces.set_array(values)
+        faces.set_cmap(colours.FACE_SCALE)
+        faces.set_clim(*colours.robust_range(values))
+        axes.figure.colorbar(faces, ax=axes, fraction=0.046, pad=0.02, label=FACE_LABELS[colour])
+    else:
+        faces.set_facecolor("white")
+    axes.add_collection(faces)
+    sites = result.edge_sites
+    palette = colours.depth_colours(len(result.sites))
+    width = float(np.clip(40 / np.sqrt(max(result.num_faces, 1)), 0.12, 0.9))
+    segments = result.vertices[result.edges]
+    for site in np.unique(sites):
+        shade = colours.DOMAIN if site < 0 else palette[site]
+        lines = LineCollection(
+            list(segments[sites == site]), colors=shade, linewidths=1.0 if site < 0 else width, capstyle="round",
+            rasterized=raster,
+        )  # fmt: skip
+        axes.add_collection(lines)
+    axes.add_collection(
+        LineCollection(list(result.decision.segments), colors=colours.BOUNDARY, linewidths=1.8, capstyle="round")
+    )
+    anchors = result.plane.anchors
+    if len(anchors):
+        axes.plot(*anchors.T, linestyle="none", marker="o", ms=5, mfc="white", mec="black", mew=1.2, clip_on=True)
+    low, high = result.domain.min(axis=0), result.domain.max(axis=0)
+    margin = 0.02 * (high - low).max()
+    axes.set_xlim(low[0] - margin, high[0] + margin)
+    axes.set_ylim(low[1] - margin, high[1] + margin)
+    axes.set_aspect("equal")
+    axes.tick_params(labelsize=7, length=2, width=0.5)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_title(title or _title(result), fontsize=9)
+    if colour == "class":
+        _class_legend(result, axes, class_names)
+
+
+FACE_LABELS = {
+    "area": "log10 area of the face",
+    "condition": "log10 condition number of the map along the slice",
+    "norm": "largest singular value of the map along the slice",
+}
+
+
+def face_values(result: Slice, colour: str):
+    """(F,): what a face colouring other than by class shows."""
+    if colour == "area":
+        return np.log10(np.maximum(result.measures.area, 1e-300))
+    spectrum = in_plane_spectrum(result.slopes)
+    if colour == "norm":
+        return spectrum[:, 0]
+    if colour == "condition":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log10(spectrum[:, 0] / spectrum[:, 1])
+    raise InputError("colour of the faces", found=colour, expected="class, area, condition, norm or none")
+
+
+def _title(result: Slice) -> str:
+    count = f"{result.num_faces:,} {result.kind}"
+    return count if result.num_faces > 1 else f"{count}: no neuron's boundary crosses the domain"
+
+
+def _class_legend(result: Slice, axes: Axes, names: tuple[str, ...]) -> None:
+    from matplotlib.patches import Patch
+
+    present = np.unique(result.face_classes)
+    if len(present) > 12:
+        return
+    handles = [
+        Patch(facecolor=colours.class_colour(int(c)), label=names[c] if c < len(names) else f"class {c}") for c in present
+    ]
+    axes.legend(
+        handles=handles, fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, handlelength=1.0
+    )
+
+
+def write_picture(
+    result: Slice, path: str | Path, *, colour: Colouring = "class", title: str = "", class_names: tuple[str, ...] = ()
+) -> list[Path]:
+    """Write PATH.png (250 dpi) and PATH.svg; returns both. Nothing is left half-written."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    draw_slice(result, figure.add_subplot(), colour=colour, title=title, class_names=class_names)
+    stem, made = Path(path), []
+    for kind in ("png", "svg"):
+        target = stem.parent / f"{stem.name}.{kind}"
+        unfinished = target.parent / f".{target.name}.unfinished"
+        figure.savefig(unfinished, format=kind, dpi=250)
+        unfinished.replace(target)
+        made.append(target)
+    return made
