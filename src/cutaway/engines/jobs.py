@@ -88,7 +88,7 @@ class _Run:
     def _collect(self, done: set[Future]) -> bool:
         """Take in what is done; True when a worker died."""
         died = False
-        for future in done:
+        for future in sorted(done, key=self.running.__getitem__):
             index = self.running.pop(future)
             error = future.exception() if not future.cancelled() else None
             if error is None and not future.cancelled():
