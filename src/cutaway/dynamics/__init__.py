@@ -1,0 +1,1 @@
+"""Two-layer networks on multi-index targets: exponents, closed equations of the overlaps, thresholds, simulators."""

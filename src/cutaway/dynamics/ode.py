@@ -1,0 +1,162 @@
+"""Closed equations of the overlaps of a two-layer network under mini-batch SGD.
+
+Student f = (1/p) sum_j a_j s(w_j.x), target y, inputs standard normal, loss (y - f)^2 / 2, step gamma, batch n_b. With
+M = W W*^T (p, k), Q = W W^T (p, p), P = W* W*^T (k, k), eps = y - f (label noise Delta in it) and
+
+    E_t[j,r] = E[s'(l_j) l*_r eps],  E_n[j,l] = E[s'(l_j) l_l eps],  E_4[j,l] = E[s'(l_j) s'(l_l) eps^2],
+
+one step is (Saad and Solla 1995 for n_b = 1; arXiv 2406.02157 for batches)
+
+    dM = (gamma/p) a_j E_t
+    dQ = (gamma/p)(a_j E_n + transpose)
+         + (gamma/p)^2 a_j a_l { (d/n_b) E_4 + (1 - 1/n_b)[E_t P^-1 E_t^T + E_o Q_o^-1 E_o^T] }.
+
+`terms` switches the three parts of dQ, for the limits in which one vanishes. The correlation loss puts y in the place of
+eps. `projected` renormalises the student's weights after each step. Expectations are closed forms for erf, ReLU
+(first order) and polynomial committees, and Monte Carlo with common random numbers on the joint fields otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.dynamics.expectations import Expectations, closed_form, sampled
+from cutaway.dynamics.student import student
+from cutaway.dynamics.targets import Target, committee, target
+from cutaway.errors import InputError
+
+Array = NDArray[Any]
+TERMS = ("flow", "noise", "bracket")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapProblem:
+    """Who learns what, and how.
+
+    `activation` of the student; `link` the target (a committee of the same activation when None); `second_layer` a (p,);
+    `rate` gamma; `dimension` d; `batch` n_b; `label_noise` Delta; `loss` "square" or "correlation"; `projected`;
+    `terms` of dQ; `samples` for Monte Carlo (0: closed form where there is one).
+    """
+
+    activation: str
+    second_layer: tuple[float, ...]
+    rate: float
+    dimension: int
+    num_directions: int = 1
+    link: str | Callable[[Any], Any] | Target | None = None
+    batch: int = 1
+    label_noise: float = 0.0
+    loss: str = "square"
+    projected: bool = False
+    terms: tuple[str, ...] = TERMS
+    samples: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        student(self.activation)
+        if self.loss not in ("square", "correlation"):
+            raise InputError("loss", found=repr(self.loss), expected="'square' or 'correlation'")
+        if self.dimension < 1 or self.batch < 1:
+            raise InputError(
+                "dimension and batch", found=f"{self.dimension} and {self.batch}", expected="at least 1 each"
+            )
+        if not set(self.terms) <= set(TERMS):
+            raise InputError("terms", found=repr(self.terms), expected=f"a subset of {TERMS}")
+
+    @property
+    def target(self) -> Target:
+        if self.link is None:
+            return committee(self.activation, self.num_directions)
+        return target(self.link, self.num_directions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapPath:
+    """`steps` (T,), `overlaps` M (T, p, k), `self_overlaps` Q (T, p, p), `risks` E[(y - f)^2] / 2 without label noise."""
+
+    steps: Array
+    overlaps: Array
+    self_overlaps: Array
+    risks: Array
+
+
+def integrate(
+    problem: OverlapProblem, overlaps: Array, self_overlaps: Array, num_steps: int, *, record: int = 1
+) -> OverlapPath:
+    """Iterate the map from M = `overlaps` (p, k), Q = `self_overlaps` (p, p); every `record`-th step is kept.
+
+    Exact in the limit d to infinity for closed forms. Cost a step: p^2 (p + k)^2 elementary integrals, or samples x (p + k).
+    """
+    moments = expectations_of(problem)
+    current, own = np.array(overlaps, dtype=float), np.array(self_overlaps, dtype=float)
+    teacher = np.eye(current.shape[1])
+    steps, path, self_path, risks = [], [], [], []
+    for step in range(num_steps + 1):
+        found = moments(current, own, teacher)
+        if step % record == 0 or step == num_steps:
+            steps.append(step)
+            path.append(current)
+            self_path.append(own)
+            risks.append(found.risk)
+            if not np.isfinite(found.risk):
+                raise InputError(
+                    "overlap equations",
+                    found=f"divergence at step {step}",
+                    expected="finite overlaps",
+                    remedy="lower the rate or raise the batch",
+                )
+        if step < num_steps:
+            current, own = _advance(problem, found, current, own, teacher)
+    return OverlapPath(
+        steps=np.array(steps), overlaps=np.array(path), self_overlaps=np.array(self_path), risks=np.array(risks)
+    )
+
+
+def expectations_of(problem: OverlapProblem) -> Callable[[Array, Array, Array], Expectations]:
+    """(M, Q, P) -> expectations: the closed form when it exists and `samples` is 0, else sampling."""
+    weights = np.asarray(problem.second_layer, dtype=float)
+    if problem.samples == 0 and problem.link is None:
+        exact = closed_form(problem.activation, weights, problem.num_directions, problem.label_noise, problem.loss)
+        if exact is not None:
+            return exact
+    return sampled(
+        student(problem.activation),
+        weights,
+        problem.target,
+        problem.label_noise,
+        problem.loss,
+        problem.samples or 200_000,
+        problem.seed,
+    )
+
+
+def _advance(
+    problem: OverlapProblem, found: Expectations, current: Array, own: Array, teacher: Array
+) -> tuple[Array, Array]:
+    weights = np.asarray(problem.second_layer, dtype=float)
+    rate = problem.rate / weights.size
+    outer = weights[:, None] * weights[None, :]
+    move = rate * weights[:, None] * found.towards_target
+    change = np.zeros_like(own)
+    if "flow" in problem.terms:
+        first = rate * weights[:, None] * found.towards_student
+        change = change + first + first.T
+    if "noise" in problem.terms:
+        change = change + rate**2 * outer * (problem.dimension / problem.batch) * found.squared
+    if "bracket" in problem.terms and problem.batch > 1:
+        inverse = np.linalg.pinv(teacher)
+        rest = own - current @ inverse @ current.T
+        drift = found.towards_student - found.towards_target @ inverse @ current.T
+        inside = found.towards_target @ inverse @ found.towards_target.T
+        inside = inside + drift @ np.linalg.pinv(rest, rcond=1e-10) @ drift.T
+        change = change + rate**2 * outer * (1.0 - 1.0 / problem.batch) * inside
+    after, own_after = current + move, own + 0.5 * (change + change.T)
+    if not problem.projected:
+        return after, own_after
+    length = np.sqrt(np.maximum(np.diagonal(own_after), 1e-300))
+    return after / length[:, None], own_after / (length[:, None] * length[None, :])

@@ -1,0 +1,61 @@
+"""Theory and simulation in one picture: lines for the equations, bands for the seeds (10 to 90 %), phase diagrams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.dynamics.phase import phase_boundary
+
+Array = NDArray[Any]
+
+
+def overlay_figure(
+    theory: dict[str, tuple[Array, Array]],
+    simulation: dict[str, tuple[Array, Array]],
+    *,
+    xlabel: str = "step",
+    ylabel: str = "overlap",
+    logx: bool = False,
+    logy: bool = False,
+) -> Any:
+    """`theory[name]` = (x, y) drawn as a line; `simulation[name]` = (x (T,), values (T, S)) as median and 10-90 % band.
+
+    The same name gets the same colour. Returns a matplotlib figure; nothing is shown or saved.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    names = list(dict.fromkeys([*theory, *simulation]))
+    for number, name in enumerate(names):
+        color = f"C{number}"
+        if name in simulation:
+            x, values = simulation[name]
+            low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=1)
+            axes.fill_between(x, low, high, color=color, alpha=0.25, lw=0)
+            axes.plot(x, middle, color=color, ls="--", lw=1, label=f"{name}, {values.shape[1]} seeds")
+        if name in theory:
+            axes.plot(*theory[name], color=color, lw=1.8, label=f"{name}, theory")
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def phase_figure(exponent: int, points: dict[str, tuple[float, float]] | None = None) -> Any:
+    """Time exponent against batch exponent for both losses; `points` marks runs by name."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    for number, loss in enumerate(("square", "correlation")):
+        found = phase_boundary(exponent, loss=loss)
+        axes.plot(found.batch_exponents, found.time_exponents, color=f"C{number}", label=f"{loss} loss")
+    for name, (mu, theta) in (points or {}).items():
+        axes.plot([mu], [theta], "k.")
+        axes.annotate(name, (mu, theta), fontsize=7, textcoords="offset points", xytext=(4, 4))
+    axes.set(xlabel="log batch / log d", ylabel="log steps / log d", title=f"information exponent {exponent}")
+    axes.legend(frameon=False, fontsize=8)
+    return figure

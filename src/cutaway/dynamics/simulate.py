@@ -1,0 +1,233 @@
+"""Simulated training of two-layer networks on Gaussian inputs, many seeds at once as one batch of matrices.
+
+Student f = (1/p) sum_j a_j s(w_j.x) with rows of unit length at the start, target directions the first k coordinates,
+inputs standard normal, loss (y - f)^2 / 2. Papers with rows of length sqrt d and field w.x / sqrt d use the step gamma / d
+here. With c_j = (a_j / p) s'(w_j.x) (y - f) a sample's minus-gradient is c_j x, and one step of a batch is
+w_j += rate * mean c_j x, where for each `method`
+
+- "sgd": as it stands;  "correlation": y in the place of y - f;
+- "repetition": c is taken at weights displaced, sample by sample, by rho c x (rho > 0 extragradient, rho < 0
+  sharpness-aware; arXiv 2405.15459): only the pre-activation moves, by rho c |x|^2;
+- "two-steps": the same batch twice;  "reuse": full-batch steps on one fixed batch.
+
+A seed's draws depend on the seed alone, so that 64 seeds at once equal 64 runs up to rounding. Cost a step: 4 S b p d
+flops and S b d normal draws; nothing else is kept than the weights and one chunk of draws (bounded by `chunk_mb`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cutaway.dynamics.student import Student, student
+from cutaway.dynamics.targets import Target, target
+from cutaway.errors import InputError
+
+Array = NDArray[Any]
+METHODS = ("sgd", "correlation", "repetition", "two-steps", "reuse")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """What is trained, on what, how, and how often it is looked at.
+
+    `start`: "random" on the sphere, "orthogonal" to the target directions, or a number m: every neuron starts with that
+    overlap with the first direction. `second_layer` a (p,), or "gaussian"/"signs" to draw it for each seed from
+    `width` neurons. `exit_drop`, when given, stops a seed's clock at the first step whose sphere risk fell by that share.
+    """
+
+    link: str | Callable[[Any], Any] | Target
+    activation: str
+    dimension: int
+    rate: float
+    num_steps: int
+    second_layer: tuple[float, ...] | str = (1.0,)
+    width: int = 1
+    num_directions: int = 1
+    method: str = "sgd"
+    batch: int = 1
+    displacement: float = 0.0
+    label_noise: float = 0.0
+    spherical: bool = False
+    start: str | float = "random"
+    record: int = 1
+    num_seeds: int = 8
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    chunk_mb: float = 32.0
+
+    def __post_init__(self) -> None:
+        student(self.activation)
+        if self.method not in METHODS:
+            raise InputError("method", found=repr(self.method), expected=f"one of {', '.join(METHODS)}")
+        for name in ("dimension", "num_steps", "batch", "record", "num_seeds"):
+            if getattr(self, name) < 1:
+                raise InputError(name, found=str(getattr(self, name)), expected="at least 1")
+        directions = self.target.num_directions
+        if directions >= self.dimension:
+            raise InputError(
+                "dimension", found=f"{self.dimension} for {directions} directions", expected="more than the directions"
+            )
+
+    @property
+    def target(self) -> Target:
+        return target(self.link, self.num_directions)
+
+    @property
+    def num_neurons(self) -> int:
+        return self.width if isinstance(self.second_layer, str) else len(self.second_layer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedPath:
+    """`steps` (T,), `overlaps` (T, S, p, k) with the target directions, `self_overlaps` (T, S, p, p)."""
+
+    steps: Array
+    overlaps: Array
+    self_overlaps: Array
+
+    @property
+    def cosines(self) -> Array:
+        """Overlaps divided by the weights' lengths, (T, S, p, k), in [-1, 1]."""
+        length = np.sqrt(np.einsum("tspp->tsp", self.self_overlaps))
+        return self.overlaps / np.maximum(length, 1e-30)[..., None]
+
+    @property
+    def captured(self) -> Array:
+        """Length of each target direction's projection on the span of the weights, (T, S, k), in [0, 1]."""
+        inverse = np.linalg.pinv(self.self_overlaps, rcond=1e-6, hermitian=True)
+        return np.sqrt(np.clip(np.einsum("tspk,tspq,tsqk->tsk", self.overlaps, inverse, self.overlaps), 0.0, 1.0))
+
+
+def simulate(setting: Simulation) -> SimulatedPath:
+    """Train all seeds. Raises `InputError` when the weights diverge, naming the step and the seeds."""
+    goal, chosen = setting.target, student(setting.activation)
+    generators = [torch.Generator().manual_seed(1_000_003 * setting.seed + i) for i in range(setting.num_seeds)]
+    dtype = {"float32": torch.float32, "float64": torch.float64}[setting.dtype]
+    weights = torch.stack([_start(setting, goal, g) for g in generators]).to(setting.device, dtype)
+    second = torch.stack([_second_layer(setting, g) for g in generators]).to(setting.device, dtype)[:, None, :]
+    step_of = _stepper(setting, chosen)
+    steps, overlaps, selves = [], [], []
+
+    def look(step: int) -> None:
+        exact = weights.double()
+        if not bool(torch.isfinite(exact).all()):
+            lost = (~torch.isfinite(exact)).flatten(1).any(1).nonzero().ravel().tolist()
+            raise InputError(
+                "simulation",
+                found=f"divergence by step {step} of seeds {lost[:5]}",
+                expected="finite weights",
+                remedy="lower the rate",
+            )
+        steps.append(step)
+        overlaps.append(exact[..., : goal.num_directions].cpu().numpy())
+        selves.append((exact @ exact.transpose(-1, -2)).cpu().numpy())
+
+    look(0)
+    for step, inputs, labels in _stream(setting, goal, generators, dtype):
+        weights = step_of(weights, second, inputs, labels)
+        if (step + 1) % setting.record == 0 or step + 1 == setting.num_steps:
+            look(step + 1)
+    return SimulatedPath(steps=np.array(steps), overlaps=np.stack(overlaps), self_overlaps=np.stack(selves))
+
+
+def _stepper(setting: Simulation, chosen: Student) -> Callable[..., torch.Tensor]:
+    """The update of weights (..., p, d) by one batch (..., b, d): the same code for one seed and for many."""
+    num, rate, rho = setting.num_neurons, setting.rate, setting.displacement
+    correlation = setting.method == "correlation"
+
+    def pull(hidden: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        error = labels[..., None]
+        if not correlation:
+            error = error - (chosen.value(hidden) * second).sum(-1, keepdim=True) / num
+        return second * chosen.slope(hidden) * error / num
+
+    def once(weights: torch.Tensor, second: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        hidden = inputs @ weights.transpose(-1, -2)
+        change = pull(hidden, second, labels)
+        if setting.method == "repetition":
+            change = pull(hidden + rho * change * inputs.square().sum(-1, keepdim=True), second, labels)
+        return weights + (rate / inputs.shape[-2]) * (change.transpose(-1, -2) @ inputs)
+
+    def step(weights: torch.Tensor, second: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        for _ in range(2 if setting.method == "two-steps" else 1):
+            weights = once(weights, second, inputs, labels)
+            if setting.spherical:
+                weights = weights / weights.norm(dim=-1, keepdim=True)
+        return weights
+
+    return step
+
+
+def _stream(setting: Simulation, goal: Target, generators: list[torch.Generator], dtype: torch.dtype):
+    """(step, inputs (S, b, d), labels (S, b)) for every step; draws are made a chunk of steps at a time."""
+    size, dim = setting.batch, setting.dimension
+    if setting.method == "reuse":
+        inputs = torch.stack([torch.randn(size, dim, generator=g, dtype=dtype) for g in generators])
+        labels = _labels(setting, goal, inputs, generators).to(setting.device)
+        inputs = inputs.to(setting.device)
+        for step in range(setting.num_steps):
+            yield step, inputs, labels
+        return
+    one = size * dim * len(generators) * (8 if dtype == torch.float64 else 4)
+    chunk = int(max(1, min(setting.num_steps, setting.chunk_mb * 1e6 // one)))
+    store = torch.empty(len(generators), chunk, size, dim, dtype=dtype)
+    for first in range(0, setting.num_steps, chunk):
+        count = min(chunk, setting.num_steps - first)
+        for row, generator in enumerate(generators):
+            torch.randn(store[row, :count].shape, generator=generator, out=store[row, :count])
+        inputs = store[:, :count]
+        labels = _labels(setting, goal, inputs, generators).transpose(0, 1).to(setting.device)
+        inputs = inputs.transpose(0, 1).to(setting.device)
+        for offset in range(count):
+            yield first + offset, inputs[offset], labels[offset]
+
+
+def _labels(
+    setting: Simulation, goal: Target, inputs: torch.Tensor, generators: list[torch.Generator]
+) -> torch.Tensor:
+    fields = inputs[..., : goal.num_directions]
+    try:
+        values = goal(fields)
+    except (TypeError, AttributeError):  # a link written for numpy
+        values = torch.from_numpy(np.asarray(goal(fields.double().numpy())))
+    values = torch.as_tensor(values).to(inputs.dtype)
+    if setting.label_noise:
+        noise = [torch.randn(values[0].shape, generator=g, dtype=inputs.dtype) for g in generators]
+        values = values + math.sqrt(setting.label_noise) * torch.stack(noise)
+    return values
+
+
+def _start(setting: Simulation, goal: Target, generator: torch.Generator) -> torch.Tensor:
+    weights = torch.randn(setting.num_neurons, setting.dimension, generator=generator, dtype=torch.float64)
+    k = goal.num_directions
+    if setting.start == "random":
+        return weights / weights.norm(dim=1, keepdim=True)
+    weights[:, :k] = 0.0
+    weights = weights / weights.norm(dim=1, keepdim=True)
+    if setting.start == "orthogonal":
+        return weights
+    overlap = float(setting.start)
+    if not -1.0 <= overlap <= 1.0:
+        raise InputError("start", found=str(overlap), expected="'random', 'orthogonal' or an overlap in [-1, 1]")
+    weights = weights * math.sqrt(1.0 - overlap**2)
+    weights[:, 0] = overlap
+    return weights
+
+
+def _second_layer(setting: Simulation, generator: torch.Generator) -> torch.Tensor:
+    if not isinstance(setting.second_layer, str):
+        return torch.tensor(setting.second_layer, dtype=torch.float64)
+    draw = torch.randn(setting.width, generator=generator, dtype=torch.float64)
+    if setting.second_layer == "gaussian":
+        return draw
+    if setting.second_layer == "signs":
+        return torch.where(draw > 0, 1.0, -1.0).double()
+    raise InputError("second_layer", found=repr(setting.second_layer), expected="numbers, 'gaussian' or 'signs'")
