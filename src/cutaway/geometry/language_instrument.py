@@ -1,0 +1,163 @@
+"""Instruments `language-geometry` and `intrinsic-dimension`: where a prompt lies in every block of a language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import xarray as xr
+
+from cutaway.errors import ModelError
+from cutaway.evidence.resample import mean_interval
+from cutaway.geometry.intrinsic_dimension import intrinsic_dimension
+from cutaway.geometry.language import FEATURE_NAMES, GeometryReader
+from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.reading import Figure, variable
+
+
+def require_language_model(network) -> None:
+    """Raise NotApplicable unless the network reads token ids (int64, (n, T))."""
+    example = network.example
+    if example is None or example.is_floating_point() or example.ndim != 2:
+        raise NotApplicable("needs a language model that reads token ids (n, length); this network reads numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageGeometry(Instrument):
+    """The seven features of `cutaway.geometry.language` for every row of tokens and every MLP block.
+
+    `features` (sample, block, feature); figures: their means over samples and blocks with bootstrap intervals over
+    samples, and the separability of a labelled set (cross-validated AUROC of a logistic regression on all features,
+    two classes only). Estimates; one forward pass a sample.
+    """
+
+    batch_size: int = 32
+
+    name: ClassVar[str] = "language-geometry"
+    question: ClassVar[str] = "In which region of every MLP block does a prompt lie, and how near to its border?"
+    source: ClassVar[str] = "Balestriero et al. 2023, arXiv 2312.01648, section 4"
+    expense: ClassVar[str] = "1 forward pass a sample"
+    limits: ClassVar[str] = "Distances are in each block's normalised hidden space, not in the space of prompts."
+
+    def _measure(self, network, data, context):
+        require_language_model(network)
+        try:
+            reader = GeometryReader(network.model, network.place(data.inputs[:1]))
+        except ModelError as error:
+            raise NotApplicable(str(error)) from error
+        parts = []
+        for start in range(0, len(data.inputs), self.batch_size):
+            rows = network.place(data.inputs[start : start + self.batch_size])
+            parts.append(reader.read(rows).pooled.cpu())
+            network.forward_passes += len(rows)
+        pooled = torch.cat(parts).numpy().astype(float)
+        values = xr.Dataset(
+            {"features": variable(pooled, ["sample", "block", "feature"], long_name="spline features of MLP blocks")},
+            coords={"block": [b.path for b in reader.blocks], "feature": list(FEATURE_NAMES)},
+        )
+        figures = tuple(self._mean(pooled, k, context) for k in (0, 3, 4, 5))
+        separability = self._separability(pooled, data.labels, context)
+        return Findings(values=values, figures=figures + separability)
+
+    def _mean(self, pooled, k, context):
+        per_sample = pooled[:, :, k].mean(1)
+        low, high = mean_interval(per_sample, seed=context.seed, resamples=context.resamples)
+        name = FEATURE_NAMES[k]
+        what = "share of active gates" if name.startswith("share") else "distance to the nearest gate"
+        return Figure(
+            name=name, value=float(per_sample.mean()), low=low, high=high,
+            unit="1" if name.startswith("share") else "hidden units",
+            long_name=f"{what}: {name.split('_')[1]} over a prompt's tokens, mean over blocks",
+        )  # fmt: skip
+
+    def _separability(self, pooled, labels, context):
+        if labels is None or len(np.unique(labels.numpy())) != 2 or np.bincount(labels.numpy()).min() < 5:
+            return ()
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import roc_auc_score
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        from cutaway.evidence.resample import bootstrap_interval
+
+        y = labels.numpy()
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=400, class_weight="balanced"))
+        folds = StratifiedKFold(5, shuffle=True, random_state=context.seed % 2**31)
+        flat = pooled.reshape(len(pooled), -1)
+        scores = cross_val_predict(model, flat, y, cv=folds, method="decision_function")
+
+        def auroc(rows):
+            return float(roc_auc_score(y[rows], scores[rows])) if len(set(y[rows])) == 2 else float("nan")
+
+        low, high = bootstrap_interval(auroc, len(y), seed=context.seed, resamples=context.resamples)
+        return (
+            Figure(
+                name="auroc", value=auroc(np.arange(len(y))), low=low, high=high, alternative="greater",
+                long_name="AUROC of the labels from the features (5-fold cross-validation)",
+            ),
+        )  # fmt: skip
+
+    def draw(self, reading):
+        from cutaway.geometry.language_charts import feature_map
+
+        return feature_map(reading.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntrinsicDimension(Instrument):
+    """ID of every head at the last token (see `cutaway.geometry.intrinsic_dimension`): `dimension` (sample, block,
+    head), a count of tokens. Figures: the sum over heads in the last block and its mean over blocks, means over
+    samples with bootstrap intervals. One forward pass a sample."""
+
+    threshold: float = 0.1
+    relative: bool = True
+    batch_size: int = 16
+
+    name: ClassVar[str] = "intrinsic-dimension"
+    question: ClassVar[str] = "How many tokens does each attention head mix at the end of a prompt?"
+    source: ClassVar[str] = "Balestriero et al. 2023, arXiv 2312.01648, section 3; arXiv 2407.02678"
+    expense: ClassVar[str] = "1 forward pass a sample"
+    limits: ClassVar[str] = "Grows with the length of the prompt; compare prompts of equal length only."
+
+    def _measure(self, network, data, context):
+        require_language_model(network)
+        parts = []
+        for start in range(0, len(data.inputs), self.batch_size):
+            rows = network.place(data.inputs[start : start + self.batch_size])
+            try:
+                got = intrinsic_dimension(network.model, rows, threshold=self.threshold, relative=self.relative)
+            except ModelError as error:
+                raise NotApplicable(str(error)) from error
+            parts.append(got.cpu())
+            network.forward_passes += len(rows)
+        dimension = torch.cat(parts).numpy()
+        values = xr.Dataset(
+            {
+                "dimension": variable(
+                    dimension, ["sample", "block", "head"], unit="tokens", long_name="tokens above the threshold"
+                )
+            }
+        )
+        total = dimension.sum(2).astype(float)
+        return Findings(
+            values=values,
+            figures=(
+                self._figure("last_block", total[:, -1], "sum over heads in the last block", context),
+                self._figure("mean_block", total.mean(1), "sum over heads, mean over blocks", context),
+            ),
+        )
+
+    def _figure(self, name, numbers, text, context):
+        low, high = mean_interval(numbers, seed=context.seed, resamples=context.resamples)
+        return Figure(
+            name=name, value=float(numbers.mean()), low=low, high=high, unit="tokens",
+            long_name=f"intrinsic dimension, {text}",
+        )  # fmt: skip
+
+    def draw(self, reading):
+        from cutaway.geometry.language_charts import head_map
+
+        return head_map(reading.values)
