@@ -20,6 +20,10 @@ from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.search import try_points
 
 
+FLOOR = 0.5
+"""Share of the mean slope that every input counts with when the next cut is chosen."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Outcome:
     """What a complete search found: `proved`, a `witness` (n,), or neither; `bound` is the worst remaining lower bound
@@ -147,10 +151,7 @@ def _cut(
     splittable = width > 1e-12 * torch.maximum(low.abs(), high.abs()).clamp(min=1e-6)
     if not bool(splittable.any(1).all()):
         return None
-    score = torch.where(torch.isfinite(score) & splittable, score, -1.0) + 1e-3 * score.amax(1, keepdim=True).clamp(
-        min=1e-300, max=1e300
-    ) * torch.where(splittable, width / width.amax(1, keepdim=True), -1.0)
-    axis = torch.where(splittable, score, -torch.inf).argmax(1)
+    axis = torch.where(splittable, _appeal(score, width), -torch.inf).argmax(1)
     row = torch.arange(len(left))
     middle = (low[row, axis] + high[row, axis]) / 2
     first_high, second_low = high.clone(), low.clone()
@@ -166,6 +167,14 @@ def _cut(
         lower=torch.cat([low, second_low]), upper=torch.cat([first_high, high]), known=kept,
         clause=boxes.clause[left].repeat(2), worst=value[left].repeat(2),
     )  # fmt: skip
+
+
+def _appeal(influence: Tensor, width: Tensor) -> Tensor:
+    """Influence of each input plus a share of the mean influence in proportion to its width, so that inputs whose slope the
+    relaxation lost are cut as well."""
+    influence = torch.where(torch.isfinite(influence), influence, 0.0)
+    slope = influence.sum(1, keepdim=True) / width.sum(1, keepdim=True).clamp(min=1e-300)
+    return influence + FLOOR * slope.clamp(min=1e-30) * width
 
 
 def _given_up(stack: list[_Boxes], parts: int) -> Outcome:

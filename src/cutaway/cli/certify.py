@@ -1,0 +1,156 @@
+"""`cutaway certify`: a property of an ONNX network, a list of such instances, or certified accuracy on a data set."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cutaway.cli.command import Outcome, new_app
+from cutaway.errors import InputError
+
+app = new_app("certify", "Prove or refute a property, with a witness.")
+
+
+@app.default
+def certify(
+    model: str | None = None,
+    spec: Path | None = None,
+    *,
+    instances: Path | None = None,
+    out: Path | None = None,
+    timeout: float = 60.0,
+    data: str | None = None,
+    radius: float | None = None,
+    norm: str = "inf",
+    num: int = 100,
+    complete: bool | None = None,
+    deployment: bool = False,
+    weights: str | None = None,
+    split: str = "test",
+    seed: int = 0,
+    trust_pickle: bool = False,
+    plot: Path | None = None,
+) -> Outcome:
+    """Three forms: NET.onnx SPEC.vnnlib; --instances LIST.csv --out RESULTS.csv; MODEL --data NAME --radius R.
+
+    Parameters
+    ----------
+    model
+        An .onnx file (with SPEC), or any model (with --data).
+    spec
+        A VNN-LIB property, 1.0 or 2.0, plain or .gz.
+    instances
+        A csv list of onnx,vnnlib[,timeout], paths relative to it.
+    out
+        Where the results go; a run that was cut off goes on where it stood.
+    timeout
+        Seconds for an instance (for --data: for a sample, with --complete).
+    data
+        A named set or a path.
+    radius
+        Radius of the ball in the data's units.
+    norm
+        inf, 2 or 1.
+    num
+        How many samples.
+    complete
+        Branch and bound after bounds; by default yes for properties and no for --data.
+    deployment
+        The certificate must also hold for float32 arithmetic.
+    weights
+        Checkpoint for the model.
+    split
+        train or test.
+    seed
+        Seed of attacks and of the choice of samples.
+    trust_pickle
+        Allow pickled modules.
+    plot
+        Picture of certified, attacked and unknown against the radius (--data; .png or .svg).
+    """
+    if timeout <= 0:
+        raise InputError("option --timeout", found=f"{timeout:g}", expected="more than 0 seconds")
+    settings = {"timeout": timeout, "seed": seed, "deployment": deployment}
+    if instances is not None:
+        return _instances(instances, out, settings | {"complete": complete is not False})
+    if model is None:
+        raise InputError("cutaway certify", found="no network", expected="NET.onnx SPEC.vnnlib, --instances or --data")
+    if spec is not None:
+        return _property(model, spec, settings | {"complete": complete is not False})
+    if data is None or radius is None:
+        raise InputError("cutaway certify", found="a model alone", expected="a SPEC.vnnlib, or --data and --radius")
+    return _accuracy(
+        model, data, radius, norm, num, settings | {"complete": complete is True},
+        weights=weights, split=split, trust_pickle=trust_pickle, plot=plot,
+    )  # fmt: skip
+
+
+def _settings(options: dict):
+    import torch
+
+    from cutaway.robustness.verify.verdict import VerifySettings
+
+    options = options | {"deployment": torch.float32 if options["deployment"] else None}
+    return VerifySettings(**options)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _property(model: str, spec: Path, options: dict) -> Outcome:
+    from cutaway import __version__
+    from cutaway.robustness.verify.onnx_query import verify_vnnlib
+
+    if not model.endswith((".onnx", ".onnx.gz")):
+        raise InputError("network", found=model, expected="an .onnx or .onnx.gz file for a VNN-LIB property")
+    verdict, model_hash = verify_vnnlib(model, spec, _settings(options), _tell)
+    witness = None if verdict.witness is None else verdict.witness.tolist()
+    output = None if verdict.output is None else verdict.output.tolist()
+    payload = {
+        "verdict": verdict.status.value, "witness": witness, "output": output, "bound": verdict.bound,
+        "seconds": verdict.seconds, "model_hash": model_hash, "property_hash": verdict.property_hash,
+        "decided_by": verdict.decided_by, "parts": verdict.parts, "reason": verdict.reason, "version": __version__,
+    }  # fmt: skip
+    words = f"{verdict.status.value} by {verdict.decided_by} in {verdict.seconds:.2f} s: {verdict.status.remedy}."
+    if witness is not None:
+        words += f"\nwitness (replayed by onnxruntime): {_short(witness)}\noutput there: {_short(output)}"
+    if verdict.reason:
+        words += f"\n{verdict.reason}; remaining bound {verdict.bound:.6g}"
+    return Outcome(payload=payload, words=words + f"\nnetwork {model_hash[:12]}, property {verdict.property_hash[:12]}")
+
+
+def _short(values: list[float] | None) -> str:
+    shown = [f"{v:.9g}" for v in (values or [])[:12]]
+    return "[" + ", ".join(shown) + (f", ... {len(values or [])} numbers]" if len(values or []) > 12 else "]")
+
+
+def _instances(instances: Path, out: Path | None, options: dict) -> Outcome:
+    from cutaway.robustness.verify.instances import run_instances
+
+    if out is None:
+        raise InputError("cutaway certify --instances", found="no --out", expected="--out RESULTS.csv")
+    counts = run_instances(instances, out, _settings(options), progress=_tell)
+    words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    return Outcome(payload={"counts": counts, "out": str(out)}, words=f"{words}\nresults: {out}")
+
+
+def _accuracy(model, data, radius, norm, num, options, *, weights, split, trust_pickle, plot) -> Outcome:
+    from cutaway.cli.options import open_data
+    from cutaway.network.sources import load_model
+    from cutaway.robustness.certified_accuracy import certified_accuracy, radius_curve
+
+    loaded = load_model(model, weights=weights, trust_pickle=trust_pickle)
+    dataset = open_data(data, num=num, seed=options["seed"], split=split)
+    settings = _settings(options)
+    result = certified_accuracy(loaded.model, dataset, radius=radius, norm=norm, settings=settings, progress=_tell)
+    payload = result.summary()
+    words = result.words()
+    if plot is not None:
+        from cutaway.robustness.curve_figure import draw_curve
+
+        curve = radius_curve(loaded.model, dataset, radius=radius, norm=norm, settings=settings, progress=_tell)
+        draw_curve(curve, plot, norm=norm, units=dataset.units)
+        payload["curve"], payload["plot"] = curve, str(plot)
+        words += f"\npicture: {plot}"
+    return Outcome(payload=payload, words=words)

@@ -1,0 +1,137 @@
+"""VNN-COMP instance lists: one verdict a row, written as it comes, taken up again where a run was cut off.
+
+Input: csv rows `onnx,vnnlib[,timeout]` with paths relative to the list (a header line is allowed). Output: VNN-COMP's columns
+benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: verdict, decided_by, bound,
+parts, model_hash, property_hash, version, witness (JSON list), reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from cutaway.errors import CutawayError, FileError, InputError, UnsupportedOperator
+from cutaway.robustness.verify.onnx_query import OnnxProblem, open_onnx
+from cutaway.robustness.verify.replay import file_hash
+from cutaway.robustness.verify.verdict import Verdict, VerifySettings, verify
+from cutaway.robustness.vnnlib import read_vnnlib
+from cutaway.status import Status
+
+COLUMNS = (
+    "benchmark onnx vnnlib prepare_time result run_time verdict decided_by bound parts model_hash property_hash version "
+    "witness reason"
+).split()
+RESULTS = {Status.CERTIFIED: "unsat", Status.FALSIFIED: "sat", Status.UNKNOWN: "unknown", Status.UNSUPPORTED: "error"}
+
+
+def run_instances(
+    instances: str | Path,
+    out: str | Path,
+    settings: VerifySettings,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, int]:
+    """Verdicts for every row; gives counts by verdict. Rows already in `out` are kept if their model hash still holds,
+    else InputError. A network that cannot be read gives a row `unsupported` with the reason, never a missing row."""
+    rows, out = read_instances(instances), Path(out)
+    done = _finished(out, Path(instances).parent)
+    opened: dict[str, OnnxProblem] = {}
+    for number, (onnx, vnnlib, timeout) in enumerate(rows, 1):
+        if (onnx, vnnlib) in done:
+            continue
+        limit = settings if timeout is None else replace(settings, timeout=min(timeout, settings.timeout))
+        row = _one(Path(instances).parent, onnx, vnnlib, limit, opened, progress)
+        done[onnx, vnnlib] = row
+        _write(out, [done[o, v] for o, v, _ in rows if (o, v) in done])
+        progress(f"{number}/{len(rows)} {onnx} {vnnlib}: {row['verdict']} in {row['run_time']} s")
+    counts: dict[str, int] = {}
+    for onnx, vnnlib, _ in rows:
+        verdict = done[onnx, vnnlib]["verdict"]
+        counts[verdict] = counts.get(verdict, 0) + 1
+    return counts
+
+
+def read_instances(path: str | Path) -> list[tuple[str, str, float | None]]:
+    """Rows (onnx, vnnlib, timeout or None). Raises FileError or InputError with the row number."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(str(path), found=f"unreadable ({error})", expected="a csv list of instances") from error
+    rows = []
+    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+        cells = [c.strip() for c in row]
+        if not any(cells) or (number == 1 and "onnx" in cells and "vnnlib" in cells):
+            continue
+        if len(cells) < 2 or not cells[0] or not cells[1]:
+            raise InputError(f"{path}, row {number}", found=",".join(row), expected="onnx,vnnlib[,timeout]")
+        try:
+            rows.append((cells[0], cells[1], float(cells[2]) if len(cells) > 2 and cells[2] else None))
+        except ValueError:
+            raise InputError(f"{path}, row {number}", found=cells[2], expected="a timeout in seconds") from None
+    if not rows:
+        raise InputError(str(path), found="no instances", expected="rows onnx,vnnlib[,timeout]")
+    return rows
+
+
+def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    if not out.exists():
+        return {}
+    with out.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames is None or list(reader.fieldnames) != COLUMNS:
+            raise InputError(str(out), found="a file with other columns", expected="results of this command")
+        done = {(r["onnx"], r["vnnlib"]): r for r in reader}
+    hashes: dict[str, str] = {}
+    for (onnx, _), row in done.items():
+        if onnx not in hashes and (folder / onnx).exists():
+            hashes[onnx] = file_hash(folder / onnx)
+        if row["model_hash"] and hashes.get(onnx, row["model_hash"]) != row["model_hash"]:
+            raise InputError(
+                f"{out}: results for {onnx}", found=f"model hash {row['model_hash'][:12]}",
+                expected=hashes[onnx][:12], remedy="the network has changed since: write to another file",
+            )  # fmt: skip
+    return done
+
+
+def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened, progress) -> dict[str, str]:
+    from cutaway import __version__
+
+    row = dict.fromkeys(COLUMNS, "") | {"benchmark": Path(onnx).parts[0], "onnx": onnx, "vnnlib": vnnlib}
+    row["version"] = __version__
+    begin = time.monotonic()
+    try:
+        if onnx not in opened:
+            opened.clear()
+            opened[onnx] = open_onnx(folder / onnx)
+        problem = opened[onnx]
+        query = read_vnnlib(folder / vnnlib)
+        ready = time.monotonic()
+        verdict = verify(problem.net, query, problem.replay, settings, progress)
+        row |= _cells(verdict) | {"model_hash": problem.model_hash, "prepare_time": f"{ready - begin:.3f}"}
+    except (UnsupportedOperator, CutawayError) as error:
+        row |= {"verdict": Status.UNSUPPORTED.value, "result": "error", "reason": str(error)}
+        row["run_time"] = f"{time.monotonic() - begin:.3f}"
+    return row
+
+
+def _cells(verdict: Verdict) -> dict[str, str]:
+    return {
+        "result": RESULTS[verdict.status], "verdict": verdict.status.value, "run_time": f"{verdict.seconds:.3f}",
+        "decided_by": verdict.decided_by, "bound": repr(verdict.bound), "parts": str(verdict.parts),
+        "property_hash": verdict.property_hash, "reason": verdict.reason,
+        "witness": "" if verdict.witness is None else json.dumps(verdict.witness.tolist()),
+    }  # fmt: skip
+
+
+def _write(out: Path, rows: list[dict[str, str]]) -> None:
+    temporary = out.with_name(out.name + ".part")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, out)

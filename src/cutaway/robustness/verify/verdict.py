@@ -1,0 +1,168 @@
+"""A verdict on a query: attack first, bounds next, then a complete search until the time is up.
+
+`certified` needs a positive lower bound of every clause after the rounding radius (float64; on request also that of a
+float32 deployment); a NaN never counts. `falsified` needs a witness inside the box on which the original model itself
+meets the clause. All else is `unknown`, with the worst remaining lower bound of max_k g_k (see `problem`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from cutaway.errors import InputError
+from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
+from cutaway.robustness.bounds.deployment import deployment_radius
+from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.network import BoundNetwork
+from cutaway.robustness.bounds.sweep import bound_rows, sweep
+from cutaway.robustness.query import Query
+from cutaway.robustness.verify.input_split import Outcome, safe_difference, split_inputs
+from cutaway.robustness.verify.problem import Problem, Replay
+from cutaway.robustness.verify.relu_split import SplitSettings, split_nodes, split_relus
+from cutaway.robustness.verify.search import find_witness
+from cutaway.status import Status
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySettings:
+    """`timeout` seconds from the call; `complete`: branch and bound; `input_split_up_to`: inputs for which boxes are cut
+    rather than ReLUs; `deployment`: dtype whose rounding must not undo the certificate, or None (real arithmetic)."""
+
+    timeout: float = 60.0
+    complete: bool = True
+    restarts: int = 5
+    attack_steps: int = 40
+    input_split_up_to: int = 8
+    deployment: torch.dtype | None = None
+    seed: int = 0
+    splits: SplitSettings = field(default_factory=SplitSettings)
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise InputError("time limit", found=f"{self.timeout:g} s", expected="more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`witness` (n,) and the original model's `output` there when falsified; `bound`: smallest lower bound on max_k g_k that
+    was proved (positive when certified by bounds alone; 0 after a complete search); `decided_by`: attack, bounds, input
+    split, relu split or nothing; `parts`: subproblems bounded; `reason` says why an unknown stayed one."""
+
+    status: Status
+    witness: Tensor | None = None
+    output: Tensor | None = None
+    bound: float = float("nan")
+    seconds: float = 0.0
+    decided_by: str = "nothing"
+    parts: int = 0
+    reason: str = ""
+    property_hash: str = ""
+
+
+def verify(
+    net: BoundNetwork,
+    query: Query,
+    replay: Replay,
+    settings: VerifySettings = VerifySettings(),  # noqa: B008 (frozen)
+    progress: Progress = lambda text: None,
+) -> Verdict:
+    """Decide the query. Raises InputError for shapes that do not fit. Exact up to the time limit."""
+    begin = time.monotonic()
+    deadline = begin + settings.timeout
+
+    def verdict(status: Status, **more) -> Verdict:
+        seconds = time.monotonic() - begin
+        return Verdict(status=status, seconds=seconds, property_hash=query.fingerprint, **more)
+
+    if not query.clauses:
+        return verdict(Status.CERTIFIED, bound=float("inf"), decided_by="bounds", reason="nothing is asked")
+    problem = Problem.of(net, query, replay)
+
+    def falsified(witness: Tensor, by: str, parts: int = 0) -> Verdict:
+        return verdict(Status.FALSIFIED, witness=witness, output=replay(witness), decided_by=by, parts=parts)
+
+    witness, _ = find_witness(
+        problem, restarts=settings.restarts, steps=settings.attack_steps, seed=settings.seed, deadline=deadline
+    )
+    if witness is not None:
+        return falsified(witness, "attack")
+    limits, value = _root(problem, settings)
+    left = (~(value > 0)).nonzero().squeeze(1)
+    progress(f"bounds leave {len(left)} of {len(value)} clauses open")
+    if len(left) == 0:
+        return verdict(Status.CERTIFIED, bound=float(value.min()), decided_by="bounds", parts=len(value))
+    if not settings.complete:
+        return _improved(problem, limits, value, left, settings, verdict)
+    strict = problem if settings.deployment is None else _deployed(problem, limits, settings.deployment)
+    outcome, by = _search(strict, limits, left, settings, deadline, progress)
+    if outcome.witness is not None:
+        return falsified(outcome.witness, by, outcome.parts)
+    if outcome.proved:
+        return verdict(Status.CERTIFIED, bound=0.0, decided_by=by, parts=outcome.parts)
+    reason = f"time limit after {outcome.parts} subproblems, {outcome.open_parts} open"
+    if time.monotonic() < deadline:
+        reason = f"nothing left to split after {outcome.parts} subproblems, {outcome.open_parts} open"
+    return verdict(Status.UNKNOWN, bound=outcome.bound, decided_by="nothing", parts=outcome.parts, reason=reason)
+
+
+def _root(problem: Problem, settings: VerifySettings) -> tuple[Limits, Tensor]:
+    """CROWN limits for every clause (equal boxes are bounded once) and each clause's lower bound."""
+    boxes = torch.cat([problem.lower, problem.upper], 1)
+    unique, where = torch.unique(boxes, dim=0, return_inverse=True)
+    half = problem.lower.shape[1]
+    region = problem.region(unique[:, :half], unique[:, half:])
+    limits = sweep(problem.net, region).select(where)
+    strict = problem if settings.deployment is None else _deployed(problem, limits, settings.deployment)
+    clauses = torch.arange(len(where))
+    rows = bound_rows(problem.net, limits, region.select(where), problem.rows(clauses))
+    rows = safe_difference(rows, strict.limits)
+    return limits, torch.where(torch.isnan(rows), -torch.inf, rows).amax(1)
+
+
+def _deployed(problem: Problem, limits: Limits, dtype: torch.dtype) -> Problem:
+    """The problem with every limit raised by twice what rounding may change."""
+    radius = deployment_radius(problem.net, limits, dtype).flatten(1)
+    extra = 2 * (problem.matrix.abs() @ radius.unsqueeze(-1)).squeeze(-1)
+    return replace(problem, limits=problem.limits + torch.where(torch.isnan(extra), torch.inf, extra))
+
+
+def _improved(problem: Problem, limits: Limits, value: Tensor, left: Tensor, settings, verdict) -> Verdict:
+    """Without branching: slopes optimised for what is still open."""
+    strict = problem if settings.deployment is None else _deployed(problem, limits, settings.deployment)
+    region = problem.region(problem.lower[left], problem.upper[left])
+    rows = optimised_rows(
+        problem.net, region, problem.rows(left), limits.select(left), AlphaSettings(depth="all", drop_solved=True)
+    )
+    rows = safe_difference(rows, strict.limits[left])
+    better = torch.where(torch.isnan(rows), -torch.inf, rows).amax(1)
+    value = value.clone()
+    value[left] = torch.maximum(value[left], better)
+    status = Status.CERTIFIED if bool((value > 0).all()) else Status.UNKNOWN
+    by = "bounds" if status is Status.CERTIFIED else "nothing"
+    reason = "" if status is Status.CERTIFIED else f"bounds leave {int((~(value > 0)).sum())} clauses open"
+    return verdict(status, bound=float(value.min()), decided_by=by, reason=reason, parts=len(value))
+
+
+def _search(
+    problem: Problem, limits: Limits, left: Tensor, settings: VerifySettings, deadline: float, progress: Progress
+) -> tuple[Outcome, str]:
+    few = problem.net.graph.input.numel <= settings.input_split_up_to
+    if few or not split_nodes(problem.net):
+        return split_inputs(problem, left, deadline=deadline, progress=progress), "input split"
+    witness, _ = find_witness(
+        problem, restarts=3 * settings.restarts, steps=settings.attack_steps, seed=settings.seed + 1,
+        deadline=min(deadline, time.monotonic() + 0.1 * settings.timeout),
+    )  # fmt: skip
+    if witness is not None:
+        return Outcome(witness=witness), "attack"
+    outcome = split_relus(
+        problem, left, limits.select(left), deadline=deadline, settings=settings.splits, progress=progress
+    )
+    return outcome, "relu split"
