@@ -27,7 +27,13 @@ class Outcome:
 
 def new_app(name: str, help: str) -> cyclopts.App:
     """An app that leaves errors and results to `execute`."""
-    return cyclopts.App(name=f"cutaway {name}", help=help, version_flags=[], result_action="return_value")
+    return cyclopts.App(
+        name=f"cutaway {name}",
+        help=help,
+        version_flags=[],
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
 
 
 def execute(name: str, arguments: list[str]) -> int:

@@ -111,7 +111,7 @@ def scan(
         dtype=dtype,
         trust_pickle=trust_pickle,
     )
-    folder = out or Path("runs") / network.name.replace("/", "-").replace(" ", "-")
+    folder = out or default_folder(network.name, resume=resume)
     chosen = choose(dataset, only, radius)
     with progress_lines() as note:
         run = run_scan(network, dataset, folder, instruments=chosen, settings=settings, note=note)
@@ -131,6 +131,17 @@ def choose(dataset, only: list[str] | None, radius: float | None) -> list:
     if radius is None:
         return chosen
     return [dataclasses.replace(i, radius=radius) if i.attacks else i for i in chosen]
+
+
+def default_folder(name: str, *, resume: bool) -> Path:
+    """`runs/NAME`, or with a number behind it where that is taken; with `resume` the newest that is there."""
+    base = Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    taken = [base] if base.exists() else []
+    while taken and (following := base.with_name(f"{base.name}-{len(taken) + 1}")).exists():
+        taken.append(following)
+    if resume:
+        return taken[-1] if taken else base
+    return base.with_name(f"{base.name}-{len(taken) + 1}") if taken else base
 
 
 def payload(run, path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -59,15 +60,20 @@ class Provenance:
     time: str = ""
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide a reading's numbers, and Python's."""
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
     found = {"python": platform.python_version()}
     for name in REPORTED_PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed as a package"
-    return found
+    return tuple(found.items())
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide a reading's numbers, and Python's."""
+    return dict(_versions())
 
 
 def now() -> str:

@@ -58,7 +58,8 @@ class Figure:
         if self.unit != "1":
             text += f" {self.unit}"
         if self.p_value is not None:
-            text += f" (untrained: {self.null_median:.4g}, p = {self.p_value:.3g})"
+            null = "" if self.null_median is None else f"null: {self.null_median:.4g}, "
+            text += f" ({null}p = {self.p_value:.3g})"
         return text
 
 

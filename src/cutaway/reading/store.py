@@ -62,6 +62,8 @@ def load(path: str | Path) -> Reading:
     if not path.exists():
         raise FileError(f"reading {str(path)!r}", found="no such file", expected="a file written by Reading.save")
     try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("not a zip file")
         store = ZipStore(path, mode="r")
         try:
             dataset = xr.open_zarr(store, consolidated=False).load()

@@ -16,6 +16,7 @@ import numpy as np
 from cutaway.reading import Reading
 
 INK, NULL, WARN = "#2563a8", "#8a8f98", "#d9822b"
+LEGEND = alt.Legend(title=None, orient="top")
 WIDTH, ROW = 520, 22
 
 
@@ -27,7 +28,7 @@ def finished(chart: Any, *, height: int | None = None) -> Any:
         .configure_axis(
             labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#e8eaee", domainColor="#b8bcc4"
         )
-        .configure_legend(labelFontSize=11, titleFontSize=11, orient="top", title=None)
+        .configure_legend(labelFontSize=11)
         .configure(font="system-ui, sans-serif", background="white")
     )
 
@@ -99,7 +100,9 @@ def sites_chart(
         )  # fmt: skip
         y = alt.Y("site:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
         color = alt.Color(
-            "what:N", scale=alt.Scale(domain=list(columns.values()), range=[INK, WARN, NULL][: len(columns)])
+            "what:N",
+            scale=alt.Scale(domain=list(columns.values()), range=[INK, WARN, NULL][: len(columns)]),
+            legend=LEGEND,
         )
         base = alt.Chart(data).encode(y=y, color=color if len(columns) > 1 else alt.value(INK))
         layers.append(base.mark_rule(strokeWidth=3, opacity=0.45).encode(x=alt.X("low:Q", title=title), x2="high:Q"))
@@ -176,9 +179,14 @@ def distances_chart(reading: Reading, columns: Sequence[str]) -> Any:
         alt.Chart(rows_of(distance=xs, share=ys, what=what))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=alt.X("distance:Q", scale=alt.Scale(type="log"), title="distance to the first boundary [input units]"),
+            x=alt.X(
+                "distance:Q",
+                scale=alt.Scale(type="log"),
+                title="distance to the first boundary [input units]",
+                axis=alt.Axis(format="~e", tickCount=6),
+            ),
             y=alt.Y("share:Q", title="share of samples", scale=alt.Scale(domain=[0, 1])),
-            color=alt.Color("what:N", scale=alt.Scale(domain=labels, range=[INK, WARN, NULL])),
+            color=alt.Color("what:N", scale=alt.Scale(domain=labels, range=[INK, WARN, NULL]), legend=LEGEND),
         )
     )
     return finished(chart, height=260)
@@ -197,9 +205,18 @@ def collapse_chart(reading: Reading) -> Any:
         alt.Chart(rows_of(measure=names, view=view, value=number))
         .mark_point(filled=True, size=70)
         .encode(
-            x=alt.X("value:Q", title="value (0 is full collapse)", scale=alt.Scale(type="symlog", constant=0.1)),
+            x=alt.X(
+                "value:Q",
+                title="value (0 is full collapse)",
+                scale=alt.Scale(type="symlog", constant=0.1),
+                axis=alt.Axis(values=[0, 0.1, 0.2, 0.5, 1, 2, 5, 10, 50]),
+            ),
             y=alt.Y("measure:N", sort=None, title=None),
-            color=alt.Color("view:N", scale=alt.Scale(domain=["clean", "attacked", "noised"], range=[INK, WARN, NULL])),
+            color=alt.Color(
+                "view:N",
+                scale=alt.Scale(domain=["clean", "attacked", "noised"], range=[INK, WARN, NULL]),
+                legend=LEGEND,
+            ),
             tooltip=["measure:N", "view:N", "value:Q"],
         )
     )

@@ -1,0 +1,45 @@
+# Two commands do all the set-up on a fresh machine: `make scan` (the main job) and `make test` (the tests).
+# Both make a virtual environment of their own in .venv and install what they need into it.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: scan test test-slow lint reproduce-short bench-short clean
+
+scan: $(VENV)/.core
+	$(BIN)/cutaway scan
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# The short form of every reproduction and every benchmark; the long forms are `cutaway reproduce NAME` and
+# `python benchmarks/bench_NAME.py`.
+reproduce-short: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python reproductions/run_all.py --short
+
+bench-short: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --short
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

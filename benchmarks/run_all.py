@@ -1,0 +1,39 @@
+"""Run every benchmark, one after the other.
+
+    python benchmarks/run_all.py [--short] [NAME ...]
+
+Each benchmark measures its ratios in one run and exits with 1 when a stated limit is missed by a clear margin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> int:
+    """Run them and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args()
+    files = sorted(Path(__file__).parent.glob("bench_*.py"))
+    if options.names:
+        files = [f for f in files if f.stem.removeprefix("bench_") in options.names]
+    bad = []
+    for file in files:
+        print(f"\n--- {file.stem}", flush=True)
+        began = time.perf_counter()
+        command = [sys.executable, str(file), *(["--short"] if options.short else [])]
+        if subprocess.run(command, check=False).returncode:
+            bad.append(file.stem)
+        print(f"({time.perf_counter() - began:.0f} s)", flush=True)
+    print(f"\nmissed: {', '.join(bad)}" if bad else "\nall benchmarks within their limits")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

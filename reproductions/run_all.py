@@ -1,0 +1,63 @@
+"""Run every reproduction, each in a process of its own, and print one table of verdicts.
+
+    python reproductions/run_all.py [--short] [NAME ...]
+
+Exits with 1 when one of them fails that is not listed in KNOWN (with the reason why the published figure does not
+come out).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+KNOWN: dict[str, str] = {}
+
+
+def main() -> int:
+    """Run them and return the exit code."""
+    from cutaway.reproductions import names
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=None)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--timeout", type=float, default=900 if "--short" in sys.argv else 7200)
+    options = parser.parse_args()
+    bad = []
+    for name in options.names or names():
+        command = [
+            sys.executable,
+            "-m",
+            "cutaway",
+            "reproduce",
+            name,
+            "--json",
+            *(["--short"] if options.short else []),
+        ]
+        began = time.perf_counter()
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=options.timeout, check=False)
+            result = json.loads(done.stdout) if done.stdout.strip() else {}
+            verdict = "crashed" if "rows" not in result else "passed" if result["passed"] else "failed"
+        except subprocess.TimeoutExpired:
+            result, verdict = {}, "timed out"
+        rows = result.get("rows", [])
+        counts = ", ".join(f"{sum(r['verdict'] == v for r in rows)} {v}" for v in ("pass", "fail", "report"))
+        print(
+            f"{name:<28} {verdict:<10} {counts:<32} {time.perf_counter() - began:6.1f} s {KNOWN.get(name, '')}",
+            flush=True,
+        )
+        for row in rows:
+            if row["verdict"] == "fail":
+                print(f"    {row['quantity']}: paper {row['paper']}, ours {row['ours']} (tolerance {row['tolerance']})")
+        if verdict != "passed" and not (verdict == "failed" and name in KNOWN):
+            bad.append(name)
+    print(f"reproductions not passed: {', '.join(bad)}" if bad else "all reproductions passed or are known not to")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""p-values and intervals do what they promise."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from cutaway.evidence import (
+    PermutedLabels,
+    Reinitialised,
+    bootstrap_interval,
+    median_interval,
+    p_value,
+    proportion_interval,
+    q_values,
+    replicates,
+)
+from cutaway.evidence.null import null_seed, undecided
+from cutaway.features.sparsity import Sparsity
+from cutaway.network import Network
+from cutaway.outputs import Accuracy
+from cutaway.testing.contract import small_classifier, small_data
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.floats(-5, 5))
+def test_p_value_by_counting(draws, value):
+    """Oracle: the formula by hand."""
+    draws = np.round(np.array(draws), 3)
+    value = round(value, 3)
+    by_hand = (1 + sum(d >= value for d in draws)) / (len(draws) + 1)
+    assert p_value(value, draws, "greater") == pytest.approx(by_hand)
+    assert p_value(-value, -draws, "less") == pytest.approx(by_hand)
+    assert 0 < p_value(value, draws, "two-sided") <= 1
+
+
+def test_sequential_p_is_limit_over_draws_and_nan_counts_against():
+    draws = np.array([2.0, 0.0, 2.0, 2.0, 0.0])
+    assert p_value(1.0, draws, "greater", limit=2) == pytest.approx(2 / 3)
+    assert p_value(1.0, draws, "greater", limit=4) == pytest.approx(4 / 6)
+    assert p_value(1.0, np.array([np.nan, 0.0]), "greater") == pytest.approx(2 / 3)
+    assert undecided(1.0, draws[:2], "greater", 2)
+    assert not undecided(1.0, draws[:3], "greater", 2)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_p_values_are_valid_under_the_null(seed):
+    """P(p <= a) <= a for exchangeable draws, one-sided, plain and sequential; 3000 trials, 5 standard errors of
+    slack.
+    """
+    rng = np.random.default_rng(seed)
+    draws = rng.normal(size=(3000, 20))
+    for limit in (None, 4):
+        p = np.array([p_value(row[0], row[1:], "greater", limit=limit) for row in draws])
+        for level in (0.05, 0.2, 0.5):
+            assert (p <= level).mean() <= level + 5 * np.sqrt(level * (1 - level) / 3000)
+
+
+def test_random_networks_get_uniform_p_values():
+    """200 scans of random networks: Kolmogorov-Smirnov against the uniform grid; false-alarm rate of this test 0.1
+    %.
+    """
+    data, found = small_data(24), []
+    for trial in range(200):
+        random_network = Network(small_classifier(), data.inputs[:2], probe=False).twin(90_000 + trial)
+        reading = Sparsity().measure(random_network, data, seed=trial, intervals=False)
+        null = replicates(Sparsity(), random_network, data, Reinitialised(), count=19, seed=trial)
+        judged = reading.against(null).figure("non_zero_share")
+        draws_p = judged.p_value
+        assert draws_p is not None
+        found.append(draws_p)
+    grid = np.arange(1, 11) / 10  # two-sided with 19 draws: p in {0.1, 0.2, ..., 1}
+    observed = np.array([(np.isclose(found, g)).sum() for g in grid])
+    assert observed.sum() == 200
+    assert stats.chisquare(observed).pvalue > 0.001
+
+
+def test_a_trained_signal_gets_a_small_p_and_permuted_labels_do_not():
+    data = small_data(60)
+    model = small_classifier(1).train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(model(data.inputs), data.labels).backward()
+        optimiser.step()
+    network = Network(model.eval(), data.inputs[:2])
+    reading = Accuracy().measure(network, data)
+    for null in (Reinitialised(), PermutedLabels()):
+        judged = reading.against(replicates(Accuracy(), network, data, null, count=19))
+        assert judged.figure("accuracy").p_value == pytest.approx(1 / 20)
+    order = np.random.default_rng(0).permutation(60)
+    lost = dataclasses.replace(data, labels=data.labels[order])
+    judged = (
+        Accuracy().measure(network, lost).against(replicates(Accuracy(), network, lost, PermutedLabels(), count=19))
+    )
+    assert judged.figure("accuracy").p_value > 0.05
+
+
+def test_null_seeds_are_distinct():
+    seeds = {null_seed(seed, r) for seed in range(50) for r in range(200)}
+    assert len(seeds) == 10_000
+
+
+def test_intervals_cover():
+    """Coverage over 400 trials within 5 standard errors of 95 % (Clopper-Pearson and the median may exceed it)."""
+    rng = np.random.default_rng(0)
+    hits = np.zeros(3)
+    for trial in range(400):
+        low, high = proportion_interval(int(rng.binomial(40, 0.3)), 40)
+        hits[0] += low <= 0.3 <= high
+        low, high = median_interval(rng.exponential(size=25))
+        hits[1] += low <= np.log(2) <= high
+        sample = rng.normal(size=40)
+        low, high = bootstrap_interval(lambda i, s=sample: float(s[i].mean()), 40, seed=trial, resamples=200)
+        hits[2] += low <= 0 <= high
+    slack = 5 * np.sqrt(0.95 * 0.05 / 400)
+    assert hits[0] / 400 >= 0.95 - slack
+    assert hits[1] / 400 >= 0.95 - slack
+    assert 0.95 - slack - 0.02 <= hits[2] / 400 <= 0.95 + slack
+
+
+def test_q_values_against_a_second_library_formula():
+    p = {"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.5}
+    ordered = sorted(p.values())
+    by_hand = {}
+    for name, value in p.items():
+        by_hand[name] = min(min(v * 4 / (ordered.index(v) + 1) for v in ordered if v >= value), 1.0)
+    assert q_values(p) == pytest.approx(by_hand)
+    assert q_values({}) == {}

@@ -1,0 +1,68 @@
+"""The report in a real browser: every figure drawn, no error on the console, nothing fetched."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from cutaway.report.page import number, write_report
+from cutaway.scan import Settings, scan
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic", "--virtual-time-budget=15000",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    import torch
+
+    from cutaway.network import Network
+    from cutaway.scan import default_instruments
+    from cutaway.testing.contract import small_classifier, small_data
+
+    folder = tmp_path_factory.mktemp("page")
+    data = small_data(36)
+    network = Network(small_classifier(), data.inputs[:2], name="<script>alert(1)</script>")
+    assert torch.is_tensor(data.inputs)
+    run = scan(network, data, folder / "run", instruments=default_instruments(data), settings=Settings(nulls=2))
+    return write_report(run), run
+
+
+def test_the_page_is_one_offline_file(page):
+    path, run = page
+    html = path.read_text()
+    outside = html.split("<script>")[0] + html.rsplit("</script>", 1)[1]
+    assert "http" not in outside
+    assert 'src="' not in outside
+    assert "<script>alert(1)" not in html
+    for reading in run.readings:
+        assert f'id="{reading.instrument}"' in html or reading.reason in html
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed here")
+def test_all_figures_are_drawn_and_nothing_is_fetched(page, tmp_path):
+    path, run = page
+    log = tmp_path / "net.json"
+    done = subprocess.run(
+        [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", f"--log-net-log={log}",
+         "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    drawn = sum(bool(r.figures) for r in run.readings)
+    assert f'data-drawn="{drawn}"' in done.stdout
+    assert done.stdout.count('class="marks"') == drawn
+    assert "CONSOLE" not in done.stderr, done.stderr
+    requests = [e for e in json.loads(log.read_text())["events"] if "url" in e.get("params", {})]
+    fetched = {e["params"]["url"] for e in requests if e["params"]["url"].startswith("http")}
+    assert not [u for u in fetched if "google" not in u], fetched
+
+
+def test_numbers_for_people():
+    assert [number(v) for v in (None, float("nan"), float("inf"), 1234567.0, 0.00012345)] == [
+        "–", "–", "∞", "1,234,567", "0.000123",
+    ]  # fmt: skip

@@ -1,0 +1,96 @@
+"""Scanning: nulls, resuming, engines, and what is kept when it is cut off."""
+
+import json
+
+import pytest
+
+from cutaway import scan as scanning
+from cutaway.compare import differences
+from cutaway.errors import FileError, InputError
+from cutaway.features.sparsity import Sparsity
+from cutaway.run import open_run
+from cutaway.scan import Settings, scan
+
+
+def figures(run):
+    return [(r.instrument, f.name, f.value, f.low, f.p_value, f.q_value) for r in run.readings for f in r.figures]
+
+
+def test_a_scan_judges_every_figure_and_reads_back(subject, few, tmp_path):
+    run = scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=19))
+    accuracy = run.readings[0].figure("accuracy")
+    assert accuracy.p_value == pytest.approx(1 / 20)
+    assert accuracy.q_value >= accuracy.p_value
+    assert run.readings[0].null == "reinitialised"
+    again = open_run(tmp_path / "run")
+    assert figures(again) == figures(run)
+    assert again.network["sites"] == 2
+
+
+def test_an_interrupted_scan_goes_on_and_ends_the_same(subject, few, tmp_path, monkeypatch):
+    whole = scan(*subject, tmp_path / "whole", instruments=few, settings=Settings(nulls=12))
+    calls = []
+    real = scanning.null_figures
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(scanning, "null_figures", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        scan(*subject, tmp_path / "cut", instruments=few, settings=Settings(nulls=12))
+    assert len(list((tmp_path / "cut" / "nulls").iterdir())) == 4
+    assert len(list((tmp_path / "cut" / "observed").iterdir())) == 2
+    monkeypatch.setattr(scanning, "null_figures", lambda *a: calls.append(2) or real(*a))
+    resumed = scan(*subject, tmp_path / "cut", instruments=few, settings=Settings(nulls=12, resume=True))
+    assert calls.count(2) == 8
+    assert figures(resumed) == figures(whole)
+
+
+def test_a_folder_of_another_run_is_refused(subject, few, tmp_path):
+    scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=0))
+    with pytest.raises(InputError, match="Give --resume"):
+        scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=0))
+    with pytest.raises(InputError, match="another model, data set or other settings"):
+        scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=1, resume=True))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("x")
+    with pytest.raises(InputError, match="found other files"):
+        scan(*subject, tmp_path / "other", instruments=few)
+    with pytest.raises(FileError, match="a folder that `cutaway scan` wrote"):
+        open_run(tmp_path / "other")
+
+
+def test_hopeless_figures_stop_early(subject, tmp_path):
+    """A random network gives nothing to find, so its instruments stop before the last replicate."""
+    network, data = subject
+    run = scan(network.twin(5), data, tmp_path / "run", instruments=[Sparsity()], settings=Settings(nulls=200))
+    used = len(list((run.folder / "nulls").iterdir()))
+    assert used < 200
+    assert used % scanning.WAVE == 0
+
+
+def test_engines_give_the_same_figures(subject, few, tmp_path):
+    inline = scan(*subject, tmp_path / "a", instruments=few, settings=Settings(nulls=4))
+    loky = scan(*subject, tmp_path / "b", instruments=few, settings=Settings(nulls=4, engine="loky", workers=2))
+    assert figures(inline) == figures(loky)
+
+
+def test_compare_pairs_samples(subject, few, tmp_path):
+    network, data = subject
+    a = scan(network, data, tmp_path / "a", instruments=few, settings=Settings(nulls=0))
+    b = scan(network.twin(0), data, tmp_path / "b", instruments=few, settings=Settings(nulls=0))
+    rows, notes = differences(a, b)
+    by_name = {r["name"]: r for r in rows}
+    assert by_name["accuracy"]["p_value"] < 0.01
+    assert notes == []
+    same, _ = differences(a, a)
+    assert all(r["p_value"] in (None, 1.0) for r in same)
+
+
+def test_nulls_are_plain_json(subject, few, tmp_path):
+    run = scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=2))
+    record = json.loads((run.folder / "nulls" / "0001.json").read_text())
+    assert set(record) == {"accuracy", "sparsity"}
