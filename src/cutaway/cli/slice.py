@@ -47,8 +47,8 @@ def slice_(
     split
         train or test, for --data.
     pad
-        Half-diagonal of the square about the mean of the inputs; by default the distance to the farthest of them,
-        or 1 for a single input.
+        Half-diagonal of the square about the mean of the inputs; by default so that it holds all of them (1 for a
+        single input).
     domain
         xmin,xmax,ymin,ymax in plane coordinates (of the input itself for a 2-input network without --through).
     weights
@@ -98,7 +98,7 @@ def slice_(
     if domain is not None:
         polygon = rectangle(*_four_numbers(domain))
     else:
-        reach = float(np.hypot(*plane.anchors.T).max()) if len(plane.anchors) > 1 else 1.0
+        reach = 1.05 * float(np.abs(plane.anchors).sum(axis=1).max()) if len(plane.anchors) > 1 else 1.0
         polygon = square_around(plane, pad if pad is not None else reach)
     settings = SliceSettings(max_faces=max_faces, budget=parse_budget(budget) or SliceSettings().budget)
     slices, labels = [], []

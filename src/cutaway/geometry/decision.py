@@ -100,3 +100,46 @@ def _clip(start: Floats, end: Floats, winner: int) -> tuple[Floats, Floats]:
     high = np.where((lead0 >= 0) & (lead1 < 0), zero, 1.0).min(axis=1)
     never = ((lead0 < 0) & (lead1 < 0)).any(axis=1)
     return low, np.where(never, low, high)
+
+
+def class_pieces(
+    cells: Subdivision, measures: FaceMeasures, outputs: Floats
+) -> tuple[list[Floats], NDArray[np.int64], NDArray[np.int64]]:
+    """Faces that hold several classes, cut up: polygons (n, 2), the class of each, the face of each.
+
+    Exact up to rounding. Cost: O(C) clippings of each face that the decision boundary crosses.
+    """
+    logits = as_logits(outputs)
+    best = logits.argmax(axis=1)
+    order, first = measures.order, measures.start[:-1]
+    vertex = cells.origin[order]
+    mixed = np.flatnonzero(np.minimum.reduceat(best[vertex], first) != np.maximum.reduceat(best[vertex], first))
+    polygons, classes, faces = [], [], []
+    for face in mixed:
+        corners = vertex[measures.start[face] : measures.start[face + 1]]
+        values = logits[corners]
+        for c in np.flatnonzero(values.max(axis=0) >= values.max(axis=1).min()):
+            joint = np.concatenate([cells.position[corners], values - values[:, [c]]], axis=1)
+            for d in range(values.shape[1]):
+                if d != c and len(joint):
+                    joint = _keep_negative(joint, 2 + d)
+            if len(joint) >= 3:
+                polygons.append(joint[:, :2])
+                classes.append(c)
+                faces.append(face)
+    return polygons, np.array(classes, dtype=np.int64), np.array(faces, dtype=np.int64)
+
+
+def _keep_negative(points: Floats, column: int) -> Floats:
+    """The part of a convex polygon where a linear function, given in `column` at its corners, is at most 0."""
+    value, ahead = points[:, column], np.roll(points, -1, axis=0)
+    after = ahead[:, column]
+    if (value <= 0).all():
+        return points
+    kept = []
+    for p, q, a, b in zip(points, ahead, value, after):
+        if a <= 0:
+            kept.append(p)
+        if (a < 0 < b) or (b < 0 < a):
+            kept.append(p + (q - p) * (a / (a - b)))
+    return np.array(kept).reshape(-1, points.shape[1])

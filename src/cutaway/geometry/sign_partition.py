@@ -86,8 +86,8 @@ def sign_partition(
 ) -> Slice:
     """Sign partition of all gates on a mesh of about 2 `resolution`^2 triangles over the domain. Status: estimate.
 
-    Returns the same `Slice` with kind "sign regions of the gates"; its faces are no affine regions, its outputs are
-    interpolated on the mesh. Cost: one forward pass of (resolution + 1)^2 inputs, memory of all their gates.
+    Returns the same `Slice` with kind "sign regions of the gates"; its faces are no affine regions and need not be convex,
+    its outputs are interpolated on the mesh, and `decision.faces` counts faces of the mesh. Cost: one forward pass of (resolution + 1)^2 inputs, memory of all their gates.
     """
     settings, plane = settings or SliceSettings(), plane or input_plane()
     if domain is None:
@@ -113,6 +113,7 @@ def sign_partition(
             gates[:, changing] = joint[:, : len(changing)]
         outputs = joint[:, len(changing) :]
         report.snapped += done.snapped
+    decision = decision_boundary(cells, measure_faces(cells), outputs)  # linear on triangles, before they are joined
     old_vertices, _ = remove_edges(cells, cells.tag == MESH_EDGE)
     outputs = outputs[old_vertices]
     report.faces_after = [cells.num_faces]
@@ -124,7 +125,7 @@ def sign_partition(
     )  # fmt: skip
     return Slice(
         kind="sign regions of the gates", status=Status.ESTIMATE, plane=plane, domain=polygon, cells=cells,
-        measures=measures, outputs=outputs, sites=program.sites, decision=decision_boundary(cells, measures, outputs),
+        measures=measures, outputs=outputs, sites=program.sites, decision=decision,
         report=report, check=check, program=program,  # type: ignore[arg-type]
         cpu_seconds=time.process_time() - cpu, wall_seconds=time.perf_counter() - wall,
     )  # fmt: skip

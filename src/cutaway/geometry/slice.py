@@ -30,7 +30,7 @@ from cutaway.errors import InputError
 from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.geometry.checks import SelfCheck, input_map, self_check
 from cutaway.geometry.cutting import Cutter, CutReport, CutSettings
-from cutaway.geometry.decision import DecisionBoundary, as_logits, decision_boundary
+from cutaway.geometry.decision import DecisionBoundary, as_logits, class_pieces, decision_boundary
 from cutaway.geometry.exact import ExactSigns
 from cutaway.geometry.faces import FaceMeasures, measure_faces, slopes
 from cutaway.geometry.plane import Plane, check_domain, input_plane
@@ -160,6 +160,17 @@ class Slice:
     def face_classes(self) -> Ints:
         """(F,): arg-max class at each face's interior point (one output: 0 negative, 1 positive)."""
         return as_logits(self.interior_outputs).argmax(axis=1)
+
+    def class_areas(self) -> Floats:
+        """(C,): area of the domain that each class takes, exact up to rounding."""
+        total = np.zeros(as_logits(self.outputs[:1]).shape[1])
+        np.add.at(total, self.face_classes, self.measures.area)
+        polygons, classes, faces = class_pieces(self.cells, self.measures, self.outputs)
+        for face in np.unique(faces):
+            total[self.face_classes[face]] -= self.measures.area[face]
+        for polygon, c in zip(polygons, classes):
+            total[c] += polygon_area(polygon)
+        return total
 
     @property
     def slopes(self) -> Floats:

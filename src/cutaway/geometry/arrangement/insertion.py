@@ -7,6 +7,7 @@ exactly zero (a vertex on the line), and without it every doubtful value is take
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from cutaway.geometry.arrangement.split_vectorised import split_by_gate
 from cutaway.geometry.arrangement.subdivision import Subdivision, grown
 
 Floats = NDArray[np.float64]
+_KERNELS = "cutaway.geometry.arrangement.split_compiled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class Insertion:
         total = self.base + len(self.parent)
         made = np.empty((total, rows.shape[1]))
         made[: self.base] = rows[: self.base]
-        compiled = compiled_kernels()
+        compiled = compiled_kernels() if not self.batches else None
         if compiled is not None:
             compiled.interpolate_rows(made, self.base, self.parent, self.weight)
             return made
@@ -102,7 +104,8 @@ def insert_gates(
     values = np.array(values, dtype=np.float64, order="C")
     doubts = _Doubts(cells, gate_of, decide)
     doubts.settle_old(values, tolerance)
-    kernels = compiled_kernels() if compiled in (None, True) else None
+    small = compiled is None and values.size < 200_000 and _KERNELS not in sys.modules  # loading numba costs more
+    kernels = compiled_kernels() if compiled in (None, True) and not small else None
     if compiled and kernels is None:
         raise ImportError("numba is not installed: pip install 'cutaway[fast]'")
     run = _insert_compiled if kernels is not None else _insert_vectorised

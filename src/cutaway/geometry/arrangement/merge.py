@@ -25,7 +25,7 @@ def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[n
         following[todo] = cells.following[cells.twin[following[todo]]]
         todo = todo[~keep[following[todo]]]
     twin = cells.twin[:used].copy()
-    bends = _bending(cells, keep)
+    bends = _bending(cells, keep, following)
     stays = keep & bends[cells.origin[:used]]
     last = np.arange(used, dtype=np.int32)
     todo = np.flatnonzero(stays & ~bends[cells.origin[following]])
@@ -51,16 +51,21 @@ def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[n
     return old_vertex, old_face
 
 
-def _bending(cells: Subdivision, keep) -> NDArray[np.bool_]:
-    """Vertices that stay: all but those with two edges left of one and the same tag."""
+def _bending(cells: Subdivision, keep, following) -> NDArray[np.bool_]:
+    """Vertices that stay: all but those with two edges left, of one tag and on one line."""
     used = cells.num_half_edges
-    origin, tag = cells.origin[:used], cells.tag[:used].astype(np.int64)
+    origin = cells.origin[:used]
     degree = np.bincount(origin[keep], minlength=cells.num_vertices)
-    low = np.full(cells.num_vertices, np.iinfo(np.int64).max)
-    high = np.full(cells.num_vertices, np.iinfo(np.int64).min)
-    np.minimum.at(low, origin[keep], tag[keep])
-    np.maximum.at(high, origin[keep], tag[keep])
-    return ~((degree == 2) & (low == high))
+    into = np.flatnonzero(keep & (degree[origin[following]] == 2))
+    onward = following[into]
+    position = cells.position
+    before = position[origin[onward]] - position[origin[into]]
+    after = position[origin[cells.twin[onward]]] - position[origin[onward]]
+    turn = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])
+    straight = turn <= 1e-9 * np.hypot(*before.T) * np.hypot(*after.T)
+    stays = np.ones(cells.num_vertices, dtype=bool)
+    stays[origin[onward][straight & (cells.tag[into] == cells.tag[onward])]] = False
+    return stays
 
 
 def _label_faces(cells: Subdivision, old: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -12,11 +12,13 @@ const FRAMES = DATA.frames.map((f) => ({
   corners: unpack(f.corners, Uint32Array), interior: unpack(f.interior, Float32Array),
   edges: unpack(f.edges, Uint32Array), edgeSites: unpack(f.edgeSites, Int16Array),
   boundary: unpack(f.boundary, Float32Array), classes: unpack(f["class"], Uint16Array), maps: unpack(f.maps, Float32Array),
+  pieceStart: unpack(f.pieceStart, Uint32Array), piecePoints: unpack(f.piecePoints, Float32Array),
+  pieceClass: unpack(f.pieceClass, Uint16Array), pieceFace: unpack(f.pieceFace, Uint32Array),
   bits: f.patterns ? unpack(f.patterns, Uint8Array) : null,
   colourings: Object.fromEntries(Object.entries(f.colourings).map(([k, c]) => [k, { ...c, values: unpack(c.values, Float32Array) }])),
 }));
 const ORIGIN = unpack(DATA.origin, Float32Array), DIRECTIONS = unpack(DATA.directions, Float32Array);
-const C = DATA.classes.length, TILE = 256, GRID = 96;
+const C = DATA.classes.length, TILE = 128, GRID = 128;
 const canvas = $("map"), context = canvas.getContext("2d", { alpha: false });
 const box = DATA.domain.reduce((b, [x, y]) => [Math.min(b[0], x), Math.min(b[1], y), Math.max(b[2], x), Math.max(b[3], y)],
   [Infinity, Infinity, -Infinity, -Infinity]);
@@ -51,6 +53,8 @@ function gridOf(f) {
     const [a, b, c, d] = f.boundary.subarray(4 * s, 4 * s + 4);
     put(boundary, Math.min(a, c), Math.min(b, d), Math.max(a, c), Math.max(b, d), s);
   }
+  f.piecesOf = new Map();
+  f.pieceFace.forEach((k, p) => { if (!f.piecesOf.has(k)) f.piecesOf.set(k, []); f.piecesOf.get(k).push(p); });
   f.seenFace = new Uint32Array(f.faces); f.seenEdge = new Uint32Array(f.edges.length / 2);
   f.seenBoundary = new Uint32Array(f.boundary.length / 4); f.stamp = 0;
   f.grid = { faces, edges, boundary, cellX, cellY };
@@ -86,14 +90,16 @@ function drawTile(f, i, j, scale) {
   const pen = tile.getContext("2d", { alpha: false });
   pen.fillStyle = "#ffffff";
   pen.fillRect(0, 0, TILE, TILE);
-  f.stamp++;
   const g = gridOf(f), v = f.vertices, X = (x) => (x - x0) * scale, Y = (y) => TILE - (y - y0) * scale;
-  const groups = new Map();
+  const byClass = $("colour").value === "class";
+  const groups = new Map(), pieces = [];
+  f.stamp++;
   for (const k of within(f, g.faces, f.seenFace, x0, y0, x0 + size, y0 + size)) {
     const b = 4 * k, colour = faceColour(f, k);
     if (f.bounds[b] > x0 + size || f.bounds[b + 2] < x0 || f.bounds[b + 1] > y0 + size || f.bounds[b + 3] < y0) continue;
     if (!groups.has(colour)) groups.set(colour, []);
     groups.get(colour).push(k);
+    if (byClass && f.piecesOf.has(k)) pieces.push(...f.piecesOf.get(k));
   }
   for (const [colour, faces] of groups) {
     pen.beginPath();
@@ -107,7 +113,14 @@ function drawTile(f, i, j, scale) {
     pen.fillStyle = pen.strokeStyle = colour;
     pen.lineWidth = 0.6;
     pen.fill();
-    pen.stroke();  // closes the hairline gaps between neighbours
+    if (!$("showEdges").checked) pen.stroke();  // closes the hairline gaps between neighbours
+  }
+  for (const p of pieces) {
+    pen.beginPath();
+    for (let c = f.pieceStart[p]; c < f.pieceStart[p + 1]; c++) pen.lineTo(X(f.piecePoints[2 * c]), Y(f.piecePoints[2 * c + 1]));
+    pen.closePath();
+    pen.fillStyle = DATA.classColours[f.pieceClass[p]];
+    pen.fill();
   }
   if ($("showEdges").checked || $("colour").value === "depth") {
     const bySite = new Map();
@@ -159,7 +172,7 @@ function draw(budget) {
       if (!tile && performance.now() < until) {
         tile = drawTile(frame, i, j, scale);
         tiles.set(key, tile);
-        if (tiles.size > 400) tiles.delete(tiles.keys().next().value);
+        if (tiles.size > 1500) tiles.delete(tiles.keys().next().value);
       }
       if (tile) context.drawImage(tile, Math.round((i * size - left) * scale), Math.round((top - (j + 1) * size) * scale));
       else missing++;
@@ -188,7 +201,7 @@ function drawMarks(scale, left, top) {
   context.strokeStyle = "#d00000"; context.lineWidth = 2; context.stroke();
 }
 
-function ask() { if (!asked) { asked = true; requestAnimationFrame(() => draw(24)); } }
+function ask() { if (!asked) { asked = true; requestAnimationFrame(() => draw(12)); } }
 function remember() {
   const scale = scaleOf(), image = document.createElement("canvas");
   image.width = canvas.width; image.height = canvas.height;
@@ -198,9 +211,9 @@ function remember() {
 function redraw() { tiles = new Map(); older = null; ask(); }
 
 function faceAt(x, y) {
-  const f = frame, v = f.vertices;
+  const f = frame, v = f.vertices, g = gridOf(f);
   f.stamp++;
-  for (const k of within(f, gridOf(f).faces, f.seenFace, x, y, x, y)) {
+  for (const k of within(f, g.faces, f.seenFace, x, y, x, y)) {
     let inside = true;
     for (let c = f.start[k], e = f.start[k + 1]; c < e && inside; c++) {
       const a = 2 * f.corners[c], b = 2 * f.corners[c + 1 < e ? c + 1 : f.start[k]];
@@ -308,9 +321,11 @@ function showLegend() {
 
 function resize() {
   const ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.max(64, Math.round(canvas.clientWidth * ratio));
-  canvas.height = Math.max(64, Math.round(canvas.clientHeight * ratio));
-  redraw();
+  const width = Math.max(64, Math.round(canvas.clientWidth * ratio)), height = Math.max(64, Math.round(canvas.clientHeight * ratio));
+  if (width === canvas.width && height === canvas.height) return;
+  if (tiles.size) remember();
+  canvas.width = width; canvas.height = height;
+  draw(1500);
 }
 const planePoint = (event) => {
   const r = canvas.getBoundingClientRect(), ratio = canvas.width / r.width, scale = scaleOf();
@@ -343,14 +358,17 @@ $("frames").hidden = FRAMES.length < 2;
 $("frame").addEventListener("input", () => { frame = FRAMES[+$("frame").value]; picked = -1; showFrame(); redraw(); });
 window.addEventListener("resize", resize);
 
-// #measure: pan across the slice for 120 frames, every frame rasterised (a pixel is read back), and write down the times.
+// #measure: zoom in so that the slice is four screens wide and pan across it and back; every frame is rasterised (a pixel is
+// read back). Tiles come in as they are drawn, at most 12 ms of them a frame.
 function measurePan() {
+  view.zoom = 4;
   draw(1e9);
-  const times = [], step = canvas.width / 60;
-  for (let n = 0; n < 120; n++) {
+  const times = [], step = canvas.width / 40;
+  for (let n = 0; n < 240; n++) {
     const began = performance.now();
-    view.x += (n < 60 ? 1 : -1) * step / scaleOf();
-    draw(24);
+    view.x += (n < 60 || n >= 180 ? 1 : -1) * step / scaleOf();
+    view.y += (n % 120 < 60 ? 0.4 : -0.4) * step / scaleOf();
+    draw(12);
     context.getImageData(canvas.width >> 1, canvas.height >> 1, 1, 1);
     times.push(performance.now() - began);
   }

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.errors import BudgetError, InputError
-from cutaway.geometry.decision import as_logits
+from cutaway.geometry.decision import as_logits, class_pieces
 from cutaway.geometry.slice import Slice
 from cutaway.report.explorer import colours
 from cutaway.report.explorer.picture import face_values
@@ -90,6 +90,10 @@ def _frame(result: Slice, label: str) -> dict[str, Any]:
         slopes = np.concatenate([np.zeros_like(slopes), slopes], axis=1)
     maps = np.concatenate([logits[:, :, None], slopes], axis=2)
     patterns, gates = _patterns(result)
+    pieces, piece_classes, piece_faces = class_pieces(result.cells, result.measures, result.outputs)
+    if result.kind != "affine regions":
+        pieces, piece_classes, piece_faces = [], piece_classes[:0], piece_faces[:0]
+    ends = np.concatenate([[0], np.cumsum([len(p) for p in pieces])])
     return {
         "label": label,
         "faces": result.num_faces,
@@ -105,6 +109,10 @@ def _frame(result: Slice, label: str) -> dict[str, Any]:
         "boundary": _pack(result.decision.segments),
         "class": _pack(result.face_classes, np.uint16),
         "maps": _pack(maps),
+        "pieceStart": _pack(ends, np.uint32),
+        "piecePoints": _pack(np.concatenate(pieces) if pieces else np.zeros((0, 2))),
+        "pieceClass": _pack(piece_classes, np.uint16),
+        "pieceFace": _pack(piece_faces, np.uint32),
         "colourings": {
             name: _colouring(result, name) for name in ("area", "norm", "condition")
         },

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cutaway.errors import InputError
+from cutaway.geometry.decision import class_pieces
 from cutaway.geometry.faces import in_plane_spectrum
 from cutaway.geometry.slice import Slice
 from cutaway.report.explorer import colours
@@ -39,6 +40,12 @@ def draw_slice(
     else:
         faces.set_facecolor("white")
     axes.add_collection(faces)
+    if colour == "class" and result.kind == "affine regions":
+        pieces, classes, _ = class_pieces(result.cells, result.measures, result.outputs)
+        shades = [colours.class_colour(int(c)) for c in classes]
+        axes.add_collection(
+            PolyCollection(pieces, facecolors=shades, edgecolors="none", antialiaseds=False, rasterized=raster)
+        )
     sites = result.edge_sites
     palette = colours.depth_colours(len(result.sites))
     width = float(np.clip(40 / np.sqrt(max(result.num_faces, 1)), 0.12, 0.9))
