@@ -1,7 +1,8 @@
-"""Full-batch gradient descent on reused data, exactly at infinite size: dynamical mean-field equations (arXiv 2402.03220).
+"""Full-batch gradient descent on reused data, exactly at infinite size: dynamical mean-field equations (arXiv
+2402.03220).
 
-N = alpha D samples, student sum_j a_j s(w_j.x / sqrt D), loss sum over samples of (f - y)^2 / 2, step eta, ridge lambda. With
-pre-activations u_t = h_t + m_t h*, l' and l'' the loss's derivatives in u, and one sample path an example:
+N = alpha D samples, student sum_j a_j s(w_j.x / sqrt D), loss sum over samples of (f - y)^2 / 2, step eta, ridge
+lambda. With pre-activations u_t = h_t + m_t h*, l' and l'' the loss's derivatives in u, and one sample path an example:
 
     m_{t+1} = m_t - eta (lambda m_t + alpha E[l'_t h*^T])
     h_{t+1} = h_t + eta (-l'_t - Lam_t h_t + sum_{s<t} R(t,s) h_s + w_t),    Cov w(t,s) = alpha E[l'_t l'_s^T]
@@ -52,7 +53,8 @@ class MeanFieldProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanFieldPath:
-    """`overlaps` m (T + 1, p, k), their Monte Carlo `errors` of the same shape, `losses` (T + 1,) training loss a sample."""
+    """`overlaps` m (T + 1, p, k), their Monte Carlo `errors` of the same shape, `losses` (T + 1,) training loss a
+    sample."""
 
     overlaps: Array
     errors: Array

@@ -8,8 +8,8 @@ With c_p = 1 + 1/p + 4/p^2:
     annealed:            t = log[1 + T (p + 1) d / (2 p)] / kappa
     quenched:            t = {log[T (p + 1) d / 2] - psi(p/2) - log 2} / kappa
 
-(the quenched form averages the logarithm over the start; derived in the project's methods notes). samples = p d t / gamma, least at
-gamma / p = 1 / (2 c_p + Delta).
+(the quenched form averages the logarithm over the start; derived in the project's methods notes). samples = p d t /
+gamma, least at gamma / p = 1 / (2 c_p + Delta).
 """
 
 from __future__ import annotations
@@ -100,9 +100,7 @@ def square_risk(overlaps: Array, own: Array) -> float:
     return 0.5 * (3.0 - 2.0 * (trace + 2.0 * cross) + second)
 
 
-def square_flow(
-    overlaps: Array, own: Array, rate: float, label_noise: float, *, sphere: bool
-) -> tuple[Array, Array]:
+def square_flow(overlaps: Array, own: Array, rate: float, label_noise: float, *, sphere: bool) -> tuple[Array, Array]:
     """(dM/dt, dQ/dt) of SGD with step gamma, P = 1; `sphere` keeps the diagonal of Q."""
     p, m = overlaps.size, overlaps
     trace = float(np.trace(own))

@@ -75,9 +75,7 @@ def closed_form(
         if label_noise:
             squared = squared + label_noise * table.j2(neurons[:, None], neurons[None, :])
         risk = 0.5 * float(mixing @ table.i2(everyone[:, None], everyone[None, :]) @ mixing)
-        return Expectations(
-            towards_target=third[:, num:], towards_student=third[:, :num], squared=squared, risk=risk
-        )
+        return Expectations(towards_target=third[:, num:], towards_student=third[:, :num], squared=squared, risk=risk)
 
     return compute
 

@@ -4,7 +4,8 @@ With he_k orthonormal Hermite polynomials and z standard normal:
 
 - information exponent: min{k >= 1 : E[f he_k] != 0} (Ben Arous, Gheissari, Jagannath 2021); for several directions
   the lowest degree of a non-zero Hermite tensor;
-- leap: directions are learned in steps, each from the Hermite tensors contracted with what is known already; the leap is
+- leap: directions are learned in steps, each from the Hermite tensors contracted with what is known already; the leap
+is
   the largest number of new legs that a step needs (Abbe, Boix-Adsera, Misiakiewicz 2023; here in any basis);
 - generative exponent: min{k >= 1 : E_y |E[he_k(z) | y]|^2 > 0} (Damian, Pillaud-Vivien, Lee, Bruna 2024).
 
@@ -55,11 +56,12 @@ class Exponent:
 
 
 def information_exponent(link: Link, *, max_degree: int = MAX_DEGREE, num_directions: int | None = None) -> Exponent:
-    """Lowest degree k >= 1 with a Hermite tensor of squared norm above (1e-3)^2 of the target's variance and its error."""
+    """Lowest degree k >= 1 with a Hermite tensor of squared norm above (1e-3)^2 of the target's variance and its
+    error."""
     chosen = target(link, num_directions)
     tensors, errors = hermite_tensors(chosen, max_degree)
     sizes = np.array([float(np.sum(t**2)) for t in tensors[1:]])
-    spread = max(float(sizes.sum()), 1e-300)
+    spread = _energy(chosen)
     floor = COEFFICIENT_FLOOR**2 * spread
     noise = np.array([float(e) for e in errors[1:]])
     above = np.flatnonzero(sizes > np.maximum(floor, 4.0 * noise))
@@ -74,8 +76,7 @@ def leap(link: Link, *, max_degree: int = 6, num_directions: int | None = None) 
     """
     chosen = target(link, num_directions)
     tensors, errors = hermite_tensors(chosen, max_degree)
-    total = sum(float(np.sum(t**2)) for t in tensors[1:])
-    floor = max(COEFFICIENT_FLOOR**2 * total, 4.0 * max(float(e) for e in errors[1:]))
+    floor = max(COEFFICIENT_FLOOR**2 * _energy(chosen), 4.0 * max(float(e) for e in errors[1:]))
     known = np.zeros((chosen.num_directions, 0))
     largest = None
     while known.shape[1] < chosen.num_directions:
@@ -86,6 +87,15 @@ def leap(link: Link, *, max_degree: int = 6, num_directions: int | None = None) 
         largest = max(largest or 0, legs)
         known = np.concatenate([known, fresh], axis=1)
     return largest
+
+
+def _energy(chosen: Target) -> float:
+    """E[f^2], the squares of all Hermite coefficients together."""
+    if chosen.num_directions <= 3:
+        points, weights = product_rule(chosen.num_directions, 400_000)
+        return float(np.asarray(chosen(points)) ** 2 @ weights)
+    points = np.random.default_rng(2).standard_normal((400_000, chosen.num_directions))
+    return float(np.mean(np.asarray(chosen(points)) ** 2))
 
 
 def _cheapest_step(tensors: list[Array], known: Array, floor: float) -> tuple[int, Array] | None:
@@ -182,8 +192,8 @@ def generative_exponent(
     codes = [np.searchsorted(edges, values, side="right") for _, values in halves]
     counts = [np.bincount(code, minlength=edges.size + 1) for code in codes]
     share = counts[0] / counts[0].sum()
-    tables = [[normalized_hermites(points[:, axis], max_degree) for axis in range(points.shape[1])] for points, _ in halves]
-    sizes, errors = np.full(max_degree, np.nan), np.full(max_degree, np.nan)
+    tables = [[normalized_hermites(points[:, axis], max_degree) for axis in range(points.shape[1])] for points, _ in
+    halves] sizes, errors = np.full(max_degree, np.nan), np.full(max_degree, np.nan)
     usable = (counts[0] > 0) & (counts[1] > 0)
     for degree in range(1, max_degree + 1):
         size = variance = 0.0

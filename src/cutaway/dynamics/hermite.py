@@ -46,7 +46,7 @@ def line_rule(num: int = 6001, cut: float = 10.0) -> tuple[Array, Array]:
 
 def product_rule(dimensions: int, budget: int = 2_000_000) -> tuple[Array, Array]:
     """Product of line rules with at most `budget` nodes: points (N, dimensions) and weights (N,)."""
-    per_axis = int(round(budget ** (1.0 / dimensions)))
+    per_axis = round(budget ** (1.0 / dimensions))
     per_axis = min(per_axis, 6001) | 1
     nodes, weights = line_rule(per_axis, cut=10.0 if dimensions == 1 else 7.0)
     grids = np.meshgrid(*[nodes] * dimensions, indexing="ij")

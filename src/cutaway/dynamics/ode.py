@@ -11,8 +11,8 @@ one step is (Saad and Solla 1995 for n_b = 1; arXiv 2406.02157 for batches)
     dQ = (gamma/p)(a_j E_n + transpose)
          + (gamma/p)^2 a_j a_l { (d/n_b) E_4 + (1 - 1/n_b)[E_t P^-1 E_t^T + E_o Q_o^-1 E_o^T] }.
 
-`terms` switches the three parts of dQ, for the limits in which one vanishes. The correlation loss puts y in the place of
-eps. `projected` renormalises the student's weights after each step. Expectations are closed forms for erf, ReLU
+`terms` switches the three parts of dQ, for the limits in which one vanishes. The correlation loss puts y in the place
+of eps. `projected` renormalises the student's weights after each step. Expectations are closed forms for erf, ReLU
 (first order) and polynomial committees, and Monte Carlo with common random numbers on the joint fields otherwise.
 """
 
@@ -38,8 +38,8 @@ TERMS = ("flow", "noise", "bracket")
 class OverlapProblem:
     """Who learns what, and how.
 
-    `activation` of the student; `link` the target (a committee of the same activation when None); `second_layer` a (p,);
-    `rate` gamma; `dimension` d; `batch` n_b; `label_noise` Delta; `loss` "square" or "correlation"; `projected`;
+    `activation` of the student; `link` the target (a committee of the same activation when None); `second_layer` a
+    (p,); `rate` gamma; `dimension` d; `batch` n_b; `label_noise` Delta; `loss` "square" or "correlation"; `projected`;
     `terms` of dQ; `samples` for Monte Carlo (0: closed form where there is one).
     """
 
@@ -77,7 +77,8 @@ class OverlapProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlapPath:
-    """`steps` (T,), `overlaps` M (T, p, k), `self_overlaps` Q (T, p, p), `risks` E[(y - f)^2] / 2 without label noise."""
+    """`steps` (T,), `overlaps` M (T, p, k), `self_overlaps` Q (T, p, p), `risks` E[(y - f)^2] / 2 without label
+    noise."""
 
     steps: Array
     overlaps: Array
@@ -90,7 +91,8 @@ def integrate(
 ) -> OverlapPath:
     """Iterate the map from M = `overlaps` (p, k), Q = `self_overlaps` (p, p); every `record`-th step is kept.
 
-    Exact in the limit d to infinity for closed forms. Cost a step: p^2 (p + k)^2 elementary integrals, or samples x (p + k).
+    Exact in the limit d to infinity for closed forms. Cost a step: p^2 (p + k)^2 elementary integrals, or samples x
+    (p + k).
     """
     moments = expectations_of(problem)
     current, own = np.array(overlaps, dtype=float), np.array(self_overlaps, dtype=float)

@@ -1,8 +1,8 @@
 """Phase boundary of batch size against time: how many steps weak recovery takes (arXiv 2406.02157).
 
 With information exponent l, batch n_b = d^mu and time T = d^theta steps: one-pass SGD on the square loss needs
-theta = l - 1 - mu up to mu = l/2 and no fewer than l/2 - 1 beyond; the correlation loss goes on to theta = max(0, l - 1 - mu);
-from mu = l - 1 polylogarithmically many steps do, and at mu = l one giant step.
+theta = l - 1 - mu up to mu = l/2 and no fewer than l/2 - 1 beyond; the correlation loss goes on to theta = max(0, l -
+1 - mu); from mu = l - 1 polylogarithmically many steps do, and at mu = l one giant step.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Simulated training of two-layer networks on Gaussian inputs, many seeds at once as one batch of matrices.
 
 Student f = (1/p) sum_j a_j s(w_j.x) with rows of unit length at the start, target directions the first k coordinates,
-inputs standard normal, loss (y - f)^2 / 2. Papers with rows of length sqrt d and field w.x / sqrt d use the step gamma / d
-here. With c_j = (a_j / p) s'(w_j.x) (y - f) a sample's minus-gradient is c_j x, and one step of a batch is
+inputs standard normal, loss (y - f)^2 / 2. Papers with rows of length sqrt d and field w.x / sqrt d use the step
+gamma / d here. With c_j = (a_j / p) s'(w_j.x) (y - f) a sample's minus-gradient is c_j x, and one step of a batch is
 w_j += rate * mean c_j x, where for each `method`
 
 - "sgd": as it stands;  "correlation": y in the place of y - f;
@@ -11,7 +11,8 @@ w_j += rate * mean c_j x, where for each `method`
 - "two-steps": the same batch twice;  "reuse": full-batch steps on one fixed batch.
 
 A seed's draws depend on the seed alone, so that 64 seeds at once equal 64 runs up to rounding. Cost a step: 4 S b p d
-flops and S b d normal draws; nothing else is kept than the weights and one chunk of draws (bounded by `chunk_mb`).
+flops and S b d normal draws; nothing else is kept than the weights and one block of draws. Seeds run in groups whose
+draws fit in `memory_gb`, which changes nothing, as seeds are independent.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from cutaway.errors import InputError
 
 Array = NDArray[Any]
 METHODS = ("sgd", "correlation", "repetition", "two-steps", "reuse")
+BLOCK = 65_536  # normal draws a seed makes at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,8 @@ class Simulation:
 
     `start`: "random" on the sphere, "orthogonal" to the target directions, or a number m: every neuron starts with that
     overlap with the first direction. `second_layer` a (p,), or "gaussian"/"signs" to draw it for each seed from
-    `width` neurons. `exit_drop`, when given, stops a seed's clock at the first step whose sphere risk fell by that share.
+    `width` neurons. `exit_drop`, when given, stops a seed's clock at the first step whose sphere risk fell by that
+    share.
     """
 
     link: str | Callable[[Any], Any] | Target
@@ -61,7 +64,7 @@ class Simulation:
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"
-    chunk_mb: float = 32.0
+    memory_gb: float = 1.0
 
     def __post_init__(self) -> None:
         student(self.activation)
@@ -108,8 +111,24 @@ class SimulatedPath:
 
 def simulate(setting: Simulation) -> SimulatedPath:
     """Train all seeds. Raises `InputError` when the weights diverge, naming the step and the seeds."""
+    share = max(BLOCK, setting.batch * setting.dimension) * (8 if setting.dtype == "float64" else 4) * 3
+    group = int(max(1, setting.memory_gb * 1e9 // share))
+    parts = [
+        _simulate(setting, range(first, min(first + group, setting.num_seeds)))
+        for first in range(0, setting.num_seeds, group)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return SimulatedPath(
+        steps=parts[0].steps,
+        overlaps=np.concatenate([part.overlaps for part in parts], axis=1),
+        self_overlaps=np.concatenate([part.self_overlaps for part in parts], axis=1),
+    )
+
+
+def _simulate(setting: Simulation, seeds: range) -> SimulatedPath:
     goal, chosen = setting.target, student(setting.activation)
-    generators = [torch.Generator().manual_seed(1_000_003 * setting.seed + i) for i in range(setting.num_seeds)]
+    generators = [torch.Generator().manual_seed(1_000_003 * setting.seed + i) for i in seeds]
     dtype = {"float32": torch.float32, "float64": torch.float64}[setting.dtype]
     weights = torch.stack([_start(setting, goal, g) for g in generators]).to(setting.device, dtype)
     second = torch.stack([_second_layer(setting, g) for g in generators]).to(setting.device, dtype)[:, None, :]
@@ -122,7 +141,7 @@ def simulate(setting: Simulation) -> SimulatedPath:
             lost = (~torch.isfinite(exact)).flatten(1).any(1).nonzero().ravel().tolist()
             raise InputError(
                 "simulation",
-                found=f"divergence by step {step} of seeds {lost[:5]}",
+                found=f"divergence by step {step} of seeds {[seeds[i] for i in lost[:5]]}",
                 expected="finite weights",
                 remedy="lower the rate",
             )
@@ -167,7 +186,7 @@ def _stepper(setting: Simulation, chosen: Student) -> Callable[..., torch.Tensor
 
 
 def _stream(setting: Simulation, goal: Target, generators: list[torch.Generator], dtype: torch.dtype):
-    """(step, inputs (S, b, d), labels (S, b)) for every step; draws are made a chunk of steps at a time."""
+    """(step, inputs (S, b, d), labels (S, b)) for every step; draws are made a block of steps at a time."""
     size, dim = setting.batch, setting.dimension
     if setting.method == "reuse":
         inputs = torch.stack([torch.randn(size, dim, generator=g, dtype=dtype) for g in generators])
@@ -176,23 +195,18 @@ def _stream(setting: Simulation, goal: Target, generators: list[torch.Generator]
         for step in range(setting.num_steps):
             yield step, inputs, labels
         return
-    one = size * dim * len(generators) * (8 if dtype == torch.float64 else 4)
-    chunk = int(max(1, min(setting.num_steps, setting.chunk_mb * 1e6 // one)))
-    store = torch.empty(len(generators), chunk, size, dim, dtype=dtype)
-    for first in range(0, setting.num_steps, chunk):
-        count = min(chunk, setting.num_steps - first)
+    block = max(1, BLOCK // (size * dim))  # steps drawn together; fixed, as torch's normals depend on the request
+    store = torch.empty(len(generators), block, size, dim, dtype=dtype)
+    for first in range(0, setting.num_steps, block):
         for row, generator in enumerate(generators):
-            torch.randn(store[row, :count].shape, generator=generator, out=store[row, :count])
-        inputs = store[:, :count]
-        labels = _labels(setting, goal, inputs, generators).transpose(0, 1).to(setting.device)
-        inputs = inputs.transpose(0, 1).to(setting.device)
-        for offset in range(count):
+            torch.randn(store[row].shape, generator=generator, out=store[row])
+        labels = _labels(setting, goal, store, generators).transpose(0, 1).to(setting.device)
+        inputs = store.transpose(0, 1).to(setting.device)
+        for offset in range(min(block, setting.num_steps - first)):
             yield first + offset, inputs[offset], labels[offset]
 
 
-def _labels(
-    setting: Simulation, goal: Target, inputs: torch.Tensor, generators: list[torch.Generator]
-) -> torch.Tensor:
+def _labels(setting: Simulation, goal: Target, inputs: torch.Tensor, generators: list[torch.Generator]) -> torch.Tensor:
     fields = inputs[..., : goal.num_directions]
     try:
         values = goal(fields)

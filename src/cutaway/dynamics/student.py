@@ -1,4 +1,5 @@
-"""Activations of the student with their derivatives, in numpy and torch, and what the overlap equations know of each."""
+"""Activations of the student with their derivatives, in numpy and torch, and what the overlap equations know of
+each."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from cutaway.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Student:
-    """`value` and `slope` act on numpy arrays and torch tensors. `polynomial` has power coefficients where it is one."""
+    """`value` and `slope` act on numpy arrays and torch tensors. `polynomial` has power coefficients where it is
+    one."""
 
     name: str
     value: Callable[[Any], Any]

@@ -1,8 +1,8 @@
 """Targets y = g(z_1 .. z_k) of k projections of the input: by expression, by name, or any callable.
 
-An expression is arithmetic over z (or z1, z2, ...) with the functions He2 .. He8 (unnormalised), he2 .. he8 (normalised),
-relu, sign, tanh, exp, cos, sin, abs, erf, sqrt, log. It is parsed into a whitelist of operations (never `eval`) and
-runs on numpy arrays and torch tensors. Shapes: fields (n, k) or (..., k), values (...,).
+An expression is arithmetic over z (or z1, z2, ...) with the functions He2 .. He8 (unnormalised), he2 .. he8
+(normalised), relu, sign, tanh, exp, cos, sin, abs, erf, sqrt, log. It is parsed into a whitelist of operations (never
+`eval`) and runs on numpy arrays and torch tensors. Shapes: fields (n, k) or (..., k), values (...,).
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def _parse(expression: str) -> ast.Expression:
     try:
         tree = ast.parse(expression.replace("^", "**"), mode="eval")
     except SyntaxError as error:
-        raise InputError(f"target {expression!r}", found="no valid expression", expected="e.g. He3(z1) + z1*z2") from error
+        raise InputError(f"target {expression!r}", found="no valid expression", expected="e.g. He3(z1) + z1*z2") from
+        error
     for node in ast.walk(tree):
         allowed = (
             ast.Expression,

@@ -1,0 +1,124 @@
+"""Exponents against the table of the specification, and bad links."""
+
+import numpy as np
+import pytest
+
+from cutaway.dynamics.data_exponents import exponents_of_data, hermite_pair_kernels
+from cutaway.dynamics.exponents import generative_exponent, hermite_tensors, information_exponent, leap,
+sample_complexity from cutaway.dynamics.hermite import hermite, normalized_hermites
+from cutaway.dynamics.targets import target
+from cutaway.errors import InputError
+
+TABLE = [
+    ("relu", 1, 1),
+    ("sign", 1, 1),
+    ("He2", 2, 2),
+    ("cos2z", 2, 2),
+    ("He3", 3, 1),
+    ("He4", 4, 2),
+    ("tanh-He3", 1, 1),
+    ("z2-gauss", 4, 4),
+]
+
+
+@pytest.mark.parametrize(("link", "information", "generative"), TABLE)
+def test_exponent_table(link, information, generative):
+    assert information_exponent(link).value == information
+    assert generative_exponent(link, num_samples=1_000_000).value == generative
+
+
+@pytest.mark.parametrize(("link", "generative"), [("parity2", 2), ("product3", 2), ("parity3", 3)])
+def test_multi_index_generative_exponents(link, generative):
+    assert generative_exponent(link, num_samples=600_000, max_degree=3).value == generative
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [("z1+z1*z2", 1), ("z1*z2*z3", 3), ("z1+He3(z2)", 3), ("z1+z1*He3(z2)", 3), ("He2(z1)+z1*z2*z3", 2), ("z1", 1)],
+)
+def test_leap(link, expected):
+    assert leap(link) == expected
+
+
+def test_leap_does_not_depend_on_the_basis():
+    def turned(fields):
+        u, v = (fields[..., 0] + fields[..., 1]) / np.sqrt(2), (fields[..., 0] - fields[..., 1]) / np.sqrt(2)
+        return u + u * v
+
+    assert leap(turned, num_directions=2) == 1
+    assert leap("z1*z2") == 2
+
+
+def test_hermite_tensors_add_up_to_the_energy():
+    tensors, errors = hermite_tensors(target("z1**2*z2 + z2"), 4)
+    assert sum(float(np.sum(t**2)) for t in tensors) == pytest.approx(3.0 + 2 * 1.0 + 1.0, rel=1e-4)  # E[(z1^2 z2 +
+    z2)^2] = 6 assert max(errors) < 1e-8
+
+
+def test_no_exponent_is_guessed_for_what_is_not_significant():
+    found = information_exponent("He8(z)", max_degree=4)
+    assert found.value is None
+    assert "not significant" in found.words
+    noisy = generative_exponent("He4(z)", num_samples=4000, noise=400.0)
+    assert noisy.value is None
+
+
+def test_hermite_polynomials_are_orthonormal():
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    table = normalized_hermites(nodes, 6)
+    assert np.allclose((table * weights / weights.sum()) @ table.T, np.eye(7), atol=1e-10)
+    assert np.allclose(hermite(nodes, 3), nodes**3 - 3 * nodes)
+
+
+def test_links_that_cannot_be_used_are_named():
+    with pytest.raises(InputError, match="NaN or infinity"), np.errstate(all="ignore"):
+        information_exponent("log(z)")
+    with pytest.raises(InputError, match="found 'open'"):
+        target("open(z)")
+    with pytest.raises(InputError, match="'Attribute'"):
+        target("z.real")
+    with pytest.raises(InputError, match="no valid expression"):
+        target("z1 +")
+    with pytest.raises(InputError, match="no projection"):
+        target("3 + 4")
+    with pytest.raises(InputError, match="constant value"):
+        generative_exponent("z*0")
+    with pytest.raises(InputError, match="expected shape"):
+        information_exponent(lambda z: z, num_directions=1)
+
+
+def test_sample_complexity_words():
+    assert sample_complexity(3, 1) == {"one_pass_sgd": "d^2", "data_repetition": "d", "low_degree_bound": "d^1"}
+    assert sample_complexity(None, None)["low_degree_bound"] == "unknown"
+
+
+def test_pair_kernels_equal_explicit_tensors():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 4))
+    eye = np.eye(4)
+
+    def third(v):
+        outer = np.einsum("a,b,c->abc", v, v, v)
+        return outer - np.einsum("ab,c->abc", eye, v) - np.einsum("ac,b->abc", eye, v) - np.einsum("bc,a->abc", eye, v)
+
+    kernels = hermite_pair_kernels(x)
+    second = [np.outer(v, v) - eye for v in x]
+    assert kernels[1][0, 1] == pytest.approx(np.sum(second[0] * second[1]) / 2)
+    assert kernels[2][0, 1] == pytest.approx(np.sum(third(x[0]) * third(x[1])) / 6)
+
+
+@pytest.mark.parametrize(("degree", "generative"), [(1, 1), (2, 2), (3, 1)])
+def test_exponents_of_data(degree, generative):
+    rng = np.random.default_rng(degree)
+    x = rng.standard_normal((1000, 8)) @ rng.standard_normal((8, 8))
+    white = np.linalg.qr(x - x.mean(0))[0] * np.sqrt(len(x))
+    found = exponents_of_data(x, hermite(white[:, 0], degree) + 0.1 * rng.standard_normal(1000))
+    assert found.information == degree
+    assert found.generative == generative
+    nothing = exponents_of_data(x, rng.standard_normal(1000))
+    assert nothing.information is None
+    assert "whitened" in nothing.caveat
+    with pytest.raises(InputError, match="constant value"):
+        exponents_of_data(x, np.ones(1000))
+    with pytest.raises(InputError, match="at least 20"):
+        exponents_of_data(x[:1], np.ones(1))
