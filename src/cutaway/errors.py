@@ -21,7 +21,7 @@ class CutawayError(Exception):
             parts.append(f"expected {expected}")
         message = "; ".join(parts) + "."
         if remedy:
-            message += f" {remedy[0].upper()}{remedy[1:].rstrip('.')}."
+            message += f" {remedy[0].upper()}{remedy[1:].rstrip('.')}" + ("" if remedy.endswith("?") else ".")
         super().__init__(message)
 
     def __reduce__(self):  # keyword arguments survive pickling, so that worker processes can raise these

@@ -76,7 +76,8 @@ def test_scan_json_keys_and_report(capsys, model_files):
 
 def test_measure_writes_a_file_and_a_picture(capsys, model_files):
     code, out, _ = call(
-        capsys, "measure", "local-complexity", f"{model_files}/nets.py:make", "--weights", model_files / "w.safetensors",
+        capsys, "measure", "local-complexity", f"{model_files}/nets.py:make",
+        "--weights", model_files / "w.safetensors",
         "--data", model_files / "d.npz", "--set", "radius=0.5", "--out", model_files / "r.zarr.zip", "--plot",
         model_files / "r.png", "--nulls", "3", "--json",
     )  # fmt: skip
@@ -140,7 +141,8 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(model_files):
     import time
 
     command = [
-        sys.executable, "-m", "cutaway", "scan", f"{model_files}/nets.py:make", "--data", str(model_files / "d.npz"), "--nulls",
+        sys.executable, "-m", "cutaway", "scan", f"{model_files}/nets.py:make", "--weights",
+        str(model_files / "w.safetensors"), "--data", str(model_files / "d.npz"), "--nulls",
         "60", "--null", "permuted-labels", "--out", str(model_files / "run"), "--json",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

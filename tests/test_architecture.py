@@ -1,0 +1,97 @@
+"""The floors hold, the public names are pinned, and nothing private stands in the tree."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import cutaway
+
+SOURCE = Path(cutaway.__file__).parent
+FLOORS = {
+    0: ("errors", "status", "_compat"),
+    1: ("network", "data", "engines"),
+    2: ("reading",),
+    3: ("instrument", "registry", "testing", "evidence"),
+    4: ("outputs", "geometry", "features", "dynamics", "robustness"),
+    5: ("guard",),
+    6: ("scan", "run", "compare", "demo", "report", "reproductions"),
+    7: ("cli", "__main__", ""),
+}
+FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
+ALLOWED = {("network", "reading.provenance")}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def loaded_imports(tree: ast.Module):
+    """Cutaway modules imported when the file is loaded: not inside functions, not under TYPE_CHECKING."""
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            todo += node.orelse
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cutaway":
+            yield from _targets(node)
+        todo += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+
+
+def _targets(node: ast.ImportFrom):
+    rest = node.module.split(".")[1:]
+    yield from [".".join(rest)] if rest else [alias.name for alias in node.names]
+
+
+def test_a_room_imports_only_from_below():
+    wrong = []
+    for path in SOURCE.rglob("*.py"):
+        room = room_of(path)
+        assert room in FLOOR, f"{path.name}: room {room!r} has no floor; give it one in ARCHITECTURE.md and here"
+        for target in loaded_imports(ast.parse(path.read_text())):
+            other = target.split(".")[0]
+            if FLOOR.get(other, 0) > FLOOR[room] and (room, target) not in ALLOWED:
+                wrong.append(
+                    f"{path.relative_to(SOURCE)} (floor {FLOOR[room]}) imports {target} (floor {FLOOR[other]})"
+                )
+    assert not wrong, "\n".join(wrong)
+
+
+def test_public_names():
+    assert cutaway.__all__ == [
+        "CutawayError", "Figure", "Instrument", "Network", "Reading", "Status", "load_data", "load_model", "scan",
+    ]  # fmt: skip
+    for name in cutaway.__all__:
+        assert getattr(cutaway, name) is not None
+
+
+def test_entry_points_match_the_classes():
+    from cutaway import registry
+
+    for name in registry.names():
+        assert registry.instrument(name).name == name
+
+
+def test_no_machine_paths_in_the_tree():
+    root = SOURCE.parent.parent
+    files = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False).stdout.split()
+    machine = "/wor" + "k/"
+    for name in files:
+        if name.endswith((".py", ".md", ".toml", ".txt", ".html")):
+            text = (root / name).read_text(encoding="utf-8", errors="replace")
+            assert machine not in text, name
+            assert "../sha" + "red" not in text, name
+
+
+def test_readme_python_example_runs(tmp_path, monkeypatch):
+    from cutaway.demo import train_digits
+
+    readme = (SOURCE.parent.parent / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0].replace("count=39", "count=2")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {"model": train_digits(epochs=1)[0]})
+    assert (tmp_path / "accuracy.svg").exists()
+    assert (tmp_path / "accuracy.zarr.zip").exists()
