@@ -209,6 +209,6 @@ def test_bad_problems_are_named():
         OverlapProblem(activation="swish", second_layer=(1.0,), rate=1.0, dimension=10)
     with pytest.raises(InputError, match="'square' or 'correlation'"):
         OverlapProblem(activation="erf", second_layer=(1.0,), rate=1.0, dimension=10, loss="l1")
+    problem = OverlapProblem(activation="He3", second_layer=(1.0,), rate=1e6, dimension=10)
     with pytest.raises(InputError, match="divergence at step"), np.errstate(all="ignore"):
-        problem = OverlapProblem(activation="He3", second_layer=(1.0,), rate=1e6, dimension=10)
         integrate(problem, np.full((1, 1), 0.5), np.eye(1), 100)

@@ -37,7 +37,8 @@ def test_many_seeds_equal_one_by_one(method):
 def test_repetition_step_equals_the_definition():
     """One extragradient step on displaced weights, by autograd (oracle: naive transcription)."""
     setting = Simulation(
-        link="He2(z)", activation="relu", second_layer=(1.0, -1.0), dimension=12, rate=0.05, num_steps=1, method="repetition",
+        link="He2(z)", activation="relu", second_layer=(1.0, -1.0), dimension=12, rate=0.05,
+        num_steps=1, method="repetition",
         displacement=0.02, num_seeds=1, dtype="float64",
     )  # fmt: skip
     from cutaway.dynamics import simulate as module
@@ -87,7 +88,8 @@ def test_exit_time_bands(width, rate, low, high):
     steps = int(3 * quenched_exit_time(setting) * width * 400 / rate)
     path = simulate(
         Simulation(
-            link="z**2", activation="square", dimension=400, rate=rate / 400, num_steps=steps, second_layer=(1.0,) * width,
+            link="z**2", activation="square", dimension=400, rate=rate / 400,
+            num_steps=steps, second_layer=(1.0,) * width,
             spherical=True, num_seeds=48, record=max(1, steps // 200),
         )
     )  # fmt: skip

@@ -19,8 +19,8 @@ from cutaway.errors import InputError
 
 Array = NDArray[Any]
 CAVEAT = (
-    "inputs are whitened, not Gaussian: a degree may show the inputs' own moments, and degrees above three are not
-    looked at"
+    "inputs are whitened, not Gaussian: a degree may show the inputs' own moments, "
+    "and degrees above three are not looked at"
 )
 
 

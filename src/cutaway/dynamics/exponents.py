@@ -192,8 +192,10 @@ def generative_exponent(
     codes = [np.searchsorted(edges, values, side="right") for _, values in halves]
     counts = [np.bincount(code, minlength=edges.size + 1) for code in codes]
     share = counts[0] / counts[0].sum()
-    tables = [[normalized_hermites(points[:, axis], max_degree) for axis in range(points.shape[1])] for points, _ in
-    halves] sizes, errors = np.full(max_degree, np.nan), np.full(max_degree, np.nan)
+    tables = [
+        [normalized_hermites(points[:, axis], max_degree) for axis in range(points.shape[1])] for points, _ in halves
+    ]
+    sizes, errors = np.full(max_degree, np.nan), np.full(max_degree, np.nan)
     usable = (counts[0] > 0) & (counts[1] > 0)
     for degree in range(1, max_degree + 1):
         size = variance = 0.0

@@ -20,7 +20,7 @@ from numpy.polynomial import hermite_e
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Covariance = Callable[[int, int], Array]
+Covariance = Callable[[int, int], Any]
 
 
 def erf_i2(c11: Array, c12: Array, c22: Array) -> Array:
@@ -44,9 +44,19 @@ def erf_i4(c: Covariance) -> Array:
         + c(0, 1) * c(0, 3) * c(1, 2)
     )
     cross = 2.0 * c(0, 1)
-    l1 = l4 * (1.0 + c(2, 2)) - c(1, 2) ** 2 * (1.0 + c(0, 0)) - c(0, 2) ** 2 * (1.0 + c(1, 1)) + cross * c(0, 2) *
-    c(1, 2) l2 = l4 * (1.0 + c(3, 3)) - c(1, 3) ** 2 * (1.0 + c(0, 0)) - c(0, 3) ** 2 * (1.0 + c(1, 1)) + cross * c(0,
-    3) * c(1, 3) return 4.0 / np.pi**2 / np.sqrt(l4) * np.arcsin(np.clip(l0 / np.sqrt(l1 * l2), -1.0, 1.0))
+    l1 = (
+        l4 * (1.0 + c(2, 2))
+        - c(1, 2) ** 2 * (1.0 + c(0, 0))
+        - c(0, 2) ** 2 * (1.0 + c(1, 1))
+        + cross * c(0, 2) * c(1, 2)
+    )
+    l2 = (
+        l4 * (1.0 + c(3, 3))
+        - c(1, 3) ** 2 * (1.0 + c(0, 0))
+        - c(0, 3) ** 2 * (1.0 + c(1, 1))
+        + cross * c(0, 3) * c(1, 3)
+    )
+    return 4.0 / np.pi**2 / np.sqrt(l4) * np.arcsin(np.clip(l0 / np.sqrt(l1 * l2), -1.0, 1.0))
 
 
 def erf_j2(c11: Array, c12: Array, c22: Array) -> Array:

@@ -109,8 +109,9 @@ def _parse(expression: str) -> ast.Expression:
     try:
         tree = ast.parse(expression.replace("^", "**"), mode="eval")
     except SyntaxError as error:
-        raise InputError(f"target {expression!r}", found="no valid expression", expected="e.g. He3(z1) + z1*z2") from
-        error
+        raise InputError(
+            f"target {expression!r}", found="no valid expression", expected="e.g. He3(z1) + z1*z2"
+        ) from error
     for node in ast.walk(tree):
         allowed = (
             ast.Expression,
