@@ -1,7 +1,8 @@
 """VNN-COMP instance lists: one verdict a row, written as it comes, taken up again where a run was cut off.
 
 Input: csv rows `onnx,vnnlib[,timeout]` with paths relative to the list (a header line is allowed). Output: VNN-COMP's columns
-benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: verdict, decided_by, bound,
+benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: cpu_time,
+verdict, decided_by, bound,
 parts, model_hash, property_hash, version, witness (JSON list), reason.
 """
 
@@ -23,7 +24,7 @@ from cutaway.robustness.vnnlib import read_vnnlib
 from cutaway.status import Status
 
 COLUMNS = (
-    "benchmark onnx vnnlib prepare_time result run_time verdict decided_by bound parts model_hash property_hash version "
+    "benchmark onnx vnnlib prepare_time result run_time cpu_time verdict decided_by bound parts model_hash property_hash version "
     "witness reason"
 ).split()
 RESULTS = {Status.CERTIFIED: "unsat", Status.FALSIFIED: "sat", Status.UNKNOWN: "unknown", Status.UNSUPPORTED: "error"}
@@ -103,7 +104,7 @@ def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened,
 
     row = dict.fromkeys(COLUMNS, "") | {"benchmark": Path(onnx).parts[0], "onnx": onnx, "vnnlib": vnnlib}
     row["version"] = __version__
-    begin = time.monotonic()
+    begin, spent = time.monotonic(), time.process_time()
     try:
         if onnx not in opened:
             opened.clear()
@@ -116,6 +117,7 @@ def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened,
     except (UnsupportedOperator, CutawayError) as error:
         row |= {"verdict": Status.UNSUPPORTED.value, "result": "error", "reason": str(error)}
         row["run_time"] = f"{time.monotonic() - begin:.3f}"
+    row["cpu_time"] = f"{time.process_time() - spent:.3f}"
     return row
 
 

@@ -28,14 +28,15 @@ from cutaway.robustness.verify.search import try_points
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSettings:
-    """`batch` subproblems at a time; `steps` of Adam each; `refresh`: recompute inner limits below this many splits."""
+    """`batch` subproblems at a time; `steps` of Adam each; `refresh`: inner limits are recomputed by CROWN
+    where at most this many neurons are open on average, else only cut by the decisions and IBP."""
 
     batch: int = 256
     steps: int = 12
     root_steps: int = 20
     learning_rate: float = 0.3
     beta_rate: float = 0.1
-    refresh: int = 1_000_000
+    refresh: int = 48
     max_open: int = 200_000
 
 
@@ -162,7 +163,8 @@ def _improve(
     region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
     signs = {k: v for k, v in parts.signs.items() if bool((v != 0).any())}
     with torch.no_grad():
-        limits = sweep(net, region, SweepSettings(), splits=signs, known=parts.limits)
+        method = "crown" if _cheap(net, parts, settings) else "ibp"
+        limits = sweep(net, region, SweepSettings(method=method), splits=signs, known=parts.limits)
     parts.limits = limits
     _optimise(problem, search, parts, settings)
     choices = _choices(parts, torch.float64)
@@ -188,6 +190,12 @@ def _improve(
     order = left[parts.value[left].argsort(descending=True)]
     stack.append(parts.take(order))
     return None
+
+
+def _cheap(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> bool:
+    nodes = [k for k in split_nodes(net) if k not in net.box_exact]
+    count = sum(int(open_rows(net, parts.limits, k).sum()) for k in nodes)
+    return count <= settings.refresh * len(parts)
 
 
 def _choices(parts: Parts, dtype: torch.dtype) -> Choices:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cutaway.errors import InputError
-from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
+from cutaway.robustness.bounds.alpha import AlphaSettings, optimised, optimised_rows
 from cutaway.robustness.bounds.deployment import deployment_radius
 from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.network import BoundNetwork
@@ -39,6 +39,7 @@ class VerifySettings:
     complete: bool = True
     restarts: int = 5
     attack_steps: int = 40
+    root_steps: int = 10
     input_split_up_to: int = 8
     deployment: torch.dtype | None = None
     seed: int = 0
@@ -162,7 +163,24 @@ def _search(
     )  # fmt: skip
     if witness is not None:
         return Outcome(witness=witness), "attack"
-    outcome = split_relus(
-        problem, left, limits.select(left), deadline=deadline, settings=settings.splits, progress=progress
-    )
+    limits, left = _tightened(problem, limits.select(left), left, settings)
+    progress(f"optimised slopes leave {len(left)} clauses open")
+    if len(left) == 0:
+        return Outcome(proved=True, bound=0.0), "bounds"
+    outcome = split_relus(problem, left, limits, deadline=deadline, settings=settings.splits, progress=progress)
     return outcome, "relu split"
+
+
+def _tightened(problem: Problem, limits: Limits, left: Tensor, settings: VerifySettings) -> tuple[Limits, Tensor]:
+    """Inner limits by slopes optimised for the open clauses together, where these share one box; what is still open."""
+    low, high = problem.lower[left], problem.upper[left]
+    if not bool((low == low[:1]).all() and (high == high[:1]).all()):
+        return limits, left
+    region = problem.region(low[:1], high[:1])
+    rows = problem.rows(left).flatten(0, 1).unsqueeze(0)
+    chosen = AlphaSettings(depth="all", steps=settings.root_steps, shared=False, drop_solved=False)
+    found, tighter = optimised(problem.net, region, rows, limits.select(torch.zeros(1, dtype=torch.int64)), chosen)
+    found = safe_difference(found.reshape(len(left), -1), problem.limits[left])
+    value = torch.where(torch.isnan(found), -torch.inf, found).amax(1)
+    still = (~(value > 0)).nonzero().squeeze(1)
+    return tighter.select(torch.zeros(len(still), dtype=torch.int64)), left[still]
