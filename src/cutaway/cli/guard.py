@@ -1,0 +1,332 @@
+"""`cutaway guard fit | score | evaluate | certify | serve`: guardrails on language models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cutaway.cli.command import Outcome, new_app
+from cutaway.errors import InputError
+
+app = new_app("guard", "Guardrails on language models: fit, score, evaluate, certify, serve.")
+
+Names = Annotated[list[str] | None, Parameter(consume_multiple=True)]
+
+
+@app.command
+def fit(
+    model: str,
+    *,
+    data: Annotated[list[Path], Parameter(consume_multiple=True)],
+    out: Path,
+    test: Path | None = None,
+    text: str = "text",
+    label: str = "label",
+    source: str = "source",
+    positive: Names = None,
+    features: str = "both",
+    layers: int | None = None,
+    head: str = "logistic",
+    fpr: float = 0.05,
+    max_length: int | None = None,
+    num: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Outcome:
+    """Fit a guardrail for MODEL on labelled prompts, save it, and evaluate it on rows held out.
+
+    Parameters
+    ----------
+    model
+        A Hugging Face folder or id with its tokenizer.
+    data
+        One or more .csv, .jsonl or .parquet files.
+    out
+        Folder to write.
+    test
+        File to evaluate on; without it, a fifth of the rows is held out.
+    text, label, source
+        Names of the columns.
+    positive
+        Labels that count as harmful.
+    features
+        geometry, hidden or both.
+    layers
+        Use the first K blocks only.
+    head
+        logistic or mlp.
+    fpr
+        The false-positive rate that you can live with.
+    max_length
+        Tokens read of a prompt.
+    num
+        Use at most so many rows.
+    seed
+        Seed of everything random.
+    device
+        cpu, cuda, ...
+    """
+    from cutaway.guard import Guardrail, evaluate, save
+
+    columns = {"text": text, "label": label, "source": source, "positive": positive}
+    rows = _rows(data, columns, num, seed)
+    if test is None:
+        train, held = _hold_out(rows.both_classes().deduplicated(), seed)
+    else:
+        train, held = rows, _rows([test], columns, None, seed)
+    guard = Guardrail(
+        model, features=features, layers=layers, head=head, rate=fpr, max_length=max_length, seed=seed, device=device
+    ).fit(train)
+    folder = save(guard, out)
+    found = evaluate(guard, held, seed=seed)
+    notes = list(dict.fromkeys((*guard.notes_, *found.notes)))
+    payload = {"folder": str(folder), "train_rows": guard.train_rows_, "calibration_rows": guard.calibration_rows_}
+    payload |= _evaluation(found, notes)
+    return Outcome(payload=payload, words=f"guardrail: {folder}\n{_table(payload)}")
+
+
+@app.command
+def score(
+    folder: Path, prompts: list[str] | None = None, *, file: Path | None = None, text: str = "text",
+    model: str | None = None, device: str = "cpu",
+) -> Outcome:  # fmt: skip
+    """Score prompts with the guardrail in FOLDER.
+
+    Parameters
+    ----------
+    folder
+        What `cutaway guard fit` wrote.
+    prompts
+        Prompts on the command line.
+    file
+        A .csv, .jsonl or .parquet file with a column of prompts, or a .txt file with one prompt a line.
+    text
+        Name of that column.
+    model
+        Where the language model is now, if it has moved.
+    device
+        cpu, cuda, ...
+    """
+    import dataclasses
+
+    from cutaway.guard import load
+
+    texts = list(prompts or []) + (_texts(file, text) if file is not None else [])
+    if not texts:
+        raise InputError("command guard score", found="no prompt", expected="prompts, or --file")
+    guard = load(folder, model=model, device=device)
+    verdicts = guard.verdicts(texts)
+    scores = [dataclasses.asdict(v) for v in verdicts]
+    words = [
+        f"{'HARMFUL ' if v.harmful else 'harmless'} {v.probability:.4f}{'  (cut: long)' if v.truncated else ''}  #{i + 1}"
+        for i, v in enumerate(verdicts)
+    ]
+    payload = {"scores": scores, "threshold": guard.threshold_.logit, "truncated": sum(v.truncated for v in verdicts)}
+    return Outcome(payload=payload, words="\n".join(words))
+
+
+@app.command
+def evaluate(
+    folder: Path, *, data: Annotated[list[Path], Parameter(consume_multiple=True)], baselines: Path | None = None,
+    text: str = "text", label: str = "label", source: str = "source", positive: Names = None, num: int | None = None,
+    seed: int = 0, model: str | None = None, device: str = "cpu",
+) -> Outcome:  # fmt: skip
+    """Evaluate the guardrail in FOLDER on labelled prompts, by source; rows seen in fitting are left out.
+
+    Parameters
+    ----------
+    folder
+        What `cutaway guard fit` wrote.
+    data
+        One or more files of labelled prompts.
+    baselines
+        The file that the guardrail was fitted on: TF-IDF, mean hidden state and an untrained network are fitted on
+        it too and evaluated beside.
+    text, label, source
+        Names of the columns.
+    positive
+        Labels that count as harmful.
+    num
+        Use at most so many rows.
+    seed
+        Seed of everything random.
+    model
+        Where the language model is now, if it has moved.
+    device
+        cpu, cuda, ...
+    """
+    from cutaway.guard import evaluate as run
+    from cutaway.guard import load
+
+    columns = {"text": text, "label": label, "source": source, "positive": positive}
+    rows = _rows(data, columns, num, seed)
+    guard = load(folder, model=model, device=device)
+    found = run(guard, rows, seed=seed)
+    payload = _evaluation(found, list(found.notes))
+    if baselines is not None:
+        from cutaway.guard.baselines import compare
+
+        others = compare(guard, _rows([baselines], columns, None, seed), rows, seed=seed)
+        payload["baselines"] = {k: _evaluation(v, list(v.notes)) for k, v in others.evaluations.items()}
+    return Outcome(payload=payload, words=_table(payload))
+
+
+@app.command
+def certify(
+    folder: Path, *, out: Path | None = None, plot: Path | None = None, level: float = 0.9, cluster: int = 10,
+    seed: int = 0, model: str | None = None, device: str = "cpu",
+) -> Outcome:  # fmt: skip
+    """Certify the detector of the guardrail in FOLDER on regions round its harmful training rows.
+
+    Parameters
+    ----------
+    folder
+        What `cutaway guard fit` wrote.
+    out
+        File for the certificate; by default certificate.json in the folder.
+    plot
+        File for the picture (.png, .svg, .html).
+    level
+        Conformal level of the ellipsoid.
+    cluster
+        Smallest cluster.
+    seed
+        Seed of everything random.
+    model
+        Where the language model is now, if it has moved.
+    device
+        cpu, cuda, ...
+    """
+    import dataclasses
+
+    from cutaway.guard import certificate_file, load
+
+    guard = load(folder, model=model, device=device)
+    made = certificate_file.certify_guardrail(guard, level=level, smallest=cluster, seed=seed)
+    path = certificate_file.write(made, out or folder / certificate_file.NAME)
+    if plot is not None:
+        from cutaway.guard.charts import certificate_chart
+
+        certificate_chart(made).save(str(plot))
+    record = dataclasses.asdict(made)
+    box = made.region("box")
+    record |= {"worst": box.worst, "slack": box.slack, "containment": box.containment, "file": str(path)}
+    lines = [f"certificate: {path}", f"status: {made.status.value} ({made.status.remedy})"]
+    for r in made.regions:
+        inside = "-" if r.containment is None else f"{r.containment:.3f}"
+        lines.append(f"  {r.name:<28}{r.status.value:<11} worst {r.worst:10.3f}  inside {inside}  {r.note}")
+    lines.append(f"threshold {made.threshold:.3f}; held-out recall {made.recall:.3f}, at least {made.recall_low:.3f}")
+    lines += [f"note: {n}" for n in made.notes]
+    return Outcome(payload={"certificate": record}, words="\n".join(lines))
+
+
+@app.command
+def serve(
+    folder: Path, *, certificate: Path | None = None, host: str = "127.0.0.1", port: int = 8000, workers: int = 0,
+    log_prompts: bool = False, model: str | None = None, device: str = "cpu", max_chars: int = 20_000,
+    max_prompts: int = 64, queue: int = 512,
+) -> Outcome:  # fmt: skip
+    """Serve the guardrail in FOLDER over HTTP until stopped.
+
+    Parameters
+    ----------
+    folder
+        What `cutaway guard fit` wrote.
+    certificate
+        A certificate; by default certificate.json in the folder if there. One for another model or detector is refused.
+    host, port
+        Where to listen.
+    workers
+        Processes that compute; 0 computes in the server itself.
+    log_prompts
+        Write prompts into the log (never by default).
+    model
+        Where the language model is now, if it has moved.
+    device
+        cpu, cuda, ...
+    max_chars
+        Longest prompt in characters.
+    max_prompts
+        Most prompts in one request.
+    queue
+        Most prompts waiting; beyond it, requests get 503.
+    """
+    from cutaway.guard.service.run import serve as run
+    from cutaway.guard.service.settings import Settings
+
+    settings = Settings(
+        max_chars=max_chars, max_prompts=max_prompts, queue=queue, workers=workers, log_prompts=log_prompts
+    )
+    run(folder, certificate=certificate, host=host, port=port, settings=settings, model=model, device=device)
+    return Outcome(payload={"stopped": True}, words="stopped")
+
+
+def _rows(files: list[Path], columns: dict, num: int | None, seed: int):
+    import numpy as np
+
+    from cutaway.guard import PromptRows, read_rows
+
+    parts = [read_rows(f, **columns) for f in files]
+    rows = PromptRows(
+        name=", ".join(p.name for p in parts),
+        texts=tuple(t for p in parts for t in p.texts),
+        labels=np.concatenate([p.labels for p in parts]),
+        sources=tuple(s for p in parts for s in p.sources),
+    )
+    if num is not None and num < 1:
+        raise InputError("option --num", found=str(num), expected="at least 1")
+    if num is not None and num < len(rows):
+        rows = rows.subset(np.sort(np.random.default_rng(seed).permutation(len(rows))[:num]))
+    return rows
+
+
+def _hold_out(rows, seed: int):
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    train, held = train_test_split(np.arange(len(rows)), test_size=0.2, stratify=rows.labels, random_state=seed % 2**32)
+    return rows.subset(np.sort(train)), rows.subset(np.sort(held))
+
+
+def _texts(file: Path, column: str) -> list[str]:
+    from cutaway.errors import FileError
+    from cutaway.guard.rows import _columns
+
+    if file.suffix != ".txt":
+        found = _columns(file)
+        if column not in found:
+            raise InputError(f"column {column!r} of {file.name}", found="no such column", expected=", ".join(found))
+        return [str(t) for t in found[column]]
+    try:
+        return [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"file {file}", found="no readable UTF-8 text", remedy="check the path and encoding") from error
+
+
+def _evaluation(found, notes: list[str]) -> dict:
+    import dataclasses
+
+    for note in notes:
+        print(note, file=sys.stderr)
+    whole = dataclasses.asdict(found.overall)
+    by_source = {k: dataclasses.asdict(v) for k, v in found.by_source.items()}
+    return {**whole, "threshold": found.threshold, "by_source": by_source, "notes": notes}
+
+
+def _table(payload: dict) -> str:
+    def line(name: str, r: dict) -> str:
+        def cell(value) -> str:
+            return "     -" if value is None or value != value else f"{value:6.3f}"
+
+        return (
+            f"{name:<18}{r['rows']:>6}{r['harmful']:>8}  {cell(r['auroc'])} [{cell(r['auroc_low'])},"
+            f"{cell(r['auroc_high'])}]  {cell(r['tpr'])}  {cell(r['fpr'])}"
+        )
+
+    lines = [f"{'source':<18}{'rows':>6}{'harmful':>8}   AUROC [    95 %     ]     TPR     FPR", line("all", payload)]
+    lines += [line(name, r) for name, r in payload["by_source"].items()]
+    lines += [line(f"({name})", r) for name, r in payload.get("baselines", {}).items()]
+    return "\n".join([*lines, f"threshold (logit) {payload['threshold']:.4f}"])

@@ -1,0 +1,203 @@
+"""Certificates of a detector's head: regions of harmful inputs, the lowest logit in each, and what that is worth.
+
+For every region R round the harmful construction rows z: worst = min over R of the logit. `certified`: worst is above
+the threshold by more than rounding, so every point of R is flagged. `falsified`: a point of R was replayed through the
+head and is not flagged (the witness). `unknown`: neither. Beside it stand the slack (hull's worst minus R's worst: what
+the shape adds beyond mixtures of known points, 0 or more) and the containment: the share of held-out harmful rows in
+R with its Clopper-Pearson interval, without which a certified region says little.
+
+Linear heads are exact (arXiv 2605.10901 and our additions, see `cutaway.guard.regions`); deeper ReLU heads go
+through the bound engine of `cutaway.robustness`, whose bound is sound but not tight.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cutaway.errors import InputError
+from cutaway.evidence.resample import proportion_interval
+from cutaway.guard import regions as shapes
+from cutaway.guard.detector import Detector
+from cutaway.guard.mixture import MixtureReport, lower_limit, mixture_report
+from cutaway.status import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionResult:
+    """One region: `worst` logit (`bound` tells whether it is exact or only a lower bound), `slack`, containment of
+    held-out harmful rows with its interval (None where it was not computed), and the size of its union."""
+
+    name: str
+    status: Status
+    worst: float
+    bound: Status
+    slack: float | None
+    containment: float | None
+    containment_low: float | None
+    containment_high: float | None
+    parts: int = 1
+    witness_logit: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """Bound to `model_hash` and `detector_hash`. `status`: certified when at least one region that is not the hull of
+    the rows themselves is certified; `recall` of held-out harmful rows with one-sided lower limit `recall_low` (95 %)."""
+
+    model_hash: str
+    detector_hash: str
+    threshold: float
+    dimension: int
+    rows: int
+    held_out: int
+    status: Status
+    recall: float
+    recall_low: float
+    regions: tuple[RegionResult, ...]
+    mixtures: tuple[MixtureReport, ...] = ()
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    def region(self, name: str) -> RegionResult:
+        """The result for the region called `name`."""
+        for each in self.regions:
+            if each.name == name:
+                return each
+        raise InputError(f"region {name!r}", found="no such region", expected=", ".join(r.name for r in self.regions))
+
+
+def certify(
+    detector: Detector, limit: float, points: np.ndarray, held_out: np.ndarray, *, model_hash: str = "",
+    detector_hash: str = "", level: float = 0.9, smallest: int = 10, components: tuple[int, ...] = (1, 2, 3), seed: int = 0,
+) -> Certificate:  # fmt: skip
+    """Certificate for harmful construction rows `points` (n, d) and held-out rows (m, d), both head inputs z.
+
+    `limit` is the threshold as a logit, `level` the conformal level of the ellipsoid. Raises InputError for no rows.
+    """
+    if len(points) < 2 or len(held_out) < 1:
+        raise InputError(
+            "the harmful rows", found=f"{len(points)} and {len(held_out)} held out", expected="2 and 1 or more"
+        )
+    linear = detector.head is not None and len(detector.head) == 1
+    judge = LinearJudge(detector, limit) if linear else _deep_judge(detector, limit)
+    notes: list[str] = []
+    hull = judge.judge(shapes.HullRegion(points=points), held_out)
+    results = [hull, judge.judge(shapes.box_region(points), held_out, hull=hull)]
+    above = judge.logits(points) > limit
+    if not above.all() and above.sum() >= 2:
+        flagged = shapes.box_region(points[above], name="box-of-flagged")
+        results.append(judge.judge(flagged, held_out, hull=hull))
+        notes.append(f"{int((~above).sum())} of {len(points)} construction rows are not flagged themselves")
+    try:
+        ellipsoid = shapes.ellipsoid_region(points, held_out, level=level)
+        results.append(judge.judge(ellipsoid, held_out, hull=hull, note=f"conformal level {level:g}"))
+        if ellipsoid.axes.exact:
+            results.append(judge.judge(shapes.cut_region(points, ellipsoid), held_out, hull=hull))
+        results += judge.largest(ellipsoid, held_out, hull)
+    except InputError as error:
+        notes.append(f"no ellipsoid: {error}")
+    parts = shapes.clusters(points, smallest=smallest, seed=seed)
+    boxes = [shapes.box_region(points[rows]) for rows in parts]
+    results.append(judge.union("cluster-boxes", boxes, held_out, hull))
+    mixtures: tuple[MixtureReport, ...] = ()
+    if linear:
+        weight, bias = detector.linear()
+        mixtures = tuple(
+            mixture_report(points, held_out, weight, bias, limit, components=k, covariance=kind, seed=seed)
+            for k in components for kind in ("full", "diag") if len(points) > 4 * k
+        )  # fmt: skip
+    else:
+        notes.append("the head is not linear: mixtures have no closed form and are left out")
+    hits = int((judge.logits(held_out) > limit).sum())
+    return Certificate(
+        model_hash=model_hash, detector_hash=detector_hash, threshold=limit, dimension=points.shape[1], rows=len(points),
+        held_out=len(held_out), status=overall(results), recall=hits / len(held_out),
+        recall_low=lower_limit(hits, len(held_out)), regions=tuple(results), mixtures=mixtures, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def overall(results: list[RegionResult]) -> Status:
+    """Certified when a region with volume that holds held-out rows is, falsified when all of them are, else unknown."""
+    judged = [r for r in results if r.name != "hull"]
+    if any(r.status is Status.CERTIFIED and (r.containment or 0) > 0 for r in judged):
+        return Status.CERTIFIED
+    return Status.FALSIFIED if all(r.status is Status.FALSIFIED for r in judged) else Status.UNKNOWN
+
+
+class LinearJudge:
+    """Judges regions for a linear head, in closed form."""
+
+    exact = Status.EXACT
+
+    def __init__(self, detector: Detector, limit: float) -> None:
+        self.weight, self.bias = detector.linear()
+        self.limit = limit
+
+    def logits(self, points: np.ndarray) -> np.ndarray:
+        return points @ self.weight + self.bias
+
+    def worst(self, region: shapes.LinearRegion) -> tuple[float, float, np.ndarray]:
+        """(lowest logit, allowance for rounding, a point where it is attained)."""
+        value, point = region.minimum(self.weight, self.bias), region.minimiser(self.weight)
+        size = float(np.linalg.norm(self.weight) * np.linalg.norm(point)) + abs(self.bias) + abs(value)
+        return value, 16 * len(self.weight) * 2.0**-53 * size, point
+
+    def judge(
+        self, region: shapes.LinearRegion, held_out: np.ndarray, *, hull: RegionResult | None = None, note: str = ""
+    ) -> RegionResult:
+        """The result for one region."""
+        value, rounding, point = self.worst(region)
+        witness = float(self.logits(point[None])[0])
+        status = verdict(value - rounding, witness, self.limit)
+        inside = contained(region, held_out)
+        return _result(
+            region.name, status, value, self.exact, inside, hull, witness if status is Status.FALSIFIED else None, note
+        )
+
+    def largest(self, ellipsoid, held_out, hull) -> list[RegionResult]:
+        """The largest certified ellipsoid, if its centre is flagged."""
+        found = shapes.largest_certified(ellipsoid, self.weight, self.bias, self.limit)
+        return [self.judge(found, held_out, hull=hull, note=f"radius {found.radius:.4g}")] if found is not None else []
+
+    def union(self, name: str, members: list, held_out: np.ndarray, hull: RegionResult) -> RegionResult:
+        """A union of regions: certified only if every member is."""
+        judged = [self.judge(m, held_out) for m in members]
+        status = max((r.status for r in judged), key=[Status.CERTIFIED, Status.UNKNOWN, Status.FALSIFIED].index)
+        inside = np.any([m.contains(held_out) for m in members], axis=0)
+        worst = min(judged, key=lambda r: r.worst)
+        made = _result(name, status, worst.worst, worst.bound, inside, hull, worst.witness_logit, "")
+        sound = sum(r.status is Status.CERTIFIED for r in judged)
+        return dataclasses.replace(made, parts=len(members), note=f"{sound} of {len(members)} boxes certified")
+
+
+def verdict(lower: float, witness: float, limit: float) -> Status:
+    """Certified, falsified or unknown, from a sound lower bound and the logit of a point of the region."""
+    if lower > limit:
+        return Status.CERTIFIED
+    return Status.FALSIFIED if witness <= limit else Status.UNKNOWN
+
+
+def contained(region: shapes.LinearRegion, held_out: np.ndarray) -> np.ndarray | None:
+    """Which held-out rows lie in the region; for hulls (a linear programme a row) only up to 60 rows and 3,000 points."""
+    if isinstance(region, shapes.HullRegion):
+        small = len(region.points) * region.points.shape[1] <= 400_000
+        return region.contains(held_out[:60]) if small else None
+    return region.contains(held_out)
+
+
+def _result(name, status, worst, bound, inside, hull, witness, note) -> RegionResult:
+    low, high = (None, None) if inside is None else proportion_interval(int(inside.sum()), len(inside))
+    return RegionResult(
+        name=name, status=status, worst=float(worst), bound=bound, slack=None if hull is None else hull.worst - float(worst),
+        containment=None if inside is None else float(inside.mean()), containment_low=low, containment_high=high,
+        witness_logit=witness, note=note,
+    )  # fmt: skip
+
+
+def _deep_judge(detector: Detector, limit: float):
+    from cutaway.guard.deep import DeepJudge
+
+    return DeepJudge(detector, limit)

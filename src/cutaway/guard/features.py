@@ -1,0 +1,66 @@
+"""Prompts to feature rows: the geometry of a language model's MLP blocks, its mean hidden state, or both.
+
+`geometry`: 7 L numbers (see `cutaway.geometry.language`); `hidden`: D numbers, the mean over tokens of the last hidden
+state, or of block k's input when only k blocks are used; `both`: the two side by side. One forward pass a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from cutaway.errors import InputError
+from cutaway.geometry.language import GeometryReader, language_geometry
+from cutaway.guard.prompts import PromptTokenizer
+
+Kind = Literal["geometry", "hidden", "both"]
+KINDS: tuple[Kind, ...] = ("geometry", "hidden", "both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FeatureRows:
+    """`values` (n, p) float64, `truncated` (n,) booleans, `tokens` (n,) tokens before any cut."""
+
+    values: np.ndarray
+    truncated: np.ndarray
+    tokens: np.ndarray
+
+
+class PromptFeatures:
+    """Features of one model with its tokenizer; stateless between calls, results do not depend on the batch size
+    beyond rounding."""
+
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, *, kind: Kind = "both", layers: int | None = None,
+        batch_size: int = 32, max_length: int | None = None,
+    ) -> None:  # fmt: skip
+        if kind not in KINDS:
+            raise InputError("features", found=repr(kind), expected="one of " + ", ".join(KINDS))
+        self.tokenizer = PromptTokenizer(tokenizer, model, max_length=max_length)
+        example = torch.tensor([self.tokenizer.encode(["Once upon a time there was a little girl."]).rows[0]])
+        device = next(model.parameters()).device
+        self.reader = GeometryReader(model, example.to(device))
+        self.kind, self.layers, self.batch_size = kind, layers, batch_size
+        self._width = len(self(["probe"]).values[0])
+
+    @property
+    def dimension(self) -> int:
+        """Number of features p."""
+        return self._width
+
+    def __call__(self, texts: Sequence[str]) -> FeatureRows:
+        """Feature rows of the prompts, in order."""
+        encoded = self.tokenizer.encode(texts)
+        got = language_geometry(self.reader, encoded.rows, batch_size=self.batch_size, layers=self.layers)
+        parts = {"geometry": got.pooled.flatten(1), "hidden": got.hidden}
+        chosen = [parts[k] for k in (("geometry", "hidden") if self.kind == "both" else (self.kind,))]
+        return FeatureRows(
+            values=torch.cat(chosen, dim=1).double().numpy(),
+            truncated=np.array(encoded.truncated),
+            tokens=np.array(encoded.lengths),
+        )

@@ -1,0 +1,146 @@
+"""`Guardrail`: a scikit-learn estimator from prompts to verdicts.
+
+Prompts -> features of a language model -> detector -> threshold at the false-positive rate that the user named. Fitting
+splits the rows (stratified, after repeats are taken out): the detector learns on one part, the threshold is
+calibrated on the other, so that the rate holds for rows that the detector has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from cutaway.errors import InputError
+from cutaway.guard.detector import Detector, fit_detector
+from cutaway.guard.features import PromptFeatures
+from cutaway.guard.rows import PromptRows, fingerprint, from_lists
+from cutaway.guard.threshold import Threshold, calibrate
+from cutaway.network.sources import LoadedModel, load_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`score` is the logit, `probability` its logistic value; `harmful` whether the score is above the threshold;
+    `truncated` whether only the first `max_length` of `tokens` tokens were read."""
+
+    harmful: bool
+    score: float
+    probability: float
+    threshold: float
+    truncated: bool
+    tokens: int
+
+
+class Guardrail(ClassifierMixin, BaseEstimator):
+    """Fit with `fit(prompts, labels)`, labels 0 (harmless) or 1 (harmful); `predict`, `predict_proba`,
+    `decision_function` (logits) and `verdicts` then read any prompts.
+
+    model : what `cutaway.network.sources.load_model` takes, or a LoadedModel with a tokenizer. features : geometry,
+    hidden or both. layers : use the first k MLP blocks only (early exit). head : logistic, mlp, or a scikit-learn
+    classifier. rate : the false-positive rate to calibrate for. calibration : share of rows kept for the threshold.
+
+    After fitting: `detector_`, `threshold_`, `classes_`, `notes_` (what was left out), `train_rows_`,
+    `calibration_rows_`, `seen_` (fingerprints of all rows used), `train_harmful_`, `held_harmful_` (standardised
+    features z of the harmful rows, for certificates).
+    """
+
+    def __init__(
+        self, model: str | LoadedModel, *, features: str = "both", layers: int | None = None, head: Any = "logistic",
+        rate: float = 0.05, calibration: float = 0.3, strength: float = 0.1, max_length: int | None = None,
+        batch_size: int = 32, seed: int = 0, device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self.model, self.features, self.layers, self.head = model, features, layers, head
+        self.rate, self.calibration, self.strength = rate, calibration, strength
+        self.max_length, self.batch_size, self.seed, self.device = max_length, batch_size, seed, device
+
+    def fit(self, X: Sequence[str] | PromptRows, y: Any = None) -> Guardrail:
+        """Learn from prompts and labels. Raises InputError for one class only, unusable prompts, too few rows."""
+        rows = X if isinstance(X, PromptRows) else from_lists(list(X), np.asarray(y), name="training rows")
+        rows = rows.both_classes().deduplicated()
+        learn, check = self._split(rows.labels)
+        values = self._features()(rows.texts)
+        return self._fitted(rows, values.values, values.truncated, learn, check)
+
+    def _fitted(self, rows: PromptRows, values, truncated, learn, check) -> Guardrail:
+        self.detector_: Detector = fit_detector(
+            values[learn], rows.labels[learn], head=self.head, strength=self.strength, seed=self.seed
+        )
+        logits = self.detector_.logits(values[check])
+        self.threshold_: Threshold = calibrate(logits[rows.labels[check] == 0], self.rate)
+        self.classes_ = np.array([0, 1])
+        cut = int(np.sum(truncated))
+        self.notes_ = rows.notes + ((f"{cut} of {len(rows)} prompts were cut at the model's length",) if cut else ())
+        self.train_rows_, self.calibration_rows_ = len(learn), len(check)
+        self.seen_ = tuple(sorted(fingerprint(t) for t in rows.texts))
+        z = self.detector_.standardised(values)
+        self.train_harmful_ = z[learn][rows.labels[learn] == 1]
+        self.held_harmful_ = z[check][rows.labels[check] == 1]
+        return self
+
+    def _split(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.model_selection import train_test_split
+
+        if np.bincount(labels, minlength=2).min() < 4:
+            raise InputError(
+                "the training rows", found=f"{np.bincount(labels, minlength=2).tolist()} harmless and harmful rows",
+                expected="at least 4 of each",
+            )  # fmt: skip
+        return tuple(
+            train_test_split(
+                np.arange(len(labels)), test_size=self.calibration, stratify=labels, random_state=self.seed % 2**32
+            )
+        )
+
+    def loaded(self) -> LoadedModel:
+        """The language model with its tokenizer, loaded once."""
+        if not hasattr(self, "_loaded"):
+            given = self.model
+            self._loaded = given if isinstance(given, LoadedModel) else load_model(given, device=self.device)
+        return self._loaded
+
+    def _features(self) -> PromptFeatures:
+        if not hasattr(self, "_reader"):
+            loaded = self.loaded()
+            self._reader = PromptFeatures(
+                loaded.model, loaded.tokenizer, kind=self.features, layers=self.layers, batch_size=self.batch_size,
+                max_length=self.max_length,
+            )  # fmt: skip
+        return self._reader
+
+    def transform(self, X: Sequence[str]) -> np.ndarray:
+        """The features of prompts, (n, p)."""
+        return self._features()(X).values
+
+    def decision_function(self, X: Sequence[str]) -> np.ndarray:
+        """Logits (n,); above `threshold_.logit` means flagged."""
+        return self.detector_.logits(self.transform(X))
+
+    def predict_proba(self, X: Sequence[str]) -> np.ndarray:
+        """(n, 2): probability of harmless and harmful under balanced classes."""
+        p = _logistic(self.decision_function(X))
+        return np.stack([1 - p, p], axis=1)
+
+    def predict(self, X: Sequence[str]) -> np.ndarray:
+        """1 where flagged, else 0."""
+        return (self.decision_function(X) > self.threshold_.logit).astype(np.int64)
+
+    def verdicts(self, X: Sequence[str]) -> list[Verdict]:
+        """A verdict for every prompt."""
+        read = self._features()(X)
+        return [
+            Verdict(
+                harmful=bool(s > self.threshold_.logit), score=float(s), probability=float(_logistic(s)),
+                threshold=self.threshold_.logit, truncated=bool(c), tokens=int(n),
+            )
+            for s, c, n in zip(self.detector_.logits(read.values), read.truncated, read.tokens, strict=True)
+        ]  # fmt: skip
+
+
+def _logistic(x):
+    from scipy.special import expit
+
+    return expit(x)

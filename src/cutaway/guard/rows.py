@@ -1,0 +1,206 @@
+"""Labelled prompts from CSV, JSON Lines or Parquet: checked row by row, de-duplicated, split without leaks.
+
+`PromptRows.texts` is a tuple of n strings, `labels` (n,) int64 (1 harmful, 0 harmless), `sources` a tuple of n strings.
+Two prompts count as the same when they agree after Unicode NFKC, case folding and collapsing of blanks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cutaway.errors import FileError, InputError
+from cutaway.guard.prompts import check_prompt
+
+_POSITIVE = ("harmful", "toxic", "unsafe", "1", "1.0", "True", "true")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PromptRows:
+    """Prompts with labels and sources; `notes` says what was left out and why."""
+
+    name: str
+    texts: tuple[str, ...]
+    labels: np.ndarray
+    sources: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def subset(self, rows: Sequence[int] | np.ndarray) -> PromptRows:
+        """The rows with these numbers, in that order."""
+        keep = [int(i) for i in rows]
+        return replace(
+            self, texts=tuple(self.texts[i] for i in keep), labels=self.labels[keep],
+            sources=tuple(self.sources[i] for i in keep),
+        )  # fmt: skip
+
+    def deduplicated(self) -> PromptRows:
+        """The first of every group of equal prompts, with a note on how many went; InputError where equal prompts
+        carry different labels."""
+        first: dict[str, int] = {}
+        for i, text in enumerate(self.texts):
+            key = normalised(text)
+            j = first.setdefault(key, i)
+            if self.labels[i] != self.labels[j]:
+                raise InputError(
+                    f"rows {j + 1} and {i + 1} of {self.name}", found="the same prompt with both labels",
+                    expected="one label a prompt", remedy="correct one of them or remove both",
+                )  # fmt: skip
+        gone = len(self) - len(first)
+        if not gone:
+            return self
+        kept = self.subset(list(first.values()))
+        return replace(kept, notes=(*self.notes, f"{gone} of {len(self)} rows of {self.name} repeat another: left out"))
+
+    def without(self, seen: set[str], what: str) -> PromptRows:
+        """The rows whose fingerprint is not in `seen`, with a note; InputError when none is left."""
+        keep = [i for i, text in enumerate(self.texts) if fingerprint(text) not in seen]
+        gone = len(self) - len(keep)
+        if not keep:
+            raise InputError(f"data {self.name}", found=f"only rows that are {what}", expected="rows of its own")
+        note = f"{gone} of {len(self)} rows of {self.name} are {what}: left out"
+        return replace(self.subset(keep), notes=(*self.notes, note)) if gone else self
+
+    def both_classes(self) -> PromptRows:
+        """Itself; InputError when all rows carry the same label."""
+        present = sorted({int(v) for v in self.labels})
+        if len(present) < 2:
+            word = "harmful" if present == [1] else "harmless"
+            raise InputError(
+                f"data {self.name}", found=f"{len(self)} rows, all {word}", expected="harmful and harmless rows",
+                remedy="add rows of the other class, or name the harmful labels with --positive",
+            )  # fmt: skip
+        return self
+
+
+def normalised(text: str) -> str:
+    """The form under which two prompts count as the same."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def fingerprint(text: str) -> str:
+    """First 16 hexadecimal digits of the sha256 of the normalised prompt: tells repeats without keeping the text."""
+    return hashlib.sha256(normalised(text).encode()).hexdigest()[:16]
+
+
+def from_lists(
+    texts: Sequence[str],
+    labels: Sequence[int] | np.ndarray,
+    sources: Sequence[str] | None = None,
+    *,
+    name: str = "data",
+) -> PromptRows:
+    """Rows from lists; raises InputError for unequal lengths, an unusable prompt or a label that is not 0 or 1."""
+    numbers = np.asarray(labels)
+    if len(texts) == 0 or len(texts) != len(numbers):
+        raise InputError(f"data {name}", found=f"{len(texts)} prompts, {len(numbers)} labels", expected="equally many")
+    wrong = [i for i, v in enumerate(numbers.tolist()) if v not in (0, 1)]
+    if wrong:
+        raise InputError(f"label of row {wrong[0] + 1} of {name}", found=repr(labels[wrong[0]]), expected="0 or 1")
+    for i, text in enumerate(texts):
+        check_prompt(text, where=f"row {i + 1} of {name}")
+    return PromptRows(
+        name=name, texts=tuple(texts), labels=numbers.astype(np.int64), sources=tuple(sources or [name] * len(texts))
+    )
+
+
+def read_rows(
+    path: str | Path, *, text: str = "text", label: str = "label", source: str = "source",
+    positive: Sequence[str] | None = None,
+) -> PromptRows:  # fmt: skip
+    """Rows of a .csv, .jsonl or .parquet file. `positive` names the labels that count as harmful (default: the ones
+    called harmful, toxic, unsafe, 1 or true).
+
+    Raises FileError (missing, not UTF-8, broken), InputError (missing column with those present, empty prompt with its
+    row, lone surrogate, labels none of which is known to be harmful). A missing source column means one source.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"file {path}", found="no such file", remedy="check the path")
+    columns = _columns(path)
+    for name in (text, label):
+        if name not in columns:
+            raise InputError(
+                f"column {name!r} of {path.name}", found="no such column",
+                expected="one of " + ", ".join(map(repr, columns)), remedy="name the columns with --text and --label",
+            )  # fmt: skip
+    words = [str(v) for v in columns[label]]
+    wanted = set(positive or [w for w in _POSITIVE if w in words])
+    if not wanted & set(words):
+        raise InputError(
+            f"labels of {path.name}", found="labels " + ", ".join(sorted(set(words))[:12]),
+            expected="at least one that is named harmful", remedy="say which with --positive",
+        )  # fmt: skip
+    sources = [str(v) for v in columns.get(source, [path.stem] * len(words))]
+    return from_lists(list(columns[text]), [int(w in wanted) for w in words], sources, name=path.name)
+
+
+def _columns(path: Path) -> dict[str, list]:
+    kind = path.suffix.lower()
+    if kind == ".parquet":
+        import pandas
+        import pyarrow
+
+        try:
+            frame = pandas.read_parquet(path)
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            raise FileError(f"file {path}", found="not a readable Parquet file", remedy="copy it again") from error
+        return {str(c): frame[c].tolist() for c in frame.columns}
+    if kind not in (".csv", ".jsonl", ".ndjson"):
+        raise FileError(f"file {path}", found=f"ending {kind!r}", expected=".csv, .jsonl or .parquet")
+    raw = path.read_bytes()
+    try:
+        content = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise FileError(
+            f"file {path}", found=f"a byte that is not UTF-8 in line {line}", expected="UTF-8 text",
+            remedy="save it as UTF-8",
+        ) from error  # fmt: skip
+    return _csv(path, content) if kind == ".csv" else _jsonl(path, content)
+
+
+def _csv(path: Path, content: str) -> dict[str, list]:
+    import csv
+    import io
+
+    csv.field_size_limit(2**31 - 1)
+    lines = list(csv.reader(io.StringIO(content, newline="")))
+    lines = [line for line in lines if line]
+    if len(lines) < 2:
+        raise FileError(f"file {path}", found="no rows", expected="a header and at least one row")
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(lines[0]):
+            raise FileError(
+                f"row {number} of {path.name}", found=f"{len(line)} fields", expected=f"{len(lines[0])}, as the header",
+                remedy="quote fields that hold commas or line ends",
+            )  # fmt: skip
+    return {name: [line[k] for line in lines[1:]] for k, name in enumerate(lines[0])}
+
+
+def _jsonl(path: Path, content: str) -> dict[str, list]:
+    rows = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise FileError(
+                f"line {number} of {path.name}", found="no valid JSON", expected="one object a line"
+            ) from error
+        if not isinstance(row, dict):
+            raise FileError(f"line {number} of {path.name}", found=type(row).__name__, expected="one object a line")
+        rows.append(row)
+    if not rows:
+        raise FileError(f"file {path}", found="no rows", expected="one JSON object a line")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {name: [row.get(name, "") for row in rows] for name in names}

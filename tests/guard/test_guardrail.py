@@ -1,0 +1,243 @@
+"""Guardrail: rows and prompts refused with their place, calibration, folder round trip, evaluation, command line."""
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+from cutaway.cli import run
+from cutaway.errors import FileError, InputError, ModelError
+from cutaway.guard import Guardrail, PromptRows, calibrate, evaluate, from_lists, load, read_rows, save
+from cutaway.guard.baselines import compare
+from cutaway.guard.evaluate import auroc, auroc_interval, rates
+from cutaway.guard.prompts import PromptTokenizer, check_prompt
+
+
+def test_csv_jsonl_and_parquet_give_the_same_rows(tmp_path):
+    frame = pandas.DataFrame({"text": ["a, b", 'say "c"\nd'], "label": ["harmful", "fine"], "source": ["x", "y"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(r) for r in frame.to_dict("records")) + "\n")
+    for name in ("a.csv", "a.parquet", "a.jsonl"):
+        rows = read_rows(tmp_path / name)
+        assert rows.texts == ("a, b", 'say "c"\nd') and rows.labels.tolist() == [1, 0] and rows.sources == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "error", "words"),
+    [
+        ("question,label\na,1\n", "csv", InputError, "column 'text' .*expected one of 'question', 'label'"),
+        ("text,label\na,1\n ,0\n", "csv", InputError, "row 2 of .*empty or blank"),
+        ("text,label\na,good\n", "csv", InputError, "labels good; expected at least one that is named harmful"),
+        ("text,label\na,1,2\n", "csv", FileError, "row 2 of .*3 fields; expected 2"),
+        ("text,label\n", "csv", FileError, "no rows"),
+        ('{"text": "a\\ud800", "label": 1}\n', "jsonl", InputError, "row 1 .*lone surrogate at character 1"),
+        ('{"text": "a", "label": 1}\n{"text"\n', "jsonl", FileError, "line 2 .*no valid JSON"),
+        ('{"text": 3, "label": 1}\n', "jsonl", InputError, "row 1 .*found a int; expected a text"),
+        ("x", "xlsx", FileError, "expected .csv, .jsonl or .parquet"),
+        ("x", "parquet", FileError, "not a readable Parquet file"),
+    ],
+)
+def test_bad_files_name_the_row_and_the_remedy(tmp_path, content, kind, error, words):
+    path = tmp_path / f"rows.{kind}"
+    path.write_text(content)
+    with pytest.raises(error, match=words):
+        read_rows(path)
+
+
+def test_bytes_that_are_not_utf8_name_the_line(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"text,label\ngood,1\nbad \xff,0\n")
+    with pytest.raises(FileError, match="a byte that is not UTF-8 in line 3"):
+        read_rows(tmp_path / "a.csv")
+    with pytest.raises(FileError, match="no such file"):
+        read_rows(tmp_path / "b.csv")
+
+
+def test_one_class_and_too_few_rows_are_refused(model_folder):
+    with pytest.raises(InputError, match="found 6 rows, all harmful"):
+        Guardrail(model_folder).fit([f"storm{i}" for i in range(6)], [1] * 6)
+    with pytest.raises(InputError, match=r"expected 0 or 1"):
+        from_lists(["a"], [2])
+    with pytest.raises(InputError, match=r"at least 19 for a false-positive rate of 0\.05"):
+        calibrate(np.arange(10.0), 0.05)
+
+
+def test_repeats_are_left_out_and_said_and_contradictions_refused(make_rows):
+    rows = from_lists(["Calm1  calm2", "calm1 CALM2", "storm1"], [0, 0, 1])
+    kept = rows.deduplicated()
+    assert len(kept) == 2 and kept.notes == ("1 of 3 rows of data repeat another: left out",)
+    with pytest.raises(InputError, match="rows 1 and 2 .*the same prompt with both labels"):
+        from_lists(["calm1", " CALM1"], [0, 1]).deduplicated()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [("", "empty or blank"), (" \n\t", "empty or blank"), ("a\udc80", "lone surrogate"), (b"a", "bytes")],
+)
+def test_prompts_that_cannot_be_read(prompt, words, fitted):
+    with pytest.raises(InputError, match=words):
+        check_prompt(prompt)
+    with pytest.raises(InputError, match=f"prompt 2; .*{words}"):
+        fitted.verdicts(["calm1", prompt])
+
+
+def test_long_prompts_are_cut_and_said(fitted):
+    verdict = fitted.verdicts(["storm1 " * 14_000, "storm1"])
+    assert verdict[0].truncated and verdict[0].tokens == 14_001 and not verdict[1].truncated
+    head = fitted.verdicts(["storm1 " * 63])[0]
+    assert not head.truncated and verdict[0].score == pytest.approx(head.score, abs=1e-4)
+
+
+def test_a_tokenizer_of_another_model_is_refused(make_folder, tmp_path):
+    folder = make_folder(tmp_path, vocabulary=40)
+    with pytest.raises(ModelError, match="token ids up to 92; expected ids below 40"):
+        Guardrail(folder).fit([f"calm{i}" for i in range(16)], [0, 1] * 8)
+    with pytest.raises(InputError, match="tokenizer; found none"):
+        PromptTokenizer(None, None)
+
+
+def test_calibration_keeps_the_rate_it_promises():
+    """Coverage of the conformal threshold: P(flag) <= rate on average; 2,000 trials, 4 standard errors (1 in 30,000)."""
+    rng = np.random.default_rng(0)
+    flagged = [rng.normal() > calibrate(rng.normal(size=39), 0.1).logit for _ in range(2000)]
+    assert np.mean(flagged) <= 0.1 + 4 * np.sqrt(0.1 * 0.9 / 2000)
+    assert np.mean(flagged) >= 0.1 - 4 * np.sqrt(0.1 * 0.9 / 2000)
+
+
+def test_auroc_agrees_with_scikit_learn_and_its_interval_covers():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 200)
+    scores = np.round(rng.normal(size=200) + labels, 1)
+    assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    hits = 0
+    truth = 0.760249938906523  # Phi(1/sqrt(2))
+    for trial in range(40):
+        draw = np.random.default_rng(trial + 10)
+        y = np.arange(120) % 2
+        low, high = auroc_interval(draw.normal(size=120) + y, y, resamples=200)
+        hits += low <= truth <= high
+    assert hits >= 33  # 95 % nominal; fewer than 33 of 40 has probability under 1 in 1,000
+    missing = rates(scores, np.ones(200, dtype=int), 0.0)
+    assert np.isnan(missing.auroc) and np.isnan(missing.fpr) and missing.tpr > 0
+
+
+def test_it_learns_holds_its_rate_and_the_test_can_fail(fitted, make_rows):
+    found = evaluate(fitted, make_rows(600, seed=5, name="fresh"))
+    assert found.overall.auroc > 0.75 and found.overall.auroc_low < found.overall.auroc < found.overall.auroc_high
+    assert found.overall.fpr_low <= 0.1 + 0.06  # the rate that was asked for, up to the calibration rows' own noise
+    assert set(found.by_source) == {"north", "south"}
+    fresh = make_rows(600, seed=5)
+    shuffled = np.random.default_rng(0).permutation(fresh.labels)
+    assert abs(auroc(fitted.decision_function(fresh.texts), shuffled) - 0.5) < 0.12
+
+
+def test_rows_seen_in_fitting_are_left_out_of_evaluation(fitted, make_rows):
+    seen, fresh = make_rows(400), make_rows(100, seed=9)
+    both = PromptRows(
+        name="both", texts=seen.texts + fresh.texts, labels=np.concatenate([seen.labels, fresh.labels]),
+        sources=seen.sources + fresh.sources,
+    )  # fmt: skip
+    found = evaluate(fitted, both)
+    assert found.overall.rows == 100
+    assert any("400 of 500 rows of both are in the fitting data: left out" in note for note in found.notes)
+    with pytest.raises(InputError, match="only rows that are in the fitting data"):
+        evaluate(fitted, seen)
+
+
+def test_estimator_follows_scikit_learn(model_folder, make_rows, fitted):
+    from sklearn.base import clone
+
+    rows = make_rows(120, seed=3)
+    twin = clone(fitted)
+    assert twin.get_params() == fitted.get_params() and not hasattr(twin, "detector_")
+    probability = fitted.predict_proba(rows.texts)
+    np.testing.assert_allclose(probability.sum(1), 1)
+    decided = fitted.decision_function(rows.texts)
+    assert (fitted.predict(rows.texts) == (decided > fitted.threshold_.logit)).all()
+    one = np.concatenate([fitted.decision_function([t]) for t in rows.texts[:5]])
+    np.testing.assert_allclose(one, decided[:5], atol=1e-4)
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = Guardrail(model_folder, rate=0.2, head=RandomForestClassifier(20, random_state=0)).fit(rows)
+    assert forest.predict(rows.texts).mean() > 0.2
+    with pytest.raises(InputError, match="RandomForestClassifier; expected a head made of plain numbers"):
+        save(forest, "never-written")
+
+
+@pytest.mark.parametrize("options", [{"features": "geometry", "layers": 1}, {"head": "mlp", "features": "hidden"}])
+def test_folder_round_trip_without_pickle(model_folder, make_rows, tmp_path, options):
+    rows = make_rows(160, seed=2)
+    guard = Guardrail(model_folder, rate=0.2, **options).fit(rows)
+    folder = save(guard, tmp_path / "g")
+    assert sorted(p.name for p in folder.iterdir()) == ["guard.json", "guard.safetensors"]
+    again = load(folder)
+    assert [v.score for v in again.verdicts(rows.texts[:9])] == [v.score for v in guard.verdicts(rows.texts[:9])]
+    assert again.threshold_ == guard.threshold_
+
+
+def test_folders_that_do_not_fit_are_refused(guard_folder, make_folder, tmp_path):
+    other = make_folder(tmp_path, seed=7)
+    with pytest.raises(ModelError, match="a language model with hash .*what it was made for"):
+        load(guard_folder, model=other)
+    with pytest.raises(FileError, match=r"no guard\.json"):
+        load(tmp_path)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "guard.json").write_text("{")
+    with pytest.raises(FileError, match="no valid guardrail record"):
+        load(broken)
+    record = json.loads((guard_folder / "guard.json").read_text())
+    record["threshold"]["logit"] += 0.5
+    (broken / "guard.json").write_text(json.dumps(record))
+    (broken / "guard.safetensors").write_bytes((guard_folder / "guard.safetensors").read_bytes())
+    with pytest.raises(ModelError, match="a detector with hash"):
+        load(broken)
+    (broken / "guard.safetensors").write_bytes(b"short")
+    with pytest.raises(FileError, match="no readable tensors"):
+        load(broken)
+
+
+def test_baselines_are_fitted_on_the_same_rows(fitted, make_rows):
+    found = compare(fitted, make_rows(200, seed=1), make_rows(200, seed=4, name="fresh"))
+    assert set(found.evaluations) == {"geometry", "hidden", "both", "random-network", "tf-idf"}
+    assert {e.overall.rows for e in found.evaluations.values()} == {len(found.rows)}
+    assert found.evaluations["tf-idf"].overall.auroc > 0.7
+
+
+def _cli(capsys, *arguments):
+    code = run([*map(str, arguments), "--json"])
+    out = capsys.readouterr().out
+    return code, json.loads(out)
+
+
+def test_command_line_from_fit_to_certify(model_folder, make_rows, tmp_path, capsys):
+    rows = make_rows(300)
+    frame = pandas.DataFrame({"text": rows.texts, "label": rows.labels, "source": rows.sources})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    folder = tmp_path / "guard"
+    code, fit = _cli(
+        capsys, "guard", "fit", model_folder, "--data", tmp_path / "rows.csv", "--out", folder, "--fpr", "0.1"
+    )
+    assert code == 0 and {"auroc", "threshold", "fpr", "tpr", "by_source"} <= set(fit) and fit["auroc"] > 0.6
+    code, score = _cli(
+        capsys, "guard", "score", folder, *(" ".join(f"{kind}{i}" for i in range(8)) for kind in ("storm", "calm"))
+    )
+    assert code == 0 and len(score["scores"]) == 2 and score["scores"][0]["score"] > score["scores"][1]["score"]
+    fresh = make_rows(80, seed=8)
+    pandas.DataFrame({"text": fresh.texts, "label": fresh.labels}).to_json(
+        tmp_path / "f.jsonl", orient="records", lines=True
+    )
+    code, found = _cli(
+        capsys, "guard", "evaluate", folder, "--data", tmp_path / "f.jsonl", "--baselines", tmp_path / "rows.csv"
+    )
+    assert code == 0 and found["rows"] == 80 and "tf-idf" in found["baselines"]
+    code, made = _cli(capsys, "guard", "certify", folder, "--plot", tmp_path / "c.svg")
+    assert code == 0 and {"status", "worst", "slack", "containment"} <= set(made["certificate"])
+    assert (folder / "certificate.json").is_file() and (tmp_path / "c.svg").read_text().startswith("<svg")
+    code, failed = _cli(capsys, "guard", "score", folder, "  ")
+    assert code == 2 and "empty or blank" in failed["error"]
+    code, failed = _cli(capsys, "guard", "score", tmp_path / "nowhere", "calm1")
+    assert code == 2 and "guard.json" in failed["error"]
