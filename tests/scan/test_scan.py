@@ -78,6 +78,14 @@ def test_engines_give_the_same_figures(subject, few, tmp_path):
     assert figures(inline) == figures(loky)
 
 
+def test_dask_gives_the_same_figures(subject, few, tmp_path):
+    """A real scheduler and two worker processes on this machine."""
+    pytest.importorskip("distributed")
+    inline = scan(*subject, tmp_path / "a", instruments=few, settings=Settings(nulls=4))
+    dask = scan(*subject, tmp_path / "b", instruments=few, settings=Settings(nulls=4, engine="dask", workers=2))
+    assert figures(inline) == figures(dask)
+
+
 def test_compare_pairs_samples(subject, few, tmp_path):
     network, data = subject
     a = scan(network, data, tmp_path / "a", instruments=few, settings=Settings(nulls=0))

@@ -37,6 +37,7 @@ def nearest_boundary(
     ranking: Network | None = None,
     probes: int = 8,
     candidates: int = 24,
+    rows: int = 512,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """l2 distance to the nearest boundary and the index of its site, `(n,)` each.
 
@@ -44,13 +45,13 @@ def nearest_boundary(
     network's dtype. Up to 128 input dimensions the ranking uses every |V_i| (by forward mode on `ranking`, which may be
     of lower precision) and the four nearest are computed: exact. Above, it uses estimates from `probes` random
     directions and the `candidates` nearest are computed: an upper bound on the distance, exact unless the nearest
-    neuron's estimate was off by more than the candidates' spread.
+    neuron's estimate was off by more than the candidates' spread. At most `rows` copies of inputs go through at once.
     """
     exact = inputs[0].numel() <= EXACT_DIMS
     if exact:
         values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), sites)
         ranked = ranking or network
-        norms = linearisation.gradient_norms(ranked, ranked.place(inputs), sites, rows=2048)
+        norms = linearisation.gradient_norms(ranked, ranked.place(inputs), sites, rows=rows)
     else:
         values, norms = linearisation.sketched_norms(network, inputs, sites, probes=probes, generator=generator)
     guess = torch.cat([_ratio(values[s.name], norms[s.name]) for s in sites], dim=1)
@@ -61,7 +62,7 @@ def nearest_boundary(
     site_index = _site_of(picked, sites)
     unit = picked - starts[site_index]
     norm = linearisation.gradient_norms_of(
-        network, inputs.repeat_interleave(count, dim=0), sites, site_index.flatten(), unit.flatten()
+        network, inputs.repeat_interleave(count, dim=0), sites, site_index.flatten(), unit.flatten(), rows=rows
     ).reshape(len(inputs), count)
     distance, k = _ratio(every.gather(1, picked), norm).min(dim=1)
     return distance, site_index.gather(1, k[:, None]).squeeze(1)
@@ -119,9 +120,11 @@ class BoundaryDistance(Instrument):
         )
         wide = network.double() if self.float64 else network
         before = (wide.forward_passes, wide.backward_passes)
-        rows = _spread(len(data.inputs), self.num_points, data.labels)
-        inputs = wide.place(data.inputs[rows])
-        batch = max(1, min(64, wide.chunk_size(inputs, sites, context.budget, factor=4)))
+        picked = _spread(len(data.inputs), self.num_points, data.labels)
+        inputs = wide.place(data.inputs[picked])
+        copies = inputs[:1].expand(2048, *inputs.shape[1:])
+        rows = wide.chunk_size(copies, sites, context.budget, factor=3)
+        batch = min(64, rows)
         generator = context.generator(1)
         nearest, where, along, across = [], [], [], []
         for start in range(0, len(inputs), batch):
@@ -134,6 +137,7 @@ class BoundaryDistance(Instrument):
                 ranking=network,
                 probes=self.probes,
                 candidates=self.candidates,
+                rows=rows,
             )
             nearest.append(distance)
             where.append(site)
@@ -158,7 +162,7 @@ class BoundaryDistance(Instrument):
         variables["nearest_at_site"] = variable(
             counts / counts.sum(), ["site"], long_name="share of samples whose nearest boundary is of this site"
         )
-        values = xr.Dataset(variables, {"sample": rows.numpy(), "site": [s.name for s in sites]})
+        values = xr.Dataset(variables, {"sample": picked.numpy(), "site": [s.name for s in sites]})
         status = Status.ESTIMATE if exact else Status.BOUND
         return Findings(
             values=values, figures=self._figures(columns, status), status=status, sites=sites, skipped=uncounted

@@ -29,6 +29,9 @@ _NORMALISED_BY_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._Dro
 _NOISE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 
 
+FAST_CHUNK = 128 * 1024**2  # larger chunks are slower: their buffers are mapped and cleared anew on every pass
+
+
 class Network:
     """A view on `model`.
 
@@ -193,7 +196,8 @@ class Network:
             [s.width for s in self.sites] + [int(torch.tensor(self.output_shape).prod()) if self.output_shape else 1]
         )
         per_sample = bytes_per_sample(inputs, sites, element, pre=pre, post=post, peak=peak) * factor
-        return max(1, min(len(inputs), int((budget or DEFAULT_BUDGET) // (2 * per_sample)), 1024))
+        bounded = min((budget or DEFAULT_BUDGET) // 2, FAST_CHUNK)
+        return max(1, min(len(inputs), int(bounded // per_sample), 1024))
 
     def stream(
         self,
@@ -312,7 +316,9 @@ class Network:
             "output_shape": self.output_shape,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
-            "sites_list": [dataclasses.asdict(s) | {"name": s.name, "piecewise_affine": s.piecewise_affine} for s in self.sites],
+            "sites_list": [
+                dataclasses.asdict(s) | {"name": s.name, "piecewise_affine": s.piecewise_affine} for s in self.sites
+            ],
         }
 
     def __getstate__(self) -> dict[str, Any]:
