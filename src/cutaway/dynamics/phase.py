@@ -28,13 +28,13 @@ class PhaseBoundary:
     time_exponents: Array
 
 
-def phase_boundary(exponent: int, *, loss: str = "square", num: int = 101) -> PhaseBoundary:
-    """theta(mu) on mu in [0, l]; for l <= 2 the square loss has no flat part above 0."""
+def phase_boundary(exponent: int, *, loss: str = "square") -> PhaseBoundary:
+    """theta(mu) on mu in [0, l] in steps of 1/20; for l <= 2 the square loss has no flat part above 0."""
     if exponent < 1:
         raise InputError("information exponent", found=str(exponent), expected="at least 1")
     if loss not in ("square", "correlation"):
         raise InputError("loss", found=repr(loss), expected="'square' or 'correlation'")
-    mu = np.linspace(0.0, float(exponent), num)
+    mu = np.linspace(0.0, float(exponent), 20 * exponent + 1)
     theta = np.maximum(exponent - 1.0 - mu, 0.0)
     if loss == "square":
         theta = np.maximum(theta, max(exponent / 2.0 - 1.0, 0.0))

@@ -1,0 +1,141 @@
+"""Addition modulo p: single-frequency neurons, locked phases, predicted winners, grokking's stages, and a trained transformer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cutaway.reproductions.row import Row
+
+SOURCE = "arXiv 2602.16849"
+TITLE = "Modular addition: frequencies, phases, winners"
+MODULUS_OF_TRANSFORMER = 113
+
+
+def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
+    """Two-layer networks of width 512 at p = 23 (short: width 256, fewer and larger steps), then the transformer."""
+    import numpy as np
+
+    from cutaway.dynamics.modular_addition import ModularSetting, predicted_winner, read_frequencies, train_modular
+
+    rows = []
+    for activation in ("square", "relu"):
+        setting = ModularSetting(
+            activation=activation, width=256 if short else 512, rate=5e-4 if short else 5e-5,
+            num_steps=1200 if short else 5000, seed=seed,
+        )  # fmt: skip
+        path = train_modular(setting)
+        before, after = read_frequencies(path.start), read_frequencies(path.end)
+        large = after.size >= np.median(after.size)
+        hit = float(np.mean(predicted_winner(path.start) == after.frequency))
+        chance = 2.0 / (setting.modulus - 1)
+        progress(f"{activation}: accuracy {path.train_accuracy[-1]:.3f}, share {np.median(after.share):.3f}")
+        rows += [
+            _row(f"{activation}: accuracy", "1.0", float(path.train_accuracy[-1]), path.train_accuracy[-1] >= 0.99, ">= 0.99"),
+            _row(
+                f"{activation}: median energy on one frequency (start {np.median(before.share):.2f})", "single frequency",
+                float(np.median(after.share)), np.median(after.share) >= 2.5 * np.median(before.share), "2.5 times the start",
+            ),
+            _row(
+                f"{activation}: median phase mismatch |psi - phi - chi| (start {np.median(before.mismatch):.2f})",
+                "0: locked, doubling", float(np.median(after.mismatch[large])), np.median(after.mismatch[large]) <= 0.2,
+                "at most 0.2 rad",
+            ),
+            _row(
+                f"{activation}: winners predicted from the start (chance {chance:.2f})", "predicted", hit, hit >= 4 * chance,
+                "four times chance",
+            ),
+        ]  # fmt: skip
+    if not short:
+        rows += _grokking(seed, progress)
+    return rows + _transformer(progress)
+
+
+def _row(quantity: str, paper: str, ours: float, good: Any, tolerance: str) -> Row:
+    return Row(quantity=quantity, paper=paper, ours=float(ours), tolerance=tolerance, verdict="pass" if good else "fail")
+
+
+def _grokking(seed: int, progress: Callable[[str], None]) -> list[Row]:
+    """Three stages with decay on 75 % of the pairs: training first, held-out later, then a clean-up of the weights."""
+    import numpy as np
+
+    from cutaway.dynamics.modular_addition import ModularSetting, read_frequencies, train_modular
+
+    path = train_modular(
+        ModularSetting(
+            activation="relu", rate=1e-3, weight_decay=2.0, train_share=0.75, num_steps=20_000, record=100, seed=seed
+        )
+    )
+    fit = path.steps[np.flatnonzero(path.train_accuracy >= 0.99)[:1]]
+    known = path.steps[np.flatnonzero(path.test_accuracy >= 0.9)[:1]]
+    share = float(np.median(read_frequencies(path.end).share))
+    progress(f"grokking: training fitted at {fit}, held-out at {known}, share at the end {share:.2f}")
+    order = bool(fit.size and known.size and known[0] > fit[0])
+    return [
+        Row(quantity="grokking: held-out pairs follow the training pairs", paper="later",
+            ours=f"steps {fit.tolist()} then {known.tolist()}, end {path.test_accuracy[-1]:.2f}", tolerance="order",
+            verdict="pass" if order else "fail"),
+        Row(quantity="grokking: median energy on one frequency at the end", paper="near 1", ours=share, verdict="report"),
+    ]  # fmt: skip
+
+
+def _transformer(progress: Callable[[str], None]) -> list[Row]:
+    """The trained one-layer transformer of the data folder: frequencies of its embedding and of its MLP's neurons."""
+    folder = Path(os.environ.get("CUTAWAY_DATA", "")) / "modadd_transformer"
+    if not os.environ.get("CUTAWAY_DATA") or not (folder / "seed0.safetensors").exists():
+        return [
+            Row(quantity="trained transformer", paper=None, ours="left out: CUTAWAY_DATA has no modadd_transformer",
+                verdict="report")
+        ]  # fmt: skip
+    import numpy as np
+    import torch
+    from safetensors.torch import load_file
+
+    from cutaway.dynamics.modular_addition import read_grid
+
+    weights = load_file(folder / "seed0.safetensors")
+    p = MODULUS_OF_TRANSFORMER
+    embedding = weights["embed.W_E"][:p].double().numpy()
+    power = np.abs(np.fft.rfft(embedding, axis=0)[1:]) ** 2
+    shares = np.sort(power.sum(axis=1) / power.sum())[::-1]
+    null = np.random.default_rng(0).standard_normal(embedding.shape)
+    null_power = np.abs(np.fft.rfft(null, axis=0)[1:]) ** 2
+    null_top = float(np.sort(null_power.sum(axis=1) / null_power.sum())[::-1][:6].sum())
+    hidden = mlp_grid(weights, p)
+    found = read_grid(hidden)
+    shuffled = hidden.reshape(len(hidden), -1)[:, torch.randperm(p * p, generator=torch.Generator().manual_seed(0)).numpy()]
+    control = read_grid(shuffled.reshape(hidden.shape))
+    live = hidden.std(axis=(1, 2)) > 1e-6
+    key, counts = np.unique(found.frequency[live & (found.share > 0.5)], return_counts=True)
+    progress(f"transformer: key frequencies {dict(zip(key.tolist(), counts.tolist()))}")
+    top, median = float(shares[:6].sum()), float(np.median(found.share[live]))
+    return [
+        _row(f"transformer embedding: energy on its six strongest of 56 frequencies (random {null_top:.2f})", "few frequencies",
+             top, top >= 3 * null_top, "three times random"),
+        _row(f"transformer MLP: median variance of a neuron on one frequency (pairs shuffled {np.median(control.share):.3f})",
+             "single frequency", median, median >= 0.5, "at least one half"),
+        Row(quantity="transformer MLP: key frequencies", paper="a handful", ours=", ".join(str(k) for k in key),
+            tolerance="at most 10", verdict="pass" if 1 <= len(key) <= 10 else "fail"),
+    ]  # fmt: skip
+
+
+def mlp_grid(weights: dict[str, Any], p: int) -> Any:
+    """Post-activation of every MLP neuron at the last position for all pairs (a, b): (neurons, p, p)."""
+    import torch
+
+    w = {k.removeprefix("blocks.0."): v.double() for k, v in weights.items()}
+    pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
+    tokens = torch.cat([pairs, torch.full((len(pairs), 1), p)], dim=1)
+    out = []
+    for block in tokens.split(2048):
+        x = w["embed.W_E"][block] + w["pos_embed.W_pos"][:3]
+        q, k, v = (
+            torch.einsum("btd,hde->bhte", x, w[f"attn.W_{n}"]) + w[f"attn.b_{n}"][:, None] for n in ("Q", "K", "V")
+        )
+        scores = q[:, :, -1:] @ k.transpose(-1, -2) / k.shape[-1] ** 0.5  # the last position sees all three
+        mixed = torch.einsum("bhte,hed->btd", scores.softmax(-1) @ v, w["attn.W_O"]) + w["attn.b_O"]
+        last = x[:, -1] + mixed[:, 0]
+        out.append(torch.relu(last @ w["mlp.W_in"] + w["mlp.b_in"]))
+    return torch.cat(out).T.reshape(-1, p, p).numpy()
