@@ -23,7 +23,8 @@ Replay = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses."""
+    """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses. `accept` says of a point (n,) whether it
+    may be a witness at all (a pattern to follow)."""
 
     net: BoundNetwork
     query: Query
@@ -32,6 +33,7 @@ class Problem:
     matrix: Tensor
     limits: Tensor
     replay: Replay
+    accept: Callable[[Tensor], bool] | None = None
 
     @classmethod
     def of(cls, net: BoundNetwork, query: Query, replay: Replay) -> Problem:
@@ -79,7 +81,8 @@ class Problem:
             output = self.replay(candidate).double().flatten()
             met = bool((self.matrix[clause] @ output <= self.limits[clause]).all())
             inside = bool(((candidate >= self.lower[clause]) & (candidate <= self.upper[clause])).all())
-            if met and inside and bool(torch.isfinite(output).all()):
+            allowed = self.accept is None or self.accept(candidate)
+            if met and inside and allowed and bool(torch.isfinite(output).all()):
                 return candidate
         return None
 

@@ -1,7 +1,7 @@
 """Search for a witness: projected gradient descent on max_k g_k over each clause's box, with restarts.
 
-Starts are uniform points, corners and the middle; steps follow the sign of the gradient scaled by the box's width, halved
-in rate along the way (as in Auto-PGD, Croce and Hein, arXiv 2003.01690, without its momentum). Every candidate is replayed
+Starts are uniform points and corners, for few inputs the best of many samples; steps follow the sign of the gradient, or
+the gradient itself, scaled by the box's width, halved in rate along the way (as in Auto-PGD, Croce and Hein, arXiv 2003.01690, without its momentum). Every candidate is replayed
 through the original model before it counts.
 """
 
@@ -15,6 +15,10 @@ from torch import Tensor
 from cutaway.robustness.verify.problem import Problem
 
 
+MANY_SAMPLES_UP_TO = 32
+"""Inputs up to which starts are chosen among thousands of samples."""
+
+
 def find_witness(
     problem: Problem, *, restarts: int = 10, steps: int = 40, deadline: float = float("inf"), seed: int = 0
 ) -> tuple[Tensor | None, float]:
@@ -22,13 +26,13 @@ def find_witness(
     generator = torch.Generator().manual_seed(seed)
     count = len(problem.lower)
     best = float("inf")
-    for _ in range(restarts):
+    for turn in range(restarts):
         if time.monotonic() > deadline:
             break
         clause = torch.arange(count)
         point = _starts(problem, generator)
         clause = clause.repeat(len(point) // count)
-        found, least = _descend(problem, point, clause, steps, deadline)
+        found, least = _descend(problem, point, clause, steps, deadline, by_sign=turn % 2 == 0)
         best = min(best, least)
         if found is not None:
             return found, best
@@ -38,12 +42,26 @@ def find_witness(
 def _starts(problem: Problem, generator: torch.Generator) -> Tensor:
     low, high = problem.lower, problem.upper
     unit = torch.rand(low.shape, generator=generator, dtype=low.dtype)
+    if low.shape[1] <= MANY_SAMPLES_UP_TO:
+        return _best_samples(problem, generator)
     corner = (torch.rand(low.shape, generator=generator, dtype=low.dtype) > 0.5).to(low.dtype)
     return torch.cat([low + unit * (high - low), low + corner * (high - low)])
 
 
+def _best_samples(problem: Problem, generator: torch.Generator, samples: int = 4000, kept: int = 16) -> Tensor:
+    """The most promising of `samples` uniform points for every clause, ordered so that clauses repeat 0, 1, 2, ..."""
+    low, high = problem.lower.unsqueeze(0), problem.upper.unsqueeze(0)
+    count = problem.lower.shape[0]
+    unit = torch.rand((samples, *problem.lower.shape), generator=generator, dtype=problem.lower.dtype)
+    points = low + unit * (high - low)
+    with torch.no_grad():
+        loss = problem.misses(points.flatten(0, 1), torch.arange(count).repeat(samples)).reshape(samples, count)
+    best = loss.topk(kept, dim=0, largest=False).indices
+    return points.gather(0, best.unsqueeze(-1).expand(-1, -1, points.shape[-1])).flatten(0, 1)
+
+
 def _descend(
-    problem: Problem, point: Tensor, clause: Tensor, steps: int, deadline: float
+    problem: Problem, point: Tensor, clause: Tensor, steps: int, deadline: float, by_sign: bool = True
 ) -> tuple[Tensor | None, float]:
     low, high = problem.lower[clause], problem.upper[clause]
     rate = torch.full((len(point), 1), 0.25, dtype=point.dtype)
@@ -63,7 +81,11 @@ def _descend(
         if step % 8 == 7:  # back to the best point with half the step where nothing improved
             rate = torch.where(better.unsqueeze(1), rate, rate / 2)
             point = torch.where(better.unsqueeze(1), point.detach(), best)
-        moved = point.detach() - rate * (high - low) * gradient.sign()
+        direction = gradient.sign()
+        if not by_sign:
+            direction = gradient * (high - low)
+            direction = direction / direction.abs().amax(1, keepdim=True).clamp(min=1e-300)
+        moved = point.detach() - rate * (high - low) * direction
         point = torch.minimum(torch.maximum(moved, low), high)
         if time.monotonic() > deadline:
             break
