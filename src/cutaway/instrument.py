@@ -158,7 +158,7 @@ class Instrument(ABC):
 
     def draw(self, reading: Reading) -> altair.TopLevelMixin:
         """The picture of a reading; the default draws every figure with its interval and its null."""
-        from cutaway.report.charts import figures_chart
+        from cutaway.reading.charts import figures_chart
 
         return figures_chart(reading)
 

@@ -41,7 +41,7 @@ def instrument(name: str) -> type[Instrument]:
 
 def draw(reading: Reading) -> altair.TopLevelMixin:
     """The picture of a reading by its instrument, or the plain one where that is not installed."""
-    from cutaway.report.charts import figures_chart
+    from cutaway.reading.charts import figures_chart
 
     if reading.instrument not in names():
         return figures_chart(reading)

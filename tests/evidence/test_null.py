@@ -19,10 +19,11 @@ from cutaway.evidence import (
     q_values,
     replicates,
 )
-from cutaway.evidence.null import null_seed, undecided
+from cutaway.evidence.null import null_seed
 from cutaway.features.sparsity import Sparsity
 from cutaway.network import Network
 from cutaway.outputs import Accuracy
+from cutaway.reading.rank import undecided
 from cutaway.testing.contract import small_classifier, small_data
 
 

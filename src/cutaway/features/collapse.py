@@ -132,7 +132,7 @@ class NeuralCollapse(Instrument):
         return bootstrap_interval(nc1, len(labels), seed=context.seed, resamples=context.resamples // 6)
 
     def draw(self, reading):
-        from cutaway.report.charts import collapse_chart
+        from cutaway.reading.charts import collapse_chart
 
         return collapse_chart(reading)
 

@@ -99,7 +99,7 @@ class Sparsity(Instrument):
         return Findings(values=values, figures=figures, sites=sites)
 
     def draw(self, reading):
-        from cutaway.report.charts import sites_chart
+        from cutaway.reading.charts import sites_chart
 
         return sites_chart(
             reading,

@@ -182,7 +182,7 @@ class BoundaryDistance(Instrument):
         return tuple(figures)
 
     def draw(self, reading):
-        from cutaway.report.charts import distances_chart
+        from cutaway.reading.charts import distances_chart
 
         return distances_chart(reading, ("nearest", "along_gradient", "along_random"))
 

@@ -156,7 +156,7 @@ class LocalComplexity(Instrument):
         return Findings(values=xr.Dataset(variables, coords), figures=figures, sites=sites, skipped=odd)
 
     def draw(self, reading):
-        from cutaway.report.charts import sites_chart
+        from cutaway.reading.charts import sites_chart
 
         return sites_chart(
             reading,

@@ -104,7 +104,7 @@ class Accuracy(Instrument):
         )  # fmt: skip
 
     def draw(self, reading):
-        from cutaway.report.charts import reliability_chart
+        from cutaway.reading.charts import reliability_chart
 
         return reliability_chart(reading)
 

@@ -97,7 +97,7 @@ class RobustAccuracy(Instrument):
         return Findings(values=values, figures=tuple(figures), status=Status.BOUND, sites=network.sites)
 
     def draw(self, reading):
-        from cutaway.report.charts import bars_chart
+        from cutaway.reading.charts import bars_chart
 
         names = ("clean_accuracy", "noise_accuracy", "robust_accuracy")
         return bars_chart(reading, names, title="share of samples right")

@@ -65,6 +65,19 @@ def optimised_rows(
     `limits` are those of a CROWN sweep over the same region. Never below plain CROWN. Cost: `steps` times a backward pass
     of the output (`last`) or of every tightened node (`all`), and as much again for gradients; then one more of each.
     """
+    return optimised(net, region, rows, limits, settings, splits=splits)[0]
+
+
+def optimised(
+    net: BoundNetwork,
+    region: Region,
+    rows: Tensor,
+    limits: Limits,
+    settings: AlphaSettings = AlphaSettings(),  # noqa: B008 (frozen)
+    *,
+    splits: Splits | None = None,
+) -> tuple[Tensor, Limits]:
+    """As `optimised_rows`, and the limits: with depth `all`, those of the samples that were worked on are tighter."""
     output = net.graph.output
     batch = len(limits.lower[output.index])
     if rows.ndim == len(output.shape) + 1:
@@ -73,17 +86,25 @@ def optimised_rows(
     open_ = ~(best > 0).all(1) if settings.drop_solved else torch.ones(batch, dtype=torch.bool)
     index = open_.nonzero().squeeze(1)
     if settings.steps == 0 or len(index) == 0:
-        return best
+        return best, limits
     part_limits, part_region, part_rows = limits.select(index), region.select(index), rows[index]
     part_splits = {k: v[index] for k, v in splits.items()} if splits else None
     plan = _search(net, part_region, part_rows, part_limits, settings, part_splits)
-    if settings.depth == "all":
-        with torch.no_grad():
-            part_limits = sweep(net, part_region, settings.sweep, splits=part_splits, known=part_limits, choices=plan)
     with torch.no_grad():
+        if settings.depth == "all":
+            part_limits = sweep(net, part_region, settings.sweep, splits=part_splits, known=part_limits, choices=plan)
         found = bound_rows(net, part_limits, part_region, part_rows, settings.sweep, plan[output.index])
     best[index] = torch.where(found > best[index], found, best[index])
-    return best
+    return best, _replaced(limits, part_limits, index)
+
+
+def _replaced(limits: Limits, part: Limits, index: Tensor) -> Limits:
+    def put(whole: dict[int, Tensor], piece: dict[int, Tensor]) -> dict[int, Tensor]:
+        return {k: v.index_copy(0, index, piece[k]) for k, v in whole.items()}
+
+    return Limits(
+        lower=put(limits.lower, part.lower), upper=put(limits.upper, part.upper), slack=put(limits.slack, part.slack)
+    )
 
 
 def narrow(net: BoundNetwork, dtype: torch.dtype) -> BoundNetwork:
