@@ -26,8 +26,10 @@ from cutaway.scan import Settings, default_instruments, scan
 rows, budget = {rows}, {budget}
 generator = torch.Generator().manual_seed(0)
 inputs = torch.rand((rows, 3, 32, 32), generator=generator)
-data = Dataset(name="random images", inputs=inputs, labels=torch.arange(rows) % 10, num_classes=10, value_range=(0.0,
-1.0)) network = Network(resnet20(), data.inputs[:2])
+data = Dataset(
+    name="random", inputs=inputs, labels=torch.arange(rows) % 10, num_classes=10, value_range=(0.0, 1.0)
+)
+network = Network(resnet20(), data.inputs[:2])
 chosen = [i for i in default_instruments(data) if i.name in {only!r}]
 list(network.stream(data.inputs[:1]))
 before, began = peak_bytes(), time.process_time()

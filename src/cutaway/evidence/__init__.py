@@ -1,8 +1,9 @@
 """Nulls, intervals and the control of many tests at once."""
 
 from cutaway.evidence.multiplicity import q_values
-from cutaway.evidence.null import NULLS, MatchedSpectrum, Null, PermutedLabels, Reinitialised, p_value, replicates
+from cutaway.evidence.null import NULLS, MatchedSpectrum, Null, PermutedLabels, Reinitialised, replicates
 from cutaway.evidence.resample import bootstrap_interval, mean_interval, median_interval, proportion_interval
+from cutaway.reading.rank import p_value, undecided
 
 __all__ = [
     "NULLS",
@@ -17,4 +18,5 @@ __all__ = [
     "proportion_interval",
     "q_values",
     "replicates",
+    "undecided",
 ]

@@ -1,4 +1,4 @@
-"""Nulls: what the same instrument says of networks that have learned nothing, and the p-value that follows.
+"""Nulls: what the same instrument says of networks that have learned nothing.
 
 A null makes, from a network and its data and a seed, a pair of the same shapes in which there is nothing to find. The
 whole measurement, search included, is run on each, so the search budget is the same by construction (Dead Salmons,
@@ -11,7 +11,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from cutaway.instrument import Instrument
     from cutaway.network import Network
     from cutaway.reading import Reading
-
-Alternative = Literal["greater", "less", "two-sided", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,41 +99,3 @@ def replicates(
         own = null_seed(seed, replicate)
         null_network, null_data = null.draw(network, data, own)
         yield instrument.measure(null_network, null_data, seed=own, budget=budget, intervals=False)
-
-
-def p_value(value: float, draws: np.ndarray, alternative: Alternative, *, limit: int | None = None) -> float:
-    """Monte-Carlo p-value of `value` among `draws` of the null, shape `(B,)`.
-
-    Without `limit`: (1 + #{exceedances}) / (B + 1), valid for any B (Phipson and Smyth 2010). With `limit` h:
-    counting stops at the h-th exceedance, at draw l, and p = h / l (Besag and Clifford 1991), also valid. Two-sided
-    is twice the smaller one-sided value, at most 1. NaN draws count as exceedances on both sides. A draw equal to the
-    value up to rounding (1e-12 relative) is an exceedance.
-    """
-    draws = np.asarray(draws, dtype=float)
-    slack = 1e-12 * max(1.0, abs(value))
-    bad = np.isnan(draws)
-    above = _one_sided(bad | (draws >= value - slack), limit)
-    below = _one_sided(bad | (draws <= value + slack), limit)
-    if alternative == "greater":
-        return above
-    if alternative == "less":
-        return below
-    return min(1.0, 2.0 * min(above, below))
-
-
-def undecided(value: float, draws: np.ndarray, alternative: Alternative, limit: int) -> bool:
-    """Whether more draws can still change this figure's p-value under sequential stopping at `limit` exceedances."""
-    if alternative == "none":
-        return False
-    slack = 1e-12 * max(1.0, abs(value))
-    bad = np.isnan(draws)
-    above = int(np.sum(bad | (draws >= value - slack))) < limit
-    below = int(np.sum(bad | (draws <= value + slack))) < limit
-    return {"greater": above, "less": below}.get(alternative, above or below)
-
-
-def _one_sided(exceeds: np.ndarray, limit: int | None) -> float:
-    total = np.cumsum(exceeds)
-    if limit is not None and total.size and total[-1] >= limit:
-        return limit / (int(np.searchsorted(total, limit)) + 1)
-    return (1 + int(exceeds.sum())) / (exceeds.size + 1)

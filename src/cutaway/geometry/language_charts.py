@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import xarray as xr
 
-from cutaway.report.charts import INK, LEGEND, NULL, WARN, finished, rows_of
+from cutaway.reading.charts import INK, LEGEND, NULL, WARN, finished, rows_of
 
 
 def feature_map(values: xr.Dataset) -> Any:
@@ -56,7 +56,9 @@ def head_map(values: xr.Dataset) -> Any:
 
 
 def prompt_map(features: np.ndarray, sources: Sequence[str], *, method: str = "pca", seed: int = 0) -> Any:
-    """Prompts (n, p) in two dimensions, coloured by source: `pca` (standardised features) or `tsne` (after PCA to 30)."""
+    """Prompts (n, p) in two dimensions, coloured by source: `pca` (standardised features) or `tsne` (after PCA to
+    30).
+    """
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
 

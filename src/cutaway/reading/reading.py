@@ -11,19 +11,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from cutaway.errors import InputError
 from cutaway.reading.provenance import Cost, Coverage, Provenance
+from cutaway.reading.rank import Alternative, p_value
 from cutaway.status import Status
 
 if TYPE_CHECKING:
     import altair
-
-Alternative = Literal["greater", "less", "two-sided", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +102,6 @@ class Reading:
         one, at most 1. With `limit`, a figure stops counting at its `limit`-th exceedance (Besag and Clifford 1991):
         p = limit/draws. A NaN in the null counts as an exceedance; a figure that is NaN itself gets no p-value.
         """
-        from cutaway.evidence.null import p_value
-
         draws: dict[str, list[float]] = {figure.name: [] for figure in self.figures}
         for other in null_readings:
             by_name = {figure.name: figure.value for figure in other.figures}

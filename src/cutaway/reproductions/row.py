@@ -12,8 +12,8 @@ Verdict = Literal["pass", "fail", "report"]
 class Row:
     """`paper` is the published figure or claim (number or words), `ours` what came out, `low`/`high` its interval.
 
-    `tolerance` says in words or as a number when the two agree. `verdict` is `pass`, `fail`, or `report` where the published figure cannot
-    be compared on this scale and ours is shown as it is.
+    `tolerance` says in words or as a number when the two agree. `verdict` is `pass`, `fail`, or `report` where the
+    published figure cannot be compared on this scale and ours is shown as it is.
     """
 
     quantity: str

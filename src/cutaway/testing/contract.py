@@ -133,9 +133,8 @@ def _failing(forward: Callable, stop: int) -> Callable:
 
 def _described(instrument: Instrument) -> None:
     kind = type(instrument)
-    assert dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen, (
-        f"{kind.__name__} is not a frozen dataclass"
-    )  # type: ignore[attr-defined]
+    parameters = getattr(kind, "__dataclass_params__", None)
+    assert parameters is not None and parameters.frozen, f"{kind.__name__} is not a frozen dataclass"
     assert instrument.question.endswith("?"), f"{instrument.name}: the question has no question mark"
     assert instrument.source and instrument.expense, f"{instrument.name}: no source or no expense"
     assert instrument.needs <= {"labels", "inputs", "classifier"}, (
