@@ -21,7 +21,7 @@ from cutaway.errors import BudgetError
 from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
 from cutaway.geometry.arrangement.insertion import Decide, Insertion
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import PAIRED, Site, StagedProgram, Values
+from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, Values
 
 Floats = NDArray[np.float64]
 _BLOCK = 256  # gates inserted at a time
@@ -31,7 +31,7 @@ _BLOCK = 256  # gates inserted at a time
 class CutSettings:
     """`budget`: bytes for vertex values; `max_faces`: BudgetError beyond; `compiled`: None takes numba when installed."""
 
-    budget: int = 2 << 30
+    budget: int = 3 << 30
     max_faces: int = 5_000_000
     compiled: bool | None = None
 
@@ -95,32 +95,33 @@ class Cutter:
     def _gates(self, index: int, part: int) -> tuple[NDArray[np.int64], Floats]:
         """Columns of this part that change sign or vanish somewhere, and their values (V, k)."""
         site, program = self.program.sites[index], self.program
-        kept: list[NDArray] = []
         low, high = np.full(site.width, np.inf), np.full(site.width, -np.inf)
         zeros = np.zeros(site.width, dtype=np.int64)
-        whole = self.cells.num_vertices * site.width * 8 <= self.settings.budget // 3
-        carried: list[Values] = []
+        carried: Values | None = {} if self._fits(index) else None
+        before, begin = self.values, 0
         for values in self._chunks(index):
             gates = program.gates(values, site, part).numpy()
             np.minimum(low, gates.min(axis=0), out=low)
             np.maximum(high, gates.max(axis=0), out=high)
             zeros += np.count_nonzero(gates == 0.0, axis=0)
-            if whole:
-                kept.append(gates)
-            carried.append(values if self._fits(index) else {})
-        if self._fits(index):
-            self.values = carried[0] if len(carried) == 1 else {
-                i: torch.cat([c[i] for c in carried]) for i in carried[0]
-            }  # fmt: skip
-            self.at = program.stop_of(index)
+            if carried is not None:
+                _store(carried, values, before, begin, self.cells.num_vertices)
+            begin += len(gates)
+        if carried is not None:
+            self.values, self.at = carried, program.stop_of(index)
         else:
             self.values = None
         columns = np.flatnonzero(((low < 0) & (high > 0)) | ((zeros >= 2) & (low != high)))
-        if whole:
-            gates = kept[0] if len(kept) == 1 else np.concatenate(kept)
-            return columns, gates if len(columns) == gates.shape[1] else gates[:, columns]
-        picked = [program.gates(values, site, part).numpy()[:, columns] for values in self._chunks(index)]
-        return columns, np.concatenate(picked)
+        if self.values is not None and site.kind in RELU_LIKE:
+            gates = program.gates(self.values, site, part).numpy()
+            return columns, gates if len(columns) == site.width else gates[:, columns]
+        picked = np.empty((self.cells.num_vertices, len(columns)))
+        begin = 0
+        for values in self._chunks(index):
+            rows = program.gates(values, site, part).numpy()[:, columns]
+            picked[begin : begin + len(rows)] = rows
+            begin += len(rows)
+        return columns, picked
 
     def _insert(self, site: Site, part: int, columns: NDArray[np.int64], gates: Floats) -> None:
         first = site.first + part * site.width
@@ -180,7 +181,7 @@ class Cutter:
         """Whether the values that site `index` and later operators read fit the budget for all vertices."""
         stop, nodes = self.program.stop_of(index), self.program.graph.nodes
         live = sum(n.numel for n in nodes[:stop] if self.program.last_use[n.index] >= stop)
-        return 8 * live * self.cells.num_vertices <= self.settings.budget // 3
+        return 8 * live * self.cells.num_vertices <= self.settings.budget // 2
 
     def _chunks(self, index: int, rows: NDArray | None = None):
         """Values at site `index` for all vertices (or `rows`), in chunks that fit the budget."""
@@ -192,7 +193,7 @@ class Cutter:
         if index < len(program.sites):
             site = program.sites[index]
             peak = max(peak, site.width * (site.window.shape[1] if site.window is not None else 1))
-        size = int(max(16, min(self.settings.budget // (64 * peak), 1 << 20 if peak < 4096 else 256)))
+        size = int(max(16, min(self.settings.budget // (64 * peak), max(256, (1 << 24) // peak))))
         self.report.recomputed += self.values is None and index > 0
         for begin in range(0, max(total, 1), size):
             some = slice(begin, begin + size) if rows is None else rows[begin : begin + size]
@@ -244,6 +245,22 @@ class Cutter:
     def _outputs(self) -> Floats:
         last = len(self.program.sites)
         return np.concatenate([self.program.outputs(values).numpy() for values in self._chunks(last)])
+
+
+def _store(carried: Values, values: Values, before: Values | None, begin: int, total: int) -> None:
+    """Put a chunk's values into tensors for all vertices, made at the first chunk. Where one tensor follows another of
+    the same size, the chunk takes the place of the rows it was computed from."""
+    for node, value in values.items():
+        if len(value) == total:
+            carried[node] = value
+            continue
+        if node not in carried:
+            old = next(iter(before.values())) if before and len(before) == 1 == len(values) else None
+            if old is not None and old.is_contiguous() and old[0].numel() == value[0].numel():
+                carried[node] = old.reshape(total, *value.shape[1:])
+            else:
+                carried[node] = value.new_empty(total, *value.shape[1:])
+        carried[node][begin : begin + len(value)] = value
 
 
 def rounding_noise(program: StagedProgram, plane: Plane, polygon: Floats, *, num_points: int = 12) -> Floats:

@@ -49,7 +49,7 @@ class SliceSettings:
     `insert_gates`."""
 
     max_faces: int = 5_000_000
-    budget: int = 2 << 30
+    budget: int = 3 << 30
     check: bool = True
     exact: bool = True
     exact_operations: int = 2_000_000

@@ -97,11 +97,11 @@ def insert_gates(
 ) -> Insertion:
     """Cut `cells` (changed in place) by the zero lines of the columns of `values` (V, k), tagged `gate_of` (k).
 
-    Exact given the signs. Cost: with numba (extra `fast`), work in proportion to the vertices times gates looked at and to
+    `values` may be written to: doubtful signs that are zero become 0. Exact given the signs. Cost: with numba (extra `fast`), work in proportion to the vertices times gates looked at and to
     the cells each line crosses; without, a pass over all edges for each gate. `compiled` forces a path (None: numba when
     it is there). Raises BudgetError when more than `max_faces` faces come about.
     """
-    values = np.array(values, dtype=np.float64, order="C")
+    values = np.ascontiguousarray(values, dtype=np.float64)
     doubts = _Doubts(cells, gate_of, decide)
     doubts.settle_old(values, tolerance)
     small = compiled is None and values.size < 200_000 and _KERNELS not in sys.modules  # loading numba costs more
@@ -191,6 +191,7 @@ class _Doubts:
 def _insert_vectorised(cells, values, gate_of, tolerance, doubts: _Doubts, max_faces) -> Insertion:
     base = cells.num_vertices
     root = np.arange(cells.num_faces, dtype=np.int32)
+    values = grown(values[:], len(values) + 1)  # the caller's array is never grown in place
     made, batches, odd = [], [], 0
     for column in _changing(values):
         before = cells.num_vertices
@@ -250,6 +251,7 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
     doubtful = np.empty((4096, 2), dtype=np.int64)
     counts = np.array([base, cells.num_half_edges, num_roots, 0, 0, 0, 0], dtype=np.int64)
     room = likely
+    values = grown(values[:], len(values) + 1)  # the caller's array is never grown in place
     while True:
         vertices, faces = int(counts[0]) + room, int(counts[2]) + room
         cells.reserve(vertices, int(counts[1]) + 4 * room, faces)
