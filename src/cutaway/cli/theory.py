@@ -284,7 +284,9 @@ def _theory_lines(setting: Any, path: Any) -> dict[str, Any]:
     from cutaway.errors import InputError
 
     if setting.method not in ("sgd", "correlation") or isinstance(setting.second_layer, str):
-        raise InputError("option --theory", found=f"method {setting.method}", expected="sgd or correlation, second layer ones")
+        raise InputError(
+            "option --theory", found=f"method {setting.method}", expected="sgd or correlation, second layer ones"
+        )
     problem = OverlapProblem(
         activation=setting.activation, second_layer=setting.second_layer, rate=setting.rate, dimension=setting.dimension,
         link=setting.target, batch=setting.batch, label_noise=setting.label_noise, projected=setting.spherical,

@@ -1,11 +1,11 @@
 """Hierarchical polynomials y = g(p(x)): three layers, trained one after the other, against kernels.
 
-p is a quadratic form of unit variance without trace, p(x) = x^T A x / sqrt 2 with |A|_F = 1, and g(t) = sin(3 t / 2), so
-that 48 % of the variance is linear in p (degree 2 in x, within reach of a kernel with n ~ d^2) and the rest has degree 6
-and more (d^6 for a kernel). A three-layer network needs n ~ d^2 for all of it: one gradient
-step on the middle layer over random features finds p, and the last layer fits g on one dimension (Nichani, Damian and Lee
-2023; Wang, Nichani and Lee 2023, arXiv 2311.13774). The staged algorithm here is theirs in outline; widths, the ridge and
-the split of the samples in two halves are ours.
+p is a quadratic form of unit variance without trace, p(x) = x^T A x / sqrt 2 with |A|_F = 1, and g(t) = sin(3 t / 2),
+so that 48 % of the variance is linear in p (degree 2 in x, within reach of a kernel with n ~ d^2) and the rest has
+degree 6 and more (d^6 for a kernel). A three-layer network needs n ~ d^2 for all of it: one gradient
+step on the middle layer over random features finds p, and the last layer fits g on one dimension (Nichani, Damian and
+Lee 2023; Wang, Nichani and Lee 2023, arXiv 2311.13774). The staged algorithm here is theirs in outline; widths, the
+ridge and the split of the samples in two halves are ours.
 """
 
 from __future__ import annotations
@@ -66,7 +66,13 @@ class ThreeLayer:
 
 
 def fit_three_layer(
-    inputs: Array, targets: Array, generator: np.random.Generator, *, width: int = 3000, tail: int = 100, ridge: float = 1e-2
+    inputs: Array,
+    targets: Array,
+    generator: np.random.Generator,
+    *,
+    width: int = 3000,
+    tail: int = 100,
+    ridge: float = 1e-2,
 ) -> ThreeLayer:
     """Two stages on two halves of the data: one gradient step from zero on the middle layer, then ridge on the last.
 
@@ -89,7 +95,8 @@ def fit_three_layer(
 
 
 def _lift(inputs: Array, first: Array) -> Array:
-    """Quadratic random features (w.x)^2 - |x|^2 / d for unit w: degree two without the trace, which is common to all."""
+    """Quadratic random features (w.x)^2 - |x|^2 / d for unit w: degree two without the trace, which is common to
+    all."""
     size = np.einsum("nd,nd->n", inputs, inputs) / inputs.shape[1]
     return ((inputs @ first) ** 2 - size[:, None]) / np.sqrt(2.0)
 

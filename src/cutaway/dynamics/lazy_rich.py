@@ -1,10 +1,10 @@
 """Lazy to rich: when the test loss of a two-layer network falls long after its training loss (arXiv 2310.06110).
 
 Network f = (alpha / N) sum_i phi(w_i.x), phi(h) = h + (eps/2) h^2, with its value at the start taken off; target
-y = (beta.x)^2 / 2 with inputs of unit length on average. alpha makes training lazy (weights move by 1/alpha), eps is how
-much of the target's degree the starting kernel holds. Full-batch gradient descent on the squared loss over alpha^2, so that
-the lazy limit has one time scale. The constants (d, samples, width) are ours; the architecture is as we recall the
-paper and is not confirmed against it.
+y = (beta.x)^2 / 2 with inputs of unit length on average. alpha makes training lazy (weights move by 1/alpha), eps is
+how much of the target's degree the starting kernel holds. Full-batch gradient descent on the squared loss over
+alpha^2, so that the lazy limit has one time scale. The constants (d, samples, width) are ours; the architecture is as
+we recall the paper and is not confirmed against it.
 """
 
 from __future__ import annotations
@@ -39,15 +39,14 @@ class LazyRichSetting:
 
     def __post_init__(self) -> None:
         if self.laziness <= 0 or self.rate <= 0:
-            raise InputError(
-                "laziness and rate", found=f"{self.laziness} and {self.rate}", expected="positive numbers"
-            )
+            raise InputError("laziness and rate", found=f"{self.laziness} and {self.rate}", expected="positive numbers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LazyRichPath:
     """`steps` (T,), `train` and `test` losses relative to the start (T,), `movement` relative change of the weights,
-    `delay` log10 of the ratio of the steps at which test and train loss fall to a tenth (inf if the test never does)."""
+    `delay` log10 of the ratio of the steps at which test and train loss fall to a tenth (inf if the test never
+    does)."""
 
     steps: Array
     train: Array
@@ -95,9 +94,7 @@ def train_lazy_rich(setting: LazyRichSetting) -> LazyRichPath:
     train_loss, test_loss = np.array(losses) / losses[0], np.array(tests) / tests[0]
     first, last = _reach(steps, train_loss), _reach(steps, test_loss)
     delay = math.log10(last / first) if math.isfinite(last) and math.isfinite(first) else math.inf
-    return LazyRichPath(
-        steps=np.array(steps), train=train_loss, test=test_loss, movement=np.array(moved), delay=delay
-    )
+    return LazyRichPath(steps=np.array(steps), train=train_loss, test=test_loss, movement=np.array(moved), delay=delay)
 
 
 def _reach(steps: list[int], loss: Array, level: float = 0.1) -> float:

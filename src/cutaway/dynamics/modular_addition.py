@@ -1,9 +1,9 @@
 """Networks that add modulo p: which frequency each neuron carries, how its phases lock, and why that one won.
 
 A neuron m with input vectors u_m, v_m over the two summands and output vector o_m over the residues is, once trained,
-a single frequency k: u_m(a) ~ cos(2 pi k a / p + phi), v_m(b) ~ cos(2 pi k b / p + chi), o_m(c) ~ cos(2 pi k c / p - psi)
-with psi = -(phi + chi), so that the phases lock (with equal input phases psi doubles phi): arXiv 2602.16849. The winner is predicted at
-the start by the frequency of largest magnitude and best-aligned phases.
+a single frequency k: u_m(a) ~ cos(2 pi k a / p + phi), v_m(b) ~ cos(2 pi k b / p + chi), o_m(c) ~ cos(2 pi k c / p -
+psi) with psi = -(phi + chi), so that the phases lock (with equal input phases psi doubles phi): arXiv 2602.16849. The
+winner is predicted at the start by the frequency of largest magnitude and best-aligned phases.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def train_modular(setting: ModularSetting) -> ModularPath:
     pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
     goal = (pairs[:, 0] + pairs[:, 1]) % p
     order = torch.randperm(len(pairs), generator=generator)
-    cut = int(round(setting.train_share * len(pairs)))
+    cut = round(setting.train_share * len(pairs))
     train, test = order[:cut], order[cut:]
     scale = setting.start_scale
     left, right, out = (
@@ -91,7 +91,9 @@ def train_modular(setting: ModularSetting) -> ModularPath:
             return float("nan"), float("nan")
         with torch.no_grad():
             guess = logits(rows)
-            return float(functional.cross_entropy(guess, goal[rows])), float((guess.argmax(1) == goal[rows]).float().mean())
+            return float(functional.cross_entropy(guess, goal[rows])), float(
+                (guess.argmax(1) == goal[rows]).float().mean()
+            )
 
     history = []
     for step in range(setting.num_steps + 1):

@@ -9,7 +9,14 @@ from cutaway.reproductions.row import Row
 SOURCE = "arXiv 2402.03220"
 TITLE = "Batch reuse: mean-field equations of full-batch descent"
 
-TABLE = ((0.0758, -0.0632), (0.1238, -0.1027), (0.1554, -0.1276), (0.1786, -0.1449), (0.1982, -0.1588), (0.2162, -0.1714))
+TABLE = (
+    (0.0758, -0.0632),
+    (0.1238, -0.1027),
+    (0.1554, -0.1276),
+    (0.1786, -0.1449),
+    (0.1982, -0.1588),
+    (0.2162, -0.1714),
+)
 SECOND_LAYER = (2**-0.5, -(2**-0.5))
 TARGET = "tanh(z1+He3(z2))"
 

@@ -14,7 +14,12 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     """Relative test error at n = 4, 12 and 30 d^2 (kernels to 12 d^2), d = 16 (full: also 24); LoFi beside them."""
     import numpy as np
 
-    from cutaway.dynamics.hierarchical import fit_three_layer, hierarchical_target, kernel_ridge_error, polynomial_kernel
+    from cutaway.dynamics.hierarchical import (
+        fit_three_layer,
+        hierarchical_target,
+        kernel_ridge_error,
+        polynomial_kernel,
+    )
     from cutaway.features.lofi import LoFiRegressor
 
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -42,7 +43,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         )  # fmt: skip
     for alignment in (0.2, 1.0):
         series = [delays[a, alignment] for a in (0.1, 0.5, 2.0)]
-        rising = all(x < y or math.isinf(x) and math.isinf(y) for x, y in zip(series[:-1], series[1:]))
+        rising = all(x < y or (math.isinf(x) and math.isinf(y)) for x, y in itertools.pairwise(series))
         rows.append(
             Row(quantity=f"delay grows with laziness at eps = {alignment}", paper="grows",
                 ours=" < ".join(f"{x:.2f}" for x in series), tolerance="order", verdict="pass" if rising else "fail")

@@ -1,4 +1,5 @@
-"""When label-weighted directions leave the noise: overlap 1 - n_c/n in 256 dimensions, and what our estimate says of it."""
+"""When label-weighted directions leave the noise: overlap 1 - n_c/n in 256 dimensions, and what our estimate says of
+it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ CRITICAL = 1024.0
 
 
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
-    """Overlap at n = 1,200 .. 19,200 against theory; the predicted one from data alone; false alarms below threshold."""
+    """Overlap at n = 1,200 .. 19,200 against theory; the predicted one from data alone; false alarms below
+    threshold."""
     import numpy as np
 
     from cutaway.features.lofi.emergence import emergence

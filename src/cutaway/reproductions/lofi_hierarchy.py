@@ -1,8 +1,9 @@
-"""Neural LoFi against its own kernel on a synthetic hierarchy: y the sign of a balanced rank-4 quadratic in 32 dimensions.
+"""Neural LoFi against its own kernel on a synthetic hierarchy: y the sign of a balanced rank-4 quadratic in 32
+dimensions.
 
-Figures to meet: the authors' public code on the same task, run once (methods notes, section 4). Their random draws are not
-ours, so that at n points an accuracy carries the binomial error of 2,000 test points and the variation of the draw;
-ours is a mean over seeds.
+Figures to meet: the authors' public code on the same task, run once (methods notes, section 4). Their random draws
+are not ours, so that at n points an accuracy carries the binomial error of 2,000 test points and the variation of the
+draw; ours is a mean over seeds.
 """
 
 from __future__ import annotations

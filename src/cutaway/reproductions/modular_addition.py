@@ -1,4 +1,5 @@
-"""Addition modulo p: single-frequency neurons, locked phases, predicted winners, grokking's stages, and a trained transformer."""
+"""Addition modulo p: single-frequency neurons, locked phases, predicted winners, grokking's stages, and a trained
+transformer."""
 
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
 
 
 def _row(quantity: str, paper: str, ours: float, good: Any, tolerance: str) -> Row:
-    return Row(quantity=quantity, paper=paper, ours=float(ours), tolerance=tolerance, verdict="pass" if good else "fail")
+    return Row(
+        quantity=quantity, paper=paper, ours=float(ours), tolerance=tolerance, verdict="pass" if good else "fail"
+    )
 
 
 def _grokking(seed: int, progress: Callable[[str], None]) -> list[Row]:
@@ -105,7 +108,9 @@ def _transformer(progress: Callable[[str], None]) -> list[Row]:
     null_top = float(np.sort(null_power.sum(axis=1) / null_power.sum())[::-1][:6].sum())
     hidden = mlp_grid(weights, p)
     found = read_grid(hidden)
-    shuffled = hidden.reshape(len(hidden), -1)[:, torch.randperm(p * p, generator=torch.Generator().manual_seed(0)).numpy()]
+    shuffled = hidden.reshape(len(hidden), -1)[
+        :, torch.randperm(p * p, generator=torch.Generator().manual_seed(0)).numpy()
+    ]
     control = read_grid(shuffled.reshape(hidden.shape))
     live = hidden.std(axis=(1, 2)) > 1e-6
     key, counts = np.unique(found.frequency[live & (found.share > 0.5)], return_counts=True)

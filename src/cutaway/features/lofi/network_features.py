@@ -1,0 +1,308 @@
+"""Instrument `lofi-features`: which label-relevant directions a network holds at every layer, and which of them it
+uses.
+
+At a site with activations z (channels; positions and tokens are samples that inherit their input's label) the
+label-weighted operators C_k = E[(y_k - mean y_k)(z - mean z)(z - mean z)^T] are formed for every class, and the
+directions are the leading eigenvectors of sum_k C_k^2 (Neural LoFi's operator, arXiv 2605.13612, with all label
+directions). Permuted labels give the noise edge. The network's own directions are the leading eigenvectors of E[g
+g^T], g the gradient of the log-probability of the label (next token, for a language model) at the site. Principal
+angles between the two subspaces are compared with those of the permuted-label directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from cutaway.instrument import Context, Findings, Instrument, NotApplicable
+from cutaway.network import Network, Site
+from cutaway.network.sites import Interceptor, first_result
+from cutaway.reading import Figure, variable
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteDirections:
+    """At one site: `strengths` (k,) of the label-relevant directions and `edge` the 95 % quantile of the permuted
+    maximum; `p_values` (k,); `num_relevant` of them below 0.05; `alignment` mean squared cosine of the principal
+    angles with the network's own directions, `alignment_null` its mean for permuted labels, `alignment_p`; `use` (k,)
+    share of the gradient's energy along each direction over that of a mean direction; `unused` how many relevant ones
+    get less than the 5 % quantile of what permuted-label directions get."""
+
+    strengths: Array
+    edge: float
+    p_values: Array
+    num_relevant: int
+    alignment: float
+    alignment_null: float
+    alignment_p: float
+    use: Array
+    unused: int
+
+
+def site_directions(
+    values: Array, codes: Array, gradient_outer: Array, *, count: int, permutations: int, generator: np.random.Generator
+) -> SiteDirections:
+    """`values` (n, S, C): S positions a sample; `codes` (n,) class numbers; `gradient_outer` (C, C).
+
+    Estimate with an exact permutation null (labels of whole inputs are exchanged). Cost: (1 + permutations) n S C^2.
+    """
+    centred = values - values.mean(axis=(0, 1))
+    width = values.shape[2]
+    keep = min(count, width)
+    strengths, vectors = _bank(centred, codes, keep)
+    peaks, angles, uses = [], [], []
+    own = np.linalg.eigh(gradient_outer)[1][:, ::-1][:, :keep]
+    level = max(float(np.trace(gradient_outer)) / width, 1e-300)
+    for _ in range(permutations):
+        size, shuffled = _bank(centred, generator.permutation(codes), keep)
+        peaks.append(size[0])
+        angles.append(float(np.sum((own.T @ shuffled) ** 2)) / keep)
+        uses.append(np.einsum("ck,cd,dk->k", shuffled, gradient_outer, shuffled) / level)
+    null = np.array(peaks)
+    p_values = (1.0 + (null[None] >= strengths[:, None]).sum(axis=1)) / (1.0 + permutations)
+    relevant = np.logical_and.accumulate(p_values <= max(0.05, 1.0 / (1.0 + permutations)))
+    alignment = float(np.sum((own.T @ vectors) ** 2)) / keep
+    use = np.einsum("ck,cd,dk->k", vectors, gradient_outer, vectors) / level
+    return SiteDirections(
+        strengths=strengths,
+        edge=float(np.quantile(null, 0.95)),
+        p_values=p_values,
+        num_relevant=int(relevant.sum()),
+        alignment=alignment,
+        alignment_null=float(np.mean(angles)),
+        alignment_p=(1.0 + sum(a >= alignment for a in angles)) / (1.0 + permutations),
+        use=use,
+        unused=int(np.sum(relevant & (use < np.quantile(np.concatenate(uses), 0.05)))),
+    )
+
+
+def _bank(centred: Array, codes: Array, count: int) -> tuple[Array, Array]:
+    """Strengths and directions of sum_k C_k^2 over centred one-hot labels; one pass of class sums."""
+    classes, index = np.unique(codes, return_inverse=True)
+    total = centred.shape[0] * centred.shape[1]
+    flat = centred.reshape(total, -1)
+    rows = np.repeat(index, centred.shape[1])
+    sums = [flat[rows == k].T @ flat[rows == k] / total for k in range(classes.size)]
+    whole = np.sum(sums, axis=0)
+    share = np.bincount(index) / index.size
+    squares = np.zeros_like(whole)
+    for portion, part in zip(share, sums):
+        operator = part - portion * whole
+        squares += operator @ operator
+    values, vectors = np.linalg.eigh(squares)
+    order = np.argsort(-values)[:count]
+    return np.sqrt(np.maximum(values[order], 0.0)), vectors[:, order]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LofiFeatures(Instrument):
+    """Label-relevant directions at every activation site, found and unused, against permuted labels.
+
+    `num_directions` kept a site, `num_permutations` of the labels, `num_points` samples, `num_positions` spatial
+    positions or tokens drawn a sample. Sites without channels to choose from (fewer than two) are listed as skipped.
+    """
+
+    num_directions: int = 8
+    num_permutations: int = 19
+    num_points: int = 600
+    num_positions: int = 4
+
+    name: ClassVar[str] = "lofi-features"
+    question: ClassVar[str] = "Which label-relevant directions does each layer hold, and does the network use them?"
+    source: ClassVar[str] = "Neural LoFi, arXiv 2605.13612; bank of label directions and use by gradients are ours"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    expense: ClassVar[str] = "1 forward and 1 backward pass a sample, (1 + permutations) n C^2 a site"
+    limits: ClassVar[str] = (
+        "Second moments only: a direction that carries labels through higher moments alone is not seen. The operator is "
+        "scored on the given data: for a training set, directions found by memorisation count."
+    )
+
+    def _measure(self, network: Network, data: Any, context: Context) -> Findings:
+        sites = tuple(s for s in network.select("activation") if _channels(s) >= 2)
+        if not sites:
+            raise NotApplicable("the network has no activation functions with two channels or more")
+        if len(torch.unique(data.labels)) < 2:
+            raise NotApplicable("all samples have one label, so that no direction can carry it")
+        rows = _spread(data.labels.cpu().numpy(), self.num_points)
+        part = data.subset(rows)
+        codes = part.labels.cpu().numpy()
+        if len(codes) < 8:
+            raise NotApplicable(f"{len(codes)} samples are too few to tell directions from noise; it takes 8")
+        generator = np.random.default_rng(context.seed)
+        positions = {s.name: _positions(s, self.num_positions, generator) for s in sites}
+        values: dict[str, list[Array]] = {s.name: [] for s in sites}
+        outer = {s.name: np.zeros((_channels(s), _channels(s))) for s in sites}
+        for captured, gradients in _passes(network, part, sites, context.budget):
+            for site in sites:
+                values[site.name].append(_rows(captured[site.name], site, positions[site.name]))
+                slope = _rows(gradients[site.name], site, None)
+                flat = slope.reshape(-1, slope.shape[-1])
+                outer[site.name] += flat.T @ flat / len(codes)
+        found = {
+            s.name: site_directions(
+                np.concatenate(values[s.name]),
+                codes,
+                outer[s.name],
+                count=self.num_directions,
+                permutations=self.num_permutations,
+                generator=np.random.default_rng(context.seed + 1),
+            )
+            for s in sites
+        }
+        return Findings(values=_table(sites, found, self.num_directions), figures=_figures(found), sites=sites)
+
+    def describe(self, reading: Any) -> str:
+        relevant, unused = reading.figure("relevant_directions"), reading.figure("unused_directions")
+        aligned = reading.figure("alignment_excess")
+        return (
+            f"A layer holds {relevant.value:.1f} directions that tell the labels from noise on average, "
+            f"{unused.value:.1f} of them hardly used; the squared cosine with what the network uses exceeds that of permuted "
+            f"labels by {aligned.value:+.2f}."
+        )
+
+
+def _figures(found: dict[str, SiteDirections]) -> tuple[Figure, ...]:
+    each = list(found.values())
+    excess = [f.alignment - f.alignment_null for f in each]
+    return (
+        Figure(
+            name="relevant_directions", value=float(np.mean([f.num_relevant for f in each])), unit="directions",
+            alternative="greater", long_name="label-relevant directions a layer, mean over sites",
+        ),
+        Figure(
+            name="unused_directions", value=float(np.mean([f.unused for f in each])), unit="directions",
+            alternative="greater", long_name="label-relevant directions that the gradient avoids, mean over sites",
+        ),
+        Figure(
+            name="alignment_excess", value=float(np.mean(excess)), alternative="greater",
+            long_name="mean squared cosine of the principal angles with the network's own directions, over permuted labels",
+        ),
+        Figure(
+            name="strongest_over_edge",
+            value=float(np.mean([f.strengths[0] / max(f.edge, 1e-300) for f in each])), alternative="greater",
+            long_name="strongest direction over the noise edge of permuted labels, mean over sites",
+        ),
+    )  # fmt: skip
+
+
+def _table(sites: tuple[Site, ...], found: dict[str, SiteDirections], count: int) -> xr.Dataset:
+    def padded(pick: str) -> Array:
+        out = np.full((len(sites), count), np.nan)
+        for row, site in enumerate(sites):
+            entry = getattr(found[site.name], pick)
+            out[row, : len(entry)] = entry
+        return out
+
+    def single(pick: str) -> Array:
+        return np.array([float(getattr(found[s.name], pick)) for s in sites])
+
+    return xr.Dataset(
+        {
+            "strength": variable(
+                padded("strengths"), ["site", "direction"], long_name="size of the label-weighted operator"
+            ),
+            "p_value": variable(padded("p_values"), ["site", "direction"], long_name="rank among permuted labels"),
+            "use": variable(
+                padded("use"), ["site", "direction"], long_name="gradient energy along the direction over the mean one"
+            ),
+            "noise_edge": variable(single("edge"), ["site"], long_name="95 % quantile of the permuted maximum"),
+            "num_relevant": variable(
+                single("num_relevant"), ["site"], unit="directions", long_name="directions with p at most 0.05"
+            ),
+            "num_unused": variable(
+                single("unused"), ["site"], unit="directions", long_name="relevant directions the gradient avoids"
+            ),
+            "alignment": variable(
+                single("alignment"), ["site"], long_name="mean squared cosine with the network's own directions"
+            ),
+            "alignment_null": variable(
+                single("alignment_null"), ["site"], long_name="the same for permuted labels, mean"
+            ),
+            "alignment_p": variable(single("alignment_p"), ["site"], long_name="p-value of the alignment"),
+        },
+        coords={"site": [s.name for s in sites], "direction": np.arange(count)},
+    )
+
+
+class _Offsets(Interceptor):
+    """Keeps the value after each wanted site and adds a zero there whose gradient is the site's."""
+
+    def __init__(self, sites: tuple[Site, ...]) -> None:
+        super().__init__()
+        self.wanted = {site.ordinal: site.name for site in sites}
+        self.values: dict[str, torch.Tensor] = {}
+        self.offsets: dict[str, torch.Tensor] = {}
+
+    def candidate(self, ordinal: int, kind: str, name: str, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        post = func(*args, **kwargs)
+        label = self.wanted.get(ordinal)
+        if label is None or not isinstance(post, torch.Tensor):
+            return post
+        result = first_result(post)
+        self.values[label] = result.detach().clone()
+        self.offsets[label] = torch.zeros_like(result).requires_grad_(True)
+        return result + self.offsets[label]
+
+
+def _passes(
+    network: Network, data: Any, sites: tuple[Site, ...], budget: int
+) -> Iterator[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]:
+    """Per chunk: values after each site, and gradients of the summed log-probability there."""
+    size = max(1, min(256, network.chunk_size(data.inputs, sites, budget, factor=6)))
+    for start in range(0, len(data.inputs), size):
+        block = network.place(data.inputs[start : start + size])
+        labels = data.labels[start : start + size].to(block.device)
+        with torch.enable_grad(), _Offsets(sites) as kept:
+            score = _score(network.forward(block), block, labels)
+            names = [s.name for s in sites if s.name in kept.offsets]
+            gradients = torch.autograd.grad(score, [kept.offsets[n] for n in names], allow_unused=True)
+        network.backward_passes += len(block)
+        slopes = {n: torch.zeros_like(kept.values[n]) if g is None else g for n, g in zip(names, gradients)}
+        yield kept.values, slopes
+
+
+def _score(output: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Summed log-probability of the labels, of the next tokens, or, for other outputs, half the squared output."""
+    if output.dim() == 2 and output.shape[1] > int(labels.max()):
+        return torch.log_softmax(output, dim=-1).gather(1, labels[:, None]).sum()
+    if output.dim() == 3 and not inputs.is_floating_point() and inputs.dim() == 2:
+        following = torch.log_softmax(output[:, :-1], dim=-1).gather(2, inputs[:, 1:, None])
+        return following.sum()
+    return 0.5 * (output**2).sum()
+
+
+def _channel_axis(site: Site) -> int:
+    """Axis of the channels without the batch: first of maps (C, H, W), last of vectors and token rows."""
+    return 0 if len(site.output_shape) >= 3 else len(site.output_shape) - 1
+
+
+def _channels(site: Site) -> int:
+    return int(site.output_shape[_channel_axis(site)]) if site.output_shape else 1
+
+
+def _positions(site: Site, count: int, generator: np.random.Generator) -> Array:
+    total = int(np.prod(site.output_shape)) // max(_channels(site), 1)
+    return np.sort(generator.permutation(total)[:count])
+
+
+def _rows(value: torch.Tensor, site: Site, positions: Array | None) -> Array:
+    """(n, S, C) in float64 from a captured tensor, at the chosen positions."""
+    moved = value.movedim(1 + _channel_axis(site), -1).flatten(1, -2) if value.dim() > 2 else value[:, None]
+    if positions is not None:
+        moved = moved[:, torch.from_numpy(positions[positions < moved.shape[1]]).to(moved.device)]
+    return moved.double().cpu().numpy()
+
+
+def _spread(codes: Array, count: int) -> Array:
+    """Up to `count` row numbers, in order, spread evenly over the data."""
+    if len(codes) <= count:
+        return np.arange(len(codes))
+    return np.unique(np.linspace(0, len(codes) - 1, count).round().astype(int))
