@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cutaway.errors import BudgetError
 from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
 from cutaway.geometry.arrangement.insertion import Decide, Insertion
+from cutaway.geometry.arrangement.subdivision import COMBINED
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, Values
 
@@ -129,7 +130,8 @@ class Cutter:
         for start in range(0, len(columns), _BLOCK):
             some = columns[start : start + _BLOCK]
             block = np.ascontiguousarray(gates[:, start : start + _BLOCK])
-            tolerance = np.maximum(noise, 16 * np.finfo(float).eps * np.abs(block).max(axis=0))
+            largest = np.maximum(block.max(axis=0, initial=0.0), -block.min(axis=0, initial=0.0))
+            tolerance = np.maximum(noise, 16 * np.finfo(float).eps * largest)
             done = insert_gates(
                 self.cells, block, (first + some).astype(np.int32), tolerance, decide=self.decide,
                 max_faces=self.settings.max_faces, compiled=self.settings.compiled,
@@ -210,28 +212,31 @@ class Cutter:
     def _drop_beaten(self, index: int) -> None:
         """Take out comparisons inside a window that a third entry wins: they bend nothing."""
         site, cells = self.program.sites[index], self.cells
-        makers = cells.makers
-        half = np.flatnonzero((makers >= site.first) & (makers < site.first + site.num_gates))
+        half, gate = _claims(cells, site)
         if not len(half):
             return
-        part, output = np.divmod(makers[half] - site.first, site.width)
-        vertex, place = np.unique(cells.origin[half], return_inverse=True)
-        gap = np.empty(len(half))
-        begin, order = 0, np.argsort(place, kind="stable")
-        for values in self._chunks(index, vertex):
-            count = next(iter(values.values())).shape[0]
-            mine = order[np.searchsorted(place[order], begin) : np.searchsorted(place[order], begin + count)]
-            entries = self._entries_at(values, site, place[mine] - begin, output[mine])
-            gap[mine] = entries.max(axis=1) - entries[np.arange(len(mine)), part[mine] + 1]
-            begin += count
-        number = np.full(cells.num_half_edges, -1)
-        number[half] = np.arange(len(half))
-        worst = np.maximum(gap, gap[number[cells.twin[half]]])
+        part, output = np.divmod(gate - site.first, site.width)
+        vertex, place = np.unique(np.stack([cells.origin[half], cells.origin[cells.twin[half]]]), return_inverse=True)
+        gap = np.zeros((2, len(half)))
+        for side, places in enumerate(place.reshape(2, -1)):
+            gap[side] = self._gaps(index, vertex, places, part, output)
+        beaten = gap.max(axis=0) > 64 * self.noise[index] + 1e-12 * gap.max(initial=0.0)
         drop = np.zeros(cells.num_half_edges, dtype=bool)
-        drop[half] = worst > 64 * self.noise[index] + 1e-12 * np.abs(gap).max(initial=0.0)
+        _withdraw(cells, half[beaten], gate[beaten], drop)
         kept_vertices, _ = remove_edges(cells, drop)
         if self.values is not None:
             self.values = {i: v[torch.from_numpy(kept_vertices)] for i, v in self.values.items()}
+
+    def _gaps(self, index: int, vertex, places, part, output) -> Floats:
+        """By how much the largest entry of each claim's window exceeds the compared one, at one end of its edge."""
+        gap, begin, order = np.empty(len(places)), 0, np.argsort(places, kind="stable")
+        for values in self._chunks(index, vertex):
+            count = next(iter(values.values())).shape[0]
+            mine = order[np.searchsorted(places[order], begin) : np.searchsorted(places[order], begin + count)]
+            entries = self._entries_at(values, self.program.sites[index], places[mine] - begin, output[mine])
+            gap[mine] = entries.max(axis=1) - entries[np.arange(len(mine)), part[mine] + 1]
+            begin += count
+        return gap
 
     def _entries_at(self, values: Values, site: Site, rows, outputs) -> Floats:
         assert site.window is not None
@@ -245,6 +250,36 @@ class Cutter:
     def _outputs(self) -> Floats:
         last = len(self.program.sites)
         return np.concatenate([self.program.outputs(values).numpy() for values in self._chunks(last)])
+
+
+def _claims(cells: Subdivision, site: Site) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(half-edge, gate) for every gate of the site that made an edge or vanishes along it; one half-edge an edge."""
+    number = np.arange(cells.num_half_edges)
+    plain = np.flatnonzero((cells.tag >= site.first) & (cells.tag < site.first + site.num_gates) & (number < cells.twin))
+    joint = np.flatnonzero((cells.tag >= COMBINED) & (number < cells.twin))
+    extra = [
+        (h, g) for h in joint for g in cells.tags_of(int(cells.tag[h])) if 0 <= g - site.first < site.num_gates
+    ]
+    more = np.array(extra, dtype=np.int64).reshape(-1, 2)
+    return np.concatenate([plain, more[:, 0]]), np.concatenate([cells.tag[plain].astype(np.int64), more[:, 1]])
+
+
+def _withdraw(cells: Subdivision, half, gate, drop) -> None:
+    """Take gates off edges; an edge that nothing claims any more is marked in `drop`."""
+    plain = cells.tag[half] < COMBINED
+    drop[half[plain]] = drop[cells.twin[half[plain]]] = True
+    gone: dict[int, set[int]] = {}
+    for h, g in zip(half[~plain].tolist(), gate[~plain].tolist()):
+        gone.setdefault(h, set()).add(g)
+    for h, gates in gone.items():
+        left = [t for t in cells.tags_of(int(cells.tag[h])) if t not in gates]
+        both = np.array([h, cells.twin[h]])
+        if not left:
+            drop[both] = True
+            continue
+        cells.tag[both] = left[0]
+        for other in left[1:]:
+            cells.combine(np.array([h]), other)
 
 
 def _store(carried: Values, values: Values, before: Values | None, begin: int, total: int) -> None:

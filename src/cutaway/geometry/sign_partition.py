@@ -24,8 +24,8 @@ from cutaway.geometry.decision import decision_boundary
 from cutaway.geometry.faces import measure_faces
 from cutaway.geometry.plane import Plane, check_domain, input_plane
 from cutaway.geometry.program import KINKS, RELU_LIKE, Site
-from cutaway.geometry.slice import Slice, SliceSettings, polygon_area
-from cutaway.network.graph import Graph, Node, evaluate, trace
+from cutaway.geometry.slice import Slice, SliceSettings, polygon_area, trace_for
+from cutaway.network.graph import Graph, Node, evaluate
 from cutaway.status import Status
 
 Floats = NDArray[np.float64]
@@ -94,7 +94,7 @@ def sign_partition(
         raise InputError("domain of the sign partition", found="none", expected="a convex polygon (m, 2)")
     polygon = check_domain(domain)
     wall, cpu = time.perf_counter(), time.process_time()
-    graph = model if isinstance(model, Graph) else trace(model, torch.zeros(1, *plane.input_shape))
+    graph = model if isinstance(model, Graph) else trace_for(model, plane)
     program = GatedProgram(graph)
     points, triangles = _mesh(polygon, resolution)
     cells = Subdivision.triangulated(polygon, points, triangles)

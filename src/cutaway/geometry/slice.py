@@ -26,7 +26,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, ModelError
 from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.geometry.checks import SelfCheck, input_map, self_check
 from cutaway.geometry.cutting import Cutter, CutReport, CutSettings
@@ -243,7 +243,7 @@ def slice_network(
     if domain is None:
         raise InputError("domain of the slice", found="none", expected="a convex polygon (m, 2), see square_around()")
     polygon = check_domain(domain)
-    graph = model if isinstance(model, Graph) else trace(model, torch.zeros(1, *plane.input_shape))
+    graph = model if isinstance(model, Graph) else trace_for(model, plane)
     program = StagedProgram(graph)
     _fits(program, plane)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -264,6 +264,17 @@ def slice_network(
     )  # fmt: skip
 
 
+def trace_for(model: nn.Module, plane: Plane) -> Graph:
+    """The model's graph at the plane's input shape; an InputError where the model does not take such inputs."""
+    try:
+        return trace(model, torch.zeros(1, *plane.input_shape))
+    except ModelError as error:
+        raise InputError(
+            "the plane of the slice", found=f"inputs of shape {tuple(plane.input_shape)}, which the network refuses: "
+            + str(error), expected="the shape of the network's input",
+        ) from error  # fmt: skip
+
+
 def polygon_area(polygon: Floats) -> float:
     """Signed area of a polygon (m, 2)."""
     x, y = (polygon - polygon[0]).T
@@ -276,5 +287,5 @@ def _fits(program: StagedProgram, plane: Plane) -> None:
     if tuple(plane.input_shape) != tuple(wanted):
         raise InputError(
             "the plane of the slice", found=f"inputs of shape {tuple(plane.input_shape)}",
-            expected=f"{tuple(wanted)}, the network's input", remedy="make the plane from inputs of the network",
+            expected=f"{tuple(wanted)}, the shape of the network's input", remedy="make the plane from inputs of the network",
         )  # fmt: skip

@@ -145,11 +145,15 @@ class _Doubts:
     def settle_old(self, values: Floats, tolerance: Floats) -> None:
         """Doubtful signs at the vertices that are there. A value of exactly 0 that came through earlier layers is
         trusted where there are many of them (dead parts of a network without bias)."""
-        size = np.abs(values)
-        near = size <= tolerance
-        if self.decide is None or np.count_nonzero(near) > 256:
-            near &= size != 0.0
-        for vertex, column in np.argwhere(near):
+        found, rows = [], max(1, (1 << 22) // max(values.shape[1], 1))
+        for begin in range(0, len(values), rows):
+            part = np.argwhere(np.abs(values[begin : begin + rows]) <= tolerance)
+            part[:, 0] += begin
+            found.append(part)
+        near = np.concatenate(found)
+        if self.decide is None or len(near) > 256:
+            near = near[values[near[:, 0], near[:, 1]] != 0.0]
+        for vertex, column in near:
             corner = None if self.decide is None else self._corner(int(vertex))
             self._settle(values, vertex, column, *(corner or (None, 0, 0)))
 
@@ -193,7 +197,7 @@ def _insert_vectorised(cells, values, gate_of, tolerance, doubts: _Doubts, max_f
     root = np.arange(cells.num_faces, dtype=np.int32)
     values = grown(values[:], len(values) + 1)  # the caller's array is never grown in place
     made, batches, odd = [], [], 0
-    for column in _changing(values):
+    for column in _changing(values[:base]):
         before = cells.num_vertices
         values, root, fresh, bad = split_by_gate(cells, values, int(column), int(gate_of[column]), root)
         made.append(fresh)
@@ -250,7 +254,7 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
     coincident = np.zeros(values.shape[1], dtype=np.bool_)
     doubtful = np.empty((4096, 2), dtype=np.int64)
     counts = np.array([base, cells.num_half_edges, num_roots, 0, 0, 0, 0], dtype=np.int64)
-    room = likely
+    room = 3 * likely  # room that is not used costs address space only, growing later costs a copy
     values = grown(values[:], len(values) + 1)  # the caller's array is never grown in place
     while True:
         vertices, faces = int(counts[0]) + room, int(counts[2]) + room

@@ -153,18 +153,13 @@ class Subdivision:
 
 MESH_EDGE = np.iinfo(np.int32).min
 COMBINED = 1 << 30
-_LARGE = 1 << 24  # bytes
 
 
 def grown(array: NDArray, length: int) -> NDArray:
-    """`array` with at least `length` rows (half as much again when it has to grow); an array that owns its memory grows in
-    place, so that no second copy of a large one is ever there."""
+    """`array` with at least `length` rows (half as much again when it has to move)."""
     if len(array) >= length:
         return array
     shape = (max(length, len(array) + len(array) // 2), *array.shape[1:])
-    if array.flags.owndata and array.flags.c_contiguous and array.nbytes > _LARGE:
-        array.resize(shape, refcheck=False)
-        return array
     bigger = np.empty(shape, dtype=array.dtype)
     bigger[: len(array)] = array
     return bigger

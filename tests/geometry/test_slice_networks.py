@@ -1,0 +1,246 @@
+"""Slices of networks with pooling, residuals, clamps, maxout; budgets, bad input, sign partitions, the command."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutaway.cli import run
+from cutaway.errors import BudgetError, InputError, ModelError, NotPiecewiseAffine
+from cutaway.geometry.cutting import Cutter, CutSettings
+from cutaway.geometry.plane import plane_of, plane_through, rectangle, square_around
+from cutaway.geometry.program import StagedProgram
+from cutaway.geometry.sign_partition import sign_partition
+from cutaway.geometry.slice import SliceSettings, slice_network
+from cutaway.network.graph import trace
+from cutaway.status import Status
+
+
+class Mixed(nn.Module):
+    """Every operator that the issue names, in one small network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 4, 3, padding=1, stride=1), nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False)
+        self.norm, self.slope, self.last = nn.BatchNorm2d(4), nn.PReLU(4), nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = nn.functional.relu(self.norm(self.a(x)))
+        x = self.slope(x + self.b(x))
+        x = nn.functional.relu6(4 * nn.functional.max_pool2d(x, 3, stride=2, padding=1))
+        x = torch.cat([nn.functional.avg_pool2d(x, 2), x[:, :, 1:, 1:] * 0 + 0.1], dim=1).flatten(1)
+        x = torch.cat([x[:, :4].abs(), nn.functional.leaky_relu(x[:, :8] - 1, 0.2)], dim=1)
+        return self.last(x)
+
+
+def build(kind, seed=0):
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    model = kind().double().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    torch.set_rng_state(state)
+    return model
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    points = np.random.default_rng(1).standard_normal((3, 2, 4, 4))
+    plane = plane_through(points)
+    return build(Mixed), plane, square_around(plane, 3.0)
+
+
+@pytest.mark.parametrize("compiled", [None, False])
+def test_faces_are_the_affine_pieces_of_a_mixed_network(mixed, compiled):
+    """Exactly affine inside every face, and a different map across every edge that is not a dead one."""
+    model, plane, domain = mixed
+    result = slice_network(model, plane, domain, SliceSettings(compiled=compiled))
+    assert result.num_faces > 100 and result.euler == 1
+    assert result.check.median_residual < 1e-12 and result.check.affine_error < 1e-10
+    with torch.no_grad():
+        for face in range(0, result.num_faces, 7):
+            corners = result.vertices[result.corners(face)]
+            weights = np.random.default_rng(face).dirichlet(np.ones(len(corners)), size=3)
+            inside = model(torch.from_numpy(plane.lift(weights @ corners))).numpy()
+            ends = model(torch.from_numpy(plane.lift(corners))).numpy()
+            np.testing.assert_allclose(inside, weights @ ends, atol=1e-11)
+
+
+def test_pooling_edges_are_only_where_the_winner_changes(mixed):
+    """Oracle: winners of every pooling window, read from the module's own indices on both sides of each pooling edge."""
+    model, plane, domain = mixed
+    result = slice_network(model, plane, domain)
+    pool = [i for i, s in enumerate(result.sites) if s.kind == "max_pool"]
+    half = result.edge_half_edges[np.isin(result.edge_sites, pool)]
+    assert len(half) > 10
+
+    def winners(faces):
+        x = torch.from_numpy(plane.lift(result.measures.interior[faces]))
+        with torch.no_grad():
+            y = nn.functional.relu(model.norm(model.a(x)))
+            y = model.slope(y + model.b(y))
+            return nn.functional.max_pool2d(y, 3, stride=2, padding=1, return_indices=True)[1].flatten(1).numpy()
+
+    left, right = result.cells.face[half], result.cells.face[result.cells.twin[half]]
+    changed = winners(left) != winners(right)
+    outputs = result.cells.makers[half] - result.sites[pool[0]].first
+    outputs = outputs % result.sites[pool[0]].width
+    assert changed[np.arange(len(half)), outputs].all()
+
+
+@pytest.mark.parametrize("compiled", [None, False])
+def test_small_budget_gives_the_same_slice(mixed, compiled):
+    model, plane, domain = mixed
+    graph = trace(model, torch.zeros(1, 2, 4, 4))
+    cells = []
+    for budget in (1 << 30, 1 << 14):
+        cutter = Cutter(StagedProgram(graph), plane, domain, CutSettings(budget=budget, compiled=compiled))
+        cutter.run()
+        cells.append(cutter)
+    assert cells[1].report.recomputed > 0 == cells[0].report.recomputed
+    a, b = (c.cells for c in cells)
+    assert (a.num_faces, a.num_edges, a.num_vertices) == (b.num_faces, b.num_edges, b.num_vertices)
+    np.testing.assert_allclose(np.sort(a.position[:, 0]), np.sort(b.position[:, 0]), atol=1e-10)
+
+
+def test_maxout_and_plane_through_one_input(square):
+    class Maxout(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(2, 12), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.b(self.a(x).reshape(-1, 4, 3).amax(dim=2))
+
+    result = slice_network(build(Maxout, seed=2), domain=2 * square)
+    kinds = {s.kind for s in result.sites}
+    assert kinds == {"max_reduce"} and result.num_faces > 4 and result.check.affine_error < 1e-12
+    plane = plane_through(np.zeros((1, 2)), seed=3)
+    np.testing.assert_allclose(plane.directions @ plane.directions.T, np.eye(2), atol=1e-14)
+
+
+def test_slice_without_crossings_is_a_valid_answer(mlp):
+    result = slice_network(mlp(2, 5, 2), domain=rectangle(100, 100.0001, 100, 100.0001))
+    assert result.num_faces == 1 and result.num_edges == 4 and len(result.decision.segments) == 0
+
+
+def test_bad_input_has_words(mlp, square):
+    model = mlp(2, 5, 2)
+    for polygon, words in (
+        (square[::-1], "clockwise"),
+        (np.array([[0, 0], [2, 0], [0.5, 0.5], [0, 2.0]]), "reflex"),
+        (square[:2], "m >= 3"),
+        (square * np.nan, "NaN"),
+        (square[[0, 2, 1, 3]], "convex|reflex|winds"),
+    ):
+        with pytest.raises(InputError, match=words):
+            slice_network(model, domain=polygon)
+    star = np.array([[np.cos(a), np.sin(a)] for a in 4 * np.pi * np.arange(5) / 5])
+    with pytest.raises(InputError, match="winds around"):
+        slice_network(model, domain=star)
+    line = np.array([[0.0, 0, 0], [1, 1, 1], [2, 2, 2]])
+    with pytest.raises(InputError, match="points on one line"):
+        plane_through(line)
+    with pytest.raises(InputError, match="coincide"):
+        plane_through(line[[0, 0]])
+    with pytest.raises(InputError, match="anchor 1"):
+        plane_through(np.array([[0.0, 0, 0], [1, np.nan, 1], [2, 2, 1]]))
+    with pytest.raises(InputError, match="dimension 1"):
+        plane_through(np.zeros((1, 1)))
+    with pytest.raises(InputError, match="network's input"):
+        slice_network(model, plane_through(np.eye(3)), square)
+    with pytest.raises(InputError, match="directions"):
+        plane_of(np.zeros(3), np.eye(2))
+
+
+def test_operator_that_is_not_piecewise_affine_is_named(square):
+    model = nn.Sequential(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 2))
+    with pytest.raises(NotPiecewiseAffine, match=r"site '1'.*gelu.*sign partition"):
+        slice_network(model, domain=square)
+
+
+def test_budget_says_how_far_it_came(mlp, square):
+    with pytest.raises(BudgetError, match=r"at site '2'|at site '1'.*faces so far.*max_faces") as caught:
+        slice_network(mlp(2, 40, 40, 2), domain=square, settings=SliceSettings(max_faces=50))
+    assert "faces so far" in str(caught.value)
+
+
+def test_sign_partition_of_a_relu_layer_is_exact_and_of_a_gelu_network_sound(square):
+    """On one layer the gates are affine, so the mesh must not show: same faces as the exact slice."""
+    state = torch.get_rng_state()
+    torch.manual_seed(4)
+    relu = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    gelu = nn.Sequential(nn.Linear(2, 8), nn.GELU(), nn.Linear(8, 8), nn.SiLU(), nn.Linear(8, 2)).double()
+    torch.set_rng_state(state)
+    rough, exact = sign_partition(relu, domain=square, resolution=8), slice_network(relu, domain=square)
+    assert rough.num_faces == exact.num_faces
+    np.testing.assert_allclose(np.sort(rough.measures.area), np.sort(exact.measures.area), atol=1e-12)
+    found = sign_partition(gelu, domain=2 * square, resolution=48)
+    assert found.status is Status.ESTIMATE and "sign regions" in found.kind
+    assert found.measures.area.sum() == pytest.approx(16)
+    assert found.cells.check_pointers() == []
+    finer = sign_partition(gelu, domain=2 * square, resolution=96)
+    assert abs(finer.num_faces - found.num_faces) <= 0.1 * found.num_faces
+    with pytest.raises(ModelError, match="no gated nonlinearity"):
+        sign_partition(nn.Linear(2, 2).double(), domain=square)
+
+
+FACTORY = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 12), nn.ReLU(), nn.Linear(12, 3))
+
+def image():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3))
+"""
+
+
+def test_command_writes_files_and_the_promised_keys(tmp_path, capsys):
+    (tmp_path / "nets.py").write_text(FACTORY)
+    np.save(tmp_path / "three.npy", np.random.default_rng(0).standard_normal((3, 1, 4, 4)))
+    image = f"{tmp_path}/nets.py:image"
+    out = tmp_path / "deep" / "picture"
+    assert run(["slice", image, "--through", str(tmp_path / "three.npy"), "--out", str(out), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    promised = "num_faces num_edges num_vertices area domain_area euler median_residual max_residual num_boundary_segments"
+    assert set(promised.split()) | {"cpu_seconds", "wall_seconds", "files"} <= set(answer)
+    assert answer["euler"] == 1 and answer["area"] == pytest.approx(answer["domain_area"])
+    assert sorted(p.suffix for p in out.parent.iterdir()) == [".html", ".png", ".svg"]
+    page = out.with_suffix(".html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+    assert run(["slice", f"{tmp_path}/nets.py:net", "--domain=-1,1,-1,1", "--out", str(out), "--no-picture"]) == 0
+    assert "affine regions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--domain=1,-1,-1,1"], "xmin < xmax"),
+        (["--domain=1,2"], "xmin,xmax,ymin,ymax"),
+        ([], "neither --through nor --domain"),
+        (["--through", "nowhere.npy"], "no such file"),
+        (["--through", "3,5,8"], "without --data"),
+        (["--domain=-1,1,-1,1", "--colour", "pink"], "--colour"),
+        (["--domain=-1,1,-1,1", "--max-faces", "0"], "--max-faces"),
+        (["--domain=-1,1,-1,1", "--max-faces", "3"], "faces so far"),
+        (["--through", "3,x", "--data", "digits"], "row numbers"),
+        (["--through", "1,2,3", "--data", "digits"], "network's input"),
+    ],
+)
+def test_command_refuses_with_words_and_code_two(tmp_path, capsys, arguments, words):
+    (tmp_path / "nets.py").write_text(FACTORY)
+    out = tmp_path / "nothing"
+    code = run(["slice", f"{tmp_path}/nets.py:net", *arguments, "--out", str(out)])
+    errors = capsys.readouterr().err
+    assert code == 2 and words in errors and "Traceback" not in errors
+    assert not list(tmp_path.glob("nothing*"))
