@@ -288,7 +288,8 @@ def _theory_lines(setting: Any, path: Any) -> dict[str, Any]:
             "option --theory", found=f"method {setting.method}", expected="sgd or correlation, second layer ones"
         )
     problem = OverlapProblem(
-        activation=setting.activation, second_layer=setting.second_layer, rate=setting.rate, dimension=setting.dimension,
+        activation=setting.activation, second_layer=setting.second_layer, rate=setting.rate,
+        dimension=setting.dimension,
         link=setting.target, batch=setting.batch, label_noise=setting.label_noise, projected=setting.spherical,
         loss="correlation" if setting.method == "correlation" else "square", samples=20_000, seed=setting.seed,
     )  # fmt: skip

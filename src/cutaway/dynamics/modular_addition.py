@@ -136,7 +136,7 @@ class FrequencyReading:
 def read_frequencies(network: ModularNetwork) -> FrequencyReading:
     """Fourier transform of the three vectors of every neuron (the constant is left out)."""
     spectra = [np.fft.rfft(part, axis=1)[:, 1:] for part in (network.left, network.right, network.out)]
-    power = sum(np.abs(s) ** 2 for s in spectra)
+    power = np.sum([np.abs(s) ** 2 for s in spectra], axis=0)
     winner = np.argmax(power, axis=1)
     rows = np.arange(len(winner))
     phases = [np.angle(s[rows, winner]) for s in spectra]

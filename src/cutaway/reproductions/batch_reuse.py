@@ -67,7 +67,8 @@ def simulate_reuse(count: int, dimension: int, seed: int) -> tuple:
     path = simulate(
         Simulation(
             link=TARGET, activation="relu", dimension=dimension, num_steps=6, second_layer=(2**0.5, -(2**0.5)),
-            rate=0.2 * 3.0 * 2.0 / 2.0, method="reuse", batch=3 * dimension, start="orthogonal", num_seeds=count, seed=seed,
+            rate=0.2 * 3.0 * 2.0 / 2.0, method="reuse", batch=3 * dimension, start="orthogonal", num_seeds=count,
+            seed=seed,
             memory_gb=0.5,
         )
     )  # fmt: skip

@@ -43,7 +43,8 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
                 verdict="pass" if worst <= 0.03 else "fail")
         )  # fmt: skip
     common = {
-        "link": "He3(z)", "activation": "He3", "dimension": 256, "rate": 0.512, "num_steps": 25 if short else 50, "batch": 16384,
+        "link": "He3(z)", "activation": "He3", "dimension": 256, "rate": 0.512, "num_steps": 25 if short else 50,
+        "batch": 16384,
         "second_layer": (1.0,) * 4, "spherical": True, "start": 1.0 / 16.0, "num_seeds": 8, "seed": seed,
     }  # fmt: skip
     for method in ("correlation",) if short else ("correlation", "sgd"):
@@ -54,11 +55,13 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         progress(f"{method}: first step above one half {reached}, end {np.round(end, 3)}")
         if method == "correlation":
             rows.append(
-                Row(quantity="correlation loss, starts that pass overlap 0.5", paper=8, ours=sum(r >= 0 for r in reached),
+                Row(quantity="correlation loss, starts that pass overlap 0.5", paper=8,
+                ours=sum(r >= 0 for r in reached),
                     tolerance="8 of 8", verdict="pass" if min(reached) >= 0 else "fail")
             )  # fmt: skip
             rows.append(
-                Row(quantity="correlation loss, step of passing (median)", paper="5 to 7", ours=float(np.median(reached)),
+                Row(quantity="correlation loss, step of passing (median)", paper="5 to 7",
+                ours=float(np.median(reached)),
                     low=float(min(reached)), high=float(max(reached)), tolerance="median 5 to 9",
                     verdict="pass" if 5 <= np.median(reached) <= 9 else "fail")
             )  # fmt: skip

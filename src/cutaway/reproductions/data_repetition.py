@@ -38,7 +38,8 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         for index, paper in enumerate(COSINES.get(dim, COSINES[128])[:last]):
             good = abs(means[index] - paper) <= 0.05 + 2 * errors[index]
             rows.append(
-                Row(quantity=f"He3 cosine at t = {100 * (index + 1)} d, d = {dim}", paper=paper, ours=float(means[index]),
+                Row(quantity=f"He3 cosine at t = {100 * (index + 1)} d, d = {dim}", paper=paper,
+                ours=float(means[index]),
                     low=float(means[index] - 2 * errors[index]), high=float(means[index] + 2 * errors[index]),
                     tolerance="0.05 and two standard errors", verdict="pass" if good else "fail")
             )  # fmt: skip

@@ -65,7 +65,8 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
                     )  # fmt: skip
             if multiple == 30:
                 rows.append(
-                    Row(quantity=f"relative error, three layers, d = {dim}, n = 30 d^2 (kernel's floor 0.52)", paper="to 0",
+                    Row(quantity=f"relative error, three layers, d = {dim}, n = 30 d^2 (kernel's floor 0.52)",
+                    paper="to 0",
                         ours=error, tolerance="at most 0.35", verdict="pass" if error <= 0.35 else "fail")
                 )  # fmt: skip
     return rows

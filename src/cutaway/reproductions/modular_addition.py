@@ -34,10 +34,13 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         chance = 2.0 / (setting.modulus - 1)
         progress(f"{activation}: accuracy {path.train_accuracy[-1]:.3f}, share {np.median(after.share):.3f}")
         rows += [
-            _row(f"{activation}: accuracy", "1.0", float(path.train_accuracy[-1]), path.train_accuracy[-1] >= 0.99, ">= 0.99"),
+            _row(f"{activation}: accuracy", "1.0", float(path.train_accuracy[-1]), path.train_accuracy[-1] >= 0.99,
+            ">= 0.99"),
             _row(
-                f"{activation}: median energy on one frequency (start {np.median(before.share):.2f})", "single frequency",
-                float(np.median(after.share)), np.median(after.share) >= 2.5 * np.median(before.share), "2.5 times the start",
+                f"{activation}: median energy on one frequency (start {np.median(before.share):.2f})",
+                "single frequency",
+                float(np.median(after.share)), np.median(after.share) >= 2.5 * np.median(before.share),
+                "2.5 times the start",
             ),
             _row(
                 f"{activation}: median phase mismatch |psi - phi - chi| (start {np.median(before.mismatch):.2f})",
@@ -45,7 +48,8 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
                 "at most 0.2 rad",
             ),
             _row(
-                f"{activation}: winners predicted from the start (chance {chance:.2f})", "predicted", hit, hit >= 4 * chance,
+                f"{activation}: winners predicted from the start (chance {chance:.2f})", "predicted", hit,
+                hit >= 4 * chance,
                 "four times chance",
             ),
         ]  # fmt: skip
@@ -80,7 +84,8 @@ def _grokking(seed: int, progress: Callable[[str], None]) -> list[Row]:
         Row(quantity="grokking: held-out pairs follow the training pairs", paper="later",
             ours=f"steps {fit.tolist()} then {known.tolist()}, end {path.test_accuracy[-1]:.2f}", tolerance="order",
             verdict="pass" if order else "fail"),
-        Row(quantity="grokking: median energy on one frequency at the end", paper="near 1", ours=share, verdict="report"),
+        Row(quantity="grokking: median energy on one frequency at the end", paper="near 1", ours=share,
+        verdict="report"),
     ]  # fmt: skip
 
 
@@ -117,7 +122,8 @@ def _transformer(progress: Callable[[str], None]) -> list[Row]:
     progress(f"transformer: key frequencies {dict(zip(key.tolist(), counts.tolist()))}")
     top, median = float(shares[:6].sum()), float(np.median(found.share[live]))
     return [
-        _row(f"transformer embedding: energy on its six strongest of 56 frequencies (random {null_top:.2f})", "few frequencies",
+        _row(f"transformer embedding: energy on its six strongest of 56 frequencies (random {null_top:.2f})",
+        "few frequencies",
              top, top >= 3 * null_top, "three times random"),
         _row(f"transformer MLP: median variance of a neuron on one frequency (pairs shuffled {np.median(control.share):.3f})",
              "single frequency", median, median >= 0.5, "at least one half"),

@@ -121,8 +121,8 @@ class LofiFeatures(Instrument):
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     expense: ClassVar[str] = "1 forward and 1 backward pass a sample, (1 + permutations) n C^2 a site"
     limits: ClassVar[str] = (
-        "Second moments only: a direction that carries labels through higher moments alone is not seen. The operator is "
-        "scored on the given data: for a training set, directions found by memorisation count."
+        "Second moments only: a direction that carries labels through higher moments alone is not seen. The operator "
+        "is scored on the given data: for a training set, directions found by memorisation count."
     )
 
     def _measure(self, network: Network, data: Any, context: Context) -> Findings:
@@ -164,8 +164,8 @@ class LofiFeatures(Instrument):
         aligned = reading.figure("alignment_excess")
         return (
             f"A layer holds {relevant.value:.1f} directions that tell the labels from noise on average, "
-            f"{unused.value:.1f} of them hardly used; the squared cosine with what the network uses exceeds that of permuted "
-            f"labels by {aligned.value:+.2f}."
+            f"{unused.value:.1f} of them hardly used; the squared cosine with what the network uses exceeds that of "
+            f"permuted labels by {aligned.value:+.2f}."
         )
 
 
@@ -183,7 +183,7 @@ def _figures(found: dict[str, SiteDirections]) -> tuple[Figure, ...]:
         ),
         Figure(
             name="alignment_excess", value=float(np.mean(excess)), alternative="greater",
-            long_name="mean squared cosine of the principal angles with the network's own directions, over permuted labels",
+            long_name="mean squared cosine with the network's own directions, less that of permuted labels",
         ),
         Figure(
             name="strongest_over_edge",
