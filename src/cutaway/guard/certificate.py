@@ -3,7 +3,7 @@
 For every region R round the harmful construction rows z: worst = min over R of the logit. `certified`: worst is above
 the threshold by more than rounding, so every point of R is flagged. `falsified`: a point of R was replayed through the
 head and is not flagged (the witness). `unknown`: neither. Beside it stand the slack (hull's worst minus R's worst: what
-the shape adds beyond mixtures of known points, 0 or more) and the containment: the share of held-out harmful rows in
+the shape adds beyond mixtures of known points; 0 or more for a region that holds them all) and the containment: the share of held-out harmful rows in
 R with its Clopper-Pearson interval, without which a certified region says little.
 
 Linear heads are exact (arXiv 2605.10901 and our additions, see `cutaway.guard.regions`); deeper ReLU heads go
@@ -21,8 +21,11 @@ from cutaway.errors import InputError
 from cutaway.evidence.resample import proportion_interval
 from cutaway.guard import regions as shapes
 from cutaway.guard.detector import Detector
-from cutaway.guard.mixture import MixtureReport, lower_limit, mixture_report
+from cutaway.guard.frames import FULL
+from cutaway.guard.mixture import MixtureReport, lower_limit, mixture_report, normal_report
 from cutaway.status import Status
+
+LARGE = 5e7  # numbers in the construction rows beyond which only what streams over them is computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +89,9 @@ def certify(
     notes: list[str] = []
     hull = judge.judge(shapes.HullRegion(points=points), held_out)
     results = [hull, judge.judge(shapes.box_region(points), held_out, hull=hull)]
-    above = judge.logits(points) > limit
-    if not above.all() and above.sum() >= 2:
+    logits = judge.logits(points)
+    above, large = logits > limit, points.size > LARGE or points.shape[1] > FULL
+    if not above.all() and above.sum() >= 2 and not large:
         flagged = shapes.box_region(points[above], name="box-of-flagged")
         results.append(judge.judge(flagged, held_out, hull=hull))
         notes.append(f"{int((~above).sum())} of {len(points)} construction rows are not flagged themselves")
@@ -99,18 +103,25 @@ def certify(
         results += judge.largest(ellipsoid, held_out, hull)
     except InputError as error:
         notes.append(f"no ellipsoid: {error}")
-    parts = shapes.clusters(points, smallest=smallest, seed=seed)
-    boxes = [shapes.box_region(points[rows]) for rows in parts]
-    results.append(judge.union("cluster-boxes", boxes, held_out, hull))
+    if large:
+        notes.append(
+            f"{len(points)} rows of dimension {points.shape[1]}: clusters and mixtures of several parts are left out"
+        )
+    else:
+        parts = shapes.clusters(points, smallest=smallest, seed=seed)
+        boxes = [shapes.box_region(points[rows]) for rows in parts]
+        results.append(judge.union("cluster-boxes", boxes, held_out, hull))
     mixtures: tuple[MixtureReport, ...] = ()
-    if linear:
+    if not linear:
+        notes.append("the head is not linear: mixtures have no closed form and are left out")
+    elif large:
+        mixtures = (normal_report(logits, judge.logits(held_out), limit),)
+    else:
         weight, bias = detector.linear()
         mixtures = tuple(
             mixture_report(points, held_out, weight, bias, limit, components=k, covariance=kind, seed=seed)
             for k in components for kind in ("full", "diag") if len(points) > 4 * k
         )  # fmt: skip
-    else:
-        notes.append("the head is not linear: mixtures have no closed form and are left out")
     hits = int((judge.logits(held_out) > limit).sum())
     return Certificate(
         model_hash=model_hash, detector_hash=detector_hash, threshold=limit, dimension=points.shape[1], rows=len(points),
@@ -137,7 +148,7 @@ class LinearJudge:
         self.limit = limit
 
     def logits(self, points: np.ndarray) -> np.ndarray:
-        return points @ self.weight + self.bias
+        return shapes.product(points, self.weight) + self.bias
 
     def worst(self, region: shapes.LinearRegion) -> tuple[float, float, np.ndarray]:
         """(lowest logit, allowance for rounding, a point where it is attained)."""

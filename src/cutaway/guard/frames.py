@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FULL = 1024
-CHUNK = 8192
+CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

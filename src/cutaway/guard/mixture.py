@@ -77,7 +77,9 @@ def mixture_report(
         raise InputError(
             "the mixture's rows", found=f"{len(points)} and {len(held_out)}", expected="more than components"
         )
-    model = GaussianMixture(components, covariance_type=covariance, reg_covar=1e-6, random_state=seed)
+    points, held_out = np.asarray(points, dtype=np.float64), np.asarray(held_out, dtype=np.float64)
+    floor = 1e-6 * max(1.0, float(points.var()))
+    model = GaussianMixture(components, covariance_type=covariance, reg_covar=floor, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(points)
@@ -93,4 +95,16 @@ def mixture_report(
         components=components, covariance=covariance, coverage=predicted, recall=hits / rows, recall_low=low, band=band,
         level=level, rows=rows, inside=float((model.score_samples(held_out) >= edge).mean()),
         conservative=predicted <= low, consistent=abs(predicted - hits / rows) <= band,
+    )  # fmt: skip
+
+
+def normal_report(logits: np.ndarray, held_out: np.ndarray, limit: float, *, level: float = 0.95) -> MixtureReport:
+    """The report of one full-covariance component, from the logits alone: pushed through a linear head, that mixture is
+    the normal distribution with the logits' mean and variance. `inside` would need the density and is NaN."""
+    predicted = float(stats.norm.sf(limit, logits.mean(), logits.std()))
+    hits, rows = int((held_out > limit).sum()), len(held_out)
+    low, band = lower_limit(hits, rows, level), dkw_band(rows, level)
+    return MixtureReport(
+        components=1, covariance="full", coverage=predicted, recall=hits / rows, recall_low=low, band=band, level=level,
+        rows=rows, inside=math.nan, conservative=predicted <= low, consistent=abs(predicted - hits / rows) <= band,
     )  # fmt: skip

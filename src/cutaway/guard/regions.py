@@ -87,15 +87,11 @@ class HullRegion:
     points: np.ndarray
     name: str = "hull"
 
-    def _logits(self, weight: np.ndarray) -> np.ndarray:
-        parts = [self.points[s : s + 8192].astype(np.float64) @ weight for s in range(0, len(self.points), 8192)]
-        return np.concatenate(parts)
-
     def minimum(self, weight: np.ndarray, bias: float) -> float:
-        return float(self._logits(weight).min() + bias)
+        return float(product(self.points, weight).min() + bias)
 
     def minimiser(self, weight: np.ndarray) -> np.ndarray:
-        return self.points[int(self._logits(weight).argmin())].astype(np.float64)
+        return self.points[int(product(self.points, weight).argmin())].astype(np.float64)
 
     def contains(self, points: np.ndarray) -> np.ndarray:
         from scipy.optimize import linprog
@@ -307,6 +303,12 @@ def clusters(points: np.ndarray, *, smallest: int = 10, most: int = 4000, seed: 
     settled = found >= 0
     nearest[chosen[settled]] = np.searchsorted(names, found[settled])
     return [np.flatnonzero(nearest == k) for k in range(len(names)) if (nearest == k).any()]
+
+
+def product(points: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """points @ weight in float64, a few thousand rows at a time: (n,)."""
+    parts = [points[s : s + 8192].astype(np.float64) @ weight for s in range(0, len(points), 8192)]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _nearest(points: np.ndarray, means: np.ndarray) -> np.ndarray:

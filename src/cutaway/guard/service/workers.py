@@ -141,3 +141,5 @@ def _work(pipe: Any, folder: str, model: str | None, device: str) -> None:
             pipe.send(("verdicts", guard.verdicts(texts)))
         except CutawayError as error:
             pipe.send(("error", error))
+        except Exception as error:  # its text might hold the prompt
+            pipe.send(("error", WorkError("the guardrail's worker", found=f"a {type(error).__name__}")))

@@ -1,0 +1,55 @@
+"""A small classifier d-128-2 on embeddings, with points of the regions that fool it most in every epoch.
+
+Class 0 is the positive class (the one whose regions are verified), as published. Each epoch draws one point in every box
+and moves it `steps` times along the sign of the gradient, step = width / 4 (the released code divides by 1,000 more, which
+is nearly uniform sampling), cut to the box; a second cross-entropy asks for class 0 there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cutaway.guard.nlp.regions import Boxes
+
+
+def train_classifier(
+    points: np.ndarray, labels: np.ndarray, *, boxes: Boxes | None = None, epochs: int = 30, batch: int = 64,
+    hidden: int = 128, rate: float = 1e-3, steps: int = 5, seed: int = 0,
+) -> nn.Sequential:  # fmt: skip
+    """Linear-ReLU-Linear in float32, in evaluation mode. points (n, d), labels (n,) of 0 and 1; same seed, same network."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(points.shape[1], hidden), nn.ReLU(), nn.Linear(hidden, 2))
+    x, y = torch.from_numpy(points).float(), torch.from_numpy(labels).long()
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    for _ in range(epochs):
+        order = torch.randperm(len(x), generator=generator)
+        hard = None if boxes is None or not len(boxes) else attacked(model, boxes, steps=steps, generator=generator)
+        parts = max(1, -(-len(x) // batch))
+        for k in range(parts):
+            rows = order[k * batch : (k + 1) * batch]
+            loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
+            if hard is not None:
+                own = hard[k::parts]
+                if len(own):
+                    loss = loss + nn.functional.cross_entropy(model(own), torch.zeros(len(own), dtype=torch.long))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return model.eval().requires_grad_(False)
+
+
+def attacked(model: nn.Module, boxes: Boxes, *, steps: int, generator: torch.Generator) -> Tensor:
+    """One point in each box (k, d), moved towards class 1."""
+    low, high = torch.from_numpy(boxes.lower).float(), torch.from_numpy(boxes.upper).float()
+    point = low + torch.rand(low.shape, generator=generator) * (high - low)
+    for _ in range(steps):
+        point.requires_grad_(True)
+        scores = model(point)
+        (slope,) = torch.autograd.grad((scores[:, 1] - scores[:, 0]).sum(), point)
+        moved = point.detach() + slope.sign() * (high - low) / 4
+        point = torch.minimum(torch.maximum(moved, low), high)
+    return point.detach()
