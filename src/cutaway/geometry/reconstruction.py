@@ -7,7 +7,7 @@ Masking noise (patches of s x s pixels dropped with probability p, kept pixels u
 Gaussian noise cannot: it adds a multiple of the identity, same eigenvectors, same order.
 
 Source: arXiv 2402.11337 and its released code (alignment and masking second moments). We solve the same generalised
-eigenproblem with a Cholesky factor, and report the area over K as one number.
+eigenproblem by a Cholesky factor and singular values (theirs squares the moment), and report the mean over K as one number.
 """
 
 from __future__ import annotations
@@ -84,9 +84,10 @@ def alignment(
     noisy, factor = (clean, 1.0) if not drop else masking_moments(data, drop, patch)
     if sigma:
         noisy = clean + len(data) * sigma**2 * np.eye(len(clean))
-    cross = factor * clean
-    _, vectors = linalg.eigh(cross @ cross.T, noisy)
-    directions = vectors[:, ::-1]
+    # (c c^T) v = lambda m v with m = l l^T by the singular values of l^-1 c: squaring c would lose the small directions
+    lower = linalg.cholesky(noisy, lower=True)
+    left, _, _ = linalg.svd(linalg.solve_triangular(lower, factor * clean, lower=True))
+    directions = linalg.solve_triangular(lower, left, lower=True, trans="T")
     basis, _ = linalg.qr(flat @ directions, mode="economic")
     one_hot = (np.asarray(labels)[:, None] == np.unique(labels)[None]).astype(np.float64)
     share = np.square(one_hot.T @ basis / len(data)).sum(axis=0)
