@@ -1,0 +1,66 @@
+"""`cutaway theory`: promised keys, exit codes, pictures written whole."""
+
+import json
+
+import pytest
+
+from cutaway.cli import run
+
+KEYS = {"series", "exponent", "leap", "generative_exponent"}
+
+
+def call(capsys, *arguments):
+    code = run(["theory", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_exponent(capsys):
+    code, payload = call(capsys, "exponent", "He3(z)", "--samples", "200000")
+    assert code == 0
+    assert set(payload) >= KEYS
+    assert (payload["exponent"], payload["leap"], payload["generative_exponent"]) == (3, 3, 1)
+    assert payload["series"]["information"][2][1] == pytest.approx(6.0, rel=1e-3)  # E[He3 he3]^2 = 3!
+
+
+def test_ode_writes_its_picture(capsys, tmp_path):
+    code, payload = call(capsys, "ode", "--steps", "50", "--out", str(tmp_path / "a.png"))
+    assert code == 0
+    assert set(payload) >= KEYS
+    assert payload["series"]["risk"][-1][1] < payload["series"]["risk"][0][1]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_simulate_with_theory(capsys, tmp_path):
+    code, payload = call(
+        capsys, "simulate", "z", "--activation", "tanh", "--dimension", "40", "--steps", "200", "--seeds", "8",
+        "--rate", "0.05", "--theory", "--out", str(tmp_path / "b.svg"),
+    )  # fmt: skip
+    assert code == 0
+    end, theory = payload["series"]["direction_1"][-1][1], payload["series"]["direction_1_theory"][-1][1]
+    assert end == pytest.approx(theory, abs=0.15)
+    assert end > 0.5
+
+
+def test_phase(capsys):
+    code, payload = call(capsys, "phase", "He3(z)")
+    assert code == 0
+    assert payload["exponent"] == 3
+    assert payload["series"]["correlation"][-1] == [3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["exponent", "foo(z)"], "found 'foo'"),
+        (["ode", "swish"], "no such student"),
+        (["simulate", "z", "--start", "left"], "option --start"),
+        (["simulate", "z", "--method", "adam"], "method"),
+        (["simulate", "z", "--batch", "0"], "batch"),
+        (["phase"], "a target or --exponent"),
+        (["ode", "--steps", "5", "--out", "/nowhere/a.png"], "no such folder"),
+    ],
+)
+def test_bad_input_exits_with_two(capsys, arguments, words):
+    code, payload = call(capsys, *arguments)
+    assert code == 2
+    assert words in payload["error"]
