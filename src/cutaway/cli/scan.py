@@ -182,7 +182,7 @@ def words(run, path: Path) -> str:
     lines = [told.network, ""]
     lines += [f"- {text}" for text in told.findings]
     if told.salmons:
-        lines += ["", "An untrained network shows as well:"] + [f"- {text}" for text in told.salmons]
+        lines += ["", "Not told apart from the null:"] + [f"- {text}" for text in told.salmons]
     if told.unread:
         lines += ["", "Not read:"] + [f"- {text}" for text in told.unread]
     return "\n".join([*lines, "", f"report: {path} ({run.seconds:.0f} s)"])

@@ -76,7 +76,7 @@ def _against(called: list[Figure], told: list[Figure]) -> str:
     if min((1.0 if f.alternative == "two-sided" else 0.5) * 2 / (f.null_count + 1) for f in told) > CALLED:
         return f" Too few nulls ({told[0].null_count}) to tell this from an untrained network."
     if not called:
-        return " An untrained network gives figures like these as well."
+        return " Not told apart from an untrained network."
     parts = [f"{f.name.replace('_', ' ')} {f.null_median:.3g}" for f in called[:3]]
     return " Untrained: " + ", ".join(parts) + "."
 
