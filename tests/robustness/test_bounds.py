@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
@@ -34,15 +34,18 @@ def rows_of(net):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("method", ["ibp", "crown"])
-def test_every_layer_encloses_10000_samples(name, method, make_dense, check_inside):
+def test_every_layer_encloses_10000_samples(name, make_dense, check_inside):
     model = make_dense((4, 8, 7, 3), ACTIVATIONS[name]).double().eval()
     x = torch.randn(2, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     net = bound_network(model, x)
-    check_inside(net, ball(x, 0.25, float("inf")), method, num=5000)
+    for method in ("ibp", "crown"):
+        check_inside(net, ball(x, 0.25, float("inf")), method, num=5000)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, derandomize=True, phases=[Phase.generate],  # tracing for explanations is too slow here
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     sizes=st.lists(st.integers(1, 7), min_size=2, max_size=4), seed=st.integers(0, 10_000), radius=st.floats(0, 2),
     activation=st.sampled_from(["relu", "leaky", "gelu", "tanh", "softmax", "hardtanh"]),

@@ -128,8 +128,11 @@ MUTATIONS = {
     "turning point forgotten": ("_extremes", lambda f: lambda *a: [], "gelu silu square abs mish"),
     "periodic case split wrong": ("_periodic", lambda f: lambda n, a, b, low, high: (low, high), "sin cos"),
     "kind of power wrong": ("_power_kind", lambda f: lambda p: "convex", "cube"),
-    "piecewise: slopes of the wrong side": (
-        "_free_slopes", lambda f: lambda n, a, b, c: tuple(s * 0 + torch.nan for s in f(n, a, b, c)), "clamp"
+    "piecewise: lower offset raised": (
+        "_piecewise", lambda f: lambda *a: (f(*a)[0], f(*a)[1] + 0.05, *f(*a)[2:]), "clamp abs"
+    ),
+    "piecewise: upper offset lowered": (
+        "_piecewise", lambda f: lambda *a: (*f(*a)[:3], f(*a)[3] - 0.05), "clamp abs"
     ),
 }  # fmt: skip
 

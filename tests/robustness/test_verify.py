@@ -1,0 +1,262 @@
+"""Verdicts: planted counterexamples are found, published ones agreed with, nothing wrong is ever claimed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutaway.errors import InputError
+from cutaway.robustness.bounds.network import bound_network
+from cutaway.robustness.query import Clause, Query, robustness_query
+from cutaway.robustness.verify.input_split import split_inputs
+from cutaway.robustness.verify.problem import Problem
+from cutaway.robustness.verify.replay import module_replay
+from cutaway.robustness.verify.verdict import VerifySettings, verify
+from cutaway.status import Status
+
+DATA = Path(os.environ.get("CUTAWAY_DATA", "/nowhere"))
+needs_data = pytest.mark.skipif(not (DATA / "vnncomp2022").exists(), reason="CUTAWAY_DATA with vnncomp2022 is not set")
+
+
+def half_space_query(center, radius, row, limit):
+    """Is there x in the box with row . y <= limit?"""
+    clause = Clause(lower=center - radius, upper=center + radius, matrix=row.unsqueeze(0), limits=torch.tensor([limit]).double())
+    return Query(clauses=(clause,), num_inputs=len(center), num_outputs=len(row))
+
+
+def subject(sizes, make_dense, seed=0):
+    model = make_dense(sizes, seed=seed)
+    net = bound_network(model, torch.zeros(1, sizes[0], dtype=torch.float64))
+    return net, module_replay(model, (sizes[0],)), model
+
+
+def true_minimum(model, center, radius, row, num=200_000):
+    points = center + radius * (2 * torch.rand(num, len(center), generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1)
+    return float((model(points) @ row).min())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("inputs", [2, 12])
+def test_threshold_just_below_and_above_the_sampled_minimum(seed, inputs, make_dense):
+    """Both complete searches: with a threshold far below the minimum it is certified; at a value seen in a sample it is not."""
+    net, replay, model = subject((inputs, 16, 16, 2), make_dense, seed)
+    center, row = torch.zeros(inputs, dtype=torch.float64), torch.tensor([1.0, -0.5], dtype=torch.float64)
+    radius = 0.5 if inputs == 2 else 0.15
+    least = true_minimum(model, center, radius, row)
+    settings = VerifySettings(timeout=15)
+    above = verify(net, half_space_query(center, radius, row, least + 1e-6), replay, settings)
+    assert above.status is not Status.CERTIFIED
+    if above.status is Status.FALSIFIED:
+        assert float(row @ model(above.witness)) <= least + 1e-6
+        assert bool(((above.witness - center).abs() <= radius).all())
+    assert verify(net, half_space_query(center, radius, row, least - 2.0), replay, settings).status is Status.CERTIFIED
+
+
+class Planted(nn.Module):
+    """Positive everywhere but in a narrow bump around a planted point, where it is negative."""
+
+    def __init__(self, point, width):
+        super().__init__()
+        self.point, self.width = nn.Parameter(point), width
+
+    def forward(self, x):
+        distance = (x - self.point).abs().sum(1, keepdim=True)
+        return 1 - 1.5 * torch.relu(1 - distance / self.width)
+
+
+@pytest.mark.parametrize("width", [0.5, 0.05])
+def test_a_planted_counterexample_is_never_certified_away(width):
+    point = torch.tensor([0.3, -0.2, 0.6], dtype=torch.float64)
+    model = Planted(point, width)
+    net = bound_network(model, torch.zeros(1, 3))
+    query = half_space_query(torch.zeros(3, dtype=torch.float64), 1.0, torch.ones(1, dtype=torch.float64), 0.0)
+    verdict = verify(net, query, module_replay(model, (3,)), VerifySettings(timeout=20))
+    assert verdict.status is Status.FALSIFIED
+    assert float((verdict.witness - point).abs().sum()) <= width
+    shallow = half_space_query(torch.zeros(3, dtype=torch.float64), 1.0, torch.ones(1, dtype=torch.float64), -0.6)
+    assert verify(net, shallow, module_replay(model, (3,)), VerifySettings(timeout=20)).status is Status.CERTIFIED
+
+
+def test_split_by_hand_agrees_with_relu_split(make_dense):
+    """Two implementations of ours on the same question."""
+    net, replay, model = subject((4, 14, 14, 2), make_dense, 3)
+    center, row = torch.zeros(4, dtype=torch.float64), torch.tensor([1.0, 1.0], dtype=torch.float64)
+    least = true_minimum(model, center, 0.3, row)
+    for gap in (0.02, 0.1):
+        query = half_space_query(center, 0.3, row, least - gap)
+        found = [
+            verify(net, query, replay, VerifySettings(timeout=20, input_split_up_to=n)).status for n in (8, 0)
+        ]
+        assert found == [Status.CERTIFIED, Status.CERTIFIED]
+
+
+def test_network_that_is_not_finite_is_never_certified():
+    model = nn.Linear(2, 1).double()
+    with torch.no_grad():
+        model.weight.fill_(float("nan"))
+    from cutaway.network.graph import trace
+
+    net = bound_network(trace(model, torch.zeros(1, 2), check=False))
+    query = half_space_query(torch.zeros(2, dtype=torch.float64), 1.0, torch.ones(1, dtype=torch.float64), 0.0)
+    verdict = verify(net, query, module_replay(model, (2,)), VerifySettings(timeout=2))
+    assert verdict.status is Status.UNKNOWN
+
+
+def test_deployment_needs_more_margin_than_real_arithmetic():
+    model = nn.Linear(1, 1).double()
+    with torch.no_grad():
+        model.weight.fill_(1.0), model.bias.fill_(1.0 + 1e-9)
+    net = bound_network(model, torch.zeros(1, 1))
+    query = half_space_query(torch.zeros(1, dtype=torch.float64), 1.0, torch.ones(1, dtype=torch.float64), 0.0)
+    replay = module_replay(model, (1,))
+    assert verify(net, query, replay, VerifySettings(timeout=5)).status is Status.CERTIFIED
+    deployed = VerifySettings(timeout=1, deployment=torch.float32)
+    assert verify(net, query, replay, deployed).status is not Status.CERTIFIED
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="time limit; found 0 s; expected more than 0 seconds"):
+        VerifySettings(timeout=0)
+    net = bound_network(nn.Linear(2, 2), torch.zeros(1, 2))
+    query = robustness_query(torch.zeros(3), 0, 0.1, 2)
+    with pytest.raises(InputError, match="found 3 inputs; expected the network's 2 inputs"):
+        verify(net, query, lambda x: x, VerifySettings())
+
+
+def test_time_limit_is_kept_and_the_gap_reported(make_dense):
+    net, replay, model = subject((3, 40, 40, 40, 2), make_dense, 1)
+    center, row = torch.zeros(3, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    least = true_minimum(model, center, 3.0, row)
+    begin = time.monotonic()
+    verdict = verify(net, half_space_query(center, 3.0, row, least - 1e-4), replay, VerifySettings(timeout=1.0))
+    assert time.monotonic() - begin < 8
+    if verdict.status is Status.UNKNOWN:
+        assert verdict.bound <= 0 and "time limit" in verdict.reason
+
+
+def test_confirm_moves_into_float32_inside_the_box():
+    model = nn.Linear(1, 1)
+    net = bound_network(model, torch.zeros(1, 1))
+    low = torch.tensor([0.1], dtype=torch.float64)
+    query = Query(
+        clauses=(Clause(lower=low, upper=low + 1e-7, matrix=torch.zeros(1, 1).double(), limits=torch.ones(1).double()),),
+        num_inputs=1, num_outputs=1,
+    )  # fmt: skip
+    problem = Problem.of(net, query, module_replay(model, (1,)))
+    point = problem.confirm(low, 0)
+    assert point is not None and point.float().double() == point and low <= point <= low + 1e-7
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("network", "prop", "expected"),
+    [("1_9", 3, "falsified"), ("3_7", 3, "certified"), ("2_1", 4, "certified"), ("5_1", 2, "falsified"), ("5_3", 1, "certified")],
+)
+def test_acas_xu(network, prop, expected):
+    pytest.importorskip("onnxruntime")
+    from cutaway.robustness.verify.onnx_query import verify_vnnlib
+
+    folder = DATA / "vnncomp2022" / "acasxu"
+    verdict, _ = verify_vnnlib(
+        folder / "onnx" / f"ACASXU_run2a_{network}_batch_2000.onnx", folder / "vnnlib" / f"prop_{prop}.vnnlib",
+        VerifySettings(timeout=60),
+    )  # fmt: skip
+    assert verdict.status.value == expected
+
+
+@needs_data
+def test_published_witnesses_are_met_and_never_certified():
+    """The 14 fully connected MNIST instances with a published counterexample: bounds alone must not certify them."""
+    pytest.importorskip("onnxruntime")
+    from cutaway.robustness.verify.onnx_query import open_onnx
+    from cutaway.robustness.vnnlib import read_vnnlib
+
+    folder = DATA / "vnncomp2022"
+    rows = [r for r in csv.DictReader((folder / "verdicts.csv").open()) if r["verdict"] == "sat" and "256x2" in r["onnx"]]
+    problem = open_onnx(folder / rows[0]["onnx"])
+    for row in rows:
+        verdict = verify(
+            problem.net, read_vnnlib(folder / row["vnnlib"]), problem.replay, VerifySettings(timeout=10, complete=False)
+        )
+        assert verdict.status is not Status.CERTIFIED
+
+
+@needs_data
+def test_safenlp_boxes_agree_with_the_milp_verdicts():
+    pytest.importorskip("onnxruntime")
+    from cutaway.robustness.verify.onnx_query import open_onnx
+
+    folder = DATA / "safenlp"
+    boxes = np.load(folder / "boxes.npz")
+    rows = list(csv.DictReader((folder / "verdicts.csv").open()))
+    problems = {name: open_onnx(folder / f"{name}.onnx") for name in ("medical", "ruarobot")}
+    decided = 0
+    for row in rows[::7]:
+        name = row["dataset"]
+        box = torch.from_numpy(boxes["box"][int(row["id"])].astype(np.float64))
+        clause = Clause(
+            lower=box[:, 0], upper=box[:, 1], matrix=torch.tensor([[1.0, -1.0]]).double(), limits=torch.zeros(1).double()
+        )
+        query = Query(clauses=(clause,), num_inputs=30, num_outputs=2)
+        verdict = verify(problems[name].net, query, problems[name].replay, VerifySettings(timeout=5))
+        truth = row["verdict"]
+        assert (verdict.status.value, truth) not in {("certified", "sat"), ("falsified", "unsat")}
+        decided += verdict.status in (Status.CERTIFIED, Status.FALSIFIED)
+    assert decided >= len(rows[::7]) // 2
+
+
+@needs_data
+def test_instance_list_resumes_and_refuses_another_model(tmp_path):
+    pytest.importorskip("onnxruntime")
+    from cutaway.robustness.verify.instances import run_instances
+
+    source = DATA / "vnncomp2022" / "rl_benchmarks"
+    network = next((source / "onnx").glob("*.onnx"))
+    properties = sorted((source / "vnnlib").iterdir())[:2]
+    for file in (network, *properties):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "list.csv").write_text("".join(f"{network.name},{p.name},10\n" for p in properties) + "gone.onnx,x.vnnlib,\n")
+    out = tmp_path / "out.csv"
+    counts = run_instances(tmp_path / "list.csv", out, VerifySettings(timeout=10))
+    assert counts == {"certified": 2, "unsupported": 1}
+    rows = list(csv.DictReader(out.open()))
+    assert [r["result"] for r in rows] == ["unsat", "unsat", "error"] and "gone.onnx" in rows[2]["reason"]
+    before = out.read_text()
+    run_instances(tmp_path / "list.csv", out, VerifySettings(timeout=10))
+    assert out.read_text() == before
+    (tmp_path / network.name).write_bytes(network.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=r"found model hash .*the network has changed|network has changed"):
+        run_instances(tmp_path / "list.csv", out, VerifySettings(timeout=10))
+
+
+@needs_data
+def test_command_prints_the_promised_keys(capsys):
+    pytest.importorskip("onnxruntime")
+    from cutaway.cli import run
+
+    folder = DATA / "vnncomp2022" / "acasxu"
+    network = str(folder / "onnx" / "ACASXU_run2a_1_9_batch_2000.onnx")
+    assert run(["certify", network, str(folder / "vnnlib" / "prop_3.vnnlib"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"verdict", "witness", "bound", "seconds", "model_hash"} <= set(told)
+    assert told["verdict"] == "falsified" and len(told["witness"]) == 5 and len(told["model_hash"]) == 64
+    assert run(["certify", network, str(DATA / "no.vnnlib")]) == 2
+    assert run(["certify", network, str(folder / "vnnlib" / "prop_3.vnnlib"), "--timeout", "0"]) == 2
+
+
+def test_nothing_asked_of_the_output_is_met_by_any_point():
+    model = nn.Linear(2, 1)
+    net = bound_network(model, torch.zeros(1, 2))
+    low = torch.zeros(2, dtype=torch.float64)
+    clause = Clause(lower=low, upper=low + 1, matrix=torch.zeros(0, 1).double(), limits=torch.zeros(0).double())
+    query = Query(clauses=(clause,), num_inputs=2, num_outputs=1)
+    assert verify(net, query, module_replay(model, (2,)), VerifySettings(timeout=5)).status is Status.FALSIFIED
+    assert split_inputs is not None
