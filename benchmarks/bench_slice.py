@@ -23,7 +23,7 @@ import torch
 from naive_splitter import naive_slice
 from torch import nn
 
-from cutaway.geometry.cutting import Cutter, CutSettings
+from cutaway.geometry.cutting import CutSettings, Cutter
 from cutaway.geometry.plane import input_plane, plane_through, square_around
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.slice import SliceSettings, slice_network
@@ -56,7 +56,13 @@ def trained_mnist() -> tuple[nn.Sequential, np.ndarray] | None:
     test = load("mnist", split="test", num=200, seed=0)
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 10)
+        nn.Linear(784, 200),
+        nn.ReLU(),
+        nn.Linear(200, 200),
+        nn.ReLU(),
+        nn.Linear(200, 200),
+        nn.ReLU(),
+        nn.Linear(200, 10),
     )
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     inputs = data.inputs.flatten(1)
@@ -183,7 +189,9 @@ def main() -> int:
     if options.json:
         print(json.dumps({"rows": rows, **extra, "failures": faults}))
         return bool(faults)
-    print(f"{'network':28} {'regions':>9} {'naive s':>9} {'plain s':>9} {'compiled s':>11} {'ratio':>7} {'regions/s':>11} residual")
+    print(
+        f"{'network':28} {'regions':>9} {'naive s':>9} {'plain s':>9} {'compiled s':>11} {'ratio':>7} {'regions/s':>11} residual"
+    )
     for r in rows:
         print(
             f"{r['network']:28} {r['regions']:9,} {r['naive_cpu']:9.3f} {r['plain_cpu']:9.3f} "

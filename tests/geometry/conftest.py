@@ -23,12 +23,12 @@ def make_mlp(*widths: int, seed: int = 0, bias: bool = True) -> nn.Sequential:
     return model
 
 
-@pytest.fixture()
+@pytest.fixture
 def mlp():
     return make_mlp
 
 
-@pytest.fixture()
+@pytest.fixture
 def square():
     return np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 

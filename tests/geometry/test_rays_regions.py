@@ -77,6 +77,7 @@ def test_gates_vanish_at_crossings_and_patterns_change_only_there(pooled):
     for segment in range(3):
         at = torch.cat([torch.zeros(1), found.at[found.segment == segment], torch.ones(1)]).double()
         middle = (at[1:] + at[:-1]) / 2
+
         # between crossings the network is affine: the value half way is the mean of the values at the two ends
         def output(t, segment=segment):
             x = starts[segment] + t.reshape(-1, 1, 1, 1) * (ends - starts)[segment]
@@ -166,7 +167,8 @@ def test_volume_of_simplex_and_cube():
         bound = np.concatenate([np.full(dims, shift), [1 - dims * shift]])
         truth = 1 / np.prod(np.arange(1, dims + 1))
         scores = [
-            (e.value - truth) / e.error for e in (polytope_volume(matrix, bound, num_samples=200, seed=s) for s in range(2))
+            (e.value - truth) / e.error
+            for e in (polytope_volume(matrix, bound, num_samples=200, seed=s) for s in range(2))
         ]
         assert np.abs(scores).max() < 4
     with pytest.raises(InputError, match="leaves out the origin"):

@@ -30,7 +30,9 @@ def test_density_equals_the_closed_form_and_carries_gradients(mlp):
         z = model[0](inputs)
         norm = model[0].weight.norm(dim=1)
         truth = (norm * torch.exp(-0.5 * (z / 0.7) ** 2) / (0.7 * math.sqrt(2 * math.pi))).sum(dim=1)
-    runs = torch.stack([boundary_density(model, inputs, sigma=0.7, num_directions=32, generator=seeded(s)) for s in range(8)])
+    runs = torch.stack(
+        [boundary_density(model, inputs, sigma=0.7, num_directions=32, generator=seeded(s)) for s in range(8)]
+    )
     error = runs.std(dim=0) / math.sqrt(8)
     assert ((runs.mean(dim=0) - truth).abs() < 4 * error + 1e-9).all()
     loss = boundary_density(model, inputs, sigma=0.7, generator=seeded()).mean()

@@ -11,7 +11,7 @@ from torch import nn
 
 from cutaway.cli import run
 from cutaway.errors import BudgetError, InputError, ModelError, NotPiecewiseAffine
-from cutaway.geometry.cutting import Cutter, CutSettings
+from cutaway.geometry.cutting import CutSettings, Cutter
 from cutaway.geometry.plane import plane_of, plane_through, rectangle, square_around
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.sign_partition import sign_partition
@@ -212,7 +212,9 @@ def test_command_writes_files_and_the_promised_keys(tmp_path, capsys):
     out = tmp_path / "deep" / "picture"
     assert run(["slice", image, "--through", str(tmp_path / "three.npy"), "--out", str(out), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    promised = "num_faces num_edges num_vertices area domain_area euler median_residual max_residual num_boundary_segments"
+    promised = (
+        "num_faces num_edges num_vertices area domain_area euler median_residual max_residual num_boundary_segments"
+    )
     assert set(promised.split()) | {"cpu_seconds", "wall_seconds", "files"} <= set(answer)
     assert answer["euler"] == 1 and answer["area"] == pytest.approx(answer["domain_area"])
     assert sorted(p.suffix for p in out.parent.iterdir()) == [".html", ".png", ".svg"]

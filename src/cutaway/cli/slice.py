@@ -125,14 +125,18 @@ def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tu
     try:
         rows = [int(part) for part in through.split(",")]
     except ValueError as error:
-        raise InputError("option --through", found=through, expected="FILE.npy, or row numbers such as 3,5,8") from error
+        raise InputError(
+            "option --through", found=through, expected="FILE.npy, or row numbers such as 3,5,8"
+        ) from error
     if data is None:
         raise InputError("option --through", found=f"row numbers {through} without --data", expected="--data NAME")
     from cutaway.data import load
 
     chosen = load(data, split=split)
     if max(rows) >= len(chosen.inputs) or min(rows) < 0:
-        raise InputError("option --through", found=through, expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}")
+        raise InputError(
+            "option --through", found=through, expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}"
+        )
     if not 1 <= len(rows) <= 3:
         raise InputError("option --through", found=f"{len(rows)} rows", expected="one, two or three")
     return chosen.inputs[rows].numpy(), tuple(chosen.class_names or ())

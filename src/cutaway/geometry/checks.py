@@ -78,7 +78,8 @@ def self_check(
         affine_error=affine,
         edges_checked=len(residuals) // 2,
         faces_checked=faces,
-        faults=tuple(cells.check_pointers()) + (("a face turned over",) if np.any(measures.area < -1e-12 * total) else ()),
+        faults=tuple(cells.check_pointers())
+        + (("a face turned over",) if np.any(measures.area < -1e-12 * total) else ()),
     )
 
 

@@ -74,8 +74,8 @@ class Cutter:
         site = self.program.sites[index]
         crossing: set[int] = set()
         for part in range(site.parts):
-            columns, gates = self._gates(index, part)
-            crossing.update(columns % site.width)
+            columns, gates, changing = self._gates(index, part)
+            crossing.update(changing)
             try:
                 self._insert(site, part, columns, gates)
             except BudgetError as error:
@@ -93,8 +93,8 @@ class Cutter:
             remedy="take a smaller domain (regions grow with the square of its width), or raise the budget (max_faces)",
         ) from error
 
-    def _gates(self, index: int, part: int) -> tuple[NDArray[np.int64], Floats]:
-        """Columns of this part that change sign or vanish somewhere, and their values (V, k)."""
+    def _gates(self, index: int, part: int) -> tuple[NDArray[np.int64], Floats, list[int]]:
+        """Columns of this part that may cut, their values (V, k), and those that change sign somewhere."""
         site, program = self.program.sites[index], self.program
         low, high = np.full(site.width, np.inf), np.full(site.width, -np.inf)
         zeros = np.zeros(site.width, dtype=np.int64)
@@ -115,14 +115,16 @@ class Cutter:
         columns = np.flatnonzero(((low < 0) & (high > 0)) | ((zeros >= 2) & (low != high)))
         if self.values is not None and site.kind in RELU_LIKE:
             gates = program.gates(self.values, site, part).numpy()
-            return columns, gates if len(columns) == site.width else gates[:, columns]
+            if site.width <= _BLOCK and 2 * len(columns) >= site.width:  # nearly all: take them as they lie, uncopied
+                return np.arange(site.width), gates, columns.tolist()
+            return columns, gates[:, columns], columns.tolist()
         picked = np.empty((self.cells.num_vertices, len(columns)))
         begin = 0
         for values in self._chunks(index):
             rows = program.gates(values, site, part).numpy()[:, columns]
             picked[begin : begin + len(rows)] = rows
             begin += len(rows)
-        return columns, picked
+        return columns, picked, columns.tolist()
 
     def _insert(self, site: Site, part: int, columns: NDArray[np.int64], gates: Floats) -> None:
         first = site.first + part * site.width
@@ -205,7 +207,9 @@ class Cutter:
                     yield here
                     continue
             else:
-                here = program.begin(torch.from_numpy(self.plane.lift(self.cells.position[: self.cells.num_vertices][some])))
+                here = program.begin(
+                    torch.from_numpy(self.plane.lift(self.cells.position[: self.cells.num_vertices][some]))
+                )
             self.report.forward_rows += next(iter(here.values())).shape[0]
             yield program.advance(here, start_at, stop)
 
@@ -255,11 +259,11 @@ class Cutter:
 def _claims(cells: Subdivision, site: Site) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(half-edge, gate) for every gate of the site that made an edge or vanishes along it; one half-edge an edge."""
     number = np.arange(cells.num_half_edges)
-    plain = np.flatnonzero((cells.tag >= site.first) & (cells.tag < site.first + site.num_gates) & (number < cells.twin))
+    plain = np.flatnonzero(
+        (cells.tag >= site.first) & (cells.tag < site.first + site.num_gates) & (number < cells.twin)
+    )
     joint = np.flatnonzero((cells.tag >= COMBINED) & (number < cells.twin))
-    extra = [
-        (h, g) for h in joint for g in cells.tags_of(int(cells.tag[h])) if 0 <= g - site.first < site.num_gates
-    ]
+    extra = [(h, g) for h in joint for g in cells.tags_of(int(cells.tag[h])) if 0 <= g - site.first < site.num_gates]
     more = np.array(extra, dtype=np.int64).reshape(-1, 2)
     return np.concatenate([plain, more[:, 0]]), np.concatenate([cells.tag[plain].astype(np.int64), more[:, 1]])
 

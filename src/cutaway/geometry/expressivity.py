@@ -85,7 +85,12 @@ def class_density(
     mean, low, high, count = (np.array(column) for column in zip(*rows))
     between = float(density[~inside].mean()) if (~inside).any() else float("nan")
     return ClassDensity(
-        classes=classes.astype(np.int64), density=mean, low=low, high=high, pairs=count.astype(np.int64), between=between
+        classes=classes.astype(np.int64),
+        density=mean,
+        low=low,
+        high=high,
+        pairs=count.astype(np.int64),
+        between=between,
     )
 
 

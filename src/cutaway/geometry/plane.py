@@ -46,7 +46,9 @@ def plane_through(inputs: ArrayLike, *, seed: int = 0, directions: ArrayLike | N
     """
     anchors = np.asarray(inputs, dtype=np.float64)
     if anchors.ndim < 2 or not 1 <= len(anchors) <= 3:
-        raise InputError("anchors of the slice", found=f"shape {anchors.shape}", expected="(k, *input_shape), k = 1, 2, 3")
+        raise InputError(
+            "anchors of the slice", found=f"shape {anchors.shape}", expected="(k, *input_shape), k = 1, 2, 3"
+        )
     _finite(anchors, "anchor")
     shape, flat = tuple(anchors.shape[1:]), anchors.reshape(len(anchors), -1)
     if flat.shape[1] < 2:
@@ -141,9 +143,7 @@ def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Float
             remedy="drop one of them: the plane is then completed by a random direction",
         )  # fmt: skip
     directions = np.stack([u, second / rest])
-    return Plane(
-        origin=origin, directions=directions, input_shape=shape, anchors=(anchors - origin) @ directions.T
-    )
+    return Plane(origin=origin, directions=directions, input_shape=shape, anchors=(anchors - origin) @ directions.T)
 
 
 def _finite(values: Floats, what: str) -> None:

@@ -22,8 +22,7 @@ from cutaway.network.graph import Graph, Node
 from cutaway.network.graph_operators import apply_node
 
 AFFINE = frozenset(
-    "input constant linear convolution constant_matmul scale_shift add sum mean avg_pool adaptive_avg_pool reshape "
-    "permute expand slice cat pad take".split()
+    ["input", "constant", "linear", "convolution", "constant_matmul", "scale_shift", "add", "sum", "mean", "avg_pool", "adaptive_avg_pool", "reshape", "permute", "expand", "slice", "cat", "pad", "take"]
 )
 RELU_LIKE = frozenset({"relu", "leaky_relu", "abs"})
 PAIRED = frozenset({"maximum", "minimum"})
@@ -127,7 +126,9 @@ class StagedProgram:
 
     def _is_batch_of_one(self, node: Node) -> bool:
         shape = self.graph.nodes[node.inputs[0]].shape
-        return len(shape) == len(node.attributes["stride"]) + 2 and shape[0] == 1 and node.inputs[0] not in self.constants
+        return (
+            len(shape) == len(node.attributes["stride"]) + 2 and shape[0] == 1 and node.inputs[0] not in self.constants
+        )
 
     def gates(self, values: Values, site: Site, part: int) -> Tensor:
         """(B, width): the gate functions of one part, affine on the pieces cut so far."""

@@ -64,7 +64,9 @@ def crossings(
     """
     if starts.shape != ends.shape or starts.ndim < 2 or len(starts) == 0:
         raise InputError(
-            "segments", found=f"{tuple(starts.shape)} and {tuple(ends.shape)}", expected="two of (R, *input_shape), R > 0"
+            "segments",
+            found=f"{tuple(starts.shape)} and {tuple(ends.shape)}",
+            expected="two of (R, *input_shape), R > 0",
         )
     if not (torch.isfinite(starts).all() and torch.isfinite(ends).all()):
         raise InputError("segments", found="NaN or infinite ends", expected="finite inputs")

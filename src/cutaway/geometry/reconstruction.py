@@ -47,7 +47,9 @@ def masking_moments(images: Floats, drop: float, patch: int) -> tuple[Floats, fl
     """
     count, channels, height, width = images.shape
     if height % patch or width % patch:
-        raise InputError("patch of the mask", found=f"{patch} on {height} x {width}", expected="a divisor of both sides")
+        raise InputError(
+            "patch of the mask", found=f"{patch} on {height} x {width}", expected="a divisor of both sides"
+        )
     flat = images.reshape(count, -1)
     rows, columns = np.arange(height) // patch, np.arange(width) // patch
     number = (rows[:, None] * (width // patch) + columns[None]).reshape(-1)

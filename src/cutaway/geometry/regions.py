@@ -199,7 +199,11 @@ def chebyshev(region: Region, *, box: float) -> tuple[Floats, float]:
     table = np.concatenate([np.concatenate([matrix, walls]), np.ones((len(matrix) + 2 * dims, 1))], axis=1)
     limit = np.concatenate([bound, np.full(2 * dims, box)])
     result = linprog(
-        np.append(np.zeros(dims), -1.0), A_ub=table, b_ub=limit, bounds=[(None, None)] * dims + [(0, None)], method="highs"
+        np.append(np.zeros(dims), -1.0),
+        A_ub=table,
+        b_ub=limit,
+        bounds=[(None, None)] * dims + [(0, None)],
+        method="highs",
     )
     return result.x[:-1], float(result.x[-1])
 
@@ -216,7 +220,12 @@ class Neighbourhood:
 
 
 def neighbours(
-    model: nn.Module | Graph | StagedProgram, point: Tensor, *, depth: int = 1, box: float = 1.0, max_regions: int = 1000
+    model: nn.Module | Graph | StagedProgram,
+    point: Tensor,
+    *,
+    depth: int = 1,
+    box: float = 1.0,
+    max_regions: int = 1000,
 ) -> Neighbourhood:
     """Regions reached across facets, breadth first to `depth`, inside the box of half-width `box` about the sample.
 
@@ -253,9 +262,7 @@ def neighbours(
                 queue.append(seen[key])
             if seen[key] != current:
                 edges.add((min(current, seen[key]), max(current, seen[key])))
-    return Neighbourhood(
-        points=np.array(points), depth=np.array(depths), edges=tuple(sorted(edges)), complete=complete
-    )
+    return Neighbourhood(points=np.array(points), depth=np.array(depths), edges=tuple(sorted(edges)), complete=complete)
 
 
 def _pattern(program: StagedProgram, inputs: Floats) -> bytes:

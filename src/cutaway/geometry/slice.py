@@ -29,7 +29,7 @@ from torch import nn
 from cutaway.errors import InputError, ModelError
 from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.geometry.checks import SelfCheck, input_map, self_check
-from cutaway.geometry.cutting import Cutter, CutReport, CutSettings
+from cutaway.geometry.cutting import CutReport, CutSettings, Cutter
 from cutaway.geometry.decision import DecisionBoundary, as_logits, class_pieces, decision_boundary
 from cutaway.geometry.exact import ExactSigns
 from cutaway.geometry.faces import FaceMeasures, measure_faces, slopes

@@ -96,9 +96,11 @@ def _near_data(model: nn.Sequential, inputs: torch.Tensor, seed: int, pairs: int
     for name, made in (("with", with_statistics_of(model, inputs)), ("without", model)):
         near[name] = crossings(made, starts, ends).density
         far[name] = crossings(made, away[0], away[1]).density
-        progress(f"{name} statistics: {float(near[name].mean()):.2f} crossings a unit near data, {float(far[name].mean()):.2f} far")
+        progress(
+            f"{name} statistics: {float(near[name].mean()):.2f} crossings a unit near data, {float(far[name].mean()):.2f} far"
+        )
     ratio = (near["with"] / near["without"].clamp(min=1e-12)).log()
-    pull = float((near["with"].mean() / near["without"].mean()))
+    pull = float(near["with"].mean() / near["without"].mean())
     half = 1.96 * float(ratio.std() / pairs**0.5)
     focus = float(near["with"].mean() / far["with"].mean())
     return [

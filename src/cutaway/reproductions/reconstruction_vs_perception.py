@@ -24,7 +24,8 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     train, train_labels, test, test_labels = _data(name, seed)
     plain = alignment(train, train_labels, seed=seed)
     gaussian = max(
-        float(np.abs(alignment(train, train_labels, sigma=s, seed=seed).curve - plain.curve).max()) for s in (0.3, 1.0, 3.0)
+        float(np.abs(alignment(train, train_labels, sigma=s, seed=seed).curve - plain.curve).max())
+        for s in (0.3, 1.0, 3.0)
     )
     progress(f"{name}: mean alignment {plain.mean:.2f} without noise")
     masked = {}

@@ -155,4 +155,3 @@ def trained_digits(short: bool, seed: int) -> tuple[nn.Sequential, torch.Tensor,
             optimiser.step()
     model.eval()
     return model, test.inputs.flatten(1), test.labels, "digits 64-64x3"
-

@@ -67,7 +67,9 @@ class Insertion:
         for last in self.batches:
             some = slice(first, last)
             a, b = self.parent[some, 0], self.parent[some, 1]
-            made[self.base + first : self.base + last] = self.weight[some, :1] * made[a] + self.weight[some, 1:] * made[b]
+            made[self.base + first : self.base + last] = (
+                self.weight[some, :1] * made[a] + self.weight[some, 1:] * made[b]
+            )
             first = last
         return made
 
@@ -271,9 +273,7 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
             )  # fmt: skip
             if state != kernels.DOUBTFUL:
                 break
-            doubts.settle_new(
-                values, doubtful[: counts[5]], base, record["under"], record["gate"], record["root"]
-            )
+            doubts.settle_new(values, doubtful[: counts[5]], base, record["under"], record["gate"], record["root"])
         _within(int(counts[2]), max_faces)
         if state == kernels.DONE:
             break

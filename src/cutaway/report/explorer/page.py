@@ -43,13 +43,17 @@ def explorer_page(
     first = slices[0]
     for number, other in enumerate(slices):
         if other.domain.shape != first.domain.shape or not np.allclose(other.domain, first.domain):
-            raise InputError(f"slice {number}", found="another domain than slice 0", expected="one domain for all frames")
+            raise InputError(
+                f"slice {number}", found="another domain than slice 0", expected="one domain for all frames"
+            )
         if other.num_faces > _MAX_FACES:
             raise BudgetError(
                 f"explorer, slice {number}", found=f"{other.num_faces} faces", expected=f"at most {_MAX_FACES}",
                 remedy="take a smaller domain for the page; the picture has no such bound",
             )  # fmt: skip
-    names = [labels[i] if i < len(labels) else (f"checkpoint {i}" if len(slices) > 1 else "") for i in range(len(slices))]
+    names = [
+        labels[i] if i < len(labels) else (f"checkpoint {i}" if len(slices) > 1 else "") for i in range(len(slices))
+    ]
     plane = first.plane
     classes = as_logits(first.outputs[:1]).shape[1]
     data = {
@@ -68,9 +72,7 @@ def explorer_page(
     template = resources.files("cutaway.report.explorer").joinpath("explorer.html").read_text(encoding="utf-8")
     script = resources.files("cutaway.report.explorer").joinpath("explorer.js").read_text(encoding="utf-8")
     payload = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
-    return (
-        template.replace("{{title}}", html.escape(title)).replace("{{script}}", script).replace("{{data}}", payload)
-    )
+    return template.replace("{{title}}", html.escape(title)).replace("{{script}}", script).replace("{{data}}", payload)
 
 
 def write_explorer(slices: Sequence[Slice], path: str | Path, **options: Any) -> Path:

@@ -108,7 +108,8 @@ def _class_legend(result: Slice, axes: Axes, names: tuple[str, ...]) -> None:
     if len(present) > 12:
         return
     handles = [
-        Patch(facecolor=colours.class_colour(int(c)), label=names[c] if c < len(names) else f"class {c}") for c in present
+        Patch(facecolor=colours.class_colour(int(c)), label=names[c] if c < len(names) else f"class {c}")
+        for c in present
     ]
     axes.legend(
         handles=handles, fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, handlelength=1.0

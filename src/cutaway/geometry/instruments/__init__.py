@@ -1,0 +1,1 @@
+"""Instruments on the affine pieces: `ray-crossings`, `affine-slice`, `sample-region`."""

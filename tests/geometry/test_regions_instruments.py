@@ -1,0 +1,45 @@
+"""The instruments on affine pieces keep the shared contract, and say why where they do not apply."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from cutaway.data import Dataset
+from cutaway.geometry.instruments.affine_slice import AffineSlice
+from cutaway.geometry.instruments.ray_crossings import RayCrossings
+from cutaway.geometry.instruments.sample_region import SampleRegion
+from cutaway.geometry.plane import plane_through, square_around
+from cutaway.geometry.slice import slice_network
+from cutaway.status import Status
+from cutaway.testing import check_instrument
+
+KINDS = [RayCrossings(num_segments=12), AffineSlice(max_regions=2000), SampleRegion(num_points=6)]
+
+
+@pytest.mark.parametrize("instrument", KINDS, ids=lambda i: i.name)
+def test_contract(instrument):
+    assert check_instrument(instrument).status is not Status.UNSUPPORTED
+
+
+@pytest.mark.parametrize("instrument", KINDS, ids=lambda i: i.name)
+def test_says_why_a_smooth_network_has_no_pieces(instrument):
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2)).eval()
+    torch.set_rng_state(state)
+    inputs = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    reading = instrument.measure(model, Dataset(name="noise", inputs=inputs))
+    assert reading.status is Status.UNSUPPORTED and "gelu" in reading.reason
+
+
+def test_slice_figures_are_those_of_the_slice(mlp):
+    """Oracle: the pure function on the same three samples."""
+    model = mlp(5, 12, 12, 3, seed=4)
+    inputs = torch.randn(9, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    reading = AffineSlice().measure(model, Dataset(name="noise", inputs=inputs), seed=2)
+    rows = reading.values["sample"].values
+    plane = plane_through(inputs[torch.tensor(rows.tolist())].numpy())
+    reach = max((plane.anchors**2).sum(axis=1)) ** 0.5
+    assert reading.figure("regions").value == slice_network(model, plane, square_around(plane, reach)).num_faces
