@@ -2,7 +2,8 @@
 
 Limits: features at most 1.15 times the plain forward pass of the same batch (float32, 32 x 64 tokens, caches off in
 both); memory that features add not growing with the number of blocks; a certificate for 100,000 rows of dimension 4,096
-within 60 seconds and 4 GB. Times are CPU seconds, medians of alternating rounds in one run; ratios are what counts.
+within 60 seconds (CPU: what one thread takes on an idle machine) and 4 GB. Times are CPU seconds, medians of alternating
+rounds in one run; ratios are what counts.
 
     python benchmarks/bench_guard_features.py [--short] [--json]
 """
@@ -151,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         missed.append("features cost more than 1.15 times the plain pass")
     if found["memory"]["growth"] > 2 * found["memory"]["gate_bytes_of_one_block"]:
         missed.append("memory grows with the number of blocks")
-    if not options.short and (found["certificate"]["seconds"] > 60 * 1.1 or found["certificate"]["peak_gb"] > 4):
+    if not options.short and (found["certificate"]["cpu_seconds"] > 60 * 1.1 or found["certificate"]["peak_gb"] > 4):
         missed.append("the certificate took more than 60 seconds or 4 GB")
     found["missed"] = missed
     print(json.dumps(found) if options.json else words(found))

@@ -29,7 +29,28 @@ import httpx
 import numpy as np
 import psutil
 
-WORDS = "the little girl went to a big park with her dog and saw how many red birds were there today".split()
+WORDS = [
+    "the",
+    "little",
+    "girl",
+    "went",
+    "to",
+    "a",
+    "big",
+    "park",
+    "with",
+    "her",
+    "dog",
+    "and",
+    "saw",
+    "how",
+    "many",
+    "red",
+    "birds",
+    "were",
+    "there",
+    "today",
+]
 
 
 def guard_folder(target: Path) -> tuple[Path, str]:

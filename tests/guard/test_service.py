@@ -257,6 +257,7 @@ def test_settings_and_addresses_are_checked():
     taken.close()
 
 
+@pytest.mark.slow
 def test_the_command_serves_and_stops_gracefully(guard_folder):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -226,7 +226,7 @@ def certify(
 @app.command
 def serve(
     folder: Path, *, certificate: Path | None = None, host: str = "127.0.0.1", port: int = 8000, workers: int = 0,
-    log_prompts: bool = False, model: str | None = None, device: str = "cpu", max_chars: int = 20_000,
+    log_prompts: bool = False, model: str | None = None, device: str = "cpu", max_chars: int = 100_000,
     max_prompts: int = 64, queue: int = 512,
 ) -> Outcome:  # fmt: skip
     """Serve the guardrail in FOLDER over HTTP until stopped.

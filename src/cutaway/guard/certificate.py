@@ -152,7 +152,11 @@ class LinearJudge:
 
     def worst(self, region: shapes.LinearRegion) -> tuple[float, float, np.ndarray]:
         """(lowest logit, allowance for rounding, a point where it is attained)."""
-        value, point = region.minimum(self.weight, self.bias), region.minimiser(self.weight)
+        point = region.minimiser(self.weight)
+        if isinstance(region, shapes.HullRegion):  # attained at a row: no second pass over all rows
+            value = float(point @ self.weight + self.bias)
+        else:
+            value = region.minimum(self.weight, self.bias)
         size = float(np.linalg.norm(self.weight) * np.linalg.norm(point)) + abs(self.bias) + abs(value)
         return value, 16 * len(self.weight) * 2.0**-53 * size, point
 

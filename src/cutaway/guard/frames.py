@@ -1,8 +1,8 @@
 """An orthonormal frame of the leading singular directions of a point cloud, with what it leaves out.
 
 Z (n, d) uncentred: V (d, k) holds its leading right singular vectors, from the Gram matrix Z'Z when d is small (then
-k = d, nothing is left out), else from a randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.4, two power
-iterations). `residual` is the share of squared norm outside V, measured on all points. Regions built on a frame hold
+k = d, nothing is left out), else from a randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.4, one power
+iteration). `residual` is the share of squared norm outside V, measured on all points. Regions built on a frame hold
 every point whatever the quality of V, because the rest z - VV'z is bounded coordinate by coordinate.
 """
 
@@ -42,7 +42,7 @@ def frame(
 ) -> Frame:
     """The frame of points (n, d) (minus `centre` (d,) where given); all of R^d for d <= `full`, else `rank` directions.
 
-    Cost: one product of size n d^2 for the full frame, 6 of size n d rank otherwise; beside the points it needs
+    Cost: one product of size n d^2 for the full frame, 5 of size n d rank otherwise; beside the points it needs
     O(d^2) or O((n + d) rank) memory.
     """
     n, d = points.shape
@@ -58,7 +58,7 @@ def frame(
     kind = points.dtype if points.dtype in (np.float32, np.float64) else np.float64
     shift = None if centre is None else centre.astype(kind)
     sketch = rng.standard_normal((d, min(rank + 8, d))).astype(kind)
-    for _ in range(3):
+    for _ in range(2):
         sketch = _orthonormal(_normal_product(points, sketch, shift))
     images = _images(points, sketch, shift)
     small = images.T.astype(np.float64) @ images.astype(np.float64)

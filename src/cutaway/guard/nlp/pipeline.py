@@ -68,7 +68,7 @@ class Projection:
         self.mean = train.mean(0)
         _, _, rows = np.linalg.svd(train - self.mean, full_matrices=False)
         scores = (train - self.mean) @ rows[:dimension].T
-        scale = scores.std(0).max()
+        scale = scores.std(0).mean()
         rotation = np.linalg.svd(scores[positive], full_matrices=True)[2] if positive.sum() >= 1 else np.eye(dimension)
         self.matrix = rows[:dimension].T @ rotation.T / scale
 
@@ -160,8 +160,8 @@ def _quality(model: nn.Module, points: np.ndarray, truth: np.ndarray) -> dict[st
     """Precision, recall and F1 of class 0."""
     said = (model(torch.from_numpy(points).float()).argmax(1) == 0).numpy()
     hits = float((said & (truth == 0)).sum())
-    precision = hits / said.sum() if said.any() else float("nan")
-    recall = hits / (truth == 0).sum() if (truth == 0).any() else float("nan")
+    precision = hits / float(said.sum()) if said.any() else float("nan")
+    recall = hits / float((truth == 0).sum()) if (truth == 0).any() else float("nan")
     total = precision + recall
     return {
         "precision": precision,
