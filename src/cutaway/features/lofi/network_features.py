@@ -5,7 +5,8 @@ At a site with activations z (channels; positions and tokens are samples that in
 label-weighted operators C_k = E[(y_k - mean y_k)(z - mean z)(z - mean z)^T] are formed for every class, and the
 directions are the leading eigenvectors of sum_k C_k^2 (Neural LoFi's operator, arXiv 2605.13612, with all label
 directions). Permuted labels give the noise edge. The network's own directions are the leading eigenvectors of E[g
-g^T], g the gradient of the log-probability of the label (next token, for a language model) at the site. Principal
+g^T], g the gradient of the log-probability of the label (next token, for a language model) at the site, in the whitened
+coordinates: how much the output moves when the activations move as they do. Principal
 angles between the two subspaces are compared with those of the permuted-label directions.
 """
 
@@ -56,20 +57,24 @@ def site_directions(
     """
     centred = values - values.mean(axis=(0, 1))
     width = values.shape[2]
+    root, inverse = _roots(centred)
+    centred, gradient_outer = centred @ inverse, root @ gradient_outer @ root
     keep = min(count, width)
     strengths, vectors = _bank(centred, codes, keep)
     peaks, angles, uses = [], [], []
-    own = np.linalg.eigh(gradient_outer)[1][:, ::-1][:, :keep]
+    energy, axes = np.linalg.eigh(gradient_outer)
+    rank = max(1, min(keep, int(np.sum(energy > 0.01 * energy[-1]))))  # directions without gradient are arbitrary
+    own = axes[:, ::-1][:, :rank]
     level = max(float(np.trace(gradient_outer)) / width, 1e-300)
     for _ in range(permutations):
         size, shuffled = _bank(centred, generator.permutation(codes), keep)
         peaks.append(size[0])
-        angles.append(float(np.sum((own.T @ shuffled) ** 2)) / keep)
+        angles.append(float(np.sum((own.T @ shuffled) ** 2)) / rank)
         uses.append(np.einsum("ck,cd,dk->k", shuffled, gradient_outer, shuffled) / level)
     null = np.array(peaks)
     p_values = (1.0 + (null[None] >= strengths[:, None]).sum(axis=1)) / (1.0 + permutations)
     relevant = np.logical_and.accumulate(p_values <= max(0.05, 1.0 / (1.0 + permutations)))
-    alignment = float(np.sum((own.T @ vectors) ** 2)) / keep
+    alignment = float(np.sum((own.T @ vectors) ** 2)) / rank
     use = np.einsum("ck,cd,dk->k", vectors, gradient_outer, vectors) / level
     return SiteDirections(
         strengths=strengths,
@@ -84,16 +89,25 @@ def site_directions(
     )
 
 
+def _roots(centred: Array) -> tuple[Array, Array]:
+    """Sigma^(1/2) and its inverse; variances below a hundredth of the mean one are lifted to it."""
+    flat = centred.reshape(-1, centred.shape[2])
+    values, vectors = np.linalg.eigh(flat.T @ flat / len(flat))
+    lifted = np.sqrt(np.maximum(values, max(0.01 * float(values.mean()), 1e-300)))
+    return (vectors * lifted) @ vectors.T, (vectors / lifted) @ vectors.T
+
+
 def _bank(centred: Array, codes: Array, count: int) -> tuple[Array, Array]:
-    """Strengths and directions of sum_k C_k^2 over centred one-hot labels; one pass of class sums."""
+    """Strengths and directions of |Sigma| sum_k u_k u_k^T + sum_k C_k^2 over centred one-hot labels, by class sums."""
     classes, index = np.unique(codes, return_inverse=True)
     total = centred.shape[0] * centred.shape[1]
     flat = centred.reshape(total, -1)
     rows = np.repeat(index, centred.shape[1])
     sums = [flat[rows == k].T @ flat[rows == k] / total for k in range(classes.size)]
     whole = np.sum(sums, axis=0)
+    firsts = np.stack([flat[rows == k].sum(axis=0) / total for k in range(classes.size)], axis=1)
     share = np.bincount(index) / index.size
-    squares = np.zeros_like(whole)
+    squares = float(np.linalg.eigvalsh(whole)[-1]) * (firsts @ firsts.T)
     for portion, part in zip(share, sums):
         operator = part - portion * whole
         squares += operator @ operator
@@ -121,7 +135,7 @@ class LofiFeatures(Instrument):
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     expense: ClassVar[str] = "1 forward and 1 backward pass a sample, (1 + permutations) n C^2 a site"
     limits: ClassVar[str] = (
-        "Second moments only: a direction that carries labels through higher moments alone is not seen. The operator "
+        "First and second moments only: a direction that carries labels through higher ones is not seen. The operator "
         "is scored on the given data: for a training set, directions found by memorisation count."
     )
 
@@ -207,7 +221,7 @@ def _table(sites: tuple[Site, ...], found: dict[str, SiteDirections], count: int
     return xr.Dataset(
         {
             "strength": variable(
-                padded("strengths"), ["site", "direction"], long_name="size of the label-weighted operator"
+                padded("strengths"), ["site", "direction"], long_name="size of the label-weighted operator, whitened"
             ),
             "p_value": variable(padded("p_values"), ["site", "direction"], long_name="rank among permuted labels"),
             "use": variable(
