@@ -39,7 +39,7 @@ class Problem:
     def of(cls, net: BoundNetwork, query: Query, replay: Replay) -> Problem:
         """Raises InputError where the question does not fit the network."""
         query.check_network(net.graph.input.numel, net.graph.output.numel)
-        most = max((len(c.limits) for c in query.clauses), default=1)
+        most = max([1, *(len(c.limits) for c in query.clauses)])
         matrix, limits = [], []
         for clause in query.clauses:
             if len(clause.limits) == 0:  # nothing asked of the output: any point of the box meets it

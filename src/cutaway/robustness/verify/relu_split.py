@@ -28,12 +28,14 @@ from cutaway.robustness.verify.search import try_points
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSettings:
-    """`batch` subproblems at a time; `steps` of Adam each; `refresh`: inner limits are recomputed by CROWN
+    """`batch` subproblems at a time; `steps` of Adam each (`root_steps` for the first,
+    `last_steps` where no neuron is left to split); `refresh`: inner limits are recomputed by CROWN
     where at most this many neurons are open on average, else only cut by the decisions and IBP."""
 
     batch: int = 256
     steps: int = 12
     root_steps: int = 20
+    last_steps: int = 300
     learning_rate: float = 0.3
     beta_rate: float = 0.1
     refresh: int = 48
@@ -106,10 +108,17 @@ def split_relus(
         if time.monotonic() > deadline or sum(map(len, stack)) > settings.max_open:
             break
         batch = _pop(stack, settings.batch)
+        ended = _ended(problem, batch)
+        if bool(ended.any()):
+            dead: list[Parts] = []
+            last = batch.take(ended.nonzero().squeeze(1))
+            found = _improve(problem, search, last, replace(settings, steps=settings.last_steps), dead)
+            batch = batch.take((~ended).nonzero().squeeze(1))
+            if found is None and dead:
+                return _given_up([*stack, *dead, *([batch] if len(batch) else [])], count)
+            if found is not None or len(batch) == 0:
+                continue
         children = _branch(problem, batch)
-        if children is None:
-            stack.append(batch)
-            return _given_up(stack, count)
         count += len(children)
         found = _improve(problem, search, children, settings, stack)
         if time.monotonic() - told > 5:
@@ -249,8 +258,17 @@ def _optimise(problem: Problem, search: BoundNetwork, parts: Parts, settings: Sp
                 value.clamp_(min=0)
 
 
-def _branch(problem: Problem, parts: Parts) -> Parts | None:
-    """Both children of every part; None when a part has no neuron left to split."""
+def _ended(problem: Problem, parts: Parts) -> Tensor:
+    """Which parts have no neuron left to split."""
+    candidates = [
+        (open_rows(problem.net, parts.limits, k) & (parts.signs[k].flatten(1) == 0)).any(1)
+        for k in split_nodes(problem.net)
+    ]
+    return ~torch.stack(candidates).any(0)
+
+
+def _branch(problem: Problem, parts: Parts) -> Parts:
+    """Both children of every part; each must have a neuron left to split."""
     net = problem.net
     scores, places = [], []
     record = _functionals(problem, parts)
@@ -265,9 +283,7 @@ def _branch(problem: Problem, parts: Parts) -> Parts | None:
         scores.append(score)
         places.append(source)
     flat = torch.cat(scores, 1)
-    best, at = flat.max(1)
-    if bool((best < 0).any()):
-        return None
+    at = flat.argmax(1)
     child = parts.take(torch.arange(len(parts)).repeat(2))
     direction = torch.cat([torch.ones(len(parts)), -torch.ones(len(parts))]).to(torch.int8)
     start = 0

@@ -168,7 +168,10 @@ def _search(
     if len(left) == 0:
         return Outcome(proved=True, bound=0.0), "bounds"
     outcome = split_relus(problem, left, limits, deadline=deadline, settings=settings.splits, progress=progress)
-    return outcome, "relu split"
+    if outcome.proved or outcome.witness is not None or time.monotonic() > deadline:
+        return outcome, "relu split"
+    progress("no ReLU left to split: cutting the input box")
+    return split_inputs(problem, left, deadline=deadline, progress=progress), "input split"
 
 
 def _tightened(problem: Problem, limits: Limits, left: Tensor, settings: VerifySettings) -> tuple[Limits, Tensor]:
