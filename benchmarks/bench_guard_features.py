@@ -2,8 +2,8 @@
 
 Limits: features at most 1.15 times the plain forward pass of the same batch (float32, 32 x 64 tokens, caches off in
 both); memory that features add not growing with the number of blocks; a certificate for 100,000 rows of dimension 4,096
-within 60 seconds (CPU: what one thread takes on an idle machine) and 4 GB. Times are CPU seconds, medians of alternating
-rounds in one run; ratios are what counts.
+within 60 seconds (CPU: what one thread takes on an idle machine) and 4 GB. Times are CPU seconds, medians of
+alternating rounds in one run; ratios are what counts.
 
     python benchmarks/bench_guard_features.py [--short] [--json]
 """
@@ -133,10 +133,13 @@ def certificate(rows: int, dimension: int) -> dict:
     wall, cpu = time.perf_counter(), time.process_time()
     made = certify(head, -1.0, points, held)
     return {
-        "rows": rows, "dimension": dimension, "seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu,
+        "rows": rows,
+        "dimension": dimension,
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "regions": {r.name: [r.status.value, r.worst, r.slack, r.containment] for r in made.regions},
-    }  # fmt: skip
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -167,8 +170,8 @@ def words(found: dict) -> str:
     lines.append(f"  ratio to the plain pass {f['ratio']:.3f}; to the pass without head {f['ratio_without_head']:.3f}")
     lines.append(f"memory added by features, 2 and 8 blocks: {[v['added'] for v in m['peak_bytes'].values()]} bytes")
     lines.append(
-        f"certificate of {c['rows']} rows, dimension {c['dimension']}: {c['seconds']:.1f} s wall, {c['cpu_seconds']:.1f} s "
-        f"CPU, peak {c['peak_gb']:.2f} GB (limits 60 s, 4 GB)"
+        f"certificate of {c['rows']} rows, dimension {c['dimension']}: {c['seconds']:.1f} s wall, "
+        f"{c['cpu_seconds']:.1f} s CPU, peak {c['peak_gb']:.2f} GB (limits 60 s, 4 GB)"
     )
     lines += [f"  {k:<28}{v[0]:<10} worst {v[1]:.4g}" for k, v in c["regions"].items()]
     return "\n".join(lines + [f"MISSED: {x}" for x in found["missed"]])

@@ -2,9 +2,9 @@
 
 Limits: p99 under 50 ms at 50 requests a second on an idle 2-core machine with the 260k-parameter model; no well-formed
 request lost through 1,000 malformed ones, oversized bodies, slow clients and a killed worker process; memory and open
-files of the server not growing. `spin` measures how busy the machine is: CPU seconds of a fixed piece of work divided by
-its wall seconds (1.0 when idle); where it is below 0.8 the p99 says more about the machine than about the service, and
-a miss is reported but does not fail the run.
+files of the server not growing. `spin` measures how busy the machine is: CPU seconds of a fixed piece of work divided
+by its wall seconds (1.0 when idle); where it is below 0.8 the p99 says more about the machine than about the service,
+and a miss is reported but does not fail the run.
 
     python benchmarks/bench_serve.py [--short] [--json]
 """

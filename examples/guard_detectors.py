@@ -2,9 +2,10 @@
 
     CUTAWAY_DATA=... python examples/guard_detectors.py [--num N] [--out FOLDER]
 
-Four settings: safety prompts against harmless instructions (another domain: easy to confound with topic), the same detectors
-judged within XSTest alone (both classes from one source), trained on AdvBench against instructions and tested on XSTest
-(shifted), trained on tweets (hate or offensive against neither) and tested on safety prompts (shifted). No text is printed.
+Four settings: safety prompts against harmless instructions (another domain: easy to confound with topic), the same
+detectors judged within XSTest alone (both classes from one source), trained on AdvBench against instructions and
+tested on XSTest (shifted), trained on tweets (hate or offensive against neither) and tested on safety prompts
+(shifted). No text is printed.
 """
 
 from __future__ import annotations

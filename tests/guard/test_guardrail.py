@@ -67,7 +67,7 @@ def test_repeats_are_left_out_and_said_and_contradictions_refused(make_rows):
     rows = from_lists(["Calm1  calm2", "calm1 CALM2", "storm1"], [0, 0, 1])
     kept = rows.deduplicated()
     assert len(kept) == 2 and kept.notes == ("1 of 3 rows of data repeat another: left out",)
-    with pytest.raises(InputError, match="rows 1 and 2 .*the same prompt with both labels"):
+    with pytest.raises(InputError, match=r"rows 1 and 2 .*the same prompt with both labels"):
         from_lists(["calm1", " CALM1"], [0, 1]).deduplicated()
 
 
@@ -180,7 +180,7 @@ def test_folder_round_trip_without_pickle(model_folder, make_rows, tmp_path, opt
 
 def test_folders_that_do_not_fit_are_refused(guard_folder, make_folder, tmp_path):
     other = make_folder(tmp_path, seed=7)
-    with pytest.raises(ModelError, match="a language model with hash .*what it was made for"):
+    with pytest.raises(ModelError, match=r"a language model with hash .*what it was made for"):
         load(guard_folder, model=other)
     with pytest.raises(FileError, match=r"no guard\.json"):
         load(tmp_path)

@@ -121,7 +121,7 @@ def score(
     verdicts = guard.verdicts(texts)
     scores = [dataclasses.asdict(v) for v in verdicts]
     words = [
-        f"{'HARMFUL ' if v.harmful else 'harmless'} {v.probability:.4f}{'  (cut: long)' if v.truncated else ''}  #{i + 1}"
+        f"{'HARMFUL ' if v.harmful else 'harmless'} {v.probability:.4f}  #{i + 1}{'  (cut)' if v.truncated else ''}"
         for i, v in enumerate(verdicts)
     ]
     payload = {"scores": scores, "threshold": guard.threshold_.logit, "truncated": sum(v.truncated for v in verdicts)}
@@ -130,10 +130,19 @@ def score(
 
 @app.command
 def evaluate(
-    folder: Path, *, data: Annotated[list[Path], Parameter(consume_multiple=True)], baselines: Path | None = None,
-    text: str = "text", label: str = "label", source: str = "source", positive: Names = None, num: int | None = None,
-    seed: int = 0, model: str | None = None, device: str = "cpu",
-) -> Outcome:  # fmt: skip
+    folder: Path,
+    *,
+    data: Annotated[list[Path], Parameter(consume_multiple=True)],
+    baselines: Path | None = None,
+    text: str = "text",
+    label: str = "label",
+    source: str = "source",
+    positive: Names = None,
+    num: int | None = None,
+    seed: int = 0,
+    model: str | None = None,
+    device: str = "cpu",
+) -> Outcome:
     """Evaluate the guardrail in FOLDER on labelled prompts, by source; rows seen in fitting are left out.
 
     Parameters

@@ -38,7 +38,7 @@ def compare(
 ) -> Comparison:
     """Fit every detector on `train` and evaluate it on the rows of `test` that are not in `train`."""
     train = train.both_classes().deduplicated()
-    seen = {k for k in map(_key, train.texts)}
+    seen = set(map(_key, train.texts))
     test = test.deduplicated().without(seen, "in the fitting data")
     evaluations, scores = {}, {}
     for name in detectors:

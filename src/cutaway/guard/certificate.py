@@ -3,8 +3,8 @@
 For every region R round the harmful construction rows z: worst = min over R of the logit. `certified`: worst is above
 the threshold by more than rounding, so every point of R is flagged. `falsified`: a point of R was replayed through the
 head and is not flagged (the witness). `unknown`: neither. Beside it stand the slack (hull's worst minus R's worst: what
-the shape adds beyond mixtures of known points; 0 or more for a region that holds them all) and the containment: the share of held-out harmful rows in
-R with its Clopper-Pearson interval, without which a certified region says little.
+the shape adds beyond mixtures of known points; 0 or more for a region that holds them all) and the containment: the
+share of held-out harmful rows in R with its Clopper-Pearson interval, without which a certified region says little.
 
 Linear heads are exact (arXiv 2605.10901 and our additions, see `cutaway.guard.regions`); deeper ReLU heads go
 through the bound engine of `cutaway.robustness`, whose bound is sound but not tight.
@@ -49,7 +49,8 @@ class RegionResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """Bound to `model_hash` and `detector_hash`. `status`: certified when at least one region that is not the hull of
-    the rows themselves is certified; `recall` of held-out harmful rows with one-sided lower limit `recall_low` (95 %)."""
+    the rows themselves is certified; `recall` of held-out harmful rows with one-sided lower limit `recall_low` (95
+    %)."""
 
     model_hash: str
     detector_hash: str
@@ -73,9 +74,18 @@ class Certificate:
 
 
 def certify(
-    detector: Detector, limit: float, points: np.ndarray, held_out: np.ndarray, *, model_hash: str = "",
-    detector_hash: str = "", level: float = 0.9, smallest: int = 10, components: tuple[int, ...] = (1, 2, 3), seed: int = 0,
-) -> Certificate:  # fmt: skip
+    detector: Detector,
+    limit: float,
+    points: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    model_hash: str = "",
+    detector_hash: str = "",
+    level: float = 0.9,
+    smallest: int = 10,
+    components: tuple[int, ...] = (1, 2, 3),
+    seed: int = 0,
+) -> Certificate:
     """Certificate for harmful construction rows `points` (n, d) and held-out rows (m, d), both head inputs z.
 
     `limit` is the threshold as a logit, `level` the conformal level of the ellipsoid. Raises InputError for no rows.
@@ -124,10 +134,19 @@ def certify(
         )  # fmt: skip
     hits = int((judge.logits(held_out) > limit).sum())
     return Certificate(
-        model_hash=model_hash, detector_hash=detector_hash, threshold=limit, dimension=points.shape[1], rows=len(points),
-        held_out=len(held_out), status=overall(results), recall=hits / len(held_out),
-        recall_low=lower_limit(hits, len(held_out)), regions=tuple(results), mixtures=mixtures, notes=tuple(notes),
-    )  # fmt: skip
+        model_hash=model_hash,
+        detector_hash=detector_hash,
+        threshold=limit,
+        dimension=points.shape[1],
+        rows=len(points),
+        held_out=len(held_out),
+        status=overall(results),
+        recall=hits / len(held_out),
+        recall_low=lower_limit(hits, len(held_out)),
+        regions=tuple(results),
+        mixtures=mixtures,
+        notes=tuple(notes),
+    )
 
 
 def overall(results: list[RegionResult]) -> Status:
@@ -196,7 +215,8 @@ def verdict(lower: float, witness: float, limit: float) -> Status:
 
 
 def contained(region: shapes.LinearRegion, held_out: np.ndarray) -> np.ndarray | None:
-    """Which held-out rows lie in the region; for hulls (a linear programme a row) only up to 60 rows and 3,000 points."""
+    """Which held-out rows lie in the region; for hulls (a linear programme a row) only up to 60 rows and 3,000
+    points."""
     if isinstance(region, shapes.HullRegion):
         small = len(region.points) * region.points.shape[1] <= 400_000
         return region.contains(held_out[:60]) if small else None
@@ -206,10 +226,17 @@ def contained(region: shapes.LinearRegion, held_out: np.ndarray) -> np.ndarray |
 def _result(name, status, worst, bound, inside, hull, witness, note) -> RegionResult:
     low, high = (None, None) if inside is None else proportion_interval(int(inside.sum()), len(inside))
     return RegionResult(
-        name=name, status=status, worst=float(worst), bound=bound, slack=None if hull is None else hull.worst - float(worst),
-        containment=None if inside is None else float(inside.mean()), containment_low=low, containment_high=high,
-        witness_logit=witness, note=note,
-    )  # fmt: skip
+        name=name,
+        status=status,
+        worst=float(worst),
+        bound=bound,
+        slack=None if hull is None else hull.worst - float(worst),
+        containment=None if inside is None else float(inside.mean()),
+        containment_low=low,
+        containment_high=high,
+        witness_logit=witness,
+        note=note,
+    )
 
 
 def _deep_judge(detector: Detector, limit: float):

@@ -73,6 +73,8 @@ def check(certificate: Certificate, guard: Guardrail) -> None:
     ):
         if found != expected:
             raise ModelError(
-                "the certificate", found=f"one for another {what} ({expected[:12]})", expected=f"{found[:12]}, this one",
+                "the certificate",
+                found=f"one for another {what} ({expected[:12]})",
+                expected=f"{found[:12]}, this one",
                 remedy="run cutaway guard certify again",
-            )  # fmt: skip
+            )

@@ -2,8 +2,8 @@
 
 The head is traced to its operator graph and bounded by CROWN over the same regions (rotated box, ellipsoid). Bounds are
 sound, so `certified` is proved; `falsified` needs a replayed point, found by descending from the region's samples;
-everything between is `unknown`. The hull of the points is not convexly closed-form for such a head: its worst value here
-is the lowest of the points themselves, an estimate from above.
+everything between is `unknown`. The hull of the points is not convexly closed-form for such a head: its worst value
+here is the lowest of the points themselves, an estimate from above.
 """
 
 from __future__ import annotations

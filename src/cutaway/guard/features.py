@@ -36,7 +36,7 @@ class PromptFeatures:
     beyond rounding."""
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, *, kind: Kind = "both", layers: int | None = None,
+        self, model: nn.Module, tokenizer: Any, *, kind: str = "both", layers: int | None = None,
         batch_size: int = 32, max_length: int | None = None,
     ) -> None:  # fmt: skip
         if kind not in KINDS:

@@ -62,12 +62,22 @@ def save(guard: Guardrail, folder: str | Path) -> Path:
         "held_harmful": torch.from_numpy(np.ascontiguousarray(guard.held_harmful_)),
     }
     record: dict[str, Any] = {
-        "format": FORMAT, "model": str(spec), "model_hash": model_hash(guard.loaded()),
-        "detector_hash": detector_hash(guard), "head": guard.head, "settings": {k: getattr(guard, k) for k in _SETTINGS},
-        "threshold": {"logit": guard.threshold_.logit, "rate": guard.threshold_.rate, "harmless": guard.threshold_.harmless},
-        "train_rows": guard.train_rows_, "calibration_rows": guard.calibration_rows_, "notes": list(guard.notes_),
+        "format": FORMAT,
+        "model": str(spec),
+        "model_hash": model_hash(guard.loaded()),
+        "detector_hash": detector_hash(guard),
+        "head": guard.head,
+        "settings": {k: getattr(guard, k) for k in _SETTINGS},
+        "threshold": {
+            "logit": guard.threshold_.logit,
+            "rate": guard.threshold_.rate,
+            "harmless": guard.threshold_.harmless,
+        },
+        "train_rows": guard.train_rows_,
+        "calibration_rows": guard.calibration_rows_,
+        "notes": list(guard.notes_),
         "seen": list(guard.seen_),
-    }  # fmt: skip
+    }
     save_file(tensors, folder / "guard.safetensors")
     (folder / "guard.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     return folder

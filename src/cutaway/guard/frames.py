@@ -1,9 +1,9 @@
 """An orthonormal frame of the leading singular directions of a point cloud, with what it leaves out.
 
 Z (n, d) uncentred: V (d, k) holds its leading right singular vectors, from the Gram matrix Z'Z when d is small (then
-k = d, nothing is left out), else from a randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.4, one power
-iteration). `residual` is the share of squared norm outside V, measured on all points. Regions built on a frame hold
-every point whatever the quality of V, because the rest z - VV'z is bounded coordinate by coordinate.
+k = d, nothing is left out), else from a randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.4, one
+power iteration). `residual` is the share of squared norm outside V, measured on all points. Regions built on a frame
+hold every point whatever the quality of V, because the rest z - VV'z is bounded coordinate by coordinate.
 """
 
 from __future__ import annotations

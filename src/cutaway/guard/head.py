@@ -57,9 +57,11 @@ def head_inputs(model: nn.Module, tokens: Tensor, mask: Tensor | None = None, *,
             return HeadInputs(path=name, z=z, logits=logits)
     found = "a head whose output is not the logits" if seen else "no head whose input can be hooked"
     raise ModelError(
-        f"model {type(model).__name__}" + (f", head {path!r}" if path else ""), found=found,
-        expected="a module with head(z) = logits", remedy="name the head's path, or use a model that calls it as a module",
-    )  # fmt: skip
+        f"model {type(model).__name__}" + (f", head {path!r}" if path else ""),
+        found=found,
+        expected="a module with head(z) = logits",
+        remedy="name the head's path, or use a model that calls it as a module",
+    )
 
 
 def _keeper(seen: dict[str, Tensor], name: str):

@@ -1,10 +1,10 @@
 """What a Gaussian mixture says of a linear head, and what can be said without believing it.
 
-Push a mixture sum_k pi_k N(mu_k, S_k) through w . z + b: P(logit > t) = sum_k pi_k Phi((w . mu_k + b - t) / sqrt(w'S_k w)).
-This "coverage" (arXiv 2605.10901, section on probabilistic certificates) is a fit, not a bound: the paper's own result
-files hold .980 predicted against .943 held out. So beside it stand the share of held-out rows above t with its exact
-one-sided lower limit (Clopper-Pearson) and the band of Dvoretzky, Kiefer, Wolfowitz and Massart, sqrt(ln(2/delta)/2m),
-which holds for all thresholds at once.
+Push a mixture sum_k pi_k N(mu_k, S_k) through w . z + b: P(logit > t) = sum_k pi_k Phi((w . mu_k + b - t) / sqrt(w'S_k
+w)). This "coverage" (arXiv 2605.10901, section on probabilistic certificates) is a fit, not a bound: the paper's own
+result files hold .980 predicted against .943 held out. So beside it stand the share of held-out rows above t with its
+exact one-sided lower limit (Clopper-Pearson) and the band of Dvoretzky, Kiefer, Wolfowitz and Massart,
+sqrt(ln(2/delta)/2m), which holds for all thresholds at once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cutaway.errors import InputError
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixtureReport:
     """`coverage`: what the mixture predicts; `recall` = hits/rows held out, `recall_low` its one-sided lower limit at
-    `level`, `band` the DKW half-width; `conservative`: coverage <= recall_low, `consistent`: |coverage - recall| <= band;
-    `inside`: share of held-out rows whose density is above the construction rows' 5th percentile."""
+    `level`, `band` the DKW half-width; `conservative`: coverage <= recall_low, `consistent`: |coverage - recall| <=
+    band; `inside`: share of held-out rows whose density is above the construction rows' 5th percentile."""
 
     components: int
     covariance: str
@@ -40,7 +40,8 @@ class MixtureReport:
 
 
 def coverage(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, bias: float, limit: float) -> float:
-    """sum_k pi_k Phi((m_k + b - t) / s_k) for projected means m_k = w . mu_k and variances s_k^2 = w'S_k w, all (K,)."""
+    """sum_k pi_k Phi((m_k + b - t) / s_k) for projected means m_k = w . mu_k and variances s_k^2 = w'S_k w, all
+    (K,)."""
     spread = np.sqrt(np.maximum(variances, 1e-300))
     return float(weights @ stats.norm.sf((limit - means - bias) / spread))
 

@@ -59,9 +59,11 @@ class PromptTokenizer:
         largest = max(tokenizer.get_vocab().values(), default=0) if hasattr(tokenizer, "get_vocab") else 0
         if rows is not None and largest >= rows:
             raise ModelError(
-                "the tokenizer", found=f"token ids up to {largest}", expected=f"ids below {rows}, the model's embedding",
+                "the tokenizer",
+                found=f"token ids up to {largest}",
+                expected=f"ids below {rows}, the model's embedding",
                 remedy="use the tokenizer that the model was trained with",
-            )  # fmt: skip
+            )
         config = getattr(model, "config", None)
         places = getattr(config, "max_position_embeddings", None) or 1024
         if max_length is not None and not 1 <= max_length <= places:

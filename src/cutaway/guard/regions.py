@@ -27,7 +27,8 @@ from cutaway.guard.frames import Frame, frame
 class LinearRegion(Protocol):
     """A closed bounded convex set of head inputs z (d,)."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def minimum(self, weight: np.ndarray, bias: float) -> float:
         """Lowest value of weight . z + bias over the region (for `CutRegion` a lower bound that is tight)."""
@@ -48,7 +49,8 @@ class LinearRegion(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BoxRegion:
-    """See the module's text; `low`, `high` (k,) along the frame, `rest_low`, `rest_high` (d,) for what it leaves out."""
+    """See the module's text; `low`, `high` (k,) along the frame, `rest_low`, `rest_high` (d,) for what it leaves
+    out."""
 
     axes: Frame
     low: np.ndarray
@@ -96,7 +98,7 @@ class HullRegion:
     def contains(self, points: np.ndarray) -> np.ndarray:
         from scipy.optimize import linprog
 
-        n, d = self.points.shape
+        n = len(self.points)
         equal = np.vstack([self.points.T.astype(np.float64), np.ones((1, n))])
         found = []
         for z in np.asarray(points, dtype=np.float64):
@@ -163,8 +165,8 @@ class EllipsoidRegion:
 class CutRegion:
     """The points of `ellipsoid` whose coordinates along its own axes also lie in [low, high] (k,) (full frames only).
 
-    minimum: max over t >= 0 of the Lagrangian dual min_{y in box} a.y + t (sum_j (y_j - m_j)^2 / v_j - radius^2), which is
-    separable and concave in t; strong duality holds because the mean lies inside both.
+    minimum: max over t >= 0 of the Lagrangian dual min_{y in box} a.y + t (sum_j (y_j - m_j)^2 / v_j - radius^2),
+    which is separable and concave in t; strong duality holds because the mean lies inside both.
     """
 
     ellipsoid: EllipsoidRegion

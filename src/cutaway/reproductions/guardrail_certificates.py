@@ -1,9 +1,9 @@
 """Guardrail certificates: what the paper's shapes certify, with the faults of its code avoided.
 
-The paper's classifiers and data are not to be had; its claims that do not need them are: why every box is falsified, that
-K = 1 full is a normal fit of the logits, that the mixture's coverage is not conservative, how large the distribution-free
-limits are for its own counts. The table on our own detector (the 260k-parameter decoder, safety prompts against
-instructions) stands beside its figures as a report.
+The paper's classifiers and data are not to be had; its claims that do not need them are: why every box is falsified,
+that K = 1 full is a normal fit of the logits, that the mixture's coverage is not conservative, how large the
+distribution-free limits are for its own counts. The table on our own detector (the 260k-parameter decoder, safety
+prompts against instructions) stands beside its figures as a report.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
 
 
 def _slack(seed: int) -> list[Row]:
-    """Harmful points all above the threshold, in d = 768: hull, chi-square ellipsoid and box (method notes: 0, -31, -83)."""
+    """Harmful points all above the threshold, in d = 768: hull, chi-square ellipsoid and box (method notes: 0, -31,
+    -83)."""
     rng = np.random.default_rng(seed)
     d, n = 768, 2000
     weight = rng.normal(size=d)
@@ -45,18 +46,27 @@ def _slack(seed: int) -> list[Row]:
     chi = float(weight @ ball.mean) - np.sqrt(stats.chi2.ppf(0.95, d)) * ball.spread(weight)
     return [
         Row(
-            quantity="lowest logit of the hull, all points flagged", paper="at least 0", ours=hull, tolerance=">= 0",
+            quantity="lowest logit of the hull, all points flagged",
+            paper="at least 0",
+            ours=hull,
+            tolerance=">= 0",
             verdict="pass" if hull >= 0 else "fail",
         ),
         Row(
-            quantity="box alone is falsified by geometry", paper="every box SAT", ours=box, tolerance="< hull - sqrt(d)",
+            quantity="box alone is falsified by geometry",
+            paper="every box SAT",
+            ours=box,
+            tolerance="< hull - sqrt(d)",
             verdict="pass" if box < hull - np.sqrt(d) else "fail",
         ),
         Row(
-            quantity="order box < chi-square ellipsoid < hull", paper="box loosest", ours=f"{box:.1f} < {chi:.1f} < {hull:.2f}",
-            tolerance="order", verdict="pass" if box < chi < hull else "fail",
+            quantity="order box < chi-square ellipsoid < hull",
+            paper="box loosest",
+            ours=f"{box:.1f} < {chi:.1f} < {hull:.2f}",
+            tolerance="order",
+            verdict="pass" if box < chi < hull else "fail",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _normal_fit(seed: int) -> list[Row]:
@@ -99,8 +109,8 @@ def _limits() -> list[Row]:
 
 
 def _not_conservative(seed: int) -> list[Row]:
-    """Share of draws in which the mixture promises more than the population has; logits 2 - 2 Exp(1), a long lower tail of
-    rows that the head misses, threshold -3."""
+    """Share of draws in which the mixture promises more than the population has; logits 2 - 2 Exp(1), a long lower
+    tail of rows that the head misses, threshold -3."""
     rng = np.random.default_rng(seed + 2)
     over, sound, trials, truth = 0, 0, 200, float(stats.expon.cdf(2.5))
     for _ in range(trials):
@@ -111,14 +121,22 @@ def _not_conservative(seed: int) -> list[Row]:
     low, high = stats.binomtest(sound, trials).proportion_ci()
     return [
         Row(
-            quantity="draws in which coverage exceeds the truth", paper="happens (.980 against .943)", ours=over / trials,
-            tolerance="> 0", verdict="pass" if over else "fail",
+            quantity="draws in which coverage exceeds the truth",
+            paper="happens (.980 against .943)",
+            ours=over / trials,
+            tolerance="> 0",
+            verdict="pass" if over else "fail",
         ),
         Row(
-            quantity="draws in which the Clopper-Pearson limit holds", paper=0.95, ours=sound / trials, low=low, high=high,
-            tolerance=">= 0.95 within its interval", verdict="pass" if high >= 0.95 else "fail",
+            quantity="draws in which the Clopper-Pearson limit holds",
+            paper=0.95,
+            ours=sound / trials,
+            low=low,
+            high=high,
+            tolerance=">= 0.95 within its interval",
+            verdict="pass" if high >= 0.95 else "fail",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _own_detector(short: bool, seed: int, progress) -> list[Row]:
@@ -141,12 +159,14 @@ def _own_detector(short: bool, seed: int, progress) -> list[Row]:
         what = "260k decoder, safety prompts"
     table = [
         Row(
-            quantity=f"{r.name}: worst logit ({what})", paper="SAT" if "box" in r.name else None,
-            ours=f"{r.worst:.2f} {r.status.value}, holds {r.containment if r.containment is not None else float('nan'):.2f}",
+            quantity=f"{r.name}: worst logit ({what})",
+            paper="SAT" if "box" in r.name else None,
+            ours=f"{r.worst:.2f} {r.status.value}"
+            + ("" if r.containment is None else f", holds {r.containment:.2f} of held-out rows"),
             verdict="report",
         )
         for r in made.regions
-    ]  # fmt: skip
+    ]
     order = made.region("box").worst <= made.region("hull").worst
     note = [] if short or texts is not None else [skipped("the detector on real text")]
     return [

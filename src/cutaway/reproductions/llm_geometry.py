@@ -2,8 +2,8 @@
 
 The paper's models (7 to 70 billion parameters) and Omni-Toxic cannot be had here, so its AUROCs stand beside ours as a
 report. What can be tested: the features' definition on any gate, 7 L of them, ID as a count bounded by the context, and
-whether features of the trained model beat those of an untrained one. Its headline pits toxic text against *other domains*;
-our table says which rows do that and which stay within one source.
+whether features of the trained model beat those of an untrained one. Its headline pits toxic text against *other
+domains*; our table says which rows do that and which stay within one source.
 """
 
 from __future__ import annotations
@@ -127,10 +127,14 @@ def _detection(folder: str, rows: PromptRows, seed: int, short: bool) -> list[Ro
         low, high = auroc_interval(scores, labels, seed=seed)
         table.append(
             Row(
-                quantity="AUROC, geometry, within XSTest (same domain)", paper=0.898, ours=auroc(scores, labels), low=low,
-                high=high, verdict="report",
+                quantity="AUROC, geometry, within XSTest (same domain)",
+                paper=0.898,
+                ours=auroc(scores, labels),
+                low=low,
+                high=high,
+                verdict="report",
             )
-        )  # fmt: skip
+        )
     learned, none = (found.evaluations[k].overall.auroc for k in ("geometry", "random-network"))
     chance = found.evaluations["geometry"].overall.auroc_low > 0.5
     return [
@@ -173,11 +177,16 @@ def _contexts(folder: str, seed: int, repeats: int) -> list[Row]:
     longer = float(np.mean(means["related"]))
     return [
         Row(
-            quantity="ID of the last block grows with context (0 to 96 tokens)", paper="grows", ours=f"{short:.0f} to {longer:.1f}",
-            tolerance="larger", verdict="pass" if longer > short else "fail",
+            quantity="ID of the last block grows with context (0 to 96 tokens)",
+            paper="grows",
+            ours=f"{short:.0f} to {longer:.1f}",
+            tolerance="larger",
+            verdict="pass" if longer > short else "fail",
         ),
         Row(
-            quantity="ID with related minus unrelated context of equal length", paper="larger when related",
-            ours=longer - float(np.mean(means["unrelated"])), verdict="report",
+            quantity="ID with related minus unrelated context of equal length",
+            paper="larger when related",
+            ours=longer - float(np.mean(means["unrelated"])),
+            verdict="report",
         ),
-    ]  # fmt: skip
+    ]

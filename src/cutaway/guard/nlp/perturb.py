@@ -1,8 +1,9 @@
 """Small changes to a sentence that should not change its meaning: by character, by word, by sentence; seeded, offline.
 
-`character`: swap two neighbours, replace by a neighbouring key, delete, insert, repeat. `word`: delete, repeat, negate a
-verb, move a word, singular/plural of a verb, tense of a verb. `sentence`: our own rules (politeness, contraction, opening
-words, order of clauses) in place of the paper's rephrasing by a 13-billion-parameter model, which cannot run offline here.
+`character`: swap two neighbours, replace by a neighbouring key, delete, insert, repeat. `word`: delete, repeat, negate
+a verb, move a word, singular/plural of a verb, tense of a verb. `sentence`: our own rules (politeness, contraction,
+opening words, order of clauses) in place of the paper's rephrasing by a 13-billion-parameter model, which cannot run
+offline here.
 """
 
 from __future__ import annotations

@@ -4,14 +4,15 @@ Metrics: `verifiability`: share of boxes proved to be of class 0 all over (sound
 a replayed counterexample; `generalisability`: share of unseen test positives and their perturbations inside the union
 of verified boxes; `embedding_error`: share of test sentences of the other class inside it; `falsifiability`: share of
 verified boxes into which a perturbation of a sentence of the other class falls (our reading of a definition that the
-released code does not hold); precision, recall and F1 of the classifier. Embeddings are centred, reduced by PCA and rotated, all
-fitted on training rows only.
+released code does not hold); precision, recall and F1 of the classifier. Embeddings are centred, reduced by PCA and
+rotated, all fitted on training rows only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,8 +45,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """See the module's text; all shares in [0, 1], NaN where there is nothing to divide by. `overlap`: verified boxes that
-    hold a training sentence of the other class."""
+    """See the module's text; all shares in [0, 1], NaN where there is nothing to divide by. `overlap`: verified boxes
+    that hold a training sentence of the other class."""
 
     boxes: int
     verifiability: float
@@ -95,7 +96,7 @@ def run(
     verified, falsified = verify(model, boxes, seed=seed)
     proved = boxes.subset(verified)
     unseen = project(embed(fresh))
-    groups = {value: [fresh[i] for i in np.flatnonzero(truth == value)] for value in (0, 1)}
+    groups = {value: [t for t, v in zip(fresh, truth, strict=True) if v == value] for value in (0, 1)}
     level = settings.region if settings.region in ("character", "word", "sentence") else "word"
     moved = {v: _perturbed(g, level, settings.count, embed, project, rng)[1] for v, g in groups.items()}
     own = np.vstack([unseen[truth == 0], *moved[0]])
@@ -133,10 +134,11 @@ def _perturbed(texts, level: str, count: int, embed, project, rng) -> tuple[list
 
 
 def verify(model: nn.Module, boxes: Boxes, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(verified, falsified) booleans (k,): class 0 wins in the whole box (sound), or loses at a replayed point of it."""
+    """(verified, falsified) booleans (k,): class 0 wins in the whole box (sound), or loses at a replayed point of
+    it."""
     if not len(boxes):
         return np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
-    wide = nn.Sequential(*[m for m in model.double()])  # type: ignore[attr-defined]
+    wide = nn.Sequential(*list(model.double()))  # type: ignore[attr-defined]
     net = bound_network(wide, torch.zeros(1, boxes.lower.shape[1], dtype=torch.float64))
     rows = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
     bounds = []
@@ -170,5 +172,5 @@ def _quality(model: nn.Module, points: np.ndarray, truth: np.ndarray) -> dict[st
     }
 
 
-def _share(flags: np.ndarray) -> float:
+def _share(flags: Any) -> float:
     return float(np.mean(flags)) if len(flags) else float("nan")

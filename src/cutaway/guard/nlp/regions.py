@@ -3,13 +3,14 @@
 - `cubes`: centre +- epsilon.
 - `perturbation_boxes`: the smallest box round a sentence and its perturbations whose cosine to it exceeds 0.6, where at
   least two points remain.
-- `shrink`: one box round all positives, cut until no negative is inside. Ours, exact greedy: while a negative is inside,
-  among the 2d cuts that exclude it take the one that loses fewest positives, then least width, midway between the negative
-  and the nearest kept positive.
+- `shrink`: one box round all positives, cut until no negative is inside. Ours, exact greedy: while a negative is
+inside,
+  among the 2d cuts that exclude it take the one that loses fewest positives, then least width, midway between the
+  negative and the nearest kept positive.
 - `cluster_boxes`: k-means clusters of the positives, each box shrunk by itself.
 
-A rotation (V of the training positives' SVD) goes in front of all of them; before PCA it would change nothing, since PCA
-scores do not depend on a rotation, so here it is applied behind.
+A rotation (V of the training positives' SVD) goes in front of all of them; before PCA it would change nothing, since
+PCA scores do not depend on a rotation, so here it is applied behind.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def cubes(points: np.ndarray, epsilon: float) -> Boxes:
 
 
 def perturbation_boxes(points: np.ndarray, perturbed: Sequence[np.ndarray], *, cosine: float = 0.6) -> Boxes:
-    """Boxes round each point (n, d) and those of its perturbations (k_i, d) whose cosine to it exceeds `cosine`; rows with
-    no such perturbation get no box."""
+    """Boxes round each point (n, d) and those of its perturbations (k_i, d) whose cosine to it exceeds `cosine`; rows
+    with no such perturbation get no box."""
     lower, upper, owner = [], [], []
     for row, (centre, others) in enumerate(zip(points, perturbed, strict=True)):
         scale = np.linalg.norm(others, axis=1) * np.linalg.norm(centre)
@@ -117,4 +118,4 @@ def cluster_boxes(positives: np.ndarray, negatives: np.ndarray, *, count: int = 
     made = [shrink(positives[names == k], negatives) for k in range(count)]
     lower, upper = (np.array(side) for side in zip(*made, strict=True))
     boxes = Boxes(lower=lower, upper=upper, owner=np.full(count, -1))
-    return boxes.subset((lower <= upper).all(1))
+    return boxes.subset(np.asarray((lower <= upper).all(1)))

@@ -1,8 +1,8 @@
 """A small classifier d-128-2 on embeddings, with points of the regions that fool it most in every epoch.
 
-Class 0 is the positive class (the one whose regions are verified), as published. Each epoch draws one point in every box
-and moves it `steps` times along the sign of the gradient, step = width / 4 (the released code divides by 1,000 more, which
-is nearly uniform sampling), cut to the box; a second cross-entropy asks for class 0 there.
+Class 0 is the positive class (the one whose regions are verified), as published. Each epoch draws one point in every
+box and moves it `steps` times along the sign of the gradient, step = width / 4 (the released code divides by 1,000
+more, which is nearly uniform sampling), cut to the box; a second cross-entropy asks for class 0 there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ def train_classifier(
     points: np.ndarray, labels: np.ndarray, *, boxes: Boxes | None = None, epochs: int = 30, batch: int = 64,
     hidden: int = 128, rate: float = 1e-3, steps: int = 5, seed: int = 0,
 ) -> nn.Sequential:  # fmt: skip
-    """Linear-ReLU-Linear in float32, in evaluation mode. points (n, d), labels (n,) of 0 and 1; same seed, same network."""
+    """Linear-ReLU-Linear in float32, in evaluation mode. points (n, d), labels (n,) of 0 and 1; same seed, same
+    network."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

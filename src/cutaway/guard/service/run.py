@@ -54,9 +54,15 @@ def serve(
     listener = _bind(host, port)
     app = build(Path(folder), certificate=certificate, settings=settings, model=model, device=device)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=settings.stop_seconds,
-        limit_concurrency=settings.connections, timeout_keep_alive=30, lifespan="on", h11_max_incomplete_event_size=16384,
-    )  # fmt: skip
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=settings.stop_seconds,
+        limit_concurrency=settings.connections,
+        timeout_keep_alive=30,
+        lifespan="on",
+        h11_max_incomplete_event_size=16384,
+    )
     print(f"guardrail: listening on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
     with _signals_end_the_server():
         uvicorn.Server(config).run(sockets=[listener])

@@ -13,10 +13,10 @@ KEY_VARIABLE = "CUTAWAY_GUARD_KEY"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """max_chars: longest prompt (413). max_prompts: most prompts in a batch, and most pieces of a stream (413).
-    max_bytes: largest body (413). body_seconds: time to send it (408). request_seconds: time to answer (504). queue: most
-    prompts waiting (503). batch: most prompts in one forward pass; wait_seconds: how long the first waits for company.
-    workers: processes that compute, 0 for a thread of the server. connections: most open requests (503). stop_seconds: how
-    long a stop waits for accepted requests."""
+    max_bytes: largest body (413). body_seconds: time to send it (408). request_seconds: time to answer (504). queue:
+    most prompts waiting (503). batch: most prompts in one forward pass; wait_seconds: how long the first waits for
+    company. workers: processes that compute, 0 for a thread of the server. connections: most open requests (503).
+    stop_seconds: how long a stop waits for accepted requests."""
 
     max_chars: int = 100_000
     max_prompts: int = 64

@@ -1,0 +1,44 @@
+"""The three reproductions and the example run in their short form, and nothing in them fails."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from cutaway import reproductions
+
+
+def _rows(name):
+    rows = reproductions.get(name).reproduce(short=True, progress=lambda _: None)
+    failed = [r.quantity for r in rows if r.verdict == "fail"]
+    assert not failed and sum(r.verdict == "pass" for r in rows) >= 2
+    return rows
+
+
+def test_guardrail_certificates(monkeypatch):
+    monkeypatch.delenv("CUTAWAY_DATA", raising=False)
+    rows = _rows("guardrail-certificates")
+    assert any("worst logit" in r.quantity for r in rows)
+
+
+def test_llm_geometry_without_data_checks_the_definitions(monkeypatch):
+    monkeypatch.delenv("CUTAWAY_DATA", raising=False)
+    assert "set CUTAWAY_DATA" in str(_rows("llm-geometry")[-1].ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llm-geometry", "nlp-verification"])
+def test_reproductions_on_real_data(name, real_data):
+    assert len(_rows(name)) > 8
+
+
+@pytest.mark.slow
+def test_the_detectors_example(real_data, tmp_path):
+    path = Path(__file__).parents[2] / "examples" / "guard_detectors.py"
+    spec = importlib.util.spec_from_file_location("guard_detectors", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.main(["--num", "150", "--seeds", "1", "--out", str(tmp_path)])
+    assert set(found["settings"]) == set(module.SETTINGS) and len(found["layers"]) == 5
+    assert (tmp_path / "layers.svg").is_file()
