@@ -1,6 +1,7 @@
 """Baselines: deep NNGP against its definition, ridge against scikit-learn, the twin leaves no trace."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.linear_model import Ridge
 
@@ -64,8 +65,14 @@ def test_all_baselines_learn_and_the_twin_leaves_no_trace(hierarchy):
         DeepNNGPClassifier(),
         RidgeClassifierOnInputs(),
         RandomFeatureClassifier(width=200),
-        GradientDescentTwin(width=32, steps=100),
+        GradientDescentTwin(width=32, steps=100, learning_rate=0.01),
     ):
         assert model.fit(x, easy).score(xt, easy_test) > 0.9
     assert torch.equal(state, torch.get_rng_state())
     assert len(y) == 400
+
+
+def test_a_batch_larger_than_the_data_is_refused(hierarchy):
+    (x, y), _ = hierarchy(50, seed=0, num_test=5)
+    with pytest.raises(ValueError, match="64 for 50 rows"):
+        GradientDescentTwin(batch=64).fit(x, y)

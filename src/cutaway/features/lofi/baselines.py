@@ -204,6 +204,13 @@ class GradientDescentTwin(_Baseline):
     def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
         import torch
 
+        if self.batch is not None and not 1 <= self.batch <= len(codes):
+            raise EstimatorInputError(
+                "parameter batch",
+                found=f"{self.batch} for {len(codes)} rows",
+                expected="between 1 and the number of rows",
+                remedy="lower it, or leave it None for full-batch descent",
+            )
         mask = hold_out(len(codes), codes, self.validation_fraction, np.random.default_rng(self.random_state))
         self._mean = points.mean(axis=0)
         self._scale = float(np.sqrt(np.mean((points - self._mean) ** 2))) or 1.0
