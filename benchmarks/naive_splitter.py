@@ -1,7 +1,7 @@
 """The yardstick: convex polygons split neuron by neuron, 40 lines of NumPy, for plain ReLU networks on a plane.
 
-Every region carries its affine map from the plane to the current layer; each neuron that changes sign on a region's corners
-cuts the pieces of that region one after the other. No shared vertices, no tags, no checks, no degenerate cases.
+Every region carries its affine map from the plane to the current layer; each neuron that changes sign on a region's
+corners cuts the pieces of that region one after the other. No shared vertices, no tags, no checks, no degenerate cases.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ def make_mlp(*widths: int, seed: int = 0, bias: bool = True) -> nn.Sequential:
     generator_state = torch.get_rng_state()
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:]):
+    for a, b in pairwise(widths):
         layers += [nn.Linear(a, b, bias=bias), nn.ReLU()]
     model = nn.Sequential(*layers[:-1]).double().eval()
     torch.set_rng_state(generator_state)

@@ -1,4 +1,5 @@
-"""Density, reconstruction alignment, BatchNorm, pruning and bias studies, expressivity: closed forms and transcriptions."""
+"""Density, reconstruction alignment, BatchNorm, pruning and bias studies, expressivity: closed forms and
+transcriptions."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def test_density_equals_the_closed_form_and_carries_gradients(mlp):
 
 
 def test_density_integrates_to_the_crossings_of_a_segment(mlp):
-    """Co-area in one dimension: the density blurred by sigma, averaged over many thresholds, is crossings a unit length."""
+    """Co-area in one dimension: the density blurred by sigma, averaged over many thresholds, is crossings a unit
+    length."""
     model = mlp(1, 40, 1, seed=0)
     line = torch.linspace(-1, 1, 4001, dtype=torch.float64)[:, None]
     with torch.no_grad():

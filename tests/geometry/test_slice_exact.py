@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from torch import nn
 from cutaway.geometry.plane import input_plane, plane_of, plane_through, square_around
 from cutaway.geometry.slice import SliceSettings, slice_network
 
-PATHS = [False, pytest.param(True, marks=pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("numba") is None, reason="needs the extra `fast` (numba)"))]  # fmt: skip
+NUMBA = importlib.util.find_spec("numba") is not None
+PATHS = [False, pytest.param(True, marks=pytest.mark.skipif(not NUMBA, reason="needs the extra `fast` (numba)"))]
 
 
 def hidden(model):
@@ -101,7 +103,8 @@ def test_degenerate_arrangement(square, compiled):
 
 
 def faces_by_counting(lines):
-    """Faces of an arrangement on the square: each line adds one more than its distinct inner crossings with earlier ones."""
+    """Faces of an arrangement on the square: each line adds one more than its distinct inner crossings with earlier
+    ones."""
     total, earlier = 1, []
     for w, b in lines:
         points = set()

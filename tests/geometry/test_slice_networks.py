@@ -73,7 +73,8 @@ def test_faces_are_the_affine_pieces_of_a_mixed_network(mixed, compiled):
 
 
 def test_pooling_edges_are_only_where_the_winner_changes(mixed):
-    """Oracle: winners of every pooling window, read from the module's own indices on both sides of each pooling edge."""
+    """Oracle: winners of every pooling window, read from the module's own indices on both sides of each pooling
+    edge."""
     model, plane, domain = mixed
     result = slice_network(model, plane, domain)
     pool = [i for i, s in enumerate(result.sites) if s.kind == "max_pool"]

@@ -183,7 +183,7 @@ def _words(result, files: list[str]) -> str:
     ]
     if result.check is not None:
         lines.append(
-            f"self-check: areas off by {result.check.area_error:.1e}, Euler {result.euler}, median distance of a vertex "
-            f"from its neuron's line {result.check.median_residual:.1e}"
+            f"self-check: areas off by {result.check.area_error:.1e}, Euler {result.euler}, median distance of a "
+            f"vertex from its neuron's line {result.check.median_residual:.1e}"
         )
     return "\n".join(lines + [f"file: {f}" for f in files])

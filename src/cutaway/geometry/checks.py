@@ -1,8 +1,9 @@
 """The self-check of a slice: does the subdivision hold together, and does it agree with the network?
 
-Four questions, by default asked of every slice: do the areas add up to the domain's, does Euler's formula hold, does the
-affine map at an interior point of a face give the network's outputs at the face's corners, and is the gate that made an
-edge zero at the edge's ends when it is computed afresh from the input? The last is measured as a distance in the plane,
+Four questions, by default asked of every slice: do the areas add up to the domain's, does Euler's formula hold, does
+the affine map at an interior point of a face give the network's outputs at the face's corners, and is the gate that
+made an edge zero at the edge's ends when it is computed afresh from the input? The last is measured as a distance in
+the plane,
 |h| / |gradient of h in the plane|, the strictest reading of |h| / ||w||.
 """
 

@@ -1,9 +1,10 @@
 """Cut a plane polygon by every gate of a network, site by site: the engine under `slice_network`.
 
-The state is the network's values at the subdivision's vertices. They are linear on every face, so a new vertex on an edge
-gets its values from the edge's two ends, and only then does the next layer run, on vertices alone: one forward pass for
-every vertex in all, in float64, no affine map of any face, no matrix of any convolution. A value known to be zero (the
-vertex lies on that neuron's line) stays exactly zero through this, which is why central arrangements need no luck.
+The state is the network's values at the subdivision's vertices. They are linear on every face, so a new vertex on an
+edge gets its values from the edge's two ends, and only then does the next layer run, on vertices alone: one forward
+pass for every vertex in all, in float64, no affine map of any face, no matrix of any convolution. A value known to be
+zero (the vertex lies on that neuron's line) stays exactly zero through this, which is why central arrangements need no
+luck.
 
 Memory: values that later operators read, times vertices. When they do not fit the budget they are dropped and computed
 again from the inputs in chunks at the next site (slower by the depth, bounded memory).
@@ -30,7 +31,8 @@ _BLOCK = 256  # gates inserted at a time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutSettings:
-    """`budget`: bytes for vertex values; `max_faces`: BudgetError beyond; `compiled`: None takes numba when installed."""
+    """`budget`: bytes for vertex values; `max_faces`: BudgetError beyond; `compiled`: None takes numba when
+    installed."""
 
     budget: int = 3 << 30
     max_faces: int = 5_000_000
@@ -303,8 +305,8 @@ def _store(carried: Values, values: Values, before: Values | None, begin: int, t
 
 
 def rounding_noise(program: StagedProgram, plane: Plane, polygon: Floats, *, num_points: int = 12) -> Floats:
-    """For every site, how far float64 gate values may be off: the error of single precision, measured at some points and
-    scaled by 2**-29 (the ratio of the two units), times 64 for safety. An estimate, not a proof."""
+    """For every site, how far float64 gate values may be off: the error of single precision, measured at some points
+    and scaled by 2**-29 (the ratio of the two units), times 64 for safety. An estimate, not a proof."""
     weights = np.random.default_rng(0).dirichlet(np.ones(len(polygon)), size=num_points)
     points = torch.from_numpy(plane.lift(np.concatenate([polygon[:8], weights @ polygon])))
     single = StagedProgram(program.graph.to(torch.float32))

@@ -1,8 +1,8 @@
 """Exact decision boundaries on a slice: where the arg-max changes, dominant pairs only.
 
-On a face every logit is linear, so the boundary of classes c and d there is the chord f_c = f_d clipped to where no third
-class is larger. (SplineCam draws the zero set of each raw logit, or all pairwise differences whether dominant or not.)
-One output is read as two classes, negative (0) and positive (1).
+On a face every logit is linear, so the boundary of classes c and d there is the chord f_c = f_d clipped to where no
+third class is larger. (SplineCam draws the zero set of each raw logit, or all pairwise differences whether dominant or
+not.) One output is read as two classes, negative (0) and positive (1).
 """
 
 from __future__ import annotations

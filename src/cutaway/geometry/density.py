@@ -1,9 +1,10 @@
 """Density of region boundaries around samples, smooth in the weights: the form to train with.
 
-For every gate z_i, E_x |grad z_i(x)| phi_sigma(z_i(x)) is, by the co-area formula, the density of its zero set under inputs
-x when its threshold is blurred by Gaussian noise of width sigma (arXiv 2412.18283; the published text sums it over the
-neurons and averages over data, and we do too). The norm is taken without a frame: for Gaussian directions u,
-sqrt(pi / 2) E |grad z_i . u| = |grad z_i|, so one forward-mode pass a direction gives an unbiased estimate of the whole sum.
+For every gate z_i, E_x |grad z_i(x)| phi_sigma(z_i(x)) is, by the co-area formula, the density of its zero set under
+inputs x when its threshold is blurred by Gaussian noise of width sigma (arXiv 2412.18283; the published text sums it
+over the neurons and averages over data, and we do too). The norm is taken without a frame: for Gaussian directions u,
+sqrt(pi / 2) E |grad z_i . u| = |grad z_i|, so one forward-mode pass a direction gives an unbiased estimate of the whole
+sum.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """An affine plane in input space and a convex polygon in it: where a slice is taken.
 
 Plane point p (2) <-> input x = origin + p @ directions, directions (2, D) orthonormal in float64. Made from one, two or
-three inputs, or from any two directions; the polygon may be any strictly convex one, counter-clockwise. (SplineCam takes
-the mean of a closed polygon as origin, with the first corner counted twice, and maps back rightly only for rectangles;
-here the back-projection is right for every polygon because the directions are orthonormal.)
+three inputs, or from any two directions; the polygon may be any strictly convex one, counter-clockwise. (SplineCam
+takes the mean of a closed polygon as origin, with the first corner counted twice, and maps back rightly only for
+rectangles; here the back-projection is right for every polygon because the directions are orthonormal.)
 """
 
 from __future__ import annotations
@@ -53,17 +53,21 @@ def plane_through(inputs: ArrayLike, *, seed: int = 0, directions: ArrayLike | N
     shape, flat = tuple(anchors.shape[1:]), anchors.reshape(len(anchors), -1)
     if flat.shape[1] < 2:
         raise InputError(
-            "the plane of the slice", found=f"inputs of dimension {flat.shape[1]}", expected="at least 2",
+            "the plane of the slice",
+            found=f"inputs of dimension {flat.shape[1]}",
+            expected="at least 2",
             remedy="for a network of one input use ray crossings instead of a slice",
-        )  # fmt: skip
+        )
     spans = list(flat[1:] - flat[0])
     if directions is not None:
         given = np.asarray(directions, dtype=np.float64)
         if given.size % flat.shape[1] or given.size == 0:
             raise InputError(
-                "directions of the slice", found=f"shape {given.shape}", expected=f"(m, {', '.join(map(str, shape))})",
+                "directions of the slice",
+                found=f"shape {given.shape}",
+                expected=f"(m, {', '.join(map(str, shape))})",
                 remedy="a plane must lie in the network's input space",
-            )  # fmt: skip
+            )
         _finite(given, "direction")
         spans += list(given.reshape(-1, flat.shape[1]))
     generator = np.random.default_rng(seed)
@@ -119,9 +123,11 @@ def check_domain(polygon: ArrayLike) -> Floats:
     if not np.all(turns > 1e-12 * scale):
         worst = int((np.argmin(turns) + 1) % len(corners))
         raise InputError(
-            f"domain polygon, corner {worst}", found="a reflex or straight corner", expected="a strictly convex polygon",
+            f"domain polygon, corner {worst}",
+            found="a reflex or straight corner",
+            expected="a strictly convex polygon",
             remedy="split the domain into convex parts, or drop corners that lie on a side",
-        )  # fmt: skip
+        )
     total = np.sum(np.arctan2(turns, np.sum(sides * np.roll(sides, -1, axis=0), axis=1)))
     if not np.isclose(total, 2 * np.pi):
         raise InputError("domain polygon", found="a boundary that winds around more than once", expected="a simple one")
@@ -139,9 +145,11 @@ def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Float
     rest = np.linalg.norm(second)
     if not rest > 1e-10 * max(np.linalg.norm(spans[1]), length):
         raise InputError(
-            "anchors of the slice", found="points on one line", expected="three points in general position",
+            "anchors of the slice",
+            found="points on one line",
+            expected="three points in general position",
             remedy="drop one of them: the plane is then completed by a random direction",
-        )  # fmt: skip
+        )
     directions = np.stack([u, second / rest])
     return Plane(origin=origin, directions=directions, input_shape=shape, anchors=(anchors - origin) @ directions.T)
 

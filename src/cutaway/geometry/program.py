@@ -1,8 +1,8 @@
 """A network's graph as stages: what is linear on the pieces so far, and the gates that cut them further.
 
 `StagedProgram(graph)` walks the operators in order. Up to the first kink (ReLU, LeakyReLU, PReLU, abs, clamp, maximum,
-max-pooling, maxout) every value is affine in the input; the kink's gates say where it bends, and once the input space is
-cut along their zero sets the values behind it are affine on every piece, up to the next kink. A *gate* is one such
+max-pooling, maxout) every value is affine in the input; the kink's gates say where it bends, and once the input space
+is cut along their zero sets the values behind it are affine on every piece, up to the next kink. A *gate* is one such
 function: for ReLU-like kinks the pre-activation, for a clamp the distance to each threshold, for a window of m entries
 the m - 1 comparisons of an entry with the largest before it.
 
@@ -22,7 +22,26 @@ from cutaway.network.graph import Graph, Node
 from cutaway.network.graph_operators import apply_node
 
 AFFINE = frozenset(
-    ["input", "constant", "linear", "convolution", "constant_matmul", "scale_shift", "add", "sum", "mean", "avg_pool", "adaptive_avg_pool", "reshape", "permute", "expand", "slice", "cat", "pad", "take"]
+    [
+        "input",
+        "constant",
+        "linear",
+        "convolution",
+        "constant_matmul",
+        "scale_shift",
+        "add",
+        "sum",
+        "mean",
+        "avg_pool",
+        "adaptive_avg_pool",
+        "reshape",
+        "permute",
+        "expand",
+        "slice",
+        "cat",
+        "pad",
+        "take",
+    ]
 )
 RELU_LIKE = frozenset({"relu", "leaky_relu", "abs"})
 PAIRED = frozenset({"maximum", "minimum"})
@@ -35,7 +54,8 @@ Values = dict[int, Tensor]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """One call of one kink. Gates `first` .. `first + parts * width` - 1 are its; `shape` is that of one part, without
-    the batch dimension; `window` (width, parts + 1) indexes the entries compared (-1: padding), None without windows."""
+    the batch dimension; `window` (width, parts + 1) indexes the entries compared (-1: padding), None without
+    windows."""
 
     name: str
     kind: str

@@ -3,11 +3,12 @@
 Centred data Z (D, N) give encoder directions ordered by the variance that reconstruction explains; one-hot labels Y are
 regressed on them one after the other. A(K) = 100 sqrt(sum_{k<=K} c_k / sum_k c_k) with c_k = |Y^T q_k / N|^2 and q_k an
 orthonormal basis of the projected samples: at 100 the first K directions carry all that the labels can get linearly.
-Masking noise (patches of s x s pixels dropped with probability p, kept pixels unscaled) reorders the directions; additive
-Gaussian noise cannot: it adds a multiple of the identity, same eigenvectors, same order.
+Masking noise (patches of s x s pixels dropped with probability p, kept pixels unscaled) reorders the directions;
+additive Gaussian noise cannot: it adds a multiple of the identity, same eigenvectors, same order.
 
 Source: arXiv 2402.11337 and its released code (alignment and masking second moments). We solve the same generalised
-eigenproblem by a Cholesky factor and singular values (theirs squares the moment), and report the mean over K as one number.
+eigenproblem by a Cholesky factor and singular values (theirs squares the moment), and report the mean over K as one
+number.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Alignment:
-    """`curve` (K): alignment in percent after the first k directions; `directions` (D, K) in input space, first first."""
+    """`curve` (K): alignment in percent after the first k directions; `directions` (D, K) in input space, first
+    first."""
 
     curve: Floats
     directions: Floats
@@ -65,9 +67,10 @@ def alignment(
 ) -> Alignment:  # fmt: skip
     """Alignment of reconstruction and perception for N samples (N, C, H, W) or (N, D) with integer labels (N).
 
-    `drop`, `patch`: masking noise; `sigma`: Gaussian noise instead. `jitter`: noise added to the data once (1e-3 of their
-    standard deviation, as published) so that dead pixels have a moment. Linear algebra in float64: one D x D generalised
-    eigenproblem and one QR of (N, D). Raises InputError for NaN, labels of another length, drop outside [0, 1).
+    `drop`, `patch`: masking noise; `sigma`: Gaussian noise instead. `jitter`: noise added to the data once (1e-3 of
+    their standard deviation, as published) so that dead pixels have a moment. Linear algebra in float64: one D x D
+    generalised eigenproblem and one QR of (N, D). Raises InputError for NaN, labels of another length, drop outside [0,
+    1).
     """
     data = np.asarray(inputs, dtype=np.float64)
     if len(data) != len(labels) or len(data) < 2 or not np.isfinite(data).all():
@@ -88,9 +91,9 @@ def alignment(
         noisy = clean + len(data) * sigma**2 * np.eye(len(clean))
     # (c c^T) v = lambda m v with m = l l^T by the singular values of l^-1 c: squaring c would lose the small directions
     lower = linalg.cholesky(noisy, lower=True)
-    left, _, _ = linalg.svd(linalg.solve_triangular(lower, factor * clean, lower=True))
-    directions = linalg.solve_triangular(lower, left, lower=True, trans="T")
-    basis, _ = linalg.qr(flat @ directions, mode="economic")
+    left = np.linalg.svd(linalg.solve_triangular(lower, factor * clean, lower=True))[0]
+    directions = linalg.solve_triangular(lower.T, left)
+    basis = np.linalg.qr(flat @ directions)[0]
     one_hot = (np.asarray(labels)[:, None] == np.unique(labels)[None]).astype(np.float64)
     share = np.square(one_hot.T @ basis / len(data)).sum(axis=0)
     return Alignment(curve=100 * np.sqrt(np.cumsum(share) / share.sum()), directions=directions)

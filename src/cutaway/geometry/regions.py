@@ -1,8 +1,9 @@
 """The affine region around a sample: its half-spaces, nearest boundary, facets, neighbours and volume.
 
 Inside the region of x every gate is affine, h_i(x + v) = h_i(x) + n_i . v, so the region is the polytope of the v with
-sign_i (h_i + n_i . v) >= 0. `sample_region` gives all n_i exactly by one batch of D tangents through the graph; distances
-follow by division, facets and interior points of facets by one linear programme each, neighbours by crossing facets.
+sign_i (h_i + n_i . v) >= 0. `sample_region` gives all n_i exactly by one batch of D tangents through the graph;
+distances follow by division, facets and interior points of facets by one linear programme each, neighbours by crossing
+facets.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Region:
-    """Half-spaces of one region about `point` (D,): `normals` (N, D) and `values` (N) with sign * (value + normal v) >= 0,
-    `gates` (N) their numbers; gates that do not depend on the input inside the region are left out. `pattern`: all."""
+    """Half-spaces of one region about `point` (D,): `normals` (N, D) and `values` (N) with sign * (value + normal v) >=
+    0, `gates` (N) their numbers; gates that do not depend on the input inside the region are left out. `pattern`:
+    all."""
 
     point: Floats
     normals: Floats
@@ -103,7 +105,7 @@ def _zero(program: StagedProgram, values: Values, moves: Values, index: int) -> 
 
 def _move(program: StagedProgram, node: Node, values: Values, moves: Values) -> Tensor:
     if node.op in AFFINE:
-        given = [moves.get(i, program.constants.get(i)) for i in node.inputs]
+        given = [moves[i] if i in moves else program.constants[i] for i in node.inputs]
         rest = [torch.zeros_like(m[:1]) if i in moves else m for i, m in zip(node.inputs, given)]
         return program._apply(node, given) - program._apply(node, rest)
     x, move = program._read(values, node.inputs[0]), _zero(program, values, moves, node.inputs[0])
@@ -123,6 +125,7 @@ def _move(program: StagedProgram, node: Node, values: Values, moves: Values) -> 
         other, second = program._read(values, node.inputs[1]), _zero(program, values, moves, node.inputs[1])
         return torch.where((x > other) == (node.op == "maximum"), move, second)
     site = next(s for s in program.sites if s.node == node.index)
+    assert site.window is not None
     entries, _ = program.entries(values, site)
     winner = site.window.gather(1, entries[0].argmax(dim=1, keepdim=True))[:, 0]
     return move.reshape(len(move), -1)[:, winner].reshape(len(move), *node.shape)
@@ -136,6 +139,7 @@ def _gate_moves(program: StagedProgram, site: Site, node: Node, values: Values, 
     if node.op in PAIRED:
         return (move - _zero(program, values, moves, node.inputs[1])).reshape(len(move), -1)
     entries, _ = program.entries(values, site)
+    assert site.window is not None
     parts = []
     for part in range(site.parts):
         before = entries[0, :, : part + 1].argmax(dim=1, keepdim=True)

@@ -1,9 +1,10 @@
 """The sign partition of the gates of a network that need not be piecewise affine: an estimate on a mesh.
 
-Behind a GELU, a SiLU or attention, pre-activations bend everywhere and their zero sets on a plane are curves, so there are
-no affine regions. What can be drawn is where the gates change sign: every gate is evaluated at the vertices of a triangle
-mesh and taken as linear on each triangle, the mesh is cut by these lines, and its own edges are taken out again. Every
-face then carries one sign code, and curves are polygons of the mesh's resolution (sets smaller than a triangle are lost).
+Behind a GELU, a SiLU or attention, pre-activations bend everywhere and their zero sets on a plane are curves, so there
+are no affine regions. What can be drawn is where the gates change sign: every gate is evaluated at the vertices of a
+triangle mesh and taken as linear on each triangle, the mesh is cut by these lines, and its own edges are taken out
+again. Every face then carries one sign code, and curves are polygons of the mesh's resolution (sets smaller than a
+triangle are lost).
 """
 
 from __future__ import annotations
@@ -86,8 +87,9 @@ def sign_partition(
 ) -> Slice:
     """Sign partition of all gates on a mesh of about 2 `resolution`^2 triangles over the domain. Status: estimate.
 
-    Returns the same `Slice` with kind "sign regions of the gates"; its faces are no affine regions and need not be convex,
-    its outputs are interpolated on the mesh, and `decision.faces` counts faces of the mesh. Cost: one forward pass of (resolution + 1)^2 inputs, memory of all their gates.
+    Returns the same `Slice` with kind "sign regions of the gates"; its faces are no affine regions and need not be
+    convex, its outputs are interpolated on the mesh, and `decision.faces` counts faces of the mesh. Cost: one forward
+    pass of (resolution + 1)^2 inputs, memory of all their gates.
     """
     settings, plane = settings or SliceSettings(), plane or input_plane()
     if domain is None:

@@ -8,12 +8,12 @@ activation pattern and affine map on demand, and the exact decision boundary. Al
     result = slice_network(model, plane, square_around(plane, pad))
     result.num_faces, result.decision.segments, result.affine_map(0)
 
-Source: SplineCam (arXiv 2302.12828) asks the question; the method differs throughout (see `cutting`): any convex domain,
-residual and pooling networks, layers without bias, degenerate arrangements, double precision, dominant class pairs only.
-Degenerate cases: several lines through a point meet in one vertex; a duplicated neuron's line is one edge (`coincident`
-lists the further neurons); a line through a corner or along an edge adds nothing that is not there; a neuron that is zero
-on a whole face bounds nothing there. Signs within rounding are decided in exact rational arithmetic where the network is
-small enough for it, and otherwise taken for zero and counted (`report.snapped`).
+Source: SplineCam (arXiv 2302.12828) asks the question; the method differs throughout (see `cutting`): any convex
+domain, residual and pooling networks, layers without bias, degenerate arrangements, double precision, dominant class
+pairs only. Degenerate cases: several lines through a point meet in one vertex; a duplicated neuron's line is one edge
+(`coincident` lists the further neurons); a line through a corner or along an edge adds nothing that is not there; a
+neuron that is zero on a whole face bounds nothing there. Signs within rounding are decided in exact rational arithmetic
+where the network is small enough for it, and otherwise taken for zero and counted (`report.snapped`).
 """
 
 from __future__ import annotations
@@ -287,5 +287,6 @@ def _fits(program: StagedProgram, plane: Plane) -> None:
     if tuple(plane.input_shape) != tuple(wanted):
         raise InputError(
             "the plane of the slice", found=f"inputs of shape {tuple(plane.input_shape)}",
-            expected=f"{tuple(wanted)}, the shape of the network's input", remedy="make the plane from inputs of the network",
+            expected=f"{tuple(wanted)}, the shape of the network's input",
+            remedy="make the plane from inputs of the network",
         )  # fmt: skip

@@ -1,12 +1,13 @@
 """What common operations do to the partition: batch normalisation, pruning, removing biases.
 
-Functions that make the variant of a network (always on a copy) and measures that compare variants; slices, crossings and
-local complexity then say what happened to the regions.
+Functions that make the variant of a network (always on a copy) and measures that compare variants; slices, crossings
+and local complexity then say what happened to the regions.
 
-Batch normalisation (arXiv 2209.14778): with fixed weights, the mean mu_i that it subtracts is the intercept for which the
-hyperplane of neuron i has the least sum of squared distances to the batch (any other offset c adds n (c - mu_i)^2 / |w_i|^2),
-so a network with its own data's statistics has its first hyperplanes through the data, all through the batch mean when
-beta = 0. Pruning (arXiv 2101.02338): removing a unit removes a folded hyperplane. Without biases every region is a cone.
+Batch normalisation (arXiv 2209.14778): with fixed weights, the mean mu_i that it subtracts is the intercept for which
+the hyperplane of neuron i has the least sum of squared distances to the batch (any other offset c adds n (c - mu_i)^2 /
+|w_i|^2), so a network with its own data's statistics has its first hyperplanes through the data, all through the batch
+mean when beta = 0. Pruning (arXiv 2101.02338): removing a unit removes a folded hyperplane. Without biases every region
+is a cone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def without_biases(model: nn.Module) -> nn.Module:
-    """A copy whose linear and convolution biases, normalisation shifts and running means are zero: its regions are cones."""
+    """A copy whose linear and convolution biases, normalisation shifts and running means are zero: its regions are
+    cones."""
     made = copy.deepcopy(model)
     with torch.no_grad():
         for module in made.modules():

@@ -15,7 +15,8 @@ TITLE = "Batch normalisation concentrates the partition"
 
 
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
-    """Random weights, digits: hyperplanes' fit, the central arrangement, crossings near data, jitter between batches."""
+    """Random weights, digits: hyperplanes' fit, the central arrangement, crossings near data, jitter between
+    batches."""
     from cutaway.data import load
 
     data = load("digits", split="train", num=400 if short else 1200, seed=seed)
@@ -55,14 +56,19 @@ def _least_squares(model: nn.Sequential, inputs: torch.Tensor) -> list[Row]:
     return [
         Row(
             quantity="least misfit over 81 offsets, relative to BatchNorm's (worst of 64 neurons)",
-            paper="BatchNorm's is the least", ours=gain, tolerance="1 within 1e-9",
+            paper="BatchNorm's is the least",
+            ours=gain,
+            tolerance="1 within 1e-9",
             verdict="pass" if abs(gain - 1) < 1e-9 else "fail",
         ),
         Row(
-            quantity="median misfit of the hyperplanes without BatchNorm, relative to with it", paper="larger",
-            ours=raw, tolerance="over 1", verdict="pass" if raw > 1 else "fail",
+            quantity="median misfit of the hyperplanes without BatchNorm, relative to with it",
+            paper="larger",
+            ours=raw,
+            tolerance="over 1",
+            verdict="pass" if raw > 1 else "fail",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _central(inputs: torch.Tensor, seed: int) -> Row:
@@ -76,9 +82,12 @@ def _central(inputs: torch.Tensor, seed: int) -> Row:
     result = slice_network(made, plane, square_around(plane, 1.0))
     count = int(np.count_nonzero(result.measures.area > 1e-12))
     return Row(
-        quantity="regions of one BatchNorm layer of 16 on a plane through the batch mean", paper="32: a central arrangement",
-        ours=count, tolerance="32 (slivers of rounding left out)", verdict="pass" if count == 32 else "fail",
-    )  # fmt: skip
+        quantity="regions of one BatchNorm layer of 16 on a plane through the batch mean",
+        paper="32: a central arrangement",
+        ours=count,
+        tolerance="32 (slivers of rounding left out)",
+        verdict="pass" if count == 32 else "fail",
+    )
 
 
 def _near_data(model: nn.Sequential, inputs: torch.Tensor, seed: int, pairs: int, progress) -> list[Row]:
@@ -97,7 +106,8 @@ def _near_data(model: nn.Sequential, inputs: torch.Tensor, seed: int, pairs: int
         near[name] = crossings(made, starts, ends).density
         far[name] = crossings(made, away[0], away[1]).density
         progress(
-            f"{name} statistics: {float(near[name].mean()):.2f} crossings a unit near data, {float(far[name].mean()):.2f} far"
+            f"{name} statistics: {float(near[name].mean()):.2f} crossings a unit near data, "
+            f"{float(far[name].mean()):.2f} far"
         )
     ratio = (near["with"] / near["without"].clamp(min=1e-12)).log()
     pull = float(near["with"].mean() / near["without"].mean())
@@ -106,14 +116,21 @@ def _near_data(model: nn.Sequential, inputs: torch.Tensor, seed: int, pairs: int
     return [
         Row(
             quantity="boundary density between samples, BatchNorm's statistics against none (same weights)",
-            paper="concentrated near data", ours=pull, low=pull * float(np.exp(-half)), high=pull * float(np.exp(half)),
-            tolerance="over 1", verdict="pass" if pull * float(np.exp(-half)) > 1 else "fail",
+            paper="concentrated near data",
+            ours=pull,
+            low=pull * float(np.exp(-half)),
+            high=pull * float(np.exp(half)),
+            tolerance="over 1",
+            verdict="pass" if pull * float(np.exp(-half)) > 1 else "fail",
         ),
         Row(
-            quantity="boundary density near data against six radii away, with BatchNorm", paper="higher near data",
-            ours=focus, tolerance="over 1", verdict="pass" if focus > 1 else "fail",
+            quantity="boundary density near data against six radii away, with BatchNorm",
+            paper="higher near data",
+            ours=focus,
+            tolerance="over 1",
+            verdict="pass" if focus > 1 else "fail",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _jitter(model: nn.Sequential, inputs: torch.Tensor, seed: int) -> Row:
@@ -130,5 +147,8 @@ def _jitter(model: nn.Sequential, inputs: torch.Tensor, seed: int) -> Row:
     share = float((stacked != stacked[0]).any(dim=0).double().mean())
     return Row(
         quantity="samples whose class changes with the statistics of the mini-batch (32 of a batch, random network)",
-        paper="the boundary jitters as under dropout", ours=share, tolerance="over 0", verdict="pass" if share > 0 else "fail",
-    )  # fmt: skip
+        paper="the boundary jitters as under dropout",
+        ours=share,
+        tolerance="over 0",
+        verdict="pass" if share > 0 else "fail",
+    )

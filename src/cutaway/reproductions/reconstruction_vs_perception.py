@@ -1,4 +1,5 @@
-"""Learning by reconstruction produces uninformative features for perception: the alignment of the two, by noise design."""
+"""Learning by reconstruction produces uninformative features for perception: the alignment of the two, by noise
+design."""
 
 from __future__ import annotations
 
@@ -40,32 +41,47 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     return [
         Row(
             quantity=f"{name}: largest change of the alignment curve under Gaussian noise (percentage points)",
-            paper="none: same eigenvectors, same order", ours=gaussian, tolerance=1e-3,
+            paper="none: same eigenvectors, same order",
+            ours=gaussian,
+            tolerance=1e-3,
             verdict="pass" if gaussian <= 1e-3 else "fail",
         ),
         Row(
-            quantity=f"{name}: mean alignment, best mask (patch {best[0]}, share {best[1]}) against none ({plain.mean:.2f})",
-            paper="masking helps when it suits the data", ours=masked[best], tolerance="at least as high",
+            quantity=f"{name}: mean alignment, best mask (patch {best[0]}, share {best[1]}), none: {plain.mean:.2f}",
+            paper="masking helps when it suits the data",
+            ours=masked[best],
+            tolerance="at least as high",
             verdict="pass" if masked[best] >= plain.mean else "fail",
         ),
         Row(
-            quantity=f"{name}: spread of the mean alignment over mask shapes and shares", paper="the choice matters",
-            ours=spread, tolerance="over 0.1 percentage points", verdict="pass" if spread > 0.1 else "fail",
+            quantity=f"{name}: spread of the mean alignment over mask shapes and shares",
+            paper="the choice matters",
+            ours=spread,
+            tolerance="over 0.1 percentage points",
+            verdict="pass" if spread > 0.1 else "fail",
         ),
         Row(
-            quantity=f"{name}: alignment after half of the directions", paper="rises late", ours=plain.after(half),
-            tolerance="shown as it is", verdict="report",
+            quantity=f"{name}: alignment after half of the directions",
+            paper="rises late",
+            ours=plain.after(half),
+            tolerance="shown as it is",
+            verdict="report",
         ),
         Row(
-            quantity=f"{name}: held-out accuracy from the top of the variance (90%)", paper="45% (TinyImageNet, ResNet-9)",
-            ours=100 * top, tolerance="another data set and a linear classifier", verdict="report",
+            quantity=f"{name}: held-out accuracy from the top of the variance (90%)",
+            paper="45% (TinyImageNet, ResNet-9)",
+            ours=100 * top,
+            tolerance="another data set and a linear classifier",
+            verdict="report",
         ),
         Row(
             quantity=f"{name}: held-out accuracy from the bottom of the variance (20%)",
-            paper="55% (TinyImageNet, ResNet-9)", ours=100 * bottom, tolerance="another data set and a linear classifier",
+            paper="55% (TinyImageNet, ResNet-9)",
+            ours=100 * bottom,
+            tolerance="another data set and a linear classifier",
             verdict="report",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _data(name: str, seed: int):
@@ -79,7 +95,8 @@ def _data(name: str, seed: int):
 
 
 def _subspace_accuracy(train, labels, test, test_labels, seed: int) -> tuple[float, float]:
-    """Logistic regression on data projected to the eigenvectors that hold the top 90% and the bottom 20% of variance."""
+    """Logistic regression on data projected to the eigenvectors that hold the top 90% and the bottom 20% of
+    variance."""
     from sklearn.linear_model import LogisticRegression
 
     flat, held = train.reshape(len(train), -1), test.reshape(len(test), -1)

@@ -1,8 +1,9 @@
-"""One batch of gates into a subdivision: values at the vertices in, finer subdivision and the new vertices' descent out.
+"""One batch of gates into a subdivision: values at the vertices in, finer subdivision and the new vertices' descent
+out.
 
-`insert_gates(cells, values, gate_of, tolerance)` cuts every face by the zero lines of k functions that are continuous and,
-face by face, linear. Signs within `tolerance` of zero are put to `decide` before they are used; what it calls zero becomes
-exactly zero (a vertex on the line), and without it every doubtful value is taken for zero and counted.
+`insert_gates(cells, values, gate_of, tolerance)` cuts every face by the zero lines of k functions that are continuous
+and, face by face, linear. Signs within `tolerance` of zero are put to `decide` before they are used; what it calls zero
+becomes exactly zero (a vertex on the line), and without it every doubtful value is taken for zero and counted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _KERNELS = "cutaway.geometry.arrangement.split_compiled"
 class Doubt:
     """A sign that rounding cannot decide: is `gate` zero where the lines `first` and `second` (tags) meet on a face?
 
-    `polygon` (m, 2): the face at the stage's start, on which all three functions are linear. `value`: what rounding says.
+    `polygon` (m, 2): the face at the stage's start, on which all three functions are linear. `value`: what rounding
+    says.
     """
 
     polygon: Floats
@@ -99,9 +101,10 @@ def insert_gates(
 ) -> Insertion:
     """Cut `cells` (changed in place) by the zero lines of the columns of `values` (V, k), tagged `gate_of` (k).
 
-    `values` may be written to: doubtful signs that are zero become 0. Exact given the signs. Cost: with numba (extra `fast`), work in proportion to the vertices times gates looked at and to
-    the cells each line crosses; without, a pass over all edges for each gate. `compiled` forces a path (None: numba when
-    it is there). Raises BudgetError when more than `max_faces` faces come about.
+    `values` may be written to: doubtful signs that are zero become 0. Exact given the signs. Cost: with numba (extra
+    `fast`), work in proportion to the vertices times gates looked at and to the cells each line crosses; without, a
+    pass over all edges for each gate. `compiled` forces a path (None: numba when it is there). Raises BudgetError when
+    more than `max_faces` faces come about.
     """
     values = np.ascontiguousarray(values, dtype=np.float64)
     doubts = _Doubts(cells, gate_of, decide)
@@ -136,10 +139,11 @@ class _Doubts:
     def __init__(self, cells: Subdivision, gate_of, decide: Decide | None) -> None:
         self.cells, self.gate_of, self.decide = cells, gate_of, decide
         self.decided = self.snapped = 0
-        self.origin = self.start = self.order = None
+        self.origin, self.position = cells.origin[: cells.num_half_edges], cells.position
+        self.start, self.order = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32)
         if decide is not None:
             self.start, self.order = cells.cycles()
-            self.origin, self.position = cells.origin[: cells.num_half_edges].copy(), cells.position.copy()
+            self.origin, self.position = self.origin.copy(), self.position.copy()
 
     def polygon(self, face: int) -> Floats:
         return self.position[self.origin[self.order[self.start[face] : self.start[face + 1]]]]

@@ -1,7 +1,7 @@
 """Take edges out of a subdivision and heal it: faces are joined, corners that bend nothing any more disappear.
 
-Used where cutting made more than is meant: comparisons inside a pooling window that a third entry wins, and the mesh under
-a sign partition. The faces left must be convex and without holes, which holds for those two uses.
+Used where cutting made more than is meant: comparisons inside a pooling window that a third entry wins, and the mesh
+under a sign partition. The faces left must be convex and without holes, which holds for those two uses.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[n
     old_face = _label_faces(cells, cells.face[old_half])
     cells.num_vertices, cells.num_half_edges = len(old_vertex), len(old_half)
     cells.num_faces = len(old_face)
-    return old_vertex, old_face
+    return old_vertex.astype(np.int64), old_face
 
 
 def _bending(cells: Subdivision, keep, following) -> NDArray[np.bool_]:

@@ -1,9 +1,10 @@
 """The same cutting as `split_vectorised`, compiled by numba (extra `fast`): face by face, along each line.
 
 Only gates that change sign on a face of the stage's start are inserted there. A line is followed from the face's rim
-through the cells made so far, so that inserting it costs work in proportion to the cells it crosses; where it meets an old
-vertex, every cell of the face is looked at instead (`_scan`), which is also what makes a second run over the same gate
-harmless. Compiled code cannot ask for memory or for exact arithmetic: `insert` stops and says so, and is called again.
+through the cells made so far, so that inserting it costs work in proportion to the cells it crosses; where it meets an
+old vertex, every cell of the face is looked at instead (`_scan`), which is also what makes a second run over the same
+gate harmless. Compiled code cannot ask for memory or for exact arithmetic: `insert` stops and says so, and is called
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ VERTICES, HALF_EDGES, FACES, AT_FACE, AT_GATE, DOUBTS, ODD = range(7)
 
 @njit(cache=True)
 def crossings(face_half_edge, following, origin, values, num_faces):
-    """Gates (columns) to insert in each face: sign changes, or zero at two corners and not at all. CSR (start, column)."""
+    """Gates (columns) to insert in each face: sign changes, or zero at two corners and not at all. CSR (start,
+    column)."""
     k = values.shape[1]
     start = np.zeros(num_faces + 1, dtype=np.int64)
     found = np.empty(max(1024, 4 * num_faces), dtype=np.int32)
@@ -59,9 +61,9 @@ def insert(
 ):  # fmt: skip
     """Insert all listed gates, going on at the cursor in `counts`; returns DONE, MORE_ROOM or DOUBTFUL.
 
-    `base`: vertices before this stage (descent is kept from there). New vertices whose value in another column is within
-    `tolerance` of 0, and not known to be 0 because the edge cut lies on that line, are listed in `doubts` (vertex, column)
-    for the caller to decide.
+    `base`: vertices before this stage (descent is kept from there). New vertices whose value in another column is
+    within `tolerance` of 0, and not known to be 0 because the edge cut lies on that line, are listed in `doubts`
+    (vertex, column) for the caller to decide.
     """
     num_roots = len(start) - 1
     while counts[AT_FACE] < num_roots:
@@ -189,7 +191,7 @@ def _is_rim(face, twin, root, h, f):
 def _walk(state, f, j, gate, base, rim):
     """Follow the line through face f from where its rim goes from + to -. False: something for `_scan` was met."""
     (_p, values, _pa, _w, _u, _mg, _mr, _b,
-     origin, twin, following, face, tag, face_half_edge, root, next_in_root, counts) = state  # fmt: skip
+     origin, twin, following, face, _tag, _face_half_edge, root, _next_in_root, _counts) = state  # fmt: skip
     enter = -1
     h = rim
     while True:
@@ -239,7 +241,7 @@ def _walk(state, f, j, gate, base, rim):
 def _scan(state, f, j, gate, base, coincident):
     """Look at every cell of face f: cut edges that change sign, join the two zero points, note edges along the line."""
     (position, values, _pa, _w, _u, _mg, _mr, _b,
-     origin, twin, following, face, tag, face_half_edge, root, next_in_root, counts) = state  # fmt: skip
+     origin, twin, following, _face, tag, face_half_edge, _root, next_in_root, counts) = state  # fmt: skip
     g = f
     while g >= 0:
         if _no_room(0, position, origin, face_half_edge, counts):

@@ -1,9 +1,10 @@
 """Cut every face of a subdivision along one gate's zero line, all faces at once, in NumPy.
 
-A gate is a continuous function, linear on every face, known by its value at every vertex. Only the signs of these values
-decide what is cut, so neighbouring faces always agree: an edge whose ends have opposite signs gets one new vertex (value
-exactly 0), a face with positive and negative corners gets one chord between its two zero points. Nothing else is computed:
-no line is intersected with another. A value of exactly 0 at an old vertex means that the line passes through it.
+A gate is a continuous function, linear on every face, known by its value at every vertex. Only the signs of these
+values decide what is cut, so neighbouring faces always agree: an edge whose ends have opposite signs gets one new
+vertex (value exactly 0), a face with positive and negative corners gets one chord between its two zero points. Nothing
+else is computed: no line is intersected with another. A value of exactly 0 at an old vertex means that the line passes
+through it.
 
 Cost per gate: a dozen passes over the half-edges, and work in proportion to the edges cut.
 """
@@ -17,21 +18,23 @@ from cutaway.geometry.arrangement.subdivision import Subdivision, grown
 
 
 class Made:
-    """Where new vertices came from: `parent` (n, 2), `weight` (n, 2), `under` (n): tag of the edge cut, `gate`, `root`."""
+    """Where new vertices came from: `parent` (n, 2), `weight` (n, 2), `under` (n): tag of the edge cut, `gate`,
+    `root`."""
 
     __slots__ = ("gate", "parent", "root", "under", "weight")
 
-    def __init__(self, parent, weight, under, gate, root) -> None:
+    def __init__(self, parent, weight, under, gate: NDArray, root) -> None:
         self.parent, self.weight, self.under, self.gate, self.root = parent, weight, under, gate, root
 
 
 def split_by_gate(
     cells: Subdivision, values: NDArray[np.float64], column: int, gate: int, root: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.int32], Made, int]:
-    """Insert one gate. `values` (V, k) at the vertices, `root` (F): the face of the stage's start that each face lies in.
+    """Insert one gate. `values` (V, k) at the vertices, `root` (F): the face of the stage's start that each face lies
+    in.
 
-    Returns values and root with the new rows, the new vertices' descent, and the number of faces whose signs change more
-    than twice around (0 unless a filter failed).
+    Returns values and root with the new rows, the new vertices' descent, and the number of faces whose signs change
+    more than twice around (0 unless a filter failed).
     """
     used = cells.num_half_edges
     sign = np.sign(values[: cells.num_vertices, column]).astype(np.int8)
@@ -41,17 +44,16 @@ def split_by_gate(
     touches = bool((sign == 0).any())
     if touches:
         _note_coincident(cells, at_origin, at_target, gate)
-    values, made = _split_edges(cells, values, column, falling, root)
+    values, made = _split_edges(cells, values, column, gate, falling, root)
     into_negative, into_positive = falling, cells.twin[cells.following[falling]]
     if touches:
         down, up = _zero_passages(cells, at_origin, at_target, sign, used)
         into_negative, into_positive = np.concatenate([into_negative, down]), np.concatenate([into_positive, up])
     root, odd = _split_faces(cells, into_negative, into_positive, gate, root)
-    made.gate = np.full(len(falling), gate, dtype=np.int32)
     return values, root, made, odd
 
 
-def _split_edges(cells: Subdivision, values, column: int, falling, root):
+def _split_edges(cells: Subdivision, values, column: int, gate: int, falling, root):
     """A new vertex on each half-edge of `falling` (+ to -) and its twin."""
     count, vertex, half = len(falling), cells.num_vertices, cells.num_half_edges
     cells.reserve(vertex + count, half + 2 * count, cells.num_faces)
@@ -76,7 +78,7 @@ def _split_edges(cells: Subdivision, values, column: int, falling, root):
     cells.twin[rising], cells.twin[onward] = onward, rising
     cells.num_vertices, cells.num_half_edges = vertex + count, half + 2 * count
     inside = np.where(cells.face[falling] >= 0, cells.face[falling], cells.face[rising])
-    made = Made(np.stack([a, b], axis=1), weight, under, None, root[inside])
+    made = Made(np.stack([a, b], axis=1), weight, under, np.full(count, gate, dtype=np.int32), root[inside])
     return values, made
 
 

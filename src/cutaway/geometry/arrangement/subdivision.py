@@ -1,9 +1,9 @@
 """A planar subdivision as half-edges in flat arrays, made to be cut.
 
-Half-edge h runs from vertex `origin[h]` to `origin[twin[h]]` with its face on the left; `following[h]` is the next one of
-that face (counter-clockwise), `face[h]` is -1 outside the domain. `tag[h]` (equal on both twins) says what made the
-edge: a gate number >= 0, -1 - b for side b of the domain, or, where several gates vanish along an edge, COMBINED + i with
-the tags in `combined[i]`, the one that made it first. Sizes: V vertices, H half-edges (two an edge), F faces.
+Half-edge h runs from vertex `origin[h]` to `origin[twin[h]]` with its face on the left; `following[h]` is the next one
+of that face (counter-clockwise), `face[h]` is -1 outside the domain. `tag[h]` (equal on both twins) says what made the
+edge: a gate number >= 0, -1 - b for side b of the domain, or, where several gates vanish along an edge, COMBINED + i
+with the tags in `combined[i]`, the one that made it first. Sizes: V vertices, H half-edges (two an edge), F faces.
 Arrays are kept longer than they are filled (`num_vertices`, `num_half_edges`, `num_faces`), so that cutting appends.
 
 Memory: 20 bytes a half-edge, 16 + 8 k a vertex while k gates are being inserted, 12 a face.
@@ -22,8 +22,8 @@ class Subdivision:
     """Growing half-edge arrays; see the module's page for the layout."""
 
     __slots__ = (
-        "also", "combined", "face", "face_half_edge", "following", "num_faces", "num_half_edges", "num_vertices", "origin",
-        "position", "tag", "twin",
+        "also", "combined", "face", "face_half_edge", "following", "num_faces", "num_half_edges", "num_vertices",
+        "origin", "position", "tag", "twin",
     )  # fmt: skip
 
     def __init__(self, polygon: Floats) -> None:

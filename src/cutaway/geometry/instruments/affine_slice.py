@@ -1,4 +1,5 @@
-"""Instrument `affine-slice`: the exact partition of a small square through three samples, and what its pieces are like."""
+"""Instrument `affine-slice`: the exact partition of a small square through three samples, and what its pieces are
+like."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from cutaway.status import Status
 
 @dataclass(frozen=True, kw_only=True)
 class AffineSlice(Instrument):
-    """Number and sizes of the affine regions on a square about the mean of three samples, and the decision boundary in it.
+    """Number and sizes of the affine regions on a square about the mean of three samples, and the decision boundary in
+    it.
 
     Exact (float64, self-checked) for this one square: half-diagonal `reach` times the distance to the farthest of the
     three, shrunk by halves until at most `max_regions` regions are in it; the square's area is a figure. Samples are
@@ -52,22 +54,45 @@ class AffineSlice(Instrument):
         variables = {
             "area": variable(area, ["face"], unit="input units squared", long_name="area of the face", kind="exact"),
             "sides": variable(result.measures.num_sides, ["face"], long_name="corners of the face", kind="exact"),
-            "map_norm": variable(norm, ["face"], unit="output per input", long_name="norm of the map along the slice",
-                                 kind="exact"),
+            "map_norm": variable(
+                norm, ["face"], unit="output per input", long_name="norm of the map along the slice", kind="exact"
+            ),
             "edges": variable(per_site, ["site"], unit="edges", long_name="edges made by the site", kind="exact"),
-        }  # fmt: skip
+        }
         coords = {"site": [f"{i} {s.name}" for i, s in enumerate(result.sites)], "sample": rows.numpy()}
         boundary = float(result.decision.lengths.sum())
         figures = (
-            Figure(name="regions_per_area", value=result.num_faces / total, unit="regions per input unit squared",
-                   status=Status.EXACT, long_name="affine regions an area of the square"),
-            Figure(name="regions", value=float(result.num_faces), unit="regions", status=Status.EXACT, alternative="none",
-                   long_name="affine regions in the square"),
-            Figure(name="square_area", value=total, unit="input units squared", status=Status.EXACT, alternative="none",
-                   long_name="area of the square"),
-            Figure(name="boundary_density", value=boundary / total, unit="per input unit", status=Status.EXACT,
-                   long_name="length of the decision boundary an area"),
-        )  # fmt: skip
+            Figure(
+                name="regions_per_area",
+                value=result.num_faces / total,
+                unit="regions per input unit squared",
+                status=Status.EXACT,
+                long_name="affine regions an area of the square",
+            ),
+            Figure(
+                name="regions",
+                value=float(result.num_faces),
+                unit="regions",
+                status=Status.EXACT,
+                alternative="none",
+                long_name="affine regions in the square",
+            ),
+            Figure(
+                name="square_area",
+                value=total,
+                unit="input units squared",
+                status=Status.EXACT,
+                alternative="none",
+                long_name="area of the square",
+            ),
+            Figure(
+                name="boundary_density",
+                value=boundary / total,
+                unit="per input unit",
+                status=Status.EXACT,
+                long_name="length of the decision boundary an area",
+            ),
+        )
         return Findings(values=xr.Dataset(variables, coords), figures=figures, status=Status.EXACT)
 
     def _slice(self, network, plane, context):

@@ -21,10 +21,10 @@ from cutaway.reading import Figure, variable
 class RayCrossings(Instrument):
     """Region boundaries crossed per unit of input length on segments between samples, by site and by class.
 
-    Unit: boundaries per unit of input distance. Every segment's crossings are exact (float64); the figure is a mean over
-    `num_segments` random pairs of samples, with a bootstrap interval. With labels, segments inside a class are counted
-    by class, and `class_spread` is the largest class mean over the smallest. Unlike a count of distinct patterns among
-    samples (TE-NAS), it does not saturate at the number of samples.
+    Unit: boundaries per unit of input distance. Every segment's crossings are exact (float64); the figure is a mean
+    over `num_segments` random pairs of samples, with a bootstrap interval. With labels, segments inside a class are
+    counted by class, and `class_spread` is the largest class mean over the smallest. Unlike a count of distinct
+    patterns among samples (TE-NAS), it does not saturate at the number of samples.
     """
 
     num_segments: int = 48
@@ -79,10 +79,14 @@ class RayCrossings(Instrument):
         coords: dict = {"site": [f"{i} {s.name}" for i, s in enumerate(program.sites)]}
         figures = [
             Figure(
-                name="crossing_density", value=float(density.mean()), low=low, high=high, unit="boundaries per unit",
+                name="crossing_density",
+                value=float(density.mean()),
+                low=low,
+                high=high,
+                unit="boundaries per unit",
                 long_name="region boundaries crossed a unit of length between samples",
             )
-        ]  # fmt: skip
+        ]
         if data.labels is not None:
             labels = data.labels.cpu()[pairs]
             same = (labels[:, 0] == labels[:, 1]).numpy()
@@ -117,6 +121,6 @@ class RayCrossings(Instrument):
     def describe(self, reading):
         figure = reading.figure("crossing_density")
         return (
-            f"On the way from one sample to another the network changes its affine piece {figure.value:.3g} times a unit "
-            "of input distance."
+            f"On the way from one sample to another the network changes its affine piece {figure.value:.3g} times a "
+            "unit of input distance."
         )

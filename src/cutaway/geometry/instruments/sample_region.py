@@ -61,11 +61,20 @@ class SampleRegion(Instrument):
             ),
         }
         figures = (
-            Figure(name="region_radius", value=float(found.radius.mean()), low=low, high=high, unit="input units",
-                   long_name="mean distance to the edge of the region"),
-            Figure(name="radius_margin_correlation", value=found.with_margin,
-                   long_name="rank correlation of that distance with the margin"),
-        )  # fmt: skip
+            Figure(
+                name="region_radius",
+                value=float(found.radius.mean()),
+                low=low,
+                high=high,
+                unit="input units",
+                long_name="mean distance to the edge of the region",
+            ),
+            Figure(
+                name="radius_margin_correlation",
+                value=found.with_margin,
+                long_name="rank correlation of that distance with the margin",
+            ),
+        )
         return Findings(values=xr.Dataset(variables, {"sample": rows}), figures=figures)
 
     def describe(self, reading):

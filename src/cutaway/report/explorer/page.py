@@ -1,8 +1,9 @@
 """The explorer: slices as one self-contained HTML page to pan, zoom and point at.
 
-`write_explorer([slice, ...], path, labels=[...])` embeds for every slice (a frame: one checkpoint) the vertices, faces and
-edges, the linear outputs of every face, and the pattern bits of the gates that cut the slice; the page draws them on a
-canvas in tiles and needs no network. Numbers are stored in single precision for drawing; the exact ones stay in `Slice`.
+`write_explorer([slice, ...], path, labels=[...])` embeds for every slice (a frame: one checkpoint) the vertices, faces
+and edges, the linear outputs of every face, and the pattern bits of the gates that cut the slice; the page draws them
+on a canvas in tiles and needs no network. Numbers are stored in single precision for drawing; the exact ones stay in
+`Slice`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def explorer_page(
     }
     template = resources.files("cutaway.report.explorer").joinpath("explorer.html").read_text(encoding="utf-8")
     script = resources.files("cutaway.report.explorer").joinpath("explorer.js").read_text(encoding="utf-8")
-    payload = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    payload = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     return template.replace("{{title}}", html.escape(title)).replace("{{script}}", script).replace("{{data}}", payload)
 
 
@@ -99,7 +100,7 @@ def _frame(result: Slice, label: str) -> dict[str, Any]:
     return {
         "label": label,
         "faces": result.num_faces,
-        "summary": {k: v for k, v in result.summary().items() if k != "kind"},
+        "summary": {k: v if v == v else None for k, v in result.summary().items() if k != "kind"},
         "vertices": _pack(result.vertices),
         "start": _pack(measures.start, np.uint32),
         "corners": _pack(cells.origin[measures.order], np.uint32),
@@ -130,7 +131,8 @@ def _colouring(result: Slice, name: str) -> dict[str, Any]:
 
 
 def _patterns(result: Slice) -> tuple[str, list[str]]:
-    """Bits of the gates that made an edge, face by face, and what these gates are called ("" when they are too many)."""
+    """Bits of the gates that made an edge, face by face, and what these gates are called ("" when they are too
+    many)."""
     cutting = np.unique(result.edge_gates[result.edge_gates >= 0])
     row = (len(cutting) + 7) // 8
     if not len(cutting) or row * result.num_faces > _MAX_PATTERN_BYTES:

@@ -1,0 +1,112 @@
+"""The explorer page and the picture: what is embedded is what the slice holds, and Chromium draws it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from cutaway.errors import InputError
+from cutaway.geometry.decision import as_logits
+from cutaway.geometry.plane import plane_through, rectangle, square_around
+from cutaway.geometry.slice import SliceSettings, slice_network
+from cutaway.report.explorer import explorer_page, write_explorer, write_picture
+
+BROWSER = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
+
+
+@pytest.fixture()
+def through_images(mlp):
+    model = torch.nn.Sequential(torch.nn.Flatten(), *mlp(16, 14, 14, 3, seed=3))
+    plane = plane_through(np.random.default_rng(0).random((3, 1, 4, 4)))
+    return slice_network(model, plane, square_around(plane, 3.0))
+
+
+def embedded(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S).group(1))
+
+
+def unpack(text, kind):
+    return np.frombuffer(base64.b64decode(text), dtype=kind)
+
+
+def test_page_holds_the_slice(through_images):
+    result = through_images
+    data = embedded(explorer_page([result], title="a <b> & c", class_names=["x", "y", "</script>"]))
+    frame = data["frames"][0]
+    assert frame["faces"] == result.num_faces and data["classes"][2] == "</script>"
+    np.testing.assert_allclose(unpack(frame["vertices"], "<f4").reshape(-1, 2), result.vertices, atol=1e-5)
+    start, corners = unpack(frame["start"], "<u4"), unpack(frame["corners"], "<u4")
+    for face in range(0, result.num_faces, 9):
+        np.testing.assert_array_equal(corners[start[face] : start[face + 1]], result.corners(face))
+    maps = unpack(frame["maps"], "<f4").reshape(result.num_faces, 3, 3)
+    face = result.num_faces // 2
+    corner = result.corners(face)[0]
+    step = result.vertices[corner] - result.measures.interior[face]
+    np.testing.assert_allclose(maps[face] @ [1, *step], as_logits(result.outputs)[corner], atol=1e-4)
+    bits = np.unpackbits(unpack(frame["patterns"], np.uint8).reshape(result.num_faces, -1), axis=1, bitorder="little")[
+        :, : len(frame["gates"])
+    ]
+    gates = np.unique(result.edge_gates[result.edge_gates >= 0])
+    np.testing.assert_array_equal(bits.astype(bool), result.patterns()[:, gates])
+
+
+def test_class_pieces_fill_the_domain(through_images):
+    areas = through_images.class_areas()
+    assert areas.sum() == pytest.approx(through_images.measures.area.sum()) and (areas >= 0).all()
+    u, v = np.random.default_rng(1).random((2, 20000, 1))
+    corners = through_images.domain
+    points = corners[0] + u * (corners[1] - corners[0]) + v * (corners[3] - corners[0])  # uniform in the square
+    program = through_images.program
+    with torch.no_grad():
+        values = program.to_site(torch.from_numpy(through_images.plane.lift(points)), len(program.sites))
+        found = program.outputs(values).argmax(dim=1).numpy()
+    share = np.bincount(found, minlength=3) / len(points)
+    error = np.sqrt(share * (1 - share) / len(points)) + 1e-4
+    assert (np.abs(share - areas / areas.sum()) < 4 * error).all()
+
+
+def test_frames_must_share_the_domain(mlp):
+    small = slice_network(mlp(2, 5, 2), domain=rectangle(-1, 1, -1, 1))
+    large = slice_network(mlp(2, 5, 2), domain=rectangle(-2, 2, -2, 2))
+    with pytest.raises(InputError, match="another domain"):
+        explorer_page([small, large])
+    with pytest.raises(InputError, match="no slice"):
+        explorer_page([])
+    page = explorer_page([small, small], labels=["step 0", "step 9"])
+    assert [f["label"] for f in embedded(page)["frames"]] == ["step 0", "step 9"]
+
+
+def test_picture_of_every_colouring_and_of_an_empty_slice(mlp, tmp_path):
+    result = slice_network(mlp(2, 8, 3), domain=rectangle(-1, 1, -1, 1), settings=SliceSettings(check=False))
+    for colour in ("class", "area", "condition", "norm", "none"):
+        files = write_picture(result, tmp_path / colour, colour=colour)
+        assert [f.suffix for f in files] == [".png", ".svg"] and all(f.stat().st_size > 2000 for f in files)
+    empty = slice_network(mlp(2, 5, 2), domain=rectangle(50, 50.001, 50, 50.001))
+    write_picture(empty, tmp_path / "empty")
+    assert "no boundary crosses" in (tmp_path / "empty.svg").read_text() or empty.num_faces == 1
+    assert not list(tmp_path.glob(".*unfinished"))
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_chromium_draws_the_page(through_images, tmp_path):
+    page = write_explorer([through_images], tmp_path / "page.html", title="browser test")
+    x, y = through_images.measures.interior[through_images.measures.area.argmax()]
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1000,800", "--dump-dom"]
+    dom = subprocess.run(
+        [*command, f"{page.as_uri()}#measure&at={x},{y}"], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    face = int(through_images.measures.area.argmax())
+    assert re.search(rf"<td>face</td><td>{face:,}</td>", dom)
+    measured = json.loads(re.search(r'<pre id="measured"[^>]*>(\{[^<]*\})', dom).group(1))
+    assert measured["frames"] == 240 and measured["faces"] == through_images.num_faces
+    outputs = as_logits(through_images.interior_outputs)[face]
+    top = np.exp(outputs - outputs.max())
+    assert f"{(top / top.sum()).max():.3f}" in dom
