@@ -68,8 +68,12 @@ def test_normalised_data_gives_the_same_answer(subject):
     )
 
     class Undo(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
         def forward(self, x):
-            return model(x.squeeze(-1) * 0.5 + torch.tensor([0.1, 0.2, 0.3], dtype=x.dtype))
+            return self.model(x.squeeze(-1) * 0.5 + torch.tensor([0.1, 0.2, 0.3], dtype=x.dtype))
 
     plain = certified_accuracy(model, data, radius=0.05).summary()
     undone = certified_accuracy(Undo(), normal, radius=0.05).summary()

@@ -70,7 +70,7 @@ def test_against_the_semidefinite_programme():
     pytest.importorskip("cvxpy")
     weights = weights_of(6, 10, 10, 2)
     solver = sdp_bound(weights)
-    assert 0.99 * solver <= lipschitz_bounds(weights, steps=600).optimised <= 1.02 * solver
+    assert 0.99 * solver <= lipschitz_bounds(weights, steps=600).optimised <= 1.03 * solver
 
 
 def sorts(x, group):

@@ -124,7 +124,7 @@ def squared_bound(weights: list[Tensor], multipliers: list[Tensor]) -> Tensor | 
 
 
 def lipschitz_bounds(
-    weights: list[Tensor], *, steps: int = 300, learning_rate: float = 0.05, seed: int = 0, samples: int = 256
+    weights: list[Tensor], *, steps: int = 300, learning_rate: float = 0.1, seed: int = 0, samples: int = 256
 ) -> LipschitzBounds:
     """All bounds for dense weights. Cost: `steps` times O(sum n_i^3). A margin of 1e-9 relative covers rounding: every
     matrix is float64, Cholesky succeeded, and the recursion is run once more with multipliers shrunk by that margin."""
