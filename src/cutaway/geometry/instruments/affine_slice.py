@@ -34,6 +34,7 @@ class AffineSlice(Instrument):
     name: ClassVar[str] = "affine-slice"
     question: ClassVar[str] = "Into how many affine pieces does the network cut the plane through three samples?"
     source: ClassVar[str] = "SplineCam, arXiv 2302.12828; computed by a method of our own in float64"
+    in_scan: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
     expense: ClassVar[str] = "one float64 forward pass a vertex; a few seconds for networks of a thousand neurons"
     limits: ClassVar[str] = "One plane through three samples: repeat with other seeds before speaking of the network."

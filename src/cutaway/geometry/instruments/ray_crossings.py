@@ -34,6 +34,7 @@ class RayCrossings(Instrument):
     source: ClassVar[str] = (
         "Exact crossing sequences; compare TE-NAS, ICLR 2021, and Hanin and Rolnick, arXiv 1901.09021"
     )
+    in_scan: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
     expense: ClassVar[str] = "one float64 forward pass for every crossing"
     limits: ClassVar[str] = (
