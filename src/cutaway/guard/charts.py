@@ -51,4 +51,5 @@ def detectors_chart(evaluations: dict[str, Evaluation]) -> Any:
     )
     x = alt.X("low:Q", title="AUROC", scale=alt.Scale(zero=False))
     layers = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q") + base.mark_point(filled=True).encode(x="auroc:Q")
-    return finished(layers.properties(height=20 * len(evaluations)).facet(row=alt.Row("source:N", title=None)))
+    drawn = layers.properties(width=WIDTH, height=20 * len(evaluations)).facet(row=alt.Row("source:N", title=None))
+    return drawn.configure_view(strokeWidth=0).configure(font="system-ui, sans-serif", background="white")

@@ -1,0 +1,57 @@
+"""Pictures of language-model geometry and guardrails hold the numbers they were given; the example runs."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cutaway.geometry.language_charts import dimension_curve, layers_curve, prompt_map
+from cutaway.guard.charts import detectors_chart
+from cutaway.guard.evaluate import evaluate_scores
+from cutaway.guard.rows import from_lists
+
+
+def _values(chart) -> list[dict]:
+    record = chart.to_dict()
+    sets = [record.get("data", {}).get("values", [])]
+    sets += [layer.get("data", {}).get("values", []) for layer in record.get("layer", [])]
+    return [row for rows in sets for row in rows] + [r for rows in record.get("datasets", {}).values() for r in rows]
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_prompt_maps_keep_sources_and_separate_what_is_apart(method):
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(0, 1, (20, 6)), rng.normal(8, 1, (20, 6))])
+    rows = _values(prompt_map(features, ["a"] * 20 + ["b"] * 20, method=method))
+    assert len(rows) == 40 and {r["source"] for r in rows} == {"a", "b"}
+    places = {s: np.array([[r["x"], r["y"]] for r in rows if r["source"] == s]) for s in "ab"}
+    gap = np.linalg.norm(places["a"].mean(0) - places["b"].mean(0))
+    assert gap > 2 * max(places["a"].std(), places["b"].std()) or method == "tsne"
+
+
+def test_curves_hold_their_points():
+    rows = _values(dimension_curve([0, 8], [3.0, 5.0], [3.0, 4.0]))
+    assert {(r["tokens"], r["context"], r["dimension"]) for r in rows} == {
+        (0, "related", 3.0), (8, "related", 5.0), (0, "unrelated", 3.0), (8, "unrelated", 4.0),
+    }  # fmt: skip
+    assert [r["milliseconds"] for r in _values(layers_curve([1, 2], [0.001, 0.002], [0.7, 0.8]))][:2] == [1.0, 2.0]
+
+
+def test_detectors_by_source():
+    rows = from_lists([f"t{i}" for i in range(8)], [0, 1] * 4, ["x", "x", "y", "y"] * 2)
+    made = evaluate_scores(np.arange(8.0), rows, 3.5)
+    drawn = _values(detectors_chart({"ours": made}))
+    assert {r["source"] for r in drawn} == {"all", "x", "y"}
+    assert next(r["auroc"] for r in drawn if r["source"] == "all") == pytest.approx(made.overall.auroc)
+
+
+def test_the_example_of_intrinsic_dimension(real_data, tmp_path):
+    path = Path(__file__).parents[2] / "examples" / "guard_intrinsic_dimension.py"
+    spec = importlib.util.spec_from_file_location("guard_intrinsic_dimension", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    curves = module.main(["--out", str(tmp_path), "--num", "30", "--repeats", "2"])
+    assert curves["related"][0] == curves["unrelated"][0] and curves["related"][-1] > curves["related"][0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dimension.svg", "prompts_pca.svg", "prompts_tsne.svg"]
