@@ -53,7 +53,7 @@ def build(kind, seed=0):
 def mixed():
     points = np.random.default_rng(1).standard_normal((3, 2, 4, 4))
     plane = plane_through(points)
-    return build(Mixed), plane, square_around(plane, 3.0)
+    return build(Mixed), plane, square_around(plane, 2.0)
 
 
 @pytest.mark.parametrize("compiled", [None, False])
@@ -186,8 +186,8 @@ def test_sign_partition_of_a_relu_layer_is_exact_and_of_a_gelu_network_sound(squ
     assert found.status is Status.ESTIMATE and "sign regions" in found.kind
     assert found.measures.area.sum() == pytest.approx(16)
     assert found.cells.check_pointers() == []
-    finer = sign_partition(gelu, domain=2 * square, resolution=96)
-    assert abs(finer.num_faces - found.num_faces) <= 0.1 * found.num_faces
+    finer = sign_partition(gelu, domain=2 * square, resolution=64)
+    assert abs(finer.num_faces - found.num_faces) <= 0.15 * found.num_faces
     with pytest.raises(ModelError, match="no gated nonlinearity"):
         sign_partition(nn.Linear(2, 2).double(), domain=square)
 
