@@ -59,7 +59,8 @@ def main() -> int:
     else:
         print(f"{found['faces']:,} faces: {found['frames_per_second']:.0f} frames a second, ", end="")
         print(
-            f"95% of frames within {found['p95_ms']:.1f} ms, worst {found['worst_ms']:.0f} ms; {found['page_mb']:.1f} MB"
+            f"95% of frames within {found['p95_ms']:.1f} ms, worst {found['worst_ms']:.0f} ms; "
+            f"{found['page_mb']:.1f} MB"
         )
     return int(missed)
 
