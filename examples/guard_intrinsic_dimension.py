@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +26,17 @@ from cutaway.reproductions.llm_geometry import OTHER, STORY, corpora
 LENGTHS = (0, 8, 16, 32, 64, 96, 128)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, list[float]]:
-    """Write the pictures; returns the curves (mean over starting points)."""
+def main(arguments: Sequence[str] = ()) -> dict[str, list[float]]:
+    """Write the pictures; returns the curves (mean over starting points), nothing without data."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("geometry"))
-    parser.add_argument("--num", type=int, default=200)
+    parser.add_argument("--num", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=8)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(list(arguments))
     found = corpora(0, options.num)
     if found is None:
-        sys.exit("set CUTAWAY_DATA to the folder of models and texts")
+        print("set CUTAWAY_DATA to the folder of models and texts")
+        return {}
     folder, rows = found
     loaded = load_model(folder)
     curves = {name: curve(loaded, text, options.repeats) for name, text in (("related", STORY), ("unrelated", OTHER))}
@@ -64,4 +66,4 @@ def curve(loaded, text: str, repeats: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -48,7 +48,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
             gap, noise = abs(value - simulated[step, direction]), 3.0 * error[step, direction]
             rows.append(
                 Row(
-                    quantity=f"overlap m_{direction + 1} at step {step + 1} (simulated {simulated[step, direction]:.4f})",
+                    quantity=f"overlap m_{direction + 1}, step {step + 1} (simulated {simulated[step, direction]:.4f})",
                     paper=paper, ours=value, low=float(simulated[step, direction] - noise),
                     high=float(simulated[step, direction] + noise),
                     tolerance="0.003 of the authors' code, or else shown beside the simulation's three errors",

@@ -13,8 +13,8 @@ TITLE = "Escaping mediocrity: exit time over its prediction"
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """Mean exit time over random starts divided by the quenched prediction; the factor that width can gain.
 
-    A run that has not left the plateau when the simulation ends (3.5 predicted times; 2.5 in the short form) counts with
-    that time.
+    A run that has not left the plateau when the simulation ends (3.5 predicted times; 2.5 in the short form) counts
+    with that time.
     """
     import numpy as np
 

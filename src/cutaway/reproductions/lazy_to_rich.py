@@ -37,7 +37,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     for laziness, alignment in grid:
         value = delays[laziness, alignment]
         rows.append(
-            Row(quantity=f"delay, alpha = {laziness}, eps = {alignment} (weights moved {moves[laziness, alignment]:.2f})",
+            Row(quantity=f"delay, alpha {laziness}, eps {alignment} (weights move {moves[laziness, alignment]:.2f})",
                 paper=None,
                 ours=value if math.isfinite(value) else f"none: test stays at {tests[laziness, alignment]:.2f}",
                 verdict="report")

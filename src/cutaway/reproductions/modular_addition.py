@@ -125,7 +125,7 @@ def _transformer(progress: Callable[[str], None]) -> list[Row]:
         _row(f"transformer embedding: energy on its six strongest of 56 frequencies (random {null_top:.2f})",
         "few frequencies",
              top, top >= 3 * null_top, "three times random"),
-        _row(f"transformer MLP: median variance of a neuron on one frequency (pairs shuffled {np.median(control.share):.3f})",
+        _row(f"transformer MLP: median variance on one frequency (pairs shuffled {np.median(control.share):.3f})",
              "single frequency", median, median >= 0.5, "at least one half"),
         Row(quantity="transformer MLP: key frequencies", paper="a handful", ours=", ".join(str(k) for k in key),
             tolerance="at most 10", verdict="pass" if 1 <= len(key) <= 10 else "fail"),

@@ -11,7 +11,7 @@ _WHERE = {
     "LoFiTransformer": "estimators",
 }
 
-__all__ = sorted(_WHERE)
+__all__ = ["LoFiClassifier", "LoFiRegressor", "LoFiTransformer"]
 
 
 def __getattr__(name: str) -> Any:
