@@ -2,8 +2,10 @@
 
     python benchmarks/bench_vnncomp.py [--short] [--json] [--timeout 60] [--sets acasxu,mnist_fc] [--out results.csv]
 
-Needs CUTAWAY_DATA. Prints for every set how many instances were decided, how many contradict the published verdict (must
-be none), and how many each published tool decided. `--short`: a spread of quick instances in about 40 seconds. With `--table FILE`
+Needs CUTAWAY_DATA. Prints for every set how many instances were decided, how many contradict the published verdict
+(must
+be none), and how many each published tool decided. `--short`: a spread of quick instances in about 40 seconds. With
+`--table FILE`
 only the table of an earlier results file is printed. Exits 1 for any wrong verdict or a missed target.
 """
 
@@ -21,9 +23,16 @@ from pathlib import Path
 
 TARGETS = {"acasxu": 36, "mnist_fc": 32, "oval21": 10, "sri_resnet_b": 10}
 SHORT = {
-    ("1_9", "prop_3."), ("3_7", "prop_3."), ("2_1", "prop_4."), ("5_3", "prop_1."), ("256x2", "prop_0_0.03"),
-    ("256x2", "prop_2_0.05"), ("cartpole", "safe_1"), ("vdp", "vdp_1."), ("N=M=8", "property_N=8_0"),
-}  # fmt: skip
+    ("1_9", "prop_3."),
+    ("3_7", "prop_3."),
+    ("2_1", "prop_4."),
+    ("5_3", "prop_1."),
+    ("256x2", "prop_0_0.03"),
+    ("256x2", "prop_2_0.05"),
+    ("cartpole", "safe_1"),
+    ("vdp", "vdp_1."),
+    ("N=M=8", "property_N=8_0"),
+}
 
 
 def truths(folder: Path) -> list[dict[str, str]]:
@@ -34,7 +43,9 @@ def truths(folder: Path) -> list[dict[str, str]]:
 def table(rows: list[dict[str, str]], results: list[dict[str, str]]) -> dict[str, dict]:
     """By set: instances, decided, wrong, CPU seconds, and what each published tool decided."""
     known = {(r["onnx"], r["vnnlib"]): r for r in rows}
-    by_set: dict[str, dict] = defaultdict(lambda: {"instances": 0, "decided": 0, "sat": 0, "unsat": 0, "wrong": [], "tools": Counter(), "cpu": 0.0})  # fmt: skip
+    by_set: dict[str, dict] = defaultdict(
+        lambda: {"instances": 0, "decided": 0, "sat": 0, "unsat": 0, "wrong": [], "tools": Counter(), "cpu": 0.0}
+    )
     for result in results:
         truth = known[result["onnx"], result["vnnlib"]]
         entry = by_set[truth["benchmark"]]
@@ -52,11 +63,14 @@ def table(rows: list[dict[str, str]], results: list[dict[str, str]]) -> dict[str
 
 def show(found: dict[str, dict]) -> str:
     """The table for people."""
-    lines = [f"{'set':<20}{'instances':>10}{'decided':>9}{'sat':>5}{'unsat':>7}{'wrong':>7}{'CPU s':>9}   published tools"]
+    lines = [
+        f"{'set':<20}{'instances':>10}{'decided':>9}{'sat':>5}{'unsat':>7}{'wrong':>7}{'CPU s':>9}   published tools"
+    ]
     for name, e in found.items():
         tools = ", ".join(f"{t} {n}" for t, n in sorted(e["tools"].items(), key=lambda i: -i[1]))
         lines.append(
-            f"{name:<20}{e['instances']:>10}{e['decided']:>9}{e['sat']:>5}{e['unsat']:>7}{len(e['wrong']):>7}{e['cpu']:>9.0f}   {tools}"
+            f"{name:<20}{e['instances']:>10}{e['decided']:>9}{e['sat']:>5}{e['unsat']:>7}{len(e['wrong']):>7}"
+            f"{e['cpu']:>9.0f}   {tools}"
         )
     return "\n".join(lines)
 
@@ -78,7 +92,12 @@ def safenlp(data: Path, timeout: float, limit: int | None) -> dict:
     begin = time.process_time()
     for row in rows:
         box = torch.from_numpy(boxes[int(row["id"])].astype(np.float64))
-        clause = Clause(lower=box[:, 0], upper=box[:, 1], matrix=torch.tensor([[1.0, -1.0]]).double(), limits=torch.zeros(1).double())
+        clause = Clause(
+            lower=box[:, 0],
+            upper=box[:, 1],
+            matrix=torch.tensor([[1.0, -1.0]]).double(),
+            limits=torch.zeros(1).double(),
+        )
         problem = problems[row["dataset"]]
         query = Query(clauses=(clause,), num_inputs=30, num_outputs=2)
         status = verify(problem.net, query, problem.replay, VerifySettings(timeout=timeout)).status.value

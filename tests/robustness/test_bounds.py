@@ -19,12 +19,27 @@ from cutaway.robustness.regions import ball, box
 from cutaway.robustness.regions_linear import Ellipsoid, Hull
 
 ACTIVATIONS = {
-    "relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.2), "elu": nn.ELU, "selu": nn.SELU, "gelu": nn.GELU, "silu": nn.SiLU,
-    "gelu-tanh": lambda: nn.GELU("tanh"), "mish": nn.Mish, "softplus": nn.Softplus, "hardtanh": lambda: nn.Hardtanh(-0.5, 0.6),
-    "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "hardswish": nn.Hardswish, "softsign": nn.Softsign, "relu6": nn.ReLU6,
-    "softmax": lambda: nn.Softmax(-1), "log-softmax": lambda: nn.LogSoftmax(-1), "log-sigmoid": nn.LogSigmoid,
-    "prelu": nn.PReLU, "celu": lambda: nn.CELU(0.5),
-}  # fmt: skip
+    "relu": nn.ReLU,
+    "leaky": lambda: nn.LeakyReLU(0.2),
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "gelu-tanh": lambda: nn.GELU("tanh"),
+    "mish": nn.Mish,
+    "softplus": nn.Softplus,
+    "hardtanh": lambda: nn.Hardtanh(-0.5, 0.6),
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "hardswish": nn.Hardswish,
+    "softsign": nn.Softsign,
+    "relu6": nn.ReLU6,
+    "softmax": lambda: nn.Softmax(-1),
+    "log-softmax": lambda: nn.LogSoftmax(-1),
+    "log-sigmoid": nn.LogSigmoid,
+    "prelu": nn.PReLU,
+    "celu": lambda: nn.CELU(0.5),
+}
 
 
 def rows_of(net):
@@ -43,14 +58,19 @@ def test_every_layer_encloses_10000_samples(name, make_dense, check_inside):
 
 
 @settings(
-    max_examples=15, deadline=None, derandomize=True, phases=[Phase.generate],  # tracing for explanations is too slow here
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],  # tracing for explanations is too slow here
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    sizes=st.lists(st.integers(1, 7), min_size=2, max_size=4), seed=st.integers(0, 10_000), radius=st.floats(0, 2),
+    sizes=st.lists(st.integers(1, 7), min_size=2, max_size=4),
+    seed=st.integers(0, 10_000),
+    radius=st.floats(0, 2),
     activation=st.sampled_from(["relu", "leaky", "gelu", "tanh", "softmax", "hardtanh"]),
     norm=st.sampled_from([1.0, 2.0, float("inf")]),
-)  # fmt: skip
+)
 def test_random_networks_and_regions(sizes, seed, radius, activation, norm, make_dense, check_inside):
     model = make_dense((*sizes, 2), ACTIVATIONS[activation], seed).double().eval()
     x = torch.randn(1, sizes[0], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -81,7 +101,9 @@ def _descended(net, region):
 class Convolutional(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1, stride=2), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1))
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 3, 3, padding=1, stride=2), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1)
+        )
         self.head = nn.Sequential(nn.MaxPool2d(2, padding=1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3, 2))
 
     def forward(self, x):
@@ -103,20 +125,32 @@ class Attention(nn.Module):
 class Mixed(nn.Module):
     def forward(self, x):
         a, b = x[:, :3], x[:, 3:]
-        c = torch.cat([a * b, torch.maximum(a, b), torch.minimum(a, b).abs(), (a.square() + 0.5).sqrt(), a.sin() + b.cos()], 1)
+        c = torch.cat(
+            [a * b, torch.maximum(a, b), torch.minimum(a, b).abs(), (a.square() + 0.5).sqrt(), a.sin() + b.cos()], 1
+        )
         return torch.stack([c.amax(1), (c.exp() + 1).log().sum(1), c.amin(1) * c.mean(1), (c**3).sum(1)], 1)
 
 
 @pytest.mark.parametrize(
     ("make", "shape", "radius"),
     [
-        (Convolutional, (1, 6, 6), 0.1), (Attention, (3, 6), 0.05), (Mixed, (6,), 0.3),
+        (Convolutional, (1, 6, 6), 0.1),
+        (Attention, (3, 6), 0.05),
+        (Mixed, (6,), 0.3),
         (lambda: nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, activation="gelu"), (3, 6), 0.02),
         (lambda: nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.GELU(), nn.Linear(6, 2)), (4,), 0.1),
-        (lambda: nn.Sequential(nn.Conv1d(1, 4, 3), nn.GroupNorm(2, 4), nn.SiLU(), nn.Flatten(), nn.Linear(24, 2)), (1, 8), 0.05),
-        (lambda: nn.Sequential(nn.ConvTranspose2d(1, 2, 2, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2)), (1, 2, 2), 0.3),
+        (
+            lambda: nn.Sequential(nn.Conv1d(1, 4, 3), nn.GroupNorm(2, 4), nn.SiLU(), nn.Flatten(), nn.Linear(24, 2)),
+            (1, 8),
+            0.05,
+        ),
+        (
+            lambda: nn.Sequential(nn.ConvTranspose2d(1, 2, 2, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2)),
+            (1, 2, 2),
+            0.3,
+        ),
     ],
-)  # fmt: skip
+)
 def test_whole_architectures(make, shape, radius, check_inside):
     torch.manual_seed(2)
     model = make().double().eval()
@@ -154,7 +188,7 @@ def exact_minimum(model, low, high, row):
         LinearConstraint(np.hstack([-w, eye, -np.diag(z_low)]), -np.inf, b - z_low),
         LinearConstraint(np.hstack([np.zeros((hidden, n)), eye, -np.diag(np.maximum(z_high, 0))]), -np.inf, 0),
     ]
-    limits = Bounds(
+    limits = Bounds(  # type: ignore[arg-type]
         np.concatenate([low, np.zeros(2 * hidden)]), np.concatenate([high, np.full(hidden, np.inf), np.ones(hidden)])
     )
     integrality = np.concatenate([np.zeros(n + hidden), np.ones(hidden)])
@@ -187,7 +221,9 @@ def test_order_of_methods_and_growth_with_the_radius(make_dense):
         region = ball(x, radius, float("inf"))
         by_method = {m: sweep(net, region, SweepSettings(method=m)) for m in ("ibp", "crown-ibp", "crown")}
         found = [bound_rows(net, by_method[m], region, rows_of(net), SweepSettings(method=m)) for m in by_method]
-        found.append(optimised_rows(net, region, rows_of(net), by_method["crown"], AlphaSettings(drop_solved=False, steps=5)))
+        found.append(
+            optimised_rows(net, region, rows_of(net), by_method["crown"], AlphaSettings(drop_solved=False, steps=5))
+        )
         deep = AlphaSettings(drop_solved=False, steps=5, depth="all")
         rows, limits = optimised(net, region, rows_of(net), by_method["crown"], deep)
         found.append(rows)
@@ -234,7 +270,9 @@ def test_neuron_permutation_changes_nothing():
         other[2].weight.copy_(model[2].weight[:, order]), other[2].bias.copy_(model[2].bias)
     x = torch.zeros(1, 4, dtype=torch.float64)
     region = ball(x, 0.5, float("inf"))
-    found = [bound_rows(n, sweep(n, region), region, rows_of(n)) for n in (bound_network(model, x), bound_network(other, x))]
+    found = [
+        bound_rows(n, sweep(n, region), region, rows_of(n)) for n in (bound_network(model, x), bound_network(other, x))
+    ]
     assert torch.allclose(*found, atol=1e-12)
 
 
@@ -306,7 +344,9 @@ def test_refusals_name_operator_place_and_remedy():
     with pytest.raises(UnsupportedOperator, match=r"aten\.sort\.default' at module 'inner'.*bound propagation knows"):
         bound_network(Outer(), torch.zeros(1, 3))
     words = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2))
-    with pytest.raises(UnsupportedOperator, match="cut the model after the embedding|Cut the model after the embedding"):
+    with pytest.raises(
+        UnsupportedOperator, match="cut the model after the embedding|Cut the model after the embedding"
+    ):
         bound_network(words, torch.zeros(1, 2, dtype=torch.int64))
 
     class Two(nn.Module):

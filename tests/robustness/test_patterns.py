@@ -86,8 +86,12 @@ def test_vacuous_is_said(subject):
     counts = count_patterns(net, POINTS, LABELS, 2)
     query = wrong_label_query()
     clause = query.clauses[0]
-    away = Clause(lower=torch.tensor([-2.0, -1.0]).double(), upper=torch.tensor([-1.0, 1.0]).double(),
-                  matrix=clause.matrix, limits=clause.limits)  # fmt: skip
+    away = Clause(
+        lower=torch.tensor([-2.0, -1.0]).double(),
+        upper=torch.tensor([-1.0, 1.0]).double(),
+        matrix=clause.matrix,
+        limits=clause.limits,
+    )
     found = verify_pattern(net, Query(clauses=(away,), num_inputs=2, num_outputs=2), mine(counts, 0, 1), replay)
     assert found.vacuous and not found.inhabited
 

@@ -23,11 +23,13 @@ REGIONS = {
     "linf": ball(CENTER, 0.4, float("inf")),
     "l2": ball(CENTER, 0.4, 2),
     "l1": ball(CENTER, 0.4, 1),
-    "cut l2": ball(CENTER, 0.4, 2, low=-1.0, high=1.0) if bool((CENTER.abs() <= 1.4).all()) else ball(CENTER, 0.4, 2, low=-4.0),
+    "cut l2": ball(CENTER, 0.4, 2, low=-1.0, high=1.0)
+    if bool((CENTER.abs() <= 1.4).all())
+    else ball(CENTER, 0.4, 2, low=-4.0),
     "ellipsoid": Ellipsoid(center=CENTER, root=draw(5, 5), radius=torch.tensor([0.5, 1.0], dtype=torch.float64)),
     "rotated": RotatedBox(basis=BASIS, low=-draw(2, 5).abs(), high=draw(2, 5).abs()),
     "hull": Hull(points=draw(2, 7, 5)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REGIONS)

@@ -116,25 +116,31 @@ def test_stability_of_kinks():
 # What is changed, by which function of the module, and the functions whose check must then fail.
 MUTATIONS = {
     "chord slope too small": ("_chord", lambda f: lambda n, a, b: (f(n, a, b)[0] * 0.9, f(n, a, b)[1]), "exp softplus"),
-    "chord offset shifted": ("_chord", lambda f: lambda n, a, b: (f(n, a, b)[0], f(n, a, b)[1] - 0.05), "square softplus"),
+    "chord offset shifted": (
+        "_chord",
+        lambda f: lambda n, a, b: (f(n, a, b)[0], f(n, a, b)[1] - 0.05),
+        "square softplus",
+    ),
     "relu: no upper offset": ("_relu", lambda f: lambda a, b, c: (*f(a, b, c)[:3], f(a, b, c)[3] * 0), "relu"),
     "relu: lower slope above one": ("_relu", lambda f: lambda a, b, c: (f(a, b, c)[0] + 0.1, *f(a, b, c)[1:]), "relu"),
     "relu: sides swapped": ("_relu", lambda f: lambda a, b, c: (*f(a, b, c)[2:], *f(a, b, c)[:2]), "relu"),
     "smooth: grid slack left out": ("_grid", lambda f: lambda *a: (f(*a)[0], f(*a)[1] * 0), "tanh gelu sigmoid sin"),
     "smooth: slack of the wrong sign": ("_grid", lambda f: lambda *a: (f(*a)[0], -f(*a)[1]), "tanh gelu silu cos"),
     "curved: tangent and chord swapped": (
-        "_curved", lambda f: lambda n, r, k, *a: f(n, r, {"convex": "concave", "concave": "convex"}[k], *a), "exp square"
+        "_curved",
+        lambda f: lambda n, r, k, *a: f(n, r, {"convex": "concave", "concave": "convex"}[k], *a),
+        "exp square",
     ),
     "turning point forgotten": ("_extremes", lambda f: lambda *a: [], "gelu silu square abs mish"),
     "periodic case split wrong": ("_periodic", lambda f: lambda n, a, b, low, high: (low, high), "sin cos"),
     "kind of power wrong": ("_power_kind", lambda f: lambda p: "convex", "cube"),
     "piecewise: lower offset raised": (
-        "_piecewise", lambda f: lambda *a: (f(*a)[0], f(*a)[1] + 0.05, *f(*a)[2:]), "clamp abs"
+        "_piecewise",
+        lambda f: lambda *a: (f(*a)[0], f(*a)[1] + 0.05, *f(*a)[2:]),
+        "clamp abs",
     ),
-    "piecewise: upper offset lowered": (
-        "_piecewise", lambda f: lambda *a: (*f(*a)[:3], f(*a)[3] - 0.05), "clamp abs"
-    ),
-}  # fmt: skip
+    "piecewise: upper offset lowered": ("_piecewise", lambda f: lambda *a: (*f(*a)[:3], f(*a)[3] - 0.05), "clamp abs"),
+}
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)

@@ -28,7 +28,9 @@ needs_data = pytest.mark.skipif(not (DATA / "vnncomp2022").exists(), reason="CUT
 
 def half_space_query(center, radius, row, limit):
     """Is there x in the box with row . y <= limit?"""
-    clause = Clause(lower=center - radius, upper=center + radius, matrix=row.unsqueeze(0), limits=torch.tensor([limit]).double())
+    clause = Clause(
+        lower=center - radius, upper=center + radius, matrix=row.unsqueeze(0), limits=torch.tensor([limit]).double()
+    )
     return Query(clauses=(clause,), num_inputs=len(center), num_outputs=len(row))
 
 
@@ -39,7 +41,9 @@ def subject(sizes, make_dense, seed=0):
 
 
 def true_minimum(model, center, radius, row, num=200_000):
-    points = center + radius * (2 * torch.rand(num, len(center), generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1)
+    points = center + radius * (
+        2 * torch.rand(num, len(center), generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    )
     return float((model(points) @ row).min().detach())
 
 
@@ -92,9 +96,7 @@ def test_split_by_hand_agrees_with_relu_split(make_dense):
     least = true_minimum(model, center, 0.3, row)
     for gap in (0.1, 0.3):
         query = half_space_query(center, 0.3, row, least - gap)
-        found = [
-            verify(net, query, replay, VerifySettings(timeout=20, input_split_up_to=n)).status for n in (8, 0)
-        ]
+        found = [verify(net, query, replay, VerifySettings(timeout=20, input_split_up_to=n)).status for n in (8, 0)]
         assert found == [Status.CERTIFIED, Status.CERTIFIED]
 
 
@@ -147,9 +149,12 @@ def test_confirm_moves_into_float32_inside_the_box():
     net = bound_network(model, torch.zeros(1, 1))
     low = torch.tensor([0.1], dtype=torch.float64)
     query = Query(
-        clauses=(Clause(lower=low, upper=low + 1e-7, matrix=torch.zeros(1, 1).double(), limits=torch.ones(1).double()),),
-        num_inputs=1, num_outputs=1,
-    )  # fmt: skip
+        clauses=(
+            Clause(lower=low, upper=low + 1e-7, matrix=torch.zeros(1, 1).double(), limits=torch.ones(1).double()),
+        ),
+        num_inputs=1,
+        num_outputs=1,
+    )
     problem = Problem.of(net, query, module_replay(model, (1,)))
     point = problem.confirm(low, 0)
     assert point is not None and point.float().double() == point and low <= point <= low + 1e-7
@@ -158,7 +163,13 @@ def test_confirm_moves_into_float32_inside_the_box():
 @needs_data
 @pytest.mark.parametrize(
     ("network", "prop", "expected"),
-    [("1_9", 3, "falsified"), ("3_7", 3, "certified"), ("2_1", 4, "certified"), ("5_1", 2, "falsified"), ("5_3", 1, "certified")],
+    [
+        ("1_9", 3, "falsified"),
+        ("3_7", 3, "certified"),
+        ("2_1", 4, "certified"),
+        ("5_1", 2, "falsified"),
+        ("5_3", 1, "certified"),
+    ],
 )
 def test_acas_xu(network, prop, expected):
     pytest.importorskip("onnxruntime")
@@ -166,9 +177,10 @@ def test_acas_xu(network, prop, expected):
 
     folder = DATA / "vnncomp2022" / "acasxu"
     verdict, _ = verify_vnnlib(
-        folder / "onnx" / f"ACASXU_run2a_{network}_batch_2000.onnx", folder / "vnnlib" / f"prop_{prop}.vnnlib",
+        folder / "onnx" / f"ACASXU_run2a_{network}_batch_2000.onnx",
+        folder / "vnnlib" / f"prop_{prop}.vnnlib",
         VerifySettings(timeout=60),
-    )  # fmt: skip
+    )
     assert verdict.status.value == expected
 
 
@@ -180,7 +192,11 @@ def test_published_witnesses_are_met_and_never_certified():
     from cutaway.robustness.vnnlib import read_vnnlib
 
     folder = DATA / "vnncomp2022"
-    rows = [r for r in csv.DictReader((folder / "verdicts.csv").read_text().splitlines()) if r["verdict"] == "sat" and "256x2" in r["onnx"]]
+    rows = [
+        r
+        for r in csv.DictReader((folder / "verdicts.csv").read_text().splitlines())
+        if r["verdict"] == "sat" and "256x2" in r["onnx"]
+    ]
     problem = open_onnx(folder / rows[0]["onnx"])
     for row in rows:
         verdict = verify(
@@ -204,7 +220,10 @@ def test_safenlp_boxes_agree_with_the_milp_verdicts():
         name = row["dataset"]
         box = torch.from_numpy(boxes[int(row["id"])].astype(np.float64))
         clause = Clause(
-            lower=box[:, 0], upper=box[:, 1], matrix=torch.tensor([[1.0, -1.0]]).double(), limits=torch.zeros(1).double()
+            lower=box[:, 0],
+            upper=box[:, 1],
+            matrix=torch.tensor([[1.0, -1.0]]).double(),
+            limits=torch.zeros(1).double(),
         )
         query = Query(clauses=(clause,), num_inputs=30, num_outputs=2)
         verdict = verify(problems[name].net, query, problems[name].replay, VerifySettings(timeout=5))
@@ -224,7 +243,9 @@ def test_instance_list_resumes_and_refuses_another_model(tmp_path):
     properties = sorted((source / "vnnlib").iterdir())[:2]
     for file in (network, *properties):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "list.csv").write_text("".join(f"{network.name},{p.name},10\n" for p in properties) + "gone.onnx,x.vnnlib,\n")
+    (tmp_path / "list.csv").write_text(
+        "".join(f"{network.name},{p.name},10\n" for p in properties) + "gone.onnx,x.vnnlib,\n"
+    )
     out = tmp_path / "out.csv"
     counts = run_instances(tmp_path / "list.csv", out, VerifySettings(timeout=10))
     assert counts == {"certified": 2, "unsupported": 1}

@@ -31,7 +31,8 @@ def test_conjunction_of_outputs():
 
 def test_disjunctions_multiply_and_inputs_may_differ():
     query = parse_vnnlib(
-        HEAD + "(assert (or (and (<= X_0 0) (>= Y_0 1)) (and (>= X_0 1) (<= Y_0 0))))\n(assert (or (<= Y_1 0) (>= Y_1 9)))"
+        HEAD
+        + "(assert (or (and (<= X_0 0) (>= Y_0 1)) (and (>= X_0 1) (<= Y_0 0))))\n(assert (or (<= Y_1 0) (>= Y_1 9)))"
     )
     assert len(query.clauses) == 4
     assert [c.upper[0].item() for c in query.clauses] == [0.0, 0.0, 1.5, 1.5]
@@ -73,7 +74,10 @@ def test_gzip_and_missing_files(tmp_path):
     [
         (HEAD + "(assert (<= Y_0 X_0))", r"line 10, column 9; found a constraint that mixes inputs and outputs"),
         (HEAD + "(assert (<= X_0 X_1))", r"line 10, column 9; found a constraint on several inputs"),
-        (HEAD + "(assert (<= X_7 1))", r"line 10, column 13; found 'X_7'; expected a number or a declared variable \(2 inputs"),
+        (
+            HEAD + "(assert (<= X_7 1))",
+            r"line 10, column 13; found 'X_7'; expected a number or a declared variable \(2 inputs",
+        ),
         (HEAD + "(assert (<= Y_0 1)", r"line 10, column 1; found '\(' that is never closed"),
         (HEAD + "(assert (<= Y_0 1)))", r"line 10, column 20; found '\)' that closes nothing"),
         (HEAD + "(assert (!= Y_0 1))", r"line 10, column 10; found '!='"),
@@ -88,7 +92,7 @@ def test_gzip_and_missing_files(tmp_path):
         (HEAD + "(assert (>= X_1 2))(assert (<= Y_0 1))", r"found input 1 with lower limit 2.0 above upper limit 0.5"),
         ("", r"line 1, column 1; found no declared inputs or outputs"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_line_and_column(text, message):
     with pytest.raises(InputError, match=message):
         parse_vnnlib(text)

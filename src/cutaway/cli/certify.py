@@ -80,9 +80,17 @@ def certify(
     if data is None or radius is None:
         raise InputError("cutaway certify", found="a model alone", expected="a SPEC.vnnlib, or --data and --radius")
     return _accuracy(
-        model, data, radius, norm, num, settings | {"complete": complete is True},
-        weights=weights, split=split, trust_pickle=trust_pickle, plot=plot,
-    )  # fmt: skip
+        model,
+        data,
+        radius,
+        norm,
+        num,
+        settings | {"complete": complete is True},
+        weights=weights,
+        split=split,
+        trust_pickle=trust_pickle,
+        plot=plot,
+    )
 
 
 def _settings(options: dict):
@@ -108,10 +116,18 @@ def _property(model: str, spec: Path, options: dict) -> Outcome:
     witness = None if verdict.witness is None else verdict.witness.tolist()
     output = None if verdict.output is None else verdict.output.tolist()
     payload = {
-        "verdict": verdict.status.value, "witness": witness, "output": output, "bound": verdict.bound,
-        "seconds": verdict.seconds, "model_hash": model_hash, "property_hash": verdict.property_hash,
-        "decided_by": verdict.decided_by, "parts": verdict.parts, "reason": verdict.reason, "version": __version__,
-    }  # fmt: skip
+        "verdict": verdict.status.value,
+        "witness": witness,
+        "output": output,
+        "bound": verdict.bound,
+        "seconds": verdict.seconds,
+        "model_hash": model_hash,
+        "property_hash": verdict.property_hash,
+        "decided_by": verdict.decided_by,
+        "parts": verdict.parts,
+        "reason": verdict.reason,
+        "version": __version__,
+    }
     words = f"{verdict.status.value} by {verdict.decided_by} in {verdict.seconds:.2f} s: {verdict.status.remedy}."
     if witness is not None:
         words += f"\nwitness (replayed by onnxruntime): {_short(witness)}\noutput there: {_short(output)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import torch
 
@@ -10,7 +11,12 @@ from cutaway.reproductions.row import Row
 
 TITLE = "Lipschitz constants by LipSDP multipliers, found by gradient descent"
 SOURCE = "arXiv 1906.04893 (LipSDP), arXiv 2404.04375 (ECLipsE-Fast)"
-CASES = (((10, 32, 32, 2), 1.6676), ((30, 128, 2), 1.7778), ((20, 64, 64, 64, 5), 2.7747), ((784, 256, 256, 10), 1.6189))
+CASES = (
+    ((10, 32, 32, 2), 1.6676),
+    ((30, 128, 2), 1.7778),
+    ((20, 64, 64, 64, 5), 2.7747),
+    ((784, 256, 256, 10), 1.6189),
+)
 """Layer sizes; the optimum of the semidefinite programme for weights N(0, 1/fan-in) of another draw (CLARABEL, SCS; the
 largest was reached by descent only)."""
 
@@ -18,35 +24,55 @@ largest was reached by descent only)."""
 def gaussian_weights(sizes: tuple[int, ...], seed: int) -> list[torch.Tensor]:
     """N(0, 1 / fan-in) weights, float64."""
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(b, a, generator=generator, dtype=torch.float64) / a**0.5 for a, b in zip(sizes, sizes[1:])]
+    return [torch.randn(b, a, generator=generator, dtype=torch.float64) / a**0.5 for a, b in pairwise(sizes)]
 
 
 def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
-    """Order of the bounds on every case, distance to the semidefinite optimum where cvxpy is there, CPU seconds of the largest."""
+    """Order of the bounds on every case, distance to the semidefinite optimum where cvxpy is there, CPU seconds of
+    the largest."""
     from cutaway.robustness.lipschitz import lipschitz_bounds
 
     rows = []
     for sizes, published in CASES:
         begin = time.process_time()
-        found = lipschitz_bounds(gaussian_weights(sizes, seed), steps=100 if short or sizes[0] > 500 else 400, seed=seed)
+        found = lipschitz_bounds(
+            gaussian_weights(sizes, seed), steps=100 if short or sizes[0] > 500 else 400, seed=seed
+        )
         spent = time.process_time() - begin
         name = "-".join(map(str, sizes))
         progress(f"{name}: {found.product:.4f} >= {found.fast:.4f} >= {found.optimised:.4f}, {spent:.1f} s")
         ordered = found.product >= found.fast >= found.optimised >= found.sampled
-        rows.append(Row(
-            quantity=f"{name}: product >= fast >= optimised >= slope seen", paper="order", ours=found.optimised,
-            low=found.sampled, high=found.fast, tolerance="order holds", verdict="pass" if ordered else "fail",
-        ))  # fmt: skip
+        rows.append(
+            Row(
+                quantity=f"{name}: product >= fast >= optimised >= slope seen",
+                paper="order",
+                ours=found.optimised,
+                low=found.sampled,
+                high=found.fast,
+                tolerance="order holds",
+                verdict="pass" if ordered else "fail",
+            )
+        )
         if sizes[0] > 500:
             close = abs(found.optimised / published - 1) <= 0.05
-            rows.append(Row(
-                quantity=f"{name}: L against the reference figure (other draw of weights)", paper=published,
-                ours=found.optimised, tolerance="5 %", verdict="pass" if close else "fail",
-            ))  # fmt: skip
-            rows.append(Row(
-                quantity=f"{name}: CPU seconds", paper="at most 20", ours=spent, tolerance="limit",
-                verdict="pass" if spent <= 20 else "fail",
-            ))  # fmt: skip
+            rows.append(
+                Row(
+                    quantity=f"{name}: L against the reference figure (other draw of weights)",
+                    paper=published,
+                    ours=found.optimised,
+                    tolerance="5 %",
+                    verdict="pass" if close else "fail",
+                )
+            )
+            rows.append(
+                Row(
+                    quantity=f"{name}: CPU seconds",
+                    paper="at most 20",
+                    ours=spent,
+                    tolerance="limit",
+                    verdict="pass" if spent <= 20 else "fail",
+                )
+            )
     return rows + _against_solver(seed, progress)
 
 
@@ -62,4 +88,8 @@ def _against_solver(seed: int, progress) -> list[Row]:
         progress(f"no semidefinite solver: {error}")
         return [Row(quantity="10-32-32-2: against SCS", paper=None, ours=ours, tolerance=str(error), verdict="report")]
     verdict = "pass" if 0.995 * solver <= ours <= 1.02 * solver else "fail"
-    return [Row(quantity="10-32-32-2: against SCS (same weights)", paper=solver, ours=ours, tolerance="2 %", verdict=verdict)]
+    return [
+        Row(
+            quantity="10-32-32-2: against SCS (same weights)", paper=solver, ours=ours, tolerance="2 %", verdict=verdict
+        )
+    ]

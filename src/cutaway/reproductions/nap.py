@@ -1,4 +1,5 @@
-"""Neural activation patterns on MNIST (Geng et al., arXiv 2210.16114): coverage, precision, and what patterns verify."""
+"""Neural activation patterns on MNIST (Geng et al., arXiv 2210.16114): coverage, precision, and what patterns
+verify."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def _train(inputs, labels, seed: int, epochs: int) -> nn.Sequential:
 
 
 def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
-    """Mined on training data, measured on test data; one box round a test image verified with and without its pattern."""
+    """Mined on training data, measured on test data; one box round a test image verified with and without its
+    pattern."""
     from cutaway.data import load
     from cutaway.robustness.bounds.network import bound_network
     from cutaway.robustness.patterns import contradict, count_patterns, coverage_and_precision, mine, verify_pattern
@@ -54,18 +56,43 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
         followers = sum(m[2] for m in measured)
         precision = sum(m[1] * m[2] for m in measured if m[2]) / max(followers, 1)
         pairs = sum(contradict(a, b) for i, a in enumerate(patterns) for b in patterns[:i])
-        progress(f"delta {delta}: {recalled:.1%} of test images recalled, precision {precision:.2%}, {pairs}/45 disjoint")
+        progress(
+            f"delta {delta}: {recalled:.1%} of test images recalled, precision {precision:.2%}, {pairs}/45 disjoint"
+        )
         paper = "84 % (their networks)" if delta == "0.99" else None
-        rows.append(Row(quantity=f"delta {delta}: test images that follow their class's pattern", paper=paper, ours=recalled,
-                        tolerance="depends on network and delta", verdict="report"))  # fmt: skip
-        rows.append(Row(quantity=f"delta {delta}: followers that have the pattern's class", paper=None, ours=precision,
-                        tolerance="", verdict="report"))  # fmt: skip
-        rows.append(Row(quantity=f"delta {delta}: pairs of classes with contradicting patterns", paper=45, ours=pairs,
-                        tolerance="all 45", verdict="pass" if pairs == 45 else "report"))  # fmt: skip
+        rows.append(
+            Row(
+                quantity=f"delta {delta}: test images that follow their class's pattern",
+                paper=paper,
+                ours=recalled,
+                tolerance="depends on network and delta",
+                verdict="report",
+            )
+        )
+        rows.append(
+            Row(
+                quantity=f"delta {delta}: followers that have the pattern's class",
+                paper=None,
+                ours=precision,
+                tolerance="",
+                verdict="report",
+            )
+        )
+        rows.append(
+            Row(
+                quantity=f"delta {delta}: pairs of classes with contradicting patterns",
+                paper=45,
+                ours=pairs,
+                tolerance="all 45",
+                verdict="pass" if pairs == 45 else "report",
+            )
+        )
     pattern_wins = plain_wins = 0
     radii = (0.05, 0.1) if short else (0.03, 0.05, 0.1, 0.2)
     patterns = [mine(counts, c, "0.99") for c in range(10)]
-    examples = [i for i in range(200) if int(model(test.inputs[i : i + 1]).argmax()) == int(test.labels[i])][: 3 if short else 10]
+    examples = [i for i in range(200) if int(model(test.inputs[i : i + 1]).argmax()) == int(test.labels[i])][
+        : 3 if short else 10
+    ]
     replay = module_replay(model, test.input_shape)
     for i in examples:
         label = int(test.labels[i])
@@ -73,13 +100,20 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
             query = robustness_query(test.inputs[i], label, radius, 10, 0.0, 1.0)
             limit = 3.0 if short else 15.0
             plain = verify(net, query, replay, VerifySettings(timeout=limit)).status
-            with_pattern = verify_pattern(net, query, patterns[label], replay, known=test.inputs[i : i + 1].flatten(1), timeout=limit)
+            with_pattern = verify_pattern(
+                net, query, patterns[label], replay, known=test.inputs[i : i + 1].flatten(1), timeout=limit
+            )
             plain_wins += plain is Status.CERTIFIED
             pattern_wins += with_pattern.status is Status.CERTIFIED and not with_pattern.vacuous
             progress(f"image {i} radius {radius}: plain {plain.value}, with pattern {with_pattern.status.value}")
     total = len(examples) * len(radii)
-    rows.append(Row(
-        quantity=f"boxes certified with the pattern, of {total} (plain: {plain_wins})", paper="patterns verify larger boxes",
-        ours=pattern_wins, tolerance="at least as many", verdict="pass" if pattern_wins >= plain_wins else "fail",
-    ))  # fmt: skip
+    rows.append(
+        Row(
+            quantity=f"boxes certified with the pattern, of {total} (plain: {plain_wins})",
+            paper="patterns verify larger boxes",
+            ours=pattern_wins,
+            tolerance="at least as many",
+            verdict="pass" if pattern_wins >= plain_wins else "fail",
+        )
+    )
     return rows

@@ -1,8 +1,11 @@
-"""Certified accuracy: the share of samples whose class is proved constant over a ball, between clean and attacked accuracy.
+"""Certified accuracy: the share of samples whose class is proved constant over a ball, between clean and attacked
+accuracy.
 
 For every sample: the clean class, a PGD attack on the ball (an upper bound on robust accuracy, re-checked), CROWN
-intersected with IBP, slopes optimised for what is still open, and on request branch and bound. A sample is certified only
-if clean right, every margin's lower bound (float64, rounding subtracted) is positive, and no attack succeeded; a certified
+intersected with IBP, slopes optimised for what is still open, and on request branch and bound. A sample is certified
+only
+if clean right, every margin's lower bound (float64, rounding subtracted) is positive, and no attack succeeded; a
+certified
 sample with a successful attack would be a contradiction and raises ClaimError.
 """
 
@@ -24,7 +27,7 @@ from cutaway.robustness.attacks import PGD
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
 from cutaway.robustness.bounds.deployment import deployment_radius
 from cutaway.robustness.bounds.network import BoundNetwork, bound_network
-from cutaway.robustness.bounds.sweep import bound_rows, sweep
+from cutaway.robustness.bounds.sweep import sweep
 from cutaway.robustness.query import Clause, Query
 from cutaway.robustness.regions import Region, ball, box
 from cutaway.robustness.verify.replay import module_replay
@@ -36,7 +39,8 @@ BATCH = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CertifiedAccuracy:
-    """Per sample, all (n,): `labels`, `right` (clean), `robust` (right, and PGD found nothing), `certified`, and `margin`, the
+    """Per sample, all (n,): `labels`, `right` (clean), `robust` (right, and PGD found nothing), `certified`, and
+    `margin`, the
     proved lower bound on the smallest margin (NaN where nothing is known). `radius` in the data's units."""
 
     labels: np.ndarray
@@ -58,16 +62,24 @@ class CertifiedAccuracy:
         for label in np.unique(self.labels):
             rows = self.labels == label
             by_class[self.class_names[label]] = {"num": int(rows.sum())} | {
-                k: {"value": float(v[rows].mean()), "interval": proportion_interval(int(v[rows].sum()), int(rows.sum()))}
+                k: {
+                    "value": float(v[rows].mean()),
+                    "interval": proportion_interval(int(v[rows].sum()), int(rows.sum())),
+                }
                 for k, v in flags.items()
             }
         total = len(self.labels)
         return {
             **{k: float(v.mean()) for k, v in flags.items()},
             "intervals": {k: proportion_interval(int(v.sum()), total) for k, v in flags.items()},
-            "unknown": float((self.robust & ~self.certified).mean()), "by_class": by_class, "num": total,
-            "radius": self.radius, "norm": self.norm, "units": self.units, "seconds": self.seconds,
-        }  # fmt: skip
+            "unknown": float((self.robust & ~self.certified).mean()),
+            "by_class": by_class,
+            "num": total,
+            "radius": self.radius,
+            "norm": self.norm,
+            "units": self.units,
+            "seconds": self.seconds,
+        }
 
     def words(self) -> str:
         """A table for people."""
@@ -96,9 +108,11 @@ def certified_accuracy(
     progress=lambda text: None,
     net: BoundNetwork | None = None,
 ) -> CertifiedAccuracy:
-    """See the module's text. `settings.complete` adds branch and bound (l-infinity), `settings.timeout` seconds a sample.
+    """See the module's text. `settings.complete` adds branch and bound (l-infinity), `settings.timeout` seconds a
+    sample.
 
-    Cost: 20 forward and backward passes a sample for the attack, one CROWN sweep, and slope optimisation for open samples.
+    Cost: 20 forward and backward passes a sample for the attack, one CROWN sweep, and slope optimisation for open
+    samples.
     Raises InputError for data without labels, an unknown norm or a radius below 0.
     """
     begin = time.monotonic()
@@ -127,10 +141,17 @@ def certified_accuracy(
     _no_contradiction(certified, robust)
     names = data.class_names or tuple(str(i) for i in range(int(labels.max()) + 1))
     return CertifiedAccuracy(
-        labels=labels.numpy(), right=right.numpy(), robust=robust.numpy(), certified=certified.numpy(),
-        margin=margin.numpy(), radius=radius, norm=norm, seconds=time.monotonic() - begin, units=data.units,
+        labels=labels.numpy(),
+        right=right.numpy(),
+        robust=robust.numpy(),
+        certified=certified.numpy(),
+        margin=margin.numpy(),
+        radius=radius,
+        norm=norm,
+        seconds=time.monotonic() - begin,
+        units=data.units,
         class_names=names,
-    )  # fmt: skip
+    )
 
 
 def _no_contradiction(certified: Tensor, robust: Tensor) -> None:
@@ -148,13 +169,18 @@ def data_region(data: Dataset, radius: float, norm: str) -> Region:
     if norm == "inf":
         lower, upper = inputs - reach, inputs + reach
         if low is not None and high is not None:
-            lower, upper = torch.maximum(lower, torch.minimum(low, inputs)), torch.minimum(upper, torch.maximum(high, inputs))
+            lower, upper = (
+                torch.maximum(lower, torch.minimum(low, inputs)),
+                torch.minimum(upper, torch.maximum(high, inputs)),
+            )
         return box(lower, upper)
     if float(reach.max() - reach.min()) > 1e-9 * float(reach.max()):
         raise InputError(
-            f"norm {norm!r} on {data.name!r}", found="channels scaled differently", expected="one scale for all channels",
+            f"norm {norm!r} on {data.name!r}",
+            found="channels scaled differently",
+            expected="one scale for all channels",
             remedy="give raw inputs and put the normalisation into the model",
-        )  # fmt: skip
+        )
     whole = ball(inputs, float(reach.max()), float(norm))
     if low is None or high is None:
         return whole

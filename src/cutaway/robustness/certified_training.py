@@ -1,13 +1,18 @@
 """Certified training: interval bounds inside the loss, by the fast recipe, optionally mixed with adversarial points.
 
-Shi et al., *Fast Certified Robust Training with Short Warmup* (arXiv 2103.17268): weights start at N(0, 2 pi / n^2) (n = fan-in,
-all layers but the last), batch norm after every hidden affine layer, and while the radius grows from 0 to its final value a
-regulariser lambda (1 - e/e_max) (L_tight + L_relu) keeps interval widths and the balance of active and inactive neurons.
-On top: `sabr` bounds a small box around an adversarial point (Mueller et al., arXiv 2210.04871), `mtl-ibp` mixes the losses
+Shi et al., *Fast Certified Robust Training with Short Warmup* (arXiv 2103.17268): weights start at N(0, 2 pi / n^2)
+(n = fan-in,
+all layers but the last), batch norm after every hidden affine layer, and while the radius grows from 0 to its final
+value a
+regulariser lambda (1 - e/e_max) (L_tight + L_relu) keeps interval widths and the balance of active and inactive
+neurons.
+On top: `sabr` bounds a small box around an adversarial point (Mueller et al., arXiv 2210.04871), `mtl-ibp` mixes the
+losses
 (1 - kappa) adversarial + kappa IBP (De Palma et al., arXiv 2305.13991).
 
 Differences: batch norm takes its statistics from the clean batch for both limits; the radius grows linearly after an
-exponential quarter, as in the source, but the schedule counts steps, not epochs. The training bound is never the result:
+exponential quarter, as in the source, but the schedule counts steps, not epochs. The training bound is never the
+result:
 verify with `cutaway.robustness.certified_accuracy`.
 """
 
@@ -64,10 +69,18 @@ def small_cnn(num_classes: int = 10, channels: int = 1, size: int = 28, width: i
     """Two strided convolutions and two dense layers, batch norm after every hidden affine layer."""
     left = size // 4
     return nn.Sequential(
-        nn.Conv2d(channels, width, 4, 2, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 2 * width, 4, 2, 1),
-        nn.BatchNorm2d(2 * width), nn.ReLU(), nn.Flatten(), nn.Linear(2 * width * left * left, 128), nn.BatchNorm1d(128),
-        nn.ReLU(), nn.Linear(128, num_classes),
-    )  # fmt: skip
+        nn.Conv2d(channels, width, 4, 2, 1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 4, 2, 1),
+        nn.BatchNorm2d(2 * width),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * width * left * left, 128),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Linear(128, num_classes),
+    )
 
 
 def ibp_initialise(model: nn.Sequential, seed: int = 0) -> None:
@@ -131,7 +144,9 @@ def _norm_line(layer: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> tuple[Tenso
     return scale.view(view), (layer.bias - mean * scale).view(view)
 
 
-def worst_logits(model_output: tuple[Tensor, Tensor], last: nn.Linear, low: Tensor, high: Tensor, labels: Tensor) -> Tensor:
+def worst_logits(
+    model_output: tuple[Tensor, Tensor], last: nn.Linear, low: Tensor, high: Tensor, labels: Tensor
+) -> Tensor:
     """Upper bounds on y_k - y_label with the last layer merged into the difference (0 at k = label)."""
     weight = last.weight.unsqueeze(0) - last.weight[labels].unsqueeze(1)
     bias = last.bias.unsqueeze(0) - last.bias[labels].unsqueeze(1)
@@ -151,7 +166,8 @@ def bound_loss(
 
 
 def warmup_regulariser(width: Tensor, hidden: list[tuple[Tensor, Tensor, Tensor]], tolerance: float) -> Tensor:
-    """L_tight + L_relu of the source (its equations 10 to 13), averaged over layers; `width`: mean half-width of the input."""
+    """L_tight + L_relu of the source (its equations 10 to 13), averaged over layers; `width`: mean half-width of the
+    input."""
     tight, balance = [], []
     for _, low, high in hidden:
         tight.append((tolerance - width / ((high - low) / 2).mean().clamp(min=1e-12)).relu() / tolerance)
@@ -160,7 +176,7 @@ def warmup_regulariser(width: Tensor, hidden: list[tuple[Tensor, Tensor, Tensor]
         center = middle.mean()
         ratios = []
         for power in (1, 2):
-            size = (middle.abs() if power == 1 else (middle - center) ** 2)
+            size = middle.abs() if power == 1 else (middle - center) ** 2
             ratios.append((on * size).sum() / (off * size).sum().clamp(min=1e-12))
         balance += [(tolerance - torch.minimum(r, 1 / r.clamp(min=1e-12))).relu() / tolerance for r in ratios]
     return torch.stack(tight).mean() + torch.stack(balance).mean()
@@ -179,9 +195,14 @@ def radius_at(step: int, start: int, end: int, radius: float) -> float:
 
 
 def train_certified(
-    model: nn.Sequential, inputs: Tensor, labels: Tensor, settings: CertifiedTrainingSettings, progress=lambda text: None
+    model: nn.Sequential,
+    inputs: Tensor,
+    labels: Tensor,
+    settings: CertifiedTrainingSettings,
+    progress=lambda text: None,
 ) -> TrainingRecord:
-    """Train in place on inputs in [0, 1]. The model's last layer must be Linear. Deterministic for a seed on one device."""
+    """Train in place on inputs in [0, 1]. The model's last layer must be Linear. Deterministic for a seed on one
+    device."""
     begin = time.monotonic()
     generator = torch.Generator().manual_seed(settings.seed)
     ibp_initialise(model, settings.seed)
@@ -214,9 +235,12 @@ def train_certified(
             break
     model.eval()
     return TrainingRecord(
-        losses=record.losses, clean_errors=record.clean_errors, bound_errors=record.bound_errors,
-        seconds=time.monotonic() - begin, stopped_early=stopped,
-    )  # fmt: skip
+        losses=record.losses,
+        clean_errors=record.clean_errors,
+        bound_errors=record.bound_errors,
+        seconds=time.monotonic() - begin,
+        stopped_early=stopped,
+    )
 
 
 def _step(model, adam, x: Tensor, y: Tensor, radius: float, settings: CertifiedTrainingSettings, generator) -> Tensor:

@@ -9,7 +9,8 @@ Curve = list[dict[str, float]]
 
 
 def draw_curve(curves: Curve | dict[str, Curve], path: Path, *, norm: str, units: str = "") -> None:
-    """Write a .png or .svg. Stacked areas: certified at the bottom, then unknown, then falsified, then misclassified."""
+    """Write a .png or .svg. Stacked areas: certified at the bottom, then unknown, then falsified, then
+    misclassified."""
     from matplotlib.figure import Figure
 
     named = curves if isinstance(curves, dict) else {"": curves}

@@ -3,17 +3,23 @@
 For a feed-forward network x_{i+1} = phi(W_i x_i + b_i), y = W_l x_l + b_l with slope-restricted phi (slopes in [0, 1]),
 L = sup ||f(x) - f(y)||_2 / ||x - y||_2.
 
-Three upper bounds, each certified: the product of spectral norms; ECLipsE-Fast (Xu and Sivaranjani, arXiv 2404.04375); and the
-neuron-wise LipSDP bound (Fazlyab et al., arXiv 1906.04893) reached without a semidefinite solver: with multipliers S_i = diag(s_i)
+Three upper bounds, each certified: the product of spectral norms; ECLipsE-Fast (Xu and Sivaranjani, arXiv
+2404.04375); and the
+neuron-wise LipSDP bound (Fazlyab et al., arXiv 1906.04893) reached without a semidefinite solver: with multipliers
+S_i = diag(s_i)
 
     X_0 = I,   X_i = 2 S_i - S_i W_i X_{i-1}^{-1} W_i^T S_i > 0,   L^2 = lambda_max(W_l X_{l-1}^{-1} W_l^T),
 
-gradient descent on log s from the ECLipsE-Fast point, with Cholesky as the test of feasibility. Every feasible iterate is a
-certificate; the best is recomputed in float64 and enlarged by a rounding margin. We implement the neuron-wise multipliers only:
+gradient descent on log s from the ECLipsE-Fast point, with Cholesky as the test of feasibility. Every feasible
+iterate is a
+certificate; the best is recomputed in float64 and enlarged by a rounding margin. We implement the neuron-wise
+multipliers only:
 the coupling of all neurons published as "network" is not valid.
 
-Layers whose activation sorts groups (MaxMin, GroupSort) or reflects (Householder) are norm-preserving in differences by their
-quadratic constraints (Pauli et al., arXiv 2401.14033): T = lam I + gamma J, P = nu J, S = tau J with J = 1 1^T per group
+Layers whose activation sorts groups (MaxMin, GroupSort) or reflects (Householder) are norm-preserving in differences
+by their
+quadratic constraints (Pauli et al., arXiv 2401.14033): T = lam I + gamma J, P = nu J, S = tau J with J = 1 1^T per
+group
 (I - v v^T for Householder); see `grouped_constraint`.
 """
 
@@ -62,11 +68,8 @@ def dense_weights(model: nn.Module | Graph, example: Tensor | None = None) -> li
             step = node.constants["weight"]
             current = step if current is None else step @ current
         elif node.op == "scale_shift":
-            size = node.numel
             scale = node.constants.get("scale", torch.ones(())).expand(node.shape).reshape(-1)
             current = torch.diag(scale.to(graph.dtype)) if current is None else scale.unsqueeze(1) * current
-            if len(current) != size:
-                graph.unsupported(node, "the Lipschitz bound")
         elif node.op in SLOPE_RESTRICTED:
             weights.append(_scaled(node, current, graph))
             current = None
@@ -136,9 +139,15 @@ def lipschitz_bounds(
     sampled = pattern_lower_bound(weights, samples=samples, seed=seed)
     if len(weights) == 1:
         return LipschitzBounds(
-            product=product, fast=product, optimised=product, sampled=sampled, gap=product / max(sampled, 1e-300),
-            steps=0, margin=margin, multipliers=(),
-        )  # fmt: skip
+            product=product,
+            fast=product,
+            optimised=product,
+            sampled=sampled,
+            gap=product / max(sampled, 1e-300),
+            steps=0,
+            margin=margin,
+            multipliers=(),
+        )
     start = fast_multipliers(weights)
     best = [s.clone() * (1 - 1e-6) for s in start]
     value = squared_bound(weights, best)
@@ -147,9 +156,15 @@ def lipschitz_bounds(
     final = squared_bound(weights, [s * (1 - margin) for s in best])
     optimised = fast if final is None else min(fast, math.sqrt(float(final)) * (1 + margin))
     return LipschitzBounds(
-        product=product, fast=min(fast, product), optimised=optimised, sampled=sampled, steps=taken, margin=margin,
-        gap=optimised / max(sampled, 1e-300), multipliers=tuple(best),
-    )  # fmt: skip
+        product=product,
+        fast=min(fast, product),
+        optimised=optimised,
+        sampled=sampled,
+        steps=taken,
+        margin=margin,
+        gap=optimised / max(sampled, 1e-300),
+        multipliers=tuple(best),
+    )
 
 
 def _descend(weights: list[Tensor], start: list[Tensor], steps: int, rate: float) -> tuple[list[Tensor], int]:
@@ -185,7 +200,8 @@ def _descend(weights: list[Tensor], start: list[Tensor], steps: int, rate: float
 def pattern_lower_bound(weights: list[Tensor], *, samples: int = 256, seed: int = 0) -> float:
     """Largest ||W_l D_{l-1} ... D_1 W_1||_2 over sampled patterns D (diagonals of zeros and ones, all ones among them).
 
-    The upper bounds above do not see biases, and every such product is the slope of the ReLU network with some biases, so
+    The upper bounds above do not see biases, and every such product is the slope of the ReLU network with some
+    biases, so
     none of them can fall below this. It is no lower bound for one given network: for that see `sampled_slope`.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -200,7 +216,8 @@ def pattern_lower_bound(weights: list[Tensor], *, samples: int = 256, seed: int 
 
 
 def sampled_slope(model: nn.Module, inputs: Tensor) -> float:
-    """Largest spectral norm of the Jacobian at `inputs` (B, ...): a lower bound on the network's own Lipschitz constant.
+    """Largest spectral norm of the Jacobian at `inputs` (B, ...): a lower bound on the network's own Lipschitz
+    constant.
 
     Exact at each point (float64 singular values). Cost: one Jacobian a point.
     """
@@ -237,7 +254,8 @@ def certified_radius(margin: float, lipschitz: float) -> float:
 
 
 def sdp_bound(weights: list[Tensor]) -> float:
-    """The neuron-wise LipSDP bound by cvxpy and SCS (extra `sdp`), as an unchecked cross-check: SCS may return multipliers
+    """The neuron-wise LipSDP bound by cvxpy and SCS (extra `sdp`), as an unchecked cross-check: SCS may return
+    multipliers
     that are slightly infeasible."""
     from cutaway._compat import require
 

@@ -1,12 +1,17 @@
 """Neural activation patterns: which neurons a class switches on and off, counted exactly and verified.
 
-Geng et al., *Towards Reliable Neural Specifications* (ICML 2023, arXiv 2210.16114). For class c and a share delta in (1/2, 1] a
-ReLU neuron is fixed active if its input is > 0 on at least delta of the class's samples, fixed inactive if it is <= 0 on at
-least delta, else free. A point follows the pattern when all fixed neurons agree. Questions: (1) does every point of a box
-that follows the pattern of c get label c; (2) the same in a small ball; (3) can a point follow two patterns at once (no, as
+Geng et al., *Towards Reliable Neural Specifications* (ICML 2023, arXiv 2210.16114). For class c and a share delta in
+(1/2, 1] a
+ReLU neuron is fixed active if its input is > 0 on at least delta of the class's samples, fixed inactive if it is <= 0
+on at
+least delta, else free. A point follows the pattern when all fixed neurons agree. Questions: (1) does every point of a
+box
+that follows the pattern of c get label c; (2) the same in a small ball; (3) can a point follow two patterns at once
+(no, as
 soon as one neuron is fixed differently).
 
-How we differ: shares are exact fractions of integer counts; coverage and precision are reported; a verification first asks
+How we differ: shares are exact fractions of integer counts; coverage and precision are reported; a verification first
+asks
 whether any known point follows the pattern in the region (a vacuous truth is called one); verification clamps the fixed
 neurons in our bound engine (closed at 0, which only makes the claim stronger) and needs no external solver.
 """
@@ -59,7 +64,8 @@ class PatternCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatternVerdict:
-    """`status`: certified, falsified (with `witness`), unknown; `vacuous`: no point of the region can follow the pattern;
+    """`status`: certified, falsified (with `witness`), unknown; `vacuous`: no point of the region can follow the
+    pattern;
     `inhabited`: a point of the region that follows it is known, so the certificate says something."""
 
     status: Status
@@ -81,12 +87,11 @@ def pre_activations(net: BoundNetwork, inputs: Tensor) -> dict[int, Tensor]:
 def count_patterns(
     net: BoundNetwork, inputs: Tensor, labels: Tensor, num_classes: int, *, batch: int = 2000
 ) -> PatternCounts:
-    """Streaming counts. Cost: one forward pass, memory of one batch. Raises InputError for rows and labels that differ."""
+    """Streaming counts. Cost: one forward pass, memory of one batch. Raises InputError for rows and labels that
+    differ."""
     if len(inputs) != len(labels):
         raise InputError("labels", found=f"{len(labels)} labels", expected=f"one for each of {len(inputs)} inputs")
-    active = {
-        k: torch.zeros(num_classes, *net.graph.nodes[k].shape, dtype=torch.int64) for k in split_nodes(net)
-    }
+    active = {k: torch.zeros(num_classes, *net.graph.nodes[k].shape, dtype=torch.int64) for k in split_nodes(net)}
     for start in range(0, len(inputs), batch):
         part, of = inputs[start : start + batch], labels[start : start + batch]
         for k, value in pre_activations(net, part).items():
@@ -123,7 +128,8 @@ def follows(net: BoundNetwork, pattern: Pattern, inputs: Tensor) -> Tensor:
 def coverage_and_precision(
     net: BoundNetwork, pattern: Pattern, inputs: Tensor, labels: Tensor, *, batch: int = 2000
 ) -> tuple[float, float, int]:
-    """Share of the class's samples that follow the pattern, share of followers that are of the class, number of followers."""
+    """Share of the class's samples that follow the pattern, share of followers that are of the class, number of
+    followers."""
     inside = torch.cat([follows(net, pattern, inputs[i : i + batch]) for i in range(0, len(inputs), batch)])
     mine_, count = labels == pattern.label, int(inside.sum())
     coverage = float(inside[mine_].double().mean()) if bool(mine_.any()) else float("nan")
@@ -147,7 +153,8 @@ def verify_pattern(
 ) -> PatternVerdict:
     """Is there a point of the query's boxes that follows the pattern and meets a clause? No means certified.
 
-    `known` (N, n): points of the region; if one follows the pattern, the certificate is not vacuous. Vacuous is reported only
+    `known` (N, n): points of the region; if one follows the pattern, the certificate is not vacuous. Vacuous is
+    reported only
     where the limits themselves exclude every point.
     """
     begin = time.monotonic()
@@ -166,26 +173,40 @@ def verify_pattern(
     open_ = torch.ones(count, dtype=torch.bool) if limits.empty is None else ~limits.empty
     if not bool(open_.any()):
         return PatternVerdict(
-            status=Status.CERTIFIED, witness=None, vacuous=True, inhabited=False, seconds=time.monotonic() - begin, parts=count
+            status=Status.CERTIFIED,
+            witness=None,
+            vacuous=True,
+            inhabited=False,
+            seconds=time.monotonic() - begin,
+            parts=count,
         )
     left = open_.nonzero().squeeze(1)
     outcome = split_relus(
-        problem, left, limits.select(left), deadline=begin + timeout, settings=settings,
+        problem,
+        left,
+        limits.select(left),
+        deadline=begin + timeout,
+        settings=settings,
         fixed={k: v[left] for k, v in signs.items()},
-    )  # fmt: skip
+    )
     status = Status.CERTIFIED if outcome.proved else Status.UNKNOWN
     if outcome.witness is not None:
         status = Status.FALSIFIED
     return PatternVerdict(
-        status=status, witness=outcome.witness, vacuous=False, inhabited=inhabited or outcome.witness is not None,
-        seconds=time.monotonic() - begin, parts=outcome.parts,
-    )  # fmt: skip
+        status=status,
+        witness=outcome.witness,
+        vacuous=False,
+        inhabited=inhabited or outcome.witness is not None,
+        seconds=time.monotonic() - begin,
+        parts=outcome.parts,
+    )
 
 
 def coarsen(net: BoundNetwork, query: Query, pattern: Pattern, replay: Replay, *, timeout: float = 60.0) -> Pattern:
     """A pattern with as few fixed neurons as greedy search finds that is still certified (arXiv 2404.04662).
 
-    Whole runs of neurons are freed by halves, then single ones; the result is minimal with respect to the order tried, not
+    Whole runs of neurons are freed by halves, then single ones; the result is minimal with respect to the order
+    tried, not
     the smallest of all. Raises InputError when the given pattern is not certified.
     """
     deadline = time.monotonic() + timeout

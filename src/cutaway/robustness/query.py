@@ -1,6 +1,7 @@
 """A verification question: is there an input in one of some boxes whose output satisfies one of some conjunctions?
 
-"Yes" (with a witness) falsifies the property; "no" certifies it. Every source of questions (VNN-LIB files, robustness of a
+"Yes" (with a witness) falsifies the property; "no" certifies it. Every source of questions (VNN-LIB files, robustness
+of a
 labelled input, patterns) compiles to this one object.
 """
 
@@ -57,13 +58,16 @@ class Query:
         ):
             if ours != theirs:
                 raise InputError(
-                    self.source, found=f"{ours} {kind}", expected=f"the network's {theirs} {kind}",
+                    self.source,
+                    found=f"{ours} {kind}",
+                    expected=f"the network's {theirs} {kind}",
                     remedy="check that the property belongs to this network",
-                )  # fmt: skip
+                )
 
 
 def robustness_query(center: Tensor, label: int, radius: float, num_classes: int, low=None, high=None) -> Query:
-    """Is there x with ||x - center||_inf <= radius (cut to [low, high]) whose class is not `label`? (ties count as one)"""
+    """Is there x with ||x - center||_inf <= radius (cut to [low, high]) whose class is not `label`? (ties count as
+    one)"""
     center = center.detach().double().flatten()
     lower, upper = center - radius, center + radius
     if low is not None:

@@ -64,9 +64,11 @@ def box(lower: Tensor, upper: Tensor) -> Box:
     if len(wrong):
         b, i = (int(v) for v in wrong[0])
         raise InputError(
-            f"region {b}, coordinate {i}", found=f"lower {float(lower[b, i])!r} above upper {float(upper[b, i])!r}",
-            expected="lower <= upper", remedy="swap the limits, or drop the empty region",
-        )  # fmt: skip
+            f"region {b}, coordinate {i}",
+            found=f"lower {float(lower[b, i])!r} above upper {float(upper[b, i])!r}",
+            expected="lower <= upper",
+            remedy="swap the limits, or drop the empty region",
+        )
     return Box(low=lower, high=upper)
 
 

@@ -16,7 +16,8 @@ from cutaway.robustness.regions import Region
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ellipsoid:
-    """{center + root u: ||u||_2 <= radius}; `center` (B, n), `root` (B, n, k) or (n, k) (a covariance's square root)."""
+    """{center + root u: ||u||_2 <= radius}; `center` (B, n), `root` (B, n, k) or (n, k) (a covariance's square
+    root)."""
 
     center: Tensor
     root: Tensor

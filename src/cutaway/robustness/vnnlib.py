@@ -65,7 +65,8 @@ Atom = tuple[_Linear, Group]
 
 
 def read_vnnlib(path: str | Path) -> Query:
-    """The question in a .vnnlib or .vnnlib.gz file. Raises FileError (not there, damaged) or InputError (line, column)."""
+    """The question in a .vnnlib or .vnnlib.gz file. Raises FileError (not there, damaged) or InputError (line,
+    column)."""
     path = Path(path)
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -304,9 +305,10 @@ class _Parser:
         for i, (low, high) in enumerate(zip(*box)):
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise InputError(
-                    self.source, found=f"input {i} without a {'lower' if low == -math.inf else 'upper'} limit",
+                    self.source,
+                    found=f"input {i} without a {'lower' if low == -math.inf else 'upper'} limit",
                     expected="every input bounded from both sides",
-                )  # fmt: skip
+                )
         matrix = torch.zeros(len(atoms), self.names.counts["Y"], dtype=torch.float64)
         limits = torch.zeros(len(atoms), dtype=torch.float64)
         for row, (linear, _) in enumerate(atoms):
@@ -318,7 +320,9 @@ class _Parser:
         if len(wrong):
             i = int(wrong[0])
             raise InputError(
-                self.source, found=f"input {i} with lower limit {box[0][i]!r} above upper limit {box[1][i]!r}",
-                expected="lower <= upper", remedy="correct the limits: the region is empty",
-            )  # fmt: skip
+                self.source,
+                found=f"input {i} with lower limit {box[0][i]!r} above upper limit {box[1][i]!r}",
+                expected="lower <= upper",
+                remedy="correct the limits: the region is empty",
+            )
         return Clause(lower=lower, upper=upper, matrix=matrix, limits=limits)

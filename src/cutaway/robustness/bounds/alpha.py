@@ -1,6 +1,7 @@
 """Optimised slopes (alpha-CROWN, Xu et al., arXiv 2011.13824): gradient ascent on the free lines of the relaxation.
 
-Every value of the parameters gives a sound bound, so the best over all steps is kept and nothing depends on convergence.
+Every value of the parameters gives a sound bound, so the best over all steps is kept and nothing depends on
+convergence.
 Two depths: `last` moves only the lines used by the output's own backward pass; `all` gives every tightened node its own
 set of lines as well and recomputes the inner limits at each step. Slopes are shared by all rows of a sample by default
 (`shared`), which costs a factor S less memory than one slope per row.
@@ -56,13 +57,14 @@ def optimised_rows(
     region: Region,
     rows: Tensor,
     limits: Limits,
-    settings: AlphaSettings = AlphaSettings(),  # noqa: B008 (frozen)
+    settings: AlphaSettings = AlphaSettings(),
     *,
     splits: Splits | None = None,
 ) -> Tensor:
     """Lower bounds (B, S) of the output functionals `rows` (S, *output shape) or (B, S, *output shape).
 
-    `limits` are those of a CROWN sweep over the same region. Never below plain CROWN. Cost: `steps` times a backward pass
+    `limits` are those of a CROWN sweep over the same region. Never below plain CROWN. Cost: `steps` times a backward
+    pass
     of the output (`last`) or of every tightened node (`all`), and as much again for gradients; then one more of each.
     """
     return optimised(net, region, rows, limits, settings, splits=splits)[0]
@@ -73,7 +75,7 @@ def optimised(
     region: Region,
     rows: Tensor,
     limits: Limits,
-    settings: AlphaSettings = AlphaSettings(),  # noqa: B008 (frozen)
+    settings: AlphaSettings = AlphaSettings(),
     *,
     splits: Splits | None = None,
 ) -> tuple[Tensor, Limits]:
@@ -124,7 +126,7 @@ def _cast(limits: Limits, dtype: torch.dtype) -> Limits:
 
 def start_plan(net: BoundNetwork, limits: Limits, depth: str, count: int = 1) -> Plan:
     """Default lines for the output, and for every tightened node when `depth` is `all`."""
-    targets = [net.graph.output.index] + ([t for t in net.tighten] if depth == "all" else [])
+    targets = [net.graph.output.index] + (list(net.tighten) if depth == "all" else [])
     plan: Plan = {}
     for target in targets:
         alphas = {}
@@ -174,9 +176,7 @@ def _search(
                 parameter.clamp_(0, 1)
         if settings.drop_solved and bool((record > 0).all()):
             break
-    return {
-        t: replace(c, alphas={k: a.to(net.dtype) for k, a in kept[t].items()}) for t, c in plan.items()
-    }
+    return {t: replace(c, alphas={k: a.to(net.dtype) for k, a in kept[t].items()}) for t, c in plan.items()}
 
 
 def _keep_better(plan: Plan, kept: dict[int, dict[int, Tensor]], score: Tensor, record: Tensor) -> None:

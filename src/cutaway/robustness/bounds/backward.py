@@ -2,7 +2,8 @@
 
 For functionals A on a node y = L x + c the lower bound of A y is that of (A L) x + A c; through y = f(x) with lines
 a x + b <= f(x) <= c x + d it is that of (A+ a + A- c) x + A+ b + A- d (Zhang et al., arXiv 1811.00866; section 4.3
-of the method notes). Products use the two McCormick planes on each side, mixed half and half. Rounding: sum |A_i| . slack_i is
+of the method notes). Products use the two McCormick planes on each side, mixed half and half. Rounding: sum |A_i| .
+slack_i is
 subtracted (see `intervals`). `betas` are multipliers of split constraints z >= 0 (Wang et al., arXiv 2103.06624).
 """
 
@@ -81,7 +82,7 @@ def lower_bound(
 
 
 def _begin(net: BoundNetwork, limits: Limits, start: int, f: Tensor | OneHot) -> tuple[dict[int, Tensor], Tensor]:
-    if isinstance(f, Tensor):
+    if not isinstance(f, OneHot):
         return {start: f}, f.new_zeros(f.shape[:2])
     node = net.graph.nodes[start]
     while node.op == "reshape":
@@ -134,7 +135,8 @@ def _through(
 def _through_product(
     net: BoundNetwork, node: Node, a: Tensor, limits: Limits, alpha: Tensor | None
 ) -> tuple[list[Tensor], Tensor]:
-    """x y >= c x + a y - a c and >= d x + b y - b d on x in [a, b], y in [c, d]; above: d x + a y - a d, c x + b y - b c."""
+    """x y >= c x + a y - a c and >= d x + b y - b d on x in [a, b], y in [c, d]; above: d x + a y - a d, c x + b y -
+    b c."""
     (xl, xu), (yl, yu) = ((limits.lower[i].unsqueeze(1), limits.upper[i].unsqueeze(1)) for i in node.inputs)
     mix = 0.5 if alpha is None else alpha.clamp(0, 1)
     below = (mix * yl + (1 - mix) * yu, mix * xl + (1 - mix) * xu, -(mix * xl * yl + (1 - mix) * xu * yu))

@@ -1,7 +1,9 @@
 """How far a network's output in another precision may be from its real-arithmetic output, anywhere in a region.
 
-The radius is propagated forwards: through y = L x + c an error e becomes |L| e + gamma_n (|L| |x| + |c|), through a function
-|f'| e plus four roundings of its value, through a product |x| e_y + |y| e_x + e_x e_y plus one rounding; gamma_n = n u / (1 - n u)
+The radius is propagated forwards: through y = L x + c an error e becomes |L| e + gamma_n (|L| |x| + |c|), through a
+function
+|f'| e plus four roundings of its value, through a product |x| e_y + |y| e_x + e_x e_y plus one rounding;
+gamma_n = n u / (1 - n u)
 with the unit roundoff u of the deployment dtype. Valid for any order of summation, without flush-to-zero and without
 reduced-precision matrix products (TF32, bfloat16). Section 5 of the method notes.
 """
@@ -19,7 +21,8 @@ from cutaway.robustness.bounds.unary import derivative_limit
 
 
 def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Largest |output in `dtype` - real output| by entry, (B, *output shape), for inputs exactly representable in `dtype` or
+    """Largest |output in `dtype` - real output| by entry, (B, *output shape), for inputs exactly representable in
+    `dtype` or
     rounded to it. `limits` are any limits of the region."""
     unit = torch.finfo(dtype).eps / 2
     error: dict[int, Tensor] = {}

@@ -1,7 +1,8 @@
 """A graph rewritten so that only linear operators, elementwise functions and products are left.
 
 Bounds then need three rules. Rewritten exactly (in real arithmetic): maxima become y + relu(x - y) in a tree, matrix
-products become elementwise products and sums, softmax_i = 1 / (1 + sum_{j != i} exp(x_j - x_i)) (the form of Wei et al.,
+products become elementwise products and sums, softmax_i = 1 / (1 + sum_{j != i} exp(x_j - x_i)) (the form of Wei et
+al.,
 arXiv 2303.01713, whose differences keep what two scores have in common), LayerNorm = centring, square, mean, rsqrt,
 product. What is known of a value without looking at its inputs is kept as the attribute `range` (softmax in [0, 1],
 normalised values within +-sqrt(n - 1)).
@@ -20,14 +21,31 @@ from cutaway.network.graph_build import Builder, Ref
 from cutaway.robustness.bounds.unary import UNARY
 
 LINEAR = frozenset(
-    "linear convolution constant_matmul scale_shift add sum mean avg_pool adaptive_avg_pool reshape permute expand "
-    "slice cat pad take".split()
+    [
+        "linear",
+        "convolution",
+        "constant_matmul",
+        "scale_shift",
+        "add",
+        "sum",
+        "mean",
+        "avg_pool",
+        "adaptive_avg_pool",
+        "reshape",
+        "permute",
+        "expand",
+        "slice",
+        "cat",
+        "pad",
+        "take",
+    ]
 )
 """Operators that are affine in their inputs."""
 
 
 def prepare(graph: Graph) -> Graph:
-    """The rewritten graph. Raises UnsupportedOperator for an operator that has no rule, ModelError for several inputs."""
+    """The rewritten graph. Raises UnsupportedOperator for an operator that has no rule, ModelError for several
+    inputs."""
     _ = graph.input, graph.output
     b = Builder()
     with torch.no_grad():
@@ -150,7 +168,8 @@ def _rule_scale_shift(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -
 
 
 def _odds(b: Builder, graph: Graph, node: Node, x: Ref) -> tuple[Ref, Tensor | None, tuple[int, ...]]:
-    """1 + sum over j != i of exp(x_j - x_i), with the softmax dimension last; the mask in the same layout; that layout."""
+    """1 + sum over j != i of exp(x_j - x_i), with the softmax dimension last; the mask in the same layout; that
+    layout."""
     shape, dim = b.shape(x), node.attributes["dim"]
     order = (*(d for d in range(len(shape)) if d != dim), dim)
     x = b.emit("permute", x, dims=order)
@@ -203,7 +222,9 @@ def _rule_layer_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) ->
     limit = math.sqrt(max(size - 1, 0)) * (1 + 1e-12)
     y = b.emit("reshape", b.emit("mul", x, scale, range=(-limit, limit)), shape=node.shape)
     weight, bias = node.constants.get("weight"), node.constants.get("bias")
-    return y if weight is None and bias is None else b.emit("scale_shift", y, constants={"scale": weight, "shift": bias})
+    return (
+        y if weight is None and bias is None else b.emit("scale_shift", y, constants={"scale": weight, "shift": bias})
+    )
 
 
 Rule = Callable[[Builder, Graph, Node, list[Ref]], Ref]

@@ -1,4 +1,5 @@
-"""A network made ready for bounds: lowered graph, absolute operators, offsets, rounding factors, who needs tight limits.
+"""A network made ready for bounds: lowered graph, absolute operators, offsets, rounding factors, who needs tight
+limits.
 
 `BoundNetwork` is built once for a model and used for any number of regions. gamma_n = n u / (1 - n u) with the unit
 roundoff u of the dtype: the factor by which n additions and products may be off, relative to the sum of absolute values
@@ -61,7 +62,8 @@ def bound_network(
 ) -> BoundNetwork:
     """Prepare a model (with an example input, any batch size) or a traced `Graph` for bounds.
 
-    Raises UnsupportedOperator for an operator without a rule (which one, where, what to do) and ModelError for a network
+    Raises UnsupportedOperator for an operator without a rule (which one, where, what to do) and ModelError for a
+    network
     with several inputs or outputs, or one that cannot be exported.
     """
     if not isinstance(model, Graph):

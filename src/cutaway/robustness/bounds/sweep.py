@@ -24,7 +24,8 @@ METHODS = ("ibp", "crown-ibp", "crown")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
-    """`method` as above; `chunk`: most numbers in one functional tensor (8 bytes each, a few such tensors live at once)."""
+    """`method` as above; `chunk`: most numbers in one functional tensor (8 bytes each, a few such tensors live at
+    once)."""
 
     method: str = "crown"
     chunk: int = 1 << 23
@@ -41,7 +42,7 @@ Splits = dict[int, Tensor]
 def sweep(
     net: BoundNetwork,
     region: Region,
-    settings: SweepSettings = SweepSettings(),  # noqa: B008 (frozen)
+    settings: SweepSettings = SweepSettings(),
     *,
     splits: Splits | None = None,
     known: Limits | None = None,
@@ -69,7 +70,7 @@ def bound_rows(
     limits: Limits,
     region: Region,
     rows: Tensor,
-    settings: SweepSettings = SweepSettings(),  # noqa: B008 (frozen)
+    settings: SweepSettings = SweepSettings(),
     choices: Choices | None = None,
 ) -> Tensor:
     """Lower bounds (B, S) of output functionals `rows`, shape (B, S, *output shape) or (S, *output shape)."""

@@ -1,6 +1,7 @@
 """Linear operators on batches, their absolute values, and their transposes.
 
-A linear operator of the graph is y = L x + c for one sample. `apply_linear` computes it on (B, *shape), `magnitudes` its
+A linear operator of the graph is y = L x + c for one sample. `apply_linear` computes it on (B, *shape), `magnitudes`
+its
 |L| applied to non-negative values, `pull_back` turns functionals on y, shape (B, S, *node.shape), into functionals on
 each input (the transpose), and `offset` gives c.
 """
@@ -177,6 +178,15 @@ def _convolution(graph: Graph, node: Node, a: Tensor) -> list[Tensor]:
 
 
 _RULES = {
-    "linear": _linear, "reshape": _reshape, "permute": _permute, "scale_shift": _scale_shift, "add": _add,
-    "slice": _slice, "cat": _cat, "take": _take, "sum": _sum, "mean": _sum, "convolution": _convolution,
-}  # fmt: skip
+    "linear": _linear,
+    "reshape": _reshape,
+    "permute": _permute,
+    "scale_shift": _scale_shift,
+    "add": _add,
+    "slice": _slice,
+    "cat": _cat,
+    "take": _take,
+    "sum": _sum,
+    "mean": _sum,
+    "convolution": _convolution,
+}

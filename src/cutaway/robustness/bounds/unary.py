@@ -9,7 +9,8 @@ A `Unary` describes one function of the vocabulary by what its bounds need. Thre
   grid points it lies at most curvature h^2 / 8 below (above) the smaller (larger) of its two values there.
 
 Lines (section 4.3 of the method notes; the choice of slopes is ours): an unstable ReLU has the chord above and a slope
-in [0, 1] below (1 where u > -l, else 0, until it is optimised); smooth functions take the slope of their lower and upper
+in [0, 1] below (1 where u > -l, else 0, until it is optimised); smooth functions take the slope of their lower and
+upper
 envelope at the middle of [l, u]. Everything is shaped like l and u; an interval outside the function's domain or
 with an infinite end gives NaN, which no verdict counts as proof. Offsets carry a slack of 1e-13 relative.
 """
@@ -181,9 +182,11 @@ def _piecewise(node: Node, rule: Unary, lower: Tensor, upper: Tensor, alpha: Ten
     offset_low = (values - slope_low * points).amin(0)
     offset_high = (values - slope_high * points).amax(0)
     return (
-        slope_low, offset_low - _slack(lower, upper, slope_low, offset_low),
-        slope_high, offset_high + _slack(lower, upper, slope_high, offset_high),
-    )  # fmt: skip
+        slope_low,
+        offset_low - _slack(lower, upper, slope_low, offset_low),
+        slope_high,
+        offset_high + _slack(lower, upper, slope_high, offset_high),
+    )
 
 
 def _free_slopes(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -378,5 +381,3 @@ def derivative_limit(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
     if rule.derivative is not None:
         return torch.maximum(rule.derivative(node, lower).abs(), rule.derivative(node, upper).abs())
     return torch.full_like(lower, 1.0 if node.op not in ("gelu", "silu", "mish", "erf") else 1.2)
-
-

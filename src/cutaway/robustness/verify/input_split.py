@@ -19,7 +19,6 @@ from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, sweep
 from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.search import try_points
 
-
 FLOOR = 0.5
 """Share of the mean slope that every input counts with when the next cut is chosen."""
 
@@ -46,9 +45,12 @@ class _Boxes:
 
     def take(self, index: Tensor) -> _Boxes:
         return _Boxes(
-            lower=self.lower[index], upper=self.upper[index], clause=self.clause[index], worst=self.worst[index],
+            lower=self.lower[index],
+            upper=self.upper[index],
+            clause=self.clause[index],
+            worst=self.worst[index],
             known=None if self.known is None else self.known.select(index),
-        )  # fmt: skip
+        )
 
 
 def split_inputs(
@@ -62,9 +64,12 @@ def split_inputs(
 ) -> Outcome:
     """Decide the clauses (indices) by cutting boxes until `deadline` (monotonic seconds)."""
     start = _Boxes(
-        lower=problem.lower[clauses], upper=problem.upper[clauses], clause=clauses, known=None,
+        lower=problem.lower[clauses],
+        upper=problem.upper[clauses],
+        clause=clauses,
+        known=None,
         worst=torch.full((len(clauses),), -torch.inf, dtype=torch.float64),
-    )  # fmt: skip
+    )
     stack: list[_Boxes] = [start]
     parts, told = 0, time.monotonic()
     while stack:
@@ -112,9 +117,12 @@ def _join(parts: list[_Boxes]) -> _Boxes:
             upper={i: torch.cat([k.upper[i] for k in knowns if k]) for i in knowns[0].upper},  # type: ignore[union-attr]
         )
     return _Boxes(
-        lower=torch.cat([p.lower for p in parts]), upper=torch.cat([p.upper for p in parts]), known=known,
-        clause=torch.cat([p.clause for p in parts]), worst=torch.cat([p.worst for p in parts]),
-    )  # fmt: skip
+        lower=torch.cat([p.lower for p in parts]),
+        upper=torch.cat([p.upper for p in parts]),
+        known=known,
+        clause=torch.cat([p.clause for p in parts]),
+        worst=torch.cat([p.worst for p in parts]),
+    )
 
 
 def _bound(problem: Problem, boxes: _Boxes) -> tuple[Tensor, Tensor, Tensor, Limits]:
@@ -164,13 +172,17 @@ def _cut(
         upper={i: torch.cat([v, v]) for i, v in kept.upper.items()},
     )
     return _Boxes(
-        lower=torch.cat([low, second_low]), upper=torch.cat([first_high, high]), known=kept,
-        clause=boxes.clause[left].repeat(2), worst=value[left].repeat(2),
-    )  # fmt: skip
+        lower=torch.cat([low, second_low]),
+        upper=torch.cat([first_high, high]),
+        known=kept,
+        clause=boxes.clause[left].repeat(2),
+        worst=value[left].repeat(2),
+    )
 
 
 def _appeal(influence: Tensor, width: Tensor) -> Tensor:
-    """Influence of each input plus a share of the mean influence in proportion to its width, so that inputs whose slope the
+    """Influence of each input plus a share of the mean influence in proportion to its width, so that inputs whose
+    slope the
     relaxation lost are cut as well."""
     influence = torch.where(torch.isfinite(influence), influence, 0.0)
     slope = influence.sum(1, keepdim=True) / width.sum(1, keepdim=True).clamp(min=1e-300)

@@ -1,6 +1,7 @@
 """VNN-COMP instance lists: one verdict a row, written as it comes, taken up again where a run was cut off.
 
-Input: csv rows `onnx,vnnlib[,timeout]` with paths relative to the list (a header line is allowed). Output: VNN-COMP's columns
+Input: csv rows `onnx,vnnlib[,timeout]` with paths relative to the list (a header line is allowed). Output: VNN-COMP's
+columns
 benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: cpu_time,
 verdict, decided_by, bound,
 parts, model_hash, property_hash, version, witness (JSON list), reason.
@@ -23,10 +24,24 @@ from cutaway.robustness.verify.verdict import Verdict, VerifySettings, verify
 from cutaway.robustness.vnnlib import read_vnnlib
 from cutaway.status import Status
 
-COLUMNS = (
-    "benchmark onnx vnnlib prepare_time result run_time cpu_time verdict decided_by bound parts model_hash property_hash version "
-    "witness reason"
-).split()
+COLUMNS = [
+    "benchmark",
+    "onnx",
+    "vnnlib",
+    "prepare_time",
+    "result",
+    "run_time",
+    "cpu_time",
+    "verdict",
+    "decided_by",
+    "bound",
+    "parts",
+    "model_hash",
+    "property_hash",
+    "version",
+    "witness",
+    "reason",
+]
 RESULTS = {Status.CERTIFIED: "unsat", Status.FALSIFIED: "sat", Status.UNKNOWN: "unknown", Status.UNSUPPORTED: "error"}
 
 
@@ -93,9 +108,11 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
             hashes[onnx] = file_hash(folder / onnx)
         if row["model_hash"] and hashes.get(onnx, row["model_hash"]) != row["model_hash"]:
             raise InputError(
-                f"{out}: results for {onnx}", found=f"model hash {row['model_hash'][:12]}",
-                expected=hashes[onnx][:12], remedy="the network has changed since: write to another file",
-            )  # fmt: skip
+                f"{out}: results for {onnx}",
+                found=f"model hash {row['model_hash'][:12]}",
+                expected=hashes[onnx][:12],
+                remedy="the network has changed since: write to another file",
+            )
     return done
 
 
@@ -123,11 +140,16 @@ def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened,
 
 def _cells(verdict: Verdict) -> dict[str, str]:
     return {
-        "result": RESULTS[verdict.status], "verdict": verdict.status.value, "run_time": f"{verdict.seconds:.3f}",
-        "decided_by": verdict.decided_by, "bound": repr(verdict.bound), "parts": str(verdict.parts),
-        "property_hash": verdict.property_hash, "reason": verdict.reason,
+        "result": RESULTS[verdict.status],
+        "verdict": verdict.status.value,
+        "run_time": f"{verdict.seconds:.3f}",
+        "decided_by": verdict.decided_by,
+        "bound": repr(verdict.bound),
+        "parts": str(verdict.parts),
+        "property_hash": verdict.property_hash,
+        "reason": verdict.reason,
         "witness": "" if verdict.witness is None else json.dumps(verdict.witness.tolist()),
-    }  # fmt: skip
+    }
 
 
 def _write(out: Path, rows: list[dict[str, str]]) -> None:

@@ -1,6 +1,7 @@
 """A question made ready for solving: network in float64 for bounds, clauses grouped for batches, a way to try points.
 
-Every clause becomes K rows g_k(y) = matrix_k y - limits_k (padded by repetition). The clause cannot be met on a region when
+Every clause becomes K rows g_k(y) = matrix_k y - limits_k (padded by repetition). The clause cannot be met on a
+region when
 some row is positive everywhere: max_k min_x g_k > 0. A point meets it when max_k g_k <= 0.
 """
 
@@ -23,7 +24,8 @@ Replay = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses. `accept` says of a point (n,) whether it
+    """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses. `accept` says of a point (n,)
+    whether it
     may be a witness at all (a pattern to follow)."""
 
     net: BoundNetwork
@@ -50,9 +52,14 @@ class Problem:
             matrix.append(clause.matrix[order])
             limits.append(clause.limits[order])
         return cls(
-            net=net, query=query, replay=replay, matrix=torch.stack(matrix), limits=torch.stack(limits),
-            lower=torch.stack([c.lower for c in query.clauses]), upper=torch.stack([c.upper for c in query.clauses]),
-        )  # fmt: skip
+            net=net,
+            query=query,
+            replay=replay,
+            matrix=torch.stack(matrix),
+            limits=torch.stack(limits),
+            lower=torch.stack([c.lower for c in query.clauses]),
+            upper=torch.stack([c.upper for c in query.clauses]),
+        )
 
     def rows(self, clause: Tensor) -> Tensor:
         """Output functionals (B, K, *output shape) of the clauses `clause` (B,)."""

@@ -44,7 +44,8 @@ class SplitSettings:
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """Subproblems: clause, decisions and limits by split node, line positions, bound so far. All with leading size N."""
+    """Subproblems: clause, decisions and limits by split node, line positions, bound so far. All with leading size
+    N."""
 
     clause: Tensor
     signs: dict[int, Tensor]
@@ -55,10 +56,13 @@ class Parts:
 
     def take(self, index: Tensor) -> Parts:
         return Parts(
-            clause=self.clause[index], value=self.value[index], limits=self.limits.select(index),
-            signs={k: v[index] for k, v in self.signs.items()}, alphas={k: v[index] for k, v in self.alphas.items()},
+            clause=self.clause[index],
+            value=self.value[index],
+            limits=self.limits.select(index),
+            signs={k: v[index] for k, v in self.signs.items()},
+            alphas={k: v[index] for k, v in self.alphas.items()},
             betas={k: v[index] for k, v in self.betas.items()},
-        )  # fmt: skip
+        )
 
     def __len__(self) -> int:
         return len(self.clause)
@@ -70,9 +74,13 @@ def _join(parts: list[Parts]) -> Parts:
 
     limits = Limits(lower=cat([p.limits.lower for p in parts]), upper=cat([p.limits.upper for p in parts]))
     return Parts(
-        clause=torch.cat([p.clause for p in parts]), value=torch.cat([p.value for p in parts]), limits=limits,
-        signs=cat([p.signs for p in parts]), alphas=cat([p.alphas for p in parts]), betas=cat([p.betas for p in parts]),
-    )  # fmt: skip
+        clause=torch.cat([p.clause for p in parts]),
+        value=torch.cat([p.value for p in parts]),
+        limits=limits,
+        signs=cat([p.signs for p in parts]),
+        alphas=cat([p.alphas for p in parts]),
+        betas=cat([p.betas for p in parts]),
+    )
 
 
 def split_nodes(net: BoundNetwork) -> dict[int, int]:
@@ -91,7 +99,7 @@ def split_relus(
     limits: Limits,
     *,
     deadline: float,
-    settings: SplitSettings = SplitSettings(),  # noqa: B008 (frozen)
+    settings: SplitSettings = SplitSettings(),
     fixed: dict[int, Tensor] | None = None,
     progress=lambda text: None,
 ) -> Outcome:
@@ -148,9 +156,13 @@ def _start(problem: Problem, clauses: Tensor, limits: Limits, fixed: dict[int, T
     betas = {k: torch.zeros(v.shape, dtype=torch.float32).unsqueeze(1) for k, v in signs.items()}
     value = torch.full((len(clauses),), -torch.inf, dtype=torch.float64)
     return Parts(
-        clause=clauses, signs=signs, limits=Limits(lower=dict(limits.lower), upper=dict(limits.upper)), alphas=alphas,
-        betas=betas, value=value,
-    )  # fmt: skip
+        clause=clauses,
+        signs=signs,
+        limits=Limits(lower=dict(limits.lower), upper=dict(limits.upper)),
+        alphas=alphas,
+        betas=betas,
+        value=value,
+    )
 
 
 def _pop(stack: list[Parts], size: int) -> Parts:
@@ -167,7 +179,8 @@ def _pop(stack: list[Parts], size: int) -> Parts:
 def _improve(
     problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings, stack: list[Parts]
 ) -> Tensor | None:
-    """Bound the parts, put those still open on the stack (worst last), try their minimisers; gives a witness or None."""
+    """Bound the parts, put those still open on the stack (worst last), try their minimisers; gives a witness or
+    None."""
     net = problem.net
     region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
     signs = {k: v for k, v in parts.signs.items() if bool((v != 0).any())}
@@ -305,7 +318,12 @@ def _functionals(problem: Problem, parts: Parts) -> dict[int, Tensor]:
     choices.record = {}
     with torch.no_grad():
         rows = bound_rows(
-            problem.net, _with_slack(problem.net, parts.limits), region, problem.rows(parts.clause), SweepSettings(), choices
+            problem.net,
+            _with_slack(problem.net, parts.limits),
+            region,
+            problem.rows(parts.clause),
+            SweepSettings(),
+            choices,
         )
     best = (rows - problem.limits[parts.clause]).nan_to_num(-torch.inf).argmax(1)
     row = torch.arange(len(best))

@@ -23,7 +23,9 @@ def onnx_replay(path: str | Path) -> Replay:
     try:
         session = runtime.InferenceSession(file_bytes(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise FileError(str(path), found=f"onnxruntime refuses it: {str(error)[:200]}", expected="an ONNX file") from error
+        raise FileError(
+            str(path), found=f"onnxruntime refuses it: {str(error)[:200]}", expected="an ONNX file"
+        ) from error
     entry = session.get_inputs()[0]
     shape = [n if isinstance(n, int) and n > 0 else 1 for n in entry.shape]
     dtype = torch.float64 if "double" in entry.type else torch.float32

@@ -1,7 +1,9 @@
 """Search for a witness: projected gradient descent on max_k g_k over each clause's box, with restarts.
 
-Starts are uniform points and corners, for few inputs the best of many samples; steps follow the sign of the gradient, or
-the gradient itself, scaled by the box's width, halved in rate along the way (as in Auto-PGD, Croce and Hein, arXiv 2003.01690, without its momentum). Every candidate is replayed
+Starts are uniform points and corners, for few inputs the best of many samples; steps follow the sign of the gradient,
+or
+the gradient itself, scaled by the box's width, halved in rate along the way (as in Auto-PGD, Croce and Hein, arXiv
+2003.01690, without its momentum). Every candidate is replayed
 through the original model before it counts.
 """
 
@@ -13,7 +15,6 @@ import torch
 from torch import Tensor
 
 from cutaway.robustness.verify.problem import Problem
-
 
 MANY_SAMPLES_UP_TO = 32
 """Inputs up to which starts are chosen among thousands of samples."""

@@ -32,7 +32,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySettings:
-    """`timeout` seconds from the call; `complete`: branch and bound; `input_split_up_to`: inputs for which boxes are cut
+    """`timeout` seconds from the call; `complete`: branch and bound; `input_split_up_to`: inputs for which boxes are
+    cut
     rather than ReLUs; `deployment`: dtype whose rounding must not undo the certificate, or None (real arithmetic)."""
 
     timeout: float = 60.0
@@ -52,7 +53,8 @@ class VerifySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`witness` (n,) and the original model's `output` there when falsified; `bound`: smallest lower bound on max_k g_k that
+    """`witness` (n,) and the original model's `output` there when falsified; `bound`: smallest lower bound on max_k
+    g_k that
     was proved (positive when certified by bounds alone; 0 after a complete search); `decided_by`: attack, bounds, input
     split, relu split or nothing; `parts`: subproblems bounded; `reason` says why an unknown stayed one."""
 
@@ -71,7 +73,7 @@ def verify(
     net: BoundNetwork,
     query: Query,
     replay: Replay,
-    settings: VerifySettings = VerifySettings(),  # noqa: B008 (frozen)
+    settings: VerifySettings = VerifySettings(),
     progress: Progress = lambda text: None,
 ) -> Verdict:
     """Decide the query. Raises InputError for shapes that do not fit. Exact up to the time limit."""
@@ -158,9 +160,12 @@ def _search(
     if few or not split_nodes(problem.net):
         return split_inputs(problem, left, deadline=deadline, progress=progress), "input split"
     witness, _ = find_witness(
-        problem, restarts=3 * settings.restarts, steps=settings.attack_steps, seed=settings.seed + 1,
+        problem,
+        restarts=3 * settings.restarts,
+        steps=settings.attack_steps,
+        seed=settings.seed + 1,
         deadline=min(deadline, time.monotonic() + 0.1 * settings.timeout),
-    )  # fmt: skip
+    )
     if witness is not None:
         return Outcome(witness=witness), "attack"
     limits, left = _tightened(problem, limits.select(left), left, settings)
