@@ -1,4 +1,4 @@
-"""The three reproductions and the example run in their short form, and nothing in them fails."""
+"""The three reproductions and the table of detectors run in their short form, and nothing in them fails."""
 
 import importlib.util
 from pathlib import Path
@@ -33,12 +33,12 @@ def test_reproductions_on_real_data(name, real_data):
 
 
 @pytest.mark.slow
-def test_the_detectors_example(real_data, tmp_path):
-    path = Path(__file__).parents[2] / "examples" / "guard_detectors.py"
-    spec = importlib.util.spec_from_file_location("guard_detectors", path)
+def test_the_table_of_detectors(real_data, tmp_path):
+    path = Path(__file__).parents[2] / "benchmarks" / "bench_guard_detectors.py"
+    spec = importlib.util.spec_from_file_location("bench_guard_detectors", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found = module.main(["--num", "150", "--seeds", "1", "--out", str(tmp_path)])
+    found = module.main(["--short", "--out", str(tmp_path)])
     assert set(found["settings"]) == set(module.SETTINGS) and len(found["layers"]) == 5
     assert (tmp_path / "layers.svg").is_file()
