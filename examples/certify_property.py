@@ -2,9 +2,9 @@
 
     python examples/certify_property.py
 
-A network learns whether a point lies in the unit disc. Property one: near the centre it says "inside". Property two: so it does
-all over the square, which is wrong, and the witness is printed. With CUTAWAY_DATA the same is done for an ACAS Xu network
-(`cutaway certify NET.onnx SPEC.vnnlib` is the same from the command line).
+A network learns whether a point lies in the unit disc. Property one: near the centre it says "inside". Property two:
+so it does all over the square, which is wrong, and the witness is printed. With CUTAWAY_DATA the same is done for an
+ACAS Xu network (`cutaway certify NET.onnx SPEC.vnnlib` is the same from the command line).
 """
 
 from __future__ import annotations
