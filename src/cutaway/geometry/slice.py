@@ -181,6 +181,7 @@ class Slice:
         """(n, gates): sign of every gate (> 0) at the interior points of the given faces (all by default)."""
         points = self.measures.interior if faces is None else self.measures.interior[np.asarray(faces)]
         parts = []
+        chunk = max(1, min(chunk, (1 << 25) // max(self.program.num_gates, 1)))
         with torch.no_grad():
             for begin in range(0, len(points), chunk):
                 inputs = torch.from_numpy(self.plane.lift(points[begin : begin + chunk]))
