@@ -251,6 +251,7 @@ def test_settings_and_addresses_are_checked():
     with pytest.raises(InputError, match="setting queue; found 0; expected above 0"):
         Settings(queue=0)
     taken = _bind("127.0.0.1", 0)
+    assert taken.proto == socket.IPPROTO_TCP  # else asyncio leaves the delay of small packets on: 40 ms a reply
     taken.listen()
     with pytest.raises(InputError, match="Choose another --port"):
         _bind("127.0.0.1", taken.getsockname()[1])
