@@ -14,7 +14,7 @@ from cutaway.features.collapse import collapse
 from cutaway.features.sparsity import Sparsity
 from cutaway.geometry.boundary_distance import BoundaryDistance, first_crossing, nearest_boundary
 from cutaway.geometry.linearisation import boundary_sites
-from cutaway.geometry.local_complexity import LocalComplexity, effective_radius, frame, local_complexity
+from cutaway.geometry.local_complexity import LocalComplexity, effective_radius, frame, local_complexity, neurons_within
 from cutaway.network import Network
 from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
 from cutaway.robustness.attacks import PGD, Noise
@@ -70,6 +70,33 @@ def test_local_complexity_equals_the_naive_transcription():
             naive = sum(len(set(signs[:, i].tolist())) > 1 for i in range(signs.shape[1]))
             assert int(found[n, k]) == naive
     assert found.sum() > 0
+
+
+def test_neurons_within_radius_counts_hyperplanes_exactly():
+    """Closed form for one layer; for deeper ones every |V_i| from autograd, row by row."""
+    model, radius = mlp(6, 9, 8, 3, seed=2), 0.5
+    inputs = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    network = Network(model, inputs)
+    found = neurons_within(network, inputs, radius, network.sites, generator=torch.Generator(), rows=7)
+    for n, x in enumerate(inputs):
+        for k, depth in enumerate((1, 3)):
+            jacobian = torch.autograd.functional.jacobian(model[:depth], x)
+            naive = int(((model[:depth](x).abs() / jacobian.norm(dim=1)) < radius).sum())
+            assert int(found[n, k]) == naive
+    assert found.sum() > 0
+
+
+def test_sketched_count_is_near_the_exact_one():
+    """Above 128 dimensions: within 15 % of the exact count on average (32 directions, seed fixed)."""
+    model = mlp(150, 200, 100, 3, seed=7)
+    inputs = torch.randn(12, 150, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+    network = Network(model, inputs)
+    found = neurons_within(network, inputs, 0.3, network.sites, generator=torch.Generator().manual_seed(0), rows=64)
+    from cutaway.geometry.linearisation import gradient_norms
+
+    norms, pre = gradient_norms(network, inputs, network.sites), network.capture(inputs, post=False).pre
+    exact = sum(int((pre[s.name].abs() < 0.3 * norms[s.name]).sum()) for s in network.sites)
+    assert abs(float(found.sum()) / exact - 1) < 0.15
 
 
 def test_effective_radius_matches_the_measured_share():

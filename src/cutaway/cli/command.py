@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -49,8 +50,6 @@ def execute(name: str, arguments: list[str]) -> int:
         return _fail(f"cutaway {name}: {error}", error.exit_code, as_json)
     except KeyboardInterrupt:
         return _fail(f"cutaway {name}: stopped; what was finished is kept", 130, as_json)
-    except BrokenPipeError:
-        return 0
     except MemoryError:
         return _fail(f"cutaway {name}: out of memory; give a smaller --budget or --num", 1, as_json)
     except Exception as error:
@@ -58,7 +57,10 @@ def execute(name: str, arguments: list[str]) -> int:
         return _fail(f"cutaway {name}: the work failed: {type(error).__name__}: {error}", 1, as_json)
     if not isinstance(outcome, Outcome):  # --help of the command itself
         return 0
-    print(json.dumps(clean(outcome.payload), allow_nan=False) if as_json else outcome.words)
+    try:
+        print(json.dumps(clean(outcome.payload), allow_nan=False) if as_json else outcome.words, flush=True)
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return outcome.code
 
 

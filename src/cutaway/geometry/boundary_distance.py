@@ -18,14 +18,12 @@ import xarray as xr
 
 from cutaway.evidence.resample import median_interval
 from cutaway.geometry import linearisation
-from cutaway.geometry.local_complexity import _spread
+from cutaway.geometry.local_complexity import EXACT_DIMS, _spread
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.network import Network, Site
 from cutaway.reading import Figure, variable
 from cutaway.reading.provenance import Skipped
 from cutaway.status import Status
-
-EXACT_DIMS = 128  # up to this input dimension every gradient norm is computed by forward mode
 
 
 def nearest_boundary(
