@@ -29,7 +29,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     clean, interval, engine = _errors(model, test.inputs[:num], test.labels[:num], radius)
     progress(f"clean {clean:.2%}, interval {interval:.2%}, CROWN with IBP {engine:.2%} on {num} test images")
     consistent = engine <= interval + 1e-12
-    target = 0.30 if short else 0.15
+    target = 0.15
     return [
         Row(
             quantity=f"clean error, radius {radius}",
@@ -42,8 +42,8 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
             quantity=f"verified error by the engine, radius {radius}",
             paper=None if short else 0.1098,
             ours=engine,
-            tolerance=f"at most {target:.0%} (the paper's figure is for radius 0.4)",
-            verdict="pass" if engine <= target else "fail",
+            tolerance="too short to compare" if short else f"at most {target:.0%} (paper: radius 0.4)",
+            verdict="report" if short else "pass" if engine <= target else "fail",
         ),
         Row(
             quantity="verified error by the training bound",
