@@ -81,4 +81,4 @@ def _chance(mine: Reading, other: Reading, a: Figure, b: Figure) -> tuple[float 
 
 def _deviation(figure: Figure) -> float:
     assert figure.low is not None and figure.high is not None
-    return float(figure.high - figure.low) / (2 * stats.norm.ppf((1 + figure.level) / 2))
+    return float((figure.high - figure.low) / (2 * stats.norm.ppf((1 + figure.level) / 2)))

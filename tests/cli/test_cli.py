@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -135,17 +137,21 @@ def test_nothing_half_written_after_bad_input(capsys, model_files):
     assert not [name for name in left if "part" in name or name == "report.html"]
 
 
+def default_interrupt():
+    """In the child: a background job of a shell ignores SIGINT, and its children would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(model_files):
     """A real SIGINT to a real process while it draws nulls."""
-    import signal
-    import time
-
     command = [
         sys.executable, "-m", "cutaway", "scan", f"{model_files}/nets.py:make", "--weights",
         str(model_files / "w.safetensors"), "--data", str(model_files / "d.npz"), "--nulls",
         "60", "--null", "permuted-labels", "--out", str(model_files / "run"), "--json",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_interrupt
+    )
     nulls = model_files / "run" / "nulls"
     deadline = time.time() + 90
     while time.time() < deadline and not (nulls.exists() and len(list(nulls.glob("*.json"))) >= 2):

@@ -171,6 +171,13 @@ class TestLoky:
         assert Counted.pickled == 1
 
     def test_interrupt_stops_the_workers_and_keeps_what_is_done(self, tmp_path):
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+        try:
+            self.interrupted(tmp_path)
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def interrupted(self, tmp_path):
         executor, done = get_executor("loky", workers=2), []
         map_jobs(executor, square, [(1,), (2,)])
 

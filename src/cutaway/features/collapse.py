@@ -110,13 +110,12 @@ class NeuralCollapse(Instrument):
             },
             coords={"view": list(views)},
         )  # fmt: skip
-        figures = [
-            Figure(
-                name=n, value=table["clean"][n], alternative="less", long_name=_WORDS[n],
-                **({"low": band[0], "high": band[1]} if n == "nc1" else {}),
-            )
-            for n in names
-        ]  # fmt: skip
+        figures = []
+        for n in names:
+            low, high = band if n == "nc1" else (None, None)
+            words = _WORDS[n]
+            value = table["clean"][n]
+            figures.append(Figure(name=n, value=value, low=low, high=high, alternative="less", long_name=words))
         clean = table["clean"]["nc1"]
         for view in ("attacked", "noised"):
             ratio = table[view]["nc1"] / clean if clean > 0 else float("nan")

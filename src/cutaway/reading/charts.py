@@ -33,7 +33,7 @@ def finished(chart: Any, *, height: int | None = None) -> Any:
     )
 
 
-def rows_of(**columns: Sequence[Any]) -> alt.InlineData:
+def rows_of(**columns: Any) -> alt.InlineData:
     """Columns as inline rows; what is not finite becomes null, which Vega leaves out."""
     names = list(columns)
     rows = [{n: _plain(v) for n, v in zip(names, row, strict=True)} for row in zip(*columns.values(), strict=True)]
@@ -74,7 +74,8 @@ def _marks(marks: list[tuple[str, float, float | None, float | None]], title: st
     base = alt.Chart(data).encode(y=alt.Y("what:N", title=None, sort=None), color=color)
     bar = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=label, scale=alt.Scale(zero=False)), x2="high:Q")
     point = base.mark_point(filled=True, size=70).encode(x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False)))
-    return (bar + point).properties(width=WIDTH, height=ROW * len(marks))
+    with_interval = any(m[2] is not None and math.isfinite(m[2]) for m in marks)
+    return (bar + point if with_interval else point).properties(width=WIDTH, height=ROW * len(marks))
 
 
 def sites_chart(
@@ -162,7 +163,8 @@ def bars_chart(reading: Reading, names: Sequence[str], *, title: str) -> Any:
     )
     rule = base.mark_rule(color="#173f6e", strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
     null = base.mark_tick(color=NULL, thickness=3, size=20).encode(x=alt.X("null:Q", title=title))
-    return finished(alt.layer(bar, rule, null), height=(ROW + 12) * len(figures))
+    layers = [bar, rule, null] if any(f.null_median is not None for f in figures) else [bar, rule]
+    return finished(alt.layer(*layers), height=(ROW + 12) * len(figures))
 
 
 def distances_chart(reading: Reading, columns: Sequence[str]) -> Any:

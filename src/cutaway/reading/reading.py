@@ -175,7 +175,7 @@ class Reading:
 
         chart = draw(self)
         if path is not None:
-            chart.save(str(path), **({"scale_factor": 2.0} if str(path).endswith("png") else {}))
+            chart.save(str(path), scale_factor=2.0 if str(path).endswith("png") else 1.0)
         return chart
 
     def save(self, path: str | Path) -> Path:
