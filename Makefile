@@ -20,7 +20,7 @@ test-slow: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The short form of every reproduction and every benchmark; the long forms are `cutaway reproduce NAME` and
 # `python benchmarks/bench_NAME.py`.

@@ -134,8 +134,8 @@ def _digits(split: str) -> _Raw:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = (bunch.images / 16.0).astype(np.float32)  # 17 grey levels, exact in float32
-    labels = bunch.target.astype(np.uint8)
+    images = (bunch.images / 16.0).astype(np.float32)  # 17 grey levels, exact in float32  # pyright: ignore[reportAttributeAccessIssue]
+    labels = bunch.target.astype(np.uint8)  # pyright: ignore[reportAttributeAccessIssue]
     order = np.random.default_rng(20240229).permutation(len(labels))
     rank = np.empty(len(labels), dtype=np.int64)
     for value in range(10):

@@ -33,7 +33,10 @@ class DaskExecutor(Executor):
         self._cluster: Any = None
         if address is None:
             self._cluster = distributed.LocalCluster(
-                n_workers=workers or usable_cores(), threads_per_worker=1, processes=True, dashboard_address=None
+                n_workers=workers or usable_cores(),
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,  # pyright: ignore[reportArgumentType]
             )
             self._client = distributed.Client(self._cluster, set_as_default=False)
         else:
@@ -58,7 +61,7 @@ class DaskExecutor(Executor):
     @property
     def room(self) -> int:  # type: ignore[override]
         """Follows the cluster, which may grow and shrink."""
-        return 2 * max(1, sum(self._client.nthreads().values()))
+        return 2 * max(1, sum(self._client.nthreads().values()))  # pyright: ignore[reportAttributeAccessIssue]
 
     def submit(self, task: Task, varying: tuple, shared: tuple) -> Future:
         import cloudpickle

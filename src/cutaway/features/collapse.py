@@ -156,13 +156,13 @@ def last_linear(network: Network) -> torch.nn.Linear | None:
     """The `nn.Linear` whose output is the network's output, or None."""
     results: list[tuple[torch.nn.Linear, torch.Tensor]] = []
     handles = [
-        m.register_forward_hook(lambda module, _i, output: results.append((module, output)))
+        m.register_forward_hook(lambda module, _i, output: results.append((module, output)))  # pyright: ignore[reportArgumentType]
         for m in network.model.modules()
         if isinstance(m, torch.nn.Linear)
     ]
     try:
         with torch.no_grad():
-            output = network.forward(network.example)
+            output = network.forward(network.example)  # pyright: ignore[reportArgumentType]
     finally:
         for handle in handles:
             handle.remove()

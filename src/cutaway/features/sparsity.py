@@ -144,5 +144,5 @@ def _static_dead(network, sites) -> np.ndarray:
     for i, site in enumerate(sites):
         maker = makers.get(chunk.pre[site.name].data_ptr())
         if maker is not None and not site.in_place:
-            rates[i] = float((maker.weight.flatten(1) == 0).all(dim=1).double().mean())
+            rates[i] = float((maker.weight.flatten(1) == 0).all(dim=1).double().mean())  # pyright: ignore[reportCallIssue]
     return rates

@@ -128,7 +128,7 @@ def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:
             pointer = source.untyped_storage().data_ptr() + source.storage_offset() * source.element_size()
             sizes = int(source.shape[-1]), int(output.shape[-1])
             watch.alive.append(source)
-            watch.calls.append(_Call(path, pointer, *sizes, transposed, watch.clock))
+            watch.calls.append(_Call(path, pointer, *sizes, transposed, watch.clock))  # pyright: ignore[reportArgumentType]
             watch.keep(output, len(watch.calls) - 1)
 
         return hook
@@ -158,12 +158,12 @@ def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:
 def _orientation(module: nn.Module, source: Tensor, output: Tensor) -> bool | None:
     """Whether the weight is stored (inputs, outputs); None where the module is no linear map by its weight."""
     weight, bias = module.weight, getattr(module, "bias", None)
-    shape, sizes = tuple(weight.shape), (int(source.shape[-1]), int(output.shape[-1]))
+    shape, sizes = tuple(weight.shape), (int(source.shape[-1]), int(output.shape[-1]))  # pyright: ignore[reportArgumentType]
     if shape not in (sizes, sizes[::-1]):
         return None
     if sizes[0] != sizes[1]:
         return shape == sizes
-    row = source[:1, 0].to(weight.dtype)
+    row = source[:1, 0].to(weight.dtype)  # pyright: ignore[reportArgumentType, reportCallIssue]
     shift = bias if isinstance(bias, Tensor) else 0
     straight = (row @ weight.T + shift - output[:1, 0]).abs().max()
     turned = (row @ weight + shift - output[:1, 0]).abs().max()

@@ -142,7 +142,7 @@ class StagedProgram:
             merged = inputs[0].reshape(inputs[0].shape[0], *inputs[0].shape[2:])
             return apply_node(node, [merged]).unsqueeze(1)
         in_dims = tuple(None if i in self.constants else 0 for i in node.inputs)
-        return torch.vmap(lambda *v: apply_node(node, list(v)), in_dims=in_dims)(*inputs)
+        return torch.vmap(lambda *v: apply_node(node, list(v)), in_dims=in_dims)(*inputs)  # pyright: ignore[reportArgumentType]
 
     def _is_batch_of_one(self, node: Node) -> bool:
         shape = self.graph.nodes[node.inputs[0]].shape

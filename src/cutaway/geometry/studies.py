@@ -61,13 +61,13 @@ def pruned(model: nn.Module, fraction: float, *, structured: bool = False) -> nn
 
 def _drop_units(layer: nn.Module, fraction: float) -> None:
     weight, bias = layer.weight, layer.bias
-    size = weight.flatten(1).square().sum(dim=1)
+    size = weight.flatten(1).square().sum(dim=1)  # pyright: ignore[reportCallIssue]
     if bias is not None:
-        size = size + bias.square()
+        size = size + bias.square()  # pyright: ignore[reportCallIssue]
     gone = size.argsort()[: int(fraction * len(size))]
-    weight[gone] = 0
+    weight[gone] = 0  # pyright: ignore[reportIndexIssue]
     if bias is not None:
-        bias[gone] = 0
+        bias[gone] = 0  # pyright: ignore[reportIndexIssue]
 
 
 def with_statistics_of(model: nn.Module, inputs: Tensor) -> nn.Module:

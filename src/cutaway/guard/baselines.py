@@ -56,7 +56,7 @@ def _key(text: str) -> str:
 
 def _read(name: str, guard: Guardrail, train: PromptRows, test: PromptRows) -> tuple[np.ndarray, float]:
     kind = guard.features if name == "random-network" else name
-    made = clone(guard).set_params(features=kind)
+    made = clone(guard).set_params(features=kind)  # pyright: ignore[reportAttributeAccessIssue]
     loaded = guard.loaded()
     if name == "random-network":
         loaded = dataclasses.replace(loaded, model=untrained(loaded.model, guard.seed + 1)[0])

@@ -89,7 +89,7 @@ class Guardrail(ClassifierMixin, BaseEstimator):
                 "the training rows", found=f"{np.bincount(labels, minlength=2).tolist()} harmless and harmful rows",
                 expected="at least 4 of each",
             )  # fmt: skip
-        return tuple(
+        return tuple(  # pyright: ignore[reportReturnType]
             train_test_split(
                 np.arange(len(labels)), test_size=self.calibration, stratify=labels, random_state=self.seed % 2**32
             )

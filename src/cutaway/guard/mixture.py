@@ -85,10 +85,10 @@ def mixture_report(
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(points)
     if covariance == "full":
-        variances = np.einsum("d,kde,e->k", weight, model.covariances_, weight)
+        variances = np.einsum("d,kde,e->k", weight, model.covariances_, weight)  # pyright: ignore[reportArgumentType, reportCallIssue]
     else:
         variances = model.covariances_ @ weight**2
-    predicted = coverage(model.weights_, model.means_ @ weight, variances, bias, limit)
+    predicted = coverage(model.weights_, model.means_ @ weight, variances, bias, limit)  # pyright: ignore[reportArgumentType]
     hits, rows = int((held_out @ weight + bias > limit).sum()), len(held_out)
     low, band = lower_limit(hits, rows, level), dkw_band(rows, level)
     edge = np.quantile(model.score_samples(points), 0.05)

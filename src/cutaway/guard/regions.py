@@ -292,7 +292,7 @@ def clusters(points: np.ndarray, *, smallest: int = 10, most: int = 4000, seed: 
 
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(points))[:most])
-    found = HDBSCAN(min_cluster_size=max(2, smallest), metric="cosine", algorithm="brute", copy=True).fit_predict(
+    found = HDBSCAN(min_cluster_size=max(2, smallest), metric="cosine", algorithm="brute", copy=True).fit_predict(  # pyright: ignore[reportArgumentType]
         points[chosen].astype(np.float64)
     )
     names = [c for c in np.unique(found) if c >= 0]

@@ -38,7 +38,7 @@ def _run_target(node: Node, values: Values) -> Tensor:
         return item
 
     arguments = [fill(a) for a in node.attributes["args"]]
-    result = resolve_target(node.attributes["target"])(
+    result = resolve_target(node.attributes["target"])(  # pyright: ignore[reportCallIssue]
         *arguments, **{k: fill(v) for k, v in node.attributes["kwargs"].items()}
     )
     position = node.attributes.get("output")

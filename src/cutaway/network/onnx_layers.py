@@ -95,7 +95,7 @@ def _apply(node: Node, operands: list[Operand | None], batched: bool) -> tuple[n
         attributes = {"value": _constant(node)}
     if op_type == "ConstantOfShape":
         value = attributes.get("value")
-        attributes["to"] = torch.float32 if value is None else value.dtype
+        attributes["to"] = torch.float32 if value is None else value.dtype  # pyright: ignore[reportArgumentType]
     if op_type == "LayerNormalization" and len(operands) < 3:
         operands = [*operands, None]
     used = [k for k, operand in enumerate(operands) if operand is not None and not operand.constant]

@@ -46,8 +46,8 @@ def _least_squares(model: nn.Sequential, inputs: torch.Tensor) -> list[Row]:
     from cutaway.geometry.studies import hyperplane_misfit, with_statistics_of
 
     made = with_statistics_of(model, inputs)
-    weight, bias = made[0].weight.detach(), made[0].bias.detach()
-    offset = made[1].running_mean - bias
+    weight, bias = made[0].weight.detach(), made[0].bias.detach()  # pyright: ignore[reportIndexIssue]
+    offset = made[1].running_mean - bias  # pyright: ignore[reportIndexIssue]
     best = hyperplane_misfit(weight, offset, inputs)
     spread = (inputs @ weight.T).std(dim=0)
     others = torch.stack([hyperplane_misfit(weight, offset + s * spread, inputs) for s in np.linspace(-2, 2, 81)])

@@ -67,7 +67,7 @@ def _definitions(seed: int) -> list[Row]:
     reader = GeometryReader(model, tokens)
     got = reader.read(tokens).pooled[0].double()
     state, worst = model.embed(tokens)[0], 0.0
-    for k, (up, down) in enumerate(model.blocks):
+    for k, (up, down) in enumerate(model.blocks):  # pyright: ignore[reportGeneralTypeIssues]
         h = (state @ up.weight.T + up.bias).double()
         s, d = (h > 0).double().mean(1), (h.abs() / up.weight.double().norm(dim=1)).amin(1)
         want = torch.stack([s.mean(), s.min(), s.max(), s.std(), d.min(), d.mean(), d.std()])

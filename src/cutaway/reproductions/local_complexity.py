@@ -45,7 +45,7 @@ def _estimator(points: int, seed: int, progress) -> list[Row]:
     network = Network(model, inputs[:2])
     sites = network.select("activation")
     with torch.no_grad():
-        distance = model[0](inputs).abs() / model[0].weight.norm(dim=1)
+        distance = model[0](inputs).abs() / model[0].weight.norm(dim=1)  # pyright: ignore[reportCallIssue]
     exact = float((distance < radius).sum(dim=1).double().mean())
     seen, expected = {}, {}
     for count in (4, 25, 100):

@@ -40,7 +40,7 @@ class _Baseline(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self, "classes_")
-        out = self._outputs(validate_data(self, X, dtype=np.float64, reset=False))
+        out = self._outputs(validate_data(self, X, dtype=np.float64, reset=False))  # pyright: ignore[reportArgumentType]
         index = (out[:, 0] > 0).astype(int) if self.classes_.size == 2 else out.argmax(axis=1)
         return self.classes_[index]
 
@@ -269,7 +269,7 @@ def _network(inputs: int, width: int, layers: int, outputs: int, generator: Any)
     for a, b in itertools.pairwise(sizes):
         linear = nn.utils.skip_init(nn.Linear, a, b)  # draws nothing from the global generator
         with torch.no_grad():
-            linear.weight.copy_(torch.randn(b, a, generator=generator) * (2.0 / a) ** 0.5)
-            linear.bias.zero_()
+            linear.weight.copy_(torch.randn(b, a, generator=generator) * (2.0 / a) ** 0.5)  # pyright: ignore[reportCallIssue]
+            linear.bias.zero_()  # pyright: ignore[reportCallIssue]
         modules += [linear, nn.ReLU()]
     return nn.Sequential(*modules[:-1])

@@ -180,7 +180,7 @@ class _LoFiBase(BaseEstimator):
     def _predicted(self, inputs: Any) -> Array:
         check_is_fitted(self, "model_")
         points = validate_data(self, inputs, dtype=[np.float64, np.float32], reset=False)
-        return self.model_.predict(self._scaled(points))
+        return self.model_.predict(self._scaled(points))  # pyright: ignore[reportArgumentType]
 
 
 class LoFiClassifier(ClassifierMixin, _LoFiBase):
@@ -296,7 +296,7 @@ class LoFiTransformer(TransformerMixin, _LoFiBase):
     def transform(self, X: Any) -> Array:
         """Coordinates (n, K) of new points."""
         check_is_fitted(self, "layers_")
-        points = self._scaled(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        points = self._scaled(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))  # pyright: ignore[reportArgumentType]
         for layer in self.layers_:
             if self.mode_ == "kernel":
                 points = layer.forward(points)

@@ -114,7 +114,7 @@ def cluster_boxes(positives: np.ndarray, negatives: np.ndarray, *, count: int = 
     from sklearn.cluster import KMeans
 
     count = min(count, len(np.unique(positives, axis=0)))
-    names = KMeans(count, n_init=1, random_state=seed).fit_predict(positives)
+    names = KMeans(count, n_init=1, random_state=seed).fit_predict(positives)  # pyright: ignore[reportArgumentType]
     made = [shrink(positives[names == k], negatives) for k in range(count)]
     lower, upper = (np.array(side) for side in zip(*made, strict=True))
     boxes = Boxes(lower=lower, upper=upper, owner=np.full(count, -1))

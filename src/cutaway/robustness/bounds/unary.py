@@ -118,7 +118,7 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
     else:
         found = _smooth(node, rule, lower, upper)
     bad = ~(_allowed(node, rule, lower, upper) & torch.isfinite(lower) & torch.isfinite(upper))
-    return tuple(torch.where(bad, math.nan, part) for part in found) if bool(bad.any()) else found
+    return tuple(torch.where(bad, math.nan, part) for part in found) if bool(bad.any()) else found  # pyright: ignore[reportReturnType]
 
 
 def tunable(node: Node) -> bool:
