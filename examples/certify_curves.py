@@ -2,17 +2,17 @@
 
     CUTAWAY_DATA=... python examples/certify_curves.py [PICTURE.png]
 
-Both networks come from the data folder's `classifiers`. Fifty test images, l-infinity, CROWN with optimised slopes.
+Both networks come from the data folder's `classifiers`. Twenty test images, l-infinity, CROWN with optimised slopes.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
 
 from cutaway.data import load
+from cutaway.network.sources import load_model
 from cutaway.robustness.certified_accuracy import radius_curve
 from cutaway.robustness.curve_figure import draw_curve
 from cutaway.robustness.verify.verdict import VerifySettings
@@ -23,14 +23,10 @@ NETWORKS = {"trained against attacks": "mnist_cnn_a_adv", "trained naturally": "
 def classifier(name: str):
     """A network of the data folder, by its own loader."""
     path = Path(os.environ["CUTAWAY_DATA"]) / "classifiers" / "load.py"
-    spec = importlib.util.spec_from_file_location("classifier_loader", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.load(name)[0].eval()
+    return load_model(f"{path}:load('{name}')").model
 
 
-def main(picture: str = "certified_curves.png", num: int = 50) -> dict:
+def main(picture: str = "certified_curves.png", num: int = 20) -> dict:
     """Draw the picture; gives both curves (empty without the data)."""
     if not os.environ.get("CUTAWAY_DATA"):
         print("set CUTAWAY_DATA to the data folder to run this example")
