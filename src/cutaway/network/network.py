@@ -29,7 +29,7 @@ _NORMALISED_BY_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._Dro
 _NOISE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 
 
-FAST_CHUNK = 128 * 1024**2  # larger chunks are slower: their buffers are mapped and cleared anew on every pass
+FAST_CHUNK = 64 * 1024**2  # larger chunks are slower: their buffers are mapped and cleared anew on every pass
 
 
 class Network:
