@@ -247,3 +247,12 @@ def _checked_labels(name: str, labels: Tensor, num_rows: int, num_classes: int |
             expected=expected,
         )
     return labels
+
+
+def spread_rows(total: int, wanted: int, labels: Tensor | None) -> Tensor:
+    """Evenly spread row numbers (sorted by label first, so that every class is there), at most `wanted`."""
+    order = torch.arange(total) if labels is None else torch.argsort(labels.cpu(), stable=True)
+    if wanted >= total:
+        return torch.arange(total)
+    pick = torch.linspace(0, total - 1, wanted).round().long()
+    return order[pick].sort().values

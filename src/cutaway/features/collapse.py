@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from cutaway.data.dataset import spread_rows
 from cutaway.evidence.resample import bootstrap_interval
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.network import Network
@@ -80,14 +81,12 @@ class NeuralCollapse(Instrument):
     )
 
     def _measure(self, network, data, context):
-        from cutaway.geometry.local_complexity import _spread
-
         head = last_linear(network)
         if head is None:
             raise NotApplicable(
                 "the output is not that of an nn.Linear, so there is no linear head to compare features with"
             )
-        rows = _spread(len(data.inputs), self.num_points, data.labels)
+        rows = spread_rows(len(data.inputs), self.num_points, data.labels)
         part = data.subset(rows)
         labels = part.labels.cpu().numpy()
         weight = head.weight.detach().double().cpu().numpy()

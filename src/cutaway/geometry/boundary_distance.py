@@ -16,9 +16,10 @@ import numpy as np
 import torch
 import xarray as xr
 
+from cutaway.data.dataset import spread_rows
 from cutaway.evidence.resample import median_interval
 from cutaway.geometry import linearisation
-from cutaway.geometry.local_complexity import EXACT_DIMS, _spread
+from cutaway.geometry.local_complexity import EXACT_DIMS
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.network import Network, Site
 from cutaway.reading import Figure, variable
@@ -118,7 +119,7 @@ class BoundaryDistance(Instrument):
         )
         wide = network.double() if self.float64 else network
         before = (wide.forward_passes, wide.backward_passes)
-        picked = _spread(len(data.inputs), self.num_points, data.labels)
+        picked = spread_rows(len(data.inputs), self.num_points, data.labels)
         inputs = wide.place(data.inputs[picked])
         copies = inputs[:1].expand(2048, *inputs.shape[1:])
         rows = wide.chunk_size(copies, sites, context.budget, factor=3)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from cutaway.data.dataset import spread_rows
 from cutaway.errors import InputError
 from cutaway.evidence.resample import mean_interval
 from cutaway.geometry import linearisation
@@ -131,7 +132,7 @@ class LocalComplexity(Instrument):
         if not sites:
             raise NotApplicable("the network has no activation functions")
         wide = network.double() if self.float64 else network
-        rows = _spread(len(data.inputs), self.num_points, data.labels)
+        rows = spread_rows(len(data.inputs), self.num_points, data.labels)
         inputs = wide.place(data.inputs[rows])
         dims = inputs[0].numel()
         used = min(self.num_directions, dims)
@@ -220,12 +221,3 @@ class LocalComplexity(Instrument):
             f"(effective radius {reading.figure('effective_radius').value:.2g}); the boundaries of "
             f"{reading.figure('neurons_within_radius').value:.3g} lie within the radius itself."
         )
-
-
-def _spread(total: int, wanted: int, labels: torch.Tensor | None) -> torch.Tensor:
-    """Evenly spread row numbers (sorted by label first, so that every class is there), at most `wanted`."""
-    order = torch.arange(total) if labels is None else torch.argsort(labels.cpu(), stable=True)
-    if wanted >= total:
-        return torch.arange(total)
-    pick = torch.linspace(0, total - 1, wanted).round().long()
-    return order[pick].sort().values

@@ -19,30 +19,9 @@ from torch import Tensor
 
 from cutaway.errors import NotPiecewiseAffine
 from cutaway.network.graph import Graph, Node
-from cutaway.network.graph_operators import apply_node
+from cutaway.network.graph_operators import AFFINE_OPERATORS, apply_node
 
-AFFINE = frozenset(
-    [
-        "input",
-        "constant",
-        "linear",
-        "convolution",
-        "constant_matmul",
-        "scale_shift",
-        "add",
-        "sum",
-        "mean",
-        "avg_pool",
-        "adaptive_avg_pool",
-        "reshape",
-        "permute",
-        "expand",
-        "slice",
-        "cat",
-        "pad",
-        "take",
-    ]
-)
+AFFINE = AFFINE_OPERATORS | {"input", "constant"}
 RELU_LIKE = frozenset({"relu", "leaky_relu", "abs"})
 PAIRED = frozenset({"maximum", "minimum"})
 WINDOWED = frozenset({"max_reduce", "max_pool"})

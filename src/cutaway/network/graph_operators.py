@@ -12,6 +12,28 @@ from cutaway.network.graph import Node
 
 Values = list[Tensor]
 
+AFFINE_OPERATORS = frozenset(
+    [
+        "linear",
+        "convolution",
+        "constant_matmul",
+        "scale_shift",
+        "add",
+        "sum",
+        "mean",
+        "avg_pool",
+        "adaptive_avg_pool",
+        "reshape",
+        "permute",
+        "expand",
+        "slice",
+        "cat",
+        "pad",
+        "take",
+    ]
+)
+"""Operators of the vocabulary that are affine in their inputs; slices and bounds read the same list."""
+
 
 def apply_node(node: Node, values: Values) -> Tensor:
     """The node's value for given input values; unknown operators run their own ATen target."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import xarray as xr
 
+from cutaway.data.dataset import spread_rows
 from cutaway.evidence.resample import proportion_interval
 from cutaway.instrument import Findings, Instrument
 from cutaway.reading import Figure, variable
@@ -43,9 +44,7 @@ class RobustAccuracy(Instrument):
     )
 
     def _measure(self, network, data, context):
-        from cutaway.geometry.local_complexity import _spread
-
-        rows = _spread(len(data.inputs), self.num_points, data.labels)
+        rows = spread_rows(len(data.inputs), self.num_points, data.labels)
         part = data.subset(rows)
         labels = part.labels
         clean = network.outputs(part.inputs, budget=context.budget).argmax(dim=1).cpu() == labels.cpu()

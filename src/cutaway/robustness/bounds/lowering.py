@@ -18,29 +18,10 @@ from torch import Tensor
 
 from cutaway.network.graph import Graph, Node
 from cutaway.network.graph_build import Builder, Ref
+from cutaway.network.graph_operators import AFFINE_OPERATORS
 from cutaway.robustness.bounds.unary import UNARY
 
-LINEAR = frozenset(
-    [
-        "linear",
-        "convolution",
-        "constant_matmul",
-        "scale_shift",
-        "add",
-        "sum",
-        "mean",
-        "avg_pool",
-        "adaptive_avg_pool",
-        "reshape",
-        "permute",
-        "expand",
-        "slice",
-        "cat",
-        "pad",
-        "take",
-    ]
-)
-"""Operators that are affine in their inputs."""
+LINEAR = AFFINE_OPERATORS
 
 
 def prepare(graph: Graph) -> Graph:
