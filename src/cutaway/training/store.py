@@ -1,0 +1,303 @@
+"""The folder of a tracked training run, written so that a kill at any moment loses nothing that was finished.
+
+    run.json                                what is trained and how it is watched (written first, atomically)
+    journal.bin                             scalars, the order of the training examples, figures, events (`journal`)
+    readings/000123-LABEL-NAME.zarr.zip     every reading, whole (written before the journal names it)
+    checkpoints/step-000123.safetensors     weights, where asked for
+
+A run that goes on from a checkpoint before its last record writes a `rewind` block; readers then drop what came after
+that step, so the folder always tells one story.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cutaway.errors import FileError, InputError
+from cutaway.reading import Reading
+from cutaway.reading.store import SUFFIX, write_text
+from cutaway.training.journal import Block, JournalWriter, read_blocks
+
+FORMAT = 1
+JOURNAL = "journal.bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Series:
+    """One figure over the steps: `steps`, `value`, `low`, `high`, each `(T,)` (NaN where there is none)."""
+
+    name: str
+    data: str
+    instrument: str
+    figure: str
+    unit: str
+    steps: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """One reading that was completed: at which step, on which data, by which instrument, where its file is."""
+
+    step: int
+    data: str
+    instrument: str
+    file: Path
+    seconds: float
+
+    def load(self) -> Reading:
+        return Reading.load(self.file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingRun:
+    """A tracked run as it stands in its folder, finished or not.
+
+    `scalars`: name to `(steps, values)`. `series`: name (`data/instrument/figure`) to `Series`. `events`: what else
+    happened (`nan`, `resumed`, `finished`, `failed`). `shares`: `(step, elapsed, spent)` seconds at every measurement.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    scalars: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    series: Mapping[str, Series]
+    readings: tuple[Taken, ...]
+    checkpoints: Mapping[int, Path]
+    events: tuple[Mapping[str, Any], ...]
+    shares: tuple[tuple[int, float, float], ...]
+    last_step: int
+    order_blocks: tuple[Block, ...]
+
+    @property
+    def finished(self) -> bool:
+        return any(e["what"] == "finished" for e in self.events)
+
+    def order(self) -> Iterator[tuple[int, np.ndarray]]:
+        """`(step, rows)` of every step whose examples were told: which training rows, in which order."""
+        for block in self.order_blocks:
+            rows = np.frombuffer(zlib.decompress(block.data), dtype=block.record["dtype"])
+            at = 0
+            for step, count in zip(block.record["steps"], block.record["counts"], strict=True):
+                if step <= self.last_step:
+                    yield step, rows[at : at + count].astype(np.int64)
+                at += count
+
+    def per_sample(self, data: str, instrument: str, variable: str) -> tuple[np.ndarray, np.ndarray]:
+        """`(T,)` steps and `(T, n)` values of a variable that every reading holds by sample, for paired bootstraps."""
+        steps, rows = [], []
+        for taken in self.readings:
+            if taken.data == data and taken.instrument == instrument:
+                values = taken.load().values
+                if variable not in values or tuple(values[variable].dims) != ("sample",):
+                    raise InputError(
+                        f"variable {variable!r} of {instrument!r}", found="none by sample", expected=", ".join(values)
+                    )
+                steps.append(taken.step)
+                rows.append(np.asarray(values[variable].values, dtype=float))
+        return np.asarray(steps), np.asarray(rows)
+
+
+class RunWriter:
+    """Writes a run folder. `resume` goes on with the run that is there, which must have the same `key`.
+
+    Raises `InputError` for a folder with other content, or with a run and no `resume`; `FileError` for a newer format.
+    """
+
+    def __init__(self, folder: Path, record: dict[str, Any], *, resume: bool) -> None:
+        self.folder = Path(folder)
+        file = self.folder / "run.json"
+        if file.exists():
+            _same_run(self.folder, record, resume)
+        elif self.folder.exists() and (self.folder / JOURNAL).exists():
+            raise FileError(f"run folder {str(folder)!r}", found="a journal without run.json", expected="both")
+        else:
+            write_text(file, json.dumps({**record, "format": FORMAT, "kind": "training"}, indent=1))
+        self.journal = JournalWriter(self.folder / JOURNAL)
+
+    def rewind(self, step: int) -> None:
+        """What was recorded after `step` does not count any more."""
+        self.journal.append({"kind": "rewind", "to": step})
+
+    def scalars(self, names: list[str], rows: np.ndarray) -> None:
+        """`rows` `(k, 1 + names)`: the step, then the values."""
+        self.journal.append({"kind": "scalars", "names": names}, np.ascontiguousarray(rows, dtype="<f8").tobytes())
+
+    def order(self, steps: list[int], examples: list[np.ndarray]) -> None:
+        rows = np.concatenate([np.asarray(e).reshape(-1) for e in examples])
+        top = int(rows.max(initial=0))
+        kind = "<u2" if top < 2**16 else "<u4" if top < 2**32 else "<u8"
+        record = {"kind": "order", "dtype": kind, "steps": steps, "counts": [int(np.size(e)) for e in examples]}
+        self.journal.append(record, zlib.compress(rows.astype(kind).tobytes(), level=1))
+
+    def reading(self, step: int, data: str, instrument: str, reading: Reading) -> None:
+        name = f"{step:08d}-{_safe(data)}-{_safe(instrument)}{SUFFIX}"
+        reading.save(self.folder / "readings" / name)
+        figures = [
+            {"name": f.name, "value": f.value, "low": f.low, "high": f.high, "unit": f.unit} for f in reading.figures
+        ]
+        self.journal.append(
+            {
+                "kind": "reading", "step": step, "data": data, "instrument": instrument, "file": name,
+                "seconds": reading.cost.seconds, "figures": figures, "status": reading.status.value,
+                "reason": reading.reason,
+            }
+        )  # fmt: skip
+
+    def event(self, step: int, what: str, **more: Any) -> None:
+        self.journal.append({"kind": "event", "step": step, "what": what, **more})
+
+    def close(self) -> None:
+        self.journal.close()
+
+
+def open_training(folder: str | Path) -> TrainingRun:
+    """Read a run folder, also while it is being written. Raises `FileError` where it is none or of a newer format."""
+    folder = Path(folder)
+    record = read_record(folder)
+    return assemble(folder, record, read_blocks(folder / JOURNAL))
+
+
+def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -> TrainingRun:
+    """A run from the blocks of its journal."""
+    kept: list[Block] = []
+    for block in blocks:
+        if block.record["kind"] == "rewind":
+            kept = [b for b in (_cut(b, block.record["to"]) for b in kept) if b is not None]
+        else:
+            kept.append(block)
+    scalars, last = _scalars(kept)
+    taken = [b.record for b in kept if b.record["kind"] == "reading"]
+    steps = [b.record["step"] for b in kept if "step" in b.record]
+    orders = [b for b in kept if b.record["kind"] == "order"]
+    return TrainingRun(
+        folder=folder,
+        record=record,
+        scalars=scalars,
+        series=_series(taken),
+        readings=tuple(
+            Taken(
+                step=r["step"], data=r["data"], instrument=r["instrument"], seconds=r["seconds"],
+                file=folder / "readings" / r["file"],
+            )
+            for r in taken
+        ),
+        checkpoints={
+            b.record["step"]: folder / "checkpoints" / b.record["file"]
+            for b in kept
+            if b.record["kind"] == "checkpoint"
+        },
+        events=tuple(b.record for b in kept if b.record["kind"] == "event"),
+        shares=tuple(
+            (b.record["step"], b.record["elapsed"], b.record["spent"]) for b in kept if b.record["kind"] == "share"
+        ),
+        last_step=max([last, *steps, *(b.record["steps"][-1] for b in orders)], default=-1),
+        order_blocks=tuple(orders),
+    )  # fmt: skip
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """`run.json` of a tracked run; raises `FileError` where it is missing, broken, of a newer format or a scan's."""
+    file = Path(folder) / "run.json"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise FileError(
+            f"run folder {str(folder)!r}", found=type(error).__name__, expected="a folder that a tracker filled"
+        ) from error
+    if record.get("kind") != "training":
+        raise FileError(
+            f"run folder {str(folder)!r}",
+            found="a run of another kind",
+            expected="a tracked training run",
+            remedy="for the folder of a scan use `cutaway report`",
+        )
+    if record["format"] > FORMAT:
+        raise FileError(
+            f"run folder {str(folder)!r}",
+            found=f"format {record['format']}",
+            expected=f"format {FORMAT} or older",
+            remedy="update Cutaway",
+        )
+    return record
+
+
+def _same_run(folder: Path, record: Mapping[str, Any], resume: bool) -> None:
+    old = read_record(folder)
+    if not resume:
+        raise InputError(
+            f"run folder {str(folder)!r}",
+            found="a run",
+            expected="a new folder",
+            remedy="give resume to go on with it, or name another folder",
+        )
+    for part in ("model", "instruments", "data"):
+        if old["key"][part] != record["key"][part]:
+            raise InputError(
+                f"run folder {str(folder)!r}",
+                found=f"a run of another {'set of instruments' if part == 'instruments' else part}",
+                expected="the run to go on with",
+                remedy="resume with what the run was started with, or name another folder",
+            )
+
+
+def _cut(block: Block, step: int) -> Block | None:
+    record = block.record
+    if record["kind"] == "scalars":
+        rows = np.frombuffer(block.data, dtype="<f8").reshape(-1, 1 + len(record["names"]))
+        return Block(record=record, data=rows[rows[:, 0] <= step].tobytes())
+    if record["kind"] == "order":
+        keep = sum(s <= step for s in record["steps"])
+        if keep == len(record["steps"]):
+            return block
+        rows = np.frombuffer(zlib.decompress(block.data), dtype=record["dtype"])[: sum(record["counts"][:keep])]
+        changed = {**record, "steps": record["steps"][:keep], "counts": record["counts"][:keep]}
+        return Block(record=changed, data=zlib.compress(rows.tobytes(), level=1)) if keep else None
+    return block if record.get("step", -1) <= step and record.get("what") != "finished" else None
+
+
+def _scalars(blocks: list[Block]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
+    parts: dict[str, list[np.ndarray]] = {}
+    last = -1
+    for block in blocks:
+        if block.record["kind"] != "scalars":
+            continue
+        rows = np.frombuffer(block.data, dtype="<f8").reshape(-1, 1 + len(block.record["names"]))
+        if len(rows):
+            last = max(last, int(rows[-1, 0]))
+        for k, name in enumerate(block.record["names"]):
+            parts.setdefault(name, []).append(rows[:, [0, k + 1]])
+    joined = {name: np.concatenate(p) for name, p in parts.items()}
+    return {name: (a[:, 0].astype(np.int64), a[:, 1]) for name, a in joined.items()}, last
+
+
+def _series(taken: list[dict[str, Any]]) -> dict[str, Series]:
+    points: dict[str, list[tuple[int, float, float, float]]] = {}
+    about: dict[str, tuple[str, str, str, str]] = {}
+    for record in taken:
+        for f in record["figures"]:
+            name = f"{record['data']}/{record['instrument']}/{f['name']}"
+            about[name] = (record["data"], record["instrument"], f["name"], f["unit"])
+            low, high = (np.nan if f[k] is None else f[k] for k in ("low", "high"))
+            points.setdefault(name, []).append((record["step"], f["value"], low, high))
+    result = {}
+    for name, rows in points.items():
+        steps, value, low, high = np.array(rows, dtype=float).T
+        data, instrument, figure, unit = about[name]
+        result[name] = Series(
+            name=name, data=data, instrument=instrument, figure=figure, unit=unit,
+            steps=steps.astype(np.int64), value=value, low=low, high=high,
+        )  # fmt: skip
+    return result
+
+
+def _safe(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "_." else "-" for c in text)
