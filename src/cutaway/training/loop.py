@@ -1,0 +1,295 @@
+"""The training loop behind `cutaway fit` and the reproductions: tensors in memory, fused optimisers, no global
+randomness.
+
+Everything random is a function of (seed, step): the order of the examples (each epoch a permutation of its own, the
+last batch of an epoch may be smaller), the generator handed to adversaries and terms, and torch's global streams
+while the loop runs (for dropout; they are put back afterwards). A run that is cut and resumed from a `State`
+therefore ends with the same bits. The loss is the mean over the batch of cross-entropy (nat), of the squared error
+to one-hot targets averaged over the classes, or of the cross-entropy of the next token for token sets.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cutaway.errors import InputError, WorkError
+from cutaway.network import first_tensor
+from cutaway.training.rates import SCHEDULES, learning_rate
+from cutaway.training.scores import LOSSES, Score, evaluate, task_loss
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+    from cutaway.training.tracker import Tracker
+
+OPTIMISERS = ("adamw", "adam", "sgd")
+_LARGE = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to train.
+
+    steps: optimisation steps. batch: examples a step. momentum: of sgd (0.9 as a rule; Nesterov's if `nesterov`), the
+    first beta of Adam stays 0.9. weight_decay: decoupled for adamw, added to the gradient for the others. loss:
+    cross-entropy, mse (one-hot targets) or next-token. schedule, warmup, milestones, decay: see `rates.learning_rate`.
+    clip: largest l2 norm of the gradient, None for none. on_nan: "stop" raises at the first loss that is not finite,
+    "mark" goes on. dtype: float32 or float64; device: any that torch knows.
+    """
+
+    steps: int
+    batch: int = 128
+    optimiser: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    loss: str = "cross-entropy"
+    schedule: str = "constant"
+    warmup: int = 0
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    decay: float = 0.1
+    clip: float | None = None
+    on_nan: str = "stop"
+    dtype: str = "float32"
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choices = {
+            "optimiser": OPTIMISERS,
+            "loss": LOSSES,
+            "schedule": SCHEDULES,
+            "on_nan": ("stop", "mark"),
+            "dtype": ("float32", "float64"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"{name} of the training", found=repr(getattr(self, name)), expected=", ".join(allowed)
+                )
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} of the training", found=str(getattr(self, name)), expected="at least 1")
+        for name in ("learning_rate", "weight_decay", "momentum", "warmup", "decay"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"{name} of the training", found=str(value), expected="a finite number >= 0")
+        if self.clip is not None and not self.clip > 0:
+            raise InputError("clip of the training", found=str(self.clip), expected="a number above 0, or none")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of update number `step`, counted from 0."""
+        return learning_rate(
+            step, steps=self.steps, peak=self.learning_rate, schedule=self.schedule, warmup=self.warmup,
+            milestones=self.milestones, decay=self.decay,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """A summand of the loss: weight x function(model, inputs, labels).
+
+    weight: a number, or a function of the step (0 is the first update). needs: any of "step" (int) and "generator" (a
+    CPU `torch.Generator`, a function of seed and step), handed to the function by keyword. name: under which its
+    value goes to the tracker. The function sees the batch as the network trains on it (after an adversary).
+    """
+
+    weight: float | Callable[[int], float]
+    function: Callable[..., Tensor]
+    name: str = "term"
+    needs: tuple[str, ...] = ()
+
+
+class Adversary(Protocol):
+    """Turns a batch into the one to train on.
+
+    May have `repeats` (int): how many steps in a row take the same batch (free adversarial training); `state()` and
+    `restore(state)`, a dict of tensors and numbers that a checkpoint keeps; `update(model)`, called after backward and
+    before the optimiser's step (free adversarial training reads the input's gradient there).
+    """
+
+    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """All that is needed to go on: steps done, weights and buffers, the optimiser's state, the adversary's."""
+
+    step: int
+    model: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    adversary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """What training gave: the model (in evaluation mode), the loss of every step of this call `(steps,)`, wall seconds,
+    steps whose loss was not finite, the last state, and the score on `test` (None without one)."""
+
+    model: nn.Module
+    losses: np.ndarray
+    seconds: float
+    not_finite: tuple[int, ...]
+    state: State
+    score: Score | None
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    settings: Settings,
+    *,
+    test: Dataset | None = None,
+    terms: Sequence[Term] = (),
+    adversary: Adversary | None = None,
+    tracker: Tracker | None = None,
+    progress: Callable[[int, float], None] | None = None,
+    keep: Callable[[int, Callable[[], State]], None] | None = None,
+    start: State | None = None,
+) -> Trained:
+    """Train `model` in place on `data` and return it in evaluation mode.
+
+    tracker: its `step` is called with the untrained network (step 0) and after every update. progress(step, loss) is
+    called after every update; keep(step, take) as well, after the tracker, and `take()` gives the `State` to store
+    (its tensors are the live ones). start: go on from a state. Raises `InputError` for data without labels, and
+    `WorkError` for a loss that is not finite when `settings.on_nan` is "stop". Cost: one forward and one backward
+    pass a step, and what terms and adversary take.
+    """
+    kind = getattr(torch, settings.dtype)
+    model.to(device=settings.device, dtype=kind)
+    inputs, labels = _in_memory(data, settings, kind)
+    optimiser = _optimiser(model, settings)
+    first = _restore(start, model, optimiser, adversary)
+    began, losses, bad = time.perf_counter(), np.full(settings.steps - first, np.nan), []
+    with torch.random.fork_rng():
+        if tracker is not None and first == 0:
+            model.eval()
+            tracker.step(model, 0)
+        model.train()
+        for step, rows in batches(len(inputs), settings, first, getattr(adversary, "repeats", 1)):
+            torch.default_generator.manual_seed(stream_seed(settings.seed, 1, step))
+            there = rows.to(inputs.device)
+            rate, scalars = settings.rate(step), {}
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            loss = _update(model, inputs[there], labels[there], optimiser, settings, step, terms, adversary, scalars)
+            losses[step - first] = loss
+            if not math.isfinite(loss):
+                bad.append(step + 1)
+            if tracker is not None:
+                tracker.step(model, step + 1, loss=loss, learning_rate=rate, examples=rows, **scalars)
+            if not math.isfinite(loss) and settings.on_nan == "stop":
+                raise WorkError(
+                    f"training at step {step + 1}",
+                    found=f"a loss of {loss}",
+                    expected="a finite loss",
+                    remedy="lower the learning rate, set clip, or give on_nan = 'mark' to go on all the same",
+                )
+            if progress is not None:
+                progress(step + 1, loss)
+            if keep is not None:
+                keep(step + 1, lambda done=step + 1: _take(done, model, optimiser, adversary))
+    model.eval()
+    return Trained(
+        model=model,
+        losses=losses,
+        seconds=time.perf_counter() - began,
+        not_finite=tuple(bad),
+        state=_take(settings.steps, model, optimiser, adversary),
+        score=None if test is None else evaluate(model, test, loss=settings.loss),
+    )
+
+
+def batches(total: int, settings: Settings, first: int = 0, repeats: int = 1) -> Iterator[tuple[int, Tensor]]:
+    """(step, row numbers on the CPU) from step `first` on; each batch is given `repeats` times in a row."""
+    size = min(settings.batch, total)
+    per_epoch = -(-total // size)
+    epoch, order = -1, torch.empty(0, dtype=torch.int64)
+    for step in range(first, settings.steps):
+        number, position = divmod(step // repeats, per_epoch)
+        if number != epoch:
+            generator = torch.Generator().manual_seed(stream_seed(settings.seed, 0, number))
+            epoch, order = number, torch.randperm(total, generator=generator)
+        yield step, order[position * size : (position + 1) * size]
+
+
+def stream_seed(seed: int, kind: int, number: int) -> int:
+    """A seed for stream `kind` (0 order, 1 global noise, 2 adversary and terms) at epoch or step `number`."""
+    return int(np.random.SeedSequence((seed % _LARGE, kind, number)).generate_state(2, np.uint32) @ (1, 2**31)) % _LARGE
+
+
+def _update(model, inputs, labels, optimiser, settings, step, terms, adversary, scalars) -> float:
+    """One optimisation step; fills `scalars` with the parts of the loss and gives the loss."""
+    generator = None
+    if adversary is not None or any("generator" in term.needs for term in terms):
+        generator = torch.Generator().manual_seed(stream_seed(settings.seed, 2, step))
+    if adversary is not None:
+        assert generator is not None
+        inputs = adversary(model, inputs, labels, generator)
+        model.train()
+    loss = task_loss(first_tensor(model(inputs)), inputs, labels, settings.loss)
+    if terms:
+        scalars["task_loss"] = float(loss.detach())
+    for term in terms:
+        given = {"step": step, "generator": generator}
+        value = term.function(model, inputs, labels, **{name: given[name] for name in term.needs})
+        scalars[term.name] = float(value.detach())
+        loss = loss + (term.weight(step) if callable(term.weight) else term.weight) * value
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if hasattr(adversary, "update"):
+        adversary.update(model)  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    if settings.clip is not None:
+        scalars["gradient_norm"] = float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _in_memory(data: Dataset, settings: Settings, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Inputs in the training's type and labels, on its device; token sets stand in for their own labels."""
+    inputs = data.inputs.to(settings.device)
+    if settings.loss == "next-token":
+        if inputs.is_floating_point():
+            raise InputError(f"data set {data.name!r}", found="inputs that are not tokens", expected="int64 tokens")
+        return inputs, inputs
+    if data.labels is None:
+        raise InputError(
+            f"data set {data.name!r}",
+            found="no labels",
+            expected=f"labels to train with {settings.loss}",
+            remedy="give a labelled set, or loss = 'next-token' for tokens",
+        )
+    return inputs.to(kind) if inputs.is_floating_point() else inputs, data.labels.to(settings.device)
+
+
+def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    chosen = [p for p in model.parameters() if p.requires_grad]
+    if not chosen:
+        raise InputError("the model", found="no parameter to train", expected="at least one with requires_grad")
+    shared: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(chosen, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
+    return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimiser](chosen, **shared)
+
+
+def _restore(start: State | None, model: nn.Module, optimiser: torch.optim.Optimizer, adversary) -> int:
+    if start is None:
+        return 0
+    model.load_state_dict(start.model)
+    optimiser.load_state_dict(start.optimiser)
+    if start.adversary and hasattr(adversary, "restore"):
+        adversary.restore(start.adversary)
+    return start.step
+
+
+def _take(step: int, model: nn.Module, optimiser: torch.optim.Optimizer, adversary) -> State:
+    kept = adversary.state() if hasattr(adversary, "state") else {}
+    return State(step=step, model=model.state_dict(), optimiser=optimiser.state_dict(), adversary=kept)
