@@ -59,7 +59,7 @@ def test_matches_a_plain_loop():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     np.testing.assert_allclose(trained.losses, losses, rtol=1e-9)
     torch.testing.assert_close(weights(model), weights(plain), rtol=1e-9, atol=1e-12)
     assert [s for s, _ in recorder.calls] == list(range(41))
