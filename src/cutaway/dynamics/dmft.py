@@ -9,9 +9,14 @@ lambda. With pre-activations u_t = h_t + m_t h*, l' and l'' the loss's derivativ
     D(t+1,s) = D(t,s) + eta (-Lam_t D(t,s) - l''_t (D(t,s) - 1{t=s}) + sum_u R(t,u) D(u,s))
     Lam_t = lambda + alpha E[l''_t],    R(t,s) = alpha E[l''_t D(t,s)].
 
-For ReLU the delta function in l'' is a Gaussian of width 0.1 (`delta_width`); 0 keeps the Gauss-Newton part alone, as
-the authors' code does, which our simulations at finite size do not confirm at late steps. An estimate: Monte Carlo over
-`samples` paths with E[y h*] as a control variate. Memory: samples x steps^2 x p^2 / 2 numbers for the responses.
+For ReLU the delta function in l'' is a Gaussian of width 0.1 (`delta_width`). An estimate: Monte Carlo over `samples`
+paths with E[y h*] as a control variate. Memory: samples x steps^2 x p^2 / 2 numbers for the responses.
+
+`scheme="published"` integrates what the authors' code does instead. It departs from the equations above in five ways,
+which show from the third step on: the noise w_t is drawn afresh at every step, so that its covariance with earlier
+steps is lost; the responses' memory stops at u = t - 2; R(t,s) is alpha E[D(t,s) l''_t]; the 1 in D(t,s) - 1{t=s} is a
+matrix of ones, not the identity; and the delta function is left out. It gives their table to 0.0002; simulations at
+finite size agree with the equations instead (`cutaway reproduce batch-reuse`).
 """
 
 from __future__ import annotations
@@ -43,8 +48,11 @@ class MeanFieldProblem:
     samples: int = 200_000
     seed: int = 0
     delta_width: float = 0.1
+    scheme: str = "exact"
 
     def __post_init__(self) -> None:
+        if self.scheme not in ("exact", "published"):
+            raise InputError("scheme", found=repr(self.scheme), expected="'exact' or 'published'")
         if self.ratio <= 0 or self.samples < 100:
             raise InputError(
                 "ratio and samples", found=f"{self.ratio} and {self.samples}", expected="above 0 and at least 100"
@@ -77,21 +85,23 @@ def integrate_mean_field(problem: MeanFieldProblem, num_steps: int) -> MeanField
     firsts: list[Array] = []
     table: list[list[Array]] = []  # table[t][s] is D(t, s), (num, p, p), s < t
     normals = [_signed(generator.standard_normal((num // 4, p))) for _ in range(num_steps)]
+    published = problem.scheme == "published"
     for t in range(num_steps):
         fields = history[t] + teacher @ overlaps[t].T
         error = chosen.value(fields) @ weights - truth
         losses.append(0.5 * float(np.mean(error**2)))
         slope = np.asarray(chosen.slope(fields), dtype=float) * weights
         first, second = slope * error[:, None], slope[:, :, None] * slope[:, None, :]
-        if problem.activation != "relu" or problem.delta_width > 0:
+        if problem.activation != "relu" or (problem.delta_width > 0 and not published):
             bend = _bend(chosen, fields, problem.delta_width)
             second[:, np.arange(p), np.arange(p)] += bend * weights * error[:, None]
         firsts.append(first)
         table = table or [[]]
         lam = problem.ridge * np.eye(p) + problem.ratio * second.mean(axis=0)
-        kernel = [problem.ratio * np.mean(second @ d, axis=0) for d in table[t]]
+        kernel = [problem.ratio * np.mean(d @ second if published else second @ d, axis=0) for d in table[t]]
         memory = sum((history[s] @ kernel[s].T for s in range(t)), np.zeros_like(first))
-        drive = _drive(firsts, normals, problem.ratio)
+        since = t if published else 0
+        drive = _drive(firsts[since:], normals[since : t + 1], problem.ratio)
         history.append(history[t] + problem.rate * (-first - history[t] @ lam.T + memory + drive))
         pull = first[:, :, None] * teacher[:, None, :]
         average = pull.mean(axis=0) + slope.mean(axis=0)[:, None] * excess[None, :]
@@ -100,7 +110,7 @@ def integrate_mean_field(problem: MeanFieldProblem, num_steps: int) -> MeanField
         rest = pull + slope.mean(axis=0)[:, None] * (truth[:, None] * teacher)[:, None, :]
         spread = problem.rate * problem.ratio * rest.std(axis=0) / np.sqrt(num)
         errors.append(np.sqrt(errors[t] ** 2 + spread**2))
-        table = [*table[: t + 1], _next_responses(table, kernel, second, lam, problem.rate)]
+        table = [*table[: t + 1], _next_responses(table, kernel, second, lam, problem.rate, published)]
     fields = history[-1] + teacher @ overlaps[-1].T
     losses.append(0.5 * float(np.mean((chosen.value(fields) @ weights - truth) ** 2)))
     return MeanFieldPath(overlaps=np.array(overlaps), errors=np.array(errors), losses=np.array(losses))
@@ -112,15 +122,16 @@ def _signed(normals: Array) -> Array:
 
 
 def _next_responses(
-    table: list[list[Array]], kernel: list[Array], second: Array, lam: Array, rate: float
+    table: list[list[Array]], kernel: list[Array], second: Array, lam: Array, rate: float, published: bool
 ) -> list[Array]:
     """D(t+1, s) for s <= t from all earlier ones; the newest starts at eta l''_t."""
     t = len(kernel)
+    last = t - 1 if published else t
     moved = []
     for s in range(t):
-        memory = sum((kernel[u] @ table[u][s] for u in range(s + 1, t)), np.zeros_like(second))
+        memory = sum((kernel[u] @ table[u][s] for u in range(s + 1, last)), np.zeros_like(second))
         moved.append(table[t][s] + rate * (-lam @ table[t][s] - second @ table[t][s] + memory))
-    return [*moved, rate * second]
+    return [*moved, rate * (second @ np.ones_like(lam) if published else second)]
 
 
 def _drive(firsts: list[Array], normals: list[Array], ratio: float) -> Array:

@@ -1,8 +1,12 @@
-"""Full-batch descent on reused data: the mean-field table, and direct simulation beside it where the two differ."""
+"""Full-batch descent on reused data: the published mean-field table, and the equations against direct simulation.
+
+The authors' code departs from their equations (`cutaway.dynamics.dmft`); integrated its way, ours gives its table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from cutaway.reproductions.row import Row
 
@@ -22,7 +26,43 @@ TARGET = "tanh(z1+He3(z2))"
 
 
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
-    """Overlaps of the first neuron at steps 1 .. 6 against the authors' code, each within 0.003, and simulated ones."""
+    """Overlaps of the first neuron at steps 1 .. 6: as the authors' code integrates them, within 0.003 of their table,
+    and by the equations themselves, within three errors of a simulation at finite size."""
+    published = _mean_field("published", short, seed)
+    progress(f"as the authors' code integrates: {published.round(4).tolist()}")
+    ours = _mean_field("exact", short, seed)
+    progress(f"by the equations: {ours.round(4).tolist()}")
+    count = 8 if short else 120
+    simulated, error = simulate_reuse(count, 800 if short else 2000, seed)
+    progress(f"simulated, {count} runs: {simulated.round(4).tolist()}")
+    rows = []
+    for step in range(6):
+        for direction in range(2):
+            value, paper = float(published[step, direction]), TABLE[step][direction]
+            rows.append(
+                Row(
+                    quantity=f"overlap m_{direction + 1}, step {step + 1}, as the authors' code integrates",
+                    paper=paper, ours=value, tolerance="0.003",
+                    verdict="pass" if abs(value - paper) <= 0.003 else "fail",
+                )
+            )  # fmt: skip
+    for step in range(6):
+        for direction in range(2):
+            value, middle = float(ours[step, direction]), float(simulated[step, direction])
+            noise = 3.0 * float(error[step, direction])
+            rows.append(
+                Row(
+                    quantity=f"overlap m_{direction + 1}, step {step + 1}, by the equations",
+                    paper=f"{TABLE[step][direction]} (simulated {middle:.4f})", ours=value, low=middle - noise,
+                    high=middle + noise, tolerance="three errors of the simulation, or 0.003",
+                    verdict="pass" if abs(value - middle) <= max(noise, 0.003) else "fail",
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _mean_field(scheme: str, short: bool, seed: int) -> Any:
+    """Half the difference of the two neurons' overlaps at steps 1 .. 6, (6, 2), mean over Monte Carlo runs."""
     import numpy as np
 
     from cutaway.dynamics.dmft import MeanFieldProblem, integrate_mean_field
@@ -31,31 +71,11 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     for each in range(2 if short else 6):
         problem = MeanFieldProblem(
             link=TARGET, activation="relu", second_layer=SECOND_LAYER, ratio=3.0, rate=0.2, seed=seed + each,
-            samples=200_000 if short else 800_000,
+            samples=200_000 if short else 800_000, scheme=scheme,
         )  # fmt: skip
         path = integrate_mean_field(problem, 6)
         runs.append(0.5 * (path.overlaps[1:, 0] - path.overlaps[1:, 1]))
-    ours = np.mean(runs, axis=0)
-    progress(f"mean-field: {np.round(ours, 4).tolist()}")
-    count = 8 if short else 120
-    simulated, error = simulate_reuse(count, 800 if short else 2000, seed)
-    progress(f"simulated, {count} runs: {np.round(simulated, 4).tolist()}")
-    rows = []
-    for step in range(6):
-        for direction in range(2):
-            value, paper = float(ours[step, direction]), TABLE[step][direction]
-            near_paper = abs(value - paper) <= 0.003
-            gap, noise = abs(value - simulated[step, direction]), 3.0 * error[step, direction]
-            rows.append(
-                Row(
-                    quantity=f"overlap m_{direction + 1}, step {step + 1} (simulated {simulated[step, direction]:.4f})",
-                    paper=paper, ours=value, low=float(simulated[step, direction] - noise),
-                    high=float(simulated[step, direction] + noise),
-                    tolerance="0.003 of the authors' code, or else shown beside the simulation's three errors",
-                    verdict="pass" if near_paper else ("report" if gap <= max(noise, 0.003) else "fail"),
-                )
-            )  # fmt: skip
-    return rows
+    return np.mean(runs, axis=0)
 
 
 def simulate_reuse(count: int, dimension: int, seed: int) -> tuple:
