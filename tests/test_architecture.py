@@ -13,7 +13,7 @@ FLOORS = {
     2: ("reading",),
     3: ("instrument", "registry", "testing", "evidence"),
     4: ("outputs", "geometry", "features", "dynamics", "robustness"),
-    5: ("guard",),
+    5: ("guard", "training"),
     6: ("scan", "run", "compare", "demo", "report", "reproductions"),
     7: ("cli", "__main__", ""),
 }

@@ -102,7 +102,9 @@ class TimeBudget(Schedule):
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise InputError("TimeBudget share", found=str(self.share), expected="a share between 0 and 1, such as 0.05")
+            raise InputError(
+                "TimeBudget share", found=str(self.share), expected="a share between 0 and 1, such as 0.05"
+            )
 
     def due(self, moment: Moment) -> Answer:
         if not moment.waiting and self.of.due(moment) == "no":

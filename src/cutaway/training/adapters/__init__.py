@@ -1,0 +1,1 @@
+"""The tracker in other people's loops: `adapters.lightning` and `adapters.huggingface`."""

@@ -1,0 +1,87 @@
+"""Stopping rules: one from geometry alone, which needs no labels, and the usual one from validation, to compare.
+
+The geometric rule watches a measure of the partition (local complexity on unlabelled points, say) at log-spaced steps
+and stops when it has settled: over the last factor `window` of steps it moved by less than `flat` of the range that
+it has covered so far. It is ours; the paper (arXiv 2402.15555) suggests that geometry tells when training is done and
+gives no rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cutaway.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeometryStop:
+    """Stop when the measure has settled.
+
+    `window`: factor of steps looked back over (4: from a quarter of the present step). `flat`: share of the range that
+    counts as no change. `after`: never before this step. At least three measurements must lie in the window.
+    """
+
+    window: float = 4.0
+    flat: float = 0.1
+    after: int = 50
+
+    def __post_init__(self) -> None:
+        if not self.window > 1:
+            raise InputError("GeometryStop window", found=str(self.window), expected="a factor above 1")
+        if not 0 < self.flat < 1:
+            raise InputError("GeometryStop flat", found=str(self.flat), expected="a share between 0 and 1")
+
+    def stops(self, steps: np.ndarray, values: np.ndarray) -> bool:
+        """Whether to stop now, given all measurements so far."""
+        steps, values = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
+        recent = steps >= steps[-1] / self.window
+        if steps[-1] < self.after or recent.sum() < 3 or recent.all():
+            return False
+        return bool(np.ptp(values[recent]) <= self.flat * np.ptp(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationStop:
+    """The usual rule: stop when the validation score has not risen above its best for a factor `patience` of steps."""
+
+    patience: float = 4.0
+    least: float = 0.0
+    after: int = 50
+
+    def stops(self, steps: np.ndarray, values: np.ndarray) -> bool:
+        steps, values = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
+        best = 0
+        for k in range(1, len(values)):
+            if values[k] > values[best] + self.least:
+                best = k
+        return bool(steps[-1] >= self.after and steps[-1] >= self.patience * max(steps[best], 1.0))
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """A rule in a loop: `watch.update(step, value)` is true when it is time to stop."""
+
+    rule: GeometryStop | ValidationStop
+    steps: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def update(self, step: int, value: float) -> bool:
+        self.steps.append(float(step))
+        self.values.append(float(value))
+        return self.rule.stops(np.array(self.steps), np.array(self.values))
+
+
+def stop_step(rule: GeometryStop | ValidationStop, steps: np.ndarray, values: np.ndarray) -> int:
+    """At which of `steps` the rule would have stopped (the last one if never)."""
+    for k in range(1, len(steps) + 1):
+        if rule.stops(np.asarray(steps[:k]), np.asarray(values[:k])):
+            return int(steps[k - 1])
+    return int(steps[-1])
+
+
+def regret(steps: np.ndarray, score: np.ndarray, stopped: int) -> float:
+    """What stopping at `stopped` gave away: the best score of the whole run minus the score there."""
+    at = int(np.searchsorted(steps, stopped))
+    return float(np.max(score) - score[min(at, len(score) - 1)])

@@ -1,0 +1,105 @@
+"""What a tracked run tells: phases of its geometry, when it had memorised, when it was clean, when robust.
+
+Definitions. Memorised: training accuracy stays at or above 0.99. Clean: accuracy on held-out data stays within one
+point of its late level. Robust: robust accuracy has done half of the rise that follows the clean plateau, if that rise
+exceeds both its own interval and 2 points; delayed when this comes at least `DELAY` times later than clean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cutaway.errors import CutawayError
+from cutaway.training.phases import Onset, Phases, detect_phases, half_rise, onset, plateau
+from cutaway.training.store import Series, TrainingRun
+
+DELAY = 3.0
+SMALLEST_RISE = 0.02
+PHASED = {("local-complexity", "local_complexity"): "per_sample"}  # figure to the variable that holds it by sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened at a step: `name`, the series it was read from, the onset, and a sentence."""
+
+    name: str
+    series: str
+    onset: Onset
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Story:
+    """Phases by series, and events in the order in which they are told."""
+
+    phases: dict[str, Phases] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def tell(run: TrainingRun, *, seed: int = 0) -> Story:
+    """The story of a run as far as its readings allow; what could not be told stands in `notes`."""
+    phases, notes = {}, []
+    kinds = {label: kind for label, kind in run.record["instruments"].items()}
+    for series in run.series.values():
+        variable = PHASED.get((kinds.get(series.instrument, series.instrument), series.figure))
+        if variable is None:
+            continue
+        steps, table = run.per_sample(series.data, series.instrument, variable)
+        try:
+            phases[series.name] = detect_phases(steps, table, seed=seed)
+        except CutawayError as error:
+            notes.append(f"no phases of {series.name}: {error}")
+    return Story(phases=phases, events=tuple(_events(run, kinds)), notes=tuple(notes))
+
+
+def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
+    events = []
+    accuracy = [s for s in run.series.values() if s.figure in ("accuracy", "clean_accuracy") and len(s.steps) > 3]
+    train = next((s for s in accuracy if s.data == "train"), None)
+    held_out = next((s for s in accuracy if s.data != "train"), None)
+    memorised = clean = None
+    if train is not None:
+        memorised = onset(train.steps, train.value, level=0.99, low=train.low, high=train.high)
+        events.append(_event("memorised", train, memorised, "training accuracy stays above 99 %"))
+    if held_out is not None:
+        clean = plateau(held_out.steps, held_out.value)
+        events.append(_event("clean accuracy settled", held_out, clean, "within a point of its late level"))
+        if memorised is not None and memorised.seen and clean.seen:
+            late = clean.step >= DELAY * max(memorised.step, 1.0)
+            gain = held_out.value[-1] - np.interp(memorised.step, held_out.steps, held_out.value)
+            told = late and gain > SMALLEST_RISE
+            text = (
+                f"{gain:+.3f} on held-out data after memorisation: generalisation was {'' if told else 'not '}delayed"
+            )
+            events.append(Event(name="delayed generalisation", series=held_out.name, onset=clean, text=text))
+    if clean is not None and clean.seen:
+        for series in run.series.values():
+            if series.figure == "robust_accuracy" and series.data != "train" and len(series.steps) > 3:
+                events.append(_robust(series, clean))
+    return events
+
+
+def _robust(series: Series, clean: Onset) -> Event:
+    at = float(np.interp(clean.step, series.steps, series.value))
+    later = series.steps >= clean.step
+    best = int(np.argmax(np.where(later, series.value, -np.inf)))
+    rise = float(series.value[best]) - at
+    wide = series.low[best] if math.isfinite(series.low[best]) else series.value[best]
+    if rise < SMALLEST_RISE or wide <= at:
+        none = Onset(step=math.inf, low=math.inf, high=math.inf, level=math.nan, last_step=int(series.steps[-1]))
+        text = f"robust accuracy rises by no more than {rise:+.3f} after the clean plateau: no delayed robustness"
+        return Event(name="delayed robustness", series=series.name, onset=none, text=text)
+    found = half_rise(series.steps, series.value, after=clean.step, low=series.low, high=series.high)
+    factor = found.step / max(clean.step, 1.0)
+    words = "delayed" if factor >= DELAY else "not delayed"
+    text = f"{rise:+.3f} after the clean plateau, half of it by {factor:.1f} times its step: robustness was {words}"
+    return Event(name="delayed robustness", series=series.name, onset=found, text=text)
+
+
+def _event(name: str, series: Series, found: Onset, text: str) -> Event:
+    said = text if found.seen else f"not within {found.last_step:,} steps"
+    return Event(name=name, series=series.name, onset=found, text=said)
