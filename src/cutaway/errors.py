@@ -14,18 +14,22 @@ class CutawayError(Exception):
 
     def __init__(self, offender: str, *, found: str = "", expected: str = "", remedy: str = "") -> None:
         self.offender, self.found, self.expected, self.remedy = offender, found, expected, remedy
-        parts = [offender]
-        if found:
-            parts.append(f"found {found}")
-        if expected:
-            parts.append(f"expected {expected}")
-        message = "; ".join(parts) + "."
-        if remedy:
-            message += f" {remedy[0].upper()}{remedy[1:].rstrip('.')}" + ("" if remedy.endswith("?") else ".")
-        super().__init__(message)
+        super().__init__(_message(offender, found, expected, remedy))
 
     def __reduce__(self):  # keyword arguments survive pickling, so that worker processes can raise these
         return _rebuild, (type(self), self.offender, self.found, self.expected, self.remedy)
+
+
+def _message(offender: str, found: str, expected: str, remedy: str) -> str:
+    parts = [offender]
+    if found:
+        parts.append(f"found {found}")
+    if expected:
+        parts.append(f"expected {expected}")
+    message = "; ".join(parts) + "."
+    if remedy:
+        message += f" {remedy[0].upper()}{remedy[1:].rstrip('.')}" + ("" if remedy.endswith("?") else ".")
+    return message
 
 
 def _rebuild(kind: type[CutawayError], offender: str, found: str, expected: str, remedy: str) -> CutawayError:
@@ -78,3 +82,10 @@ class WorkError(CutawayError):
     """The work itself failed (a job died more often than it may)."""
 
     exit_code = 1
+
+
+class CutawayWarning(UserWarning):
+    """What may be meant as it stands but probably is not; worded like the errors. Give it to `warnings.warn`."""
+
+    def __init__(self, offender: str, *, found: str = "", expected: str = "", remedy: str = "") -> None:
+        super().__init__(_message(offender, found, expected, remedy))

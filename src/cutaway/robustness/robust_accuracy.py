@@ -12,24 +12,27 @@ from cutaway.data.dataset import spread_rows
 from cutaway.evidence.resample import proportion_interval
 from cutaway.instrument import Findings, Instrument
 from cutaway.reading import Figure, variable
-from cutaway.robustness.attacks import PGD, Noise
+from cutaway.robustness.attacks import Noise, make_attack
 from cutaway.status import Status
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobustAccuracy(Instrument):
-    """Share of samples that are right and stay right under PGD, and under random noise of exactly the same radius.
+    """Share of samples that are right and stay right under attack, and under random noise of exactly the same radius.
 
-    `radius` and `norm` in the data's units. Every adversarial is classified again and its distance measured again.
-    The robust accuracy is an upper bound on the true one: a stronger attack may find more; the interval is
-    Clopper-Pearson over samples. `drop_over_noise` is accuracy under noise minus accuracy under attack: what the
-    search finds beyond size. Cost: `steps` forward and backward passes a sample. Source: Madry et al. 2018 (arXiv
-    1706.06083); the noise control after Su et al. (arXiv 2311.07444).
+    `attack` is one of `cutaway.robustness.attacks.ATTACKS` (pgd, fgsm, apgd, deepfool, square, boundary); `steps`
+    and `restarts` count where it has them (None keeps its own). `radius` and `norm` in the data's units. Every
+    adversarial is classified again and its distance measured again. The robust accuracy is an upper bound on the
+    true one: a stronger attack may find more; the interval is Clopper-Pearson over samples. `drop_over_noise` is
+    accuracy under noise minus accuracy under attack: what the search finds beyond size. Cost: `steps` forward and
+    backward passes a sample. Source: Madry et al. 2018 (arXiv 1706.06083); the noise control after Su et al. (arXiv
+    2311.07444).
     """
 
+    attack: str = "pgd"
     radius: float = 0.1
     norm: str = "inf"
-    steps: int = 20
+    steps: int | None = 20
     restarts: int = 1
     num_points: int = 200
 
@@ -50,9 +53,8 @@ class RobustAccuracy(Instrument):
         clean = network.outputs(part.inputs, budget=context.budget).argmax(dim=1).cpu() == labels.cpu()
         batch = max(1, min(256, network.chunk_size(part.inputs, network.sites, context.budget, factor=4)))
         settings = {"radius": self.radius, "norm": self.norm}
-        attacked = PGD(**settings, steps=self.steps, restarts=self.restarts).attack(
-            network, part, seed=context.seed, batch=batch
-        )
+        chosen = make_attack(self.attack, **settings, steps=self.steps, restarts=self.restarts)
+        attacked = chosen.attack(network, part, seed=context.seed, batch=batch)
         noised = Noise(**settings).attack(network, part, seed=context.seed + 1, batch=batch)
         stands = (clean & ~attacked.success).numpy()
         quiet = (~noised.success).numpy()
@@ -74,7 +76,7 @@ class RobustAccuracy(Instrument):
         )
         n = len(stands)
         table = {"clean_accuracy": clean.numpy(), "robust_accuracy": stands, "noise_accuracy": quiet}
-        texts = ("right without attack", f"right under PGD-{self.steps}", "right under noise of the same size")
+        texts = ("right without attack", f"right under {self._attack_name}", "right under noise of the same size")
         figures = []
         for (name, hits), text in zip(table.items(), texts, strict=True):
             low, high = proportion_interval(int(hits.sum()), n)
@@ -95,6 +97,11 @@ class RobustAccuracy(Instrument):
         )  # fmt: skip
         return Findings(values=values, figures=tuple(figures), status=Status.BOUND, sites=network.sites)
 
+    @property
+    def _attack_name(self) -> str:
+        named = make_attack(self.attack, radius=self.radius, steps=self.steps)
+        return self.attack.upper() + (f"-{named.steps}" if hasattr(named, "steps") else "")  # type: ignore[attr-defined]
+
     def draw(self, reading):
         from cutaway.reading.charts import bars_chart
 
@@ -104,6 +111,7 @@ class RobustAccuracy(Instrument):
     def describe(self, reading):
         value = {f.name: f.value for f in reading.figures}
         return (
-            f"Within {self.norm}-norm {self.radius:g} PGD leaves {value['robust_accuracy']:.0%} of the samples right "
-            f"(clean {value['clean_accuracy']:.0%}, random noise of the same size {value['noise_accuracy']:.0%})."
+            f"Within {self.norm}-norm {self.radius:g} {self.attack.upper()} leaves {value['robust_accuracy']:.0%} "
+            f"of the samples right (clean {value['clean_accuracy']:.0%}, "
+            f"random noise of the same size {value['noise_accuracy']:.0%})."
         )

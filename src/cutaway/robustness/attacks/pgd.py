@@ -1,4 +1,5 @@
-"""Projected gradient descent (Madry et al., arXiv 1706.06083) and its control, random noise of the same radius."""
+"""Projected gradient descent (Madry et al., arXiv 1706.06083), the fast gradient sign method (Goodfellow et al., arXiv
+1412.6572), and their control, random noise of the same radius."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from typing import ClassVar
 
 import torch
 
+from cutaway.errors import InputError
 from cutaway.robustness.attacks.base import Attack
+from cutaway.robustness.attacks.losses import LOSSES, Loss, margin_loss
+from cutaway.robustness.attacks.oracle import of_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,32 +21,67 @@ class PGD(Attack):
 
     `step_size` is in data units; by default 2.5 radius / steps. The best point over all steps is kept (the paper
     keeps the last), so more steps never hurt. With targets, f_target - max_{k != target} f_k is ascended. `restarts`
-    random starts are tried. Cost: `restarts x steps` forward and backward passes a sample.
+    random starts are tried. By default the search goes on in rows that are won (`stop_early` is off), so that the
+    points are as wrong as the steps allow. Cost: `restarts x steps` forward and backward passes a sample.
     """
 
+    stop_early: bool = False
     steps: int = 20
     step_size: float | None = None
     restarts: int = 1
 
     name: ClassVar[str] = "pgd"
 
-    def _attack(self, network, inputs, labels, targets, ball, generator):
-        size = self.step_size if self.step_size is not None else 2.5 * self.radius / max(self.steps, 1)
-        best, best_loss = inputs.clone(), margin_loss(network.forward(inputs), labels, targets).detach()
+    def _attack(self, oracle, inputs, labels, targets, ball, generator):
+        best, best_loss = inputs.clone(), margin_loss(oracle.scores(inputs), labels, targets)
         for _ in range(self.restarts):
-            point = ball.random(generator)
-            for step in range(self.steps + 1):
-                point = point.detach().requires_grad_(True)
-                with torch.enable_grad():
-                    loss = margin_loss(network.forward(point), labels, targets)
-                    better = loss.detach() > best_loss
-                    best[better], best_loss[better] = point.detach()[better], loss.detach()[better]
-                    if step == self.steps:
-                        break
-                    (gradient,) = torch.autograd.grad(loss.sum(), point)
-                network.backward_passes += len(point)
-                point = ball.project(point.detach() + ball.step(gradient, size))
+            start = ball.random(generator)
+            rows = (best_loss <= 0).nonzero().squeeze(1) if self.stop_early else torch.arange(len(inputs))
+            if len(rows) == 0:
+                break
+            self._climb(oracle, start, rows.to(inputs.device), labels, targets, ball, best, best_loss)
         return best
+
+    def _climb(self, oracle, start, rows, labels, targets, ball, best, best_loss) -> None:
+        """One restart on some rows; writes what is better into `best` and `best_loss`."""
+        size = self.step_size if self.step_size is not None else 2.5 * self.radius / max(self.steps, 1)
+        point = start[rows]
+        for step in range(self.steps + 1):
+            some = ball.select(rows)
+            if step == self.steps:
+                loss, gradient = margin_loss(oracle.scores(point), labels[rows], of_rows(targets, rows)), None
+            else:
+                goal = of_rows(targets, rows)
+                scores, gradient = oracle.gradient(point, _loss_of(margin_loss, labels[rows], goal))
+                loss = margin_loss(scores, labels[rows], goal)
+            better = loss > best_loss[rows]
+            best[rows[better]], best_loss[rows[better]] = point[better], loss[better]
+            if gradient is None:
+                break
+            point = some.project(point + some.step(gradient, size))
+            if self.stop_early:
+                open_ = best_loss[rows] <= 0
+                rows, point = rows[open_], point[open_]
+                if len(rows) == 0:
+                    break
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(Attack):
+    """One step of the whole radius along the gradient: x + radius sign(grad L) for linf, x + radius grad L / |grad L|
+    for l2, cut to the range.
+
+    L is the cross-entropy, as published; `loss` may be "margin" or "dlr" as well. Cost: two forward and one backward
+    pass a sample.
+    """
+
+    loss: str = "cross-entropy"
+
+    name: ClassVar[str] = "fgsm"
+
+    def _attack(self, oracle, inputs, labels, targets, ball, generator):
+        _, gradient = oracle.gradient(inputs, _loss_of(loss_named(self.loss), labels, targets))
+        return ball.project(inputs + ball.step(gradient, self.radius))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +92,18 @@ class Noise(Attack):
     """
 
     name: ClassVar[str] = "noise"
+    searches: ClassVar[bool] = False
 
-    def _attack(self, network, inputs, labels, targets, ball, generator):
+    def _attack(self, oracle, inputs, labels, targets, ball, generator):
         return ball.clip(inputs + ball.sphere(generator))
 
 
-def margin_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-    """Largest wrong score minus the right one, per row; above 0 exactly where the row is misclassified.
+def loss_named(name: str) -> Loss:
+    """A loss by name; raises `InputError`."""
+    if name not in LOSSES:
+        raise InputError("loss of an attack", found=repr(name), expected=" or ".join(map(repr, LOSSES)))
+    return LOSSES[name]
 
-    With targets: the target's score minus the largest other.
-    """
-    wanted = labels if targets is None else targets
-    own = scores.gather(1, wanted[:, None]).squeeze(1)
-    others = scores.scatter(1, wanted[:, None], float("-inf")).amax(dim=1)
-    return others - own if targets is None else own - others
+
+def _loss_of(loss: Loss, labels, targets):
+    return lambda scores: loss(scores, labels, targets)

@@ -1,0 +1,98 @@
+"""Auto-PGD (Croce and Hein, arXiv 2003.01690): momentum and step sizes that set themselves; see `ascent`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from cutaway.errors import InputError
+from cutaway.robustness.attacks.ascent import climb
+from cutaway.robustness.attacks.ball import Ball
+from cutaway.robustness.attacks.base import Attack
+from cutaway.robustness.attacks.losses import LOSSES, Loss
+from cutaway.robustness.attacks.oracle import Oracle, of_rows, won
+from cutaway.robustness.attacks.pgd import loss_named
+
+TARGETED = "targeted-dlr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class APGD(Attack):
+    """`steps` steps of Auto-PGD from a random start, first step size 2 radius, `restarts` starts.
+
+    `loss`: "dlr" (default), "cross-entropy", "margin", or "targeted-dlr": the targeted ratio towards each of the
+    `num_targets` wrong classes with the highest scores in turn, for attacks without targets of their own. Every
+    restart begins with the rows that are not won. A won point is kept before any that is not, then the one of larger
+    loss. We differ from the paper: gradients of DLR with fewer classes than it needs are the margin's. Cost: restarts
+    x (steps + 1) forward and backward passes a row, times `num_targets` for "targeted-dlr".
+    """
+
+    steps: int = 50
+    restarts: int = 1
+    loss: str = "dlr"
+    num_targets: int = 9
+
+    name: ClassVar[str] = "apgd"
+
+    def _attack(self, oracle, inputs, labels, targets, ball, generator):
+        if self.steps < 1 or self.restarts < 1:
+            raise InputError("attack 'apgd'", found=f"steps {self.steps}, restarts {self.restarts}", expected=">= 1")
+        best = inputs.clone()
+        value = torch.full((len(inputs),), -torch.inf, dtype=inputs.dtype, device=inputs.device)
+        is_won = torch.zeros_like(labels, dtype=torch.bool)
+        goals = self._goals(oracle, inputs, labels, targets)
+        for _ in range(self.restarts):
+            for goal in goals:
+                start = ball.random(generator)
+                rows = (~is_won).nonzero().squeeze(1) if self.stop_early else torch.arange(len(inputs))
+                if len(rows) == 0:
+                    return best
+                ground = _Scores(
+                    oracle=oracle,
+                    ball=ball.select(rows),
+                    loss=LOSSES["dlr"] if self.loss == TARGETED else loss_named(self.loss),
+                    labels=labels[rows],
+                    steer=of_rows(goal, rows),
+                    targets=of_rows(targets, rows),
+                )
+                found = climb(ground, start[rows], size=2 * self.radius, steps=self.steps, stop_early=self.stop_early)
+                new = found.values.to(value)
+                better = ~is_won[rows] & found.won | (found.won == is_won[rows]) & (new > value[rows])
+                where = rows[better]
+                best[where], value[where], is_won[where] = found.points[better], new[better], found.won[better]
+        return best
+
+    def _goals(self, oracle, inputs, labels, targets) -> list[torch.Tensor | None]:
+        """What to steer towards, one after another: the user's targets, nothing, or the best wrong classes."""
+        if targets is not None or self.loss != TARGETED:
+            return [targets]
+        scores = oracle.scores(inputs).scatter(1, labels[:, None], -torch.inf)
+        order = scores.argsort(dim=1, descending=True)[:, : min(self.num_targets, scores.shape[1] - 1)]
+        return list(order.T)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scores:
+    """The ground that APGD climbs: a loss of the scores over a ball, steering towards `steer` classes; a row is won
+    as `targets` (or their absence) say."""
+
+    oracle: Oracle
+    ball: Ball
+    loss: Loss
+    labels: torch.Tensor
+    steer: torch.Tensor | None
+    targets: torch.Tensor | None
+
+    def evaluate(self, points, rows):
+        labels, steer = self.labels[rows], of_rows(self.steer, rows)
+        scores, gradient = self.oracle.gradient(points, lambda s: self.loss(s, labels, steer))
+        return self.loss(scores, labels, steer), gradient, won(scores, labels, of_rows(self.targets, rows))
+
+    def step(self, points, gradient, size, rows):
+        ball = self.ball.select(rows)
+        return ball.project(points + ball.step(gradient, size))
+
+    def project(self, points, rows):
+        return self.ball.select(rows).project(points)

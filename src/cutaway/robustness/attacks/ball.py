@@ -1,0 +1,127 @@
+"""The set an attack may use: a ball round every input, cut with the data's range, and the geometry on it.
+
+Two units occur: data units (those of `Dataset.value_range`, in which radii are given) and inputs' units (what the
+network sees after normalisation); `unit` is how much one data unit is in the inputs' units, per channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from cutaway.errors import ClaimError
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+
+Norm = Literal["inf", "2", "1"]
+_SLACK = 1e-4  # relative; float32 rounding of a point that lies on the sphere
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ball:
+    """`center` `(n, ...)` the inputs; `radius` in the inputs' units (broadcasts over them), `data_radius` the same in
+    data units; `low`, `high` the range in the inputs' units, None where there is none.
+    """
+
+    center: torch.Tensor
+    radius: torch.Tensor
+    low: torch.Tensor | None
+    high: torch.Tensor | None
+    norm: Norm
+    data_radius: float
+    unit: torch.Tensor
+
+    @classmethod
+    def of(cls, radius: float, norm: Norm, data: Dataset, inputs: torch.Tensor) -> Ball:
+        bounds = data.bounds()
+        low, high = (None, None) if bounds is None else (b.to(inputs) for b in bounds)
+        unit = data.radius_in_inputs(1.0).to(inputs)
+        return cls(center=inputs, radius=radius * unit, low=low, high=high, norm=norm, data_radius=radius, unit=unit)
+
+    def select(self, rows: torch.Tensor) -> Ball:
+        """The balls of some rows."""
+        return replace(self, center=self.center[rows])
+
+    def project(self, point: torch.Tensor) -> torch.Tensor:
+        """The nearest allowed point (for l2: scaled into the ball, then cut to the range, which never leaves the
+        ball)."""
+        change = point - self.center
+        if self.norm == "inf":
+            change = torch.clamp(change, -self.radius, self.radius)
+        else:
+            size = rows_norm(change / self.unit, self.norm)
+            change = change * rows_like((self.data_radius / size.clamp_min(1e-30)).clamp_max(1.0), change)
+        return self.clip(self.center + change)
+
+    def clip(self, point: torch.Tensor) -> torch.Tensor:
+        """Cut to the data's range (the inputs themselves are allowed to stand outside it)."""
+        if self.low is None or self.high is None:
+            return point
+        return torch.maximum(
+            torch.minimum(point, torch.maximum(self.high, self.center)), torch.minimum(self.low, self.center)
+        )
+
+    def step(self, direction: torch.Tensor, size: float | torch.Tensor) -> torch.Tensor:
+        """A step of `size` (data units; a number or one a row) along the steepest ascent direction of the norm for a
+        gradient `direction`."""
+        if isinstance(size, torch.Tensor):
+            size = rows_like(size.to(direction), direction)
+        if self.norm == "inf":
+            return size * self.unit * direction.sign()
+        scaled = direction * self.unit
+        return size * self.unit * scaled / rows_like(rows_norm(scaled, "2").clamp_min(1e-30), scaled)
+
+    def random(self, generator: torch.Generator) -> torch.Tensor:
+        """A random point: uniform in the cube for linf, uniform in the ball otherwise, cut to the range."""
+        if self.norm == "inf":
+            change = torch.rand(self.center.shape, generator=generator) * 2 - 1
+            return self.clip(self.center + change.to(self.center) * self.radius)
+        change = self.sphere(generator)
+        dims = self.center[0].numel()
+        shrink = torch.rand(len(self.center), generator=generator) ** (1.0 / dims)
+        return self.clip(self.center + change * rows_like(shrink.to(self.center), change))
+
+    def sphere(self, generator: torch.Generator) -> torch.Tensor:
+        """A random change of exactly the radius: signs for linf, a uniform direction for l2 (before any cut)."""
+        noise = torch.randn(self.center.shape, generator=generator).to(self.center)
+        if self.norm == "inf":
+            return noise.sign() * self.radius
+        return self.data_radius * self.unit * noise / rows_like(rows_norm(noise, "2"), noise)
+
+    def distance(self, point: torch.Tensor) -> torch.Tensor:
+        """The norm of the change of every row, in data units."""
+        return rows_norm((point - self.center) / self.unit, self.norm)
+
+    def checked_distance(self, point: torch.Tensor, name: str) -> torch.Tensor:
+        """`distance`; raises `ClaimError` for a point outside the ball or the data's range, or one that is not
+        finite."""
+        distance = self.distance(point)
+        scale = max(float((self.center / self.unit).abs().max()), self.data_radius, 1e-12)
+        if not bool(torch.isfinite(point).all()) or float(distance.max()) > self.data_radius + _SLACK * scale:
+            raise ClaimError(
+                f"attack {name!r}",
+                found=f"a point at distance {float(distance.max()):.6g}",
+                expected=f"at most {self.data_radius:g}",
+            )
+        outside = float(((point - self.clip(point)) / self.unit).abs().max())
+        if outside > _SLACK * scale:
+            raise ClaimError(
+                f"attack {name!r}",
+                found=f"a point {outside:.6g} outside the data's range",
+                expected="points within the range",
+            )
+        return distance.detach().cpu()
+
+
+def rows_norm(change: torch.Tensor, norm: str) -> torch.Tensor:
+    """Norm of every row of `(n, ...)`, shape `(n,)`."""
+    order = {"inf": float("inf"), "2": 2.0, "1": 1.0}[norm]
+    return torch.linalg.vector_norm(change.flatten(1), ord=order, dim=1)
+
+
+def rows_like(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """`(n,)` reshaped to broadcast over the rows of `like`."""
+    return values.reshape(-1, *([1] * (like.dim() - 1)))

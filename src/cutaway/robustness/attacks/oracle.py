@@ -1,0 +1,90 @@
+"""What an attack may ask of a network: scores, gradients, Jacobian rows, averaged over random draws if there are any.
+
+Expectation over transformation (Athalye et al., arXiv 1802.00420): a network that answers at random, or one shown noisy
+inputs, is attacked through the mean of its scores over `draws` evaluations, and gradients are means over the draws.
+Every answer counts its passes on the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from cutaway.network import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Oracle:
+    """`network` seen through the mean over `draws` evaluations at x + noise N(0, 1), `noise` in the inputs' units
+    (a tensor that broadcasts over them, or None).
+    """
+
+    network: Network
+    draws: int
+    noise: torch.Tensor | None
+    generator: torch.Generator
+
+    def scores(self, points: torch.Tensor) -> torch.Tensor:
+        """Mean scores `(n, classes)` without gradients. Cost: `draws` forward passes a row."""
+        with torch.no_grad():
+            total = self.network.forward(self._shown(points))
+            for _ in range(self.draws - 1):
+                total = total + self.network.forward(self._shown(points))
+            return total / self.draws
+
+    def gradient(
+        self, points: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean scores `(n, classes)` and the mean over draws of d loss(scores) / d points, `loss` giving `(n,)`.
+
+        Cost: `draws` forward and backward passes a row.
+        """
+        total, gradient = None, torch.zeros_like(points)
+        for _ in range(self.draws):
+            point = points.detach().requires_grad_(True)
+            with torch.enable_grad():
+                scores = self.network.forward(self._shown(point))
+                (part,) = torch.autograd.grad(loss(scores).sum(), point)
+            self.network.backward_passes += len(points)
+            gradient += part
+            total = scores.detach() if total is None else total + scores.detach()
+        assert total is not None
+        return total / self.draws, gradient / self.draws
+
+    def jacobian(self, points: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean scores `(n, c)` and gradients `(n, k, ...)` of the scores of `classes` `(n, k)`.
+
+        Cost: `draws` forward and `k draws` backward passes a row.
+        """
+        total, gradients = None, torch.zeros((len(points), classes.shape[1], *points.shape[1:])).to(points)
+        for _ in range(self.draws):
+            point = points.detach().requires_grad_(True)
+            with torch.enable_grad():
+                scores = self.network.forward(self._shown(point))
+                chosen = scores.gather(1, classes).sum(dim=0)
+            for k in range(classes.shape[1]):
+                (part,) = torch.autograd.grad(chosen[k], point, retain_graph=k + 1 < classes.shape[1])
+                gradients[:, k] += part
+            self.network.backward_passes += len(points) * classes.shape[1]
+            total = scores.detach() if total is None else total + scores.detach()
+        assert total is not None
+        return total / self.draws, gradients / self.draws
+
+    def _shown(self, points: torch.Tensor) -> torch.Tensor:
+        if self.noise is None:
+            return points
+        draw = torch.randn(points.shape, generator=self.generator, dtype=torch.float64).to(points)
+        return points + draw * self.noise
+
+
+def won(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
+    """Where the scores say something else than the label (or say the target), `(n,)` bool."""
+    said = scores.argmax(dim=1)
+    return said != labels if targets is None else said == targets
+
+
+def of_rows(targets: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor | None:
+    """The targets of some rows, where there are any."""
+    return None if targets is None else targets[rows]
