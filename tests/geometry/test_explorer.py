@@ -50,11 +50,16 @@ def test_page_holds_the_slice(through_images):
     corner = result.corners(face)[0]
     step = result.vertices[corner] - result.measures.interior[face]
     np.testing.assert_allclose(maps[face] @ [1, *step], as_logits(result.outputs)[corner], atol=1e-4)
-    bits = np.unpackbits(unpack(frame["patterns"], np.uint8).reshape(result.num_faces, -1), axis=1, bitorder="little")[
-        :, : len(frame["gates"])
-    ]
     gates = np.unique(result.edge_gates[result.edge_gates >= 0])
-    np.testing.assert_array_equal(bits.astype(bool), result.patterns()[:, gates])
+    bits = np.unpackbits(unpack(frame["rootPattern"], np.uint8), bitorder="little")[: len(gates)].astype(bool)
+    parent, begin, flips = (unpack(frame[k], t) for k, t in (("parent", "<i4"), ("flipStart", "<u4"), ("flips", "<u4")))
+    for face in range(0, result.num_faces, 9):
+        found, k = bits.copy(), face
+        while parent[k] >= 0:
+            found[flips[begin[k] : begin[k + 1]]] ^= True
+            k = parent[k]
+        np.testing.assert_array_equal(found, result.patterns([face])[0, gates])
+    assert len(frame["gates"]) == len(gates)
 
 
 def test_class_pieces_fill_the_domain(through_images):

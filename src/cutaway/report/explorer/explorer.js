@@ -14,7 +14,8 @@ const FRAMES = DATA.frames.map((f) => ({
   boundary: unpack(f.boundary, Float32Array), classes: unpack(f["class"], Uint16Array), maps: unpack(f.maps, Float32Array),
   pieceStart: unpack(f.pieceStart, Uint32Array), piecePoints: unpack(f.piecePoints, Float32Array),
   pieceClass: unpack(f.pieceClass, Uint16Array), pieceFace: unpack(f.pieceFace, Uint32Array),
-  bits: f.patterns ? unpack(f.patterns, Uint8Array) : null,
+  rootPattern: unpack(f.rootPattern, Uint8Array), parent: unpack(f.parent, Int32Array),
+  flipStart: unpack(f.flipStart, Uint32Array), flips: unpack(f.flips, Uint32Array),
   colourings: Object.fromEntries(Object.entries(f.colourings).map(([k, c]) => [k, { ...c, values: unpack(c.values, Float32Array) }])),
 }));
 const ORIGIN = unpack(DATA.origin, Float32Array), DIRECTIONS = unpack(DATA.directions, Float32Array);
@@ -282,20 +283,28 @@ function showInput(x, y) {
   pen.putImageData(pixels, 0, 0);
 }
 
+// A face's pattern differs from its parent's in the gates on the edge between them: climb to the root and flip.
+function patternOf(f, k) {
+  const bits = new Uint8Array(f.gates.length);
+  for (let g = 0; g < bits.length; g++) bits[g] = (f.rootPattern[g >> 3] >> (g & 7)) & 1;
+  for (; f.parent[k] >= 0; k = f.parent[k]) for (let i = f.flipStart[k]; i < f.flipStart[k + 1]; i++) bits[f.flips[i]] ^= 1;
+  return bits;
+}
+
 function showPattern() {
-  const f = frame, n = f.gates.length, picture = $("pattern");
-  if (!f.bits || picked < 0) { $("patternText").textContent = f.bits ? "" : "left out: too many neurons cut this slice"; return; }
-  const width = 64, row = Math.ceil(n / 8), pen = picture.getContext("2d");
+  const f = frame, n = f.gates.length, picture = $("pattern"), left = f.windowsLeftOut ? "; pooling windows are not shown" : "";
+  picture.hidden = picked < 0 || !n;
+  if (picture.hidden) { $("patternText").textContent = picked < 0 ? "" : "no neuron's boundary crosses this slice" + left; return; }
+  const width = 64, pen = picture.getContext("2d"), bits = patternOf(f, picked);
   picture.width = width; picture.height = Math.ceil(n / width);
   const pixels = pen.createImageData(picture.width, picture.height);
   let on = 0;
   for (let g = 0; g < n; g++) {
-    const bit = (f.bits[picked * row + (g >> 3)] >> (g & 7)) & 1;
-    on += bit;
-    pixels.data.set(bit ? [29, 78, 137, 255] : [228, 232, 236, 255], 4 * g);
+    on += bits[g];
+    pixels.data.set(bits[g] ? [29, 78, 137, 255] : [228, 232, 236, 255], 4 * g);
   }
   pen.putImageData(pixels, 0, 0);
-  $("patternText").textContent = `${on} of ${n} on; first ${f.gates[0] ?? ""}, last ${f.gates[n - 1] ?? ""}`;
+  $("patternText").textContent = `${on} of ${n} on; first ${f.gates[0]}, last ${f.gates[n - 1]}${left}`;
 }
 
 function showFrame() {

@@ -1,8 +1,8 @@
 """The explorer: slices as one self-contained HTML page to pan, zoom and point at.
 
 `write_explorer([slice, ...], path, labels=[...])` embeds for every slice (a frame: one checkpoint) the vertices, faces
-and edges, the linear outputs of every face, and the pattern bits of the gates that cut the slice; the page draws them
-on a canvas in tiles and needs no network. Numbers are stored in single precision for drawing; the exact ones stay in
+and edges, the linear outputs of every face, and the tree of activation patterns (see `pattern_tree`); the page draws
+them on a canvas in tiles and needs no network. Numbers are stored in single precision for drawing; the exact ones stay in
 `Slice`.
 """
 
@@ -20,11 +20,11 @@ import numpy as np
 
 from cutaway.errors import BudgetError, InputError
 from cutaway.geometry.decision import as_logits, class_pieces
+from cutaway.geometry.pattern_tree import pattern_tree
 from cutaway.geometry.slice import Slice
 from cutaway.report.explorer import colours
 from cutaway.report.explorer.picture import face_values
 
-_MAX_PATTERN_BYTES = 12_000_000
 _MAX_FACES = 400_000
 
 
@@ -92,7 +92,6 @@ def _frame(result: Slice, label: str) -> dict[str, Any]:
     if slopes.shape[1] < logits.shape[1]:
         slopes = np.concatenate([np.zeros_like(slopes), slopes], axis=1)
     maps = np.concatenate([logits[:, :, None], slopes], axis=2)
-    patterns, gates = _patterns(result)
     pieces, piece_classes, piece_faces = class_pieces(result.cells, result.measures, result.outputs)
     if result.kind != "affine regions":
         pieces, piece_classes, piece_faces = [], piece_classes[:0], piece_faces[:0]
@@ -119,8 +118,7 @@ def _frame(result: Slice, label: str) -> dict[str, Any]:
         "colourings": {
             name: _colouring(result, name) for name in ("area", "norm", "condition")
         },
-        "patterns": patterns,
-        "gates": gates,
+        **_patterns(result),
     }  # fmt: skip
 
 
@@ -130,23 +128,22 @@ def _colouring(result: Slice, name: str) -> dict[str, Any]:
     return {"values": _pack(np.nan_to_num(values, nan=high, posinf=high, neginf=low)), "low": low, "high": high}
 
 
-def _patterns(result: Slice) -> tuple[str, list[str]]:
-    """Bits of the gates that made an edge, face by face, and what these gates are called ("" when they are too
-    many)."""
-    cutting = np.unique(result.edge_gates[result.edge_gates >= 0])
-    row = (len(cutting) + 7) // 8
-    if not len(cutting) or row * result.num_faces > _MAX_PATTERN_BYTES:
-        return "", []
-    found, chunk = [], 2048
-    for begin in range(0, result.num_faces, chunk):
-        faces = np.arange(begin, min(begin + chunk, result.num_faces))
-        found.append(np.packbits(result.patterns(faces)[:, cutting], axis=1, bitorder="little"))
+def _patterns(result: Slice) -> dict[str, Any]:
+    """The pattern tree of the gates that made an edge, and what these gates are called; the page climbs it."""
+    tree = pattern_tree(result)
     names = []
-    for gate in cutting:
+    for gate in tree.gates:
         site, channel, position, part = result.neuron(int(gate))
         where = f"[{channel}" + ("".join(f",{p}" for p in position)) + "]"
         names.append(f"{site}{where}" + (f" part {part}" if part else ""))
-    return _pack(np.concatenate(found), np.uint8), names
+    return {
+        "gates": names,
+        "windowsLeftOut": tree.windows_left_out,
+        "rootPattern": _pack(np.packbits(tree.root_pattern, bitorder="little"), np.uint8),
+        "parent": _pack(tree.parent, np.int32),
+        "flipStart": _pack(tree.flip_start, np.uint32),
+        "flips": _pack(tree.flips, np.uint32),
+    }
 
 
 def _pack(array, dtype: Any = np.float32) -> str:
