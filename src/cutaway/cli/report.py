@@ -16,12 +16,17 @@ def report(run: Path, *, out: Path | None = None) -> Outcome:
     Parameters
     ----------
     run
-        A folder that `cutaway scan` filled.
+        A folder that `cutaway scan`, `cutaway fit` or a `Tracker` filled (the training film of a tracked run).
     out
         File to write; by default `report.html` in the folder.
     """
     from cutaway.report.page import write_report
-    from cutaway.run import open_run
+    from cutaway.report.training_page import write_training_page
+    from cutaway.run import open_run, read_record
+    from cutaway.training.store import open_training
 
-    path = write_report(open_run(run), out)
+    if read_record(run).get("kind") == "training":
+        path = write_training_page(open_training(run), out)
+    else:
+        path = write_report(open_run(run), out)
     return Outcome(payload={"report": str(path)}, words=f"report: {path}")

@@ -16,7 +16,7 @@ import numpy as np
 from cutaway.reading import Reading
 
 INK, NULL, WARN = "#2563a8", "#8a8f98", "#d9822b"
-LEGEND = alt.Legend(title=None, orient="top")
+LEGEND = alt.Legend(title=None, orient="top", symbolOpacity=1.0)
 WIDTH, ROW = 520, 22
 
 

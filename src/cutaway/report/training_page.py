@@ -1,0 +1,52 @@
+"""The page of a tracked training run: the film, what it tells, checkpoints to open, provenance. One offline file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jinja2
+
+from cutaway.reading.store import write_text
+from cutaway.report.film import film
+from cutaway.report.page import number, vega_bundle
+from cutaway.training.store import TrainingRun
+from cutaway.training.story import Story, tell
+
+
+def write_training_page(
+    run: TrainingRun, path: str | Path | None = None, *, story: Story | None = None, refresh: int = 0
+) -> Path:
+    """Write the page of `run` (by default `report.html` in its folder) and return its path.
+
+    With `refresh`, the page asks the browser to load it again every so many seconds (for runs under way).
+    """
+    told = story if story is not None else tell(run)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cutaway.report", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(number=number)
+    spent = run.shares[-1] if run.shares else None
+    html = environment.get_template("training.html").render(
+        run=run,
+        record=run.record,
+        story=told,
+        refresh=0 if run.finished else refresh,
+        spent=spent,
+        share=spent[2] / spent[1] if spent and spent[1] else 0.0,
+        state=state(run),
+        troubles=[e for e in run.events if e["what"] in ("nan", "not-measured", "failed", "resumed")],
+        last=[(s, s.value[-1], s.low[-1], s.high[-1]) for s in run.series.values()],
+        model=run.record["settings"].get("model_argument", "MODEL"),
+        bundle=vega_bundle(),
+        spec=json.dumps(film(run, told).to_dict()).replace("</", "<\\/"),
+    )
+    return write_text(Path(path) if path is not None else run.folder / "report.html", html)
+
+
+def state(run: TrainingRun) -> str:
+    """`finished`, `failed` or `under way (or cut off)`."""
+    last = next((e for e in reversed(run.events) if e["what"] in ("finished", "failed", "resumed")), None)
+    if last is None or last["what"] == "resumed":
+        return "under way, or cut off"
+    return last["what"] if last["what"] == "finished" else f"failed: {last.get('reason', '')}"
