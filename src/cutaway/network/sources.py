@@ -2,13 +2,14 @@
 weights.
 
 `pkg.module:factory`, `path/file.py:factory` or `file.py:factory('a', 2)` (the factory, a class or a module object;
-`weights` loads a .safetensors over it), a `.pt2` exported program, an `.onnx` (or `.onnx.gz`) file, a Hugging Face
-folder or id. Pickled modules run code when they are read, so they are refused unless `trust_pickle` is given;
-checkpoints are read with weights_only=True.
+`weights` loads a .safetensors over it), a `.pt2` exported program, an `.onnx` (or `.onnx.gz`) file, a `.safetensors`
+checkpoint that `cutaway fit` wrote, a Hugging Face folder or id. Pickled modules run code when they are read, so they
+are refused unless `trust_pickle` is given; checkpoints are read with weights_only=True.
 """
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import re
 import zipfile
@@ -23,7 +24,10 @@ from cutaway.errors import FileError, InputError, ModelError
 from cutaway.network.factory import call_factory
 from cutaway.network.weights import check_finite, load_weights
 
-FORMS = "pkg.module:factory, file.py:factory, a .pt2 or .onnx file, or a Hugging Face folder or id"
+FORMS = (
+    "pkg.module:factory, file.py:factory, a .pt2 or .onnx file, a checkpoint of cutaway fit, or a Hugging Face folder "
+    "or id"
+)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -33,8 +37,8 @@ class LoadedModel:
 
     model: in evaluation mode, on the asked device and dtype. example: an input batch the model accepts, shape (1,
     ...), where the source tells one, else None. name: short name for reports. kind: "factory", "pt2", "onnx",
-    "huggingface" or "pickle". tokenizer: of a Hugging Face model, else None. info: what a factory returned beside the
-    model, else None.
+    "checkpoint", "huggingface" or "pickle". tokenizer: of a model that reads text, else None. info: what a factory
+    returned beside the model, else None.
     """
 
     model: nn.Module
@@ -120,6 +124,8 @@ def _load(text: str, trust_pickle: bool, device, dtype) -> LoadedModel:
     if lower.endswith((".pt2", ".pt", ".pth", ".pkl", ".bin", ".ckpt", ".safetensors")):
         if not path.is_file():
             raise FileError(f"model file {path}", found="no such file", remedy="check the path")
+        if lower.endswith(".safetensors"):
+            return _checkpoint(path)
         return _exported(path) if lower.endswith(".pt2") else _pickled(path, trust_pickle)
     if ":" in text:
         model, info = call_factory(text)
@@ -169,14 +175,22 @@ def _exported(path: Path) -> LoadedModel:
     return LoadedModel(model=program.module(), example=tensors[0][:1] if tensors else None, name=path.stem, kind="pt2")
 
 
-def _pickled(path: Path, trust_pickle: bool) -> LoadedModel:
-    if path.suffix == ".safetensors":
+def _checkpoint(path: Path) -> LoadedModel:
+    """A checkpoint whose run folder (or own metadata) says how its network is built."""
+    opened = importlib.import_module("cutaway.training.checkpoint").open_checkpoint(path)
+    if opened is None:
         raise InputError(
             f"model {str(path)!r}",
             found="weights without an architecture",
             expected="a factory that builds the model",
             remedy=f"give pkg.module:factory and --weights {path.name}",
         )
+    return LoadedModel(
+        model=opened.model, example=opened.example, name=opened.title, kind="checkpoint", tokenizer=opened.alphabet
+    )
+
+
+def _pickled(path: Path, trust_pickle: bool) -> LoadedModel:
     if not trust_pickle:
         raise FileError(
             f"file {path}",

@@ -1,0 +1,74 @@
+"""`cutaway fit RECIPE.toml`: train a network from a recipe, tracked, with checkpoints that open by themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cutaway.cli.command import Outcome, new_app
+
+app = new_app("fit", "Train a network from a recipe, tracked.")
+
+
+@app.default
+def fit(recipe: Path, *, out: Path | None = None, resume: bool = False, device: str | None = None) -> Outcome:
+    """Train what RECIPE says.
+
+    Parameters
+    ----------
+    recipe
+        A TOML file; see `cutaway.training.recipe` for its keys.
+    out
+        Run folder; by default `runs/NAME` in the current folder, NAME being the recipe's.
+    resume
+        Go on with the run in the folder.
+    device
+        `cpu`, `cuda`, ... instead of the recipe's.
+    """
+    from cutaway.training import recipe as recipes
+    from cutaway.training.fit import fit as train
+
+    plan = recipes.read(recipe)
+    folder = out or Path("runs") / plan.name
+    with _progress(plan.training.steps) as progress:
+        fitted = train(recipe, folder, resume=resume, device=device, progress=progress)
+    payload = {
+        "run": str(fitted.folder),
+        "checkpoints": [str(path) for path in fitted.checkpoints],
+        "final": fitted.final,
+        "seconds": fitted.seconds,
+        "model": fitted.model,
+    }
+    lines = [
+        f"{name:<11} accuracy {score['accuracy']:.4f} [{score['low']:.4f}, {score['high']:.4f}]  "
+        f"loss {score['loss']:.4g}  ({score['rows']:,} rows)"
+        for name, score in fitted.final.items()
+    ]
+    lines += [
+        f"{plan.training.steps:,} steps in {fitted.seconds:.1f} s; {len(fitted.checkpoints)} checkpoints",
+        f"run: {fitted.folder}",
+        f"look inside: cutaway scan {fitted.model} --data {plan.data.name}",
+    ]
+    return Outcome(payload=payload, words="\n".join(lines))
+
+
+@contextlib.contextmanager
+def _progress(steps: int) -> Iterator[Callable[[int, int, float], None] | None]:
+    """A bar on standard error where that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("loss {task.fields[loss]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=steps, loss="")
+
+        def told(step: int, _steps: int, loss: float) -> None:
+            if step % 20 == 0 or step == steps:
+                bar.update(task, completed=step, loss=f"{loss:.4g}")
+
+        yield told

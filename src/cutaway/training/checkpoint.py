@@ -1,0 +1,144 @@
+"""What stands beside trained weights so that they open again: a small record of how the network was built.
+
+    cutaway scan RUN/checkpoints/step-00001000.safetensors --data mnist
+
+A run folder holds `model.json` next to `checkpoints/`; a file that was moved elsewhere may carry the same record in its
+own metadata under `cutaway.model`. Opening runs no code that a file names: only the networks of
+`cutaway.training.models` are built. Networks of other factories are opened by factory and --weights, and the message
+says which.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cutaway.errors import CutawayError, FileError, InputError
+from cutaway.network.weights import load_weights
+from cutaway.training.characters import Alphabet
+from cutaway.training.models import build
+
+METADATA = "cutaway.model"
+FILE = "model.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """How a network was built: by `name` and `options` under `seed`, or by a user's `factory`.
+
+    normalise: (mean, std) per channel of its first step. alphabet: the characters of a text model. example: token rows
+    for a text model. title: what it is called in reports.
+    """
+
+    title: str
+    input_shape: tuple[int, ...]
+    outputs: int
+    seed: int = 0
+    name: str = ""
+    factory: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    normalise: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    alphabet: str = ""
+    example: tuple[tuple[int, ...], ...] = ()
+
+    def build(self) -> nn.Module:
+        """The untrained network."""
+        if self.factory:
+            from cutaway.network.factory import call_factory
+
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(self.seed)
+                return call_factory(self.factory)[0]
+        return build(
+            self.name, self.input_shape, self.outputs, seed=self.seed, normalise=self.normalise, **self.options
+        )
+
+    def to_json(self) -> str:
+        from dataclasses import asdict
+
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Blueprint:
+        """Read back; `FileError` names `where` for anything else."""
+        try:
+            content: dict[str, Any] = json.loads(text)
+            pair, content["input_shape"] = content["normalise"], tuple(content["input_shape"])
+            content["normalise"] = None if pair is None else (tuple(pair[0]), tuple(pair[1]))
+            content["example"] = tuple(tuple(row) for row in content["example"])
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FileError(
+                f"record of a network in {where}",
+                found=f"{type(error).__name__}: {error}",
+                expected="what `cutaway fit` writes",
+                remedy="it may come from a newer version: update Cutaway",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opened:
+    """A trained network with its name, an example (token rows, else None), and its alphabet where it reads text."""
+
+    model: nn.Module
+    title: str
+    example: torch.Tensor | None
+    alphabet: Alphabet | None
+
+
+def open_checkpoint(path: str | Path) -> Opened | None:
+    """The network of a checkpoint that `cutaway fit` wrote, or None where nothing says how it was built.
+
+    Raises `InputError` for the network of a user's factory (it says what to call instead), `FileError` and
+    `ModelError` for damaged files and weights that do not fit.
+    """
+    path = Path(path)
+    found = blueprint_of(path)
+    if found is None:
+        return None
+    if found.factory:
+        raise InputError(
+            f"checkpoint {str(path)!r}",
+            found=f"weights of the factory {found.factory}",
+            expected="the factory and its weights",
+            remedy=f"give {found.factory} --weights {path}",
+        )
+    try:
+        model = found.build()
+    except CutawayError as error:
+        raise FileError(f"record of a network beside {path}", found=str(error), expected="a network of ours") from error
+    load_weights(model, path)
+    example = torch.tensor(found.example, dtype=torch.int64) if found.example else None
+    return Opened(
+        model=model.eval(),
+        title=f"{found.title} {path.stem.replace('-', ' ')}",
+        example=example,
+        alphabet=Alphabet(characters=found.alphabet) if found.alphabet else None,
+    )
+
+
+def blueprint_of(path: Path) -> Blueprint | None:
+    """From the file's own metadata, else from `model.json` in the run folder round it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            own = (file.metadata() or {}).get(METADATA)
+    except (SafetensorError, OSError) as error:
+        raise FileError(
+            f"weights file {path}",
+            found=f"not a complete file ({error})",
+            expected="a readable .safetensors file",
+            remedy="it may be truncated: copy it again, or take an earlier checkpoint",
+        ) from error
+    if own is not None:
+        return Blueprint.from_json(own, str(path))
+    for folder in (path.parent, path.parent.parent):
+        if (folder / FILE).is_file():
+            return Blueprint.from_json((folder / FILE).read_text(encoding="utf-8"), str(folder / FILE))
+    return None

@@ -1,0 +1,150 @@
+"""From a recipe to what trains: data sets, network, settings, loss terms, adversary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from cutaway.data import Dataset, load
+from cutaway.errors import InputError
+from cutaway.training import by_name
+from cutaway.training.characters import TEXT_SUFFIXES, Alphabet, character_sets
+from cutaway.training.checkpoint import Blueprint
+from cutaway.training.loop import Settings, Term
+from cutaway.training.models import check_options
+from cutaway.training.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """`sets`: train, test and, if held out, validation. `watched`: what the tracker looks at, by label."""
+
+    sets: dict[str, Dataset]
+    watched: dict[str, Dataset]
+    blueprint: Blueprint
+    model: nn.Module
+    settings: Settings
+    terms: tuple[Term, ...]
+    adversary: Any
+
+
+def prepare(plan: Recipe, device: str | None = None) -> Prepared:
+    """Load, build and look everything up. Raises `InputError`, `FileError`, `ModelError`."""
+    sets, alphabet = data_sets(plan)
+    train = sets["train"]
+    loss = plan.training.loss or ("next-token" if alphabet else "cross-entropy")
+    if (loss == "next-token") != (alphabet is not None):
+        raise InputError(
+            f"loss {loss!r}",
+            found=f"data {plan.data.name!r} " + ("of characters" if alphabet else "that is no text"),
+            expected="next-token for a text (.txt, .parquet), cross-entropy or mse for labelled data",
+        )
+    if alphabet is None and train.labels is None:
+        raise InputError(f"data set {plan.data.name!r}", found="no labels", expected="labels to train on")
+    options = plan.training.model_dump(exclude={"loss", "milestones", "device"})
+    settings = Settings(
+        **options, loss=loss, milestones=tuple(plan.training.milestones), seed=plan.seed,
+        device=device or plan.training.device,
+    )  # fmt: skip
+    blueprint = blueprint_for(plan, train, alphabet)
+    return Prepared(
+        sets=sets,
+        watched=watched_sets(plan, sets),
+        blueprint=blueprint,
+        model=blueprint.build(),
+        settings=settings,
+        terms=tuple(by_name.term(part, steps=settings.steps, data=train) for part in plan.regularisers),
+        adversary=None if plan.adversary is None else by_name.adversary(plan.adversary, data=train),
+    )
+
+
+def data_sets(plan: Recipe) -> tuple[dict[str, Dataset], Alphabet | None]:
+    """Training and test rows (and validation rows, drawn from the training ones), and the alphabet of a text.
+
+    Rows are drawn with the recipe's seed, except the test rows, which are the same for every seed.
+    """
+    part = plan.data
+    if Path(part.name).suffix in TEXT_SUFFIXES and plan.model.name == "char-gpt":
+        train, test, alphabet = character_sets(part.name, length=part.length)
+        train = train if part.num is None else train.take(part.num, plan.seed)
+        test = test if part.test is None else test.take(part.test)
+    else:
+        if plan.model.name == "char-gpt":
+            raise InputError("model 'char-gpt'", found=f"data {part.name!r}", expected="a text: .txt or .parquet")
+        alphabet = None
+        train = load(part.name, split="train", num=part.num, seed=plan.seed)
+        test = load(part.name, split="test", num=part.test, seed=0)
+    if not part.validation:
+        return {"train": train, "test": test}, alphabet
+    count = math.ceil(part.validation * len(train))
+    if count >= len(train):
+        raise InputError("data.validation", found=f"{part.validation:g} of {len(train)} rows", expected="fewer")
+    held = train.take(count, plan.seed + 1)
+    rows = np.setdiff1d(np.arange(len(train)), _rows_of(train, count, plan.seed + 1))
+    return {"train": train.subset(rows), "validation": held, "test": test}, alphabet
+
+
+def _rows_of(data: Dataset, num: int, seed: int) -> np.ndarray:
+    """The row numbers that `data.take(num, seed)` draws."""
+    from cutaway.data.dataset import choose_rows
+
+    labels = None if data.labels is None else data.labels.numpy()
+    return choose_rows(len(data), num, seed, labels)
+
+
+def watched_sets(plan: Recipe, sets: dict[str, Dataset]) -> dict[str, Dataset]:
+    """`num` rows of every set that the tracker is to look at; `random` is uniform in the data's range."""
+    part, found = plan.tracker, {}
+    for label in part.on:
+        if label == "random":
+            found[label] = random_points(sets["train"], part.num, plan.seed)
+        elif label not in sets:
+            raise InputError(
+                f"set {label!r} of the tracker", found="no such set in this recipe", expected=", ".join(sets),
+                remedy="hold some training rows out with data.validation",
+            )  # fmt: skip
+        else:
+            found[label] = sets[label].take(min(part.num, len(sets[label])))
+    return found
+
+
+def random_points(data: Dataset, num: int, seed: int) -> Dataset:
+    """Unlabelled points, uniform in the range of `data` (its value range, else its smallest to largest value)."""
+    if not data.inputs.is_floating_point():
+        raise InputError("set 'random' of the tracker", found="token inputs", expected="floating-point inputs")
+    low, high = data.value_range or (float(data.inputs.min()), float(data.inputs.max()))
+    generator = torch.Generator().manual_seed(1_000_003 + seed)
+    points = low + (high - low) * torch.rand((num, *data.input_shape), generator=generator)
+    return Dataset(name="uniform random points", inputs=points.to(data.inputs.dtype), value_range=(low, high))
+
+
+def blueprint_for(plan: Recipe, train: Dataset, alphabet: Alphabet | None) -> Blueprint:
+    """How the recipe's network is built for this data."""
+    part = plan.model
+    pair = None
+    if plan.data.normalise:
+        measured = train.normalised()
+        assert measured.mean is not None and measured.std is not None
+        pair = (measured.mean, measured.std)
+    if part.factory is not None and pair is not None:
+        raise InputError("data.normalise", found="a factory's network", expected="false: a factory normalises itself")
+    if part.name is not None:
+        check_options(part.name, part.options)
+    return Blueprint(
+        title=plan.name,
+        input_shape=train.input_shape,
+        outputs=len(alphabet.characters) if alphabet else train.num_classes or 0,
+        seed=plan.seed,
+        name=part.name or "",
+        factory=part.factory or "",
+        options=part.options,
+        normalise=pair,
+        alphabet=alphabet.characters if alphabet else "",
+        example=tuple(tuple(row) for row in train.inputs[:2].tolist()) if alphabet else (),
+    )
