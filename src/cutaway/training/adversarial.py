@@ -193,7 +193,7 @@ class Trades:
     """mean over x of KL(p(x) || p(x')), x' the ascent of that same divergence from a random start in the ball.
 
     TRADES is cross-entropy on clean inputs plus beta times this (the source's 1/lambda; 6 there). `inner` says how
-    x' is searched (its `loss` is not used). In nat, >= 0; the maximisation is a search, so a lower estimate of the worst
+    x' is searched (its `loss` is not used). In nat, >= 0; the maximisation is a search, a lower estimate of the worst
     case. Both terms carry gradients; the divergence itself is taken with the model in its present mode. Cost:
     inner.steps + 2 forward and backward passes. Raises InputError for NaN.
     """
