@@ -334,3 +334,25 @@ def test_noise_is_never_stopped_early_and_the_instrument_names_its_attack():
     assert values["apgd"] <= values["fgsm"]
     with pytest.raises(InputError, match="found 'pdg'"):
         RobustAccuracy(attack="pdg").measure(model, data)
+
+
+def test_apgd_goes_on_until_the_target_itself_is_reached():
+    network, data, _ = linear(classes=6, rows=100)
+    targets = (data.labels + 1) % 6
+    slow = PGD(radius=0.7, steps=100, restarts=3).attack(network, data, targets=targets)
+    fast = APGD(radius=0.7, steps=40).attack(network, data, targets=targets)
+    assert 20 < int(slow.success.sum()) < 80
+    assert int(fast.success.sum()) >= int(slow.success.sum()) - 1
+
+
+def test_without_stopping_pgd_s_points_are_lost_by_more():
+    network, data, smallest = linear()
+    radius = float(2 * smallest("inf").median())
+    margins, passes = {}, {}
+    for early in (True, False):
+        before = network.forward_passes
+        found = PGD(radius=radius, steps=20, stop_early=early).attack(network, data)
+        margins[early] = margin_loss(network.forward(found.inputs), data.labels)[found.success].detach()
+        passes[early] = network.forward_passes - before
+    assert float(margins[False].mean()) > 1.5 * float(margins[True].mean())
+    assert passes[True] < 0.7 * passes[False]
