@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cutaway.errors import InputError
 from cutaway.training.parts import activated, image_shape
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over (n, length, width), causal if asked; heads must divide the width."""
+    """Multi-head self-attention over (n, length, width), causal if asked; heads must divide the width.
+
+    Written out in products and a softmax, since torch's fused kernel has no forward-mode derivative, which several
+    instruments need.
+    """
 
     def __init__(self, width: int, heads: int, *, causal: bool, bias: bool):
         super().__init__()
@@ -31,7 +34,11 @@ class Attention(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         rows, length, width = inputs.shape
         split = self.mix(inputs).view(rows, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(split[0], split[1], split[2], is_causal=self.causal)
+        scores = split[0] @ split[1].transpose(-2, -1) * (width // self.heads) ** -0.5
+        if self.causal:
+            ahead = torch.ones(length, length, dtype=torch.bool, device=inputs.device).triu(1)
+            scores = scores.masked_fill(ahead, float("-inf"))
+        mixed = scores.softmax(dim=-1) @ split[2]
         return self.out(mixed.transpose(1, 2).reshape(rows, length, width))
 
 
