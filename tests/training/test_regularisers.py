@@ -100,7 +100,7 @@ def test_agree_with_full_jacobians(smooth):
     assert value(InputGradient(norm="inf")(model, x, y)) == pytest.approx(float(slopes.abs().sum(1).mean()), rel=1e-10)
     expected = []
     for row in range(len(x)):
-        others = sorted((k for k in range(4) if k != y[row]), key=lambda k: -scores[row, k])[:2]  # noqa: B023
+        others = sorted((k for k in range(4) if k != y[row]), key=lambda k: -scores[row, k])[:2]
         for k in others:
             size = (full[row, y[row]] - full[row, k]).norm()
             expected.append((1 - (scores[row, y[row]] - scores[row, k]) / size / 2.0).relu())
@@ -228,3 +228,17 @@ def test_training_with_a_term_lowers_it(term, weight):
         assert trained.score.accuracy > 0.9
         found.append(value(term(model, data.inputs, data.labels)))
     assert found[1] < 0.7 * found[0]
+
+
+@pytest.mark.parametrize("norm", ["inf", "2", "1"])
+def test_linear_margin_is_the_decision_part_of_mmr_in_a_relu_network(norm):
+    """A second implementation: by differentiation here, by products of the weights there."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(49, 20), nn.ReLU(), nn.Linear(20, 9), nn.ReLU(), nn.Linear(9, 5)
+    ).double()
+    x, y = batch()
+    for rivals in (1, 3):
+        one = LinearMargin(norm=norm, gamma=0.4, rivals=rivals)(model, x, y)
+        other = MaximumMargin(norm=norm, gamma_boundary=None, gamma_decision=0.4, rivals=rivals)(model, x, y)
+        assert value(one) == pytest.approx(value(other), rel=1e-10)
