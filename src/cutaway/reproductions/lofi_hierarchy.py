@@ -1,9 +1,9 @@
 """Neural LoFi against its own kernel on a synthetic hierarchy: y the sign of a balanced rank-4 quadratic in 32
 dimensions.
 
-Figures to meet: the authors' public code on the same task, run once (methods notes, section 4). Their random draws
-are not ours, so that at n points an accuracy carries the binomial error of 2,000 test points and the variation of the
-draw; ours is a mean over seeds.
+Figures to meet: the authors' public code on the same task, run once (methods notes, section 4). Their random draw is
+not ours, and draws differ: at n = 500 the accuracies of single draws spread by 0.022 (40 draws, mean 0.713), at 2,000
+by 0.007. Ours is a mean over draws, and agrees when theirs could be one more of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ TITLE = "LoFi on a synthetic hierarchy: kernel, finite width, deep NNGP"
 
 LOFI = {500: 0.700, 1000: 0.797, 2000: 0.864, 4000: 0.905}
 NNGP = {500: 0.646, 1000: 0.712, 2000: 0.785, 4000: 0.831}
+DESCENT = {500: 0.700, 1000: 0.767, 2000: 0.873, 4000: 0.933}  # theirs: best rate and step on the test points
 FINITE = {1000: 0.750, 2000: 0.828, 4000: 0.856}
 
 
@@ -38,14 +39,14 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     import numpy as np
 
     from cutaway.features.lofi import LoFiClassifier
-    from cutaway.features.lofi.baselines import DeepNNGPClassifier
+    from cutaway.features.lofi.baselines import DeepNNGPClassifier, GradientDescentTwin
 
     sizes = (500, 1000, 2000) if short else (500, 1000, 2000, 4000)
     fixed = {"n_directions": 8, "alpha": 1e-3, "validation_fraction": 0}
     rows: list[Row] = []
     for num in sizes:
-        seeds = range(seed, seed + (3 if num >= 2000 else 8))
-        scores: dict[str, list[float]] = {"kernel": [], "nngp": [], "finite": [], "selected": []}
+        seeds = range(seed, seed + (3 if num >= 2000 else 8 if short or num > 500 else 24))
+        scores: dict[str, list[float]] = {"kernel": [], "nngp": [], "finite": [], "descent": []}
         began = time.process_time()
         seconds = 0.0
         for each in seeds:
@@ -57,12 +58,19 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
             if num in FINITE and (num < 4000 or not short):
                 finite = LoFiClassifier(mode="finite", width=1000, random_state=each, **fixed)
                 scores["finite"].append(finite.fit(x, y).score(xt, yt))
+            if each < seed + (1 if short else 3):
+                twin = GradientDescentTwin(batch=64, random_state=each)
+                scores["descent"].append(twin.fit(x, y).score(xt, yt))
         progress(f"n = {num}: {len(scores['kernel'])} draws in {time.process_time() - began:.0f} CPU s")
-        tolerance = {500: 0.02, 1000: 0.02, 2000: 0.01, 4000: 0.015}[num]
-        rows.append(_row(f"LoFi kernel accuracy, n = {num}", LOFI[num], scores["kernel"], tolerance))
-        rows.append(_row(f"deep NNGP accuracy, n = {num}", NNGP[num], scores["nngp"], tolerance))
+        rows.append(_row(f"LoFi kernel accuracy, n = {num}", LOFI[num], scores["kernel"], 0.01))
+        rows.append(_row(f"deep NNGP accuracy, n = {num}", NNGP[num], scores["nngp"], 0.01))
         if scores["finite"]:
-            rows.append(_row(f"LoFi finite P = 1,000 accuracy, n = {num}", FINITE[num], scores["finite"], 0.025))
+            rows.append(_row(f"LoFi finite P = 1,000 accuracy, n = {num}", FINITE[num], scores["finite"], 0.01))
+        rows.append(
+            Row(quantity=f"gradient descent, three layers of 256, n = {num}", paper=DESCENT[num],
+                ours=float(np.mean(scores["descent"])), low=min(scores["descent"]), high=max(scores["descent"]),
+                tolerance="rate and step chosen on held-out rows; theirs on the test points", verdict="report")
+        )  # fmt: skip
         gap = np.array(scores["kernel"]) - np.array(scores["nngp"])
         if num >= 2000:
             rows.append(
