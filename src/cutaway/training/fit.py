@@ -37,6 +37,7 @@ from cutaway.training.scores import evaluate
 from cutaway.training.tracker import Tracker
 
 FORMAT = 1
+OURS = ("recipe.toml", MODEL_FILE)  # written before fit.json: a kill there leaves a folder that can be used
 SAFE_SECONDS = 20.0  # longest work that a kill can cost, if saving is quick
 SAVING_SHARE = 0.05  # a slow save is made rarer, so that it takes at most this share of the time
 
@@ -70,13 +71,15 @@ def fit(
     text = Path(recipe).read_text(encoding="utf-8") if not isinstance(recipe, Recipe) and Path(recipe).is_file() else ""
     plan = recipe if isinstance(recipe, Recipe) else recipes.read(recipe)
     folder = Path(out)
-    record = _begin(folder, plan, text, resume)
+    record = _checked_folder(folder, plan, resume)
     if record.get("final"):
         return _fitted(folder, record)
     ready = prepare(plan, device)
-    write_text(folder / MODEL_FILE, ready.blueprint.to_json())
-    settings, (start, before) = ready.settings, _read_state(folder, resume)
     tracker = _tracker(plan, ready, folder, resume)
+    write_text(folder / "recipe.toml", text or _as_comment(plan))
+    write_text(folder / MODEL_FILE, ready.blueprint.to_json())
+    write_text(folder / "fit.json", json.dumps(record, indent=1))
+    settings, (start, before) = ready.settings, _read_state(folder, resume)
     began, keep = time.perf_counter(), _Keeper(folder, settings.steps, tracker, before)
     with tracker:
         train(
@@ -98,24 +101,21 @@ def fit(
     return _fitted(folder, record)
 
 
-def _begin(folder: Path, plan: Recipe, text: str, resume: bool) -> dict[str, Any]:
-    """Make the run folder, or check that the one that is there may be gone on with; its record."""
+def _checked_folder(folder: Path, plan: Recipe, resume: bool) -> dict[str, Any]:
+    """The record of the run: a new one, or that of the folder if it may be gone on with. Writes nothing."""
     content = plan.model_dump(mode="json")
     content["training"].pop("device")
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     file = folder / "fit.json"
     if not file.exists():
-        if folder.exists() and (not folder.is_dir() or any(p.name != "recipe.toml" for p in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(p.name not in OURS for p in folder.iterdir())):
             raise InputError(
                 f"folder {str(folder)!r}",
                 found="other files",
                 expected="an empty or new folder",
                 remedy="name another folder with --out",
             )
-        record = {"format": FORMAT, "key": key, "name": plan.name, "recipe": content}
-        write_text(folder / "recipe.toml", text or _as_comment(plan))
-        write_text(file, json.dumps(record, indent=1))
-        return record
+        return {"format": FORMAT, "key": key, "name": plan.name, "recipe": content}
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         old, version = record["key"], int(record["format"])

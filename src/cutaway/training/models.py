@@ -113,16 +113,8 @@ def build(
     normalise: (mean, std) per channel of a fixed first step. Raises `InputError` for an unknown name, option,
     activation, or a size that is not positive.
     """
-    if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        raise InputError(
-            f"model {name!r}",
-            found="no such model",
-            expected=", ".join(MODELS),
-            remedy=f"did you mean {near[0]!r}?" if near else "or give a factory, pkg.module:factory",
-        )
-    make = MODELS[name]
     check_options(name, options)
+    make = MODELS[name]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = make(tuple(int(n) for n in input_shape), outputs, **options)
@@ -133,7 +125,15 @@ def build(
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
-    """Raise `InputError` for an option that the network `name` does not have, or a value it cannot take."""
+    """Raise `InputError` for a name or option that is not there, or a value that an option cannot take."""
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        raise InputError(
+            f"model {name!r}",
+            found="no such model",
+            expected=", ".join(MODELS),
+            remedy=f"did you mean {near[0]!r}?" if near else "or give a factory, pkg.module:factory",
+        )
     known = [p.name for p in inspect.signature(MODELS[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for key, value in options.items():
         if key not in known:
