@@ -17,7 +17,10 @@ from cutaway.training.fit import fit
 from cutaway.training.store import open_training
 
 
-def main(recipe: str | Path = Path(__file__).with_name("digits.toml"), out: str = "runs/digits") -> dict:
+RECIPE = Path(__file__).with_name("digits.toml")
+
+
+def main(recipe: str | Path = RECIPE, out: str = "runs/digits") -> dict:
     """Train, print the series and the final scores; gives the final scores."""
     fitted = fit(recipe, out, resume=True)
     run = open_training(fitted.folder)
