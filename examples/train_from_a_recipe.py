@@ -16,7 +16,6 @@ from cutaway.network.sources import load_model
 from cutaway.training.fit import fit
 from cutaway.training.store import open_training
 
-
 RECIPE = Path(__file__).with_name("digits.toml")
 
 
