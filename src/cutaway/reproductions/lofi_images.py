@@ -77,7 +77,7 @@ def _fashion(short: bool, seed: int, progress: Callable[[str], None]) -> list[Ro
             n_directions=32, channels=32 if short else 128, width=width, **conv
         ),
         f"gradient descent, two layers of {width}": GradientDescentTwin(
-            width=width, n_layers=2, batch=128, steps=200 if short else 4000, random_state=seed
+            width=width, n_layers=2, batch=128, steps=200 if short else 1500, trial=0.06, random_state=seed
         ),
     }
     rows, found = [], {}
@@ -127,7 +127,12 @@ def _cifar(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]
                 mode="finite", n_layers=2, width=width, random_state=seed, n_directions=(64, 128, 256), memory_gb=6.0
             ),
             "gradient descent": GradientDescentTwin(
-                width=width, n_layers=2, batch=128, steps=200 if short else 4000, random_state=seed
+                width=width,
+                n_layers=2,
+                batch=128,
+                steps=200 if short else (1500 if num > 10_000 else 400),
+                trial=0.06,
+                random_state=seed,
             ),
         }
         found = {}
