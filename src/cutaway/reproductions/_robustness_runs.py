@@ -8,6 +8,8 @@
     crossed_SET (T, lc_radii, points): neurons that change sign, the published estimate
     within_SET (T, lc_radii, points): neurons whose boundary lies within the radius, exact     SET: train, test, random
 
+    strong_test (2, radii, n) bool: the trained network under APGD and under Square, without T
+
 The numbers come from `local_complexity` (frame fixed over the run, drawn under a seed of its own), `dense_norms` and
 the PGD attack, all in float32, the training's type. Random points are uniform in the unit cube.
 """
@@ -28,7 +30,7 @@ from cutaway.geometry.dense_norms import dense_layers, dense_norms
 from cutaway.geometry.local_complexity import frame, local_complexity
 from cutaway.network import Network
 from cutaway.reading.store import atomic
-from cutaway.robustness.attacks import PGD, Noise
+from cutaway.robustness.attacks import APGD, PGD, Noise, Square
 from cutaway.training.loop import Settings, train
 from cutaway.training.models import mlp
 
@@ -101,7 +103,8 @@ def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
         seed=plan.seed,
     )  # fmt: skip
     train(model, data, settings, tracker=probe)  # pyright: ignore[reportArgumentType]
-    return {name: np.array(values) for name, values in probe.found.items()}
+    found = {name: np.array(values) for name, values in probe.found.items()}
+    return found | {"strong_test": probe.stronger(model)}
 
 
 class _Probe:
@@ -169,6 +172,16 @@ class _Probe:
             + ", crossed "
             + " ".join(f"{np.mean(now[f'crossed_{s}'][0]):.2f}" for s in ("train", "test", "random"))  # pyright: ignore
         )
+
+    def stronger(self, model: nn.Module) -> np.ndarray:
+        """The trained network under APGD (50 steps) and Square (500 queries, no gradients): if these broke much more
+        than PGD did, PGD's late robustness would be hidden gradients. Shape (2, radii, n)."""
+        network, part = Network(model.eval(), self.test.inputs[:2], probe=False), self.attacked["test"]
+        clean, found = _right(model, part), []
+        for make in (lambda r: APGD(radius=r, steps=50), lambda r: Square(radius=r, steps=500)):
+            attacks = [make(r).attack(network, part, seed=3, batch=len(part)) for r in self.plan.radii]
+            found.append([clean & ~a.success.numpy() for a in attacks])
+        return np.array(found)
 
 
 @torch.no_grad()
