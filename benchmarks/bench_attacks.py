@@ -30,7 +30,7 @@ from cutaway.network import Network
 from cutaway.robustness.attacks import Attack, make_attack
 
 CASES = [
-    # ours, norm, radius as a multiple of the network's (None: as far as it takes), steps, options of ours, foolbox's class and its options
+    # ours, norm, radius as a multiple of the network's (None: as far as it takes), steps, our options, foolbox's class
     ("fgsm", "inf", 1.0, None, {}, "LinfFastGradientAttack", {}),
     ("pgd", "inf", 1.0, 40, {"stop_early": True}, "LinfProjectedGradientDescentAttack", {"steps": 40}),
     ("apgd", "inf", 1.0, 40, {}, "LinfProjectedGradientDescentAttack", {"steps": 40}),

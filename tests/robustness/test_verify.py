@@ -282,3 +282,24 @@ def test_nothing_asked_of_the_output_is_met_by_any_point():
     query = Query(clauses=(clause,), num_inputs=2, num_outputs=1)
     assert verify(net, query, module_replay(model, (2,)), VerifySettings(timeout=5)).status is Status.FALSIFIED
     assert split_inputs is not None
+
+
+def test_momentum_alone_finds_a_planted_corner_and_its_witness_is_replayed(make_dense, monkeypatch):
+    """A linear row is met only near one corner of the box: each way to descend must walk there on its own."""
+    from cutaway.robustness.verify import search
+
+    size = 40  # above the size at which starts are chosen among samples
+    net, replay, model = subject((size, 2), make_dense)
+    row = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    slope = (model[0].weight.T @ row).detach()
+    least = float(model[0].bias.detach() @ row - 0.5 * slope.abs().sum())
+    center = torch.zeros(size, dtype=torch.float64)
+    for way in search.TURNS:
+        monkeypatch.setattr(search, "TURNS", (way,))
+        for limit, there in ((least + 0.02 * abs(least), True), (least - 1e-6, False)):
+            problem = Problem.of(net, half_space_query(center, 0.5, row, limit), replay)
+            witness, best = search.find_witness(problem, restarts=2, steps=60)
+            assert (witness is not None) == there, way
+            assert best >= least - limit - 1e-6  # the query stores its limit in float32
+            if witness is not None:
+                assert float(replay(witness) @ row) <= limit and float(witness.abs().max()) <= 0.5

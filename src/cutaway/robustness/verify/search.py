@@ -1,10 +1,9 @@
 """Search for a witness: projected gradient descent on max_k g_k over each clause's box, with restarts.
 
-Starts are uniform points and corners, for few inputs the best of many samples; steps follow the sign of the gradient,
-or
-the gradient itself, scaled by the box's width, halved in rate along the way (as in Auto-PGD, Croce and Hein, arXiv
-2003.01690, without its momentum). Every candidate is replayed
-through the original model before it counts.
+Starts are uniform points and corners, for few inputs the best of many samples. Restarts take turns between steps by the
+sign of the gradient, Auto-PGD (momentum, steps that halve themselves; Croce and Hein, arXiv 2003.01690, see
+`attacks.ascent`), and steps along the gradient itself; the first and last are halved in rate where nothing improved.
+All are scaled by the width of the box. Every candidate is replayed through the original model before it counts.
 """
 
 from __future__ import annotations
@@ -14,10 +13,14 @@ import time
 import torch
 from torch import Tensor
 
+from cutaway.robustness.attacks.ascent import climb
 from cutaway.robustness.verify.problem import Problem
 
 MANY_SAMPLES_UP_TO = 32
 """Inputs up to which starts are chosen among thousands of samples."""
+
+TURNS = ("momentum", "sign", "gradient")
+"""How the restarts descend, one after another."""
 
 
 def find_witness(
@@ -33,7 +36,11 @@ def find_witness(
         clause = torch.arange(count)
         point = _starts(problem, generator)
         clause = clause.repeat(len(point) // count)
-        found, least = _descend(problem, point, clause, steps, deadline, by_sign=turn % 2 == 0)
+        way = TURNS[turn % len(TURNS)]
+        if way == "momentum":
+            found, least = _descend_with_momentum(problem, point, clause, steps, deadline)
+        else:
+            found, least = _descend(problem, point, clause, steps, deadline, by_sign=way == "sign")
         best = min(best, least)
         if found is not None:
             return found, best
@@ -91,6 +98,42 @@ def _descend(
         if time.monotonic() > deadline:
             break
     return None, float(best_loss.min())
+
+
+def _descend_with_momentum(
+    problem: Problem, point: Tensor, clause: Tensor, steps: int, deadline: float
+) -> tuple[Tensor | None, float]:
+    ground = _Boxes(problem, clause)
+    climbed = climb(
+        ground, point, size=1.0, steps=steps, stop=lambda: ground.found is not None or time.monotonic() > deadline
+    )
+    return ground.found, -float(climbed.values.max())
+
+
+class _Boxes:
+    """What Auto-PGD climbs: -max_k g_k over the clauses' boxes, steps in widths of the box; the first confirmed point
+    is kept in `found`."""
+
+    def __init__(self, problem: Problem, clause: Tensor) -> None:
+        self.problem, self.clause, self.found = problem, clause, None
+        self.low, self.high = problem.lower[clause], problem.upper[clause]
+
+    def evaluate(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        point, clause = points.detach().requires_grad_(), self.clause[rows]
+        with torch.enable_grad():
+            loss = self.problem.misses(point, clause)
+            (gradient,) = torch.autograd.grad(loss.sum(), point)
+        loss = loss.detach()
+        if self.found is None:
+            self.found = _first_confirmed(self.problem, points, clause, loss)
+        return -loss, -gradient, torch.zeros(len(points), dtype=torch.bool)
+
+    def step(self, points: Tensor, gradient: Tensor, size: Tensor, rows: Tensor) -> Tensor:
+        width = (self.high - self.low)[rows]
+        return self.project(points + size.unsqueeze(1) * width * gradient.sign(), rows)
+
+    def project(self, points: Tensor, rows: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(points, self.low[rows]), self.high[rows])
 
 
 def _first_confirmed(problem: Problem, points: Tensor, clause: Tensor, losses: Tensor) -> Tensor | None:
