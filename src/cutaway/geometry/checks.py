@@ -19,7 +19,7 @@ from cutaway.errors import ClaimError
 from cutaway.geometry.arrangement import Subdivision
 from cutaway.geometry.faces import FaceMeasures
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import StagedProgram
+from cutaway.geometry.program import StagedProgram, operations
 
 Floats = NDArray[np.float64]
 
@@ -66,11 +66,11 @@ def self_check(
 ) -> SelfCheck:  # fmt: skip
     """Check a slice on all faces (areas, Euler, pointers) and on a sample (residuals, affine maps)."""
     generator = np.random.default_rng(seed)
-    work = sum(n.numel for n in program.graph.nodes)
-    max_edges = int(min(max_edges, max(48, 3e8 // max(work, 1))))
+    work = sum(operations(n) for n in program.graph.nodes)
+    max_edges = int(min(max_edges, max(48, 6e9 // max(work, 1))))
     total = abs(_polygon_area(polygon))
     residuals = _edge_residuals(program, plane, cells, measures, max_edges, generator)
-    affine, faces = _affine_errors(program, plane, cells, measures, max_faces if work < 10**6 else 4, generator)
+    affine, faces = _affine_errors(program, plane, cells, measures, max_faces if work < 10**8 else 4, generator)
     return SelfCheck(
         area_error=float(abs(measures.area.sum() - total) / total),
         euler=cells.num_vertices - cells.num_edges + cells.num_faces,

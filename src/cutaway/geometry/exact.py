@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cutaway.geometry.arrangement.insertion import Doubt
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram
+from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, operations
 from cutaway.network.graph import Node
 
 Floats = NDArray[np.float64]
@@ -69,7 +69,7 @@ class ExactSigns:
         self.program, self.plane, self.polygon, self.max_operations = program, plane, polygon, max_operations
         self.constants: dict[tuple[int, str], Whole] = {}
         self.known: dict[tuple[bytes, int], tuple[Floats, list[dict[int, Whole]]]] = {}
-        self.costs = np.cumsum([_operations(program, n) for n in program.graph.nodes])
+        self.costs = np.cumsum([operations(n) for n in program.graph.nodes])
         self.origin, self.directions = whole(plane.origin), [whole(d) for d in plane.directions]
 
     def __call__(self, doubt: Doubt) -> int | None:
@@ -287,11 +287,3 @@ def _inner_points(polygon: Floats) -> Floats:
     height = np.abs(offset[second, 0] * offset[:, 1] - offset[second, 1] * offset[:, 0])
     corners = polygon[[0, second, int(height.argmax())]]
     return (corners + 2 * polygon.mean(axis=0)) / 3
-
-
-def _operations(program: StagedProgram, node: Node) -> int:
-    if node.op == "linear":
-        return node.constants["weight"].numel() * max(1, node.numel // node.constants["weight"].shape[0])
-    if node.op == "convolution":
-        return node.numel * node.constants["weight"][0].numel()
-    return node.numel

@@ -13,7 +13,7 @@ bias an angle), not in prompt space; with SiLU or GELU the "region" is a sign co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,17 +68,24 @@ class GeometryReader:
         """Features of `tokens` (n, T) int64, right-padded with `mask` (n, T) (1: a token, 0: padding).
 
         `layers` = k stops the pass inside block k: only what those blocks need is computed. Exact up to rounding;
-        invariant to batch size and padding up to rounding. Memory: one block's pre-activations (n, T, F) at a time,
-        whatever the number of blocks. Raises InputError for a mask that is not right-padded or has an empty row, and
+        invariant to batch size and padding up to rounding. Memory: one block's pre-activations (n, T, F) at a time, and
+        7 numbers a prompt and block (with `per_token` two more a token and block). Raises InputError for a mask that is not right-padded or has an empty row, and
         for layers outside 1..L.
         """
         count = self._checked_layers(layers)
         valid = _checked_mask(tokens, mask)
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[Tensor] = []
+        tokenwise: list[tuple[Tensor, Tensor]] | None = [] if per_token else None
         source: list[Tensor] = []
+
+        def take(share: Tensor, distance: Tensor) -> None:
+            kept.append(pool(share[:, None], distance[:, None], valid)[:, 0])
+            if tokenwise is not None:
+                tokenwise.append((share, distance))
+
         modules = [self.model.get_submodule(b.path) for b in self.blocks[:count]]
         handles = [
-            m.register_forward_hook(self._hook(i, kept, source, count, stop=layers is not None), with_kwargs=True)
+            m.register_forward_hook(self._hook(i, take, source, count, stop=layers is not None), with_kwargs=True)
             for i, m in enumerate(modules)
         ]
         state = None
@@ -89,20 +96,23 @@ class GeometryReader:
         finally:
             for handle in handles:
                 handle.remove()
-        share, distance = (torch.stack([pair[i] for pair in kept], dim=1) for i in (0, 1))
+        share, distance = (
+            None if tokenwise is None else _blank(torch.stack([pair[i] for pair in tokenwise], dim=1), valid)
+            for i in (0, 1)
+        )
         hidden = state if state is not None and state.shape[:2] == tokens.shape and state.ndim == 3 else source[0]
         return LanguageFeatures(
-            pooled=pool(share, distance, valid),
+            pooled=torch.stack(kept, dim=1),
             hidden=masked_mean(hidden.float(), valid),
-            share=_blank(share, valid) if per_token else None,
-            distance=_blank(distance, valid) if per_token else None,
+            share=share,
+            distance=distance,
         )
 
-    def _hook(self, index: int, kept: list, source: list, count: int, *, stop: bool):
+    def _hook(self, index: int, take: Callable, source: list, count: int, *, stop: bool):
         block, inverse = self.blocks[index], self._inverse_norms[index]
 
         def hook(_module, args, kwargs, output):
-            kept.append(token_features(output[..., : block.width], inverse))
+            take(*token_features(output[..., : block.width], inverse))
             if index == count - 1:
                 source.append(args[0] if args else next(iter(kwargs.values())))
                 if stop:

@@ -188,6 +188,15 @@ class StagedProgram:
         raise IndexError(gate)
 
 
+def operations(node: Node) -> int:
+    """Multiplications of one node for one sample."""
+    if node.op == "linear":
+        return node.constants["weight"].numel() * max(1, node.numel // node.constants["weight"].shape[0])
+    if node.op == "convolution":
+        return node.numel * node.constants["weight"][0].numel()
+    return node.numel
+
+
 def _depends_on_input(graph: Graph) -> list[bool]:
     depends: list[bool] = []
     for node in graph.nodes:

@@ -46,7 +46,7 @@ Ints = NDArray[np.int64]
 class SliceSettings:
     """`max_faces` and `budget` (bytes) bound the work; `check` runs the self-check and raises ClaimError when it fails;
     `exact` decides doubtful signs by rational arithmetic up to `exact_operations` a question; `compiled` as in
-    `insert_gates`."""
+    `insert_gates`; `coordinates` as in `CutSettings`."""
 
     max_faces: int = 5_000_000
     budget: int = 3 << 30
@@ -54,6 +54,7 @@ class SliceSettings:
     exact: bool = True
     exact_operations: int = 2_000_000
     compiled: bool | None = None
+    coordinates: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -249,7 +250,10 @@ def slice_network(
     _fits(program, plane)
     wall, cpu = time.perf_counter(), time.process_time()
     exact = ExactSigns(program, plane, polygon, settings.exact_operations) if settings.exact else None
-    cut = CutSettings(budget=settings.budget, max_faces=settings.max_faces, compiled=settings.compiled)
+    cut = CutSettings(
+        budget=settings.budget, max_faces=settings.max_faces, compiled=settings.compiled,
+        coordinates=settings.coordinates,
+    )  # fmt: skip
     cutter = Cutter(program, plane, polygon, cut, decide=exact)
     outputs = cutter.run()
     measures = measure_faces(cutter.cells)

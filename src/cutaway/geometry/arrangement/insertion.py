@@ -58,13 +58,17 @@ class Insertion:
 
     def extend_rows(self, rows: Floats) -> Floats:
         """Rows (base, s) of any functions linear on the faces at the start, with the new vertices' rows added."""
-        total = self.base + len(self.parent)
-        made = np.empty((total, rows.shape[1]))
+        made = np.empty((self.base + len(self.parent), rows.shape[1]))
         made[: self.base] = rows[: self.base]
+        self.fill_rows(made)
+        return made
+
+    def fill_rows(self, made: Floats) -> None:
+        """The same in place: `made` (base + new, s) holds the rows at the start, the others are written."""
         compiled = compiled_kernels() if not self.batches else None
         if compiled is not None:
             compiled.interpolate_rows(made, self.base, self.parent, self.weight)
-            return made
+            return
         first = 0
         for last in self.batches:
             some = slice(first, last)
@@ -73,7 +77,6 @@ class Insertion:
                 self.weight[some, :1] * made[a] + self.weight[some, 1:] * made[b]
             )
             first = last
-        return made
 
 
 def compiled_kernels():

@@ -2,8 +2,8 @@
 
 `write_explorer([slice, ...], path, labels=[...])` embeds for every slice (a frame: one checkpoint) the vertices, faces
 and edges, the linear outputs of every face, and the tree of activation patterns (see `pattern_tree`); the page draws
-them on a canvas in tiles and needs no network. Numbers are stored in single precision for drawing; the exact ones stay in
-`Slice`.
+them on a canvas in tiles and needs no network. Numbers are stored in single precision for drawing; the exact ones stay
+in `Slice`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,184 @@
+"""Values of the network at a subdivision's vertices, each computed by the network's own operators.
+
+The plain way to hold what a cut needs: for every vertex the values that later operators read, extended to new vertices
+by interpolation along edges and sent on through the next layer, vertex by vertex. When they do not fit the budget they
+are dropped and computed again from the inputs in chunks (slower by the depth, bounded memory). See `coordinates` for
+the other way, which suits wide networks of which few neurons bend in the domain.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cutaway.geometry.arrangement import Subdivision
+from cutaway.geometry.arrangement.insertion import Insertion
+from cutaway.geometry.plane import Plane
+from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, Values
+
+Floats = NDArray[np.float64]
+BLOCK = 256  # gates inserted at a time
+
+
+class VertexValues:
+    """Values at the vertices of `cells` up to a site; `budget` in bytes."""
+
+    def __init__(self, program: StagedProgram, plane: Plane, cells: Subdivision, budget: int) -> None:
+        self.program, self.plane, self.cells, self.budget = program, plane, cells, budget
+        self.values: Values | None = None
+        self.at = 0
+        self.recomputed = self.forward_rows = 0
+
+    def gates(self, index: int, part: int) -> tuple[NDArray[np.int64], Floats, list[int], Floats]:
+        """Columns of this part that may cut, their values (V, k), those that change sign somewhere, and a rounding
+        error for each beyond that of the operators themselves (none)."""
+        site, program = self.program.sites[index], self.program
+        low, high = np.full(site.width, np.inf), np.full(site.width, -np.inf)
+        zeros = np.zeros(site.width, dtype=np.int64)
+        carried: Values | None = {} if self._fits(index) else None
+        before, begin = self.values, 0
+        for values in self._chunks(index):
+            gates = program.gates(values, site, part).numpy()
+            np.minimum(low, gates.min(axis=0), out=low)
+            np.maximum(high, gates.max(axis=0), out=high)
+            zeros += np.count_nonzero(gates == 0.0, axis=0)
+            if carried is not None:
+                _store(carried, values, before, begin, self.cells.num_vertices)
+            begin += len(gates)
+        if carried is not None:
+            self.values, self.at = carried, program.stop_of(index)
+        else:
+            self.values = None
+        columns = np.flatnonzero(((low < 0) & (high > 0)) | ((zeros >= 2) & (low != high)))
+        if self.values is not None and site.kind in RELU_LIKE:
+            gates = program.gates(self.values, site, part).numpy()
+            if site.width <= BLOCK and 2 * len(columns) >= site.width:  # nearly all: take them as they lie, uncopied
+                return np.arange(site.width), gates, columns.tolist(), np.zeros(site.width)
+            return columns, gates[:, columns], columns.tolist(), np.zeros(len(columns))
+        picked = np.empty((self.cells.num_vertices, len(columns)))
+        begin = 0
+        for values in self._chunks(index):
+            rows = program.gates(values, site, part).numpy()[:, columns]
+            picked[begin : begin + len(rows)] = rows
+            begin += len(rows)
+        return columns, picked, columns.tolist(), np.zeros(len(columns))
+
+    def inserted(self, site: Site, part: int, columns: NDArray[np.int64], done: Insertion, whole: bool) -> None:
+        """Follow an insertion of `columns` of a part (`whole`: of all gates of the site at once)."""
+        self._extend(site, done, done.values if whole and site.kind in RELU_LIKE else None)
+        self._impose_zeros(site, part, columns, done.values)
+
+    def close(self, index: int) -> None:
+        """Nothing is left to do when a site is cut: the next one computes what it reads."""
+
+    def keep(self, vertices: NDArray[np.int64]) -> None:
+        """Only these vertices are left."""
+        if self.values is not None:
+            self.values = {i: v[torch.from_numpy(vertices)] for i, v in self.values.items()}
+
+    def _extend(self, site: Site, done: Insertion, same: Floats | None) -> None:
+        if self.values is None or not len(done.parent):
+            return
+        read = self.program.graph.nodes[site.node].inputs[0]
+        for node, old in self.values.items():
+            if same is not None and node == read:
+                rows = same
+            else:
+                rows = done.extend_rows(old.reshape(old.shape[0], -1).numpy())
+            self.values[node] = torch.from_numpy(rows).reshape(rows.shape[0], *old.shape[1:])
+
+    def _impose_zeros(self, site: Site, part: int, columns: NDArray[np.int64], gates: Floats) -> None:
+        """Write what is known to be zero into the values it is computed from, so that it stays so in later layers."""
+        if self.values is None:
+            return
+        row, place = np.nonzero(gates == 0.0)
+        column, inputs = columns[place], self.program.graph.nodes[site.node].inputs
+        if inputs[0] not in self.values or not len(row):
+            return
+        flat = self.values[inputs[0]].reshape(gates.shape[0], -1).numpy()
+        if site.window is not None:
+            entries = self._entries_at(self.values, site, row, column)
+            before = entries[:, : part + 1].max(axis=1)
+            target = site.window.numpy()[column, part + 1]
+            known = (target >= 0) & np.isfinite(before)
+            flat[row[known], target[known]] = before[known]
+        elif site.kind == "clamp":
+            flat[row, column] = site.thresholds[part]
+        elif site.kind in PAIRED:
+            if inputs[1] in self.values:
+                flat[row, column] = self.values[inputs[1]].reshape(gates.shape[0], -1).numpy()[row, column]
+        else:
+            flat[row, column] = 0.0
+
+    def _fits(self, index: int) -> bool:
+        """Whether the values that site `index` and later operators read fit the budget for all vertices."""
+        stop, nodes = self.program.stop_of(index), self.program.graph.nodes
+        live = sum(n.numel for n in nodes[:stop] if self.program.last_use[n.index] >= stop)
+        return 8 * live * self.cells.num_vertices <= self.budget // 2
+
+    def _chunks(self, index: int, rows: NDArray | None = None):
+        """Values at site `index` for all vertices (or `rows`), in chunks that fit the budget."""
+        program, stop = self.program, self.program.stop_of(index)
+        total = self.cells.num_vertices if rows is None else len(rows)
+        start_at = self.at if self.values is not None else 0
+        peak = max((n.numel for n in program.graph.nodes[start_at:stop]), default=1)
+        peak = max(peak, program.graph.nodes[program.input.index].numel if self.values is None else 1)
+        if index < len(program.sites):
+            site = program.sites[index]
+            peak = max(peak, site.width * (site.window.shape[1] if site.window is not None else 1))
+        size = int(max(16, min(self.budget // (64 * peak), max(256, (1 << 24) // peak))))
+        self.recomputed += self.values is None and index > 0
+        for begin in range(0, max(total, 1), size):
+            some = slice(begin, begin + size) if rows is None else rows[begin : begin + size]
+            if self.values is not None:
+                here = {i: v[some] for i, v in self.values.items()}
+                if start_at == stop:
+                    yield here
+                    continue
+            else:
+                here = program.begin(
+                    torch.from_numpy(self.plane.lift(self.cells.position[: self.cells.num_vertices][some]))
+                )
+            self.forward_rows += next(iter(here.values())).shape[0]
+            yield program.advance(here, start_at, stop)
+
+    def gaps(self, index: int, vertex, places, part, output) -> Floats:
+        """By how much the largest entry of each claim's window exceeds the compared one, at one end of its edge."""
+        gap, begin, order = np.empty(len(places)), 0, np.argsort(places, kind="stable")
+        for values in self._chunks(index, vertex):
+            count = next(iter(values.values())).shape[0]
+            mine = order[np.searchsorted(places[order], begin) : np.searchsorted(places[order], begin + count)]
+            entries = self._entries_at(values, self.program.sites[index], places[mine] - begin, output[mine])
+            gap[mine] = entries.max(axis=1) - entries[np.arange(len(mine)), part[mine] + 1]
+            begin += count
+        return gap
+
+    def _entries_at(self, values: Values, site: Site, rows, outputs) -> Floats:
+        assert site.window is not None
+        read = self.program.graph.nodes[site.node].inputs[0]
+        flat = values[read].reshape(values[read].shape[0], -1).numpy()
+        window = site.window.numpy()[outputs]
+        found = flat[rows[:, None], np.maximum(window, 0)]
+        found[window < 0] = -np.inf
+        return found
+
+    def outputs(self) -> Floats:
+        last = len(self.program.sites)
+        return np.concatenate([self.program.outputs(values).numpy() for values in self._chunks(last)])
+
+
+def _store(carried: Values, values: Values, before: Values | None, begin: int, total: int) -> None:
+    """Put a chunk's values into tensors for all vertices, made at the first chunk. Where one tensor follows another of
+    the same size, the chunk takes the place of the rows it was computed from."""
+    for node, value in values.items():
+        if len(value) == total:
+            carried[node] = value
+            continue
+        if node not in carried:
+            old = next(iter(before.values())) if before and len(before) == 1 == len(values) else None
+            if old is not None and old.is_contiguous() and old[0].numel() == value[0].numel():
+                carried[node] = old.reshape(total, *value.shape[1:])
+            else:
+                carried[node] = value.new_empty(total, *value.shape[1:])
+        carried[node][begin : begin + len(value)] = value
