@@ -1,6 +1,11 @@
-"""What all tests share: one thread for torch, and where the real data is."""
+"""What all tests share: one thread for torch, where the real data is, and a real browser."""
 
+import json
 import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,3 +20,43 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real data: set CUTAWAY_DATA to a folder that holds it")
     return Path(folder)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic", "--virtual-time-budget=15000",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a browser made of a page: its DOM, its console messages, and what it asked of the network."""
+
+    dom: str
+    messages: list[str]
+    fetched: set[str]
+
+
+@pytest.fixture
+def browse(tmp_path) -> Callable[[Path], Seen]:
+    """A function that opens a page in headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium, which is not installed here")
+
+    def look(page: Path) -> Seen:
+        log = tmp_path / "net.json"
+        done = subprocess.run(
+            [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
+             f"--log-net-log={log}", "--dump-dom", page.as_uri()],
+            capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        events = json.loads(log.read_text())["events"]
+        urls = {e["params"]["url"] for e in events if "url" in e.get("params", {})}
+        return Seen(
+            dom=done.stdout,
+            messages=[line for line in done.stderr.splitlines() if "CONSOLE" in line],
+            fetched={u for u in urls if u.startswith("http") and "google" not in u},
+        )
+
+    return look

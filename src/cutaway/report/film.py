@@ -24,7 +24,7 @@ RIGHT = ("accuracy", "robust_accuracy", "noise_accuracy")
 LEFT_OUT = ("clean_accuracy", "effective_radius", "drop_over_noise", "calibration_error_plug_in", "confidence")
 GREY = "#5b6472"
 ZERO = 0.5
-HEIGHT = 190
+WIDTH, HEIGHT = 760, 200
 
 
 def film(run: TrainingRun, story: Story) -> Any:
@@ -42,7 +42,7 @@ def film(run: TrainingRun, story: Story) -> Any:
     panels += _scalar_panels(run, last)
     if not panels:
         return finished(alt.Chart(rows_of(text=["nothing recorded yet"])).mark_text(color=NULL).encode(text="text:N"))
-    return _styled(alt.vconcat(*panels, spacing=14))
+    return _styled(alt.vconcat(*panels, spacing=14).resolve_scale(color="independent"))
 
 
 def _groups(run: TrainingRun) -> dict[tuple[str, str], list[Series]]:
@@ -82,14 +82,15 @@ def _panel(
     layers: list[Any] = []
     if phases is not None:
         layers += _phase_layers(phases, last)
-    band = base.mark_area(opacity=0.18, line=False)
-    layers.append(band.encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q"))
+    if any(np.isfinite(s.low).any() for s in group):
+        band = base.mark_area(opacity=0.18, line=False)
+        layers.append(band.encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q"))
     layers.append(base.mark_line(strokeWidth=1.8).encode(y=y))
     layers.append(
         base.mark_point(filled=True, size=16).encode(y=y, tooltip=["what:N", "step:Q", "value:Q", "low:Q", "high:Q"])
     )
     layers += _mark_layers(marks, last)
-    chart = alt.layer(*layers).properties(width=560, height=HEIGHT)
+    chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     heading = alt.TitleParams(text=name.replace("-", " "), anchor="start", fontSize=12)
     return chart.properties(title=heading) if name else chart
 
@@ -133,7 +134,7 @@ def _words(data: Any, step: float, last: int, *, y: int) -> Any:
 def _onsets(story: Story) -> list[dict[str, Any]]:
     marks, seen = [], set()
     for event in story.events:
-        if not event.onset.seen or event.name in seen or event.name == "delayed generalisation":
+        if not event.onset.seen or event.name in seen or event.name == "generalisation":
             continue
         seen.add(event.name)
         high = min(event.onset.high, event.onset.last_step)
@@ -154,7 +155,7 @@ def _scalar_panels(run: TrainingRun, last: int) -> list[Any]:
         data = rows_of(step=np.maximum(steps[keep], ZERO), value=shown)
         y = alt.Y("value:Q", title=name.replace("_", " "), scale=scale)
         line = alt.Chart(data).mark_line(color=INK, strokeWidth=1).encode(x=_time(last, "step:Q"), y=y)
-        panels.append(line.properties(width=560, height=110))
+        panels.append(line.properties(width=WIDTH, height=110))
     return panels
 
 

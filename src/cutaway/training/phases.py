@@ -1,11 +1,11 @@
 """Phases of a training run: descent, ascent and second descent of a measure over log time, and onsets of behaviours.
 
-The shape. Over steps t_1 < ... < t_T a curve y is fitted by the least-squares curve that falls up to a first turn, rises
-up to a second, and falls again; each piece is an isotonic regression (Robertson, Wright, Dykstra 1988), the two turns
-are found by trying all pairs. A phase counts as present when its change is larger than `smallest` of the curve's range and
-than what the same fit finds in pure noise of the curve's own step-to-step size (95 % quantile), in at least 97.5 % of
-bootstrap resamples over the samples. Without an ascent there is one descent. The paper (arXiv 2402.15555) tells the
-phases by eye; this is our definition.
+The shape. Over steps t_1 < ... < t_T a curve y is fitted by the least-squares curve that falls up to a first turn,
+rises up to a second, and falls again; each piece is an isotonic regression (Robertson, Wright, Dykstra 1988), the
+two turns are found by trying all pairs. A phase counts as present when its change is larger than `smallest` of the
+curve's range and than what the same fit finds in pure noise of the curve's own step-to-step size (99 % quantile).
+Without an ascent there is one descent. Intervals are bootstrap percentiles over the samples. The paper (arXiv
+2402.15555) tells the phases by eye; this is our definition.
 
 The onset of a behaviour is the first step from which on its measure stays at or above a level.
 """
@@ -88,8 +88,9 @@ def detect_phases(
 
     `steps` `(T,)` increasing, T >= 4. `samples` `(T, n)`: the measure at every step on the same n points, resampled
     over points (paired over steps); or `(T,)` for a curve without samples, which gets no intervals. `smallest`: what
-    change, relative to the curve's range, is worth being called a phase. Estimate. Cost O(T^2) a resample: under a second
-    for 50 steps and 200 resamples. Raises `InputError` for fewer than four steps, NaN, or steps that do not increase.
+    change, relative to the curve's range, is worth being called a phase. Estimate. Cost O(T^2) a resample: under a
+    second for 50 steps and 200 resamples. Raises `InputError` for fewer than four steps, NaN, or steps that do not
+    increase.
     """
     steps, samples = np.asarray(steps, dtype=float), np.asarray(samples, dtype=float)
     table = samples[:, None] if samples.ndim == 1 else samples
@@ -110,13 +111,13 @@ def detect_phases(
     span = float(fit.max() - fit.min()) or 1.0
     least = np.maximum(smallest * span, step_noise(mean) * noise_changes(len(steps))[:3])
     bounds = np.quantile(drawn_changes, [0.025, 0.975], axis=0)
-    present = [bounds[1, 0] < -least[0], bounds[0, 1] > least[1], bounds[1, 2] < -least[2]]
+    present = [abs(change) > enough for change, enough in zip(changes, least, strict=True)]
     if not present[1]:  # nothing rises: one descent, or nothing at all
         fit = -_isotonic(-mean)
         bounds[:, 0] = np.quantile([_fall(curve) for curve in curves], [0.025, 0.975])
         bounds[:, 1:], changes, turns = 0.0, (fit[-1] - fit[0], 0.0, 0.0), [-1, -1]
         least[0] = max(smallest * span, step_noise(mean) * noise_changes(len(steps))[3])
-        drawn_turns, present = [(-1, -1)], [bounds[1, 0] < -least[0], False, False]
+        drawn_turns, present = [(-1, -1)], [abs(changes[0]) > least[0], False, False]
     ends = np.array([[steps[i], steps[j], steps[-1]] for i, j in drawn_turns])
     starts = (steps[0], steps[turns[0]], steps[turns[1]])
     phases = [
@@ -215,13 +216,13 @@ def step_noise(curve: np.ndarray) -> float:
 
 
 @cache
-def noise_changes(size: int, draws: int = 200) -> np.ndarray:
-    """What the fits find in `size` values of unit noise: 95 % quantiles of each phase's absolute change, `(4,)`; the
-    last is that of a single descent."""
+def noise_changes(size: int, draws: int = 400) -> np.ndarray:
+    """What the fits find in `size` values of pure noise: 99 % quantiles of each phase's absolute change in units of the
+    curve's `step_noise`, `(4,)`; the last is that of a single descent."""
     rng = np.random.default_rng(size)
     noise = rng.standard_normal((draws, size))
-    found = [[*_changes(*down_up_down(curve)), _fall(curve)] for curve in noise]
-    return np.quantile(np.abs(found), 0.95, axis=0)
+    found = [np.array([*_changes(*down_up_down(curve)), _fall(curve)]) / step_noise(curve) for curve in noise]
+    return np.quantile(np.abs(found), 0.99, axis=0)
 
 
 def _fall(curve: np.ndarray) -> float:

@@ -43,7 +43,7 @@ class Story:
 def tell(run: TrainingRun, *, seed: int = 0) -> Story:
     """The story of a run as far as its readings allow; what could not be told stands in `notes`."""
     phases, notes = {}, []
-    kinds = {label: kind for label, kind in run.record["instruments"].items()}
+    kinds = dict(run.record["instruments"])
     for series in run.series.values():
         variable = PHASED.get((kinds.get(series.instrument, series.instrument), series.figure))
         if variable is None:
@@ -75,7 +75,7 @@ def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
             text = (
                 f"{gain:+.3f} on held-out data after memorisation: generalisation was {'' if told else 'not '}delayed"
             )
-            events.append(Event(name="delayed generalisation", series=held_out.name, onset=clean, text=text))
+            events.append(Event(name="generalisation", series=held_out.name, onset=clean, text=text))
     if clean is not None and clean.seen:
         for series in run.series.values():
             if series.figure == "robust_accuracy" and series.data != "train" and len(series.steps) > 3:
@@ -92,12 +92,12 @@ def _robust(series: Series, clean: Onset) -> Event:
     if rise < SMALLEST_RISE or wide <= at:
         none = Onset(step=math.inf, low=math.inf, high=math.inf, level=math.nan, last_step=int(series.steps[-1]))
         text = f"robust accuracy rises by no more than {rise:+.3f} after the clean plateau: no delayed robustness"
-        return Event(name="delayed robustness", series=series.name, onset=none, text=text)
+        return Event(name="robustness", series=series.name, onset=none, text=text)
     found = half_rise(series.steps, series.value, after=clean.step, low=series.low, high=series.high)
     factor = found.step / max(clean.step, 1.0)
     words = "delayed" if factor >= DELAY else "not delayed"
     text = f"{rise:+.3f} after the clean plateau, half of it by {factor:.1f} times its step: robustness was {words}"
-    return Event(name="delayed robustness", series=series.name, onset=found, text=text)
+    return Event(name="robustness", series=series.name, onset=found, text=text)
 
 
 def _event(name: str, series: Series, found: Onset, text: str) -> Event:

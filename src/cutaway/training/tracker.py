@@ -1,6 +1,7 @@
 """`Tracker`: instruments that watch a network while it trains, in any loop, without changing the training.
 
-    with Tracker([LocalComplexity(), Accuracy()], LogSpaced(10_000), "runs/mnist", data={"train": a, "test": b}) as tracker:
+    data = {"train": train, "test": test}
+    with Tracker([LocalComplexity(), Accuracy()], LogSpaced(10_000), "runs/mnist", data=data) as tracker:
         tracker.step(model, 0)
         for step in range(1, 10_001):
             ...  # one optimisation step
@@ -26,7 +27,7 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.errors import CutawayError, FileError, InputError, WorkError
+from cutaway.errors import CutawayError, CutawayWarning, FileError, InputError, WorkError
 from cutaway.instrument import Instrument
 from cutaway.network import Network, preserved
 from cutaway.reading.provenance import now, package_versions
@@ -275,7 +276,9 @@ class Tracker:
             self._writer.event(step, "not-measured", instrument=name, data=label, reason=reason)
             if (name, label) not in self._failed:
                 self._failed.add((name, label))
-                warnings.warn(f"instrument {name!r} on {label!r} failed at step {step}: {reason}", stacklevel=5)
+                warnings.warn(
+                    CutawayWarning(f"instrument {name!r} on {label!r} failed at step {step}: {reason}"), stacklevel=5
+                )
             return {}
         self._writer.reading(step, label, name, reading)
         return {f"{label}/{name}/{f.name}": f.value for f in reading.figures}
@@ -296,7 +299,7 @@ class Tracker:
             self._flush()
             self._writer.event(step, "nan", value=str(loss))
             if self.on_nan == "mark":
-                warnings.warn(f"the loss is {loss} at step {step}; tracking goes on", stacklevel=3)
+                warnings.warn(CutawayWarning(f"the loss is {loss} at step {step}; tracking goes on"), stacklevel=3)
         if self.on_nan == "stop":
             raise WorkError(
                 f"training at step {step}",

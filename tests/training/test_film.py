@@ -1,0 +1,132 @@
+"""What a tracked run tells, as words, JSON, and a page looked at in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutaway.cli import run as cutaway
+from cutaway.data import load
+from cutaway.geometry.local_complexity import LocalComplexity
+from cutaway.outputs import Accuracy
+from cutaway.robustness.robust_accuracy import RobustAccuracy
+from cutaway.training import LogSpaced, Tracker, open_training
+from cutaway.training.store import Series, TrainingRun
+from cutaway.training.story import tell
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """A network trained on digits for 300 steps, watched at 16 of them."""
+    folder = tmp_path_factory.mktemp("film") / "run"
+    train, test = load("digits", split="train"), load("digits", split="test")
+    assert train.labels is not None
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    instruments = [
+        LocalComplexity(num_points=48, num_directions=6),
+        RobustAccuracy(radius=0.1, steps=4, num_points=60),
+        Accuracy(),
+    ]
+    data = {"train": train.take(200, 0), "test": test}
+    with Tracker(
+        instruments, LogSpaced(300, 16), folder, data=data, checkpoints=LogSpaced(300, 3), intervals=False
+    ) as tracker:
+        tracker.step(model, 0)
+        for step in range(1, 301):
+            rows = torch.randint(0, len(train.inputs), (64,))
+            optimiser.zero_grad()
+            loss = nn.functional.cross_entropy(model(train.inputs[rows]), train.labels[rows])
+            loss.backward()
+            optimiser.step()
+            tracker.step(model, step, loss=loss, examples=rows)
+    return folder
+
+
+def test_track_prints_one_json_object_with_what_is_promised(tracked, capsys):
+    assert cutaway(["track", str(tracked), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == 300
+    assert told["finished"]
+    series = told["series"]["test/accuracy/accuracy"]
+    assert series[0][0] == 0
+    assert series[-1][1] > 0.8
+    assert {p["name"] for p in told["phases"]} == {"descent", "ascent", "second descent"}
+    assert "clean accuracy settled" in {e["name"] for e in told["events"]}
+
+
+def test_track_in_words_and_as_csv_and_page(tracked, tmp_path, capsys):
+    assert cutaway(["track", str(tracked), "--csv", str(tmp_path / "a.csv"), "--page", str(tmp_path / "p.html")]) == 0
+    assert "step 300, finished" in capsys.readouterr().out
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    run = open_training(tracked)
+    assert len(lines) == 1 + sum(len(s.steps) for s in run.series.values())
+    assert 'http-equiv="refresh"' not in (tmp_path / "p.html").read_text()
+
+
+def test_a_page_of_a_run_under_way_asks_to_be_loaded_again(tracked, tmp_path):
+    from cutaway.report.training_page import write_training_page
+
+    run = open_training(tracked)
+    unfinished = TrainingRun(**{**_fields(run), "events": ()})
+    page = write_training_page(unfinished, tmp_path / "live.html", refresh=3)
+    assert '<meta http-equiv="refresh" content="3">' in page.read_text()
+    assert "under way, or cut off" in page.read_text()
+
+
+def test_track_refuses_a_folder_without_a_run(tmp_path, capsys):
+    assert cutaway(["track", str(tmp_path)]) == 2
+    assert "expected a folder that a tracker filled" in capsys.readouterr().err
+
+
+@pytest.mark.browser
+def test_the_film_is_drawn_without_a_message_or_a_request(tracked, browse):
+    assert cutaway(["report", str(tracked)]) == 0
+    page = tracked / "report.html"
+    assert not re.findall(r'(?:src|href)="https?://', page.read_text())
+    seen = browse(page)
+    assert 'data-drawn="1"' in seen.dom
+    assert seen.dom.count('class="marks"') == 1
+    assert not seen.messages
+    assert not seen.fetched
+
+
+def curve(name: str, steps, value) -> Series:
+    data, instrument, figure = name.split("/")
+    value = np.asarray(value, dtype=float)
+    return Series(
+        name=name, data=data, instrument=instrument, figure=figure, unit="1", steps=np.asarray(steps), value=value,
+        low=value - 0.01, high=value + 0.01,
+    )  # fmt: skip
+
+
+def _fields(run: TrainingRun) -> dict:
+    return {f: getattr(run, f) for f in run.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    ("robust", "text"),
+    [
+        ([0.0, 0.1, 0.1, 0.1, 0.1, 0.6, 0.7], "robustness was delayed"),
+        ([0.0, 0.1, 0.5, 0.7, 0.7, 0.7, 0.7], "robustness was not delayed"),
+        ([0.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], "no delayed robustness"),
+    ],
+)
+def test_delayed_robustness_is_told_from_the_curves(tracked, robust, text):
+    steps = [0, 1, 10, 20, 40, 1000, 10000]
+    series = [
+        curve("train/accuracy/accuracy", steps, [0.1, 0.5, 1, 1, 1, 1, 1]),
+        curve("test/accuracy/accuracy", steps, [0.1, 0.5, 0.9, 0.9, 0.9, 0.9, 0.9]),
+        curve("test/robust-accuracy/robust_accuracy", steps, robust),
+    ]
+    run = TrainingRun(**{**_fields(open_training(tracked)), "series": {s.name: s for s in series}})
+    events = {e.name: e for e in tell(run).events}
+    assert text in events["robustness"].text
+    assert events["memorised"].onset.step == 10
+    assert "not delayed" in events["generalisation"].text

@@ -1,0 +1,453 @@
+"""The tracker: it never changes the training, and what it recorded survives."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutaway.data import Dataset
+from cutaway.errors import FileError, InputError, WorkError
+from cutaway.features.sparsity import Sparsity
+from cutaway.geometry.local_complexity import LocalComplexity
+from cutaway.outputs import Accuracy
+from cutaway.reading.sinks import CsvSink, JsonLinesSink, TensorBoardSink
+from cutaway.robustness.robust_accuracy import RobustAccuracy
+from cutaway.training import EveryN, LogSpaced, TimeBudget, Tracker, When, open_training
+from cutaway.training.journal import JournalWriter, read_blocks
+
+
+def small_set(rows: int = 24, seed: int = 0) -> Dataset:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.rand(rows, 6, generator=generator)
+    return Dataset(name="dots", inputs=inputs, labels=(inputs.sum(1) > 3).long(), value_range=(0.0, 1.0))
+
+
+def small_model(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.1), nn.Linear(12, 2))
+
+
+def train(model: nn.Module, steps: int, tell=None, *, begin: int = 0) -> nn.Module:
+    """A loop that draws from every global stream: batches from torch, noise from NumPy, dropout."""
+    data = small_set()
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
+    if tell is not None and begin == 0:
+        tell(model, 0)
+    for step in range(begin + 1, steps + 1):
+        rows = torch.randperm(len(data.inputs))[:8]
+        noise = torch.from_numpy(np.random.standard_normal((8, 6))).float() * 0.01  # noqa: NPY002
+        model.train()
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(model(data.inputs[rows] + noise), data.labels[rows])
+        loss.backward()
+        optimiser.step()
+        if tell is not None:
+            tell(model, step, loss=loss, examples=rows, learning_rate=1e-2)
+    return model
+
+
+INSTRUMENTS = [LocalComplexity(num_directions=3), Sparsity(), RobustAccuracy(steps=3), Accuracy()]
+
+
+def test_weights_and_random_streams_are_the_same_with_and_without_tracking(tmp_path):
+    def run(tell):
+        np.random.seed(3)  # noqa: NPY002
+        model = train(small_model(), 12, tell)
+        tail = (torch.rand(3), np.random.rand(3), model.training, [p.grad.clone() for p in model.parameters()])  # noqa: NPY002
+        return model.state_dict(), tail
+
+    weights, tail = run(None)
+    with Tracker(INSTRUMENTS, EveryN(3), tmp_path / "run", data=small_set(seed=1), checkpoints=EveryN(4)) as tracker:
+        tracked, other = run(tracker.step)
+    assert len(open_training(tmp_path / "run").readings) == 5 * 4
+    for name, value in weights.items():
+        assert torch.equal(value, tracked[name]), name
+    assert torch.equal(tail[0], other[0])
+    assert (tail[1] == other[1]).all()
+    assert tail[2] == other[2]
+    assert all(torch.equal(a, b) for a, b in zip(tail[3], other[3], strict=True))
+
+
+def test_everything_told_is_recorded(tmp_path):
+    told = []
+
+    def tell(model, step, **more):
+        tracker.step(model, step, **more)
+        if "examples" in more:
+            told.append((step, more["examples"].tolist(), float(more["loss"].detach())))
+
+    data = {"train": small_set(), "test": small_set(seed=1)}
+    with Tracker({"dead": Sparsity(), "acc": Accuracy()}, LogSpaced(20, 5), tmp_path / "run", data=data) as tracker:
+        train(small_model(), 20, tell)
+    run = open_training(tmp_path / "run")
+    assert run.finished
+    assert run.last_step == 20
+    assert [(s, rows.tolist()) for s, rows in run.order()] == [(s, rows) for s, rows, _ in told]
+    steps, losses = run.scalars["loss"]
+    assert steps.tolist() == [s for s, _, _ in told]
+    assert losses.tolist() == pytest.approx([x for _, _, x in told])
+    assert set(run.scalars["learning_rate"][1]) == {1e-2}
+    series = run.series["test/acc/accuracy"]
+    assert series.steps.tolist() == [0, 1, 2, 4, 9, 20]
+    for taken in run.readings:
+        reading = taken.load()
+        for figure in reading.figures:
+            at = run.series[f"{taken.data}/{taken.instrument}/{figure.name}"]
+            assert at.value[at.steps.tolist().index(taken.step)] == pytest.approx(figure.value, nan_ok=True)
+
+
+def test_checkpoints_hold_the_weights_of_their_step(tmp_path):
+    from safetensors.torch import load_file
+
+    kept = {}
+
+    def tell(model, step, **more):
+        tracker.step(model, step, **more)
+        kept[step] = {k: v.clone() for k, v in model.state_dict().items()}
+
+    with Tracker([Sparsity()], EveryN(5), tmp_path / "r", data=small_set(), checkpoints=EveryN(2)) as tracker:
+        train(small_model(), 6, tell)
+    run = open_training(tmp_path / "r")
+    assert list(run.checkpoints) == [0, 2, 4, 6]
+    for step, file in run.checkpoints.items():
+        loaded = load_file(file)
+        assert all(torch.equal(loaded[k], v) for k, v in kept[step].items())
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, {here!r})
+from test_tracker import *
+torch.set_num_threads(1)
+more = dict(data=small_set(), checkpoints=EveryN(10), resume=True)
+tracker = Tracker([Sparsity(), Accuracy()], EveryN(2), {folder!r}, **more)
+train(small_model(), 100000, tracker.step)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_every_completed_reading_readable(tmp_path):
+    folder = tmp_path / "run"
+    run_file, seen = folder / "run.json", 0
+    for delay in (0.1, 0.35):
+        code = textwrap.dedent(KILLED).format(here=str(Path(__file__).parent), folder=str(folder))
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+        while not run_file.exists() or len(list(run_file.parent.glob("readings/*.zip"))) < 2:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        run = open_training(folder)
+        for taken in run.readings:
+            assert taken.load().figures
+        assert not run.finished
+        seen += len(run.readings)
+    assert seen > 2
+    last = max(run.checkpoints, default=0)
+    model = small_model()
+    from safetensors.torch import load_model
+
+    load_model(model, run.checkpoints[last])
+    with Tracker([Sparsity(), Accuracy()], EveryN(2), folder, data=small_set(), resume=True) as tracker:
+        train(model, last + 10, tracker.step, begin=last)
+    run = open_training(folder)
+    assert run.finished
+    assert run.last_step == last + 10
+    steps = run.series["data/accuracy/accuracy"].steps.tolist()
+    assert steps == list(range(0, last + 11, 2))
+    order = [s for s, _ in run.order()]
+    assert order == sorted(set(order))
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_journal_cut_anywhere_keeps_its_whole_blocks(tmp_path, cut):
+    path = tmp_path / "journal.bin"
+    writer = JournalWriter(path)
+    for k in range(4):
+        writer.append({"kind": "event", "k": k}, bytes(range(k)))
+    writer.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    kept = [b.record["k"] for b in read_blocks(path)]
+    assert kept == list(range(len(kept)))
+    assert len(kept) < 4
+    writer = JournalWriter(path)
+    writer.append({"kind": "event", "k": 9})
+    writer.close()
+    assert [b.record["k"] for b in read_blocks(path)] == [*kept, 9]
+
+
+def test_a_flipped_bit_ends_the_journal_there(tmp_path):
+    path = tmp_path / "journal.bin"
+    writer = JournalWriter(path)
+    for k in range(3):
+        writer.append({"kind": "event", "k": k})
+    writer.close()
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(bytes(data))
+    assert [b.record["k"] for b in read_blocks(path)] == [0, 1]
+
+
+def test_steps_out_of_order_twice_or_after_the_end_are_refused(tmp_path):
+    model = small_model()
+    tracker = Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set())
+    tracker.step(model, 0)
+    tracker.step(model, 3)
+    with pytest.raises(InputError, match="step 3 told twice"):
+        tracker.step(model, 3)
+    with pytest.raises(InputError, match="step 2 told out of order.*after step 3"):
+        tracker.step(model, 2)
+    tracker.close()
+    tracker.close()
+    with pytest.raises(InputError, match="a tracker that was closed"):
+        tracker.step(model, 4)
+
+
+def test_a_model_that_changes_shape_is_refused(tmp_path):
+    model = small_model()
+    with Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set()) as tracker:
+        tracker.step(model, 0)
+        model[4] = nn.Linear(12, 3)
+        with pytest.raises(InputError, match=r"model at step 1; found parameter '4.weight' of shape \[3, 12\]"):
+            tracker.step(model, 1)
+
+
+def test_the_folder_of_another_model_or_of_other_instruments_is_refused(tmp_path):
+    with Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set()) as tracker:
+        tracker.step(small_model(), 0)
+    with pytest.raises(InputError, match="found a run; expected a new folder"):
+        Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set()).step(small_model(), 0)
+    other = nn.Sequential(nn.Linear(6, 2))
+    with pytest.raises(InputError, match="a run of another model"):
+        Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set(), resume=True).step(other, 1)
+    with pytest.raises(InputError, match="a run of another set of instruments"):
+        Tracker([Accuracy()], EveryN(1), tmp_path / "r", data=small_set(), resume=True).step(small_model(), 1)
+
+
+def test_a_newer_format_and_another_kind_of_run_are_refused(tmp_path):
+    with Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set()) as tracker:
+        tracker.step(small_model(), 0)
+    file = tmp_path / "r" / "run.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "format": 99}))
+    with pytest.raises(FileError, match="found format 99"):
+        open_training(tmp_path / "r")
+    file.write_text(json.dumps({**record, "kind": "scan"}))
+    with pytest.raises(FileError, match="a run of another kind"):
+        open_training(tmp_path / "r")
+
+
+def test_a_full_disk_is_told_and_what_was_recorded_stays_whole(tmp_path, monkeypatch):
+    tracker = Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set())
+    model = small_model()
+    tracker.step(model, 0)
+    tracker.step(model, 1, loss=1.0)
+    assert tracker._writer is not None
+    journal = tracker._writer.journal
+    real = journal._file
+
+    class Full:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def write(self, data):
+            real.write(bytes(data)[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal, "_file", Full())
+    with pytest.raises(FileError, match="No space left on device"):
+        tracker.step(model, 2, loss=0.5)
+    run = open_training(tmp_path / "r")
+    assert run.series["data/sparsity/" + next(iter(run.series)).split("/")[2]].steps.tolist() == [0, 1]
+    monkeypatch.setattr(journal, "_file", real)
+    tracker.step(model, 3, loss=0.25)
+    tracker.close()
+    assert open_training(tmp_path / "r").scalars["loss"][0].tolist() == [1, 3]
+
+
+def test_a_nan_loss_is_marked_or_stops(tmp_path):
+    model = small_model()
+    with Tracker([Sparsity()], EveryN(2), tmp_path / "mark", data=small_set()) as tracker:
+        tracker.step(model, 0)
+        with pytest.warns(UserWarning, match="the loss is nan at step 1; tracking goes on"):
+            tracker.step(model, 1, loss=float("nan"))
+        tracker.step(model, 2, loss=float("nan"))
+    run = open_training(tmp_path / "mark")
+    assert [(e["what"], e["step"]) for e in run.events] == [("nan", 1), ("finished", 2)]
+    tracker = Tracker([Sparsity()], EveryN(2), tmp_path / "stop", data=small_set(), on_nan="stop")
+    with pytest.raises(WorkError, match="training at step 7; found a loss of inf"), tracker:
+        tracker.step(model, 7, loss=float("inf"))
+    run = open_training(tmp_path / "stop")
+    assert [e["what"] for e in run.events] == ["nan", "failed"]
+
+
+def test_nan_weights_do_not_stop_the_training(tmp_path):
+    model = small_model()
+    with Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set()) as tracker:
+        tracker.step(model, 0)
+        with torch.no_grad():
+            model[0].weight[0, 0] = float("nan")
+        with pytest.warns(UserWarning, match="failed at step 1"):
+            tracker.step(model, 1)
+        tracker.step(model, 2)
+    run = open_training(tmp_path / "r")
+    assert [e["step"] for e in run.events if e["what"] == "not-measured"] == [1, 2]
+
+
+def test_an_instrument_without_labels_to_use_is_refused_or_left_out(tmp_path):
+    bare = Dataset(name="bare", inputs=torch.rand(8, 6))
+    with pytest.raises(InputError, match=r"instrument 'accuracy'; found data without labels \(random\)"):
+        Tracker([Accuracy()], EveryN(1), tmp_path / "r", data={"random": bare})
+    with Tracker([Accuracy()], EveryN(1), tmp_path / "r", data={"random": bare, "test": small_set()}) as tracker:
+        tracker.step(small_model(), 0)
+    run = open_training(tmp_path / "r")
+    assert {t.data for t in run.readings} == {"test"}
+    assert run.record["left_out"] == [{"instrument": "accuracy", "data": "random", "reason": "needs labels"}]
+
+
+def test_the_time_budget_is_kept(tmp_path, monkeypatch):
+    """With a clock of our own: steps of 10 ms, measurements of 0.5 to 1.5 s."""
+    clock, costs = [100.0], iter(np.random.default_rng(0).uniform(0.5, 1.5, 1000))
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def measure(*_):
+        clock[0] += next(costs)
+        return {}
+
+    with Tracker([Sparsity()], TimeBudget(0.05), tmp_path / "r", data=small_set()) as tracker:
+        monkeypatch.setattr(tracker, "_measure", measure)
+        model = small_model()
+        for step in range(20_000):
+            clock[0] += 0.01
+            tracker.step(model, step)
+    assert tracker.share == pytest.approx(0.05, abs=0.01)
+    shares = [spent / elapsed for _, elapsed, spent in open_training(tmp_path / "r").shares]
+    assert len(shares) > 5
+    assert max(shares[5:]) <= 0.06
+
+
+def test_a_condition_and_joined_schedules(tmp_path):
+    schedule = When(lambda m: m.scalars.get("loss", 9.0) < 0.5) | EveryN(10)
+    assert not schedule.by_step
+    with Tracker([Sparsity()], schedule, tmp_path / "r", data=small_set()) as tracker:
+        measured = [s for s in range(21) if tracker.step(small_model(), s, loss=0.4 if s in (3, 4) else 1.0)]
+    assert measured == [0, 3, 4, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [(lambda: EveryN(0), "EveryN"), (lambda: LogSpaced(0), "LogSpaced"), (lambda: TimeBudget(5), "share")],
+)
+def test_schedules_refuse_what_has_no_meaning(make, text):
+    with pytest.raises(InputError, match=text):
+        make()
+
+
+def test_sinks_get_every_number(tmp_path):
+    pytest.importorskip("tensorboard")
+    sinks = [CsvSink(tmp_path / "a.csv"), JsonLinesSink(tmp_path / "a.jsonl"), TensorBoardSink(tmp_path / "tb")]
+    with Tracker([Sparsity()], EveryN(2), tmp_path / "r", data=small_set(), sinks=sinks) as tracker:
+        train(small_model(), 4, tracker.step)
+    run = open_training(tmp_path / "r")
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    for name, series in run.series.items():
+        assert [float(r["value"]) for r in rows if r["name"] == name] == pytest.approx(series.value.tolist())
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["_step"] for line in lines] == [0, 2, 4]
+    assert set(run.series) <= set(lines[0])
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    name = next(iter(run.series))
+    assert [e.value for e in events.Scalars(name)] == pytest.approx(run.series[name].value.tolist(), rel=1e-6)
+
+
+DISTRIBUTED = """
+import os, sys, torch
+sys.path.insert(0, {here!r})
+import torch.distributed as dist
+from test_tracker import *
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+if {die} and rank == 0:
+    class Dies(Sparsity):
+        def _measure(self, *a):
+            os._exit(7)
+    chosen = Dies()
+else:
+    chosen = Sparsity()
+torch.manual_seed(0)
+model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)))
+tracker = Tracker([chosen], {schedule}, {folder!r}, data=small_set(), wait=5.0)
+data, optimiser = small_set(), torch.optim.SGD(model.parameters(), 0.1)
+tracker.step(model, 0)
+for step in range(1, 9):
+    rows = torch.arange(rank * 12, rank * 12 + 12)
+    optimiser.zero_grad()
+    loss = nn.functional.cross_entropy(model(data.inputs[rows]), data.labels[rows])
+    loss.backward()
+    optimiser.step()
+    tracker.step(model, step, loss=loss)
+tracker.close()
+dist.destroy_process_group()
+"""
+
+
+def _torchrun(tmp_path, *, schedule: str, die: bool = False, port: int = 0):
+    code = textwrap.dedent(DISTRIBUTED).format(
+        here=str(Path(__file__).parent), folder=str(tmp_path / "run"), schedule=schedule, die=die
+    )
+    (tmp_path / "loop.py").write_text(code)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(tmp_path / "loop.py"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+
+
+def test_two_processes_rank_zero_measures(tmp_path):
+    done = _torchrun(tmp_path, schedule="TimeBudget(0.5) | EveryN(4)")
+    assert done.returncode == 0, done.stderr[-2000:]
+    run = open_training(tmp_path / "run")
+    assert run.finished
+    assert run.last_step == 8
+    assert {0, 4, 8} <= {t.step for t in run.readings}
+
+
+def test_a_dead_measuring_process_does_not_hang_the_others(tmp_path):
+    began = time.perf_counter()
+    done = _torchrun(tmp_path, schedule="EveryN(4)", die=True)
+    assert done.returncode != 0
+    assert time.perf_counter() - began < 60
+
+
+def test_compiled_models_are_seen_through(tmp_path):
+    class Wrapped(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self._orig_mod = inner
+
+    with Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set()) as tracker:
+        tracker.step(Wrapped(small_model()), 0)
+    assert open_training(tmp_path / "r").record["model"]["name"] == "Sequential"
