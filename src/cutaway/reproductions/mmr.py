@@ -38,7 +38,7 @@ class Method:
     paper: tuple[float, float, float]
     weight: float = 0.0
     gamma: float = 0.0
-    rivals: int = 9
+    rivals: int = 3
     attacked: float = 0.0
 
     @property
