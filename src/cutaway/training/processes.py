@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 
@@ -27,7 +28,9 @@ class Processes:
         distributed = torch.distributed
         self.several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
         self.rank = distributed.get_rank() if self.several else 0
-        self._group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=wait)) if self.several else None
+        self._group: Any = (
+            distributed.new_group(backend="gloo", timeout=timedelta(seconds=wait)) if self.several else None
+        )
 
     @property
     def measures(self) -> bool:

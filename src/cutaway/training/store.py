@@ -99,7 +99,7 @@ class TrainingRun:
                 values = taken.load().values
                 if variable not in values or tuple(values[variable].dims) != ("sample",):
                     raise InputError(
-                        f"variable {variable!r} of {instrument!r}", found="none by sample", expected=", ".join(values)
+                        f"variable {variable!r} of {instrument!r}", found="none by sample", expected=", ".join(map(str, values))
                     )
                 steps.append(taken.step)
                 rows.append(np.asarray(values[variable].values, dtype=float))
