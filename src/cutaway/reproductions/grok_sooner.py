@@ -56,7 +56,7 @@ WAYS = (
 
 
 def reproduce(*, short: bool, seed: int = 0, progress=print, folder: Path | None = None) -> list[Row]:
-    """Full: three seeds, plain for 56,234 steps (38 marks). Short: one seed, plain and Jacobian norm for 1,500 steps, which cannot
+    """Full: three seeds, plain for 56,234 steps. Short: one seed, plain and Jacobian norm for 1,500 steps, which cannot
     show the plain onset but bounds it. `folder` keeps finished runs."""
     ways = tuple(replace(way, steps=1500) for way in WAYS[:2]) if short else WAYS
     seeds = (seed,) if short else (seed, seed + 1, seed + 2)
