@@ -114,8 +114,11 @@ def memory() -> dict:
         with Peak() as ours:
             reader.read(tokens)
         peaks[blocks] = {"plain": plain.peak, "features": ours.peak, "added": ours.peak - plain.peak}
-    gates = 16 * 64 * 172 * 4
-    return {"peak_bytes": peaks, "gate_bytes_of_one_block": gates, "growth": peaks[8]["added"] - peaks[2]["added"]}
+    return {
+        "peak_bytes": peaks,
+        "result_bytes_of_six_blocks": 6 * 16 * 7 * 4,
+        "growth": peaks[8]["added"] - peaks[2]["added"],
+    }
 
 
 def certificate(rows: int, dimension: int) -> dict:
@@ -153,8 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
     missed = []
     if found["features"]["ratio"] > 1.15 * 1.1:
         missed.append("features cost more than 1.15 times the plain pass")
-    if found["memory"]["growth"] > 2 * found["memory"]["gate_bytes_of_one_block"]:
-        missed.append("memory grows with the number of blocks")
+    if found["memory"]["growth"] > 2 * found["memory"]["result_bytes_of_six_blocks"]:
+        missed.append("memory grows with the number of blocks by more than the features themselves")
     if not options.short and (found["certificate"]["cpu_seconds"] > 60 * 1.1 or found["certificate"]["peak_gb"] > 4):
         missed.append("the certificate took more than 60 seconds or 4 GB")
     found["missed"] = missed
@@ -168,7 +171,10 @@ def words(found: dict) -> str:
     lines = [f"features on {f['model']}, 32 x 64 tokens (limit 1.15):"]
     lines += [f"  {k:<22}{1000 * v:8.1f} ms CPU" for k, v in f["cpu_seconds"].items()]
     lines.append(f"  ratio to the plain pass {f['ratio']:.3f}; to the pass without head {f['ratio_without_head']:.3f}")
-    lines.append(f"memory added by features, 2 and 8 blocks: {[v['added'] for v in m['peak_bytes'].values()]} bytes")
+    lines.append(
+        f"memory added by features, 2 and 8 blocks: {[v['added'] for v in m['peak_bytes'].values()]} bytes "
+        f"(six blocks of results take {m['result_bytes_of_six_blocks']})"
+    )
     lines.append(
         f"certificate of {c['rows']} rows, dimension {c['dimension']}: {c['seconds']:.1f} s wall, "
         f"{c['cpu_seconds']:.1f} s CPU, peak {c['peak_gb']:.2f} GB (limits 60 s, 4 GB)"

@@ -69,8 +69,8 @@ class GeometryReader:
 
         `layers` = k stops the pass inside block k: only what those blocks need is computed. Exact up to rounding;
         invariant to batch size and padding up to rounding. Memory: one block's pre-activations (n, T, F) at a time, and
-        7 numbers a prompt and block (with `per_token` two more a token and block). Raises InputError for a mask that is not right-padded or has an empty row, and
-        for layers outside 1..L.
+        7 numbers a prompt and block (with `per_token` two more a token and block). Raises InputError for a mask that
+        is not right-padded or has an empty row, and for layers outside 1..L.
         """
         count = self._checked_layers(layers)
         valid = _checked_mask(tokens, mask)

@@ -286,7 +286,8 @@ def _network(inputs: int, width: int, layers: int, outputs: int, generator: Any)
     for a, b in itertools.pairwise(sizes):
         linear = nn.utils.skip_init(nn.Linear, a, b)  # draws nothing from the global generator
         with torch.no_grad():
-            for part in (linear.weight, linear.bias):
-                part.copy_((2.0 * torch.rand(part.shape, generator=generator) - 1.0) / a**0.5)
+            for name, shape in (("weight", (b, a)), ("bias", (b,))):
+                start = (2.0 * torch.rand(shape, generator=generator) - 1.0) / a**0.5
+                linear.get_parameter(name).copy_(start)
         modules += [linear, nn.ReLU()]
     return nn.Sequential(*modules[:-1])
