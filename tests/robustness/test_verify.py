@@ -61,7 +61,32 @@ def test_threshold_just_below_and_above_the_sampled_minimum(seed, inputs, make_d
     if above.status is Status.FALSIFIED:
         assert float((row @ model(above.witness)).detach()) <= least + 1e-6
         assert bool(((above.witness - center).abs() <= radius).all())
-    assert verify(net, half_space_query(center, radius, row, least - 2.0), replay, settings).status is Status.CERTIFIED
+    below = verify(net, half_space_query(center, radius, row, least - 2.0), replay, settings)
+    assert below.status is Status.CERTIFIED
+    assert 0 < below.bound <= 2.0 + 1e-6
+    close = verify(net, half_space_query(center, radius, row, least - 0.05), replay, settings)
+    assert close.status is not Status.FALSIFIED or float((row @ model(close.witness)).detach()) <= least
+    if close.status is Status.CERTIFIED:  # the margin that is told is proved and not above the true one
+        assert 0 < close.bound <= 0.05 + 1e-6
+    elif close.status is Status.UNKNOWN:
+        assert close.bound <= 0
+
+
+@pytest.mark.parametrize("inputs", [2, 12])
+def test_a_search_tells_the_smallest_margin_it_proved(inputs, make_dense, monkeypatch):
+    """Each search is entered (bounds alone leave the question open), and its margin stands below every sample."""
+    net, replay, model = subject((inputs, 24, 24, 2), make_dense, 3)
+    center, row = torch.zeros(inputs, dtype=torch.float64), torch.tensor([1.0, -0.5], dtype=torch.float64)
+    radius = 0.7 if inputs == 2 else 0.2
+    least = true_minimum(model, center, radius, row)
+    for gap in (0.8, 0.6, 0.45, 0.3):
+        verdict = verify(net, half_space_query(center, radius, row, least - gap), replay, VerifySettings(timeout=20))
+        assert verdict.status is Status.CERTIFIED
+        assert 0 < verdict.bound <= gap + 1e-6
+        if "split" in verdict.decided_by:
+            break
+    assert verdict.decided_by == ("input split" if inputs == 2 else "relu split")
+    assert verdict.parts > 1
 
 
 class Planted(nn.Module):

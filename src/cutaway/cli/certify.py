@@ -109,6 +109,7 @@ def _tell(text: str) -> None:
 def _property(model: str, spec: Path, options: dict) -> Outcome:
     from cutaway import __version__
     from cutaway.robustness.verify.onnx_query import verify_vnnlib
+    from cutaway.status import Status
 
     if not model.endswith((".onnx", ".onnx.gz")):
         raise InputError("network", found=model, expected="an .onnx or .onnx.gz file for a VNN-LIB property")
@@ -131,6 +132,8 @@ def _property(model: str, spec: Path, options: dict) -> Outcome:
     words = f"{verdict.status.value} by {verdict.decided_by} in {verdict.seconds:.2f} s: {verdict.status.remedy}."
     if witness is not None:
         words += f"\nwitness (replayed by onnxruntime): {_short(witness)}\noutput there: {_short(output)}"
+    if verdict.status is Status.CERTIFIED:
+        words += f"\nproved margin {verdict.bound:.6g}: some row of every clause stays above its limit by at least this"
     if verdict.reason:
         words += f"\n{verdict.reason}; remaining bound {verdict.bound:.6g}"
     return Outcome(payload=payload, words=words + f"\nnetwork {model_hash[:12]}, property {verdict.property_hash[:12]}")

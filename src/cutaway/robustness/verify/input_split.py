@@ -25,8 +25,9 @@ FLOOR = 0.5
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a complete search found: `proved`, a `witness` (n,), or neither; `bound` is the worst remaining lower bound
-    on max_k g_k, `parts` how many boxes or subproblems were bounded, `open_parts` how many were left."""
+    """What a complete search found: `proved`, a `witness` (n,), or neither; `bound` is the smallest lower bound on
+    max_k g_k over all parts when proved (positive; infinite where every part was empty), else the worst one that is
+    left; `parts` is how many boxes or subproblems were bounded, `open_parts` how many were left."""
 
     proved: bool = False
     witness: Tensor | None = None
@@ -71,13 +72,14 @@ def split_inputs(
         worst=torch.full((len(clauses),), -torch.inf, dtype=torch.float64),
     )
     stack: list[_Boxes] = [start]
-    parts, told = 0, time.monotonic()
+    parts, told, least = 0, time.monotonic(), float("inf")
     while stack:
         boxes = _pop(stack, batch)
         if time.monotonic() > deadline or sum(len(b.lower) for b in stack) > max_open:
             return _given_up([*stack, boxes], parts)
         value, influence, points, limits = _bound(problem, boxes)
         parts += len(value)
+        least = min(least, smallest_proved(value, limits.empty))
         left = (~(value > 0)).nonzero().squeeze(1)
         if limits.empty is not None:
             left = left[~limits.empty[left]]
@@ -93,7 +95,13 @@ def split_inputs(
         if time.monotonic() - told > 5:
             told = time.monotonic()
             progress(f"{parts} boxes bounded, {sum(len(b.lower) for b in stack)} open")
-    return Outcome(proved=True, bound=0.0, parts=parts)
+    return Outcome(proved=True, bound=least, parts=parts)
+
+
+def smallest_proved(value: Tensor, empty: Tensor | None) -> float:
+    """The smallest positive value among parts that are not empty; infinite where there is none."""
+    kept = value > 0 if empty is None else (value > 0) & ~empty
+    return float(value[kept].min()) if bool(kept.any()) else float("inf")
 
 
 def _pop(stack: list[_Boxes], batch: int) -> _Boxes:

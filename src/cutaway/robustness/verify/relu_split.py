@@ -21,7 +21,7 @@ from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, open_rows, sweep
 from cutaway.robustness.bounds.unary import initial_alpha, tunable
-from cutaway.robustness.verify.input_split import Outcome, safe_difference
+from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved
 from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.search import try_points
 
@@ -110,7 +110,8 @@ def split_relus(
     search = narrow(problem.net, torch.float32)
     start = _start(problem, clauses, limits, fixed)
     stack: list[Parts] = []
-    found = _improve(problem, search, start, replace(settings, steps=settings.root_steps), stack)
+    proved: list[float] = []
+    found = _improve(problem, search, start, replace(settings, steps=settings.root_steps), stack, proved)
     count, told = len(start), time.monotonic()
     while found is None and stack:
         if time.monotonic() > deadline or sum(map(len, stack)) > settings.max_open:
@@ -120,7 +121,7 @@ def split_relus(
         if bool(ended.any()):
             dead: list[Parts] = []
             last = batch.take(ended.nonzero().squeeze(1))
-            found = _improve(problem, search, last, replace(settings, steps=settings.last_steps), dead)
+            found = _improve(problem, search, last, replace(settings, steps=settings.last_steps), dead, proved)
             batch = batch.take((~ended).nonzero().squeeze(1))
             if found is None and dead:
                 return _given_up([*stack, *dead, *([batch] if len(batch) else [])], count)
@@ -128,13 +129,15 @@ def split_relus(
                 continue
         children = _branch(problem, batch)
         count += len(children)
-        found = _improve(problem, search, children, settings, stack)
+        found = _improve(problem, search, children, settings, stack, proved)
         if time.monotonic() - told > 5:
             told = time.monotonic()
             progress(f"{count} subproblems bounded, {sum(map(len, stack))} open")
     if found is not None:
         return Outcome(witness=found, parts=count)
-    return Outcome(proved=True, bound=0.0, parts=count) if not stack else _given_up(stack, count)
+    if stack:
+        return _given_up(stack, count)
+    return Outcome(proved=True, bound=min(proved, default=float("inf")), parts=count)
 
 
 def _given_up(stack: list[Parts], count: int) -> Outcome:
@@ -177,10 +180,15 @@ def _pop(stack: list[Parts], size: int) -> Parts:
 
 
 def _improve(
-    problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings, stack: list[Parts]
+    problem: Problem,
+    search: BoundNetwork,
+    parts: Parts,
+    settings: SplitSettings,
+    stack: list[Parts],
+    proved: list[float],
 ) -> Tensor | None:
-    """Bound the parts, put those still open on the stack (worst last), try their minimisers; gives a witness or
-    None."""
+    """Bound the parts, put those still open on the stack (worst last), note the smallest bound of those that are done,
+    try the minimisers of the others; gives a witness or None."""
     net = problem.net
     region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
     signs = {k: v for k, v in parts.signs.items() if bool((v != 0).any())}
@@ -197,6 +205,7 @@ def _improve(
     value, best = torch.where(torch.isnan(rows), -torch.inf, rows).max(1)
     parts.value = torch.maximum(parts.value, value)
     done = parts.value > 0
+    proved.append(smallest_proved(parts.value, limits.empty))
     if limits.empty is not None:
         done = done | limits.empty
     left = (~done).nonzero().squeeze(1)

@@ -21,7 +21,7 @@ from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import bound_rows, sweep
 from cutaway.robustness.query import Query
-from cutaway.robustness.verify.input_split import Outcome, safe_difference, split_inputs
+from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved, split_inputs
 from cutaway.robustness.verify.problem import Problem, Replay
 from cutaway.robustness.verify.relu_split import SplitSettings, split_nodes, split_relus
 from cutaway.robustness.verify.search import find_witness
@@ -53,10 +53,14 @@ class VerifySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`witness` (n,) and the original model's `output` there when falsified; `bound`: smallest lower bound on max_k
-    g_k that
-    was proved (positive when certified by bounds alone; 0 after a complete search); `decided_by`: attack, bounds, input
-    split, relu split or nothing; `parts`: subproblems bounded; `reason` says why an unknown stayed one."""
+    """`witness` (n,) and the original model's `output` there when falsified.
+
+    `bound`: the smallest lower bound on max_k g_k (see `problem`) over all clauses and all parts of the input set.
+    Positive when certified: every clause is missed by at least this everywhere. After a search it is the smallest over
+    the search's parts, each of which is left as soon as it is positive, so that more work could raise it; infinite if
+    nothing is left of the input set. At most 0, or NaN, otherwise. `decided_by`: attack, bounds, input split, relu
+    split or nothing; `parts`: subproblems bounded; `reason` says why an unknown stayed one.
+    """
 
     status: Status
     witness: Tensor | None = None
@@ -108,7 +112,8 @@ def verify(
     if outcome.witness is not None:
         return falsified(outcome.witness, by, outcome.parts)
     if outcome.proved:
-        return verdict(Status.CERTIFIED, bound=0.0, decided_by=by, parts=outcome.parts)
+        known = min(outcome.bound, *value[value > 0].tolist(), float("inf"))
+        return verdict(Status.CERTIFIED, bound=known, decided_by=by, parts=outcome.parts)
     reason = f"time limit after {outcome.parts} subproblems, {outcome.open_parts} open"
     if time.monotonic() < deadline:
         reason = f"nothing left to split after {outcome.parts} subproblems, {outcome.open_parts} open"
@@ -168,22 +173,28 @@ def _search(
     )
     if witness is not None:
         return Outcome(witness=witness), "attack"
-    limits, left = _tightened(problem, limits.select(left), left, settings)
+    limits, left, closed = _tightened(problem, limits.select(left), left, settings)
     progress(f"optimised slopes leave {len(left)} clauses open")
     if len(left) == 0:
-        return Outcome(proved=True, bound=0.0), "bounds"
+        return Outcome(proved=True, bound=closed), "bounds"
     outcome = split_relus(problem, left, limits, deadline=deadline, settings=settings.splits, progress=progress)
-    if outcome.proved or outcome.witness is not None or time.monotonic() > deadline:
-        return outcome, "relu split"
-    progress("no ReLU left to split: cutting the input box")
-    return split_inputs(problem, left, deadline=deadline, progress=progress), "input split"
+    by = "relu split"
+    if not (outcome.proved or outcome.witness is not None or time.monotonic() > deadline):
+        progress("no ReLU left to split: cutting the input box")
+        outcome, by = split_inputs(problem, left, deadline=deadline, progress=progress), "input split"
+    if outcome.proved:
+        outcome.bound = min(outcome.bound, closed)
+    return outcome, by
 
 
-def _tightened(problem: Problem, limits: Limits, left: Tensor, settings: VerifySettings) -> tuple[Limits, Tensor]:
-    """Inner limits by slopes optimised for the open clauses together, where these share one box; what is still open."""
+def _tightened(
+    problem: Problem, limits: Limits, left: Tensor, settings: VerifySettings
+) -> tuple[Limits, Tensor, float]:
+    """Inner limits by slopes optimised for the open clauses together, where these share one box; what is still open;
+    the smallest bound of the clauses that were closed."""
     low, high = problem.lower[left], problem.upper[left]
     if not bool((low == low[:1]).all() and (high == high[:1]).all()):
-        return limits, left
+        return limits, left, float("inf")
     region = problem.region(low[:1], high[:1])
     rows = problem.rows(left).flatten(0, 1).unsqueeze(0)
     chosen = AlphaSettings(depth="all", steps=settings.root_steps, shared=False, drop_solved=False)
@@ -191,4 +202,4 @@ def _tightened(problem: Problem, limits: Limits, left: Tensor, settings: VerifyS
     found = safe_difference(found.reshape(len(left), -1), problem.limits[left])
     value = torch.where(torch.isnan(found), -torch.inf, found).amax(1)
     still = (~(value > 0)).nonzero().squeeze(1)
-    return tighter.select(torch.zeros(len(still), dtype=torch.int64)), left[still]
+    return tighter.select(torch.zeros(len(still), dtype=torch.int64)), left[still], smallest_proved(value, None)
