@@ -114,7 +114,7 @@ def test_half_of_a_rise():
 def test_the_geometric_rule_stops_when_the_curve_is_flat_and_not_before():
     curve = np.concatenate([np.linspace(10, 2, 25), np.full(len(STEPS) - 25, 2.0)])
     stopped = stop_step(GeometryStop(), STEPS, curve)
-    assert STEPS[24] <= stopped <= STEPS[24] * 8
+    assert STEPS[24] <= stopped <= STEPS[24] * 15
     assert stop_step(GeometryStop(), STEPS, SHAPE) == STEPS[-1]
     watch = Watch(rule=GeometryStop())
     assert next(s for s, v in zip(STEPS, curve, strict=True) if watch.update(int(s), v)) == stopped

@@ -19,11 +19,12 @@ from cutaway.errors import InputError
 class GeometryStop:
     """Stop when the measure has settled.
 
-    `window`: factor of steps looked back over (4: from a quarter of the present step). `flat`: share of the range that
-    counts as no change. `after`: never before this step. At least three measurements must lie in the window.
+    `window`: factor of steps looked back over (10: one decade, long enough to see past the turn between two phases).
+    `flat`: share of the range that counts as no change. `after`: never before this step. At least three measurements
+    must lie in the window.
     """
 
-    window: float = 4.0
+    window: float = 10.0
     flat: float = 0.1
     after: int = 50
 
