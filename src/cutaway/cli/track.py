@@ -104,7 +104,10 @@ def words(run: TrainingRun, story: Story) -> str:
 
 
 def _when(onset: Any) -> str:
-    return f" at step {onset.step:,.0f} ({onset.low:,.0f} to {onset.high:,.0f})" if onset.seen else ""
+    if not onset.seen:
+        return ""
+    late = f"to {onset.high:,.0f}" if onset.high < float("inf") else "or later"
+    return f" at step {onset.step:,.0f} ({onset.low:,.0f} {late})"
 
 
 def _watch(folder: Path, every: float, page: Path | None, seed: int) -> TrainingRun:

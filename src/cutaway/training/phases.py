@@ -145,15 +145,15 @@ def onset(
     low: np.ndarray | None = None,
     high: np.ndarray | None = None,
 ) -> Onset:
-    """First step from which `value` stays at or above `level`; its interval is where the measure's upper and lower
-    bounds `high` and `low` `(T,)` do so."""
+    """First step from which `value` stays at or above `level`, for two measurements at least; its interval is where the
+    measure's upper and lower bounds `high` and `low` `(T,)` do so."""
     steps = np.asarray(steps, dtype=float)
 
     def first(curve: np.ndarray) -> float:
         below = np.flatnonzero(~(np.asarray(curve) >= level))
         if len(below) == 0:
             return float(steps[0])
-        return float(steps[below[-1] + 1]) if below[-1] + 1 < len(steps) else float("inf")
+        return float(steps[below[-1] + 1]) if below[-1] + 2 < len(steps) else float("inf")
 
     step = first(value)
     return Onset(
