@@ -158,3 +158,42 @@ def test_curvature_halved_is_seen(monkeypatch):
 
     monkeypatch.setitem(UNARY, "tanh", replace(UNARY["tanh"], curvature=0.0))
     assert violation(NODES["tanh"], positive=False) > 1e-12
+
+
+PARTS = ("lower slope", "lower offset", "upper slope", "upper offset")
+SHIFT = 1e-3
+"""How far every slope and offset is moved, relative to its size plus one."""
+
+
+def shifted(part, sign):
+    """`lines` with one of its four results moved."""
+
+    def mutant(node, low, high, alpha=None):
+        found = list(unary.lines(node, low, high, alpha))
+        found[part] = found[part] + sign * SHIFT * (1 + found[part].abs())
+        return tuple(found)
+
+    return mutant
+
+
+@pytest.mark.parametrize("part", range(4), ids=PARTS)
+@pytest.mark.parametrize("name", [*NODES, *POSITIVE])
+def test_every_slope_and_offset_moved_a_little_is_seen(name, part, monkeypatch):
+    """Offsets in the direction that is unsound; slopes in both where arguments of both signs occur."""
+    positive = name in POSITIVE
+    unsound = 1.0 if part < 2 else -1.0
+    for sign in (unsound,) if positive or part % 2 else (1.0, -1.0):
+        monkeypatch.setitem(globals(), "lines", shifted(part, sign))
+        assert violation({**NODES, **POSITIVE}[name], positive) > 1e-12, (name, PARTS[part], sign)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("end", ["lower", "upper"])
+@pytest.mark.parametrize("name", [*NODES, *POSITIVE])
+def test_every_end_of_a_range_moved_a_little_is_seen(name, end, monkeypatch):
+    def mutant(node, low, high):
+        least, most = unary.interval(node, low, high)
+        return (least + SHIFT, most) if end == "lower" else (least, most - SHIFT)
+
+    monkeypatch.setitem(globals(), "interval", mutant)
+    assert violation({**NODES, **POSITIVE}[name], name in POSITIVE) > 1e-12
