@@ -268,9 +268,11 @@ def test_a_full_disk_is_told_and_what_was_recorded_stays_whole(tmp_path, monkeyp
             real.write(bytes(data)[: len(data) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
 
+    size = journal.path.stat().st_size
     monkeypatch.setattr(journal, "_file", Full())
     with pytest.raises(FileError, match="No space left on device"):
         tracker.step(model, 2, loss=0.5)
+    assert journal.path.stat().st_size == size, "a torn block was left behind"
     run = open_training(tmp_path / "r")
     assert run.series["data/sparsity/" + next(iter(run.series)).split("/")[2]].steps.tolist() == [0, 1]
     monkeypatch.setattr(journal, "_file", real)
