@@ -195,19 +195,22 @@ class Tracker:
                 expected="steps that increase",
                 remedy="call tracker.step once after every optimisation step",
             )
-        signature = [[name, list(p.shape)] for name, p in model.named_parameters()]
         if self._signature is None:
-            self._signature = signature
+            self._signature = _shapes(model)
             self._open(model, step)
-        elif signature != self._signature:
-            old, new = dict(map(tuple, self._signature)), dict(map(tuple, signature))
-            changed = next(n for n in [*new, *old] if old.get(n) != new.get(n))
-            raise InputError(
-                f"model at step {step}",
-                found=f"parameter {changed!r} of shape {new.get(changed)}",
-                expected=f"{old.get(changed)}, as at the first step",
-                remedy="track each model with a tracker of its own",
-            )
+
+    def _same_model(self, model: nn.Module, step: int) -> None:
+        signature, first = _shapes(model), self._signature
+        if signature == first or first is None:
+            return
+        old, new = dict(map(tuple, first)), dict(map(tuple, signature))
+        changed = next(n for n in [*new, *old] if old.get(n) != new.get(n))
+        raise InputError(
+            f"model at step {step}",
+            found=f"parameter {changed!r} of shape {new.get(changed)}",
+            expected=f"{old.get(changed)}, as at the first step",
+            remedy="track each model with a tracker of its own",
+        )
 
     def _open(self, model: nn.Module, step: int) -> None:
         if not self._processes.measures:
@@ -242,6 +245,7 @@ class Tracker:
 
     def _take(self, model: nn.Module, step: int, due: bool, save: bool, entered: float) -> None:
         assert self._writer is not None
+        self._same_model(model, step)
         self._flush()
         if save:
             self._save(model, step)
@@ -374,6 +378,10 @@ def _unwrapped(model: nn.Module) -> nn.Module:
             model = model._orig_mod  # type: ignore[assignment]
         else:
             return model
+
+
+def _shapes(model: nn.Module) -> list[list[Any]]:
+    return [[name, list(p.shape)] for name, p in model.named_parameters()]
 
 
 def _plain(value: float | torch.Tensor | None) -> float | None:
