@@ -42,6 +42,34 @@ def tangents(
     return values, slopes
 
 
+def shared_tangents(
+    network: Network, inputs: torch.Tensor, directions: torch.Tensor, sites: Sequence[Site]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Pre-activations `(n, units)` and their derivatives `(R, n, units)` along R directions `(R, ...)` shared by all
+    inputs, per site.
+
+    One forward pass and R tangents a row (`torch.func.jvp` under `vmap`: the pass itself is not repeated); models that
+    `vmap` cannot take go through direction by direction.
+    """
+    from torch.func import jvp, vmap
+
+    def values(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        _, pre, _ = record(network.forward, x, sites)
+        return tuple(pre[s.name].flatten(1) for s in sites)
+
+    def along(direction: torch.Tensor):
+        return jvp(values, (inputs,), (direction.expand_as(inputs),))
+
+    names = [s.name for s in sites]
+    try:
+        with torch.no_grad():
+            primal, moved = vmap(along)(directions)  # pyright: ignore[reportAssignmentType]
+    except (RuntimeError, NotImplementedError):
+        found = [tangents(network, inputs, d.expand_as(inputs).contiguous(), sites) for d in directions]
+        return found[0][0], {name: torch.stack([slopes[name] for _, slopes in found]) for name in names}
+    return {name: value[0] for name, value in zip(names, primal)}, dict(zip(names, moved))
+
+
 def gradient_norms(
     network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, rows: int = 64
 ) -> dict[str, torch.Tensor]:

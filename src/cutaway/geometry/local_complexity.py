@@ -9,7 +9,6 @@ effective radius is stated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,76 +17,14 @@ import torch
 import xarray as xr
 
 from cutaway.data.dataset import spread_rows
-from cutaway.errors import InputError
 from cutaway.evidence.resample import mean_interval
 from cutaway.geometry import linearisation
+from cutaway.geometry.near_neurons import EXACT_DIMS, frame, local_complexity, neurons_within
 from cutaway.instrument import Findings, Instrument, NotApplicable
-from cutaway.network import Network, Site
 from cutaway.reading import Figure, variable
 from cutaway.reading.provenance import Skipped
 
-EXACT_DIMS = 128  # up to this input dimension every gradient norm is computed
-
-
-def frame(dims: int, num_directions: int, generator: torch.Generator) -> torch.Tensor:
-    """`(P, D)` orthonormal rows, Haar distributed, float64."""
-    if not 1 <= num_directions <= dims:
-        raise InputError("num_directions", found=str(num_directions), expected=f"1 to {dims}, the input's dimension")
-    q, r = torch.linalg.qr(torch.randn(dims, num_directions, generator=generator, dtype=torch.float64))
-    return (q * torch.sign(torch.diagonal(r))).T.contiguous()
-
-
-def local_complexity(
-    network: Network,
-    inputs: torch.Tensor,
-    directions: torch.Tensor,
-    radius: float,
-    sites: Sequence[Site],
-    *,
-    rows: int = 256,
-) -> torch.Tensor:
-    """LC_l(x) for every input and site: `(n, sites)`, counts as float64.
-
-    `inputs` `(n, ...)` on the network's device and dtype, `directions` `(P, D)` orthonormal. Exact as a count; as a
-    measure of the neighbourhood it sees about a share E max_p |N(0, 1)| / sqrt(D) of the radius (see
-    `effective_radius`). 2P forward passes a point; at most about `rows` vertices go through at once.
-    """
-    steps = radius * torch.cat([directions, -directions]).to(inputs).reshape(-1, *inputs.shape[1:])
-    counts = torch.zeros(len(inputs), len(sites), dtype=torch.float64)
-    per = max(1, rows // len(steps))
-    for start in range(0, len(inputs), per):
-        points = inputs[start : start + per]
-        vertices = (points[:, None] + steps[None]).flatten(0, 1)
-        for chunk in network.stream(vertices, sites, chunk=len(vertices)):
-            for k, site in enumerate(sites):
-                value = chunk.pre[site.name].reshape(len(points), len(steps), -1)
-                crossed = value.amin(dim=1).sign() != value.amax(dim=1).sign()
-                counts[start : start + per, k] = crossed.sum(dim=1).double().cpu()
-    return counts
-
-
-def neurons_within(
-    network: Network,
-    inputs: torch.Tensor,
-    radius: float,
-    sites: Sequence[Site],
-    *,
-    generator: torch.Generator,
-    rows: int,
-) -> torch.Tensor:
-    """#{i : |h_i(x)| / |V_i|_2 < radius} for every input and site, `(n, sites)`: boundaries within `radius` in the
-    linearisation of the point's own region.
-
-    Exact up to 128 input dimensions (every |V_i| by forward mode, D passes a point). Above, |V_i| is estimated from 32
-    random directions (relative error 0.125 each), which blurs the radius by as much: an estimate.
-    """
-    if inputs[0].numel() <= EXACT_DIMS:
-        values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), sites)
-        norms = linearisation.gradient_norms(network, inputs, sites, rows=rows)
-    else:
-        values, norms = linearisation.sketched_norms(network, inputs, sites, probes=32, generator=generator)
-    near = [values[s.name].abs() < radius * norms[s.name] for s in sites]
-    return torch.stack([n.sum(dim=1) for n in near], dim=1).double().cpu()
+__all__ = ["EXACT_DIMS", "LocalComplexity", "effective_radius", "frame", "local_complexity", "neurons_within"]
 
 
 def effective_radius(radius: float, num_directions: int, dims: int) -> float:
@@ -108,7 +45,8 @@ class LocalComplexity(Instrument):
     Unit: neurons (every spatial position counts as one). Estimate over samples, with bootstrap intervals; the
     directions are shared by all samples. For activations that are not piecewise affine (GELU, SiLU) it counts sign
     changes of the pre-activation, which are not region boundaries; the coverage says so. `num_points` samples are
-    used (all if fewer), `radius` is in the units of the inputs.
+    used (all if fewer), `radius` is in the units of the inputs. `float64`: signs that single precision may have wrong
+    are decided in double precision.
     """
 
     radius: float = 0.005
@@ -131,15 +69,19 @@ class LocalComplexity(Instrument):
         sites = network.select("activation")
         if not sites:
             raise NotApplicable("the network has no activation functions")
-        wide = network.double() if self.float64 else network
+        full = network.dtype in (torch.float32, torch.float64)
+        used_network = network if full or not self.float64 else network.double()
+        referee = network.double() if self.float64 and used_network.dtype == torch.float32 else None
         rows = spread_rows(len(data.inputs), self.num_points, data.labels)
-        inputs = wide.place(data.inputs[rows])
+        inputs = used_network.place(data.inputs[rows])
         dims = inputs[0].numel()
         used = min(self.num_directions, dims)
         directions = frame(dims, used, context.generator())
-        batch = max(2 * used, wide.chunk_size(inputs, sites, context.budget, pre=True, post=False, factor=2))
-        counts = local_complexity(wide, inputs, directions, self.radius, sites, rows=min(batch, 2048)).numpy()
-        network.forward_passes += 2 * used * len(inputs) * (wide is not network)
+        batch = max(2 * used, used_network.chunk_size(inputs, sites, context.budget, pre=True, post=False, factor=2))
+        counts = local_complexity(
+            used_network, inputs, directions, self.radius, sites, rows=min(batch, 2048), referee=referee
+        ).numpy()
+        network.forward_passes += 2 * used * len(inputs) * (used_network is not network)
         total = counts.sum(axis=1)
         resamples = context.resamples // 2
         bands = np.array([mean_interval(row, seed=context.seed, resamples=resamples) for row in counts.T])
@@ -164,7 +106,7 @@ class LocalComplexity(Instrument):
             variables["by_class"] = variable(means, ["class", "site"], unit="neurons", long_name="mean over the class")
             coords["class"] = classes
         low, high = mean_interval(total, seed=context.seed, resamples=context.resamples)
-        within = self._within(wide, inputs, sites, context)
+        within = self._within(used_network, inputs, sites, context)
         within_low, within_high = mean_interval(within, seed=context.seed, resamples=context.resamples)
         figures = (
             Figure(
@@ -191,15 +133,15 @@ class LocalComplexity(Instrument):
         )
         return Findings(values=xr.Dataset(variables, coords), figures=figures, sites=sites, skipped=odd)
 
-    def _within(self, wide, inputs, sites, context):
+    def _within(self, network, inputs, sites, context):
         """Counts within the radius for `num_counted` of the points, chunked; only sites with a boundary at 0 count."""
         chosen = [s for s in sites if s.kind in linearisation.ZERO_KINKS] or list(sites)
         points = inputs[torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs))).round().long()]
-        rows = wide.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), chosen, context.budget, factor=3)
+        rows = network.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), chosen, context.budget, factor=3)
         generator, parts = context.generator(2), []
         for start in range(0, len(points), max(1, rows)):
             part = points[start : start + max(1, rows)]
-            counted = neurons_within(wide, part, self.radius, chosen, generator=generator, rows=rows)
+            counted = neurons_within(network, part, self.radius, chosen, generator=generator, rows=rows)
             parts.append(counted.sum(dim=1))
         return torch.cat(parts).numpy()
 
