@@ -1,0 +1,315 @@
+"""Mutants of the bound engine: each rule outside the elementwise ones (those are in `test_unary`) is broken in one place,
+and the probes below must see it.
+
+A mutant replaces one piece of a function's source; its code is swapped in place, so that every reference to the
+function is mutated, and restored afterwards. The probes compare bounds with values at points of the region.
+"""
+
+from __future__ import annotations
+import __future__
+
+import inspect
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+
+from cutaway.network.graph import evaluate, trace
+from cutaway.robustness import regions, regions_linear
+from cutaway.robustness.bounds import backward, intervals, lowering, sweep, transpose
+from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
+from cutaway.robustness.bounds.backward import Choices
+from cutaway.robustness.bounds.network import bound_network
+from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows
+from cutaway.robustness.bounds.sweep import sweep as run_sweep
+from cutaway.robustness.regions import ball, box
+from cutaway.robustness.regions_linear import Ellipsoid, Hull, RotatedBox
+
+
+class Products(nn.Module):
+    """x y, x^2 y and a matrix product, over factors of every sign."""
+
+    def forward(self, x):
+        a, b = x[:, :3], x[:, 3:]
+        outer = (a.unsqueeze(2) @ b.unsqueeze(1)).flatten(1)
+        return torch.cat([a * b, a * b.roll(1, 1) - b, outer[:, :4]], 1)
+
+
+class Selections(nn.Module):
+    """Maxima, minima, slices, concatenation with a constant, sums, means and transposes."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.tensor([[0.7]]))
+
+    def forward(self, x):
+        a, b = x[:, :3], x[:, 3:]
+        y = torch.cat([torch.maximum(a, b), torch.minimum(a, b), x.amax(1, keepdim=True), x.amin(1, keepdim=True)], 1)
+        z = y.reshape(-1, 2, 2, 2).permute(0, 3, 1, 2).flatten(1)
+        y = torch.cat([y, self.token.expand(len(x), 1)], 1)
+        return torch.cat([y, z.sum(1, keepdim=True), z[:, 1::2], 2 * z[:, :2] - y[:, :2], z.mean(1, keepdim=True)], 1)
+
+
+class Picture(nn.Module):
+    """Convolution, padding, pooling, residual."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 2, 2, stride=2, padding=1), nn.Conv2d(2, 2, 3, padding=1)
+        self.up = nn.ConvTranspose2d(2, 1, 2)
+
+    def forward(self, x):
+        y = torch.relu(self.first(nn.functional.pad(x, (1, 0, 0, 1), value=0.5)))
+        y = y + self.second(y)
+        pooled = nn.functional.avg_pool2d(y, 2, 1)
+        return torch.cat(
+            [nn.functional.max_pool2d(y, 2, 1, padding=1).flatten(1), pooled.flatten(1), self.up(y).flatten(1)], 1
+        )
+
+
+class Normalised(nn.Module):
+    """Softmax, log-softmax, layer norm, attention with a causal mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(3)
+
+    def forward(self, x):
+        y = x.reshape(-1, 2, 3)
+        z = nn.functional.scaled_dot_product_attention(y, y, y, is_causal=True)
+        parts = [y.softmax(2), self.norm(y), y.log_softmax(1), z]
+        return torch.cat([part.flatten(1) for part in parts], 1)
+
+
+def dense():
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 7), nn.ReLU(), nn.Linear(7, 3))
+
+
+def networks():
+    torch.manual_seed(1)
+    made = {
+        "dense": dense(),
+        "products": Products(),
+        "selections": Selections(),
+        "picture": Picture(),
+        "normalised": Normalised(),
+    }
+    shapes = {"picture": (1, 4, 4)}
+    return {
+        k: trace(m.double().eval(), torch.zeros(1, *shapes.get(k, (6,)), dtype=torch.float64)) for k, m in made.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    return networks()
+
+
+def every_region(center):
+    """Regions of each kind round the rows of `center`, with their points."""
+    generator = torch.Generator().manual_seed(2)
+    size = center.shape[1]
+    root = torch.randn(size, size, generator=generator, dtype=torch.float64) / size
+    basis, _ = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
+    middle = center @ basis
+    some = {
+        "linf": ball(center, 0.4, float("inf")),
+        "box": box(center - 0.1, center + torch.linspace(0, 1, size, dtype=torch.float64)),
+        "l1": ball(center, 0.8, 1.0),
+        "l2": ball(center, 0.6, 2.0),
+        "ellipsoid": Ellipsoid(center=center, root=root, radius=torch.full((len(center),), 0.7, dtype=torch.float64)),
+        "rotated": RotatedBox(basis=basis, low=middle - 0.2, high=middle + 0.4),
+        "hull": Hull(
+            points=center.unsqueeze(1)
+            + 0.5 * torch.randn(len(center), 9, size, generator=generator, dtype=torch.float64)
+        ),
+        "cut": ball(center, 0.6, 2.0, low=float(center.min()) - 0.1, high=float(center.max()) + 0.1),
+    }
+    return some, generator
+
+
+def seen_by(graphs, names=None) -> str:
+    """What is broken, or an empty string."""
+    for name, graph in graphs.items():
+        if names is not None and name not in names:
+            continue
+        net = bound_network(graph)
+        size = net.graph.input.numel
+        center = torch.randn(2, size, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        some, generator = every_region(center)
+        for kind, region in some.items():
+            if kind not in ("linf", "box") and name not in ("dense", "products"):
+                continue
+            found = broken(net, region, generator)
+            if found:
+                return f"{found} of {name} over {kind}"
+    return ""
+
+
+def broken(net, region, generator) -> str:
+    output = net.graph.output
+    points = region.sample(1500, generator)
+    if region.is_box:
+        side = torch.rand(2, 500, points.shape[2], generator=generator) > 0.5
+        points = torch.cat([points, torch.where(side, region.upper.unsqueeze(1), region.lower.unsqueeze(1))], 1)
+    rows = torch.randn(12, output.numel, generator=generator, dtype=torch.float64)
+    rows = torch.cat(
+        [torch.eye(output.numel, dtype=torch.float64), -torch.eye(output.numel, dtype=torch.float64), rows]
+    )
+    rows = rows.reshape(-1, *output.shape)
+    points = torch.cat(
+        [points, region.minimiser(torch.randn(2, 60, points.shape[2], generator=generator, dtype=torch.float64))], 1
+    )
+    values = evaluate(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
+    values = {n.index: values[n.index].reshape(2, -1, *n.shape) for n in net.graph.nodes if n.op != "constant"}
+    true = values[output.index].flatten(2) @ rows.flatten(1).T
+    for method in ("ibp", "crown"):
+        limits = run_sweep(net, region, SweepSettings(method=method))
+        for index, value in values.items():
+            low, high = (v[index].unsqueeze(1) for v in (limits.lower, limits.upper))
+            if not bool(((value >= low - 1e-9) & (value <= high + 1e-9)).all()):
+                return f"{method} limits"
+        found = bound_rows(net, limits, region, rows, SweepSettings(method=method))
+        if not bool((found.unsqueeze(1) <= true + 1e-9).all()):
+            return f"{method} rows"
+    nodes = [k for k in net.tighten if all(net.graph.nodes[r].op == "relu" for r in net.tighten[k])]
+    signs = {k: torch.where(values[k][:, 0] >= 0, 1, -1) for k in nodes}
+    follow = torch.ones(true.shape[:2], dtype=torch.bool)
+    for k, sign in signs.items():
+        follow &= ~((values[k] * sign.unsqueeze(1)) < 0).flatten(2).any(2)
+    split = run_sweep(net, region, splits=signs)
+    betas = {k: 0.3 * v.unsqueeze(1).double() for k, v in signs.items()}
+    alphas = {}
+    for node in net.nonlinear:
+        shape = node.shape if node.op == "mul" else net.graph.nodes[node.inputs[0]].shape
+        alphas[node.index] = torch.rand((2, 1, *shape), generator=generator, dtype=torch.float64)
+    found = bound_rows(net, split, region, rows, SweepSettings(), Choices(alphas=alphas, betas=betas))
+    if not bool((~follow.unsqueeze(2) | (found.unsqueeze(1) <= true + 1e-9)).all()):
+        return "rows under decisions"
+    tight = optimised_rows(net, region, rows, limits, AlphaSettings(steps=1, depth="last"))
+    return "" if bool((tight.unsqueeze(1) <= true + 1e-9).all()) else "rows with moved slopes"
+
+
+# Function, what is replaced in its source, and by what.
+MUTANTS = {
+    "products: lower plane's slope": (backward._through_product, "(mix * yl + (1 - mix) * yu, ", "(mix * yu + (1 - mix) * yl, "),
+    "products: lower plane's offset dropped": (backward._through_product, "-(mix * xl * yl + (1 - mix) * xu * yu))", "-0.9 * (mix * xl * yl + (1 - mix) * xu * yu))"),
+    "products: upper plane's slope": (backward._through_product, "(mix * yu + (1 - mix) * yl, mix", "(mix * yl + (1 - mix) * yu, mix"),
+    "products: upper plane's offset": (backward._through_product, "-(mix * xl * yu + (1 - mix) * xu * yl))", "-(mix * xl * yl + (1 - mix) * xu * yu))"),
+    "products: planes swapped by sign": (backward._through_product, "positive = a >= 0", "positive = a < 0"),
+    "backward: lines swapped by sign": (backward._through, "torch.where(a >= 0, slope_low, slope_high)", "torch.where(a <= 0, slope_low, slope_high)"),
+    "backward: upper offset not gathered": (backward._through, "_dot(a.clamp(max=0), offset_high)", "_dot(a.clamp(max=0), 0.9 * offset_high)"),
+    "backward: upper offset taken by the wrong sign": (backward._through, "_dot(a.clamp(max=0), offset_high)", "_dot(a.clamp(min=0), offset_high)"),
+    "backward: lower offset lost": (backward._through, 'if node.op != "relu":', "if False:"),
+    "backward: offset of a linear step lost": (backward._through, "gain = torch.tensordot(a, net.offset[node.index], dims=len(node.shape))", "pass"),
+    "backward: bias of a picked row lost": (backward._begin, "total = total + f.sign * net.offset", "total = total + 0 * net.offset"),
+    "backward: sign of a picked row": (backward._begin, "rows = f.sign * node", "rows = node"),
+    "backward: constants lost": (backward.lower_bound, "total = total + torch.tensordot", "total = total + 0 * torch.tensordot"),
+    "backward: second path overwrites the first": (backward.lower_bound, "waiting[source] + part if source in waiting else part", "part"),
+    "backward: multiplier of the wrong sign": (backward.lower_bound, "a = a - choices.betas[index]", "a = a + choices.betas[index]"),
+    "intervals: radius not absolute": (intervals._linear, "size = net.absolute[node.index]", "size = node"),
+    "intervals: radius too small": (intervals._linear, "middle - radius - slack, middle + radius + slack", "middle - 0.9 * radius, middle + 0.9 * radius"),
+    "intervals: a corner of a product forgotten": (intervals._product, "a * c, a * d, b * c, b * d", "a * c, a * d, b * d"),
+    "rows from intervals: ends swapped": (sweep._from_interval, "torch.where(rows >= 0, low, high)", "torch.where(rows >= 0, high, low)"),
+    "sweep: decided sign reversed": (sweep._clamp, "torch.where(sign > 0, 0.0, -torch.inf)", "torch.where(sign < 0, 0.0, -torch.inf)"),
+    "sweep: upper limit not turned round": (sweep._tighten, "for sign in (1.0, -1.0)", "for sign in (1.0, 1.0)"),
+    "sweep: limits joined, not met": (sweep._meet, "torch.where(low > old_low, low, old_low)", "torch.where(low > old_low, low + 0.05, old_low)"),
+    "sweep: rows written to the wrong place": (sweep._write_rows, "part.unsqueeze(1) * width + rows", "part.unsqueeze(1) * width + rows.flip(1)"),
+    "transpose: concatenation in another order": (transpose._cat, "return list(a.split", "return list(a.flip(-1).split"),
+    "transpose: slice off by its start": (transpose._slice, 'slice(d["start"], d["end"], d["step"])', 'slice(d["start"] - (d["start"] > 0), d["end"] - (d["start"] > 0), d["step"])'),
+    "transpose: coefficient of a sum lost": (transpose._add, "part if coefficient == 1 else coefficient * part", "part"),
+    "transpose: mean as a sum": (transpose._sum, 'a = a / count if node.op == "mean" else a', "pass"),
+    "transpose: permutation not inverted": (transpose._permute, "dims.index(d) + 2", "dims[d] + 2"),
+    "transpose: positions taken twice counted once": (transpose._take, "whole.index_add(2, node.constants[\"index\"], a.flatten(2))", "whole.index_copy(2, node.constants[\"index\"], a.flatten(2))"),
+    "transpose: scale lost": (transpose._scale_shift, 'a = a * node.constants["scale"]', "pass"),
+    "transpose: stride of a convolution": (transpose._convolution, 'missing = [shape[2 + d] - reached[d] for d in range(count)]', 'missing = [shape[2 + d] - reached[d] for d in range(count)]\n    weight = weight.flip(-1)'),
+    "box: radius halved": (regions.Box.minimum, "(self.high - self.low) / 2", "(self.high - self.low) / 2.2"),
+    "ball: norm too small": (regions.Ball.minimum, "p=self._dual", "p=float('inf')"),
+    "ball: radius too small": (regions.Ball.minimum, "near - self.radius", "near - 0.9 * self.radius"),
+    "ellipsoid: root transposed": (regions_linear.Ellipsoid.minimum, "functionals @ self.root)", "functionals @ self.root.mT)"),
+    "ellipsoid: box around it too small": (regions_linear.Ellipsoid._reach.fget, "self.root.norm(dim=-1)", "self.root.norm(dim=-2)"),
+    "rotated box: seen from the wrong side": (regions_linear.RotatedBox.minimum, "seen = functionals @ self.basis", "seen = functionals @ self.basis.mT"),
+    "rotated box: box around it too small": (regions_linear.RotatedBox._reach.fget, "self.basis.abs().mT", "self.basis.mT.abs() * 0.9"),
+    "hull: largest instead of smallest": (regions_linear.Hull.minimum, "amin(-1)", "amax(-1)"),
+    "intersection: sum of the members' minima": (regions_linear.Intersection.minimum, ".amax(0)", ".sum(0) + 1"),
+}  # fmt: skip
+
+# Rewrites are exact, so a wrong one changes the graph's values: seen by comparing with the module.
+REWRITES = {
+    "maximum becomes a minimum": (lowering._maximum, 'b.emit("add", x, y, coefficients=(1, -1))', 'b.emit("add", y, x, coefficients=(1, -1))'),
+    "minimum becomes a maximum": (lowering._rule_minimum, "b.emit(\"add\", y, b.emit", "b.emit(\"add\", x, b.emit"),
+    "largest of three forgets the last": (lowering._largest_of_last, "b.emit(\"cat\", pair, parts[2], dim=dim) if len(parts) == 3 else pair", "pair"),
+    "pooling window starts elsewhere": (lowering._windows, '- a["padding"][d]', '- 0 * a["padding"][d]'),
+    "matrix product without transposition": (lowering._rule_matmul, "len(right) - 1, len(right) - 2", "len(right) - 2, len(right) - 1"),
+    "softmax without its own term": (lowering._odds, 'constants={"shift": 1.0}', 'constants={"shift": 0.5}'),
+    "softmax differences reversed": (lowering._odds, "coefficients=(1, -1)", "coefficients=(-1, 1)"),
+    "log-softmax of the wrong sign": (lowering._rule_log_softmax, '{"scale": -1.0}', '{"scale": 1.0}'),
+    "layer norm without epsilon": (lowering._rule_layer_norm, 'node.attributes["eps"]', "0.1"),
+    "layer norm not centred": (lowering._rule_layer_norm, "- 1.0 / size", "- 0.9 / size"),
+}  # fmt: skip
+
+
+def mutated(function, old: str, new: str):
+    """The function's code object with a piece of its source replaced."""
+    source = textwrap.dedent(inspect.getsource(function))
+    assert old in source, f"the source of {function.__name__} has no {old!r} any more: mend the mutant"
+    text = source.replace(old, new).replace("@property\n", "")
+    space = dict(function.__globals__)
+    code = compile(text, f"<mutant of {function.__name__}>", "exec", flags=__future__.annotations.compiler_flag)
+    exec(code, space)
+    return space[function.__name__].__code__
+
+
+@pytest.fixture
+def mutate():
+    """Swap a function's code; put back at the end."""
+    changed = []
+
+    def swap(function, old, new):
+        changed.append((function, function.__code__))
+        function.__code__ = mutated(function, old, new)
+
+    yield swap
+    for function, code in reversed(changed):
+        function.__code__ = code
+
+
+def test_nothing_is_broken_without_a_mutant(graphs):
+    assert seen_by(graphs) == ""
+
+
+def failing(probe) -> str:
+    """What the probe says; a crash is a way of being seen as well."""
+    try:
+        return probe()
+    except (RuntimeError, IndexError, ValueError, AssertionError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_of_the_engine_is_seen(name, graphs, mutate):
+    mutate(*MUTANTS[name])
+    found = failing(lambda: seen_by(graphs))
+    assert found, name
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_a_wrong_rewrite_is_seen(name, graphs, mutate):
+    points = {
+        k: torch.randn(40, *g.input.shape[1:], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        for k, g in graphs.items()
+    }
+
+    def differs() -> str:
+        for k, graph in graphs.items():
+            true = evaluate(graph, points[k])[graph.output.index]
+            net = bound_network(graph).graph
+            if not torch.allclose(evaluate(net, points[k])[net.output.index].reshape(true.shape), true, atol=1e-9):
+                return k
+        return ""
+
+    assert differs() == ""
+    mutate(*REWRITES[name])
+    assert failing(differs), name
