@@ -10,6 +10,7 @@ from cutaway.errors import InputError
 from cutaway.guard.nlp import (
     Boxes,
     Settings,
+    WordCounts,
     cluster_boxes,
     cubes,
     perturb,
@@ -134,6 +135,7 @@ def test_the_whole_study_runs_for_every_region(region):
     found = run((texts[::2], labels[::2]), (texts[1::2], labels[1::2]), _embed, settings=options)
     assert found.boxes > 0 and 0 <= found.verifiability <= 1 and found.recall > 0.8
     assert found.verifiability + found.falsified <= 1
+    assert found.generalisability <= found.reach <= 1
     if region == "cluster":
         assert found.overlap == 0
     again = run((texts[::2], labels[::2]), (texts[1::2], labels[1::2]), _embed, settings=options)
@@ -143,3 +145,15 @@ def test_the_whole_study_runs_for_every_region(region):
 def test_boxes_know_who_is_inside():
     boxes = Boxes(lower=np.zeros((1, 2)), upper=np.ones((1, 2)), owner=np.array([0]))
     assert boxes.inside(np.array([[0.5, 0.5], [1.5, 0.5]])).ravel().tolist() == [True, False]
+
+
+def test_word_counts_learn_from_training_sentences_only_and_barely_move_under_a_typo():
+    train = [
+        f"{a} you {b} a {c}" for a in ("are", "were") for b in ("really", "maybe") for c in ("robot", "person")
+    ] * 2
+    embed = WordCounts(train, dimension=5)
+    points = embed(["are you really a robot", "are you realy a robot", "qqq zzz"])
+    assert points.shape == (3, 5) and np.linalg.norm(points[0]) == pytest.approx(1)
+    assert points[0] @ points[1] > 0.9 and not points[2].any()  # words that training never saw count nothing
+    with pytest.raises(InputError, match="16 for 16 sentences"):
+        WordCounts(train, dimension=16)

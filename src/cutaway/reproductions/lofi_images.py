@@ -74,10 +74,10 @@ def _fashion(short: bool, seed: int, progress: Callable[[str], None]) -> list[Ro
         ),
         f"LoFi Nystroem, {width} landmarks": LoFiClassifier(mode="nystroem", n_directions=(64, 128), **lofi),
         "LoFi convolutional, 3 layers": LoFiClassifier(
-            n_directions=32, channels=32 if short else 128, width=width, **conv
+            n_directions=32, channels=32 if short else 64, width=width, **conv
         ),
         f"gradient descent, two layers of {width}": GradientDescentTwin(
-            width=width, n_layers=2, batch=128, steps=200 if short else 1500, trial=0.06, random_state=seed
+            width=width, n_layers=2, batch=128, steps=200 if short else 1000, trial=0.06, random_state=seed
         ),
     }
     rows, found = [], {}
@@ -130,7 +130,7 @@ def _cifar(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]
                 width=width,
                 n_layers=2,
                 batch=128,
-                steps=200 if short else (1500 if num > 10_000 else 400),
+                steps=200 if short else (1000 if num > 10_000 else 400),
                 trial=0.06,
                 random_state=seed,
             ),

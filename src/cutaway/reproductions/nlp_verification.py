@@ -1,9 +1,11 @@
 """NLP verification: perturbation boxes, training on regions, verification, on R-U-A-Robot and Medical.
 
-The paper embeds with a 384-dimensional sentence encoder that cannot be had here; ours is the mean hidden state of a
-260k-parameter story decoder, so shares are a report beside the paper's and beside what the published boxes give. What
-can be tested is what the method claims of itself: training on regions raises verifiability, shrunk boxes hold no
-sentence of the other class, cubes generalise less than boxes of perturbations, no test row enters any fit.
+The paper embeds with a 384-dimensional sentence encoder that cannot be had here; ours are the mean hidden state of a
+260k-parameter story decoder and word counts (TF-IDF, SVD), so shares are a report beside the paper's and beside what
+the published boxes give. What can be tested is what the method claims of itself: training on regions raises
+verifiability, shrunk boxes hold no sentence of the other class, cubes generalise less than boxes of perturbations, no
+test row enters any fit; and that a region large enough to hold unseen sentences of its class can be verified, which is
+a matter of dimension: in 30 dimensions a box round six points holds next to nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-from cutaway.guard.nlp import Settings, run
+from cutaway.guard.nlp import Settings, WordCounts, run
 from cutaway.reproductions.row import Row
 
 TITLE = "Verification of sentence classifiers"
@@ -43,6 +45,50 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
             continue
         train, test = read(Path(folder) / "text", seed, 400 if short else 1200)
         rows += _study(name, train, test, embed, regions, list(seeds), short, progress)
+        rows += _sizes(name, train, test, embed, seed, short, progress)
+    return rows
+
+
+_SIZES = (("cube", 0.2, 1), ("cube", 0.4, 1), ("cube", 0.8, 1), ("word", 0.05, 1), ("cluster", 0.05, 20),
+          ("cluster", 0.05, 100))  # fmt: skip
+
+
+def _sizes(name, train, test, decoder, seed, short, progress) -> list[Row]:
+    """What regions of several sizes and dimensions hold of unseen sentences, beside what they hold of the other
+    class."""
+    rows, best = [], (0.0, 0.0, "none")
+    words = WordCounts(train[0])
+    for title, embed in (("word counts", words),) if short else (("word counts", words), ("decoder", decoder)):
+        for dimension in (5,) if short else (5, 10, 30):
+            for region, epsilon, clusters in _SIZES[1:5:3] if short else _SIZES:
+                settings = Settings(
+                    region=region, epsilon=epsilon, clusters=clusters, dimension=dimension, epochs=60,
+                    count=3 if short else 5,
+                )  # fmt: skip
+                found = run(train, test, embed, settings=settings, seed=seed)
+                own, reach, other = found.generalisability, found.reach, found.embedding_error
+                share, f1 = found.verifiability, found.f1
+                size = {"cube": f"cubes {epsilon}", "cluster": f"{clusters} shrunk boxes"}.get(
+                    region, f"{region} boxes"
+                )
+                what = f"{title}, {dimension} dimensions, {size}"
+                progress(f"{name}: {what}: holds {own:.3f}, of the other class {other:.3f}")
+                rows.append(
+                    Row(
+                        quantity=f"{name}: unseen sentences held by verified regions; {what}", paper=None, ours=own,
+                        tolerance=f"by all {reach:.3f}; other class {other:.3f}; verified {share:.2f}; F1 {f1:.2f}",
+                        verdict="report",
+                    )
+                )  # fmt: skip
+                if own >= 2 * other and own > best[0]:
+                    best = (own, other, what)
+    rows.append(
+        Row(
+            quantity=f"{name}: most unseen sentences held, with at least twice the share of the other class",
+            paper="> 0", ours=best[0], tolerance=f"at least 0.05; {best[2]}, other class {best[1]:.3f}",
+            verdict="pass" if best[0] >= 0.05 else "fail",
+        )
+    )  # fmt: skip
     return rows
 
 
@@ -72,7 +118,16 @@ def _study(name, train, test, embed, regions, seeds, short, progress) -> list[Ro
     return rows
 
 
-_SHOWN = ("verifiability", "generalisability", "embedding_error", "falsifiability", "precision", "recall", "f1")
+_SHOWN = (
+    "verifiability",
+    "generalisability",
+    "reach",
+    "embedding_error",
+    "falsifiability",
+    "precision",
+    "recall",
+    "f1",
+)
 
 
 def _table(name, region, found, mean) -> list[Row]:

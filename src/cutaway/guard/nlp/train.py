@@ -43,14 +43,15 @@ def train_classifier(
     return model.eval().requires_grad_(False)
 
 
-def attacked(model: nn.Module, boxes: Boxes, *, steps: int, generator: torch.Generator) -> Tensor:
-    """One point in each box (k, d), moved towards class 1."""
+def attacked(model: nn.Module, boxes: Boxes, *, steps: int, generator: torch.Generator, fading: bool = False) -> Tensor:
+    """One point in each box (k, d), moved towards class 1 by steps of width / 4, or falling to 0 where `fading`."""
     low, high = torch.from_numpy(boxes.lower).float(), torch.from_numpy(boxes.upper).float()
     point = low + torch.rand(low.shape, generator=generator) * (high - low)
-    for _ in range(steps):
+    for step in range(steps):
         point.requires_grad_(True)
         scores = model(point)
         (slope,) = torch.autograd.grad((scores[:, 1] - scores[:, 0]).sum(), point)
-        moved = point.detach() + slope.sign() * (high - low) / 4
+        size = (1 - step / steps) if fading else 1.0
+        moved = point.detach() + slope.sign() * (high - low) * (size / 4)
         point = torch.minimum(torch.maximum(moved, low), high)
     return point.detach()
