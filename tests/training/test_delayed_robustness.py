@@ -52,6 +52,20 @@ def test_finished_runs_are_read_back(tmp_path):
     assert len(told) > count, "another plan is run anew"
 
 
+def test_a_kept_run_is_gone_on_with_to_the_same_numbers(tmp_path):
+    from dataclasses import replace
+
+    told = []
+    short, long = replace(TINY, steps=12, per_decade=2), replace(TINY, steps=25, per_decade=2)
+    measured_run(short, tmp_path, told.append)
+    count = len(told)
+    extended = measured_run(long, tmp_path, told.append)
+    assert len(told) - count == len([s for s in long.measuring_steps() if s > 12])
+    fresh = measured_run(long, None, lambda _text: None)
+    assert fresh.keys() == extended.keys()
+    assert all(np.array_equal(fresh[k], extended[k], equal_nan=True) for k in fresh)
+
+
 def synthetic(late, seed=0, steps=1000):
     """Curves that go the paper's way (`late`: robust accuracy at the end) or another, smooth over log steps."""
     marks = np.unique([0, *np.round(np.geomspace(1, 512, 22)).astype(int), steps])

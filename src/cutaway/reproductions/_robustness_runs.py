@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ from cutaway.geometry.local_complexity import frame, local_complexity
 from cutaway.network import Network
 from cutaway.reading.store import atomic
 from cutaway.robustness.attacks import APGD, PGD, Noise, Square
-from cutaway.training.loop import Settings, train
+from cutaway.training.fit import write_state
+from cutaway.training.loop import Settings, State, train
 from cutaway.training.models import mlp
 
 VARIANTS = {
@@ -77,24 +78,36 @@ class Plan:
 def measured_run(
     plan: Plan, folder: Path | None = None, progress: Callable[[str], None] = print
 ) -> dict[str, np.ndarray]:
-    """Train and measure, or read the run back from `folder` where it was finished before with the same plan."""
+    """Train and measure, or read the run back from `folder` where it was finished before with the same plan. A run that
+    was kept and differs in nothing but fewer steps is gone on with, which gives the same as training anew."""
     file = None if folder is None else folder / f"{plan.name}.npz"
+    start, earlier = None, None
     if file is not None and file.exists():
         with np.load(file) as archive:
+            kept = {name: archive[name] for name in archive.files if name != "plan"}
             if str(archive["plan"]) == repr(plan):
-                return {name: archive[name] for name in archive.files if name != "plan"}
-    found = _run(plan, progress)
+                return kept
+            if str(archive["plan"]) == repr(replace(plan, steps=int(kept["steps"][-1]))):
+                start, earlier = _read_state(file.with_suffix(".pt")), kept
+    usable = start is not None and earlier is not None and start.step < plan.steps
+    found, state = _run(plan, progress, *((start, earlier) if usable else (None, None)))
     if file is not None:
+        write_state(state, file.with_suffix(".pt"))
         with atomic(file) as temporary, open(temporary, "wb") as target:
             np.savez_compressed(target, plan=np.array(repr(plan)), **found)  # pyright: ignore[reportArgumentType]
     return found
 
 
-def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
+def _run(
+    plan: Plan, progress: Callable[[str], None], start: State | None, earlier: dict[str, np.ndarray] | None
+) -> tuple[dict[str, np.ndarray], State]:
     options = dict(VARIANTS[plan.variant])
     decay = float(options.pop("weight_decay", 0.01))
     data = load(plan.data, split="train", num=plan.samples, seed=plan.seed)
     probe = _Probe(plan, data, load(plan.data, split="test", num=plan.test, seed=0), progress)
+    if earlier is not None:  # its last step may be no mark of the longer plan
+        keep = np.isin(earlier["steps"], plan.measuring_steps())
+        probe.found = {k: list(v[keep]) for k, v in earlier.items() if k != "strong_test"}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(plan.seed)
         model = mlp(data.input_shape, 10, width=plan.width, depth=plan.depth, **options)
@@ -102,9 +115,16 @@ def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
         steps=plan.steps, batch=plan.batch, optimiser="adamw", learning_rate=1e-3, weight_decay=decay, loss="mse",
         seed=plan.seed,
     )  # fmt: skip
-    train(model, data, settings, tracker=probe)  # pyright: ignore[reportArgumentType]
+    trained = train(model, data, settings, tracker=probe, start=start)  # pyright: ignore[reportArgumentType]
     found = {name: np.array(values) for name, values in probe.found.items()}
-    return found | {"strong_test": probe.stronger(model)}
+    return found | {"strong_test": probe.stronger(model)}, trained.state
+
+
+def _read_state(path: Path) -> State | None:
+    if not path.exists():
+        return None
+    content = torch.load(path, weights_only=True)
+    return State(**{name: content[name] for name in ("step", "model", "optimiser", "adversary")})
 
 
 class _Probe:
