@@ -10,8 +10,9 @@ from torch import nn
 from cutaway.errors import BudgetError
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.cutting import CutSettings, Cutter
-from cutaway.geometry.pattern_tree import pattern_tree
-from cutaway.geometry.plane import plane_through, square_around
+from cutaway.geometry.face_patterns import pattern_tree
+from cutaway.geometry.plane import input_plane, plane_through, square_around
+from cutaway.geometry.preview import estimated_regions
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.row_blocks import WIDTH, RowBlocks
 from cutaway.geometry.slice import SliceSettings, slice_network
@@ -107,7 +108,9 @@ def test_wide_networks_take_coordinates_by_themselves_and_narrow_ones_do_not(pla
 
 def test_memory_budget_says_how_to_go_on(plane):
     settings = SliceSettings(coordinates=True, budget=1 << 14)
-    with pytest.raises(BudgetError, match=r"at site.*vertices in \d+ coordinates.*--pad.*--budget"):
+    with pytest.raises(
+        BudgetError, match=r"at site.*vertices in \d+ coordinates.*regions lie in this domain.*--pad.*--budget"
+    ):
         slice_network(build(Everything), plane, square_around(plane, 2.5), settings)
 
 
@@ -150,3 +153,13 @@ def test_pattern_tree_holds_the_patterns_of_all_faces(plane, mlp, square, case):
 def test_pattern_tree_of_a_slice_without_crossings(mlp, square):
     tree = pattern_tree(slice_network(mlp(2, 5, 2), domain=100 + 1e-4 * square))
     assert tree.patterns([0]).shape == (1, 0)
+
+
+def test_preview_is_within_a_factor_of_two(mlp, square):
+    """Oracle: the slice itself."""
+    for widths, seed in (((2, 30, 30, 2), 0), ((2, 60, 2), 1)):
+        model = mlp(*widths, seed=seed)
+        found = estimated_regions(model, input_plane(), 2 * square, num_segments=64)
+        true = slice_network(model, domain=2 * square).num_faces
+        assert 0.5 < found.regions / true < 2
+        assert found.shrink(int(found.regions / 4)) == pytest.approx(0.5, abs=0.01)

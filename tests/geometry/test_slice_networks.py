@@ -12,9 +12,9 @@ from torch import nn
 from cutaway.cli import run
 from cutaway.errors import BudgetError, InputError, ModelError, NotPiecewiseAffine
 from cutaway.geometry.cutting import CutSettings, Cutter
+from cutaway.geometry.gate_signs import sign_partition
 from cutaway.geometry.plane import plane_of, plane_through, rectangle, square_around
 from cutaway.geometry.program import StagedProgram
-from cutaway.geometry.sign_partition import sign_partition
 from cutaway.geometry.slice import SliceSettings, slice_network
 from cutaway.network.graph import trace
 from cutaway.status import Status
@@ -167,7 +167,9 @@ def test_operator_that_is_not_piecewise_affine_is_named(square):
 
 
 def test_budget_says_how_far_it_came(mlp, square):
-    with pytest.raises(BudgetError, match=r"at site '2'|at site '1'.*faces so far.*max_faces") as caught:
+    with pytest.raises(
+        BudgetError, match=r"at site '2'|at site '1'.*faces so far.*regions lie in this domain.*max_faces"
+    ) as caught:
         slice_network(mlp(2, 40, 40, 2), domain=square, settings=SliceSettings(max_faces=50))
     assert "faces so far" in str(caught.value)
 

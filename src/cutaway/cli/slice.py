@@ -75,8 +75,8 @@ def slice_(
     import numpy as np
 
     from cutaway.cli.options import parse_budget
+    from cutaway.geometry.gate_signs import sign_partition
     from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
-    from cutaway.geometry.sign_partition import sign_partition
     from cutaway.geometry.slice import SliceSettings, slice_network
     from cutaway.network.sources import load_model
 

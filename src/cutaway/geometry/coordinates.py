@@ -62,9 +62,9 @@ class PlaneCoordinates:
         if 8 * vertices * coordinates > self.budget:
             raise BudgetError(
                 "memory budget of the slice", found=f"{vertices * coordinates / 2**27:.2g} GB for {vertices} vertices "
-                f"in {coordinates} coordinates, {self.cells.num_faces} faces so far",
+                f"in {coordinates} coordinates and gates, {self.cells.num_faces} faces so far",
                 expected=f"at most {self.budget / 2**30:.2g} GB",
-                remedy="take a smaller domain (smaller --pad), or raise the memory budget (--budget 12GB)",
+                remedy="raise the memory budget (--budget 12GB, budget=...)",
             )  # fmt: skip
 
     def gates(self, index: int, part: int) -> tuple[Ints, Floats, list[int], Floats]:
@@ -96,7 +96,8 @@ class PlaneCoordinates:
     def inserted(self, site: Site, part: int, columns: Ints, done: Insertion, whole: bool) -> None:
         """Follow an insertion of `columns` of a part: everything known at the vertices is extended to the new ones."""
         if len(done.parent):
-            self._within(len(done.values), self.rows.num_columns)
+            site_columns = 2 * len(self.known[-1][1]) + sum(v.shape[1] for _, _, v in self.known[:-1])
+            self._within(len(done.values), self.rows.num_columns + site_columns)
             self.rows.resize_rows(len(done.values))
             for _, part_of_rows in self.rows.parts():
                 done.fill_rows(part_of_rows)

@@ -117,7 +117,7 @@ def neurons_within(
     sites: Sequence[Site],
     *,
     generator: torch.Generator,
-    rows: int = 256,
+    rows: int = 2048,
     probes: int = 20,
 ) -> Tensor:
     """#{i : |h_i(x)| / |V_i|_2 < radius} for every input and site, `(n, sites)`: boundaries within `radius` in the

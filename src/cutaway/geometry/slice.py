@@ -26,14 +26,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from cutaway.errors import InputError, ModelError
+from cutaway.errors import BudgetError, InputError, ModelError
 from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.geometry.checks import SelfCheck, input_map, self_check
+from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.cutting import CutReport, CutSettings, Cutter
 from cutaway.geometry.decision import DecisionBoundary, as_logits, class_pieces, decision_boundary
 from cutaway.geometry.exact import ExactSigns
 from cutaway.geometry.faces import FaceMeasures, measure_faces, slopes
-from cutaway.geometry.plane import Plane, check_domain, input_plane
+from cutaway.geometry.plane import Plane, check_domain, input_plane, square_around
+from cutaway.geometry.preview import estimated_regions
 from cutaway.geometry.program import Site, StagedProgram
 from cutaway.network.graph import Graph, trace
 from cutaway.status import Status
@@ -238,7 +240,8 @@ def slice_network(
     microsecond a region and crossing neuron. Memory: vertices times live values, within `settings.budget`.
 
     Raises `InputError` for a bad domain or a plane of another input shape, `NotPiecewiseAffine` naming the operator,
-    `BudgetError` saying how many regions were found, `ClaimError` when the self-check fails.
+    `BudgetError` saying how many regions were found, how many there are about and which domain would fit, `ClaimError`
+    when the self-check fails.
     """
     settings = settings or SliceSettings()
     plane = plane or input_plane()
@@ -255,7 +258,10 @@ def slice_network(
         coordinates=settings.coordinates,
     )  # fmt: skip
     cutter = Cutter(program, plane, polygon, cut, decide=exact)
-    outputs = cutter.run()
+    try:
+        outputs = cutter.run()
+    except BudgetError as error:
+        raise _how_to_go_on(error, cutter, plane, polygon) from error
     measures = measure_faces(cutter.cells)
     decision = decision_boundary(cutter.cells, measures, outputs)
     cpu_cut, wall_cut = time.process_time() - cpu, time.perf_counter() - wall
@@ -278,6 +284,23 @@ def trace_for(model: nn.Module, plane: Plane) -> Graph:
             "the plane of the slice", found=f"inputs of shape {tuple(plane.input_shape)}, which the network refuses: "
             + str(error), expected="the shape of the network's input",
         ) from error  # fmt: skip
+
+
+def _how_to_go_on(error: BudgetError, cutter: Cutter, plane: Plane, polygon: Floats) -> BudgetError:
+    """The error with an estimate of what the domain holds and of the domain that would fit (n regions have about 2.3
+    sqrt(n) coordinates)."""
+    fits = (cutter.settings.budget / 40) ** (2 / 3) if isinstance(cutter.state, PlaneCoordinates) else np.inf
+    enough = max(int(min(cutter.settings.max_faces / 2, fits)), 1)
+    preview = estimated_regions(cutter.program, plane, polygon)
+    factor = preview.shrink(enough)
+    half = np.abs(polygon).max()
+    centred = len(polygon) == 4 and np.allclose(polygon, square_around(plane, half))
+    advice = f"--pad {half * factor:.2g}" if centred else f"its width times {factor:.2g}"
+    return BudgetError(
+        error.offender, found=error.found, expected=error.expected,
+        remedy=f"about {preview.regions:.2g} regions lie in this domain; a smaller one ({advice}) holds about "
+        f"{enough:,}; else {error.remedy}",
+    )  # fmt: skip
 
 
 def polygon_area(polygon: Floats) -> float:

@@ -240,7 +240,7 @@ def _within(faces: int, max_faces: int | None) -> None:
     if max_faces is not None and faces > max_faces:
         raise BudgetError(
             "region budget", found=f"{faces} faces so far", expected=f"at most {max_faces}",
-            remedy="take a smaller domain (smaller --pad), or raise the budget (max_faces=...)",
+            remedy="raise the number of regions allowed (--max-faces, max_faces=...)",
         )  # fmt: skip
 
 

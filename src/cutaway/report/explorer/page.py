@@ -20,7 +20,7 @@ import numpy as np
 
 from cutaway.errors import BudgetError, InputError
 from cutaway.geometry.decision import as_logits, class_pieces
-from cutaway.geometry.pattern_tree import pattern_tree
+from cutaway.geometry.face_patterns import pattern_tree
 from cutaway.geometry.slice import Slice
 from cutaway.report.explorer import colours
 from cutaway.report.explorer.picture import face_values
