@@ -203,6 +203,18 @@ def test_folders_that_are_not_this_run(recipe, tmp_path):
         fit(recipe, tmp_path / "run", resume=True)
 
 
+def test_a_seed_beside_the_recipe(recipe, tmp_path, capsys):
+    runs = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
+    for seed, folder in runs.items():
+        assert command(["fit", str(recipe), "--out", str(folder), "--seed", str(seed)]) == 0
+    assert f"cutaway scan {runs[1]}" in capsys.readouterr().out
+    assert not same(last_weights(runs[0]), last_weights(runs[1]))
+    assert same(last_weights(runs[0]), last_weights(fit(recipe, tmp_path / "plain").folder))
+    with pytest.raises(InputError, match=r"it differs in seed: 1 there, 0 here"):
+        fit(recipe, runs[1], resume=True)
+    assert (runs[1] / "recipe.toml").read_text().startswith("# run with seed 1")
+
+
 def test_a_broken_safe_point_is_told(recipe, tmp_path):
     def stop(step, steps, loss):
         raise KeyboardInterrupt

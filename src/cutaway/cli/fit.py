@@ -13,7 +13,14 @@ app = new_app("fit", "Train a network from a recipe, tracked.")
 
 
 @app.default
-def fit(recipe: Path, *, out: Path | None = None, resume: bool = False, device: str | None = None) -> Outcome:
+def fit(
+    recipe: Path,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    device: str | None = None,
+) -> Outcome:
     """Train what RECIPE says.
 
     Parameters
@@ -24,16 +31,21 @@ def fit(recipe: Path, *, out: Path | None = None, resume: bool = False, device: 
         Run folder; by default `runs/NAME` in the current folder, NAME being the recipe's.
     resume
         Go on with the run in the folder.
+    seed
+        Seed of data rows, weights and order instead of the recipe's.
     device
         `cpu`, `cuda`, ... instead of the recipe's.
     """
+    from cutaway.errors import InputError
     from cutaway.training import recipe as recipes
     from cutaway.training.fit import fit as train
 
+    if seed is not None and seed < 0:
+        raise InputError("option --seed", found=str(seed), expected="0 or more")
     plan = recipes.read(recipe)
     folder = out or Path("runs") / plan.name
     with _progress(plan.training.steps) as progress:
-        fitted = train(recipe, folder, resume=resume, device=device, progress=progress)
+        fitted = train(recipe, folder, resume=resume, seed=seed, device=device, progress=progress)
     payload = {
         "run": str(fitted.folder),
         "checkpoints": [str(path) for path in fitted.checkpoints],
@@ -41,6 +53,7 @@ def fit(recipe: Path, *, out: Path | None = None, resume: bool = False, device: 
         "seconds": fitted.seconds,
         "model": fitted.model,
     }
+    reads_text = plan.model.name == "char-gpt"
     lines = [
         f"{name:<11} accuracy {score['accuracy']:.4f} [{score['low']:.4f}, {score['high']:.4f}]  "
         f"loss {score['loss']:.4g}  ({score['rows']:,} rows)"
@@ -49,7 +62,7 @@ def fit(recipe: Path, *, out: Path | None = None, resume: bool = False, device: 
     lines += [
         f"{plan.training.steps:,} steps in {fitted.seconds:.1f} s; {len(fitted.checkpoints)} checkpoints",
         f"run: {fitted.folder}",
-        f"look inside: cutaway scan {fitted.model} --data {plan.data.name}",
+        f"look inside: cutaway scan {fitted.model}" + ("" if reads_text else f" --data {plan.data.name}"),
     ]
     return Outcome(payload=payload, words="\n".join(lines))
 

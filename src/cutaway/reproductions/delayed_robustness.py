@@ -25,7 +25,7 @@ from cutaway.reproductions.row import Row
 SOURCE = "arXiv 2402.15555"
 TITLE = "Delayed robustness of a small network trained long, and its local complexity"
 
-LONG, COMMON, ABLATED = 100_000, 31_623, 20_000
+LONG, COMMON, ABLATED = 100_000, 31_623, 17_783  # round(10^k/4)
 RADIUS, LC_RADIUS = 2, 0  # positions of the attack radius 0.1 and of the local-complexity radius 0.05 in a plan
 DELAY = 3.0
 Run = dict[str, np.ndarray]
@@ -36,9 +36,9 @@ def plans(seed: int = 0) -> list[Plan]:
     found = []
     for data in ("mnist", "fashion-mnist"):
         found += [Plan(data=data, seed=seed, steps=LONG)]
-        found += [Plan(data=data, seed=seed + k, steps=COMMON) for k in (1, 2)]
+        found += [Plan(data=data, seed=seed + k, steps=COMMON, per_decade=4) for k in (1, 2)]
         found += [
-            Plan(data=data, seed=seed + k, steps=ABLATED, variant=variant)
+            Plan(data=data, seed=seed + k, steps=ABLATED, per_decade=4, variant=variant)
             for variant in ("batch-norm", "no weight decay")
             for k in (0, 1, 2)
         ]

@@ -59,17 +59,21 @@ def fit(
     out: str | Path,
     *,
     resume: bool = False,
+    seed: int | None = None,
     device: str | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Fitted:
     """Train what `recipe` (a TOML file or a `Recipe`) says into the folder `out`.
 
-    resume: go on with the run that is there (a finished one is read back). device: instead of the recipe's. progress:
-    called with (step, steps, loss) after every step. Raises `InputError` for a recipe that does not hold together or a
-    folder with something else in it, `FileError` when the disk is full, `WorkError` when the loss is not finite.
+    resume: go on with the run that is there (a finished one is read back). seed, device: instead of the recipe's.
+    progress: called with (step, steps, loss) after every step. Raises `InputError` for a recipe that does not hold
+    together or a folder with something else in it, `FileError` when the disk is full, `WorkError` when the loss is not
+    finite.
     """
     text = Path(recipe).read_text(encoding="utf-8") if not isinstance(recipe, Recipe) and Path(recipe).is_file() else ""
     plan = recipe if isinstance(recipe, Recipe) else recipes.read(recipe)
+    if seed is not None:
+        plan, text = plan.model_copy(update={"seed": seed}), f"# run with seed {seed}, told beside this recipe\n{text}"
     folder = Path(out)
     record = _checked_folder(folder, plan, resume)
     if record.get("final"):
