@@ -241,3 +241,32 @@ def test_command_line_from_fit_to_certify(model_folder, make_rows, tmp_path, cap
     assert code == 2 and "empty or blank" in failed["error"]
     code, failed = _cli(capsys, "guard", "score", tmp_path / "nowhere", "calm1")
     assert code == 2 and "guard.json" in failed["error"]
+
+
+def test_files_of_prompts_that_cannot_be_read_are_named(guard_folder, model_folder, make_rows, tmp_path, capsys):
+    def refused(*arguments):
+        code, out = _cli(capsys, "guard", *arguments)
+        assert code == 2
+        return out["error"]
+
+    assert "no such file" in refused("score", guard_folder, "--file", tmp_path / "none.csv")
+    assert "no such file" in refused("score", guard_folder, "--file", tmp_path / "none.txt")
+    (tmp_path / "bad.txt").write_bytes(b"calm1\n\xff\xfe\n")
+    assert "not UTF-8 in line 2" in refused("score", guard_folder, "--file", tmp_path / "bad.txt")
+    (tmp_path / "few.csv").write_text("text,label\nstorm1,harmful\ncalm1,harmless\ncalm2,harmless\n", encoding="utf-8")
+    assert "found 1 harmful rows" in refused(
+        "fit", model_folder, "--data", tmp_path / "few.csv", "--out", tmp_path / "g"
+    )
+    rows = make_rows(60)
+    pandas.DataFrame({"text": rows.texts, "label": rows.labels}).to_csv(tmp_path / "rows.csv", index=False)
+    arguments = ("--data", tmp_path / "rows.csv", "--test", tmp_path / "rows.csv", "--out", tmp_path / "g")
+    assert "only rows that are in the training data" in refused("fit", model_folder, *arguments)
+    assert not (tmp_path / "g").exists()
+
+
+def test_cut_prompts_are_told_in_words_and_without_the_tokenizers_warning(guard_folder, tmp_path, capsys):
+    (tmp_path / "long.txt").write_text("calm1 " * 500 + "\ncalm2\n", encoding="utf-8")
+    assert run(["guard", "score", str(guard_folder), "--file", str(tmp_path / "long.txt")]) == 0
+    told = capsys.readouterr()
+    assert "1 of 2 prompts were cut at the model's length (the longest has 501 tokens)" in told.out
+    assert "indexing errors" not in told.err

@@ -70,13 +70,15 @@ def fit(
         cpu, cuda, ...
     """
     from cutaway.guard import Guardrail, evaluate, save
+    from cutaway.guard.rows import fingerprint
 
     columns = {"text": text, "label": label, "source": source, "positive": positive}
     rows = _rows(data, columns, num, seed)
     if test is None:
         train, held = _hold_out(rows.both_classes().deduplicated(), seed)
     else:
-        train, held = rows, _rows([test], columns, None, seed)
+        train = rows
+        held = _rows([test], columns, None, seed).without({fingerprint(t) for t in rows.texts}, "in the training data")
     guard = Guardrail(
         model, features=features, layers=layers, head=head, rate=fpr, max_length=max_length, seed=seed, device=device
     ).fit(train)
@@ -113,8 +115,9 @@ def score(
     import dataclasses
 
     from cutaway.guard import load
+    from cutaway.guard.rows import read_texts
 
-    texts = list(prompts or []) + (_texts(file, text) if file is not None else [])
+    texts = list(prompts or []) + (read_texts(file, text) if file is not None else [])
     if not texts:
         raise InputError("command guard score", found="no prompt", expected="prompts, or --file")
     guard = load(folder, model=model, device=device)
@@ -124,7 +127,13 @@ def score(
         f"{'HARMFUL ' if v.harmful else 'harmless'} {v.probability:.4f}  #{i + 1}{'  (cut)' if v.truncated else ''}"
         for i, v in enumerate(verdicts)
     ]
-    payload = {"scores": scores, "threshold": guard.threshold_.logit, "truncated": sum(v.truncated for v in verdicts)}
+    cut = sum(v.truncated for v in verdicts)
+    if cut:
+        longest = max(v.tokens for v in verdicts)
+        words.append(
+            f"{cut} of {len(verdicts)} prompts were cut at the model's length (the longest has {longest} tokens)"
+        )
+    payload = {"scores": scores, "threshold": guard.threshold_.logit, "truncated": cut}
     return Outcome(payload=payload, words="\n".join(words))
 
 
@@ -296,23 +305,16 @@ def _hold_out(rows, seed: int):
     import numpy as np
     from sklearn.model_selection import train_test_split
 
-    train, held = train_test_split(np.arange(len(rows)), test_size=0.2, stratify=rows.labels, random_state=seed % 2**32)
+    for value, word in ((1, "harmful"), (0, "harmless")):
+        if (count := int((rows.labels == value).sum())) < 2:
+            raise InputError(
+                f"data {rows.name}", found=f"{count} {word} rows", expected="at least 2, one to be held out"
+            )
+    held_share = max(0.2, 2 / len(rows))
+    train, held = train_test_split(
+        np.arange(len(rows)), test_size=held_share, stratify=rows.labels, random_state=seed % 2**32
+    )
     return rows.subset(np.sort(train)), rows.subset(np.sort(held))
-
-
-def _texts(file: Path, column: str) -> list[str]:
-    from cutaway.errors import FileError
-    from cutaway.guard.rows import _columns
-
-    if file.suffix != ".txt":
-        found = _columns(file)
-        if column not in found:
-            raise InputError(f"column {column!r} of {file.name}", found="no such column", expected=", ".join(found))
-        return [str(t) for t in found[column]]
-    try:
-        return [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"file {file}", found="no readable UTF-8 text", remedy="check the path and encoding") from error
 
 
 def _evaluation(found, notes: list[str]) -> dict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -69,13 +70,15 @@ class PromptTokenizer:
         if max_length is not None and not 1 <= max_length <= places:
             raise InputError("max_length", found=str(max_length), expected=f"1 to {places}, the model's positions")
         self.max_length = max_length or min(places, 1024)
+        # a prompt that is cut here needs no warning from the tokenizer that it is longer than the model
+        self._quiet: dict[str, Any] = {"verbose": False} if "verbose" in signature(tokenizer).parameters else {}
 
     def encode(self, texts: Sequence[str]) -> TokenRows:
         """Token rows of the prompts, checked one by one; every row has at least one token."""
         cut, lengths = [], []
         begin = getattr(self.tokenizer, "bos_token_id", None)
         for i, text in enumerate(texts):
-            ids = list(self.tokenizer(check_prompt(text, where=f"prompt {i + 1}"))["input_ids"])
+            ids = list(self.tokenizer(check_prompt(text, where=f"prompt {i + 1}"), **self._quiet)["input_ids"])
             if begin is not None and ids[:1] != [begin]:
                 ids = [begin, *ids]
             if not ids:

@@ -123,8 +123,6 @@ def read_rows(
     row, lone surrogate, labels none of which is known to be harmful). A missing source column means one source.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileError(f"file {path}", found="no such file", remedy="check the path")
     columns = _columns(path)
     for name in (text, label):
         if name not in columns:
@@ -143,8 +141,27 @@ def read_rows(
     return from_lists(list(columns[text]), [int(w in wanted) for w in words], sources, name=path.name)
 
 
+def read_texts(path: str | Path, column: str = "text") -> list[str]:
+    """Prompts alone: a column of a .csv, .jsonl or .parquet file, or the lines of a .txt file that are not blank.
+
+    Raises FileError and InputError as `read_rows`.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".txt":
+        return [line for line in _decoded(path).split("\n") if line.strip()]
+    found = _columns(path)
+    if column not in found:
+        raise InputError(
+            f"column {column!r} of {path.name}", found="no such column",
+            expected="one of " + ", ".join(map(repr, found)), remedy="name the column with --text",
+        )  # fmt: skip
+    return [str(t) for t in found[column]]
+
+
 def _columns(path: Path) -> dict[str, list]:
     kind = path.suffix.lower()
+    if not path.is_file():
+        raise FileError(f"file {path}", found="no such file", remedy="check the path")
     if kind == ".parquet":
         import pandas
         import pyarrow
@@ -156,16 +173,22 @@ def _columns(path: Path) -> dict[str, list]:
         return {str(c): frame[c].tolist() for c in frame.columns}
     if kind not in (".csv", ".jsonl", ".ndjson"):
         raise FileError(f"file {path}", found=f"ending {kind!r}", expected=".csv, .jsonl or .parquet")
+    content = _decoded(path)
+    return _csv(path, content) if kind == ".csv" else _jsonl(path, content)
+
+
+def _decoded(path: Path) -> str:
+    if not path.is_file():
+        raise FileError(f"file {path}", found="no such file", remedy="check the path")
     raw = path.read_bytes()
     try:
-        content = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise FileError(
             f"file {path}", found=f"a byte that is not UTF-8 in line {line}", expected="UTF-8 text",
             remedy="save it as UTF-8",
         ) from error  # fmt: skip
-    return _csv(path, content) if kind == ".csv" else _jsonl(path, content)
 
 
 def _csv(path: Path, content: str) -> dict[str, list]:
