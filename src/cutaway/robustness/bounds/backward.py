@@ -18,9 +18,10 @@ from cutaway.network.graph import Node
 from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.lowering import LINEAR
 from cutaway.robustness.bounds.network import BoundNetwork
+from cutaway.robustness.bounds.patches import fits, travel
 from cutaway.robustness.bounds.transpose import pull_back, unbroadcast
 from cutaway.robustness.bounds.unary import lines
-from cutaway.robustness.regions import Region
+from cutaway.robustness.regions import Box, Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def lower_bound(
 ) -> Tensor:
     """Lower bounds (B, S) of functionals (B, S, *shape of node `start`) over the region."""
     choices = choices or Choices()
-    waiting, total = _begin(net, limits, start, functionals)
+    waiting, total = _begin(net, limits, region, start, functionals, choices)
     for index in sorted(net.before[start], reverse=True):
         if index not in waiting:
             continue
@@ -81,7 +82,10 @@ def lower_bound(
     return total
 
 
-def _begin(net: BoundNetwork, limits: Limits, start: int, f: Tensor | OneHot) -> tuple[dict[int, Tensor], Tensor]:
+def _begin(
+    net: BoundNetwork, limits: Limits, region: Region, start: int, f: Tensor | OneHot, choices: Choices
+) -> tuple[dict[int, Tensor], Tensor]:
+    """Functionals by node and what was gathered on the way to them."""
     if not isinstance(f, OneHot):
         return {start: f}, f.new_zeros(f.shape[:2])
     node = net.graph.nodes[start]
@@ -96,6 +100,9 @@ def _begin(net: BoundNetwork, limits: Limits, start: int, f: Tensor | OneHot) ->
         if node.index in net.offset:
             total = total + f.sign * net.offset[node.index].flatten()[f.index]
         return {source.index: rows.reshape(*f.index.shape, *source.shape)}, total
+    if fits(node) and choices.record is None:
+        stops = set(choices.betas) if isinstance(region, Box) else {*choices.betas, *net.graph.inputs}
+        return travel(net, limits, region, node, f.index, f.sign, choices.alphas, stops)
     dense = torch.zeros(*f.index.shape, node.numel, dtype=net.dtype)
     dense.scatter_(2, f.index.unsqueeze(-1), f.sign)
     return {node.index: dense.reshape(*f.index.shape, *node.shape)}, torch.zeros(f.index.shape, dtype=net.dtype)

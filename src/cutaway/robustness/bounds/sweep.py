@@ -28,7 +28,7 @@ class SweepSettings:
     once)."""
 
     method: str = "crown"
-    chunk: int = 1 << 23
+    chunk: int = 1 << 19
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
