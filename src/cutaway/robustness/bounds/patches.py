@@ -28,7 +28,7 @@ LARGEST = 0.6
 @dataclass(slots=True, kw_only=True)
 class Patch:
     """`values` (N, C, p, q) on a node of shape (1, C, H, W); `top`, `left` (N,) may lie outside the picture, where
-    values are zero; `sample` (N,) says to which region a row belongs; `place` (N, C p q) are flat positions inside.
+    values are zero; `sample` (N,) says to which region a row belongs; `place` (N, C p q) are flat positions inside."""
 
     values: Tensor
     top: Tensor
