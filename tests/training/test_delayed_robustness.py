@@ -104,7 +104,7 @@ def test_verdicts_follow_the_curves():
     _, good = verdicts(0.5)
     assert "fail" not in good.values() and list(good.values()).count("pass") >= 4
     _, bad = verdicts(0.02)
-    assert [v for q, v in bad.items() if "less that at the clean plateau" in q and "PGD" in q] == ["fail"]
+    assert [v for q, v in bad.items() if "less that of the clean plateau" in q and "PGD" in q] == ["fail"]
     assert [v for q, v in bad.items() if "phases of the count near train" in q] == ["fail"]
 
 

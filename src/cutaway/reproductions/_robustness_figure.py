@@ -50,8 +50,10 @@ def draw(found: dict[Plan, dict[str, np.ndarray]], path: Path) -> Path:
         )
     ):
         axes[row, 0].set_ylabel(text)
-    axes[0, 0].legend(fontsize=7, loc="center left")
-    axes[1, 0].legend(fontsize=7, title="near points of", title_fontsize=7)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    figure.legend(
+        *axes[1, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8, title="near points of"
+    )
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path
