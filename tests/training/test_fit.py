@@ -269,6 +269,13 @@ class TestCheckpoints:
         told = json.loads(capsys.readouterr().out)
         assert told["readings"][0]["instrument"] == "accuracy"
 
+    def test_the_type_of_the_training_is_kept(self, recipe, tmp_path):
+        recipe.write_text(recipe.read_text().replace("batch = 32", 'batch = 32\ndtype = "float64"'))
+        fitted = fit(recipe, tmp_path / "run")
+        model = load_model(fitted.model).model
+        assert next(model.parameters()).dtype == torch.float64
+        assert same(dict(sorted(model.state_dict().items())), last_weights(fitted.folder))
+
     def test_without_its_folder_it_says_what_is_needed(self, recipe, tmp_path):
         fitted = fit(recipe, tmp_path / "run")
         moved = tmp_path / "elsewhere" / "w.safetensors"

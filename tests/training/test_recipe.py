@@ -1,5 +1,6 @@
 """Recipes: what is in them is what trains; every mistake is told with file, key and the nearest right one."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -130,6 +131,19 @@ def test_files_that_are_no_recipes(tmp_path):
         read(tmp_path / "rr.toml")
     with pytest.raises(FileError, match=r"at line 1, column 8"):
         read(write(tmp_path, "name = = 3"))
+
+
+def test_data_without_labels(tmp_path):
+    np.save(tmp_path / "bare.npy", np.zeros((5, 3), dtype=np.float32))
+    text = WHOLE.replace("gelu", "relu").replace('name = "digits"', f'name = "{tmp_path / "bare.npy"}"')
+    with pytest.raises(InputError, match=r"bare.npy'; found no labels; expected labels to train on"):
+        prepare(read(write(tmp_path, text.replace("num = 60\ntest = 50\nvalidation = 0.25\nnormalise = true", ""))))
+
+
+def test_a_radius_in_other_units_is_warned_of(tmp_path):
+    text = WHOLE.replace("gelu", "relu").replace("radius = 0.1", "radius = 8.0")
+    with pytest.warns(UserWarning, match=r"radius of adversary 'pgd'; found 8 .*8/255"):
+        prepare(read(write(tmp_path, text)))
 
 
 def test_instruments_by_name():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
+from cutaway.robustness.attacks.units import warn_of_units
 from cutaway.training.loop import Term
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def adversary(part: AdversaryPart, *, data: Dataset) -> Any:
         raise _unknown("adversary", part.name, ADVERSARIES)
     make = makers[part.name]
     found = _made(f"adversary {part.name!r}", make, make, _with_range(data, part.options))
+    warn_of_units(f"adversary {part.name!r}", found.radius, found.norm, data)
     if part.share == 1.0:
         return found
     if part.name == "free":

@@ -31,8 +31,8 @@ FILE = "model.json"
 class Blueprint:
     """How a network was built: by `name` and `options` under `seed`, or by a user's `factory`.
 
-    normalise: (mean, std) per channel of its first step. alphabet: the characters of a text model. example: token rows
-    for a text model. title: what it is called in reports.
+    dtype: float32 or float64. normalise: (mean, std) per channel of its first step. alphabet: the characters of a
+    text model. example: token rows for a text model. title: what it is called in reports.
     """
 
     title: str
@@ -41,6 +41,7 @@ class Blueprint:
     seed: int = 0
     name: str = ""
     factory: str = ""
+    dtype: str = "float32"
     options: dict[str, Any] = field(default_factory=dict)
     normalise: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     alphabet: str = ""
@@ -53,10 +54,12 @@ class Blueprint:
 
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(self.seed)
-                return call_factory(self.factory)[0]
-        return build(
-            self.name, self.input_shape, self.outputs, seed=self.seed, normalise=self.normalise, **self.options
-        )
+                model = call_factory(self.factory)[0]
+        else:
+            model = build(
+                self.name, self.input_shape, self.outputs, seed=self.seed, normalise=self.normalise, **self.options
+            )
+        return model.to(getattr(torch, self.dtype))
 
     def to_json(self) -> str:
         from dataclasses import asdict

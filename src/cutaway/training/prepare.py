@@ -143,6 +143,7 @@ def blueprint_for(plan: Recipe, train: Dataset, alphabet: Alphabet | None) -> Bl
         seed=plan.seed,
         name=part.name or "",
         factory=part.factory or "",
+        dtype=plan.training.dtype,
         options=part.options,
         normalise=pair,
         alphabet=alphabet.characters if alphabet else "",
