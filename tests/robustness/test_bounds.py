@@ -14,7 +14,7 @@ from cutaway.errors import InputError, ModelError, UnsupportedOperator
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised, optimised_rows
 from cutaway.robustness.bounds.deployment import deployment_radius
 from cutaway.robustness.bounds.network import bound_network
-from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, sweep
+from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, bounds_of_many, sweep
 from cutaway.robustness.regions import ball, box
 from cutaway.robustness.regions_linear import Ellipsoid, Hull
 
@@ -257,6 +257,9 @@ def test_batch_permutation_padding_and_chunks_change_nothing(make_dense):
     alone = whole.select(torch.tensor([2]))
     assert torch.allclose(bound_rows(net, sweep(net, alone), alone, rows_of(net)), rows[2:3], atol=1e-10)
     small = SweepSettings(chunk=64)
+    torch.testing.assert_close(bounds_of_many(net, whole, rows_of(net), small), rows, rtol=1e-12, atol=1e-12)
+    own = rows_of(net).expand(len(rows), *rows_of(net).shape)
+    torch.testing.assert_close(bounds_of_many(net, whole, own, small), rows, rtol=1e-12, atol=1e-12)
     assert torch.allclose(bound_rows(net, sweep(net, whole, small), whole, rows_of(net)), rows, atol=1e-10)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
     from cutaway.robustness.bounds.intervals import Limits
     from cutaway.robustness.bounds.network import BoundNetwork, bound_network
-    from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, sweep
+    from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, bounds_of_many, sweep
     from cutaway.robustness.certified_accuracy import CertifiedAccuracy, margin_rows, radius_curve
     from cutaway.robustness.certified_training import CertifiedTrainingSettings, train_certified
     from cutaway.robustness.lipschitz import LipschitzBounds, certified_radius, dense_weights, lipschitz_bounds
@@ -66,6 +66,7 @@ __all__ = [
     "ball",
     "bound_network",
     "bound_rows",
+    "bounds_of_many",
     "box",
     "certified_radius",
     "count_patterns",
@@ -89,7 +90,7 @@ _HOMES = {
     "bounds.alpha": "AlphaSettings optimised_rows",
     "bounds.intervals": "Limits",
     "bounds.network": "BoundNetwork bound_network",
-    "bounds.sweep": "SweepSettings bound_rows sweep",
+    "bounds.sweep": "SweepSettings bound_rows bounds_of_many sweep",
     "certified_accuracy": "CertifiedAccuracy margin_rows radius_curve",
     "certified_training": "CertifiedTrainingSettings train_certified",
     "lipschitz": "LipschitzBounds certified_radius dense_weights lipschitz_bounds",
