@@ -37,7 +37,7 @@ def write_training_page(
         state=state(run),
         troubles=[e for e in run.events if e["what"] in ("nan", "not-measured", "failed", "resumed")],
         last=[(s, s.value[-1], s.low[-1], s.high[-1]) for s in run.series.values()],
-        model=run.record["settings"].get("model_argument", "MODEL"),
+        opens=(run.folder / "model.json").exists(),
         bundle=vega_bundle(),
         spec=json.dumps(film(run, told).to_dict()).replace("</", "<\\/"),
     )

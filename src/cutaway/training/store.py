@@ -99,7 +99,9 @@ class TrainingRun:
                 values = taken.load().values
                 if variable not in values or tuple(values[variable].dims) != ("sample",):
                     raise InputError(
-                        f"variable {variable!r} of {instrument!r}", found="none by sample", expected=", ".join(map(str, values))
+                        f"variable {variable!r} of {instrument!r}",
+                        found="none by sample",
+                        expected=", ".join(map(str, values)),
                     )
                 steps.append(taken.step)
                 rows.append(np.asarray(values[variable].values, dtype=float))
@@ -178,6 +180,7 @@ def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -
     taken = [b.record for b in kept if b.record["kind"] == "reading"]
     steps = [b.record["step"] for b in kept if "step" in b.record]
     orders = [b for b in kept if b.record["kind"] == "order"]
+    kept_to = max([last, *steps, *(b.record["steps"][-1] for b in orders)], default=-1)
     return TrainingRun(
         folder=folder,
         record=record,
@@ -190,16 +193,12 @@ def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -
             )
             for r in taken
         ),
-        checkpoints={
-            b.record["step"]: folder / "checkpoints" / b.record["file"]
-            for b in kept
-            if b.record["kind"] == "checkpoint"
-        },
+        checkpoints=_checkpoints(folder, kept_to),
         events=tuple(b.record for b in kept if b.record["kind"] == "event"),
         shares=tuple(
             (b.record["step"], b.record["elapsed"], b.record["spent"]) for b in kept if b.record["kind"] == "share"
         ),
-        last_step=max([last, *steps, *(b.record["steps"][-1] for b in orders)], default=-1),
+        last_step=kept_to,
         order_blocks=tuple(orders),
     )  # fmt: skip
 
@@ -262,6 +261,12 @@ def _cut(block: Block, step: int) -> Block | None:
         changed = {**record, "steps": record["steps"][:keep], "counts": record["counts"][:keep]}
         return Block(record=changed, data=zlib.compress(rows.tobytes(), level=1)) if keep else None
     return block if record.get("step", -1) <= step and record.get("what") != "finished" else None
+
+
+def _checkpoints(folder: Path, last_step: int) -> dict[int, Path]:
+    """The checkpoints by step, up to the run's last one (files are whole or not there at all)."""
+    files = {int(f.stem.removeprefix("step-")): f for f in (folder / "checkpoints").glob("step-*.safetensors")}
+    return {step: files[step] for step in sorted(files) if step <= last_step}
 
 
 def _scalars(blocks: list[Block]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:

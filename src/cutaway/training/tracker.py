@@ -288,10 +288,8 @@ class Tracker:
         return {f"{label}/{name}/{f.name}": f.value for f in reading.figures}
 
     def _save(self, model: nn.Module, step: int) -> None:
-        assert self._writer is not None
         file = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
         save_weights(model, file, {"step": str(step)})
-        self._writer.journal.append({"kind": "checkpoint", "step": step, "file": file.name})
 
     def _mark_nan(self, step: int, values: Mapping[str, float]) -> None:
         loss = values.get("loss")
