@@ -1,51 +1,104 @@
-"""Training: watching it, bringing robustness forward, and a small honest trainer.
+"""Training: watching it, bringing robustness forward, knowing when to stop, and a small honest trainer.
 
-`Tracker` measures instruments while a network trains and never changes the training; `regularisers` and `adversarial`
-are plain functions for any loop; `fit` trains from a recipe.
+| question | names |
+|---|---|
+| watch a training | `Tracker`, `EveryN`, `LogSpaced`, `TimeBudget`, `When`, `AnyOf`; callbacks in `adapters` |
+| read what it saw | `open_training`, `TrainingRun`, `tell`, `detect_phases`, `onset`, `plateau` |
+| when to stop | `GeometryStop`, `ValidationStop`, `Watch` |
+| loss terms | `MaximumMargin`, `BoundaryDensity`, `JacobianNorm`, `InputGradient`, `LinearMargin`; `certified_radius` |
+| adversarial training | `Ascent` (PGD), `fast`, `Free`, `Trades`, `Mixed` |
+| train | `Settings`, `Term`, `train`; from a recipe: `from cutaway.training.fit import fit` |
+
+Names are imported on first use.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cutaway.training.phases import Phases, detect_phases
-    from cutaway.training.schedule import AnyOf, EveryN, LogSpaced, Schedule, TimeBudget, When
-    from cutaway.training.store import TrainingRun, open_training
+    from cutaway.training.adversarial import Ascent, Free, Mixed, Trades, fast
+    from cutaway.training.loop import Settings, Term, Trained, train
+    from cutaway.training.phases import Onset, Phase, Phases, detect_phases, half_rise, onset, plateau
+    from cutaway.training.regularisers import (
+        BoundaryDensity,
+        InputGradient,
+        JacobianNorm,
+        LinearMargin,
+        MaximumMargin,
+        certified_radius,
+    )
+    from cutaway.training.schedule import AnyOf, EveryN, LogSpaced, Moment, Schedule, TimeBudget, When
+    from cutaway.training.stopping import GeometryStop, ValidationStop, Watch, regret, stop_step
+    from cutaway.training.store import Series, TrainingRun, open_training
+    from cutaway.training.story import Story, tell
     from cutaway.training.tracker import Tracker
 
-_HOME = {
-    "Tracker": "tracker",
-    "EveryN": "schedule",
-    "LogSpaced": "schedule",
-    "TimeBudget": "schedule",
-    "When": "schedule",
-    "AnyOf": "schedule",
-    "Schedule": "schedule",
-    "TrainingRun": "store",
-    "open_training": "store",
-    "detect_phases": "phases",
-    "Phases": "phases",
-}
+_HOMES = {
+    "tracker": ("Tracker",),
+    "schedule": ("AnyOf", "EveryN", "LogSpaced", "Moment", "Schedule", "TimeBudget", "When"),
+    "store": ("Series", "TrainingRun", "open_training"),
+    "story": ("Story", "tell"),
+    "phases": ("Onset", "Phase", "Phases", "detect_phases", "half_rise", "onset", "plateau"),
+    "stopping": ("GeometryStop", "ValidationStop", "Watch", "regret", "stop_step"),
+    "regularisers": (
+        "BoundaryDensity", "InputGradient", "JacobianNorm", "LinearMargin", "MaximumMargin", "certified_radius",
+    ),
+    "adversarial": ("Ascent", "Free", "Mixed", "Trades", "fast"),
+    "loop": ("Settings", "Term", "Trained", "train"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AnyOf",
+    "Ascent",
+    "BoundaryDensity",
     "EveryN",
+    "Free",
+    "GeometryStop",
+    "InputGradient",
+    "JacobianNorm",
+    "LinearMargin",
     "LogSpaced",
+    "MaximumMargin",
+    "Mixed",
+    "Moment",
+    "Onset",
+    "Phase",
     "Phases",
     "Schedule",
+    "Series",
+    "Settings",
+    "Story",
+    "Term",
     "TimeBudget",
     "Tracker",
+    "Trades",
+    "Trained",
     "TrainingRun",
+    "ValidationStop",
+    "Watch",
     "When",
+    "certified_radius",
     "detect_phases",
+    "fast",
+    "half_rise",
+    "onset",
     "open_training",
+    "plateau",
+    "regret",
+    "stop_step",
+    "tell",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name in _HOME:
-        return getattr(import_module(f"cutaway.training.{_HOME[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
