@@ -17,7 +17,7 @@ from torch import nn
 
 from cutaway.network.graph import evaluate, trace
 from cutaway.robustness import regions, regions_linear
-from cutaway.robustness.bounds import backward, intervals, lowering, sweep, transpose
+from cutaway.robustness.bounds import backward, intervals, lowering, patches, sweep, transpose
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
 from cutaway.robustness.bounds.backward import Choices
 from cutaway.robustness.bounds.network import bound_network
@@ -68,6 +68,18 @@ class Picture(nn.Module):
         )
 
 
+def chain():
+    """Convolutions one after another, through which functionals travel as patches."""
+    torch.manual_seed(4)
+    first = nn.Conv2d(1, 2, 2, padding=1)
+    with torch.no_grad():
+        first.weight.mul_(5)  # wide limits, where the two lines of softplus differ
+    return nn.Sequential(
+        first, nn.Softplus(), nn.Conv2d(2, 2, (2, 3), stride=(1, 2), padding=1), nn.ReLU(),
+        nn.Conv2d(2, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(42, 3),
+    )  # fmt: skip
+
+
 class Normalised(nn.Module):
     """Softmax, log-softmax, layer norm, attention with a causal mask."""
 
@@ -94,9 +106,10 @@ def networks():
         "products": Products(),
         "selections": Selections(),
         "picture": Picture(),
+        "chain": chain(),
         "normalised": Normalised(),
     }
-    shapes = {"picture": (1, 4, 4)}
+    shapes = {"picture": (1, 4, 4), "chain": (1, 6, 6)}
     return {
         k: trace(m.double().eval(), torch.zeros(1, *shapes.get(k, (6,)), dtype=torch.float64)) for k, m in made.items()
     }
@@ -148,12 +161,28 @@ def seen_by(graphs, names=None) -> str:
     return ""
 
 
+def steepest_corners(net, region):
+    """For every value of every tightened node the two corners that its gradient at the middle points to."""
+    middle = (region.lower + region.upper) / 2
+    found = []
+    for index in net.tighten:
+
+        def run(x, index=index):
+            return evaluate(net.graph, x.reshape(1, *net.graph.input.shape[1:]))[index].flatten()
+
+        slopes = torch.stack([torch.autograd.functional.jacobian(run, x) for x in middle])
+        for sign in (1, -1):
+            found.append(torch.where(sign * slopes > 0, region.lower.unsqueeze(1), region.upper.unsqueeze(1)))
+    return torch.cat(found, 1) if found else middle.unsqueeze(1)
+
+
 def broken(net, region, generator) -> str:
     output = net.graph.output
-    points = region.sample(1500, generator)
+    points = region.sample(400, generator)
     if region.is_box:
-        side = torch.rand(2, 500, points.shape[2], generator=generator) > 0.5
+        side = torch.rand(2, 200, points.shape[2], generator=generator) > 0.5
         points = torch.cat([points, torch.where(side, region.upper.unsqueeze(1), region.lower.unsqueeze(1))], 1)
+        points = torch.cat([points, steepest_corners(net, region)], 1)
     rows = torch.randn(12, output.numel, generator=generator, dtype=torch.float64)
     rows = torch.cat(
         [torch.eye(output.numel, dtype=torch.float64), -torch.eye(output.numel, dtype=torch.float64), rows]
@@ -225,6 +254,19 @@ MUTANTS = {
     "transpose: positions taken twice counted once": (transpose._take, "whole.index_add(2, node.constants[\"index\"], a.flatten(2))", "whole.index_copy(2, node.constants[\"index\"], a.flatten(2))"),
     "transpose: scale lost": (transpose._scale_shift, 'a = a * node.constants["scale"]', "pass"),
     "transpose: stride of a convolution": (transpose._convolution, 'missing = [shape[2 + d] - reached[d] for d in range(count)]', 'missing = [shape[2 + d] - reached[d] for d in range(count)]\n    weight = weight.flip(-1)'),
+    "patches: positions outside the picture kept": (patches.Patch.of.__func__, "if not bool(inside.all()):", "if False:"),
+    "patches: rows and columns mixed": (patches.Patch.of.__func__, "height - 1).unsqueeze(2) * width", "height - 1).unsqueeze(2) * height"),
+    "patches: start without padding": (patches._begin, "y * step_y - pad_y", "y * step_y"),
+    "patches: start with the other stride": (patches._begin, "x * step_x", "x * step_y"),
+    "patches: start of the wrong sign": (patches._begin, "sign * start", "start"),
+    "patches: bias lost": (patches._through_convolution, "if node.index in net.offset:", "if False:"),
+    "patches: padding lost on the way": (patches._through_convolution, '- a["padding"][0]', "+ 0"),
+    "patches: lines swapped": (patches._through_unary, "above * patch.of_sample(slope_low) + below", "below * patch.of_sample(slope_low) + above"),
+    "patches: upper offset lost": (patches._through_unary, "gain = (below * patch.of_sample(offset_high)).sum(1)", "gain = 0 * below.sum(1)"),
+    "patches: lower offset too high": (patches._through_unary, "of_sample(offset_low)", "of_sample(1.2 * offset_low)"),
+    "patches: limits of another sample": (patches.Patch.of_sample, "self.sample * size", "self.sample.flip(0) * size"),
+    "patches: box too small": (patches._least, "(box.high - box.low) / 2", "(box.high - box.low) / 2.2"),
+    "patches: samples mixed up": (patches.travel, "reshape(batch, count)\n", "reshape(batch, count).flip(1)\n"),
     "box: radius halved": (regions.Box.minimum, "(self.high - self.low) / 2", "(self.high - self.low) / 2.2"),
     "ball: norm too small": (regions.Ball.minimum, "p=self._dual", "p=float('inf')"),
     "ball: radius too small": (regions.Ball.minimum, "near - self.radius", "near - 0.9 * self.radius"),
@@ -255,7 +297,7 @@ def mutated(function, old: str, new: str):
     """The function's code object with a piece of its source replaced."""
     source = textwrap.dedent(inspect.getsource(function))
     assert old in source, f"the source of {function.__name__} has no {old!r} any more: mend the mutant"
-    text = source.replace(old, new).replace("@property\n", "")
+    text = source.replace(old, new).replace("@property\n", "").replace("@classmethod\n", "")
     space = dict(function.__globals__)
     code = compile(text, f"<mutant of {function.__name__}>", "exec", flags=__future__.annotations.compiler_flag)
     exec(code, space)
