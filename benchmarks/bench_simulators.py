@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{method}, {width} neurons": batched_against_loop(width, method, loop, steps)
         for width, method in ((1, "sgd"), (1, "repetition"), (8, "sgd"))
     }
-    passed = all(found["ratio"] >= 0.8 * LIMIT for found in results.values())
+    passed = all(found["ratio"] >= LIMIT for found in results.values())
     results["equations"] = equations()
     passed &= results["equations"]["overlap_seconds"] <= 5.0 and results["equations"]["mean_field_seconds"] <= 10.0
     torch.set_num_threads(threads)

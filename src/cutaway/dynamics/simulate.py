@@ -146,7 +146,7 @@ def _simulate(setting: Simulation, seeds: range) -> SimulatedPath:
                 remedy="lower the rate",
             )
         steps.append(step)
-        overlaps.append(exact[..., : goal.num_directions].cpu().numpy())
+        overlaps.append(exact[..., : goal.num_directions].cpu().numpy().copy())
         selves.append((exact @ exact.transpose(-1, -2)).cpu().numpy())
 
     look(0)
@@ -158,7 +158,7 @@ def _simulate(setting: Simulation, seeds: range) -> SimulatedPath:
 
 
 def _stepper(setting: Simulation, chosen: Student) -> Callable[..., torch.Tensor]:
-    """The update of weights (..., p, d) by one batch (..., b, d): the same code for one seed and for many."""
+    """The update of weights (S, p, d), in place, by one batch (S, b, d): the same code for one seed and for many."""
     num, rate, rho = setting.num_neurons, setting.rate, setting.displacement
     correlation = setting.method == "correlation"
 
@@ -173,13 +173,13 @@ def _stepper(setting: Simulation, chosen: Student) -> Callable[..., torch.Tensor
         change = pull(hidden, second, labels)
         if setting.method == "repetition":
             change = pull(hidden + rho * change * inputs.square().sum(-1, keepdim=True), second, labels)
-        return weights + (rate / inputs.shape[-2]) * (change.transpose(-1, -2) @ inputs)
+        return weights.baddbmm_(change.transpose(-1, -2), inputs, alpha=rate / inputs.shape[-2])  # one pass, in place
 
     def step(weights: torch.Tensor, second: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         for _ in range(2 if setting.method == "two-steps" else 1):
             weights = once(weights, second, inputs, labels)
             if setting.spherical:
-                weights = weights / weights.norm(dim=-1, keepdim=True)
+                weights /= weights.norm(dim=-1, keepdim=True)
         return weights
 
     return step
