@@ -54,7 +54,8 @@ class ModularNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModularPath:
-    """Start and end of a training with its history: steps, losses and accuracies on training and held-out pairs."""
+    """Start and end of a training with its history (T,): steps, losses and accuracies on training and held-out pairs,
+    `share` the neurons' median energy on one frequency, `size` the root mean square weight."""
 
     start: ModularNetwork
     end: ModularNetwork
@@ -63,6 +64,8 @@ class ModularPath:
     train_accuracy: Array
     test_loss: Array
     test_accuracy: Array
+    share: Array
+    size: Array
 
 
 def train_modular(setting: ModularSetting) -> ModularPath:
@@ -98,7 +101,9 @@ def train_modular(setting: ModularSetting) -> ModularPath:
     history = []
     for step in range(setting.num_steps + 1):
         if step % setting.record == 0 or step == setting.num_steps:
-            history.append((step, *score(train), *score(test)))
+            now = _network(left, right, out)
+            size = np.sqrt(np.mean([np.mean(part**2) for part in (now.left, now.right, now.out)]))
+            history.append((step, *score(train), *score(test), np.median(read_frequencies(now).share), size))
         if step == setting.num_steps:
             break
         optimizer.zero_grad(set_to_none=True)
@@ -113,6 +118,8 @@ def train_modular(setting: ModularSetting) -> ModularPath:
         train_accuracy=table[:, 2],
         test_loss=table[:, 3],
         test_accuracy=table[:, 4],
+        share=table[:, 5],
+        size=table[:, 6],
     )
 
 

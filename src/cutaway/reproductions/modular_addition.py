@@ -65,27 +65,40 @@ def _row(quantity: str, paper: str, ours: float, good: Any, tolerance: str) -> R
 
 
 def _grokking(seed: int, progress: Callable[[str], None]) -> list[Row]:
-    """Three stages with decay on 75 % of the pairs: training first, held-out later, then a clean-up of the weights."""
+    """Three stages with decay 2 on 75 % of the pairs: the training pairs are fitted, then the held-out ones are known
+    while neurons turn to single frequencies, then decay cleans up. The paper takes 50,000 steps of 1e-4; ours are 20,000
+    of 1e-3, which reaches the end of the third stage."""
     import numpy as np
 
-    from cutaway.dynamics.modular_addition import ModularSetting, read_frequencies, train_modular
+    from cutaway.dynamics.modular_addition import ModularSetting, train_modular
 
     path = train_modular(
         ModularSetting(
             activation="relu", rate=1e-3, weight_decay=2.0, train_share=0.75, num_steps=20_000, record=100, seed=seed
         )
     )
-    fit = path.steps[np.flatnonzero(path.train_accuracy >= 0.99)[:1]]
-    known = path.steps[np.flatnonzero(path.test_accuracy >= 0.9)[:1]]
-    share = float(np.median(read_frequencies(path.end).share))
-    progress(f"grokking: training fitted at {fit}, held-out at {known}, share at the end {share:.2f}")
-    order = bool(fit.size and known.size and known[0] > fit[0])
+    fitted, known = (
+        int(np.argmax(curve >= level)) if (curve >= level).any() else -1
+        for curve, level in ((path.train_accuracy, 0.99), (path.test_accuracy, 0.99))
+    )
+    steps, share, size = path.steps, path.share, path.size
+    progress(f"grokking: training fitted at step {steps[fitted]}, held-out at {steps[known]}, end {share[-1]:.2f}")
+    order = 0 <= fitted < known
     return [
         Row(quantity="grokking: held-out pairs follow the training pairs", paper="later",
-            ours=f"steps {fit.tolist()} then {known.tolist()}, end {path.test_accuracy[-1]:.2f}", tolerance="order",
-            verdict="pass" if order else "fail"),
-        Row(quantity="grokking: median energy on one frequency at the end", paper="near 1", ours=share,
-        verdict="report"),
+            ours=f"steps {steps[fitted]} then {steps[known]}, end {path.test_accuracy[-1]:.2f}",
+            tolerance="order, each to 0.99", verdict="pass" if order else "fail"),
+        Row(quantity=f"grokking, stage 1: held-out accuracy when the training pairs are fitted (step {steps[fitted]})",
+            paper="memorised", ours=float(path.test_accuracy[fitted]), tolerance="at most 0.5",
+            verdict="pass" if path.test_accuracy[fitted] <= 0.5 else "fail"),
+        Row(quantity="grokking, stage 2: energy on one frequency when fitted, when known", paper="grows",
+            ours=f"{share[fitted]:.2f} to {share[known]:.2f}", tolerance="1.5 times",
+            verdict="pass" if order and share[known] >= 1.5 * share[fitted] else "fail"),
+        Row(quantity="grokking, stage 3: energy on one frequency when known, at the end", paper="cleaned up",
+            ours=f"{share[known]:.2f} to {share[-1]:.2f}", tolerance="grows",
+            verdict="pass" if order and share[-1] > share[known] else "fail"),
+        Row(quantity="grokking: root mean square weight at the start, when fitted, when known, at the end", paper=None,
+            ours=", ".join(f"{size[i]:.3f}" for i in (0, fitted, known, -1)), verdict="report"),
     ]  # fmt: skip
 
 
