@@ -66,8 +66,8 @@ def _row(quantity: str, paper: str, ours: float, good: Any, tolerance: str) -> R
 
 def _grokking(seed: int, progress: Callable[[str], None]) -> list[Row]:
     """Three stages with decay 2 on 75 % of the pairs: the training pairs are fitted, then the held-out ones are known
-    while neurons turn to single frequencies, then decay cleans up. The paper takes 50,000 steps of 1e-4; ours are 20,000
-    of 1e-3, which reaches the end of the third stage."""
+    while neurons turn to single frequencies, then decay cleans up. The paper takes 50,000 steps of 1e-4; ours are
+    20,000 of 1e-3, which reaches the end of the third stage."""
     import numpy as np
 
     from cutaway.dynamics.modular_addition import ModularSetting, train_modular
