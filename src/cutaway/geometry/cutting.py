@@ -22,18 +22,18 @@ from cutaway.geometry.arrangement.insertion import Decide
 from cutaway.geometry.arrangement.subdivision import COMBINED
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import Site, StagedProgram, operations
+from cutaway.geometry.program import Site, StagedProgram
 from cutaway.geometry.vertex_values import BLOCK, VertexValues
 
 Floats = NDArray[np.float64]
-_WIDE = 1_000_000  # multiplications of a forward pass from which on coordinates are the cheaper state
+_WIDE = 1000  # values of a layer from which on coordinates are the cheaper state of a convolutional network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutSettings:
     """`budget`: bytes for vertex values; `max_faces`: BudgetError beyond; `compiled`: None takes numba when installed;
-    `coordinates`: which state to keep at the vertices (None: coordinates for networks of over a million
-    multiplications; they cannot be dropped and computed again, BudgetError when they outgrow the budget)."""
+    `coordinates`: which state to keep at the vertices (None: coordinates for convolutional networks with a layer of
+    over a thousand values; they cannot be dropped and computed again, BudgetError when they outgrow the budget)."""
 
     budget: int = 3 << 30
     max_faces: int = 5_000_000
@@ -65,7 +65,8 @@ class Cutter:
         self.report = CutReport()
         wide = settings.coordinates
         if wide is None:
-            wide = sum(operations(n) for n in program.graph.nodes) > _WIDE
+            nodes = program.graph.nodes
+            wide = any(n.op == "convolution" for n in nodes) and max(n.numel for n in nodes) > _WIDE
         self.state: VertexValues | PlaneCoordinates = (PlaneCoordinates if wide else VertexValues)(
             program, plane, self.cells, settings.budget
         )

@@ -72,8 +72,12 @@ def draw_slice(
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.set_title(title or _title(result), fontsize=9)
+    axes.set_xlabel("first direction of the plane (units of the input)", fontsize=7)
+    axes.set_ylabel("second direction", fontsize=7)
     if colour == "class":
         _class_legend(result, axes, class_names)
+    if len(result.sites) > 1:
+        _depth_scale(result, axes)
 
 
 FACE_LABELS = {
@@ -114,6 +118,21 @@ def _class_legend(result: Slice, axes: Axes, names: tuple[str, ...]) -> None:
     axes.legend(
         handles=handles, fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, handlelength=1.0
     )
+
+
+def _depth_scale(result: Slice, axes: Axes) -> None:
+    """A small scale below the legend: edge colour from the first site to the last."""
+    from matplotlib.colors import ListedColormap
+
+    inset = axes.inset_axes((0.0, 0.955, 0.16, 0.018))
+    shades = colours.depth_colours(len(result.sites))
+    inset.imshow(np.arange(len(shades))[None], cmap=ListedColormap(shades), aspect="auto")
+    inset.set_xticks([0, len(shades) - 1], ["first", "last"], fontsize=6)
+    inset.set_yticks([])
+    inset.tick_params(length=0, pad=1.5)
+    inset.set_title(f"edge: its neuron's site (of {len(shades)})", fontsize=6, pad=2)
+    for spine in inset.spines.values():
+        spine.set_linewidth(0.4)
 
 
 def write_picture(
