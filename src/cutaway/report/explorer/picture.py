@@ -57,8 +57,9 @@ def draw_slice(
             rasterized=raster,
         )  # fmt: skip
         axes.add_collection(lines)
+    bold = float(np.clip(40 / np.sqrt(max(len(result.decision.segments), 1)), 0.8, 1.8))
     axes.add_collection(
-        LineCollection(list(result.decision.segments), colors=colours.BOUNDARY, linewidths=1.8, capstyle="round")
+        LineCollection(list(result.decision.segments), colors=colours.BOUNDARY, linewidths=bold, capstyle="round")
     )
     anchors = result.plane.anchors
     if len(anchors):
@@ -121,10 +122,10 @@ def _class_legend(result: Slice, axes: Axes, names: tuple[str, ...]) -> None:
 
 
 def _depth_scale(result: Slice, axes: Axes) -> None:
-    """A small scale below the legend: edge colour from the first site to the last."""
+    """A small scale below the picture, on the left: edge colour from the first site to the last."""
     from matplotlib.colors import ListedColormap
 
-    inset = axes.inset_axes((0.0, 0.955, 0.16, 0.018))
+    inset = axes.inset_axes((0.0, -0.1, 0.16, 0.016))
     shades = colours.depth_colours(len(result.sites))
     inset.imshow(np.arange(len(shades))[None], cmap=ListedColormap(shades), aspect="auto")
     inset.set_xticks([0, len(shades) - 1], ["first", "last"], fontsize=6)
