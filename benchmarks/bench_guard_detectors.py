@@ -1,11 +1,13 @@
 """Detectors by source and under shift, three seeds; AUROC against latency by number of blocks.
 
     CUTAWAY_DATA=... python benchmarks/bench_guard_detectors.py [--short] [--json] [--num N] [--out FOLDER]
+                                                                [--only SETTING ...]
 
-Four settings: safety prompts against harmless instructions (another domain: easy to confound with topic), the same
+Seven settings: safety prompts against harmless instructions (another domain: easy to confound with topic), the same
 detectors judged within XSTest alone (both classes from one source), trained on AdvBench against instructions and
 tested on XSTest (shifted), trained on tweets (hate or offensive against neither) and tested on safety prompts
-(shifted). No text is printed.
+(shifted), the same tested on XSTest, safety prompts without XSTest against instructions tested on tweets, and XSTest
+tested on AdvBench and instructions. No text is printed.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--num", type=int, default=800, help="rows of each class at most")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--only", nargs="*", choices=list(SETTINGS), default=list(SETTINGS), metavar="SETTING")
     options = parser.parse_args(arguments)
     if options.short:
         options.num, options.seeds = 60, 1
@@ -42,7 +45,8 @@ def main(arguments: list[str] | None = None) -> dict:
         sys.exit("set CUTAWAY_DATA to the folder of models and texts")
     model = str(data / "stories260k")
     found: dict = {"num": options.num, "seeds": options.seeds, "settings": {}}
-    for name, make in SETTINGS.items():
+    for name in options.only:
+        make = SETTINGS[name]
         scores: dict[str, list[float]] = {d: [] for d in DETECTORS}
         for seed in range(options.seeds):
             for key, value in one(model, *make(data / "text", options.num, seed), seed).items():
@@ -51,11 +55,17 @@ def main(arguments: list[str] | None = None) -> dict:
         print(name, file=say)
         for key, (mean, spread) in found["settings"][name].items():
             print(f"  {key:<16}{mean:.3f} +- {spread:.3f}", flush=True, file=say)
+    if "mixed domains" not in options.only:
+        return _told(found, options)
     found["layers"] = layers(model, *SETTINGS["mixed domains"](data / "text", min(options.num, 600), 0))
     for row in found["layers"]:
         print(
             f"  {row['layers']} blocks: {row['milliseconds']:.1f} ms CPU a prompt, AUROC {row['auroc']:.3f}", file=say
         )
+    return _told(found, options)
+
+
+def _told(found: dict, options: argparse.Namespace) -> dict:
     if options.json:
         print(json.dumps(found))
     if options.out is not None:
@@ -63,7 +73,8 @@ def main(arguments: list[str] | None = None) -> dict:
         (options.out / "detectors.json").write_text(json.dumps(found, indent=1))
         from cutaway.geometry.language_charts import layers_curve
 
-        rows = found["layers"]
+        if not (rows := found.get("layers")):
+            return found
         chart = layers_curve(
             [r["layers"] for r in rows], [r["milliseconds"] / 1000 for r in rows], [r["auroc"] for r in rows]
         )
@@ -157,8 +168,29 @@ def tweets(folder: Path, num: int, seed: int):
     return _joined(bad, good), _some(_safety(folder), 2 * num, seed), None
 
 
+def tweets_to_xstest(folder: Path, num: int, seed: int):
+    """Trained on tweets, tested on XSTest."""
+    return tweets(folder, num, seed)[0], _some(_of(_safety(folder), "XSTest"), 2 * num, seed), None
+
+
+def safety_to_tweets(folder: Path, num: int, seed: int):
+    """Trained on safety prompts (without XSTest) against instructions, tested on tweets."""
+    safety = _safety(folder)
+    others = safety.subset([i for i, s in enumerate(safety.sources) if s != "XSTest"])
+    return _joined(_some(others, num, seed), _harmless(folder, num, seed)), tweets(folder, num, seed)[0], None
+
+
+def xstest_to_advbench(folder: Path, num: int, seed: int):
+    """Trained on XSTest, tested on AdvBench and instructions."""
+    safety = _safety(folder)
+    test = _joined(_some(_of(safety, "AdvBench"), num, seed), _harmless(folder, num, seed))
+    return _some(_of(safety, "XSTest"), 2 * num, seed), test, None
+
+
 SETTINGS = {
     "mixed domains": mixed, "within XSTest": within, "AdvBench to XSTest": shifted, "tweets to safety prompts": tweets,
+    "tweets to XSTest": tweets_to_xstest, "safety prompts to tweets": safety_to_tweets,
+    "XSTest to AdvBench": xstest_to_advbench,
 }  # fmt: skip
 
 if __name__ == "__main__":
