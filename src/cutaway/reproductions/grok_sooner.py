@@ -50,7 +50,7 @@ WAYS = (
     Way(name="input gradient", weight=0.1),
     Way(name="linear margin", weight=0.03),
     Way(name="MMR", weight=0.03, part=40),
-    Way(name="boundary density", weight=1e-4, part=100),
+    Way(name="boundary density", weight=1e-3, part=100),
     Way(name="fast adversarial"),
 )
 
@@ -185,7 +185,7 @@ def _method(way: Way) -> tuple[tuple[Any, ...], Any]:
             norm="inf", gamma_boundary=RADIUS, gamma_decision=RADIUS, boundary_share=0.02, rivals=2,
             selection="sketched",
         ),
-        "boundary density": BoundaryDensity(sigma=0.1, num_directions=1),
+        "boundary density": BoundaryDensity(sigma=4.0, num_directions=1),
     }[way.name]  # fmt: skip
     needs = ("generator",) if isinstance(term, JacobianNorm | BoundaryDensity) else ()
 

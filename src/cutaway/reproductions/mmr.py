@@ -18,8 +18,7 @@ all 9 rivals for the same compute (1,200 steps, lambda 6) 23.0/43.2/46.2.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -70,7 +69,6 @@ class Outcome:
     epochs: float
     seconds: float
     judged: int
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
@@ -86,18 +84,25 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
         f"{'method':<22}{'steps':>7}{'epochs':>8}{'CPU s':>7}{'clean':>8}{'lower':>8}{'upper':>8}{'own':>8}   paper"
     )
     for method in METHODS:
-        one = found[method.name] = run(method, train, test, budget=budget, judged=judged, seed=seed)
-        progress(
-            f"{method.name:<22}{one.steps:>8}{one.epochs:>8.1f}{one.seconds:>8.0f}{one.clean:>8.1%}{one.lower:>8.1%}"
-            f"{one.upper:>8.1%}{one.own_upper:>8.1%}   {'/'.join(f'{100 * v:.1f}' for v in method.paper)}"
-        )
+        found[method.name] = run(method, train, test, budget=budget, judged=judged, seed=seed)
+        progress(line(method, found[method.name]))
     return rows(found, short=short)
 
 
 def run(method: Method, train, test, *, budget: float, judged: int, seed: int) -> Outcome:
     """Train by one method with `budget` products and judge it."""
-    from cutaway.training.loop import Settings, Term
     from cutaway.training.loop import train as fit
+
+    model, settings, terms, adversary = prepare(method, budget=budget, seed=seed)
+    began = time.process_time()
+    fit(model, train, settings, terms=terms, adversary=adversary)
+    seconds = time.process_time() - began
+    return judge(model, train, test, steps=settings.steps, judged=judged, seed=seed, seconds=seconds)
+
+
+def prepare(method: Method, *, budget: float, seed: int):
+    """The untrained network, the loop's settings, the loss terms and the adversary of a method."""
+    from cutaway.training.loop import Settings, Term
     from cutaway.training.regularisers import MaximumMargin, over_training, ramp
 
     steps = int(budget / method.products)
@@ -112,15 +117,24 @@ def run(method: Method, train, test, *, budget: float, judged: int, seed: int) -
         steps=steps, batch=BATCH, optimiser="adam", weight_decay=0.0, learning_rate=1e-3, schedule="step",
         milestones=(0.9,), seed=seed,
     )  # fmt: skip
-    began = time.process_time()
-    fit(model, train, settings, terms=terms, adversary=_adversary(method))
-    seconds = time.process_time() - began
-    clean = _clean_error(model, test)
+    return model, settings, terms, _adversary(method)
+
+
+def judge(model: nn.Module, train, test, *, steps: int, judged: int, seed: int, seconds: float) -> Outcome:
+    """Errors of a trained network: clean on all of `test`, under attack and certified on its first `judged` images."""
     lower, upper, own = _robust_errors(model, test.first(judged), seed)
     return Outcome(
-        clean=clean, lower=lower, upper=upper, own_upper=own, steps=steps, epochs=steps * BATCH / len(train),
-        seconds=seconds, judged=judged,
+        clean=_clean_error(model, test), lower=lower, upper=upper, own_upper=own, steps=steps,
+        epochs=steps * BATCH / len(train), seconds=seconds, judged=judged,
     )  # fmt: skip
+
+
+def line(method: Method, one: Outcome) -> str:
+    """A line of the table."""
+    return (
+        f"{method.name:<22}{one.steps:>8}{one.epochs:>8.1f}{one.seconds:>8.0f}{one.clean:>8.1%}{one.lower:>8.1%}"
+        f"{one.upper:>8.1%}{one.own_upper:>8.1%}   {'/'.join(f'{100 * v:.1f}' for v in method.paper)}"
+    )
 
 
 def _adversary(method: Method):
