@@ -242,6 +242,7 @@ def rise(run: Run, radius: int = RADIUS) -> dict[str, float]:
         "plateau_level": level,
         "late": late,
         "rise": late - level,
+        "end_rise": float(robust[-1]) - level,
         "half": half,
         "delay": half / max(float(steps[at]), 1.0),
         "peak": float(steps[turns(run)[1]]),
@@ -269,26 +270,34 @@ def long_rows(data: str, run: Run) -> list[Row]:
 
 
 def ablation_rows(data: str, variant: str, runs: list[Run], plain: list[Run]) -> list[Row]:
-    """The same rise with BatchNorm or without weight decay, against the plain network at the same horizon."""
+    """Robust accuracy above its plateau and what is left of the count, at the last step of the shorter runs with
+    BatchNorm or without weight decay, against the plain network at the same step."""
     horizon = min(int(run["steps"][-1]) for run in runs)
-    ours, base = ([rise(cut(run, horizon)) for run in part] for part in (runs, plain))
-    mean, low, high = over_seeds([m["rise"] for m in ours])
-    usual = float(np.mean([m["rise"] for m in base]))
-    claim = {"batch-norm": "BatchNorm suppresses it", "no weight decay": "weight decay moves it"}[variant]
-    counts = [cut(run, horizon)["crossed_train"][:, LC_RADIUS].mean(axis=1) for run in runs]
-    falls = ", ".join(f"{c[-1] / c[turns(cut(run, horizon))[1]]:.2f}" for c, run in zip(counts, runs, strict=True))
+    ours, base = ([cut(run, horizon) for run in part] for part in (runs, plain))
+    mean, low, high = over_seeds([m["end_rise"] for m in map(rise, ours)])
+    usual = over_seeds([m["end_rise"] for m in map(rise, base)])[0]
+    left, usually = (over_seeds([_left(run) for run in part])[0] for part in (ours, base))
+    suppressed = variant == "batch-norm"
+    seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
     return [
         Row(
-            quantity=f"{data}, {variant}: rise of PGD accuracy (0.1) after the clean plateau, up to step {horizon:,}",
-            paper=claim, ours=mean, low=low, high=high,
-            tolerance=f"plain {usual:+.3f} at that step; {len(runs)} seed(s)",
-            verdict=_verdict(mean < usual - 0.02) if variant == "batch-norm" and usual > 0.04 else "report",
+            quantity=f"{data}, {variant}: PGD accuracy (0.1) at step {horizon:,} less that of the clean plateau",
+            paper="BatchNorm suppresses the rise" if suppressed else "weight decay moves it",
+            ours=mean, low=low, high=high,
+            tolerance=f"{'below plain by 0.02' if suppressed else 'shown as it is'}; plain {usual:+.3f}; {seeds}",
+            verdict=_verdict(mean < usual - 0.02) if suppressed and usual > 0.02 else "report",
         ),
         Row(
-            quantity=f"{data}, {variant}: count near training points at step {horizon:,} over its peak, by seed",
-            paper=claim, ours=falls, tolerance="shown as it is", verdict="report",
+            quantity=f"{data}, {variant}: count near training points at step {horizon:,} over its peak",
+            paper="BatchNorm suppresses the descent" if suppressed else "weight decay moves it", ours=left,
+            tolerance=f"shown as it is; plain {usually:.2f}; {seeds}", verdict="report",
         ),
     ]  # fmt: skip
+
+
+def _left(run: Run) -> float:
+    counts = run["crossed_train"][:, LC_RADIUS].mean(axis=1)
+    return float(counts[-1] / counts[turns(run)[1]])
 
 
 def over_seeds(values: list[float]) -> tuple[float, float | None, float | None]:
