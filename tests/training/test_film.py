@@ -102,7 +102,7 @@ def curve(name: str, steps, value) -> Series:
     value = np.asarray(value, dtype=float)
     return Series(
         name=name, data=data, instrument=instrument, figure=figure, unit="1", steps=np.asarray(steps), value=value,
-        low=value - 0.01, high=value + 0.01,
+        low=value - 0.005, high=value + 0.005,
     )  # fmt: skip
 
 

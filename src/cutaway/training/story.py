@@ -1,8 +1,9 @@
 """What a tracked run tells: phases of its geometry, when it had memorised, when it was clean, when robust.
 
 Definitions. Memorised: training accuracy stays at or above 0.99. Clean: accuracy on held-out data stays within one
-point of its late level. Robust: robust accuracy has done half of the rise that follows the clean plateau, if that rise
-exceeds both its own interval and 2 points; delayed when this comes at least `DELAY` times later than clean.
+point, or half its own interval where that is wider, of its late level. Robust: robust accuracy has done half of the
+rise that follows the clean plateau, if that rise exceeds both its own interval and 2 points; delayed when this comes
+at least `DELAY` times later than clean.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
         memorised = onset(train.steps, train.value, level=0.99, low=train.low, high=train.high)
         events.append(_event("memorised", train, memorised, "training accuracy stays above 99 %"))
     if held_out is not None:
-        clean = plateau(held_out.steps, held_out.value)
-        events.append(_event("clean accuracy settled", held_out, clean, "within a point of its late level"))
+        margin = max(0.01, _noise(held_out))
+        clean = plateau(held_out.steps, held_out.value, margin=margin)
+        events.append(_event("clean accuracy settled", held_out, clean, f"within {margin:.3f} of its late level"))
         if memorised is not None and memorised.seen and clean.seen:
             late = clean.step >= DELAY * max(memorised.step, 1.0)
             gain = held_out.value[-1] - np.interp(memorised.step, held_out.steps, held_out.value)
@@ -81,6 +83,12 @@ def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
             if series.figure == "robust_accuracy" and series.data != "train" and len(series.steps) > 3:
                 events.append(_robust(series, clean))
     return events
+
+
+def _noise(series: Series) -> float:
+    """Half the width of the series' 95 % intervals, 0 where it has none."""
+    half = (series.high - series.low) / 2
+    return float(np.nanmedian(half)) if np.isfinite(half).any() else 0.0
 
 
 def _robust(series: Series, clean: Onset) -> Event:
