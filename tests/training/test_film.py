@@ -116,6 +116,7 @@ def _fields(run: TrainingRun) -> dict:
         ([0.0, 0.1, 0.1, 0.1, 0.1, 0.6, 0.7], "robustness was delayed"),
         ([0.0, 0.1, 0.5, 0.7, 0.7, 0.7, 0.7], "robustness was not delayed"),
         ([0.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], "no delayed robustness"),
+        ([0.0, 0.1, 0.6, 0.3, 0.2, 0.2, 0.5], "falls to 0.200 at step 40 and comes back to 0.500 by step 10,000"),
     ],
 )
 def test_delayed_robustness_is_told_from_the_curves(tracked, robust, text):

@@ -85,6 +85,20 @@ def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
     return events
 
 
+def _recovery(series: Series, clean: Onset) -> str:
+    """In words, a fall after the clean plateau that is made good in part later; empty where there is none."""
+    later = series.steps >= clean.step
+    steps, value = series.steps[later], series.value[later]
+    bottom = int(np.argmin(value))
+    top = bottom + int(np.argmax(value[bottom:]))
+    if value[top] - value[bottom] <= max(SMALLEST_RISE, 2 * _noise(series)):
+        return ""
+    return (
+        f"; it falls to {value[bottom]:.3f} at step {steps[bottom]:,} and comes back to {value[top]:.3f} "
+        f"by step {steps[top]:,}"
+    )
+
+
 def _noise(series: Series) -> float:
     """Half the width of the series' 95 % intervals, 0 where it has none."""
     half = (series.high - series.low) / 2
@@ -100,6 +114,7 @@ def _robust(series: Series, clean: Onset) -> Event:
     if rise < SMALLEST_RISE or wide <= at:
         none = Onset(step=math.inf, low=math.inf, high=math.inf, level=math.nan, last_step=int(series.steps[-1]))
         text = f"robust accuracy rises by no more than {rise:+.3f} after the clean plateau: no delayed robustness"
+        text += _recovery(series, clean)
         return Event(name="robustness", series=series.name, onset=none, text=text)
     found = half_rise(series.steps, series.value, after=clean.step, low=series.low, high=series.high)
     factor = found.step / max(clean.step, 1.0)
