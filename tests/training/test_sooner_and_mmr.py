@@ -30,9 +30,9 @@ def judged(regularised, plain):
 def test_onset_is_where_it_stays_above_and_its_interval_holds_it():
     one = grok_sooner.onset_of(made_run(1000, 40_000), 0)
     assert (one.step, one.low, one.high) == (1000, 1000, 1000)
-    back = made_run(1000, 40_000)
-    back["robust"][3] = False  # falls below once more: the onset is after that
-    assert grok_sooner.onset_of(back, 0).step == 40_000
+    back = made_run(100, 40_000)
+    back["robust"][2] = False  # falls below once more: the onset is after that
+    assert grok_sooner.onset_of(back, 0).step == 10_000
     assert not grok_sooner.onset_of(made_run(99_999, 40_000), 0).seen
     shaky = grok_sooner.onset_of(made_run(10_000, 40_000, level=0.21), 0)
     assert shaky.high == np.inf  # 21 % of 300 images is not surely above 20 %
@@ -47,8 +47,8 @@ def test_the_verdict_needs_every_seed_and_equal_clean_accuracy():
     assert row.verdict == "fail" and row.ours == 0.0
     row, _ = judged([made_run(100, 10_500, clean=0.8905), made_run(10_000, 10_500, clean=0.8905)], plain)
     assert row.verdict == "pass" and row.ours == pytest.approx(4.0)
-    row, _ = judged([made_run(100, 30_000), made_run(30_000, 30_000)], plain)
-    assert row.verdict == "fail"
+    row, _ = judged([made_run(100, 10_500), made_run(10_000, 10_500)], [made_run(99_999, 20_000)] * 2)
+    assert row.verdict == "fail" and row.ours == pytest.approx(2.0)  # one seed is only twice as early
     row, _ = judged([made_run(100, 30_000), made_run(99_999, 30_000)], plain)  # never: ratio 0
     assert row.verdict == "fail" and row.ours == 0.0
 
