@@ -205,7 +205,22 @@ def net():
 def image():
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3))
+
+def gelu():
+    return nn.Sequential(nn.Linear(2, 12), nn.GELU(), nn.Linear(12, 3))
 """
+
+
+def bad_files():
+    good = np.random.default_rng(0).standard_normal((3, 1, 4, 4))
+    nan = good.copy()
+    nan[1, 0, 2, 2] = np.nan
+    return {
+        "good.npy": good, "nan.npy": nan, "line.npy": good[[0, 0, 0]] + np.arange(3)[:, None, None, None],
+        "same.npy": good[[0, 0, 1]], "wide.npy": np.zeros((1, 1, 5, 5)), "four.npy": good[[0, 1, 2, 0]],
+        "text.npy": np.array(["a", "b"]), "clockwise.npy": np.array([[0, 0], [0, 1], [1, 1], [1, 0.0]]),
+        "reflex.npy": np.array([[0, 0], [2, 0], [0.5, 0.5], [0, 2.0]]),
+    }  # fmt: skip
 
 
 def test_command_writes_files_and_the_promised_keys(tmp_path, capsys):
@@ -240,12 +255,29 @@ def test_command_writes_files_and_the_promised_keys(tmp_path, capsys):
         (["--domain=-1,1,-1,1", "--max-faces", "3"], "faces so far"),
         (["--through", "3,x", "--data", "digits"], "row numbers"),
         (["--through", "1,2,3", "--data", "digits"], "network's input"),
+        (["image", "--through", "TMP/nan.npy"], "anchor 1"),
+        (["image", "--through", "TMP/line.npy"], "points on one line"),
+        (["image", "--through", "TMP/same.npy"], "two that coincide"),
+        (["image", "--through", "TMP/wide.npy"], "which the network refuses"),
+        (["image", "--through", "TMP/four.npy"], "k = 1, 2, 3"),
+        (["image", "--through", "TMP/text.npy"], "real numbers"),
+        (["image", "--through", "TMP/junk.npy"], "a .npy file of numbers"),
+        (["image", "--through", "TMP/good.npy", "--pad", "0"], "positive number"),
+        (["--domain", "TMP/clockwise.npy"], "clockwise"),
+        (["--domain", "TMP/reflex.npy"], "reflex"),
+        (["--domain", "TMP/nan.npy"], "domain polygon"),
+        (["gelu", "--domain=-1,1,-1,1"], "--gates"),
     ],
 )
 def test_command_refuses_with_words_and_code_two(tmp_path, capsys, arguments, words):
     (tmp_path / "nets.py").write_text(FACTORY)
     out = tmp_path / "nothing"
-    code = run(["slice", f"{tmp_path}/nets.py:net", *arguments, "--out", str(out)])
+    for name, values in bad_files().items():
+        np.save(tmp_path / name, values)
+    (tmp_path / "junk.npy").write_bytes(b"\x93NUMPY garbage")
+    arguments = [a.replace("TMP", str(tmp_path)) for a in arguments]
+    model = arguments.pop(0) if arguments and arguments[0] in ("image", "gelu") else "net"
+    code = run(["slice", f"{tmp_path}/nets.py:{model}", *arguments, "--out", str(out)])
     errors = capsys.readouterr().err
     assert code == 2 and words in errors and "Traceback" not in errors
     assert not list(tmp_path.glob("nothing*"))

@@ -50,7 +50,8 @@ def slice_(
         Half-diagonal of the square about the mean of the inputs; by default so that it holds all of them (1 for a
         single input).
     domain
-        xmin,xmax,ymin,ymax in plane coordinates (of the input itself for a 2-input network without --through).
+        xmin,xmax,ymin,ymax in plane coordinates (of the input itself for a 2-input network without --through), or
+        FILE.npy of the corners (m, 2) of a convex polygon, counter-clockwise.
     weights
         .safetensors to load; several make the checkpoints of one explorer with a slider.
     colour
@@ -96,7 +97,7 @@ def slice_(
         inputs, names = _anchors(through, data, split)
         plane = plane_through(inputs, seed=seed)
     if domain is not None:
-        polygon = rectangle(*_four_numbers(domain))
+        polygon = _numbers_of(domain) if domain.endswith(".npy") else rectangle(*_four_numbers(domain))
     else:
         reach = 1.05 * float(np.abs(plane.anchors).sum(axis=1).max()) if len(plane.anchors) > 1 else 1.0
         polygon = square_around(plane, pad if pad is not None else reach)
@@ -112,16 +113,8 @@ def slice_(
 
 
 def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    import numpy as np
-
     if through.endswith(".npy"):
-        path = Path(through)
-        if not path.is_file():
-            raise FileError(f"file {through!r}", found="no such file", expected="a .npy file (k, *input_shape)")
-        try:
-            return np.load(path, allow_pickle=False), ()
-        except (ValueError, OSError, EOFError) as error:
-            raise FileError(f"file {through!r}", found=str(error), expected="a .npy file of numbers") from error
+        return _numbers_of(through), ()
     try:
         rows = [int(part) for part in through.split(",")]
     except ValueError as error:
@@ -142,11 +135,26 @@ def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tu
     return chosen.inputs[rows].numpy(), tuple(chosen.class_names or ())
 
 
+def _numbers_of(name: str) -> np.ndarray:
+    import numpy as np
+
+    path = Path(name)
+    if not path.is_file():
+        raise FileError(f"file {name!r}", found="no such file", expected="a .npy file of numbers")
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise FileError(f"file {name!r}", found=str(error), expected="a .npy file of numbers") from error
+    if not np.issubdtype(found.dtype, np.number) or np.iscomplexobj(found):
+        raise FileError(f"file {name!r}", found=f"type {found.dtype}", expected="a .npy file of real numbers")
+    return found
+
+
 def _four_numbers(text: str) -> tuple[float, float, float, float]:
     try:
         a, b, c, d = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError("option --domain", found=text, expected="xmin,xmax,ymin,ymax") from error
+        raise InputError("option --domain", found=text, expected="xmin,xmax,ymin,ymax or FILE.npy") from error
     return a, b, c, d
 
 

@@ -276,9 +276,23 @@ def slice_network(
 
 
 def trace_for(model: nn.Module, plane: Plane) -> Graph:
-    """The model's graph at the plane's input shape; an InputError where the model does not take such inputs."""
+    """The model's graph at the plane's input shape; an InputError where the model does not take such inputs (found by
+    a plain pass first: a failed export tells its story at length)."""
+    example = torch.zeros(1, *plane.input_shape)
+    first = next((p for p in model.parameters() if p.is_floating_point()), example)
     try:
-        return trace(model, torch.zeros(1, *plane.input_shape))
+        with torch.no_grad():
+            model(example.to(first))
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            "the plane of the slice",
+            found=f"inputs of shape {tuple(plane.input_shape)}, which the network refuses: {words}",
+            expected="the shape of the network's input",
+            remedy="make the plane from inputs of the network",
+        ) from error
+    try:
+        return trace(model, example)
     except ModelError as error:
         raise InputError(
             "the plane of the slice", found=f"inputs of shape {tuple(plane.input_shape)}, which the network refuses: "
