@@ -121,7 +121,7 @@ def test_split_by_hand_agrees_with_relu_split(make_dense):
     least = true_minimum(model, center, 0.3, row)
     for gap in (0.1, 0.3):
         query = half_space_query(center, 0.3, row, least - gap)
-        found = [verify(net, query, replay, VerifySettings(timeout=20, input_split_up_to=n)).status for n in (8, 0)]
+        found = [verify(net, query, replay, VerifySettings(timeout=90, input_split_up_to=n)).status for n in (8, 0)]
         assert found == [Status.CERTIFIED, Status.CERTIFIED]
 
 

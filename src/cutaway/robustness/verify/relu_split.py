@@ -2,9 +2,8 @@
 
 A subproblem is a set of decided neurons (value >= 0 or <= 0). Its bound: the parent's limits cut by the decisions, the
 output's backward pass with line positions alpha and one multiplier beta for each decided neuron, improved by Adam in
-float32; the reported bound is one float64 pass with the best parameters found. The neuron to split next loses most
-through its relaxation (the upper line's offset times the functional that reaches it, as in BaBSR, Bunel et al.,
-arXiv 1909.06588). Also used for neural activation patterns, whose decisions are given from outside.
+float32; the reported bound is one float64 pass with the best parameters found. Which neuron is split next: `branching`.
+Also used for neural activation patterns, whose decisions are given from outside.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, open_rows, sweep
 from cutaway.robustness.bounds.unary import initial_alpha, tunable
+from cutaway.robustness.verify.branching import choose
 from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved
 from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.search import try_points
@@ -30,7 +30,8 @@ from cutaway.robustness.verify.search import try_points
 class SplitSettings:
     """`batch` subproblems at a time; `steps` of Adam each (`root_steps` for the first,
     `last_steps` where no neuron is left to split); `refresh`: inner limits are recomputed by CROWN
-    where at most this many neurons are open on average, else only cut by the decisions and IBP."""
+    where at most this many neurons are open on average, else only cut by the decisions and IBP; `tried`: neurons whose
+    children are bounded before one is split."""
 
     batch: int = 256
     steps: int = 12
@@ -39,6 +40,7 @@ class SplitSettings:
     learning_rate: float = 0.3
     beta_rate: float = 0.1
     refresh: int = 48
+    tried: int = 3
     max_open: int = 200_000
 
 
@@ -127,7 +129,7 @@ def split_relus(
                 return _given_up([*stack, *dead, *([batch] if len(batch) else [])], count)
             if found is not None or len(batch) == 0:
                 continue
-        children = _branch(problem, batch)
+        children = _branch(problem, search, batch, settings)
         count += len(children)
         found = _improve(problem, search, children, settings, stack, proved)
         if time.monotonic() - told > 5:
@@ -243,10 +245,7 @@ def _optimise(problem: Problem, search: BoundNetwork, parts: Parts, settings: Sp
     if settings.steps == 0:
         return
     region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32)
-    near = Limits(
-        lower={k: v.float() for k, v in parts.limits.lower.items()},
-        upper={k: v.float() for k, v in parts.limits.upper.items()},
-    )
+    near = _in_float32(parts.limits)
     rows, limits = problem.rows(parts.clause).float(), problem.limits[parts.clause].float()
     alphas = {k: v.clone().requires_grad_() for k, v in parts.alphas.items()}
     betas = {k: v.clone().requires_grad_() for k, v in parts.betas.items() if bool((parts.signs[k] != 0).any())}
@@ -289,59 +288,36 @@ def _ended(problem: Problem, parts: Parts) -> Tensor:
     return ~torch.stack(candidates).any(0)
 
 
-def _branch(problem: Problem, parts: Parts) -> Parts:
+def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings) -> Parts:
     """Both children of every part; each must have a neuron left to split."""
-    net = problem.net
-    scores, places = [], []
-    record = _functionals(problem, parts)
-    for source, reader in split_nodes(net).items():
-        low, high = (side[source].flatten(1) for side in (parts.limits.lower, parts.limits.upper))
-        candidate = open_rows(net, parts.limits, source) & (parts.signs[source].flatten(1) == 0)
-        reach = record[reader].flatten(1)
-        width = (high - low).clamp(min=1e-30)
-        above = -reach.clamp(max=0) * (-low * high / width)
-        below = reach.clamp(min=0) * torch.minimum(high, -low) * 0.5
-        score = torch.where(candidate, above + below + 1e-9 * width, -1.0)
-        scores.append(score)
-        places.append(source)
-    flat = torch.cat(scores, 1)
-    at = flat.argmax(1)
+    net, nodes = problem.net, split_nodes(problem.net)
+    undecided = {k: open_rows(net, parts.limits, k) & (parts.signs[k].flatten(1) == 0) for k in nodes}
+    at = choose(
+        search,
+        problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32),
+        _in_float32(parts.limits),
+        problem.rows(parts.clause).float(),
+        problem.limits[parts.clause].float(),
+        _choices(parts, torch.float32),
+        undecided,
+        nodes,
+        tried=settings.tried,
+    )
     child = parts.take(torch.arange(len(parts)).repeat(2))
     direction = torch.cat([torch.ones(len(parts)), -torch.ones(len(parts))]).to(torch.int8)
     start = 0
-    for source, score in zip(places, scores):
-        inside = (at >= start) & (at < start + score.shape[1])
+    for source, candidates in undecided.items():
+        inside = (at >= start) & (at < start + candidates.shape[1])
         rows = inside.repeat(2).nonzero().squeeze(1)
         columns = (at - start).repeat(2)[rows]
         signs = child.signs[source].flatten(1).clone()
         signs[rows, columns] = direction[rows]
         child.signs[source] = signs.reshape(child.signs[source].shape)
-        start += score.shape[1]
+        start += candidates.shape[1]
     return child
 
 
-def _functionals(problem: Problem, parts: Parts) -> dict[int, Tensor]:
-    """What reaches each node from the best row's backward pass."""
-    region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
-    choices = _choices(parts, torch.float64)
-    choices.record = {}
-    with torch.no_grad():
-        rows = bound_rows(
-            problem.net,
-            _with_slack(problem.net, parts.limits),
-            region,
-            problem.rows(parts.clause),
-            SweepSettings(),
-            choices,
-        )
-    best = (rows - problem.limits[parts.clause]).nan_to_num(-torch.inf).argmax(1)
-    row = torch.arange(len(best))
-    return {k: v[row, best if v.shape[1] > 1 else torch.zeros_like(best)] for k, v in choices.record.items()}
-
-
-def _with_slack(net: BoundNetwork, limits: Limits) -> Limits:
-    if limits.slack:
-        return limits
+def _in_float32(limits: Limits) -> Limits:
     return Limits(
-        lower=limits.lower, upper=limits.upper, slack={k: torch.zeros_like(v) for k, v in limits.lower.items()}
+        lower={k: v.float() for k, v in limits.lower.items()}, upper={k: v.float() for k, v in limits.upper.items()}
     )

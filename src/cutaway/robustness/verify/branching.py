@@ -1,0 +1,93 @@
+"""Which ReLU to split next.
+
+Every undecided neuron is scored by what its relaxation loses (the offset of the upper line times the functional that
+reaches it, as in BaBSR, Bunel et al., arXiv 1909.06588). The best few are tried: both children are bounded by one
+backward pass with the parent's lines, and the neuron whose worse child is highest is taken (filtered smart branching,
+De Palma et al., arXiv 2104.06718). All of it in the search's float32: a choice cannot make a bound unsound.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cutaway.robustness.bounds.backward import Choices
+from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.network import BoundNetwork
+from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows
+from cutaway.robustness.regions import Region
+
+
+def choose(
+    search: BoundNetwork,
+    region: Region,
+    limits: Limits,
+    rows: Tensor,
+    thresholds: Tensor,
+    choices: Choices,
+    undecided: dict[int, Tensor],
+    readers: dict[int, int],
+    *,
+    tried: int,
+) -> Tensor:
+    """Flat positions (N,) over the neurons of the nodes in `undecided`, one after another.
+
+    `search`, `region`, `limits`, `rows` (N, K, *output), `thresholds` (N, K) and `choices` are in float32; `undecided`
+    (N, n) by node says which neurons may be split, `readers` gives each node's ReLU. Every row must have one.
+    """
+    choices.record = {}
+    with torch.no_grad():
+        found = bound_rows(search, limits, region, rows, SweepSettings(), choices) - thresholds
+        scores = _scores(limits, undecided, readers, choices.record, found.nan_to_num(-torch.inf).argmax(1))
+        choices.record = None
+        tried = min(tried, int((scores > 0).sum(1).min()))
+        if tried < 2:
+            return scores.argmax(1)
+        candidates = scores.topk(tried, dim=1).indices
+        worse = [_worse_child(search, region, limits, rows, thresholds, choices, undecided, c) for c in candidates.T]
+        best = torch.stack(worse, 1).argmax(1, keepdim=True)
+    return candidates.gather(1, best).squeeze(1)
+
+
+def _scores(
+    limits: Limits, undecided: dict[int, Tensor], readers: dict[int, int], record: dict[int, Tensor], best: Tensor
+) -> Tensor:
+    found = []
+    row = torch.arange(len(best))
+    for source, candidate in undecided.items():
+        low, high = (side[source].flatten(1) for side in (limits.lower, limits.upper))
+        seen = record[readers[source]]
+        reach = seen[row, best if seen.shape[1] > 1 else torch.zeros_like(best)].flatten(1)
+        width = (high - low).clamp(min=1e-30)
+        above = -reach.clamp(max=0) * (-low * high / width)
+        below = reach.clamp(min=0) * torch.minimum(high, -low) * 0.5
+        found.append(torch.where(candidate, above + below + 1e-9 * width, -1.0))
+    return torch.cat(found, 1)
+
+
+def _worse_child(
+    search: BoundNetwork,
+    region: Region,
+    limits: Limits,
+    rows: Tensor,
+    thresholds: Tensor,
+    choices: Choices,
+    undecided: dict[int, Tensor],
+    place: Tensor,
+) -> Tensor:
+    """The lower of both children's bounds when the neuron at `place` (N,) is split, (N,)."""
+    values = []
+    for side in (1, -1):
+        lower, upper, start = dict(limits.lower), dict(limits.upper), 0
+        for source, candidate in undecided.items():
+            inside = (place >= start) & (place < start + candidate.shape[1])
+            index = inside.nonzero().squeeze(1), (place - start)[inside]
+            table = lower if side > 0 else upper
+            flat = table[source].flatten(1).clone()
+            flat[index] = 0.0
+            table[source] = flat.reshape(table[source].shape)
+            start += candidate.shape[1]
+        child = Limits(lower=lower, upper=upper, slack=limits.slack)
+        found = bound_rows(search, child, region, rows, SweepSettings(), choices) - thresholds
+        values.append(found.nan_to_num(-torch.inf).amax(1))
+    return torch.minimum(*values)
