@@ -11,7 +11,7 @@ from cutaway.errors import InputError
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.regions import chebyshev, facets, neighbours, sample_region
 from cutaway.geometry.slice import slice_network
-from cutaway.geometry.volume import count_patterns, polytope_volume, regions_in_ball
+from cutaway.geometry.volume import count_patterns, polytope_volume, region_volume, regions_in_ball
 
 
 class Pooled(nn.Module):
@@ -200,3 +200,16 @@ def test_region_count_bounds(mlp, square):
     wide = mlp(64, 400, 400, 2, seed=0)
     samples = random_inputs(200, 64)
     assert count_patterns(as_program(wide, samples[:1]), samples).saturated
+
+
+def test_region_volume_in_the_plane_is_the_area_of_the_face(mlp, square):
+    """Oracle: the exact slice; within five of its own standard errors (false alarm about 1e-6)."""
+    model = mlp(2, 20, 20, 2, seed=2)
+    result = slice_network(model, domain=square)
+    inside = [f for f in range(result.num_faces) if min(result.neighbours(f)) >= 0]
+    face = max(inside, key=lambda f: result.measures.area[f])
+    region = sample_region(model, torch.from_numpy(result.measures.interior[face]))
+    found = region_volume(region, box=2.0, num_samples=400, seed=1)
+    assert abs(found.value - result.measures.area[face]) < 5 * found.error
+    with pytest.raises(InputError, match="positive half-width"):
+        region_volume(region, box=0.0)

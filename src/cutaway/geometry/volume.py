@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cutaway.errors import InputError
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program
+from cutaway.geometry.regions import Region
 from cutaway.network.graph import Graph
 
 Floats = NDArray[np.float64]
@@ -56,6 +57,22 @@ def polytope_volume(
         raise InputError("polytope", found="no end in sight", expected="a bounded polytope")
     value = float(np.exp(log_volume))
     return Estimate(value=value, error=value * float(np.sqrt(variance)))
+
+
+def region_volume(region: Region, *, box: float, num_samples: int = 2000, seed: int = 0) -> Estimate:
+    """Volume of a sample's region inside the box |v|_inf <= `box` about the sample; the error is `polytope_volume`'s.
+
+    Half-spaces that do not reach the box are left out. Raises InputError when the sample lies on a boundary.
+    """
+    if not box > 0:
+        raise InputError("box about the sample", found=str(box), expected="a positive half-width")
+    matrix, bound = region.inward
+    near = bound <= box * np.abs(matrix).sum(axis=1)
+    walls = np.concatenate([np.eye(len(region.point)), -np.eye(len(region.point))])
+    matrix = np.concatenate([matrix[near], walls])
+    return polytope_volume(
+        matrix, np.concatenate([bound[near], np.full(len(walls), box)]), num_samples=num_samples, seed=seed
+    )
 
 
 def _hit_and_run(matrix: Floats, bound: Floats, radius: float, count: int, steps: int, generator) -> Floats:

@@ -13,6 +13,7 @@ from cutaway.errors import NotPiecewiseAffine, UnsupportedOperator
 from cutaway.evidence.resample import mean_interval
 from cutaway.geometry.expressivity import same_class_pairs
 from cutaway.geometry.rays import as_program, crossings
+from cutaway.geometry.volume import count_patterns
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.reading import Figure, variable
 
@@ -24,10 +25,12 @@ class RayCrossings(Instrument):
     Unit: boundaries per unit of input distance. Every segment's crossings are exact (float64); the figure is a mean
     over `num_segments` random pairs of samples, with a bootstrap interval. With labels, segments inside a class are
     counted by class, and `class_spread` is the largest class mean over the smallest. Unlike a count of distinct
-    patterns among samples (TE-NAS), it does not saturate at the number of samples.
+    patterns among samples (TE-NAS's score, given beside it for `num_patterns` samples as a share: 1 means that every
+    sample has a pattern of its own and the score says nothing), it does not saturate at the number of samples.
     """
 
     num_segments: int = 48
+    num_patterns: int = 128
 
     name: ClassVar[str] = "ray-crossings"
     question: ClassVar[str] = "How many affine pieces does the network lay between one sample and the next?"
@@ -88,6 +91,17 @@ class RayCrossings(Instrument):
                 long_name="region boundaries crossed a unit of length between samples",
             )
         ]
+        some = inputs[torch.linspace(0, len(inputs) - 1, min(self.num_patterns, len(inputs))).round().long()]
+        seen = count_patterns(program, some, chunk=32)
+        network.forward_passes += len(some)
+        figures.append(
+            Figure(
+                name="own_pattern_share",
+                value=seen.observed / seen.num_samples,
+                alternative="none",
+                long_name="distinct activation patterns a sample (TE-NAS; 1: saturated)",
+            )
+        )
         if data.labels is not None:
             labels = data.labels.cpu()[pairs]
             same = (labels[:, 0] == labels[:, 1]).numpy()
@@ -124,4 +138,9 @@ class RayCrossings(Instrument):
         return (
             f"On the way from one sample to another the network changes its affine piece {figure.value:.3g} times a "
             "unit of input distance."
+            + (
+                " Every sample has an activation pattern of its own, so counting distinct patterns would say nothing."
+                if reading.figure("own_pattern_share").value == 1
+                else ""
+            )
         )
