@@ -177,6 +177,7 @@ def _payload(slices, labels, files: list[str]) -> dict[str, Any]:
     payload: dict[str, Any] = {**last.summary(), "files": files, "status": last.status.value}
     payload["sites"] = [{"name": s.name, "kind": s.kind} for s in last.sites]
     payload["faces_after_site"] = last.report.faces_after
+    payload["signs_decided_exactly"], payload["signs_taken_for_zero"] = last.report.decided, last.report.snapped
     if len(slices) > 1:
         payload["checkpoints"] = [{"name": n, **s.summary()} for n, s in zip(labels, slices)]
     return payload
@@ -189,6 +190,11 @@ def _words(result, files: list[str]) -> str:
         f"decision boundary: {len(result.decision.segments):,} segments",
         f"{result.cpu_seconds:.3g} CPU seconds; status {result.status.value}: {result.status.remedy}",
     ]
+    if result.report.snapped:
+        lines.append(
+            f"{result.report.snapped:,} signs lay within rounding and were taken for zero (the network is too large "
+            "for exact arithmetic)"
+        )
     if result.check is not None:
         lines.append(
             f"self-check: areas off by {result.check.area_error:.1e}, Euler {result.euler}, median distance of a "
