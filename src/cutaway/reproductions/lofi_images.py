@@ -73,9 +73,7 @@ def _fashion(short: bool, seed: int, progress: Callable[[str], None]) -> list[Ro
             mode="finite", first_moment=True, n_directions=count, **lofi
         ),
         f"LoFi Nystroem, {width} landmarks": LoFiClassifier(mode="nystroem", n_directions=(64, 128), **lofi),
-        "LoFi convolutional, 3 layers": LoFiClassifier(
-            n_directions=32, channels=32 if short else 64, width=width, **conv
-        ),
+        "LoFi convolutional, 3 layers": LoFiClassifier(n_directions=32, channels=32, width=width, **conv),
         f"gradient descent, two layers of {width}": GradientDescentTwin(
             width=width, n_layers=2, batch=128, steps=200 if short else 1000, trial=0.06, random_state=seed
         ),
@@ -124,13 +122,18 @@ def _cifar(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]
             "ridge": RidgeClassifierOnInputs(),
             "random features": RandomFeatureClassifier(width=width, random_state=seed),
             "LoFi": LoFiClassifier(
-                mode="finite", n_layers=2, width=width, random_state=seed, n_directions=(64, 128, 256), memory_gb=6.0
+                mode="finite",
+                n_layers=2,
+                width=width,
+                random_state=seed,
+                memory_gb=6.0,
+                n_directions=128 if num > 10_000 else (64, 128, 256),
             ),
             "gradient descent": GradientDescentTwin(
                 width=width,
                 n_layers=2,
                 batch=128,
-                steps=200 if short else (1000 if num > 10_000 else 400),
+                steps=200 if short else (600 if num > 10_000 else 300),
                 trial=0.06,
                 random_state=seed,
             ),
