@@ -55,7 +55,7 @@ def draw(found: dict[Plan, dict[str, np.ndarray]], path: Path) -> Path:
         *axes[1, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8, title="near points of"
     )
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=130, format="png")
+        figure.savefig(temporary, dpi=100, format="png")
     return path
 
 
