@@ -16,6 +16,7 @@ judged at the horizon that all seeds reach; the first seed goes on to 100,000 st
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def report(found: dict[Plan, Run], folder: Path) -> list[Row]:
             continue
         horizon = min(int(run["steps"][-1]) for run in plain)
         common = [cut(run, horizon) for run in plain]
-        rows += phase_rows(data, common) + robustness_rows(data, common, horizon) + hidden_rows(data, plain)
+        rows += phase_rows(data, common) + robustness_rows(data, common, horizon) + strong_rows(data, plain)
         longest = max(plain, key=lambda run: run["steps"][-1])
         if longest["steps"][-1] > horizon:
             rows += long_rows(data, longest)
@@ -206,21 +207,28 @@ def robustness_rows(data: str, runs: list[Run], horizon: int) -> list[Row]:
     return rows
 
 
-def hidden_rows(data: str, runs: list[Run]) -> list[Row]:
-    """Whether stronger and gradient-free attacks on the trained network find much more than PGD did."""
-    gaps = [
-        float((run["pgd_test"][-1].mean(axis=1) - run["strong_test"].mean(axis=2).min(axis=0))[RADIUS])
-        for run in runs
-        if "strong_test" in run
-    ]
-    if not gaps:
+def strong_rows(data: str, runs: list[Run]) -> list[Row]:
+    """What is left of the rise on the trained network when stronger (APGD, 50 steps) and gradient-free (Square) attacks
+    are tried as well. PGD's level of the plateau is an upper bound on theirs, so what is left is a lower one."""
+    checked = [run for run in runs if "strong_test" in run]
+    if not checked:
         return []
+    strong = [float(run["strong_test"].mean(axis=2).min(axis=0)[RADIUS]) for run in checked]
+    pgd = [float(run["pgd_test"][-1, RADIUS].mean()) for run in checked]
+    left = [value - rise(run)["plateau_level"] for value, run in zip(strong, checked, strict=True)]
+    mean, low, high = over_seeds(left)
     return [
         Row(
-            quantity=f"{data}: PGD accuracy (0.1) less that under APGD or Square, at the end, worst of {len(gaps)}",
-            paper=None, ours=max(gaps), tolerance="at most 0.1: no robustness by hidden gradients",
-            verdict=_verdict(max(gaps) <= 0.1),
-        )
+            quantity=f"{data}: accuracy under APGD or Square (0.1) at the end less PGD's of the clean plateau",
+            paper="robust late", ours=mean, low=low, high=high,
+            tolerance=f"over 0.02 in every seed; seeds {', '.join(f'{v:+.3f}' for v in left)}",
+            verdict=_verdict(min(left) > 0.02),
+        ),
+        Row(
+            quantity=f"{data}: accuracy at the end under PGD-10, then under APGD or Square (0.1), by seed",
+            paper=None, ours=", ".join(f"{a:.3f} then {b:.3f}" for a, b in zip(pgd, strong, strict=True)),
+            tolerance="the difference is PGD's weakness", verdict="report",
+        ),
     ]  # fmt: skip
 
 
@@ -283,15 +291,17 @@ def ablation_rows(data: str, variant: str, runs: list[Run], plain: list[Run]) ->
         Row(
             quantity=f"{data}, {variant}: PGD accuracy (0.1) at step {horizon:,} less that of the clean plateau",
             paper="BatchNorm suppresses the rise" if suppressed else "weight decay moves it",
-            ours=mean, low=low, high=high,
-            tolerance=f"{'below plain by 0.02' if suppressed else 'shown as it is'}; plain {usual:+.3f}; {seeds}",
-            verdict=_verdict(mean < usual - 0.02) if suppressed and usual > 0.02 else "report",
+            ours=mean, low=low, high=high, tolerance=f"shown as it is; plain {usual:+.3f}; {seeds}",
+            verdict="report",
         ),
         Row(
             quantity=f"{data}, {variant}: count near training points at step {horizon:,} over its peak",
             paper="BatchNorm suppresses the descent" if suppressed else "weight decay moves it", ours=left,
             tolerance=f"shown as it is; plain {usually:.2f}; {seeds}", verdict="report",
         ),
+    ] + [
+        replace(row, quantity=row.quantity.replace(data, f"{data}, {variant}"), verdict="report")
+        for row in strong_rows(data, runs)
     ]  # fmt: skip
 
 
