@@ -157,8 +157,8 @@ def million() -> dict:
 
 
 def residual(short: bool) -> dict | None:
-    """The trained ResNet-20 on the plane through three CIFAR-10 images: CPU seconds of a slice in coordinates, and the same small
-    slice by values at the vertices; None without data."""
+    """The trained ResNet-20 on the plane through three CIFAR-10 images: CPU seconds of a slice in coordinates, and the
+    same small slice by values at the vertices; None without data."""
     if not os.environ.get("CUTAWAY_DATA"):
         return None
     from cutaway.data import load
@@ -181,7 +181,7 @@ def residual(short: bool) -> dict | None:
 
     cut(0.002, True)
     (small, plain), (same, quick) = cut(0.005, False), cut(0.005, True)
-    regions, seconds = cut(0.02 if short else 0.07, True)
+    regions, seconds = cut(0.02 if short else 0.04, True)
     return {
         "regions": regions, "cpu": seconds, "regions_per_second": regions / seconds, "small_regions": [small, same],
         "small_cpu": [plain, quick],
