@@ -4,7 +4,7 @@ Published estimator (Humayun et al., arXiv 2402.15555, section 3): for P orthono
 +- r v_p go through the network, and LC_l(x) counts the neurons of layer l whose pre-activation's sign (with 0 as a
 third value) is not the same at all. How we differ from the released code: the frame comes from a generator of its own
 (theirs reseeds the global one), the logits are not counted, sites are every call of an activation in order, and the
-effective radius is stated.
+effective radius is stated. The counting itself is in `near_neurons`.
 """
 
 from __future__ import annotations

@@ -236,8 +236,9 @@ def slice_network(
     """Cut the polygon `domain` (m, 2), strictly convex and counter-clockwise in `plane`, by the network.
 
     Exact (float64; signs within rounding by rational arithmetic). `plane` None: all of a two-dimensional input space.
-    `model`: a module in evaluation mode, or its `Graph`. Cost: one float64 forward pass of every vertex and about a
-    microsecond a region and crossing neuron. Memory: vertices times live values, within `settings.budget`.
+    `model`: a module in evaluation mode, or its `Graph`. Cost: one float64 forward pass of every vertex (of every
+    crossing neuron in wide convolutional networks, see `coordinates`) and about a microsecond a region and crossing
+    neuron. Memory: vertices times live values (coordinates), within `settings.budget`.
 
     Raises `InputError` for a bad domain or a plane of another input shape, `NotPiecewiseAffine` naming the operator,
     `BudgetError` saying how many regions were found, how many there are about and which domain would fit, `ClaimError`
