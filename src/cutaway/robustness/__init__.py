@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cutaway.robustness.certified_accuracy import CertifiedAccuracy, margin_rows, radius_curve
     from cutaway.robustness.certified_training import CertifiedTrainingSettings, train_certified
     from cutaway.robustness.lipschitz import LipschitzBounds, certified_radius, dense_weights, lipschitz_bounds
+    from cutaway.robustness.lipschitz_groups import GroupedBounds, grouped_bounds
     from cutaway.robustness.patterns import Pattern, count_patterns, mine, verify_pattern
     from cutaway.robustness.query import Clause, Query, robustness_query
     from cutaway.robustness.regions import Region, ball, box
@@ -50,6 +51,7 @@ __all__ = [
     "DeepFool",
     "Ellipsoid",
     "FGSM",
+    "GroupedBounds",
     "Hull",
     "Intersection",
     "Limits",
@@ -71,6 +73,7 @@ __all__ = [
     "certified_radius",
     "count_patterns",
     "dense_weights",
+    "grouped_bounds",
     "lipschitz_bounds",
     "make_attack",
     "margin_rows",
@@ -94,6 +97,7 @@ _HOMES = {
     "certified_accuracy": "CertifiedAccuracy margin_rows radius_curve",
     "certified_training": "CertifiedTrainingSettings train_certified",
     "lipschitz": "LipschitzBounds certified_radius dense_weights lipschitz_bounds",
+    "lipschitz_groups": "GroupedBounds grouped_bounds",
     "patterns": "Pattern count_patterns mine verify_pattern",
     "query": "Clause Query robustness_query",
     "regions": "Region ball box",

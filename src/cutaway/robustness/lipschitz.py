@@ -20,7 +20,7 @@ Layers whose activation sorts groups (MaxMin, GroupSort) or reflects (Householde
 by their
 quadratic constraints (Pauli et al., arXiv 2401.14033): T = lam I + gamma J, P = nu J, S = tau J with J = 1 1^T per
 group
-(I - v v^T for Householder); see `grouped_constraint`.
+(I - v v^T for Householder); see `grouped_constraint`, and `lipschitz_groups` for bounds of such networks.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class SplitSettings:
     learning_rate: float = 0.3
     beta_rate: float = 0.1
     refresh: int = 48
-    tried: int = 3
+    tried: int = 6
     max_open: int = 200_000
 
 
