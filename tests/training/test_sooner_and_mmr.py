@@ -28,13 +28,16 @@ def judged(regularised, plain):
 
 
 def test_onset_is_where_it_stays_above_and_its_interval_holds_it():
-    one = grok_sooner.onset_of(made_run(1000, 40_000), 0)
+    one = grok_sooner.onset_of(made_run(1000, 40_000), 0, clean=0.89)
     assert (one.step, one.low, one.high) == (1000, 1000, 1000)
     back = made_run(100, 40_000)
     back["robust"][2] = False  # falls below once more: the onset is after that
-    assert grok_sooner.onset_of(back, 0).step == 10_000
-    assert not grok_sooner.onset_of(made_run(99_999, 40_000), 0).seen
-    shaky = grok_sooner.onset_of(made_run(10_000, 40_000, level=0.21), 0)
+    assert grok_sooner.onset_of(back, 0, clean=0.89).step == 10_000
+    assert not grok_sooner.onset_of(made_run(99_999, 40_000), 0, clean=0.89).seen
+    dull = made_run(100, 40_000)
+    dull["clean"][:3, 1700:] = False  # 85 % right up to step 1000: robust, but not at equal clean accuracy
+    assert grok_sooner.onset_of(dull, 0, clean=0.89).step == 10_000
+    shaky = grok_sooner.onset_of(made_run(10_000, 40_000, level=0.21), 0, clean=0.89)
     assert shaky.high == np.inf  # 21 % of 300 images is not surely above 20 %
 
 
