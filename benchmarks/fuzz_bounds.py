@@ -78,7 +78,8 @@ class Case:
         self.tally, self.label = tally, f"--seed {seed} --first {number} --cases 1"
         self.model, self.shape, self.names = random_network(self.generator)
 
-    def run(self) -> None:
+    def run(self, deadline: float) -> None:
+        """All checks of the case, or those that fit until `deadline` (monotonic seconds)."""
         center = self._normal(2, *self.shape)
         try:
             net = bound_network(self.model, center)
@@ -88,6 +89,8 @@ class Case:
         self.tally.parts.update(set(self.names))
         self.tally.operators.update({n.op for n in net.graph.nodes})
         for _ in range(REGIONS_A_NETWORK):
+            if time.monotonic() > deadline:
+                return
             kind, region = random_region(center, self.generator)
             self.tally.regions[kind] += 1
             self._bounds(net, region, kind)
@@ -293,7 +296,7 @@ def fuzz(seed: int, first: int, cases: int | None, seconds: float, progress=lamb
     """Cases first, first + 1, ... until their number or the time is reached."""
     tally, begin, told = Tally(), time.monotonic(), time.monotonic()
     while (cases is None or tally.cases < cases) and time.monotonic() - begin < seconds:
-        Case(seed, first + tally.cases, tally).run()
+        Case(seed, first + tally.cases, tally).run(begin + seconds)
         tally.cases += 1
         if time.monotonic() - told > 30:
             told = time.monotonic()
