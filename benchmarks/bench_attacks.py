@@ -136,8 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
             warnings.simplefilter("ignore")
             import foolbox
     except ImportError:
-        print("foolbox, the peer of this benchmark, is not installed", file=sys.stderr)
-        return 2
+        print("foolbox, the peer of this benchmark, is not installed: nothing to compare with", file=sys.stderr)
+        return 0
     rows = []
     for network, images, radius in networks(data, options.short):
         square = make_attack("square", radius=radius, steps=200 if options.short else 1000)
