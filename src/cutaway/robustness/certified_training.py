@@ -229,7 +229,9 @@ def train_certified(
             step += 1
         if sums[3] > 0:
             loss, clean, bound = (sums[:3] / sums[3]).tolist()
-            record.losses.append(loss), record.clean_errors.append(clean), record.bound_errors.append(bound)
+            record.losses.append(loss)
+            record.clean_errors.append(clean)
+            record.bound_errors.append(bound)
             progress(f"epoch {epoch + 1}: radius {now:.3f} loss {loss:.4f} clean error {clean:.2%} bound {bound:.2%}")
         if stopped:
             break

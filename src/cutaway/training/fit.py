@@ -200,7 +200,7 @@ class _Keeper:
         now = time.perf_counter()
         if step == self.steps or now - self.last < self.wait:
             return
-        self.tracker._flush()  # what was told up to here must not be lost behind a state that goes on from here
+        self.tracker.flush()  # what was told up to here must not be lost behind a state that goes on from here
         write_state(take(), self.folder / "resume.pt", seconds=self.before + now - self.began)
         self.last = time.perf_counter()
         self.wait = max(SAFE_SECONDS, (self.last - now) / SAVING_SHARE)

@@ -161,7 +161,7 @@ class Tracker:
                 if self._processes.measures:
                     self._take(model, step, due, save, entered)
         elif self._processes.measures and entered - self._flushed > FLUSH_SECONDS:
-            self._flush()
+            self.flush()
         return due
 
     def close(self, failed: str = "") -> None:
@@ -171,7 +171,7 @@ class Tracker:
         self._closed = True
         try:
             if self._writer is not None:
-                self._flush()
+                self.flush()
                 if failed:
                     self._writer.event(self._last_step or 0, "failed", reason=failed)
                 else:
@@ -246,7 +246,7 @@ class Tracker:
     def _take(self, model: nn.Module, step: int, due: bool, save: bool, entered: float) -> None:
         assert self._writer is not None
         self._same_model(model, step)
-        self._flush()
+        self.flush()
         if save:
             self._save(model, step)
         if due:
@@ -298,7 +298,7 @@ class Tracker:
         if not self._nan_told:
             self._nan_told = True
             assert self._writer is not None
-            self._flush()
+            self.flush()
             self._writer.event(step, "nan", value=str(loss))
             if self.on_nan == "mark":
                 warnings.warn(CutawayWarning(f"the loss is {loss} at step {step}; tracking goes on"), stacklevel=3)
@@ -310,8 +310,10 @@ class Tracker:
                 remedy="lower the learning rate or clip the gradients; what was measured is kept",
             )
 
-    def _flush(self) -> None:
-        assert self._writer is not None
+    def flush(self) -> None:
+        """Write the scalars and examples told so far, so that a kill cannot lose them (done every second anyway)."""
+        if self._writer is None:
+            return
         self._flushed = time.perf_counter()
         rows, self._rows = self._rows, []
         names = list(dict.fromkeys(k for row in rows for k in row if k != "step"))

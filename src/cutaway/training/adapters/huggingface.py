@@ -24,21 +24,20 @@ class TrackerCallback(TrainerCallback):
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
-        self._logged: dict[str, float] = {}
+        self._logged: dict[str, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         if state.global_step == 0:
             self.tracker.step(model, 0)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        wanted = {"loss", "grad_norm"}
-        self._logged |= {k: float(v) for k, v in (logs or {}).items() if k in wanted}
+        self._logged |= {k: float(v) for k, v in (logs or {}).items() if k in ("loss", "grad_norm")}
 
     def on_step_end(
         self, args: Any, state: Any, control: Any, model: Any = None, lr_scheduler: Any = None, **_: Any
     ) -> None:
-        logged, self._logged = self._logged, {}
         rate = float(lr_scheduler.get_last_lr()[0]) if lr_scheduler is not None else None
+        logged, self._logged = self._logged, {}
         self.tracker.step(model, state.global_step, learning_rate=rate, **logged)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
