@@ -21,6 +21,24 @@ def test_guardrail_certificates(monkeypatch):
     assert any("worst logit" in r.quantity for r in rows)
 
 
+def test_a_share_of_nothing_is_shown_as_not_available():
+    """Warnings are errors here: a mean over no value would fail."""
+    from cutaway.guard.nlp import Outcome
+    from cutaway.reproductions import nlp_verification as study
+
+    shares = {"verifiability": 0.0, "falsified": 1.0, "generalisability": 0.0, "reach": 0.1, "embedding_error": 0.0}
+    nothing = Outcome(
+        boxes=5, falsifiability=float("nan"), overlap=0, precision=float("nan"), recall=0.0, f1=float("nan"), **shares
+    )
+    some = Outcome(boxes=5, falsifiability=0.25, overlap=0, precision=0.5, recall=0.5, f1=0.5, **shares)
+    rows = {r.quantity: r for r in study._table("medical", "cluster", [nothing, nothing])}
+    assert rows["medical, cluster: falsifiability"].ours == "not available: no region verified"
+    assert rows["medical, cluster: falsifiability"].low is None
+    assert rows["medical, cluster: recall"].ours == 0.0
+    rows = {r.quantity: r for r in study._table("medical", "cluster", [nothing, some])}
+    assert rows["medical, cluster: falsifiability"].ours == 0.25
+
+
 def test_llm_geometry_without_data_checks_the_definitions(monkeypatch):
     monkeypatch.delenv("CUTAWAY_DATA", raising=False)
     assert "set CUTAWAY_DATA" in str(_rows("llm-geometry")[-1].ours)
