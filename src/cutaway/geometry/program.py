@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cutaway.errors import NotPiecewiseAffine
 from cutaway.network.graph import Graph, Node
-from cutaway.network.graph_operators import AFFINE_OPERATORS, apply_node
+from cutaway.network.graph.operators import AFFINE_OPERATORS, apply_node
 
 AFFINE = AFFINE_OPERATORS | {"input", "constant"}
 RELU_LIKE = frozenset({"relu", "leaky_relu", "abs"})

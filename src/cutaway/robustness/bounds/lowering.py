@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from cutaway.network.graph import Graph, Node
-from cutaway.network.graph_build import Builder, Ref
-from cutaway.network.graph_operators import AFFINE_OPERATORS
+from cutaway.network.graph.builder import Builder, Ref
+from cutaway.network.graph.operators import AFFINE_OPERATORS
 from cutaway.robustness.bounds.unary import UNARY
 
 LINEAR = AFFINE_OPERATORS

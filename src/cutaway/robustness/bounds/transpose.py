@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cutaway.network.graph import Graph, Node
-from cutaway.network.graph_operators import apply_node
+from cutaway.network.graph.operators import apply_node
 
 _DIRECT = frozenset({"linear", "scale_shift"})
 

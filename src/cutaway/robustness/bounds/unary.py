@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from cutaway.network.graph import Node
-from cutaway.network.graph_operators import apply_node
+from cutaway.network.graph.operators import apply_node
 
 Lines = tuple[Tensor, Tensor, Tensor, Tensor]
 """Slope and offset of the line below, slope and offset of the line above."""

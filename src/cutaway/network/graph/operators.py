@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cutaway.network.graph import Node
+from cutaway.network.graph.node import Node
 
 Values = list[Tensor]
 

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cutaway.network.graph_build import Builder, Ref
-from cutaway.network.graph_rearrange import REARRANGE, wrap_dim
+from cutaway.network.graph.builder import Builder, Ref
+from cutaway.network.graph.operators import Slot
+from cutaway.network.graph.rearrange import REARRANGE, wrap_dim
 
 Handler = Callable[..., Any]
 
@@ -181,8 +182,6 @@ def _leaky_relu(b: Builder, x: Ref, slope: Any = 0.01) -> Any:
 def _compare(kind: str) -> Handler:
     def handler(b: Builder, x: Any, y: Any) -> Any:
         op = f"aten.{kind}." + ("Scalar" if not isinstance(y, Tensor | Ref) else "Tensor")
-        from cutaway.network.graph_operators import Slot
-
         if not isinstance(x, Ref):
             return NotImplemented
         refs = [x] + ([y] if isinstance(y, Ref) else [])

@@ -1,7 +1,7 @@
-"""From an exported program to graph nodes: constant folding and bookkeeping; the renaming is in `graph_normalise`.
+"""From an exported program to graph nodes: constant folding and bookkeeping; the renaming is in `normalise`.
 
-`Builder` runs the program once on the example: what depends on no input is computed on the spot, the rest goes to the
-handler of its ATen operator, which emits nodes of the vocabulary. Values at the example give every node its shape.
+The program is run once on the example: what depends on no input is computed on the spot, the rest goes to the handler
+of its ATen operator, which emits nodes of the vocabulary. Values at the example give every node its shape.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from cutaway.network.graph import Node
-from cutaway.network.graph_operators import Slot, apply_node
+from cutaway.network.graph.builder import Builder, Ref
+from cutaway.network.graph.normalise import HANDLERS
+from cutaway.network.graph.operators import Slot
 
 KEPT_WHOLE = (
     "linear matmul silu softplus prelu _prelu_kernel mish hardswish hardsigmoid celu selu relu6 log_sigmoid square "
@@ -32,96 +33,6 @@ def decompositions() -> dict:
         if str(key).split(".")[1] in KEPT_WHOLE.split():
             table.pop(key)
     return table
-
-
-class Ref:
-    """A value that depends on an input: points at a node."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-class Builder:
-    """Collects nodes; `emit` appends one and returns its reference."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.values: list[Tensor] = []
-        self.inputs: list[int] = []
-        self.outputs: tuple[int, ...] = ()
-        self.compared: dict[int, tuple[str, Ref, Any]] = {}
-        self._module, self._call, self._name, self._target = "", 0, "", ""
-        self._names: dict[str, int] = {}
-
-    def at(self, place: fx.Node) -> None:
-        """Nodes emitted from now on belong to this exported operator."""
-        stack = list((place.meta.get("nn_module_stack") or {}).items())
-        key, (path, _) = stack[-1] if stack else ("", ("", None))
-        path = "" if path == key == "_empty_nn_module_stack_from_metadata_hook" else path
-        path, _, call = path.partition("@")
-        self._call = int(call or (key.rpartition("@")[2] if "@" in key else 0) or 0)
-        self._module, self._name = path, place.name
-        self._target = str(place.target) if place.op == "call_function" else ""
-
-    def place(self, *, module: str, call: int, name: str, target: str) -> None:
-        """Nodes emitted from now on belong here."""
-        self._module, self._call, self._name, self._target = module, call, name, target
-
-    def value(self, ref: Ref) -> Tensor:
-        """The node's value at the example."""
-        return self.values[ref.index]
-
-    def shape(self, ref: Ref) -> tuple[int, ...]:
-        """The node's shape at batch size one."""
-        return self.nodes[ref.index].shape
-
-    def input(self, value: Tensor) -> Ref:
-        """A graph input."""
-        index = len(self.inputs)
-        ref = self._append("input", (), {}, {"index": index}, value)
-        self.inputs.append(ref.index)
-        return ref
-
-    def emit(self, op: str, *inputs: Any, constants: dict | None = None, shape=None, **attributes: Any) -> Ref:
-        """A node of the vocabulary; inputs that are constants become `constant` nodes."""
-        refs = tuple((x if isinstance(x, Ref) else self.constant(x)).index for x in inputs)
-        fixed = {k: self._own(v) for k, v in (constants or {}).items() if v is not None}
-        return self._append(op, refs, fixed, attributes, None, shape)
-
-    def constant(self, value: Any) -> Ref:
-        """A `constant` node."""
-        tensor = self._own(value)
-        return self._append("constant", (), {"value": tensor}, {}, tensor)
-
-    def _own(self, value: Any) -> Tensor:
-        dtype = next((self.values[i].dtype for i in self.inputs if self.values[i].is_floating_point()), None)
-        if not isinstance(value, Tensor):
-            return torch.as_tensor(value, dtype=dtype)
-        value = value.detach()
-        return value.to(dtype) if dtype is not None and value.is_floating_point() else value
-
-    def _append(self, op, refs, constants, attributes, value, shape=None) -> Ref:
-        count = self._names.get(self._name, 0)
-        self._names[self._name] = count + 1
-        node = Node(
-            index=len(self.nodes),
-            op=op,
-            inputs=refs,
-            constants=constants,
-            attributes=attributes,
-            module=self._module,
-            call=self._call,
-            name=self._name if count == 0 else f"{self._name}.{count}",
-            target=self._target,
-            shape=tuple(shape or ()),
-        )
-        if value is None:
-            value = apply_node(node, [self.values[i] for i in refs])
-        self.nodes.append(replace(node, shape=tuple(int(n) for n in value.shape)))
-        self.values.append(value)
-        return Ref(node.index)
 
 
 def _map(item: Any, function) -> Any:
@@ -159,8 +70,6 @@ def keep_unknown(b: Builder, place: fx.Node, args: Any, kwargs: Any) -> Any:
 
 def build(program: torch.export.ExportedProgram, samples: tuple[Tensor, ...]):
     """Nodes, input and output indices, and values at the example."""
-    from cutaway.network.graph_normalise import HANDLERS
-
     b = Builder()
     env: dict[str, Any] = _placeholders(b, program, samples)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Handlers of operators that move, repeat, pool or cut values without nonlinear arithmetic (see `graph_normalise`)."""
+"""Handlers of operators that move, repeat, pool or cut values without nonlinear arithmetic (see `normalise`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cutaway.network.graph_build import Builder, Ref
+from cutaway.network.graph.builder import Builder, Ref
 
 
 def wrap_dim(dim: int, rank: int) -> int:

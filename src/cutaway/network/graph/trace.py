@@ -1,0 +1,96 @@
+"""`trace`: from a module to its graph, by `torch.export`, checked against the module's own output."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutaway.errors import ModelError
+from cutaway.network.graph.build import build, decompositions
+from cutaway.network.graph.node import Graph
+
+
+def trace(
+    model: nn.Module,
+    example_inputs: Tensor | tuple[Tensor, ...],
+    *,
+    dtype: torch.dtype | None = torch.float64,
+    batched: bool = True,
+    check: bool = True,
+) -> Graph:
+    """The operators of `model` in evaluation mode, for one sample.
+
+    A copy of the model is traced, in `dtype` (None: as it is); the model itself is not touched. Casts between floating
+    dtypes inside the model are dropped: the graph means real arithmetic in one dtype. With
+    `check`, the graph is evaluated at the first example and must give the model's own output to 1e-9 relative (1e-4
+    below float64), else ModelError.
+    Cost: one export and two forward passes of one sample. Raises ModelError when the model cannot be exported.
+    """
+    examples = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
+    samples = tuple(_first_sample(x, dtype, batched) for x in examples)
+    twin = copy.deepcopy(model).eval().requires_grad_(False)
+    if dtype is not None:
+        twin = twin.to(dtype)
+    program = _export(twin, samples)
+    nodes, inputs, outputs, values = build(program, samples)
+    graph = Graph(nodes=nodes, inputs=inputs, outputs=outputs, dtype=dtype or _floating(samples), batched=batched)
+    if check:
+        _check_outputs(twin, samples, [values[i] for i in outputs])
+    return graph
+
+
+def _first_sample(x: Tensor, dtype: torch.dtype | None, batched: bool) -> Tensor:
+    if batched and (x.ndim == 0 or x.shape[0] == 0):
+        raise ModelError("example inputs hold no sample", found=f"shape {tuple(x.shape)}", expected="(batch, ...)")
+    sample = (x[:1] if batched else x).detach().clone()
+    return sample.to(dtype) if dtype is not None and sample.is_floating_point() else sample
+
+
+def _floating(samples: tuple[Tensor, ...]) -> torch.dtype:
+    return next((x.dtype for x in samples if x.is_floating_point()), torch.get_default_dtype())
+
+
+def _export(model: nn.Module, samples: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # torch.export warns about its own copyreg and pytree internals
+            return torch.export.export(model, samples, strict=False).run_decompositions(decompositions())
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"model {type(model).__name__} cannot be exported",
+            found=f"{type(error).__name__}: {reason[:300]}",
+            expected="a forward without data-dependent control flow, called with shapes "
+            + ", ".join(str(tuple(x.shape)) for x in samples),
+            remedy="check the input shape, or wrap the part of the model that the question is about",
+        ) from error
+
+
+def _check_outputs(model: nn.Module, samples: tuple[Tensor, ...], ours: list[Tensor]) -> None:
+    with torch.no_grad():
+        theirs = _tensors(model(*samples))
+    for mine, want in zip(ours, theirs, strict=True):
+        rtol = 1e-9 if want.dtype == torch.float64 else 1e-4
+        want = want.to(mine.dtype)
+        scale = float(want.double().nan_to_num(0.0, 0.0, 0.0).abs().max()) if want.numel() else 0.0
+        if not torch.allclose(mine, want, rtol=rtol, atol=rtol * scale, equal_nan=True):
+            raise ModelError(
+                f"graph of {type(model).__name__} differs from the model",
+                found=f"largest difference {float((mine - want).abs().max()):.3g}",
+                expected="the same output",
+                remedy="look for randomness or state inside forward, which a graph cannot hold",
+            )
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    """The tensors of a model's result in order (tuples, lists and mappings opened)."""
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, Mapping):
+        result = tuple(result.values())
+    return [t for item in result for t in _tensors(item)] if isinstance(result, tuple | list) else []
