@@ -5,6 +5,7 @@ Each function draws into matplotlib axes (its own when none is given) and return
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,31 +61,37 @@ def emergence_figure(curve: EmergenceCurve, measured: Array | None = None, axes:
     return figure
 
 
-def filters_figure(filters: Array, values: Array) -> Any:
-    """Patch filters (C, k, s, s), one row a channel, titled by their eigenvalue."""
+def filters_figure(filters: Array, values: Array, names: Sequence[str] | None = None) -> Any:
+    """Patch filters (C, k, s, s), one row a channel (named by `names`), titled by their eigenvalue (C, k)."""
     from matplotlib.figure import Figure
 
     channels, count = filters.shape[:2]
-    figure = Figure(figsize=(1.1 * count, 1.3 * channels), layout="constrained")
+    figure = Figure(figsize=(1.05 * count + 0.4, 1.35 * channels), layout="constrained")
     grid = figure.subplots(channels, count, squeeze=False)
     for channel in range(channels):
         for position in range(count):
             axes, picture = grid[channel, position], filters[channel, position]
             top = np.abs(picture).max()
             axes.imshow(picture, cmap="RdBu_r", vmin=-top, vmax=top)
-            axes.set_axis_off()
-            axes.set_title(f"{values[channel, position]:+.2g}", fontsize=7)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            axes.set_title(f"{values[channel, position]:+.1e}", fontsize=7)
+        grid[channel, 0].set_ylabel(names[channel] if names is not None else f"channel {channel + 1}", fontsize=8)
     return figure
 
 
 def accuracy_figure(samples: Array, accuracies: dict[str, Array], errors: dict[str, Array] | None = None) -> Any:
-    """Test accuracy against training samples, one line a method, bands of two standard errors."""
-    figure, axes = _axes(None, (5.4, 3.6))
+    """Test accuracy against training samples, one line a method, bars of two standard errors set side by side."""
+    figure, axes = _axes(None, (5.6, 3.8))
+    samples = np.asarray(samples, dtype=float)
+    steps = np.diff(np.log(np.sort(samples)))
+    gap = 0.04 * (float(steps.min()) if steps.size else 1.0)  # in logarithms, so that bars do not lie on one another
     for number, (name, values) in enumerate(accuracies.items()):
-        axes.plot(samples, values, marker="o", ms=3, color=f"C{number}", label=name)
-        if errors is not None:
-            low, high = values - 2 * errors[name], values + 2 * errors[name]
-            axes.fill_between(samples, low, high, color=f"C{number}", alpha=0.2, lw=0)
+        shifted = samples * np.exp(gap * (number - (len(accuracies) - 1) / 2))
+        bars = None if errors is None else 2 * errors[name]
+        axes.errorbar(shifted, values, yerr=bars, marker="o", ms=3.5, lw=1.3, elinewidth=0.9, label=name)
     axes.set(xscale="log", xlabel="training samples", ylabel="test accuracy")
+    axes.set_xticks(samples, [f"{n:,.0f}" for n in samples])
+    axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8)
     return figure
