@@ -45,8 +45,7 @@ from cutaway.robustness.bounds.sweep import METHODS, SweepSettings, bound_rows, 
 from cutaway.robustness.bounds.unary import UNARY, tunable
 from cutaway.robustness.lipschitz import lipschitz_bounds
 from cutaway.robustness.query import Clause, Query
-from cutaway.robustness.regions import Region, box
-from cutaway.robustness.regions_linear import Intersection
+from cutaway.robustness.regions import Intersection, Region, box
 from cutaway.robustness.verify.relu_split import split_nodes
 from cutaway.robustness.verify.replay import module_replay
 from cutaway.robustness.verify.verdict import VerifySettings, verify

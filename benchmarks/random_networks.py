@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cutaway.robustness.regions import Region, ball, box
-from cutaway.robustness.regions_linear import Ellipsoid, Hull, Intersection, RotatedBox
+from cutaway.robustness.regions import Intersection, Region, ball, box
+from cutaway.robustness.regions_linear import Ellipsoid, Hull, RotatedBox
 
 Draw = Callable[[int, int], int]
 

@@ -12,10 +12,11 @@ from scipy.optimize import minimize
 
 from cutaway.errors import FileError, InputError, ModelError
 from cutaway.guard import certificate_file
-from cutaway.guard.certificate import LinearJudge, certify, verdict
+from cutaway.guard.certificate import certify
 from cutaway.guard.detector import Detector, make_head
 from cutaway.guard.frames import frame
 from cutaway.guard.head import head_inputs
+from cutaway.guard.judges import LinearJudge, verdict
 from cutaway.guard.mixture import coverage, dkw_band, lower_limit, mixture_report
 from cutaway.guard.regions import (
     BoxRegion,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cutaway.errors import InputError
-from cutaway.robustness.regions import ball, box
-from cutaway.robustness.regions_linear import Ellipsoid, Hull, Intersection, RotatedBox
+from cutaway.robustness.regions import Intersection, ball, box
+from cutaway.robustness.regions_linear import Ellipsoid, Hull, RotatedBox
 
 GENERATOR = torch.Generator().manual_seed(3)
 

@@ -68,8 +68,9 @@ def certify(
     plot
         Picture of certified, attacked and unknown against the radius (--data; .png or .svg).
     """
-    if timeout <= 0:
-        raise InputError("option --timeout", found=f"{timeout:g}", expected="more than 0 seconds")
+    if not timeout > 0:
+        remedy = "give a positive number, for example --timeout 60"
+        raise InputError("option --timeout", found=f"{timeout:g}", expected="more than 0 seconds", remedy=remedy)
     settings = {"timeout": timeout, "seed": seed, "deployment": deployment}
     if instances is not None:
         return _instances(instances, out, settings | {"complete": complete is not False})
@@ -79,6 +80,7 @@ def certify(
         return _property(model, spec, settings | {"complete": complete is not False})
     if data is None or radius is None:
         raise InputError("cutaway certify", found="a model alone", expected="a SPEC.vnnlib, or --data and --radius")
+    _check_picture(plot)
     return _accuracy(
         model,
         data,
@@ -91,6 +93,16 @@ def certify(
         trust_pickle=trust_pickle,
         plot=plot,
     )
+
+
+def _check_picture(plot: Path | None) -> None:
+    """Before the work, not after it."""
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise InputError("option --plot", found=str(plot), expected="a file name that ends in .png, .svg or .pdf")
+    if plot is not None and not plot.parent.is_dir():
+        raise InputError(
+            "option --plot", found=f"no folder {plot.parent}", expected="a file in a folder that is there"
+        )
 
 
 def _settings(options: dict):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 import os
 import sys
 import traceback
@@ -14,6 +13,7 @@ from typing import Any
 import cyclopts
 
 from cutaway.errors import CutawayError
+from cutaway.jsonable import clean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,22 +62,6 @@ def execute(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader closed the pipe, as `head` does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return outcome.code
-
-
-def clean(value: Any) -> Any:
-    """`value` as plain JSON: NaN and infinities become null, arrays lists, numpy scalars numbers, paths and enums
-    text."""
-    if isinstance(value, dict):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
-    if hasattr(value, "tolist"):
-        return clean(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int):
-        return value
-    return str(value)
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:

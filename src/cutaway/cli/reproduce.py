@@ -35,7 +35,7 @@ def reproduce(
     import json
 
     from cutaway import reproductions
-    from cutaway.cli.command import clean
+    from cutaway.jsonable import clean
     from cutaway.reading.store import write_text
 
     if list:

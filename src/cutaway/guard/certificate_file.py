@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.errors import FileError, ModelError
-from cutaway.guard.certificate import Certificate, RegionResult, certify
+from cutaway.guard.certificate import Certificate, certify
 from cutaway.guard.folder import detector_hash, model_hash
 from cutaway.guard.guardrail import Guardrail
+from cutaway.guard.judges import RegionResult
 from cutaway.guard.mixture import MixtureReport
+from cutaway.jsonable import clean
 from cutaway.status import Status
 
 FORMAT = 1
@@ -34,8 +36,6 @@ def certify_guardrail(guard: Guardrail, points=None, held_out=None, **options) -
 
 def write(certificate: Certificate, path: str | Path) -> Path:
     """Write the certificate as JSON."""
-    from cutaway.cli.command import clean
-
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"format": FORMAT, **clean(dataclasses.asdict(certificate))}

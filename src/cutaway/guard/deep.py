@@ -8,12 +8,15 @@ here is the lowest of the points themselves, an estimate from above.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
+from cutaway.errors import InputError
 from cutaway.guard import regions as shapes
-from cutaway.guard.certificate import LinearJudge, RegionResult, _result, contained, verdict
 from cutaway.guard.detector import Detector
+from cutaway.guard.judges import LinearJudge, RegionResult, contained, result, verdict
 from cutaway.robustness.bounds.network import bound_network
 from cutaway.robustness.bounds.sweep import bound_rows, sweep
 from cutaway.robustness.regions_linear import Ellipsoid, RotatedBox
@@ -49,12 +52,12 @@ class DeepJudge(LinearJudge):
             status = Status.FALSIFIED if value <= self.limit else Status.UNKNOWN
             inside = contained(region, held_out)
             note = "lowest of the points; mixtures of them are not bounded for this head"
-            return _result(
+            return result(
                 "hull", status, value, Status.ESTIMATE, inside, None, value if value <= self.limit else None, note
             )
         value, witness = self.lower(region), self.attack(region)
         status = verdict(value, witness, self.limit)
-        return _result(
+        return result(
             region.name, status, value, Status.BOUND, contained(region, held_out), hull,
             witness if status is Status.FALSIFIED else None, note,
         )  # fmt: skip
@@ -78,8 +81,6 @@ class DeepJudge(LinearJudge):
 
     def largest(self, ellipsoid, held_out, hull) -> list[RegionResult]:
         """Bisection on the radius with the engine's bound; nothing where the centre is not certified."""
-        import dataclasses
-
         low, high = 0.0, ellipsoid.radius
         for _ in range(20):
             middle = (low + high) / 2
@@ -108,6 +109,4 @@ def _engine_region(region: shapes.LinearRegion):
         return Ellipsoid(
             center=batch(region.mean), root=batch(root), radius=torch.tensor([region.radius], dtype=torch.float64)
         )
-    from cutaway.errors import InputError
-
     raise InputError("a head with several layers", found=f"a {region.name} with a partial frame", expected="d <= 1,024")

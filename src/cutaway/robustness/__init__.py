@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from cutaway.robustness.lipschitz_groups import GroupedBounds, grouped_bounds
     from cutaway.robustness.patterns import Pattern, count_patterns, mine, verify_pattern
     from cutaway.robustness.query import Clause, Query, robustness_query
-    from cutaway.robustness.regions import Region, ball, box
-    from cutaway.robustness.regions_linear import Ellipsoid, Hull, Intersection, RotatedBox
+    from cutaway.robustness.regions import Intersection, Region, ball, box
+    from cutaway.robustness.regions_linear import Ellipsoid, Hull, RotatedBox
     from cutaway.robustness.robust_accuracy import RobustAccuracy
     from cutaway.robustness.vnnlib import parse_vnnlib, read_vnnlib
 

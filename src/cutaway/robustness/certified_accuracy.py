@@ -29,7 +29,7 @@ from cutaway.robustness.bounds.deployment import deployment_radius
 from cutaway.robustness.bounds.network import BoundNetwork, bound_network
 from cutaway.robustness.bounds.sweep import sweep
 from cutaway.robustness.query import Clause, Query
-from cutaway.robustness.regions import Region, ball, box
+from cutaway.robustness.regions import Intersection, Region, ball, box
 from cutaway.robustness.verify.replay import module_replay
 from cutaway.robustness.verify.verdict import VerifySettings, verify
 from cutaway.status import Status
@@ -184,7 +184,6 @@ def data_region(data: Dataset, radius: float, norm: str) -> Region:
     whole = ball(inputs, float(reach.max()), float(norm))
     if low is None or high is None:
         return whole
-    from cutaway.robustness.regions_linear import Intersection
 
     cut = box(
         torch.maximum(inputs - reach, torch.minimum(low, inputs)),

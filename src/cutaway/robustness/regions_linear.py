@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from cutaway.errors import InputError
-from cutaway.robustness.regions import Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,45 +169,3 @@ class Hull:
 
     def to(self, dtype: torch.dtype) -> Hull:
         return Hull(points=self.points.to(dtype))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intersection:
-    """Points that lie in every member. Minima are the largest of the members' (a lower bound on the true minimum)."""
-
-    members: tuple[Region, ...]
-
-    @property
-    def lower(self) -> Tensor:
-        return torch.stack([m.lower for m in self.members]).amax(0)
-
-    @property
-    def upper(self) -> Tensor:
-        return torch.stack([m.upper for m in self.members]).amin(0)
-
-    @property
-    def magnitude(self) -> Tensor:
-        return torch.stack([m.magnitude for m in self.members]).amax(0)
-
-    @property
-    def is_box(self) -> bool:
-        return all(m.is_box for m in self.members)
-
-    def minimum(self, functionals: Tensor) -> Tensor:
-        return torch.stack([m.minimum(functionals) for m in self.members]).amax(0)
-
-    def minimiser(self, functionals: Tensor) -> Tensor:
-        """The first member's minimiser moved into the box around the intersection (a starting point, not exact)."""
-        point = self.members[0].minimiser(functionals)
-        return torch.minimum(torch.maximum(point, self.lower.unsqueeze(1)), self.upper.unsqueeze(1))
-
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Points of the first member clipped to the common box, shape (B, count, n) (inside for balls cut by boxes)."""
-        points = self.members[0].sample(count, generator)
-        return torch.minimum(torch.maximum(points, self.lower.unsqueeze(1)), self.upper.unsqueeze(1))
-
-    def select(self, index: Tensor) -> Intersection:
-        return Intersection(members=tuple(m.select(index) for m in self.members))
-
-    def to(self, dtype: torch.dtype) -> Intersection:
-        return Intersection(members=tuple(m.to(dtype) for m in self.members))
