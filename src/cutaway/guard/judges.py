@@ -1,4 +1,4 @@
-"""Judging one region for a linear head: lowest logit, verdict, slack and containment. `deep` does it for deeper ones."""
+"""Judging one region for a linear head: lowest logit, verdict, slack and containment (deeper heads: `deep`)."""
 
 from __future__ import annotations
 
