@@ -113,9 +113,8 @@ class TestBoth:
         assert map_jobs(executor, total, [(1.0, torch.full((2,), k), k) for k in (1.0, 2.0)]) == [3.0, 6.0]
 
     def test_an_exception_of_the_function_is_raised_and_what_was_done_is_kept(self, executor, tmp_path):
-        done = []
+        done, jobs = [], [(k, tmp_path) for k in range(8)]
         with pytest.raises(ValueError, match="three is not allowed"):
-            jobs = [(k, tmp_path) for k in range(8)]
             map_jobs(executor, fails_at_three, jobs, on_done=lambda k, _r: done.append(k))
         assert set(done) >= {0, 1, 2} if executor.room > 1 else done == [0, 1, 2]
         assert map_jobs(executor, square, [(2,), (3,)]) == [4, 9]  # and it still works
