@@ -97,3 +97,16 @@ def test_refusals(subject):
         certified_accuracy(model, data, radius=0.1, norm="7")
     with pytest.raises(InputError, match="radius; found -1"):
         certified_accuracy(model, data, radius=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("plot", "message"),
+    [("curve.doc", "expected a file name that ends in .png"), ("gone/curve.png", "found no folder")],
+)
+def test_a_picture_that_cannot_be_written_is_refused_before_the_work(plot, message, tmp_path, capsys):
+    from cutaway.cli import run
+
+    command = ["certify", "no.pt2", "--data", "digits", "--radius", "0.1", "--plot", str(tmp_path / plot)]
+    assert run(command) == 2
+    told = capsys.readouterr().err
+    assert message in told and "no.pt2" not in told

@@ -279,9 +279,46 @@ def test_instance_list_resumes_and_refuses_another_model(tmp_path):
     before = out.read_text()
     run_instances(tmp_path / "list.csv", out, VerifySettings(timeout=10))
     assert out.read_text() == before
-    (tmp_path / network.name).write_bytes(network.read_bytes() + b"\0")
-    with pytest.raises(InputError, match=r"found model hash .*the network has changed|network has changed"):
+    text = properties[1].read_text()
+    (tmp_path / properties[1].name).write_text(text + "(assert (<= Y_0 1000000.0))\n")
+    with pytest.raises(InputError, match=r"found property hash \w{12}; expected \w{12}\. The property has changed"):
         run_instances(tmp_path / "list.csv", out, VerifySettings(timeout=10))
+    (tmp_path / properties[1].name).write_text(text)
+    (tmp_path / network.name).write_bytes(network.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=r"found model hash \w{12}; expected \w{12}\. The network has changed"):
+        run_instances(tmp_path / "list.csv", out, VerifySettings(timeout=10))
+    assert out.read_text() == before
+
+
+LISTS = {
+    "net.onnx,a.vnnlib\nnet.onnx,b.vnnlib,0\n": "row 2; found 0; expected a timeout of more than 0 seconds",
+    "net.onnx,a.vnnlib,nan\n": "row 1; found nan; expected a timeout of more than 0 seconds",
+    "net.onnx,a.vnnlib,soon\n": "row 1; found soon; expected a timeout",
+    "net.onnx\n": "row 1; found net.onnx; expected onnx,vnnlib",
+    "\n": "found no instances",
+}
+
+
+@pytest.mark.parametrize("text", LISTS)
+def test_lists_that_cannot_be_run_are_refused_before_any_work(text, tmp_path, capsys):
+    from cutaway.cli import run
+
+    (tmp_path / "list.csv").write_text(text)
+    out = tmp_path / "out.csv"
+    assert run(["certify", "--instances", str(tmp_path / "list.csv"), "--out", str(out)]) == 2
+    assert LISTS[text] in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_results_need_a_folder_and_their_own_columns(tmp_path, capsys):
+    from cutaway.cli import run
+
+    (tmp_path / "list.csv").write_text("net.onnx,a.vnnlib\n")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    command = ["certify", "--instances", str(tmp_path / "list.csv"), "--out"]
+    for out, message in (("gone/out.csv", "found no folder"), ("other.csv", "found a file with other columns")):
+        assert run([*command, str(tmp_path / out)]) == 2
+        assert message in capsys.readouterr().err
 
 
 @needs_data

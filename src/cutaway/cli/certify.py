@@ -100,9 +100,7 @@ def _check_picture(plot: Path | None) -> None:
     if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError("option --plot", found=str(plot), expected="a file name that ends in .png, .svg or .pdf")
     if plot is not None and not plot.parent.is_dir():
-        raise InputError(
-            "option --plot", found=f"no folder {plot.parent}", expected="a file in a folder that is there"
-        )
+        raise InputError("option --plot", found=f"no folder {plot.parent}", expected="a file in a folder that is there")
 
 
 def _settings(options: dict):

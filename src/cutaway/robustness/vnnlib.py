@@ -245,7 +245,8 @@ class _Parser:
             number = float(word.text)
         except ValueError:
             known = f"{self.names.counts['X']} inputs and {self.names.counts['Y']} outputs declared"
-            raise self.fail(word, repr(word.text), f"a number or a declared variable ({known})") from None
+            remedy = "declare it above, or correct the spelling"
+            raise self.fail(word, repr(word.text), f"a number or a declared variable ({known})", remedy) from None
         if not math.isfinite(number):
             raise self.fail(word, word.text, "a finite number")
         return _Linear(constant=number)
@@ -284,13 +285,21 @@ class _Parser:
             kinds = {kind for kind, _ in linear.terms}
             if kinds == {"X", "Y"}:
                 raise self.fail(
-                    where, "a constraint that mixes inputs and outputs", "limits on one input, or outputs only"
+                    where,
+                    "a constraint that mixes inputs and outputs",
+                    "limits on one input, or outputs only",
+                    "have the network give the inputs it is compared with as outputs too",
                 )
             if "X" not in kinds:
                 rest.append((linear, where))
                 continue
             if len(linear.terms) != 1:
-                raise self.fail(where, "a constraint on several inputs", "lower and upper limits of single inputs")
+                raise self.fail(
+                    where,
+                    "a constraint on several inputs",
+                    "lower and upper limits of single inputs",
+                    "put a linear layer that makes these inputs from others in front of the network",
+                )
             ((_, index), slope), *_ = linear.terms.items()
             edge = -linear.constant / slope
             if slope > 0:
@@ -308,6 +317,7 @@ class _Parser:
                     self.source,
                     found=f"input {i} without a {'lower' if low == -math.inf else 'upper'} limit",
                     expected="every input bounded from both sides",
+                    remedy=f"add (assert ({'>=' if low == -math.inf else '<='} X_{i} ...))",
                 )
         matrix = torch.zeros(len(atoms), self.names.counts["Y"], dtype=torch.float64)
         limits = torch.zeros(len(atoms), dtype=torch.float64)

@@ -1,10 +1,8 @@
 """VNN-COMP instance lists: one verdict a row, written as it comes, taken up again where a run was cut off.
 
 Input: csv rows `onnx,vnnlib[,timeout]` with paths relative to the list (a header line is allowed). Output: VNN-COMP's
-columns
-benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: cpu_time,
-verdict, decided_by, bound,
-parts, model_hash, property_hash, version, witness (JSON list), reason.
+columns benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: cpu_time,
+verdict, decided_by, bound, parts, model_hash, property_hash, version, witness (JSON list), reason.
 """
 
 from __future__ import annotations
@@ -52,9 +50,12 @@ def run_instances(
     *,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, int]:
-    """Verdicts for every row; gives counts by verdict. Rows already in `out` are kept if their model hash still holds,
-    else InputError. A network that cannot be read gives a row `unsupported` with the reason, never a missing row."""
+    """Verdicts for every row; gives counts by verdict. Rows already in `out` are kept if the hashes of their network and
+    property still hold, else InputError. A network or property that cannot be read gives a row `unsupported` with the
+    reason, never a missing row."""
     rows, out = read_instances(instances), Path(out)
+    if not out.parent.is_dir():
+        raise FileError(str(out), found=f"no folder {out.parent}", expected="a file in a folder that is there")
     done = _finished(out, Path(instances).parent)
     opened: dict[str, OnnxProblem] = {}
     for number, (onnx, vnnlib, timeout) in enumerate(rows, 1):
@@ -85,13 +86,21 @@ def read_instances(path: str | Path) -> list[tuple[str, str, float | None]]:
             continue
         if len(cells) < 2 or not cells[0] or not cells[1]:
             raise InputError(f"{path}, row {number}", found=",".join(row), expected="onnx,vnnlib[,timeout]")
-        try:
-            rows.append((cells[0], cells[1], float(cells[2]) if len(cells) > 2 and cells[2] else None))
-        except ValueError:
-            raise InputError(f"{path}, row {number}", found=cells[2], expected="a timeout in seconds") from None
+        rows.append((cells[0], cells[1], _seconds(cells[2], f"{path}, row {number}") if any(cells[2:3]) else None))
     if not rows:
         raise InputError(str(path), found="no instances", expected="rows onnx,vnnlib[,timeout]")
     return rows
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not value > 0:
+        remedy = "leave the third column empty for the time limit of the command"
+        raise InputError(where, found=text, expected="a timeout of more than 0 seconds", remedy=remedy)
+    return value
 
 
 def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -100,19 +109,28 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
     with out.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames is None or list(reader.fieldnames) != COLUMNS:
-            raise InputError(str(out), found="a file with other columns", expected="results of this command")
+            remedy = "write to another file"
+            raise InputError(
+                str(out), found="a file with other columns", expected="results of this command", remedy=remedy
+            )
         done = {(r["onnx"], r["vnnlib"]): r for r in reader}
     hashes: dict[str, str] = {}
-    for (onnx, _), row in done.items():
-        if onnx not in hashes and (folder / onnx).exists():
-            hashes[onnx] = file_hash(folder / onnx)
-        if row["model_hash"] and hashes.get(onnx, row["model_hash"]) != row["model_hash"]:
-            raise InputError(
-                f"{out}: results for {onnx}",
-                found=f"model hash {row['model_hash'][:12]}",
-                expected=hashes[onnx][:12],
-                remedy="the network has changed since: write to another file",
-            )
+    for (onnx, vnnlib), row in done.items():
+        for name, column, kind, digest in (
+            (onnx, "model_hash", "network", file_hash),
+            (vnnlib, "property_hash", "property", lambda path: read_vnnlib(path).fingerprint),
+        ):
+            if not row[column] or not (folder / name).exists():
+                continue
+            if name not in hashes:
+                hashes[name] = digest(folder / name)
+            if hashes[name] != row[column]:
+                raise InputError(
+                    f"{out}: results for {name}",
+                    found=f"{column.replace('_', ' ')} {row[column][:12]}",
+                    expected=hashes[name][:12],
+                    remedy=f"the {kind} has changed since: write to another file",
+                )
     return done
 
 

@@ -29,6 +29,8 @@ from cutaway.status import Status
 
 Progress = Callable[[str], None]
 
+_MORE_TIME = "give a positive number; bounds alone take about a second on small networks"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySettings:
@@ -48,7 +50,9 @@ class VerifySettings:
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
-            raise InputError("time limit", found=f"{self.timeout:g} s", expected="more than 0 seconds")
+            raise InputError(
+                "time limit", found=f"{self.timeout:g} s", expected="more than 0 seconds", remedy=_MORE_TIME
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
