@@ -50,9 +50,9 @@ def run_instances(
     *,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, int]:
-    """Verdicts for every row; gives counts by verdict. Rows already in `out` are kept if the hashes of their network and
-    property still hold, else InputError. A network or property that cannot be read gives a row `unsupported` with the
-    reason, never a missing row."""
+    """Verdicts for every row; gives counts by verdict. Rows already in `out` are kept if the hashes of their network
+    and property still hold, else InputError. A network or property that cannot be read gives a row `unsupported` with
+    the reason, never a missing row."""
     rows, out = read_instances(instances), Path(out)
     if not out.parent.is_dir():
         raise FileError(str(out), found=f"no folder {out.parent}", expected="a file in a folder that is there")
