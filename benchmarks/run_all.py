@@ -14,7 +14,10 @@ import time
 from pathlib import Path
 
 # Limits that are known to be missed, with what came out; anything else that is missed fails the run.
-KNOWN: dict[str, str] = {}
+KNOWN: dict[str, str] = {
+    "bench_local_complexity": "ResNet-18, k = 16: 30 to 41 CPU s for the published count (limit 30), 1.08x the plain "
+    "forward passes of the vertices that it is made of",
+}
 
 
 def main() -> int:
