@@ -40,7 +40,7 @@ def main(picture: str | None = None, *, dimension: int = 64, num_seeds: int = 4)
     mu, theta = float(np.log(batch) / np.log(dimension)), float(np.log(max(steps, 1)) / np.log(dimension))
     ordered = steps_needed(exponent, dimension, batch, loss="correlation")
     print(f"information exponent {exponent}: {steps} steps measured, of the order of {ordered:.1f} predicted")
-    figure = phase_figure(exponent, {"correlation loss": (mu, theta)})
+    figure = phase_figure(exponent, {"measured, correlation loss": (mu, theta)})
     if picture:
         figure.savefig(picture, dpi=150)
     return mu, theta

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cutaway.geometry.language_charts import dimension_curve, layers_curve, prompt_map
-from cutaway.guard.charts import detectors_chart
+from cutaway.guard.charts import certificate_chart, detectors_chart
 from cutaway.guard.evaluate import evaluate_scores
 from cutaway.guard.rows import from_lists
 
@@ -44,6 +44,23 @@ def test_detectors_by_source():
     drawn = _values(detectors_chart({"ours": made}))
     assert {r["source"] for r in drawn} == {"all", "x", "y"}
     assert next(r["auroc"] for r in drawn if r["source"] == "all") == pytest.approx(made.overall.auroc)
+
+
+def test_certificates_show_slack_against_the_hull_and_containment():
+    from cutaway.guard.certificate import certify
+    from cutaway.guard.detector import fit_detector
+
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(-1, 1, (60, 4)), rng.normal(1, 1, (60, 4))])
+    detector = fit_detector(points, np.repeat([0, 1], 60))
+    z = detector.standardised(points[60:])
+    made = certify(detector, 0.0, z[:40], z[40:])
+    rows = {r["region"]: r for r in _values(certificate_chart(made)) if "region" in r}
+    assert set(rows) == {r.name for r in made.regions}
+    box = made.region("box")
+    assert rows["box"]["inside"] == box.containment
+    assert rows["box"]["hull"] - rows["box"]["worst"] == pytest.approx(box.slack)
+    assert rows["box"]["slack"] == box.slack and rows["hull"]["slack"] is None
 
 
 def test_the_example_of_intrinsic_dimension(real_data, tmp_path):

@@ -15,6 +15,12 @@ app = new_app("guard", "Guardrails on language models: fit, score, evaluate, cer
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 
+_MEANING = {  # of the status of a whole certificate
+    "certified": "a certified region, the rows' own hull aside, holds held-out harmful rows",
+    "falsified": "every region holds a point that is not flagged",
+    "unknown": "no certified region holds a held-out harmful row",
+}
+
 
 @app.command
 def fit(
@@ -232,7 +238,7 @@ def certify(
     record = dataclasses.asdict(made)
     box = made.region("box")
     record |= {"worst": box.worst, "slack": box.slack, "containment": box.containment, "file": str(path)}
-    lines = [f"certificate: {path}", f"status: {made.status.value} ({made.status.remedy})"]
+    lines = [f"certificate: {path}", f"status: {made.status.value} ({_MEANING[made.status.value]})"]
     for r in made.regions:
         inside = "-" if r.containment is None else f"{r.containment:.3f}"
         lines.append(f"  {r.name:<28}{r.status.value:<11} worst {r.worst:10.3f}  inside {inside}  {r.note}")

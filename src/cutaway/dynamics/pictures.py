@@ -52,10 +52,11 @@ def phase_figure(exponent: int, points: dict[str, tuple[float, float]] | None = 
     axes = figure.add_subplot()
     for number, loss in enumerate(("square", "correlation")):
         found = phase_boundary(exponent, loss=loss)
-        axes.plot(found.batch_exponents, found.time_exponents, color=f"C{number}", label=f"{loss} loss")
+        style = "--" if number else "-"  # the two lie on one another up to half the information exponent
+        axes.plot(found.batch_exponents, found.time_exponents, color=f"C{number}", ls=style, label=f"{loss} loss")
     for name, (mu, theta) in (points or {}).items():
         axes.plot([mu], [theta], "k.")
-        axes.annotate(name, (mu, theta), fontsize=7, textcoords="offset points", xytext=(4, 4))
+        axes.annotate(name, (mu, theta), fontsize=7, textcoords="offset points", xytext=(6, -3))
     axes.set(xlabel="log batch / log d", ylabel="log steps / log d", title=f"information exponent {exponent}")
     axes.legend(frameon=False, fontsize=8)
     return figure

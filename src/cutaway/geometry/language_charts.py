@@ -71,13 +71,14 @@ def prompt_map(features: np.ndarray, sources: Sequence[str], *, method: str = "p
         points = TSNE(2, perplexity=perplexity, random_state=seed, init="pca").fit_transform(reduced)
     else:
         points = PCA(2, random_state=seed).fit_transform(scaled)
+    title = "t-SNE" if method == "tsne" else "principal component"
     chart = (
         alt.Chart(rows_of(x=points[:, 0], y=points[:, 1], source=[str(s) for s in sources]))
         .mark_circle(size=22, opacity=0.6)
         .encode(
-            x=alt.X("x:Q", title=f"{method} 1"),
-            y=alt.Y("y:Q", title=f"{method} 2"),
-            color=alt.Color("source:N", legend=LEGEND),
+            x=alt.X("x:Q", title=f"{title} 1"),
+            y=alt.Y("y:Q", title=f"{title} 2"),
+            color=alt.Color("source:N", legend=alt.Legend(title=None, orient="top", symbolOpacity=1.0, columns=5)),
         )
     )
     return finished(chart, height=360)
@@ -107,10 +108,12 @@ def layers_curve(layers: Sequence[int], seconds: Sequence[float], auroc: Sequenc
     """AUROC against latency, one point for each number of blocks used."""
     data = rows_of(layers=list(layers), milliseconds=[1000 * s for s in seconds], auroc=list(auroc))
     base = alt.Chart(data).encode(
-        x=alt.X("milliseconds:Q", title="latency of one prompt [ms]"),
-        y=alt.Y("auroc:Q", title="AUROC", scale=alt.Scale(zero=False)),
+        x=alt.X("milliseconds:Q", title="latency of one prompt [ms]", scale=alt.Scale(zero=False, padding=20)),
+        y=alt.Y("auroc:Q", title="AUROC", scale=alt.Scale(zero=False, padding=20)),
     )
     line = base.mark_line(color=NULL)
     point = base.mark_point(filled=True, size=70, color=INK).encode(tooltip=["layers:O", "milliseconds:Q", "auroc:Q"])
-    text = base.mark_text(dy=-12).encode(text="layers:O")
-    return finished(line + point + text, height=260)
+    for remainder, place in ((1, -13), (0, 14)):  # odd above, even below: neighbours may lie on one another
+        text = base.transform_filter(f"datum.layers % 2 == {remainder}").mark_text(dy=place).encode(text="layers:O")
+        point += text
+    return finished(line + point, height=260)
