@@ -125,7 +125,7 @@ def _depth_scale(result: Slice, axes: Axes) -> None:
     """A small scale below the picture, on the left: edge colour from the first site to the last."""
     from matplotlib.colors import ListedColormap
 
-    inset = axes.inset_axes((0.0, -0.1, 0.16, 0.016))
+    inset = axes.inset_axes((0.0, -0.15, 0.16, 0.016))
     shades = colours.depth_colours(len(result.sites))
     inset.imshow(np.arange(len(shades))[None], cmap=ListedColormap(shades), aspect="auto")
     inset.set_xticks([0, len(shades) - 1], ["first", "last"], fontsize=6)

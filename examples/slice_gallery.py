@@ -1,0 +1,67 @@
+"""What batch normalisation, pruning and removing biases do to the pieces of one Fashion-MNIST classifier.
+
+    python examples/slice_gallery.py
+
+Writes slice_gallery.png: the same plane, through a top, a sandal and a bag, cut by four networks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import nn
+
+from cutaway.data import load
+from cutaway.geometry.plane import plane_through, square_around
+from cutaway.geometry.slice import slice_network
+from cutaway.geometry.studies import pruned, without_biases
+from cutaway.report.explorer.picture import draw_slice
+
+
+def classifier(data, *, batch_norm: bool) -> nn.Module:
+    """784-100-100-10, four passes over the rows."""
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm1d(100) if batch_norm else nn.Identity() for _ in range(2)]
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 100), norms[0], nn.ReLU(), nn.Linear(100, 100), norms[1], nn.ReLU(),
+        nn.Linear(100, 10),
+    )  # fmt: skip
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(4):
+        for rows in torch.randperm(len(data.inputs)).split(128):
+            loss = nn.functional.cross_entropy(model(data.inputs[rows]), data.labels[rows])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+    return model.eval()
+
+
+def main() -> None:
+    data = load("fashion-mnist", split="train", num=6000, seed=0)
+    test = load("fashion-mnist", split="test", num=500, seed=0)
+    rows = [int((test.labels == c).nonzero()[0]) for c in (0, 5, 8)]
+    plane = plane_through(test.inputs[rows].numpy())
+    square = square_around(plane, 1.05 * float(np.abs(plane.anchors).sum(axis=1).max()))
+    plain = classifier(data, batch_norm=False)
+    networks = {
+        "as trained": plain,
+        "trained with batch normalisation": classifier(data, batch_norm=True),
+        "four weights in five pruned": pruned(plain, 0.8),
+        "biases set to zero": without_biases(plain),
+    }
+    figure = Figure(figsize=(11, 9.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, model) in zip(figure.subplots(2, 2).flat, networks.items(), strict=True):
+        result = slice_network(model, plane, square)
+        with torch.no_grad():
+            right = float((model(test.inputs).argmax(1) == test.labels).double().mean())
+        title = f"{name}: {result.num_faces:,} affine regions, accuracy {right:.2f}"
+        draw_slice(result, axes, title=title, class_names=tuple(test.class_names))
+        print(title)
+    figure.savefig("slice_gallery.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
