@@ -32,6 +32,10 @@ def test_csv_jsonl_and_parquet_give_the_same_rows(tmp_path):
         ("text,label\na,good\n", "csv", InputError, "labels good; expected at least one that is named harmful"),
         ("text,label\na,1,2\n", "csv", FileError, "row 2 of .*3 fields; expected 2"),
         ("text,label\n", "csv", FileError, "no rows"),
+        ("text,label\na,1\nb,\n", "csv", InputError, "label of row 2 of .*found none; expected a label in every row"),
+        ('{"text": "a", "label": 1}\n{"text": "b"}\n', "jsonl", InputError, "label of row 2 of .*found none"),
+        ('{"text": "a", "label": null}\n', "jsonl", InputError, "label of row 1 of .*found none"),
+        ("text,label,text\na,1,b\n", "csv", FileError, "two columns named 'text'; expected every name once"),
         ('{"text": "a\\ud800", "label": 1}\n', "jsonl", InputError, "row 1 .*lone surrogate at character 1"),
         ('{"text": "a", "label": 1}\n{"text"\n', "jsonl", FileError, "line 2 .*no valid JSON"),
         ('{"text": 3, "label": 1}\n', "jsonl", InputError, "row 1 .*found a int; expected a text"),
@@ -262,6 +266,22 @@ def test_files_of_prompts_that_cannot_be_read_are_named(guard_folder, model_fold
     arguments = ("--data", tmp_path / "rows.csv", "--test", tmp_path / "rows.csv", "--out", tmp_path / "g")
     assert "only rows that are in the training data" in refused("fit", model_folder, *arguments)
     assert not (tmp_path / "g").exists()
+    (tmp_path / "gaps.jsonl").write_text('{"text": "calm1"}\n{"text": null}\n', encoding="utf-8")
+    assert "row 2 of gaps.jsonl; found a NoneType" in refused("score", guard_folder, "--file", tmp_path / "gaps.jsonl")
+    arguments = ("--data", tmp_path / "rows.csv", "--out", tmp_path / "bad.txt")
+    assert "found a file; expected a folder" in refused("fit", model_folder, *arguments)
+
+
+def test_settings_of_a_certificate_are_checked_before_anything_is_written(guard_folder, tmp_path, capsys):
+    for arguments, words in (
+        (("--level", "2"), "conformal level; found 2; expected above 0 and below 1"),
+        (("--cluster", "0"), "smallest cluster; found 0 rows"),
+        (("--plot", tmp_path / "c.bmp"), "found ending '.bmp'"),
+        (("--plot", tmp_path / "none" / "c.svg"), "found no such folder"),
+    ):
+        code, out = _cli(capsys, "guard", "certify", guard_folder, "--out", tmp_path / "c.json", *arguments)
+        assert code == 2 and words in out["error"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_cut_prompts_are_told_in_words_and_without_the_tokenizers_warning(guard_folder, tmp_path, capsys):

@@ -15,6 +15,7 @@ app = new_app("guard", "Guardrails on language models: fit, score, evaluate, cer
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 
+_PICTURES = (".png", ".svg", ".html")
 _MEANING = {  # of the status of a whole certificate
     "certified": "a certified region, the rows' own hull aside, holds held-out harmful rows",
     "falsified": "every region holds a point that is not flagged",
@@ -78,6 +79,8 @@ def fit(
     from cutaway.guard import Guardrail, evaluate, save
     from cutaway.guard.rows import fingerprint
 
+    if out.exists() and not out.is_dir():
+        raise InputError(f"option --out {out}", found="a file", expected="a folder, or a name that is free")
     columns = {"text": text, "label": label, "source": source, "positive": positive}
     rows = _rows(data, columns, num, seed)
     if test is None:
@@ -228,13 +231,18 @@ def certify(
 
     from cutaway.guard import certificate_file, load
 
+    if plot is not None and (plot.suffix not in _PICTURES or not plot.parent.is_dir()):
+        found = "no such folder" if plot.suffix in _PICTURES else f"ending {plot.suffix!r}"
+        raise InputError(
+            f"option --plot {plot}", found=found, expected=f"a folder that is there and {', '.join(_PICTURES)}"
+        )
     guard = load(folder, model=model, device=device)
     made = certificate_file.certify_guardrail(guard, level=level, smallest=cluster, seed=seed)
     path = certificate_file.write(made, out or folder / certificate_file.NAME)
     if plot is not None:
         from cutaway.guard.charts import certificate_chart
 
-        certificate_chart(made).save(str(plot))
+        certificate_chart(made).save(str(plot), scale_factor=2.0 if plot.suffix == ".png" else 1.0)
     record = dataclasses.asdict(made)
     box = made.region("box")
     record |= {"worst": box.worst, "slack": box.slack, "containment": box.containment, "file": str(path)}

@@ -70,12 +70,17 @@ def certify(
 ) -> Certificate:
     """Certificate for harmful construction rows `points` (n, d) and held-out rows (m, d), both head inputs z.
 
-    `limit` is the threshold as a logit, `level` the conformal level of the ellipsoid. Raises InputError for no rows.
+    `limit` is the threshold as a logit, `level` the conformal level of the ellipsoid, `smallest` the fewest rows of
+    a cluster. Raises InputError for no rows, a level outside (0, 1) or a cluster of fewer than two.
     """
     if len(points) < 2 or len(held_out) < 1:
         raise InputError(
             "the harmful rows", found=f"{len(points)} and {len(held_out)} held out", expected="2 and 1 or more"
         )
+    if not 0 < level < 1:
+        raise InputError("conformal level", found=f"{level:g}", expected="above 0 and below 1", remedy="0.9 is usual")
+    if smallest < 2:
+        raise InputError("smallest cluster", found=f"{smallest} rows", expected="at least 2")
     linear = detector.head is not None and len(detector.head) == 1
     judge = LinearJudge(detector, limit) if linear else DeepJudge(detector, limit)
     notes: list[str] = []

@@ -18,6 +18,7 @@ from cutaway.guard.guardrail import Guardrail
 from cutaway.guard.judges import RegionResult
 from cutaway.guard.mixture import MixtureReport
 from cutaway.jsonable import clean
+from cutaway.reading.store import atomic
 from cutaway.status import Status
 
 FORMAT = 1
@@ -39,7 +40,8 @@ def write(certificate: Certificate, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"format": FORMAT, **clean(dataclasses.asdict(certificate))}
-    path.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
     return path
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from cutaway.errors import FileError, InputError
 from cutaway.guard.prompts import check_prompt
 
+_MISSING = ("None", "nan", "NaT", "<NA>")  # what a table shows where it holds nothing
 _POSITIVE = ("harmful", "toxic", "unsafe", "1", "1.0", "True", "true")
 
 
@@ -119,8 +120,9 @@ def read_rows(
     """Rows of a .csv, .jsonl or .parquet file. `positive` names the labels that count as harmful (default: the ones
     called harmful, toxic, unsafe, 1 or true).
 
-    Raises FileError (missing, not UTF-8, broken), InputError (missing column with those present, empty prompt with its
-    row, lone surrogate, labels none of which is known to be harmful). A missing source column means one source.
+    Raises FileError (missing, not UTF-8, broken), InputError (missing column with those present, empty prompt or
+    missing label with its row, lone surrogate, labels none of which is known to be harmful). A missing source column
+    means one source.
     """
     path = Path(path)
     columns = _columns(path)
@@ -131,6 +133,12 @@ def read_rows(
                 expected="one of " + ", ".join(map(repr, columns)), remedy="name the columns with --text and --label",
             )  # fmt: skip
     words = [str(v) for v in columns[label]]
+    for number, word in enumerate(words, start=1):
+        if not word.strip() or word in _MISSING:
+            raise InputError(
+                f"label of row {number} of {path.name}", found="none", expected="a label in every row",
+                remedy="give it one or remove the row",
+            )  # fmt: skip
     wanted = set(positive or [w for w in _POSITIVE if w in words])
     if not wanted & set(words):
         raise InputError(
@@ -155,7 +163,7 @@ def read_texts(path: str | Path, column: str = "text") -> list[str]:
             f"column {column!r} of {path.name}", found="no such column",
             expected="one of " + ", ".join(map(repr, found)), remedy="name the column with --text",
         )  # fmt: skip
-    return [str(t) for t in found[column]]
+    return [check_prompt(text, where=f"row {i} of {path.name}") for i, text in enumerate(found[column], start=1)]
 
 
 def _columns(path: Path) -> dict[str, list]:
@@ -200,6 +208,12 @@ def _csv(path: Path, content: str) -> dict[str, list]:
     lines = [line for line in lines if line]
     if len(lines) < 2:
         raise FileError(f"file {path}", found="no rows", expected="a header and at least one row")
+    twice = [name for k, name in enumerate(lines[0]) if name in lines[0][:k]]
+    if twice:
+        raise FileError(
+            f"header of {path.name}", found=f"two columns named {twice[0]!r}", expected="every name once",
+            remedy="rename or remove one of them",
+        )  # fmt: skip
     for number, line in enumerate(lines[1:], start=2):
         if len(line) != len(lines[0]):
             raise FileError(
