@@ -28,9 +28,9 @@ def classifier(data, *, batch_norm: bool) -> nn.Module:
     """Two hidden layers of 100, four passes over the rows."""
     torch.manual_seed(0)
     norms = [nn.BatchNorm1d(100) if batch_norm else nn.Identity() for _ in range(2)]
+    size = data.inputs[0].numel()
     model = nn.Sequential(
-        nn.Flatten(), nn.Linear(data.inputs[0].numel(), 100), norms[0], nn.ReLU(), nn.Linear(100, 100), norms[1], nn.ReLU(),
-        nn.Linear(100, 10),
+        nn.Flatten(), nn.Linear(size, 100), norms[0], nn.ReLU(), nn.Linear(100, 100), norms[1], nn.ReLU(), nn.Linear(100, 10)
     )  # fmt: skip
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(4):
