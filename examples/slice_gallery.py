@@ -29,9 +29,8 @@ def classifier(data, *, batch_norm: bool) -> nn.Module:
     torch.manual_seed(0)
     norms = [nn.BatchNorm1d(100) if batch_norm else nn.Identity() for _ in range(2)]
     size = data.inputs[0].numel()
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(size, 100), norms[0], nn.ReLU(), nn.Linear(100, 100), norms[1], nn.ReLU(), nn.Linear(100, 10)
-    )  # fmt: skip
+    hidden = [nn.Linear(size, 100), norms[0], nn.ReLU(), nn.Linear(100, 100), norms[1], nn.ReLU()]
+    model = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(100, 10))
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(4):
         for rows in torch.randperm(len(data.inputs)).split(128):
