@@ -225,6 +225,11 @@ def test_bad_problems_are_named():
         OverlapProblem(activation="swish", second_layer=(1.0,), rate=1.0, dimension=10)
     with pytest.raises(InputError, match="'square' or 'correlation'"):
         OverlapProblem(activation="erf", second_layer=(1.0,), rate=1.0, dimension=10, loss="l1")
+    problem = OverlapProblem(activation="erf", second_layer=(1.0, 1.0), rate=1.0, dimension=10)
+    with pytest.raises(InputError, match=r"start overlaps; found shapes \(1, 1\) and \(1, 1\); expected \(2, 1\)"):
+        integrate(problem, np.full((1, 1), 0.5), np.eye(1), 1)
+    with pytest.raises(InputError, match="overlaps up to 5 with weights of squared length 1"):
+        integrate(problem, np.full((2, 1), 5.0), np.eye(2), 1)
     problem = OverlapProblem(activation="He3", second_layer=(1.0,), rate=1e6, dimension=10)
     with pytest.raises(InputError, match="divergence at step"), np.errstate(all="ignore"):
         integrate(problem, np.full((1, 1), 0.5), np.eye(1), 100)

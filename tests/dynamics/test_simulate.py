@@ -124,6 +124,14 @@ def test_bad_simulations_are_named():
         Simulation(method="adam", **good)
     with pytest.raises(InputError, match="batch; found 0"):
         Simulation(batch=0, **good)
+    for name, value, words in (
+        ("dtype", "int8", "float32 or float64"),
+        ("device", "gpu", "an accelerator that torch can use here"),
+        ("label_noise", -1.0, "a variance of at least 0"),
+        ("start", "middle", "'random', 'orthogonal' or an overlap"),
+    ):
+        with pytest.raises(InputError, match=f"{name}; found .*{words}"):
+            Simulation(**good, **{name: value})
     with pytest.raises(InputError, match="more than the directions"):
         Simulation(**{**good, "dimension": 1})
     with pytest.raises(InputError, match="divergence by step"):

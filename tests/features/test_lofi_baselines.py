@@ -13,7 +13,7 @@ from cutaway.features.lofi.baselines import (
     deep_cross,
     deep_gram,
 )
-from cutaway.features.lofi.readout import dual_readout, linear_ridge, primal_readout
+from cutaway.features.lofi.readout import dual_readout, linear_ridge, linear_ridges, primal_readout
 
 
 def naive_deep_kernel(x, depth):
@@ -49,6 +49,10 @@ def test_readouts_agree_with_each_other_and_with_scikit_learn():
     for part in (z, z[:4]):
         w, d = linear_ridge(part, t[: len(part)], 0.7)
         assert np.allclose(part @ w + d, Ridge(alpha=0.7).fit(part, t[: len(part)]).predict(part), atol=1e-8)
+        for alpha, (w, d) in zip(
+            (0.01, 0.7, 30.0), linear_ridges(part, t[: len(part)], (0.01, 0.7, 30.0)), strict=True
+        ):
+            assert np.allclose(part @ w + d, Ridge(alpha=alpha).fit(part, t[: len(part)]).predict(part), atol=1e-8)
 
 
 def test_singular_gram_is_lifted_by_the_floor():
@@ -76,3 +80,21 @@ def test_a_batch_larger_than_the_data_is_refused(hierarchy):
     (x, y), _ = hierarchy(50, seed=0, num_test=5)
     with pytest.raises(ValueError, match="64 for 50 rows"):
         GradientDescentTwin(batch=64).fit(x, y)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (RandomFeatureClassifier(width=0), "parameter width; found 0"),
+        (DeepNNGPClassifier(n_layers=0), "parameter n_layers; found 0"),
+        (DeepNNGPClassifier(alpha=-1.0), "parameter alpha; found -1.0"),
+        (RidgeClassifierOnInputs(alpha="no"), "parameter alpha; found 'no'"),
+        (GradientDescentTwin(steps=0), "parameter steps; found 0"),
+        (GradientDescentTwin(learning_rate=-1.0), "parameter learning_rate; found -1.0; expected a number above 0"),
+        (GradientDescentTwin(steps=20, learning_rate=1e9), "found divergence at 1e.09"),
+    ],
+)
+def test_parameters_that_cannot_be_meant_are_refused(model, words):
+    x = np.random.default_rng(0).standard_normal((40, 3))
+    with pytest.raises(ValueError, match=words):
+        model.fit(x, np.arange(40) % 2)

@@ -109,6 +109,13 @@ def test_duplicated_rows_are_no_obstacle(hierarchy):
     twice = LoFiClassifier(n_directions=8, alpha=2e-3, validation_fraction=0).fit(np.r_[x, x], np.r_[y, y])
     once = LoFiClassifier(n_directions=8, alpha=1e-3, validation_fraction=0).fit(x, y)
     assert np.mean(twice.predict(xt) == once.predict(xt)) > 0.995
+    assert twice.notes_ == [
+        "500 of 1000 rows repeat another: the kernel is singular, and 1e-10 of its mean diagonal is added before it is "
+        "factorised"
+    ]
+    assert once.notes_ == []
+    nothing = LoFiClassifier(mode="nystroem", width=10, n_directions=2).fit(np.zeros((20, 3)), np.arange(20) % 2)
+    assert nothing.predict(np.zeros((2, 3))).shape == (2,)
 
 
 BAD = [
@@ -124,6 +131,18 @@ BAD = [
     ({"params": {"mode": "conv"}}, "image_shape"),
     ({"params": {"mode": "kernel", "memory_gb": 1e-6}}, "use mode='nystroem'".capitalize()),
     ({"params": {"mode": "finite", "memory_gb": 1e-6, "n_directions": 4}}, "memory_gb"),
+    ({"params": {"memory_gb": 0}}, "parameter memory_gb; found 0; expected a number above 0"),
+    ({"params": {"n_directions": "many"}}, "parameter n_directions; found 'many'"),
+    ({"params": {"n_directions": 2.5}}, "parameter n_directions; found 2.5; expected a whole number"),
+    ({"params": {"mode": "nystroem", "width": 8, "n_directions": 9}}, "9 kept directions"),
+    ({"params": {"width": 0}}, "parameter width; found 0"),
+    ({"params": {"alpha": -1}}, "parameter alpha; found -1; expected a number of at least 0"),
+    ({"params": {"alpha": "no"}}, "parameter alpha; found 'no'"),
+    ({"params": {"label_directions": "no"}}, "parameter label_directions; found 'no'"),
+    ({"params": {"backward_rank": 5.0}}, "parameter backward_rank; found 5.0; .*at most 1"),
+    ({"params": {"backward_passes": -1}}, "parameter backward_passes; found -1"),
+    ({"params": {"mode": "finite", "device": "gpu"}}, "parameter device; found 'gpu'"),
+    ({"params": {"random_state": "a"}}, "parameter random_state; found 'a'"),
 ]
 
 

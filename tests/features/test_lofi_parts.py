@@ -260,6 +260,10 @@ def test_emergence_refuses_bad_input():
         emergence(np.full((20, 3), np.nan), x[:, 0])
     with pytest.raises(ValueError, match="at least 4"):
         emergence(x[:1], x[:1, 0])
+    with pytest.raises(ValueError, match="num_permutations; found -1"):
+        emergence(x, x[:, 0], num_permutations=-1)
+    with pytest.raises(ValueError, match="samples; found .*numbers above 0"):
+        emergence_curve(x, x[:, 0], samples=np.array([-5.0]))
 
 
 def test_backward_passes_are_kept_only_while_they_help(hierarchy):

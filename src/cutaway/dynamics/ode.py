@@ -65,6 +65,8 @@ class OverlapProblem:
             raise InputError(
                 "dimension and batch", found=f"{self.dimension} and {self.batch}", expected="at least 1 each"
             )
+        if not self.label_noise >= 0:
+            raise InputError("label_noise", found=str(self.label_noise), expected="a variance of at least 0")
         if not set(self.terms) <= set(TERMS):
             raise InputError("terms", found=repr(self.terms), expected=f"a subset of {TERMS}")
 
@@ -94,8 +96,9 @@ def integrate(
     Exact in the limit d to infinity for closed forms. Cost a step: p^2 (p + k)^2 elementary integrals, or samples x
     (p + k).
     """
-    moments = expectations_of(problem)
     current, own = np.array(overlaps, dtype=float), np.array(self_overlaps, dtype=float)
+    _check_start(problem, current, own)
+    moments = expectations_of(problem)
     teacher = np.eye(current.shape[1])
     steps, path, self_path, risks = [], [], [], []
     for step in range(num_steps + 1):
@@ -117,6 +120,26 @@ def integrate(
     return OverlapPath(
         steps=np.array(steps), overlaps=np.array(path), self_overlaps=np.array(self_path), risks=np.array(risks)
     )
+
+
+def _check_start(problem: OverlapProblem, overlaps: Array, own: Array) -> None:
+    """The overlaps belong to the problem, and to vectors that exist: [[Q, M], [M^T, I]] has no negative direction."""
+    width, count = len(problem.second_layer), problem.target.num_directions
+    if overlaps.shape != (width, count) or own.shape != (width, width):
+        raise InputError(
+            "start overlaps",
+            found=f"shapes {overlaps.shape} and {own.shape}",
+            expected=f"({width}, {count}) and ({width}, {width}), neurons and target directions",
+        )
+    rest = own - overlaps @ overlaps.T
+    lowest = float(np.linalg.eigvalsh(0.5 * (rest + rest.T))[0]) if np.isfinite(rest).all() else float("nan")
+    if not lowest >= -1e-8 * max(1.0, float(np.abs(own).max())):
+        raise InputError(
+            "start overlaps",
+            found=f"overlaps up to {float(np.abs(overlaps).max()):.3g} with weights of squared length "
+            f"{float(np.diagonal(own).max()):.3g}",
+            expected="overlaps that weights of that length can have",
+        )
 
 
 def expectations_of(problem: OverlapProblem) -> Callable[[Array, Array, Array], Expectations]:

@@ -73,6 +73,15 @@ class Simulation:
         for name in ("dimension", "num_steps", "batch", "record", "num_seeds"):
             if getattr(self, name) < 1:
                 raise InputError(name, found=str(getattr(self, name)), expected="at least 1")
+        if self.dtype not in ("float32", "float64"):
+            raise InputError("dtype", found=repr(self.dtype), expected="float32 or float64")
+        if not self.label_noise >= 0:
+            raise InputError("label_noise", found=str(self.label_noise), expected="a variance of at least 0")
+        if isinstance(self.start, str) and self.start not in ("random", "orthogonal"):
+            raise InputError(
+                "start", found=repr(self.start), expected="'random', 'orthogonal' or an overlap in [-1, 1]"
+            )
+        _check_device(self.device)
         directions = self.target.num_directions
         if directions >= self.dimension:
             raise InputError(
@@ -86,6 +95,15 @@ class Simulation:
     @property
     def num_neurons(self) -> int:
         return self.width if isinstance(self.second_layer, str) else len(self.second_layer)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "device", found=repr(device), expected="cpu, or an accelerator that torch can use here"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,8 @@ from cutaway.features.lofi.dual_kernels import cross_kernel, gram_kernel
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.fitting import hold_out
 from cutaway.features.lofi.labels import class_signals
-from cutaway.features.lofi.readout import ALPHAS, dual_readout, linear_ridge
+from cutaway.features.lofi.parameters import above, ridge, whole
+from cutaway.features.lofi.readout import ALPHAS, dual_readout, linear_ridge, linear_ridges
 
 Array = NDArray[Any]
 JUDGES = 4096  # held-out rows at most that choose the rate and the number of steps of gradient descent
@@ -32,6 +33,7 @@ class _Baseline(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> Any:
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(y)
+        self._check()
         self.classes_, codes = np.unique(y, return_inverse=True)
         if self.classes_.size < 2:
             raise EstimatorInputError("labels y", found="one class only", expected="at least two classes")
@@ -44,6 +46,9 @@ class _Baseline(ClassifierMixin, BaseEstimator):
         out = self._outputs(validate_data(self, X, dtype=np.float64, reset=False))  # pyright: ignore[reportArgumentType]
         index = (out[:, 0] > 0).astype(int) if self.classes_.size == 2 else out.argmax(axis=1)
         return self.classes_[index]
+
+    def _check(self) -> None:
+        """Refuse parameters that cannot be meant."""
 
     def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
         raise NotImplementedError
@@ -100,6 +105,10 @@ class DeepNNGPClassifier(_Baseline):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
+    def _check(self) -> None:
+        whole("n_layers", self.n_layers, 1)
+        ridge("alpha", self.alpha)
+
     def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
         self._points = points
         gram, self._scales, self._diagonals = deep_gram(points, self.n_layers, "relu")
@@ -128,17 +137,20 @@ class RidgeClassifierOnInputs(_Baseline):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
+    def _check(self) -> None:
+        ridge("alpha", self.alpha)
+
     def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
         self.alpha_ = self.alpha
         if self.alpha == "auto":
             mask = hold_out(len(codes), codes, self.validation_fraction, np.random.default_rng(self.random_state))
-            unit = float(np.mean(points**2)) * len(codes)
-
-            def loss(alpha: float) -> float:
-                weights, intercept = linear_ridge(points[~mask], targets[~mask], alpha)
-                return float(np.mean((points[mask] @ weights + intercept - targets[mask]) ** 2))
-
-            self.alpha_ = min((unit * 10.0**k for k in np.arange(-6.0, 2.0)), key=loss)
+            unit = float(np.mean(points**2)) * len(codes) or 1.0
+            alphas = unit * 10.0 ** np.arange(-6.0, 2.0)
+            losses = [
+                float(np.mean((points[mask] @ weights + intercept - targets[mask]) ** 2))
+                for weights, intercept in linear_ridges(points[~mask], targets[~mask], alphas)
+            ]
+            self.alpha_ = float(alphas[int(np.argmin(losses))])
         self._weights, self._intercept = linear_ridge(points, targets, float(self.alpha_))
 
     def _outputs(self, points: Array) -> Array:
@@ -210,6 +222,12 @@ class GradientDescentTwin(_Baseline):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
+    def _check(self) -> None:
+        for name in ("width", "n_layers", "steps"):
+            whole(name, getattr(self, name), 1)
+        if not isinstance(self.learning_rate, str) or self.learning_rate != "auto":
+            above("learning_rate", self.learning_rate)
+
     def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
         import torch
 
@@ -232,7 +250,12 @@ class GradientDescentTwin(_Baseline):
             trial = max(round(self.trial * self.steps), 10)
             rates.sort(key=lambda rate: self._train(x, t, split, rate, trial)[1])
         self.learning_rate_ = rates[0]
-        self._net, _, self.best_step_ = self._train(x, t, split, rates[0], self.steps)
+        self._net, loss, self.best_step_ = self._train(x, t, split, rates[0], self.steps)
+        if not np.isfinite(loss):
+            raise EstimatorInputError(
+                "parameter learning_rate", found=f"divergence at {rates[0]:g}", expected="a rate that training bears",
+                remedy="lower it, or standardise the inputs",
+            )  # fmt: skip
         if self.refit and self.best_step_:
             everything = torch.arange(len(codes)), split[1][:0]
             again = self._train(x, t, everything, rates[0], self.best_step_)[0]

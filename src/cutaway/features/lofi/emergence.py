@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from cutaway.features.lofi.errors import EstimatorInputError
+from cutaway.features.lofi.parameters import whole
 
 Array = NDArray[Any]
 
@@ -107,6 +108,8 @@ def emergence(
     (score deeper LoFi layers on fresh rows). Cost: (1 + permutations) eigenproblems of D, n D^2 each when dense. Raises
     `EstimatorInputError` for constant labels, NaN, or fewer than four rows.
     """
+    whole("num_directions", num_directions, 1)
+    whole("num_permutations", num_permutations, 0)
     features, labels = _checked(features, labels)
     generator = np.random.default_rng(seed)
     if center:
@@ -170,6 +173,8 @@ def emergence_curve(features: Array, labels: Array, samples: Array | None = None
     """
     now = emergence(features, labels, **options)  # type: ignore[arg-type]
     grid = now.num_samples * 2.0 ** np.arange(-2, 5) if samples is None else np.asarray(samples, dtype=float)
+    if grid.ndim != 1 or not (grid > 0).all():
+        raise EstimatorInputError("samples", found=str(np.ravel(grid)[:5]), expected="a row of numbers above 0")
     critical = np.append(now.critical_samples[now.emerged], now.next_critical_samples)
     overlaps = np.clip(1.0 - critical[None, :] / grid[:, None], 0.0, 1.0)
     return EmergenceCurve(samples=grid, overlaps=overlaps, critical_samples=critical, now=now)

@@ -20,6 +20,8 @@ from cutaway.features.lofi.activations import activation_named
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.fitting import FitResult, FitSettings, fit_stack
 from cutaway.features.lofi.labels import Signals, class_signals, real_signals
+from cutaway.features.lofi.parameters import check_stack
+from cutaway.features.lofi.readout import FLOOR
 
 Array = NDArray[Any]
 BAD_SCALE = 1e3  # ratio of the largest to the median column spread from which `auto` standardises
@@ -104,20 +106,8 @@ class _LoFiBase(BaseEstimator):
 
     def _settings(self) -> FitSettings:
         activation_named(self.activation)
-        if self.n_layers < 1:
-            raise EstimatorInputError("parameter n_layers", found=str(self.n_layers), expected="at least 1")
-        if not 0 <= self.validation_fraction < 1:
-            raise EstimatorInputError(
-                "parameter validation_fraction", found=str(self.validation_fraction), expected="a share in [0, 1)"
-            )
+        check_stack(self)
         counts = self.n_directions
-        if self.mode == "finite" and not isinstance(counts, str) and np.max(counts) > self.width:
-            raise EstimatorInputError(
-                "parameter n_directions",
-                found=f"{np.max(counts)} kept directions",
-                expected=f"at most the width {self.width}",
-                remedy="lower n_directions or raise width",
-            )
         return FitSettings(
             mode=self.mode,
             n_layers=self.n_layers,
@@ -165,7 +155,7 @@ class _LoFiBase(BaseEstimator):
             return inputs
         return (inputs - self._shift) / self._spread
 
-    def _store(self, result: FitResult, num: int) -> None:
+    def _store(self, result: FitResult, inputs: Array) -> None:
         self.model_, self.selection_ = result.model, result.selection
         self.n_directions_, self.depth_, self.alpha_, self.mode_ = result.count, result.depth, result.alpha, result.mode
         self.backward_passes_ = result.backward_passes
@@ -174,6 +164,13 @@ class _LoFiBase(BaseEstimator):
         chosen = result.selection
         self.validation_score_ = float("nan") if chosen is None else chosen.score
         self.validation_standard_error_ = float("nan") if chosen is None else chosen.standard_error
+        num = inputs.shape[0]
+        repeated = num - len({row.tobytes() for row in np.ascontiguousarray(inputs)}) if self.mode_ == "kernel" else 0
+        if repeated:
+            self.notes_.append(
+                f"{repeated} of {num} rows repeat another: the kernel is singular, and {FLOOR:g} of its mean diagonal "
+                "is added before it is factorised"
+            )
         if self.n_directions != "auto" and np.max(self.n_directions) > num - 1:
             self.notes_.append(f"n_directions lowered to {num - 1}: {num} rows carry no more")
 
@@ -204,7 +201,7 @@ class LoFiClassifier(ClassifierMixin, _LoFiBase):
             return ((predicted - signals.targets[mask]) ** 2).sum(axis=1), (guess == codes[mask]).astype(float)
 
         result = fit_stack(self._scaled(X), signals, codes, settings, judge, _mean_and_error)
-        self._store(result, X.shape[0])
+        self._store(result, X)
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -244,7 +241,7 @@ class LoFiRegressor(RegressorMixin, _LoFiBase):
             return loss, np.stack([loss, spread], axis=1)
 
         result = fit_stack(self._scaled(X), signals, None, settings, judge, _explained)
-        self._store(result, X.shape[0])
+        self._store(result, X)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -330,6 +327,10 @@ def _seed(random_state: Any) -> int:
         return 0
     if isinstance(random_state, (int, np.integer)):
         return int(random_state)
+    if not hasattr(random_state, "randint"):
+        raise EstimatorInputError(
+            "parameter random_state", found=repr(random_state), expected="None, a whole number or a RandomState"
+        )
     return int(random_state.randint(2**31 - 1))
 
 

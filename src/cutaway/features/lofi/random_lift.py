@@ -78,7 +78,8 @@ def nystroem_lift(
     landmarks = inputs[index] / scale
     values, vectors = np.linalg.eigh(gram_kernel(landmarks, activation))
     keep = values > 1e-10 * values[-1]
-    root = torch.from_numpy(vectors[:, keep] / np.sqrt(values[keep])).to(dtype)
+    keep[-1] = True  # inputs that are all zero leave a kernel of zeros
+    root = torch.from_numpy(vectors[:, keep] / np.sqrt(np.maximum(values[keep], 1e-300))).to(dtype)
     return NystroemLift(landmarks=landmarks, root=root, scale=scale, activation=activation)
 
 
@@ -86,4 +87,4 @@ def nystroem_error(lift: NystroemLift, inputs: Array) -> float:
     """Share of the kernel's trace over `inputs` that the landmarks miss: 1 - sum |z|^2 / sum k(x, x), in [0, 1]."""
     exact = float(diagonal_kernel(inputs / lift.scale, lift.activation).sum())
     kept = float((lift(torch.from_numpy(inputs)).double() ** 2).sum())
-    return max(0.0, 1.0 - kept / exact)
+    return max(0.0, 1.0 - kept / exact) if exact > 0 else 0.0

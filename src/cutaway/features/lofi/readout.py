@@ -6,6 +6,7 @@ Cholesky in float64, one per alpha: n^3/3 or P^3/3 flops.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,14 +54,21 @@ def primal_readout(centred: Array, right: Array, mean: Array, target_mean: Array
 
 def linear_ridge(inputs: Array, targets: Array, alpha: float) -> tuple[Array, Array]:
     """Ridge on the inputs themselves, by the smaller of the two normal equations."""
+    return linear_ridges(inputs, targets, (alpha,))[0]
+
+
+def linear_ridges(inputs: Array, targets: Array, alphas: Sequence[float]) -> list[tuple[Array, Array]]:
+    """`linear_ridge` for several alphas from one pass over the inputs, one solve for each."""
     mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
     centred, right = inputs - mean, targets - target_mean
-    if inputs.shape[1] <= inputs.shape[0]:
-        system = centred.T @ centred
-        system[np.diag_indices_from(system)] += alpha
-        weights = dense_solve(system, centred.T @ right, assume_a="sym")
-    else:
-        system = centred @ centred.T
-        system[np.diag_indices_from(system)] += alpha
-        weights = centred.T @ dense_solve(system, right, assume_a="sym")
-    return weights, target_mean - mean @ weights
+    primal = inputs.shape[1] <= inputs.shape[0]
+    system = centred.T @ centred if primal else centred @ centred.T
+    right = centred.T @ right if primal else right
+    diagonal = np.diagonal(system).copy()
+    found = []
+    for alpha in alphas:
+        system[np.diag_indices_from(system)] = diagonal + alpha
+        solved = dense_solve(system, right, assume_a="sym")
+        weights = solved if primal else centred.T @ solved
+        found.append((weights, target_mean - mean @ weights))
+    return found

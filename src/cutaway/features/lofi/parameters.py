@@ -1,0 +1,97 @@
+"""Checks of estimator parameters that name the offender, shared by LoFi and its baselines.
+
+Each returns the value; an `EstimatorInputError` says which parameter, what it was and what it may be.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+from cutaway.features.lofi.errors import EstimatorInputError
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """An integer of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise EstimatorInputError(f"parameter {name}", found=repr(value), expected=f"a whole number, at least {least}")
+    return int(value)
+
+
+def above(name: str, value: Any, least: float = 0.0, most: float = math.inf, *, or_equal: bool = False) -> float:
+    """A finite number above `least` (or equal to it) and at most `most`."""
+    number = float(value) if isinstance(value, Real) else math.nan
+    good = math.isfinite(number) and number <= most
+    if not good or not (number >= least if or_equal else number > least):
+        limit = "" if most == math.inf else f" and at most {most:g}"
+        words = f"a number {'of at least' if or_equal else 'above'} {least:g}{limit}"
+        raise EstimatorInputError(f"parameter {name}", found=repr(value), expected=words)
+    return number
+
+
+def ridge(name: str, value: Any) -> None:
+    """A ridge strength: "auto" or a number of at least 0."""
+    if isinstance(value, str) and value == "auto":
+        return
+    if isinstance(value, str):
+        raise EstimatorInputError(f"parameter {name}", found=repr(value), expected="'auto' or a number of at least 0")
+    above(name, value, or_equal=True)
+
+
+def counts(name: str, value: Any) -> tuple[int, ...] | None:
+    """Numbers of directions: None for "auto", else one whole number or several, each at least 1."""
+    if isinstance(value, str):
+        if value != "auto":
+            raise EstimatorInputError(
+                f"parameter {name}", found=repr(value), expected="'auto', a whole number or a tuple of them"
+            )
+        return None
+    several = [value] if isinstance(value, (Real, bool)) else list(value)
+    if not several:
+        raise EstimatorInputError(f"parameter {name}", found="nothing", expected="at least one whole number")
+    return tuple(whole(name, each, 1) for each in several)
+
+
+def torch_device(name: str) -> str:
+    """A device that torch can put a tensor on."""
+    if name != "cpu":
+        import torch
+
+        try:
+            torch.zeros(1, device=torch.device(name))
+        except (RuntimeError, AssertionError) as error:
+            raise EstimatorInputError(
+                "parameter device", found=repr(name), expected="cpu, or an accelerator that torch can use here"
+            ) from error
+    return name
+
+
+def check_stack(given: Any) -> None:
+    """Every parameter of a LoFi estimator `given`, before anything is computed."""
+    whole("n_layers", given.n_layers, 1)
+    whole("width", given.width, 1)
+    largest = max(counts("n_directions", given.n_directions) or (0,))
+    if given.mode in ("finite", "nystroem") and largest > given.width:
+        raise EstimatorInputError(
+            "parameter n_directions",
+            found=f"{largest} kept directions",
+            expected=f"at most the width {given.width}",
+            remedy="lower n_directions or raise width",
+        )
+    ridge("alpha", given.alpha)
+    if not (isinstance(given.label_directions, str) and given.label_directions == "all"):
+        if isinstance(given.label_directions, str):
+            raise EstimatorInputError(
+                "parameter label_directions", found=repr(given.label_directions), expected="'all' or a whole number"
+            )
+        whole("label_directions", given.label_directions, 1)
+    share = given.validation_fraction
+    if not (isinstance(share, Real) and 0 <= float(share) < 1):
+        raise EstimatorInputError("parameter validation_fraction", found=str(share), expected="a share in [0, 1)")
+    for name in ("channels", "kernel_size", "pool"):
+        whole(name, getattr(given, name), 1)
+    whole("backward_passes", given.backward_passes, 0)
+    above("backward_rank", given.backward_rank, most=1.0)
+    above("memory_gb", given.memory_gb)
+    torch_device(given.device)
