@@ -77,7 +77,7 @@ def test_hermite_polynomials_are_orthonormal():
 
 
 def test_links_that_cannot_be_used_are_named():
-    with pytest.raises(InputError, match="NaN or infinity"), np.errstate(all="ignore"):
+    with pytest.raises(InputError, match="NaN or infinity"):
         information_exponent("log(z)")
     with pytest.raises(InputError, match="found 'open'"):
         target("open(z)")
@@ -89,6 +89,10 @@ def test_links_that_cannot_be_used_are_named():
         target("3 + 4")
     with pytest.raises(InputError, match="constant value"):
         generative_exponent("z*0")
+    with pytest.raises(InputError, match="found 10 draws, noise of variance 0; expected at least 100"):
+        generative_exponent("z", num_samples=10)
+    with pytest.raises(InputError, match="noise of variance -1"):
+        generative_exponent("z", noise=-1.0)
     with pytest.raises(InputError, match="expected shape"):
         information_exponent(lambda z: z, num_directions=1)
 

@@ -64,3 +64,28 @@ def test_bad_input_exits_with_two(capsys, arguments, words):
     code, payload = call(capsys, *arguments)
     assert code == 2
     assert words in payload["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("exponent", "log(z)"), "found NaN or infinity in its values"),
+        (("exponent", "z", "--samples", "0"), "found 0 draws"),
+        (("exponent", "z", "--noise", "-1"), "noise of variance -1"),
+        (("ode", "--steps", "-5"), "steps; found -5"),
+        (("ode", "--width", "0"), "found 0 neurons"),
+        (("ode", "--directions", "0"), "0 directions"),
+        (("ode", "--samples", "-4"), "samples; found -4"),
+        (("ode", "--start", "2"), "overlaps that weights of that length can have"),
+        (("ode", "--rate", "1e9"), "divergence at step"),
+        (("simulate", "z", "--width", "0", "--second-layer", "signs"), "neurons; found 0"),
+        (("simulate", "z", "--steps", "100000000", "--out", "x.bmp"), "found ending '.bmp'; expected a folder"),
+        (("phase", "z", "--out", "none/x.svg"), "found no such folder"),
+    ],
+)
+def test_bad_input_is_told_before_the_work(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, payload = call(capsys, *arguments)
+    assert code == 2
+    assert words in payload["error"]
+    assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from typing import Any
 
 from cutaway.cli.command import Outcome, new_app
 
+_PICTURES = (".png", ".pdf", ".svg")
 app = new_app("theory", "Two-layer networks: exponents, overlap equations, simulations, phase boundaries.")
 
 
@@ -116,6 +117,7 @@ def ode(
 
     from cutaway.dynamics.ode import OverlapProblem, integrate
 
+    _check_picture(out)
     problem = OverlapProblem(
         activation=activation, second_layer=(1.0,) * width,
         rate=width / dimension if rate is None else rate, dimension=dimension, num_directions=directions,
@@ -208,6 +210,7 @@ def simulate(
     from cutaway.dynamics.simulate import simulate as run
     from cutaway.errors import InputError
 
+    _check_picture(out)
     if second_layer not in ("ones", "signs", "gaussian"):
         raise InputError("option --second-layer", found=repr(second_layer), expected="ones, signs or gaussian")
     setting = Simulation(
@@ -255,6 +258,7 @@ def phase(target: str | None = None, *, exponent: int | None = None, out: Path |
     from cutaway.dynamics.phase import phase_boundary
     from cutaway.errors import InputError
 
+    _check_picture(out)
     if (target is None) == (exponent is None):
         raise InputError("command theory phase", found="both or neither", expected="a target or --exponent")
     value = exponent
@@ -337,14 +341,20 @@ def _at(line: Any, mu: float) -> float:
     return float(np.interp(mu, line.batch_exponents, line.time_exponents))
 
 
+def _check_picture(path: Path | None) -> None:
+    """Before the work: the picture's ending is known and its folder is there."""
+    from cutaway.errors import InputError
+
+    if path is None or (path.suffix in _PICTURES and path.parent.is_dir()):
+        return
+    found = "no such folder" if path.suffix in _PICTURES else f"ending {path.suffix!r}"
+    raise InputError(f"option --out {path}", found=found, expected=f"a folder that is there and {', '.join(_PICTURES)}")
+
+
 def _save(figure: Any, path: Path) -> None:
     """Write under a temporary name, then rename: nothing half-written."""
     import os
 
-    from cutaway.errors import InputError
-
-    if path.suffix not in (".png", ".pdf", ".svg") or not path.parent.is_dir():
-        raise InputError(f"file {path}", found="no such folder, or another ending", expected=".png, .pdf or .svg")
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     figure.savefig(temporary, dpi=150)
     os.replace(temporary, path)

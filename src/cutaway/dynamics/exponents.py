@@ -180,8 +180,15 @@ def generative_exponent(
     """Lowest k with E_y |E[he_k(z) | y]|^2 above 2e-3 and four standard errors; `noise` adds N(0, noise) to y.
 
     Sizes are the squared norms summed over all monomials of the degree; degrees beyond the answer are not computed
-    (nan). Cost: num_samples x monomials up to the answer. Raises `InputError` for a constant target.
+    (nan). Cost: num_samples x monomials up to the answer. Raises `InputError` for a constant target, fewer than
+    100 draws or a negative noise.
     """
+    if num_samples < 100 or not noise >= 0:
+        raise InputError(
+            "samples and noise",
+            found=f"{num_samples} draws, noise of variance {noise:g}",
+            expected="at least 100 draws and a variance of at least 0",
+        )
     chosen = target(link, num_directions)
     generator = np.random.default_rng(seed)
     halves = [_binned(chosen, num_samples // 2, noise, generator) for _ in range(2)]

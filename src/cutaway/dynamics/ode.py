@@ -67,6 +67,14 @@ class OverlapProblem:
             )
         if not self.label_noise >= 0:
             raise InputError("label_noise", found=str(self.label_noise), expected="a variance of at least 0")
+        if not self.second_layer or self.num_directions < 1:
+            raise InputError(
+                "second_layer and num_directions",
+                found=f"{len(self.second_layer)} neurons and {self.num_directions} directions",
+                expected="at least 1 each",
+            )
+        if self.samples < 0:
+            raise InputError("samples", found=str(self.samples), expected="0, or a number of draws")
         if not set(self.terms) <= set(TERMS):
             raise InputError("terms", found=repr(self.terms), expected=f"a subset of {TERMS}")
 
@@ -96,13 +104,16 @@ def integrate(
     Exact in the limit d to infinity for closed forms. Cost a step: p^2 (p + k)^2 elementary integrals, or samples x
     (p + k).
     """
+    if num_steps < 0 or record < 1:
+        raise InputError("steps", found=f"{num_steps}, every {record}", expected="at least 0, every 1 or more")
     current, own = np.array(overlaps, dtype=float), np.array(self_overlaps, dtype=float)
     _check_start(problem, current, own)
     moments = expectations_of(problem)
     teacher = np.eye(current.shape[1])
     steps, path, self_path, risks = [], [], [], []
     for step in range(num_steps + 1):
-        found = moments(current, own, teacher)
+        with np.errstate(all="ignore"):  # divergence is told below
+            found = moments(current, own, teacher)
         if step % record == 0 or step == num_steps:
             steps.append(step)
             path.append(current)

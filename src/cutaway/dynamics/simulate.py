@@ -73,6 +73,8 @@ class Simulation:
         for name in ("dimension", "num_steps", "batch", "record", "num_seeds"):
             if getattr(self, name) < 1:
                 raise InputError(name, found=str(getattr(self, name)), expected="at least 1")
+        if self.num_neurons < 1:
+            raise InputError("neurons", found=str(self.num_neurons), expected="at least 1")
         if self.dtype not in ("float32", "float64"):
             raise InputError("dtype", found=repr(self.dtype), expected="float32 or float64")
         if not self.label_noise >= 0:

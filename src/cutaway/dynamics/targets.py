@@ -46,7 +46,8 @@ class Target:
 
     def __call__(self, fields: Any) -> Any:
         """Values at the fields; raises `InputError` when the link returns NaN, infinity or the wrong shape."""
-        values = self.link(fields)
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            values = self.link(fields)
         if tuple(values.shape) != tuple(fields.shape[:-1]):
             raise InputError(
                 f"target {self.name!r}",

@@ -148,7 +148,7 @@ class RidgeClassifierOnInputs(_Baseline):
             alphas = unit * 10.0 ** np.arange(-6.0, 2.0)
             losses = [
                 float(np.mean((points[mask] @ weights + intercept - targets[mask]) ** 2))
-                for weights, intercept in linear_ridges(points[~mask], targets[~mask], alphas)
+                for weights, intercept in linear_ridges(points[~mask], targets[~mask], alphas.tolist())
             ]
             self.alpha_ = float(alphas[int(np.argmin(losses))])
         self._weights, self._intercept = linear_ridge(points, targets, float(self.alpha_))
