@@ -237,7 +237,17 @@ def test_command_line_from_fit_to_certify(model_folder, make_rows, tmp_path, cap
     code, found = _cli(
         capsys, "guard", "evaluate", folder, "--data", tmp_path / "f.jsonl", "--baselines", tmp_path / "rows.csv"
     )
-    assert code == 0 and found["rows"] == 80 and "tf-idf" in found["baselines"]
+    assert code == 0 and found["rows"] == 80 and "tf-idf" in found["baselines"] and found["by_group"] == {}
+    halves = ["odd" if i % 4 < 2 else "even" for i in range(80)]
+    table = pandas.DataFrame({"text": fresh.texts, "label": fresh.labels, "half": halves})
+    table.to_csv(tmp_path / "g.csv", index=False)
+    code, found = _cli(capsys, "guard", "evaluate", folder, "--data", tmp_path / "g.csv", "--group", "half")
+    assert code == 0 and {k: v["rows"] for k, v in found["by_group"].items()} == {"even": 40, "odd": 40}
+    assert found["by_group"]["odd"]["auroc_low"] <= found["by_group"]["odd"]["auroc"]
+    code, failed = _cli(capsys, "guard", "evaluate", folder, "--data", tmp_path / "g.csv", "--group", "age")
+    assert (
+        code == 2 and "column 'age' of g.csv; found no such column; expected one of 'text', 'label'" in failed["error"]
+    )
     code, made = _cli(capsys, "guard", "certify", folder, "--plot", tmp_path / "c.svg")
     assert code == 0 and {"status", "worst", "slack", "containment"} <= set(made["certificate"])
     assert (folder / "certificate.json").is_file() and (tmp_path / "c.svg").read_text().startswith("<svg")

@@ -155,13 +155,14 @@ def evaluate(
     text: str = "text",
     label: str = "label",
     source: str = "source",
+    group: str | None = None,
     positive: Names = None,
     num: int | None = None,
     seed: int = 0,
     model: str | None = None,
     device: str = "cpu",
 ) -> Outcome:
-    """Evaluate the guardrail in FOLDER on labelled prompts, by source; rows seen in fitting are left out.
+    """Evaluate the guardrail in FOLDER on labelled prompts, by source and group; rows seen in fitting are left out.
 
     Parameters
     ----------
@@ -174,6 +175,8 @@ def evaluate(
         it too and evaluated beside.
     text, label, source
         Names of the columns.
+    group
+        A second column to tell the figures by, such as the category.
     positive
         Labels that count as harmful.
     num
@@ -189,7 +192,7 @@ def evaluate(
     from cutaway.guard import load
 
     columns = {"text": text, "label": label, "source": source, "positive": positive}
-    rows = _rows(data, columns, num, seed)
+    rows = _rows(data, {**columns, "group": group}, num, seed)
     guard = load(folder, model=model, device=device)
     found = run(guard, rows, seed=seed)
     payload = _evaluation(found, list(found.notes))
@@ -250,6 +253,12 @@ def certify(
     for r in made.regions:
         inside = "-" if r.containment is None else f"{r.containment:.3f}"
         lines.append(f"  {r.name:<28}{r.status.value:<11} worst {r.worst:10.3f}  inside {inside}  {r.note}")
+    for m in made.mixtures:
+        word = "at most the lower limit" if m.conservative else "above the lower limit: not a bound"
+        lines.append(
+            f"  mixture of {m.components} ({m.covariance}): coverage {m.coverage:.3f}, {word}; held out "
+            f"{m.recall:.3f}, at least {m.recall_low:.3f} (Clopper-Pearson), within {m.band:.3f} (DKW)"
+        )
     lines.append(f"threshold {made.threshold:.3f}; held-out recall {made.recall:.3f}, at least {made.recall_low:.3f}")
     lines += [f"note: {n}" for n in made.notes]
     return Outcome(payload={"certificate": record}, words="\n".join(lines))
@@ -307,6 +316,7 @@ def _rows(files: list[Path], columns: dict, num: int | None, seed: int):
         texts=tuple(t for p in parts for t in p.texts),
         labels=np.concatenate([p.labels for p in parts]),
         sources=tuple(s for p in parts for s in p.sources),
+        groups=tuple(g for p in parts for g in p.groups),
     )
     if num is not None and num < 1:
         raise InputError("option --num", found=str(num), expected="at least 1")
@@ -338,7 +348,8 @@ def _evaluation(found, notes: list[str]) -> dict:
         print(note, file=sys.stderr)
     whole = dataclasses.asdict(found.overall)
     by_source = {k: dataclasses.asdict(v) for k, v in found.by_source.items()}
-    return {**whole, "threshold": found.threshold, "by_source": by_source, "notes": notes}
+    by_group = {k: dataclasses.asdict(v) for k, v in found.by_group.items()}
+    return {**whole, "threshold": found.threshold, "by_source": by_source, "by_group": by_group, "notes": notes}
 
 
 def _table(payload: dict) -> str:
@@ -353,5 +364,7 @@ def _table(payload: dict) -> str:
 
     lines = [f"{'source':<18}{'rows':>6}{'harmful':>8}   AUROC [    95 %     ]     TPR     FPR", line("all", payload)]
     lines += [line(name, r) for name, r in payload["by_source"].items()]
+    if payload["by_group"]:
+        lines += ["group", *(line(name[:18], r) for name, r in payload["by_group"].items())]
     lines += [line(f"({name})", r) for name, r in payload.get("baselines", {}).items()]
     return "\n".join([*lines, f"threshold (logit) {payload['threshold']:.4f}"])

@@ -1,4 +1,4 @@
-"""How good a guardrail is on rows that it has not seen: overall, by source, with intervals.
+"""How good a guardrail is on rows that it has not seen: overall, by source and by group, with intervals.
 
 AUROC is the probability that a harmful prompt scores above a harmless one (ties count half), from scores and never from
 verdicts; percentile bootstrap intervals over prompts, stratified by class. Rates at the calibrated threshold carry
@@ -8,7 +8,7 @@ Clopper-Pearson intervals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,12 +40,13 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """`overall`, `by_source` (a source with one class only is judged against the other class of all rows for AUROC),
-    `threshold` (logit) and `notes` on what was left out."""
+    """`overall`, `by_source` and `by_group` (a part with one class only is judged against the other class of all rows
+    for AUROC; none without groups), `threshold` (logit) and `notes` on what was left out."""
 
     overall: Rates
     by_source: dict[str, Rates]
     threshold: float
+    by_group: dict[str, Rates] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -106,15 +107,23 @@ def evaluate_scores(
     scores: np.ndarray, rows: PromptRows, threshold: float, *, seed: int = 0, notes: Sequence[str] = ()
 ) -> Evaluation:
     """An evaluation from scores that are there already."""
-    labels, sources = rows.labels, np.array(rows.sources)
-    parts = {
-        str(name): rates(
-            scores[sources == name], labels[sources == name], threshold, others=(scores, labels), seed=seed
-        )
-        for name in np.unique(sources)
-    }
+    labels = rows.labels
+
+    def parted(names: Sequence[str]) -> dict[str, Rates]:
+        given = np.array(names)
+        return {
+            str(name): rates(
+                scores[given == name], labels[given == name], threshold, others=(scores, labels), seed=seed
+            )
+            for name in np.unique(given)
+        }
+
     overall = rates(scores, labels, threshold, seed=seed)
-    return Evaluation(overall=overall, by_source=parts, threshold=threshold, notes=(*rows.notes, *notes))
+    groups = parted(rows.groups) if rows.groups else {}
+    return Evaluation(
+        overall=overall, by_source=parted(rows.sources), by_group=groups, threshold=threshold,
+        notes=(*rows.notes, *notes),
+    )  # fmt: skip
 
 
 def evaluate(guard: Guardrail, rows: PromptRows, *, seed: int = 0) -> Evaluation:

@@ -24,12 +24,14 @@ _POSITIVE = ("harmful", "toxic", "unsafe", "1", "1.0", "True", "true")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PromptRows:
-    """Prompts with labels and sources; `notes` says what was left out and why."""
+    """Prompts with labels, sources and, where they were asked for, groups (else ()); `notes` says what was left out and
+    why."""
 
     name: str
     texts: tuple[str, ...]
     labels: np.ndarray
     sources: tuple[str, ...]
+    groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -41,6 +43,7 @@ class PromptRows:
         return replace(
             self, texts=tuple(self.texts[i] for i in keep), labels=self.labels[keep],
             sources=tuple(self.sources[i] for i in keep),
+            groups=tuple(self.groups[i] for i in keep) if self.groups else (),
         )  # fmt: skip
 
     def deduplicated(self) -> PromptRows:
@@ -115,10 +118,10 @@ def from_lists(
 
 def read_rows(
     path: str | Path, *, text: str = "text", label: str = "label", source: str = "source",
-    positive: Sequence[str] | None = None,
+    positive: Sequence[str] | None = None, group: str | None = None,
 ) -> PromptRows:  # fmt: skip
     """Rows of a .csv, .jsonl or .parquet file. `positive` names the labels that count as harmful (default: the ones
-    called harmful, toxic, unsafe, 1 or true).
+    called harmful, toxic, unsafe, 1 or true), `group` a second column to evaluate by.
 
     Raises FileError (missing, not UTF-8, broken), InputError (missing column with those present, empty prompt or
     missing label with its row, lone surrogate, labels none of which is known to be harmful). A missing source column
@@ -126,11 +129,12 @@ def read_rows(
     """
     path = Path(path)
     columns = _columns(path)
-    for name in (text, label):
+    for name in (text, label, *([group] if group is not None else [])):
         if name not in columns:
             raise InputError(
                 f"column {name!r} of {path.name}", found="no such column",
-                expected="one of " + ", ".join(map(repr, columns)), remedy="name the columns with --text and --label",
+                expected="one of " + ", ".join(map(repr, columns)),
+                remedy="name the columns with --text, --label and --group",
             )  # fmt: skip
     words = [str(v) for v in columns[label]]
     for number, word in enumerate(words, start=1):
@@ -146,7 +150,8 @@ def read_rows(
             expected="at least one that is named harmful", remedy="say which with --positive",
         )  # fmt: skip
     sources = [str(v) for v in columns.get(source, [path.stem] * len(words))]
-    return from_lists(list(columns[text]), [int(w in wanted) for w in words], sources, name=path.name)
+    rows = from_lists(list(columns[text]), [int(w in wanted) for w in words], sources, name=path.name)
+    return rows if group is None else replace(rows, groups=tuple(str(v) for v in columns[group]))
 
 
 def read_texts(path: str | Path, column: str = "text") -> list[str]:
