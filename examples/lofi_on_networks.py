@@ -1,15 +1,18 @@
 """Which label-relevant directions do a trained CNN and a language model's MLPs hold, and are they used? With nulls.
 
 The CNN is trained on Fashion-MNIST (digits where that is not at hand); its null are re-initialised twins. The language
-model is a small Llama with the labels "story" and "question" for its texts; it is read when the environment variable
-CUTAWAY_DATA names a folder that holds it and the extra `hf` is installed.
+model is a small Llama that reads film reviews and medical questions, with these two domains as labels; it is read when
+the environment variable CUTAWAY_DATA names a folder that holds it and the extra `hf` is installed.
 
-python examples/lofi_on_networks.py
+    python examples/lofi_on_networks.py [--twins N]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,7 +45,7 @@ def train_cnn(train: Dataset, *, steps: int = 150, seed: int = 0) -> nn.Module:
     return net.eval()
 
 
-def read_with_null(model: nn.Module, data: Dataset, *, twins: int = 5) -> Reading:
+def read_with_null(model: nn.Module, data: Dataset, twins: int) -> Reading:
     """The instrument on a network and on `twins` re-initialised copies of it."""
     instrument = LofiFeatures(num_points=300)
     network = Network(model, data.inputs[:2])
@@ -50,16 +53,16 @@ def read_with_null(model: nn.Module, data: Dataset, *, twins: int = 5) -> Readin
     return reading.against([instrument.measure(network.twin(seed), data) for seed in range(twins)])
 
 
-def images() -> Reading:
+def images(twins: int) -> Reading:
     """The CNN on held-out images."""
     name = "fashion-mnist" if (Path(os.environ.get("CUTAWAY_DATA", "")) / "fashion_mnist").is_dir() else "digits"
     train, test = load(name, "train", 1200), load(name, "test", 300)
     print("images:", name)
-    return read_with_null(train_cnn(train), test)
+    return read_with_null(train_cnn(train), test, twins)
 
 
-def language() -> Reading | None:
-    """The Llama's MLP blocks on stories and questions, or None where model or extra are not at hand."""
+def language(twins: int) -> Reading | None:
+    """The Llama's MLP blocks on reviews and questions, or None where model or extra are not at hand."""
     folder = Path(os.environ.get("CUTAWAY_DATA", ""))
     if not (folder / "stories260k").is_dir() or find_spec("transformers") is None:
         print("language model: left out (needs CUTAWAY_DATA with stories260k, and the extra 'hf')")
@@ -80,14 +83,17 @@ def language() -> Reading | None:
         rows += kept
         labels += [label] * len(kept)
     data = Dataset(name="reviews and questions", inputs=torch.tensor(rows), labels=torch.tensor(labels), num_classes=2)
-    return read_with_null(loaded.model, data, twins=3)
+    return read_with_null(loaded.model, data, twins)
 
 
-def main() -> dict[str, Reading]:
+def main(arguments: Sequence[str] = ()) -> dict[str, Reading]:
     """Print both readings, site by site, and return them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--twins", type=int, default=3, help="re-initialised copies that give the null")
+    options = parser.parse_args(list(arguments))
     found = {}
     for name, read in (("images", images), ("language", language)):
-        reading = read()
+        reading = read(options.twins)
         if reading is None:
             continue
         found[name] = reading
@@ -105,4 +111,4 @@ def main() -> dict[str, Reading]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
