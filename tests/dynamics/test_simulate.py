@@ -146,3 +146,29 @@ def test_a_link_for_numpy_works_too():
 
     path = simulate(Simulation(link=link, activation="tanh", dimension=30, rate=0.5, num_steps=50, batch=10, record=50))
     assert path.overlaps[-1].mean() > 0.3
+
+
+@pytest.mark.parametrize("method", ["sgd", "reuse"])
+def test_given_inputs_take_the_place_of_gaussian_ones(method):
+    """Rows of +-1 in eight dimensions: only the first coordinate tells, and every step draws from the rows alone."""
+    rows = np.sign(np.random.default_rng(0).standard_normal((200, 8)))
+    keywords = {
+        "link": "z", "activation": "identity", "dimension": 8, "rate": 0.1, "num_steps": 150, "batch": 50,
+        "record": 150, "method": method, "num_seeds": 4, "dtype": "float64",
+    }  # fmt: skip
+    path = simulate(Simulation(inputs=rows, **keywords))
+    assert np.all(path.overlaps[-1, :, 0, 0] > 0.95)
+    alone = simulate(Simulation(inputs=rows, **(keywords | {"num_seeds": 1})))
+    assert np.allclose(path.overlaps[:, :1], alone.overlaps, atol=1e-12)
+    still = simulate(Simulation(inputs=0 * rows, **keywords))  # nothing to learn from: the weights stay
+    assert np.allclose(still.self_overlaps[0], still.self_overlaps[-1])
+
+
+def test_given_inputs_that_do_not_fit_are_named():
+    good = {"link": "z", "activation": "relu", "dimension": 4, "rate": 0.1, "num_steps": 5}
+    with pytest.raises(InputError, match="batch; found 60 for 50 rows of inputs; expected at most the rows"):
+        Simulation(inputs=np.ones((50, 4)), batch=60, **good)
+    with pytest.raises(InputError, match=r"inputs; found shape \(50, 3\); expected finite numbers of shape \(n, 4\)"):
+        Simulation(inputs=np.ones((50, 3)), **good)
+    with pytest.raises(InputError, match="inputs; found NaN or infinity"):
+        Simulation(inputs=np.full((50, 4), np.nan), **good)

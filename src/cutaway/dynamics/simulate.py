@@ -1,4 +1,4 @@
-"""Simulated training of two-layer networks on Gaussian inputs, many seeds at once as one batch of matrices.
+"""Simulated training of two-layer networks on Gaussian or given inputs, many seeds at once as one batch of matrices.
 
 Student f = (1/p) sum_j a_j s(w_j.x) with rows of unit length at the start, target directions the first k coordinates,
 inputs standard normal, loss (y - f)^2 / 2. Papers with rows of length sqrt d and field w.x / sqrt d use the step
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ class Simulation:
 
     `start`: "random" on the sphere, "orthogonal" to the target directions, or a number m: every neuron starts with that
     overlap with the first direction. `second_layer` a (p,), or "gaussian"/"signs" to draw it for each seed from
-    `width` neurons. `exit_drop`, when given, stops a seed's clock at the first step whose sphere risk fell by that
-    share.
+    `width` neurons. `inputs` (n, d), when given, takes the place of Gaussian draws: every step takes `batch` rows at
+    random (method reuse: one such draw, without repeats, for all steps); target directions are the first columns.
     """
 
     link: str | Callable[[Any], Any] | Target
@@ -65,6 +65,7 @@ class Simulation:
     device: str = "cpu"
     dtype: str = "float32"
     memory_gb: float = 1.0
+    inputs: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         student(self.activation)
@@ -90,6 +91,9 @@ class Simulation:
                 "dimension", found=f"{self.dimension} for {directions} directions", expected="more than the directions"
             )
 
+        if self.inputs is not None:
+            _check_inputs(np.asarray(self.inputs), self.dimension, self.batch)
+
     @property
     def target(self) -> Target:
         return target(self.link, self.num_directions)
@@ -106,6 +110,17 @@ def _check_device(device: str) -> None:
         raise InputError(
             "device", found=repr(device), expected="cpu, or an accelerator that torch can use here"
         ) from error
+
+
+def _check_inputs(inputs: Array, dimension: int, batch: int) -> None:
+    if inputs.ndim != 2 or inputs.shape[1] != dimension or not np.isfinite(inputs).all():
+        found = f"shape {inputs.shape}" if inputs.ndim != 2 or inputs.shape[1] != dimension else "NaN or infinity"
+        raise InputError("inputs", found=found, expected=f"finite numbers of shape (n, {dimension})")
+    if batch > len(inputs):
+        raise InputError(
+            "batch", found=f"{batch} for {len(inputs)} rows of inputs", expected="at most the rows",
+            remedy="lower the batch",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,8 +223,12 @@ def _stepper(setting: Simulation, chosen: Student) -> Callable[..., torch.Tensor
 def _stream(setting: Simulation, goal: Target, generators: list[torch.Generator], dtype: torch.dtype):
     """(step, inputs (S, b, d), labels (S, b)) for every step; draws are made a block of steps at a time."""
     size, dim = setting.batch, setting.dimension
+    given = None if setting.inputs is None else torch.from_numpy(np.asarray(setting.inputs)).to(dtype)
     if setting.method == "reuse":
-        inputs = torch.stack([torch.randn(size, dim, generator=g, dtype=dtype) for g in generators])
+        if given is None:
+            inputs = torch.stack([torch.randn(size, dim, generator=g, dtype=dtype) for g in generators])
+        else:
+            inputs = torch.stack([given[torch.randperm(len(given), generator=g)[:size]] for g in generators])
         labels = _labels(setting, goal, inputs, generators).to(setting.device)
         inputs = inputs.to(setting.device)
         for step in range(setting.num_steps):
@@ -219,7 +238,10 @@ def _stream(setting: Simulation, goal: Target, generators: list[torch.Generator]
     store = torch.empty(len(generators), block, size, dim, dtype=dtype)
     for first in range(0, setting.num_steps, block):
         for row, generator in enumerate(generators):
-            torch.randn(store[row].shape, generator=generator, out=store[row])
+            if given is None:
+                torch.randn(store[row].shape, generator=generator, out=store[row])
+            else:
+                store[row] = given[torch.randint(len(given), store.shape[1:3], generator=generator)]
         labels = _labels(setting, goal, store, generators).transpose(0, 1).to(setting.device)
         inputs = store.transpose(0, 1).to(setting.device)
         for offset in range(min(block, setting.num_steps - first)):
