@@ -23,18 +23,19 @@ def draw(found: dict[Plan, dict[str, np.ndarray]], path: Path) -> Path:
     for plan in found:
         columns.setdefault((plan.data, plan.variant), []).append(plan)
     figure = Figure(figsize=(3.6 * len(columns) + 0.6, 8.4), layout="constrained")
-    axes: Any = figure.subplots(3, len(columns), sharex=True, sharey="row", squeeze=False)
+    axes: Any = figure.subplots(3, len(columns), sharex=True, squeeze=False)
     for column, ((data, variant), plans) in enumerate(columns.items()):
         runs = [found[plan] for plan in plans]
         top, published, exact = axes[:, column]
-        top.set_title(f"{data}\n{variant} ({len(runs)} seed{'s' if len(runs) > 1 else ''})", fontsize=10)
+        kind = variant if plans[0].network == "mlp" else f"{plans[0].network}, PGD 2, 4, 8, 16 / 255"
+        top.set_title(f"{data}\n{kind} ({len(runs)} seed{'s' if len(runs) > 1 else ''})", fontsize=10)
         _lines(top, runs, lambda run: run["clean_train"].mean(axis=1), "#bbbbbb", "train")
         _lines(top, runs, lambda run: run["clean_test"].mean(axis=1), "black", "test")
         for k, (radius, shade) in enumerate(zip(plans[0].radii, SHADES, strict=True)):
             _lines(top, runs, lambda run, k=k: run["pgd_test"][:, k].mean(axis=1), shade, f"test, PGD {radius:g}")
-        for axis, kind in ((published, "crossed"), (exact, "within")):
+        for axis, count in ((published, "crossed"), (exact, "within")):
             for where, colour in COLOURS.items():
-                _lines(axis, runs, lambda run, n=f"{kind}_{where}": run[n][:, 0].mean(axis=1), colour, where)
+                _lines(axis, runs, lambda run, n=f"{count}_{where}": run[n][:, 0].mean(axis=1), colour, where)
         exact.set_xlabel("steps")
         top.set_ylim(-0.02, 1.02)
     for axis in axes.flat:

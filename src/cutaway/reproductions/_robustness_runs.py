@@ -1,4 +1,4 @@
-"""One run of the delayed-robustness experiment: a small MLP trained long, measured at log-spaced steps.
+"""One run of the delayed-robustness experiment: a small network trained long, measured at log-spaced steps.
 
 `measured_run(...)` gives arrays by name, all with the measuring steps T in front:
 
@@ -6,7 +6,8 @@
     clean_train, clean_test (T, n) bool: right without attack
     pgd_train, pgd_test (T, radii, n) bool: right and not broken by PGD;   noise_test (T, radii, n)
     crossed_SET (T, lc_radii, points): neurons that change sign, the published estimate
-    within_SET (T, lc_radii, points): neurons whose boundary lies within the radius, exact     SET: train, test, random
+    within_SET (T, lc_radii, points): neurons whose boundary lies within the radius, exact for dense networks, from
+        random directions for others     SET: train, test, random
 
     strong_test (2, radii, n) bool: the trained network under APGD and under Square, without T
 
@@ -28,12 +29,13 @@ from torch import nn
 from cutaway.data import Dataset, load
 from cutaway.geometry.dense_norms import dense_layers, dense_norms
 from cutaway.geometry.local_complexity import frame, local_complexity
+from cutaway.geometry.near_neurons import neurons_within
 from cutaway.network import Network
 from cutaway.reading.store import atomic
 from cutaway.robustness.attacks import APGD, PGD, Noise, Square
 from cutaway.training.fit import write_state
 from cutaway.training.loop import Settings, State, train
-from cutaway.training.models import mlp
+from cutaway.training.models import cnn, mlp
 
 VARIANTS = {
     "plain": {},
@@ -48,6 +50,7 @@ class Plan:
     complexity (l2, data units), steps and measurements a decade of steps."""
 
     data: str = "mnist"
+    network: str = "mlp"
     variant: str = "plain"
     seed: int = 0
     steps: int = 100_000
@@ -110,7 +113,8 @@ def _run(
         probe.found = {k: list(v[keep]) for k, v in earlier.items() if k != "strong_test"}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(plan.seed)
-        model = mlp(data.input_shape, 10, width=plan.width, depth=plan.depth, **options)
+        make = {"mlp": mlp, "cnn": cnn}[plan.network]
+        model = make(data.input_shape, 10, width=plan.width, depth=plan.depth, **options)
     settings = Settings(
         steps=plan.steps, batch=plan.batch, optimiser="adamw", learning_rate=1e-3, weight_decay=decay, loss="mse",
         seed=plan.seed,
@@ -174,15 +178,21 @@ class _Probe:
         noise = [Noise(radius=r).attack(network, self.attacked["test"], seed=2, batch=500) for r in plan.radii]
         now["noise_test"] = np.array([~n.success.numpy() for n in noise])
         layers = dense_layers(model)
-        assert layers is not None
         for name, points in self.points.items():
             counts = [
                 local_complexity(network, points, self.directions, r, sites, rows=2000).sum(dim=1).numpy()
                 for r in plan.lc_radii
             ]
             now[f"crossed_{name}"] = np.array(counts, dtype=np.float32)
-            heights, norms = dense_norms(layers, points)
-            near = [(heights.abs() < r * norms).sum(dim=1).numpy() for r in plan.lc_radii]
+            if layers is not None:
+                heights, norms = dense_norms(layers, points)
+                near = [(heights.abs() < r * norms).sum(dim=1).numpy() for r in plan.lc_radii]
+            else:
+                generator = torch.Generator().manual_seed(1_000_003)
+                near = [
+                    neurons_within(network, points, r, sites, generator=generator).sum(dim=1).numpy()
+                    for r in plan.lc_radii
+                ]
             now[f"within_{name}"] = np.array(near, dtype=np.float32)
         for key, value in now.items():
             self.found.setdefault(key, []).append(value)

@@ -34,7 +34,8 @@ Run = dict[str, np.ndarray]
 
 
 def plans(seed: int = 0) -> list[Plan]:
-    """The full form: three seeds of the plain network on both sets, the first to the long horizon; the ablations."""
+    """The full form: three seeds of the plain network on both sets, the first to the long horizon; the ablations; a
+    convolutional network on CIFAR-10 (JPEG copies), one seed."""
     found = []
     for data in ("mnist", "fashion-mnist"):
         found += [Plan(data=data, seed=seed, steps=LONG)]
@@ -44,7 +45,15 @@ def plans(seed: int = 0) -> list[Plan]:
             for variant in ("batch-norm", "no weight decay")
             for k in (0, 1, 2)
         ]
-    return found
+    return [*found, images_plan(seed)]
+
+
+def images_plan(seed: int) -> Plan:
+    """CIFAR-10, 10,000 steps of a small convolutional network."""
+    return Plan(
+        data="cifar10-jpeg", network="cnn", seed=seed, steps=10_000, per_decade=4, width=8, depth=2, test=1000,
+        attacked=200, points=64, radii=(2 / 255, 4 / 255, 8 / 255, 16 / 255),
+    )  # fmt: skip
 
 
 def short_plan(seed: int) -> Plan:
@@ -77,6 +86,10 @@ def report(found: dict[Plan, Run], folder: Path) -> list[Row]:
     for data in dict.fromkeys(plan.data for plan in found):
         plain = [run for plan, run in found.items() if plan.data == data and plan.variant == "plain"]
         if not plain:
+            continue
+        if any(plan.data == data and plan.network != "mlp" for plan in found):
+            rows += [replace(row, verdict="report") for row in phase_rows(data, plain)]
+            rows += [row for run in plain for row in long_rows(data, run, "2, 4, 8, 16 / 255", "8 / 255")]
             continue
         horizon = min(int(run["steps"][-1]) for run in plain)
         common = [cut(run, horizon) for run in plain]
@@ -261,12 +274,15 @@ def rise(run: Run, radius: int = RADIUS) -> dict[str, float]:
     }
 
 
-def long_rows(data: str, run: Run) -> list[Row]:
-    """The first seed at the long horizon, shown as it is."""
+def long_rows(data: str, run: Run, radii: str = "0.03, 0.06, 0.1, 0.2", main: str = "0.1") -> list[Row]:
+    """One seed at its last step, shown as it is."""
     last, m = int(run["steps"][-1]), rise(run)
     clean, pgd = run["clean_test"].mean(axis=1), run["pgd_test"].mean(axis=2)
-    since = f"PGD (0.1) since the clean plateau {m['rise']:+.2f}, clean since its highest {m['clean_change']:+.3f}"
-    said = f"clean {clean[-1]:.3f}; PGD at 0.03, 0.06, 0.1, 0.2: " + ", ".join(f"{v:.2f}" for v in pgd[-1])
+    since = f"PGD ({main}) since the clean plateau {m['rise']:+.2f}, clean since its highest {m['clean_change']:+.3f}"
+    said = f"clean {clean[-1]:.3f}; PGD at {radii}: " + ", ".join(f"{v:.2f}" for v in pgd[-1])
+    if "strong_test" in run:
+        strong = run["strong_test"].mean(axis=2).min(axis=0)
+        said += "; APGD or Square: " + ", ".join(f"{v:.2f}" for v in strong)
     ends = ", ".join(f"{s} {run[f'crossed_{s}'][-1, LC_RADIUS].mean():.2f}" for s in ("train", "test", "random"))
     return [
         Row(
