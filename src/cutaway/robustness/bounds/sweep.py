@@ -25,10 +25,11 @@ METHODS = ("ibp", "crown-ibp", "crown")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
     """`method` as above; `chunk`: most numbers in one functional tensor (8 bytes each, a few such tensors live at
-    once)."""
+    once); `only`: the nodes that `crown` spends backward passes on, None for all that are worth it."""
 
     method: str = "crown"
     chunk: int = 1 << 19
+    only: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -58,7 +59,8 @@ def sweep(
                 _recall(net, limits, known, node.index, choices is not None and torch.is_grad_enabled())
             if splits and node.index in splits:
                 _clamp(limits, node.index, splits[node.index])
-            if settings.method == "crown" and _worth(net, region, node.index):
+            wanted = settings.only is None or node.index in settings.only
+            if settings.method == "crown" and wanted and _worth(net, region, node.index):
                 _tighten(net, limits, region, node.index, settings, (choices or {}).get(node.index), known)
                 if splits and node.index in splits:
                     _clamp(limits, node.index, splits[node.index])

@@ -137,7 +137,11 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
 def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened, progress) -> dict[str, str]:
     from cutaway import __version__
 
-    row = dict.fromkeys(COLUMNS, "") | {"benchmark": Path(onnx).parts[0], "onnx": onnx, "vnnlib": vnnlib}
+    row = dict.fromkeys(COLUMNS, "") | {
+        "benchmark": Path(onnx).parent.parent.name or Path(onnx).parts[0],
+        "onnx": onnx,
+        "vnnlib": vnnlib,
+    }
     row["version"] = __version__
     begin, spent = time.monotonic(), time.process_time()
     try:

@@ -18,12 +18,19 @@ from cutaway.robustness.bounds.alpha import narrow
 from cutaway.robustness.bounds.backward import Choices
 from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.network import BoundNetwork
-from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, open_rows, sweep
+from cutaway.robustness.bounds.sweep import Splits, SweepSettings, bound_rows, open_rows, sweep
 from cutaway.robustness.bounds.unary import initial_alpha, tunable
+from cutaway.robustness.regions import Box
 from cutaway.robustness.verify.branching import choose
+from cutaway.robustness.verify.cuts import STEPS, CutBox, decision_planes, plane_below
 from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved
 from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.search import try_points
+
+
+LEVEL = 1e-3
+"""Cuts by the output keep the points with g <= level, LEVEL times the least root bound that is open in size: what is
+proved by them is missed by at least that level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +38,8 @@ class SplitSettings:
     """`batch` subproblems at a time; `steps` of Adam each (`root_steps` for the first,
     `last_steps` where no neuron is left to split); `refresh`: inner limits are recomputed by CROWN
     where at most this many neurons are open on average, else only cut by the decisions and IBP; `tried`: neurons whose
-    children are bounded before one is split."""
+    children are bounded before one is split. Limits over the cut box (see `cuts`): `cut_rounds` times at the root for
+    all neurons, later for nodes where it costs at most `cut_work` numbers a subproblem or `cut_total` for all."""
 
     batch: int = 256
     steps: int = 12
@@ -40,7 +48,10 @@ class SplitSettings:
     learning_rate: float = 0.3
     beta_rate: float = 0.1
     refresh: int = 48
-    tried: int = 6
+    tried: int = 12
+    cut_rounds: int = 2
+    cut_work: float = 4e6
+    cut_total: float = 2e8
     max_open: int = 200_000
 
 
@@ -114,7 +125,13 @@ def split_relus(
     stack: list[Parts] = []
     proved: list[float] = []
     found = _improve(problem, search, start, replace(settings, steps=settings.root_steps), stack, proved)
-    count, told = len(start), time.monotonic()
+    level = _level(stack)
+    for _ in range(settings.cut_rounds):
+        if found is None and stack and time.monotonic() < deadline:
+            start = stack.pop()
+            root = replace(settings, steps=settings.root_steps, cut_work=float("inf"))
+            found = _improve(problem, search, start, root, stack, proved, output_cuts(problem, start, level))
+    count, told = len(clauses), time.monotonic()
     while found is None and stack:
         if time.monotonic() > deadline or sum(map(len, stack)) > settings.max_open:
             break
@@ -129,9 +146,10 @@ def split_relus(
                 return _given_up([*stack, *dead, *([batch] if len(batch) else [])], count)
             if found is not None or len(batch) == 0:
                 continue
+        cuts = tuple(v.repeat(2, *(1,) * (v.ndim - 1)) for v in output_cuts(problem, batch, level))
         children = _branch(problem, search, batch, settings)
         count += len(children)
-        found = _improve(problem, search, children, settings, stack, proved)
+        found = _improve(problem, search, children, settings, stack, proved, cuts)
         if time.monotonic() - told > 5:
             told = time.monotonic()
             progress(f"{count} subproblems bounded, {sum(map(len, stack))} open")
@@ -139,7 +157,14 @@ def split_relus(
         return Outcome(witness=found, parts=count)
     if stack:
         return _given_up(stack, count)
-    return Outcome(proved=True, bound=min(proved, default=float("inf")), parts=count)
+    return Outcome(proved=True, bound=min([*proved, level]), parts=count)
+
+
+def _level(open_: list[Parts]) -> float:
+    """Infinite where nothing is left to be cut."""
+    values = torch.cat([p.value for p in open_]) if open_ else torch.zeros(0)
+    values = values[torch.isfinite(values)].abs()
+    return LEVEL * float(values.min().clamp(min=1e-6)) if len(values) else LEVEL * 1e-6 if open_ else float("inf")
 
 
 def _given_up(stack: list[Parts], count: int) -> Outcome:
@@ -188,6 +213,7 @@ def _improve(
     settings: SplitSettings,
     stack: list[Parts],
     proved: list[float],
+    cuts: tuple[Tensor, ...] | None = None,
 ) -> Tensor | None:
     """Bound the parts, put those still open on the stack (worst last), note the smallest bound of those that are done,
     try the minimisers of the others; gives a witness or None."""
@@ -195,8 +221,7 @@ def _improve(
     region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
     signs = {k: v for k, v in parts.signs.items() if bool((v != 0).any())}
     with torch.no_grad():
-        method = "crown" if _cheap(net, parts, settings) else "ibp"
-        limits = sweep(net, region, SweepSettings(method=method), splits=signs, known=parts.limits)
+        limits = _limits(problem, parts, settings, region, signs, cuts)
     parts.limits = limits
     _optimise(problem, search, parts, settings)
     choices = _choices(parts, torch.float64)
@@ -223,6 +248,56 @@ def _improve(
     order = left[parts.value[left].argsort(descending=True)]
     stack.append(parts.take(order))
     return None
+
+
+def output_cuts(problem: Problem, parts: Parts, level: float) -> tuple[Tensor, Tensor]:
+    """Half-spaces (N, 1, n), (N, 1) that hold every point of the parts with g <= level, for each part's best row g."""
+    rows, limits = problem.rows(parts.clause), problem.limits[parts.clause]
+    box = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
+    with torch.no_grad():
+        choices = _choices(parts, torch.float64)
+        normals, offsets = plane_below(problem.net, parts.limits, box, problem.net.graph.output.index, rows, choices)
+        value = offsets + box.minimum(normals) - limits
+        best = torch.where(torch.isnan(value), -torch.inf, value).argmax(1, keepdim=True)
+        normals = normals.gather(1, best.unsqueeze(-1).expand(-1, -1, normals.shape[2]))
+        offsets, above = offsets.gather(1, best), limits.gather(1, best) + level
+    known = torch.isfinite(offsets) & torch.isfinite(normals).all(-1)
+    offsets = safe_difference(offsets, above)
+    return torch.where(known.unsqueeze(-1), normals, 0.0), torch.where(known, offsets, -1.0)
+
+
+def _limits(
+    problem: Problem, parts: Parts, settings: SplitSettings, region: Box, signs: Splits, cuts: tuple[Tensor, ...] | None
+) -> Limits:
+    """The parents' limits cut by the decisions; over the cut box where that is worth its cost."""
+    net = problem.net
+    method = "crown" if _cheap(net, parts, settings) else "ibp"
+    if cuts is None:
+        return sweep(net, region, SweepSettings(method=method), splits=signs, known=parts.limits)
+    only = _affordable(net, parts, settings)
+    if not only:
+        return sweep(net, region, SweepSettings(method=method), splits=signs, known=parts.limits)
+    planes = [cuts, *(decision_planes(net, parts.limits, region, k, signs[k]) for k in signs if k in net.box_exact)]
+    normals, offsets = (torch.cat([p[i] for p in planes], 1) for i in range(2))
+    cut = CutBox(box=region, normals=normals, offsets=offsets)
+    limits = sweep(net, cut, SweepSettings(only=only), splits=signs, known=parts.limits)
+    if method == "crown":
+        empty = limits.empty
+        limits = sweep(net, region, splits=signs, known=limits)
+        limits.empty = empty if limits.empty is None else limits.empty if empty is None else empty | limits.empty
+    return limits
+
+
+def _affordable(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> frozenset[int]:
+    """Nodes whose limits over the cut box cost little enough: rows times the numbers that each touches."""
+    inputs = net.graph.input.numel
+    found = set()
+    for node in net.tighten:
+        rows = float(open_rows(net, parts.limits, node).sum())
+        work = rows * (sum(net.graph.nodes[i].numel for i in net.before[node]) + 2 * STEPS * inputs)
+        if work <= settings.cut_work * len(parts) or work <= settings.cut_total:
+            found.add(node)
+    return frozenset(found)
 
 
 def _cheap(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> bool:
