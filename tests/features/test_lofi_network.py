@@ -66,6 +66,12 @@ def test_network_that_learned_the_labels_beats_its_permuted_self():
     control = LofiFeatures(num_directions=4).measure(Network(net.eval(), x[:2]), shuffled)
     assert control.figure("strongest_over_edge").value < 1.3
     assert "directions" in LofiFeatures().describe(reading)
+    shown = LofiFeatures().draw(reading).to_dict()
+    rows = [row for values in shown["datasets"].values() for row in values]
+    over = {row["site"]: row for row in rows if row.get("what") == "told from noise"}
+    assert len(over) == 2 and all(row["over"] > 1 for row in over.values())
+    aligned = [row["cosine"] for row in rows if row.get("what") == "alignment"]
+    assert aligned == reading.values["alignment"].values.tolist()
 
 
 def test_does_not_apply_and_says_so():

@@ -173,6 +173,11 @@ class LofiFeatures(Instrument):
         }
         return Findings(values=_table(sites, found, self.num_directions), figures=_figures(found), sites=sites)
 
+    def draw(self, reading: Any) -> Any:
+        from cutaway.features.lofi.network_chart import features_chart
+
+        return features_chart(reading)
+
     def describe(self, reading: Any) -> str:
         relevant, unused = reading.figure("relevant_directions"), reading.figure("unused_directions")
         aligned = reading.figure("alignment_excess")
