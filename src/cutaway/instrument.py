@@ -9,6 +9,7 @@ implement `_measure`, register the class as an entry point of the group `cutaway
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -101,8 +102,10 @@ class Instrument(ABC):
         The model is left as it was, also after an exception. The same seed gives the same reading; the budget
         (bytes) bounds the memory and never changes the numbers beyond rounding. A question that has no meaning for
         this network gives a reading with status `unsupported` and the reason. `intervals=False` leaves out bootstrap
-        intervals (null replicates do). Raises `InputError` when labels or inputs needed are not there.
+        intervals (null replicates do). Raises `InputError` when labels or inputs needed are not there, or a setting has
+        no sense.
         """
+        check_settings(self)
         if not isinstance(network, Network):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])
@@ -134,7 +137,7 @@ class Instrument(ABC):
             status=findings.status,
             coverage=Coverage(
                 sites=tuple(site.name for site in findings.sites),
-                samples=0 if reason else len(data.inputs),
+                samples=0 if reason else findings.values.sizes.get("sample", len(data.inputs)),
                 skipped=network.skipped + network.twin_skipped + findings.skipped,
             ),
             cost=cost,
@@ -173,7 +176,8 @@ class Instrument(ABC):
     def _applies(self, network: Network) -> str:
         """The reason why the question has no meaning for this network, or an empty string."""
         if "classifier" in self.needs and len(network.output_shape) != 1:
-            return f"needs a classifier with outputs (n, classes); found (n, *{network.output_shape})"
+            found = ", ".join(["n", *map(str, network.output_shape)])
+            return f"needs a classifier with outputs (n, classes); found ({found})"
         if "inputs" in self.needs and network.example is not None and not network.example.is_floating_point():
             return "needs floating-point inputs; this network reads token ids"
         return ""
@@ -217,6 +221,37 @@ class Instrument(ABC):
             versions=package_versions(),
             time=now(),
         )
+
+
+_LEAST = {"radius": 0, "steps": 0, "bins": 1, "probes": 1, "candidates": 1, "restarts": 1, "batch_size": 1}
+
+
+def check_settings(instrument: Instrument) -> None:
+    """Raise `InputError` for a setting of another type than its default's, a number that is not finite, a negative
+    radius, or a count (`num_...`, `max_...`, bins, restarts, ...) below 1."""
+    for setting in dataclasses.fields(instrument):
+        value, usual = getattr(instrument, setting.name), setting.default
+        if usual is dataclasses.MISSING or usual is None or (value is None and "None" in str(setting.type)):
+            continue
+        least = 1 if setting.name.startswith(("num_", "max_")) else _LEAST.get(setting.name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if isinstance(usual, bool):
+            good, expected = isinstance(value, bool), "True or False"
+        elif isinstance(usual, int):
+            good, expected = whole, "a whole number"
+        elif isinstance(usual, float):
+            good, expected = whole or (isinstance(value, float) and math.isfinite(value)), "a finite number"
+        else:
+            good, expected = not isinstance(usual, str) or isinstance(value, str), "text"
+        if good and least is not None and isinstance(value, int | float):
+            good = value >= least
+        if not good:
+            raise InputError(
+                f"setting {setting.name!r} of instrument {instrument.name!r}",
+                found=repr(value),
+                expected=expected + (f", at least {least}" if least is not None else ""),
+                remedy=f"its default is {usual!r}",
+            )
 
 
 def peak_bytes() -> int:

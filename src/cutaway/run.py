@@ -19,7 +19,7 @@ from typing import Any
 
 from cutaway.errors import FileError, InputError
 from cutaway.reading import Reading
-from cutaway.reading.store import SUFFIX, write_text
+from cutaway.reading.store import SUFFIX, why_no_record, write_text
 
 FORMAT = 1
 
@@ -79,10 +79,13 @@ def read_record(folder: Path) -> dict[str, Any]:
     file = Path(folder) / "run.json"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise FileError(
-            f"run folder {str(folder)!r}", found=type(error).__name__, expected="a folder that `cutaway scan` wrote"
-        ) from error
+            f"run folder {str(folder)!r}", found=why_no_record(Path(folder), error),
+            expected="a folder that `cutaway scan` wrote", remedy="check the path",
+        ) from error  # fmt: skip
+    if not isinstance(record, dict):
+        raise FileError(f"run folder {str(folder)!r}", found="a run.json that is no record", expected="one of ours")
     if record.get("format", 0) > FORMAT:
         raise FileError(f"run {str(folder)!r}", found=f"format {record['format']}", expected=f"{FORMAT} or older")
     return record
@@ -92,6 +95,13 @@ def open_run(folder: str | Path) -> Run:
     """A run with its readings, final ones where there are any, else as measured."""
     folder = Path(folder)
     record = read_record(folder)
+    if record.get("kind") == "training":
+        raise FileError(
+            f"run folder {str(folder)!r}",
+            found="a tracked training run",
+            expected="a folder that `cutaway scan` wrote",
+            remedy=f"scan one of its checkpoints, {folder / 'checkpoints'}, first",
+        )
     readings = []
     for name in record["instruments"]:
         for sub in ("readings", "observed"):

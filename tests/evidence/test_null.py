@@ -20,6 +20,7 @@ from cutaway.evidence import (
     replicates,
 )
 from cutaway.evidence.null import null_seed
+from cutaway.features.collapse import NeuralCollapse, collapse
 from cutaway.features.sparsity import Sparsity
 from cutaway.network import Network
 from cutaway.outputs import Accuracy
@@ -131,3 +132,27 @@ def test_q_values_against_a_second_library_formula():
         by_hand[name] = min(min(v * 4 / (ordered.index(v) + 1) for v in ordered if v >= value), 1.0)
     assert q_values(p) == pytest.approx(by_hand)
     assert q_values({}) == {}
+
+
+def test_interval_of_a_variance_within_small_groups_holds_the_value():
+    """Repeated rows make a variance within groups of six too small; scaled about the value, the interval holds it, and
+    is the plain one where repeats do no harm."""
+    features = np.random.default_rng(0).normal(size=(60, 40)) + 3 * np.repeat(np.eye(10, 40), 6, axis=0)
+    labels = np.repeat(np.arange(10), 6)
+
+    def nc1(rows):
+        return collapse(features[rows], labels[rows], np.eye(10, 40), labels[rows])["nc1"]
+
+    value = nc1(slice(None))
+    plain = bootstrap_interval(nc1, 60, seed=0, resamples=60)
+    low, high = bootstrap_interval(nc1, 60, seed=0, resamples=60, about=value)
+    assert not plain[0] <= value <= plain[1]
+    assert low < value < high
+    assert high / low == pytest.approx(plain[1] / plain[0])
+
+
+def test_collapse_reading_of_few_rows_a_class_holds_its_value():
+    data = small_data(18)
+    for seed in range(4):
+        figure = NeuralCollapse().measure(small_classifier(seed), data, seed=seed).figure("nc1")
+        assert figure.low < figure.value < figure.high

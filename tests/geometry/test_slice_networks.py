@@ -215,7 +215,9 @@ def bad_files():
     good = np.random.default_rng(0).standard_normal((3, 1, 4, 4))
     nan = good.copy()
     nan[1, 0, 2, 2] = np.nan
+    ends = good[:2].astype(np.float32)  # their middle lies on the line but for the rounding of single precision
     return {
+        "single_line.npy": np.stack([ends[0], ends.mean(axis=0), ends[1]]),
         "good.npy": good, "nan.npy": nan, "line.npy": good[[0, 0, 0]] + np.arange(3)[:, None, None, None],
         "same.npy": good[[0, 0, 1]], "wide.npy": np.zeros((1, 1, 5, 5)), "four.npy": good[[0, 1, 2, 0]],
         "text.npy": np.array(["a", "b"]), "clockwise.npy": np.array([[0, 0], [0, 1], [1, 1], [1, 0.0]]),
@@ -253,6 +255,9 @@ def test_command_writes_files_and_the_promised_keys(tmp_path, capsys):
         (["--domain=-1,1,-1,1", "--colour", "pink"], "--colour"),
         (["--domain=-1,1,-1,1", "--max-faces", "0"], "--max-faces"),
         (["--domain=-1,1,-1,1", "--max-faces", "3"], "faces so far"),
+        (["--domain", "-1,1,-1,1", "--max-faces", "3"], "faces so far"),
+        (["image", "--domain=-1,1,-1,1"], "as --through does"),
+        (["image", "--through", "TMP/single_line.npy"], "points on one line"),
         (["--through", "3,x", "--data", "digits"], "row numbers"),
         (["--through", "1,2,3", "--data", "digits"], "network's input"),
         (["image", "--through", "TMP/nan.npy"], "anchor 1"),

@@ -42,7 +42,8 @@ def certify(
     instances
         A csv list of onnx,vnnlib[,timeout], paths relative to it.
     out
-        Where the results go; a run that was cut off goes on where it stood.
+        Where the results go: a csv for --instances (a run that was cut off goes on where it stood), else the answer as
+        JSON.
     timeout
         Seconds for an instance (for --data: for a sample, with --complete).
     data
@@ -77,11 +78,11 @@ def certify(
     if model is None:
         raise InputError("cutaway certify", found="no network", expected="NET.onnx SPEC.vnnlib, --instances or --data")
     if spec is not None:
-        return _property(model, spec, settings | {"complete": complete is not False})
+        return _kept(_property(model, spec, settings | {"complete": complete is not False}), out)
     if data is None or radius is None:
         raise InputError("cutaway certify", found="a model alone", expected="a SPEC.vnnlib, or --data and --radius")
     _check_picture(plot)
-    return _accuracy(
+    found = _accuracy(
         model,
         data,
         radius,
@@ -93,6 +94,21 @@ def certify(
         trust_pickle=trust_pickle,
         plot=plot,
     )
+    return _kept(found, out)
+
+
+def _kept(outcome: Outcome, out: Path | None) -> Outcome:
+    """The answer, also written to `out` as JSON where that is asked for."""
+    if out is None:
+        return outcome
+    import json
+    from dataclasses import replace
+
+    from cutaway.jsonable import clean
+    from cutaway.reading.store import write_text
+
+    write_text(out, json.dumps(clean(outcome.payload), indent=1, allow_nan=False) + "\n")
+    return replace(outcome, payload=outcome.payload | {"out": str(out)}, words=f"{outcome.words}\nresult: {out}")
 
 
 def _check_picture(plot: Path | None) -> None:

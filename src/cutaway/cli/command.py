@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import json
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import cyclopts
 
-from cutaway.errors import CutawayError
+from cutaway.errors import CutawayError, CutawayWarning
 from cutaway.jsonable import clean
 
 
@@ -37,26 +41,61 @@ def new_app(name: str, help: str) -> cyclopts.App:
     )
 
 
+_BAD_PATH = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENAMETOOLONG}
+)
+
+
+def _file_trouble(error: OSError) -> str:
+    where = f"file {error.filename!r}; " if error.filename else ""
+    remedy = "Check the path, its permissions and the free space."
+    return f"{where}found {error.strerror or error}; expected one that can be read or written. {remedy}"
+
+
+@contextlib.contextmanager
+def _quiet(as_json: bool) -> Iterator[None]:
+    """Warnings of ours without the line of code they come from; with `--json`, what the user's code prints goes to
+    standard error."""
+    usual = warnings.formatwarning
+
+    def told(message, category, *place, **more) -> str:
+        ours = issubclass(category, CutawayWarning)
+        return f"warning: {message}\n" if ours else usual(message, category, *place, **more)
+
+    warnings.formatwarning = told
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            yield
+    finally:
+        warnings.formatwarning = usual
+
+
 def execute(name: str, arguments: list[str]) -> int:
     """Parse, run and print one command; returns the exit code."""
     as_json = "--json" in arguments
     arguments = [a for a in arguments if a != "--json"]
     app = importlib.import_module(f"cutaway.cli.{name}").app
     try:
-        outcome = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        with _quiet(as_json):
+            outcome = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
         return _fail(f"cutaway {name}: {error}", 2, as_json)
     except CutawayError as error:
         return _fail(f"cutaway {name}: {error}", error.exit_code, as_json)
     except KeyboardInterrupt:
         return _fail(f"cutaway {name}: stopped; what was finished is kept", 130, as_json)
+    except OSError as error:
+        return _fail(f"cutaway {name}: {_file_trouble(error)}", 2 if error.errno in _BAD_PATH else 1, as_json)
     except MemoryError:
         return _fail(f"cutaway {name}: out of memory; give a smaller --budget or --num", 1, as_json)
     except Exception as error:
         traceback.print_exc()
         return _fail(f"cutaway {name}: the work failed: {type(error).__name__}: {error}", 1, as_json)
-    if not isinstance(outcome, Outcome):  # --help of the command itself
-        return 0
+    if not isinstance(outcome, Outcome):  # --help, or no command of a group: cyclopts has printed what there is
+        asked = any(flag in arguments for flag in ("--help", "-h"))
+        return (
+            0 if asked else _fail(f"cutaway {name}: a command of it is needed; see `cutaway {name} --help`", 2, as_json)
+        )
     try:
         print(json.dumps(clean(outcome.payload), allow_nan=False) if as_json else outcome.words, flush=True)
     except BrokenPipeError:  # the reader closed the pipe, as `head` does

@@ -78,6 +78,10 @@ def measure(
     from cutaway.scan import suited
 
     kind = registry.instrument(name)
+    if nulls < 0:
+        raise InputError("option --nulls", found=str(nulls), expected="0 or more")
+    if plot is not None:
+        _check_picture(plot)
     network, dataset = open_subject(
         model,
         data,
@@ -106,7 +110,25 @@ def measure(
         reading.plot(plot)
     rows = [figure_row(reading, figure) for figure in reading.figures]
     payload = {"readings": rows, "file": str(target), "status": reading.status.value, "reason": reading.reason}
-    return Outcome(payload=payload, words=f"{reading.summary()}\nfile: {target}")
+    payload["samples"] = reading.coverage.samples
+    words = reading.summary()
+    if 0 < reading.coverage.samples < len(dataset.inputs):
+        words += f"\n  read {reading.coverage.samples} of {len(dataset.inputs)} rows" + _how_to_read_all(instrument)
+    return Outcome(payload=payload, words=f"{words}\nfile: {target}")
+
+
+def _check_picture(plot: Path) -> None:
+    """Before the work, not after it."""
+    if plot.suffix.lower() not in (".png", ".svg", ".html", ".json", ".pdf"):
+        raise InputError(
+            "option --plot", found=str(plot), expected="a file name that ends in .png, .svg, .pdf or .html"
+        )
+    if not plot.parent.is_dir():
+        raise InputError("option --plot", found=f"no folder {plot.parent}", expected="a file in a folder that is there")
+
+
+def _how_to_read_all(instrument) -> str:
+    return " (--set num_points=N for more)" if hasattr(instrument, "num_points") else ""
 
 
 def _settings(kind, pairs: list[str]) -> dict[str, object]:

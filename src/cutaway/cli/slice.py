@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.errors import FileError, InputError
@@ -22,7 +24,7 @@ def slice_(
     data: str | None = None,
     split: str = "test",
     pad: float | None = None,
-    domain: str | None = None,
+    domain: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     weights: list[str] | None = None,
     colour: str = "class",
     gates: bool = False,

@@ -17,13 +17,21 @@ def proportion_interval(successes: int, total: int, level: float = 0.95) -> tupl
 
 
 def bootstrap_interval(
-    statistic: Callable[[np.ndarray], float], rows: int, *, seed: int, level: float = 0.95, resamples: int = 400
+    statistic: Callable[[np.ndarray], float],
+    rows: int,
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 400,
+    about: float | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap over samples of `statistic(indices)`, where `indices` (shape `(rows,)`) picks samples with
     replacement.
 
     An estimate; its coverage falls short of `level` for very few rows or very skewed statistics. NaN resamples are
-    left out. `resamples=0` skips the work and gives NaN, which is what null replicates ask for.
+    left out. `resamples=0` skips the work and gives NaN, which is what null replicates ask for. `about`: for a positive
+    statistic that repeated rows make smaller or larger by a factor (a variance within small groups), the value on the
+    rows themselves; the interval is then scaled so that the median resample is `about`.
     """
     if rows < 2 or resamples == 0:
         return float("nan"), float("nan")
@@ -33,7 +41,9 @@ def bootstrap_interval(
     if draws.size == 0:
         return float("nan"), float("nan")
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    middle = float(np.median(draws))
+    factor = about / middle if about is not None and about > 0 and middle > 0 else 1.0
+    return float(low) * factor, float(high) * factor
 
 
 def mean_interval(values: np.ndarray, *, seed: int, level: float = 0.95, resamples: int = 400) -> tuple[float, float]:

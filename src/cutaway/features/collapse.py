@@ -127,7 +127,8 @@ class NeuralCollapse(Instrument):
         def nc1(rows):
             return collapse(features[rows], labels[rows], weight, predictions[rows])["nc1"]
 
-        return bootstrap_interval(nc1, len(labels), seed=context.seed, resamples=context.resamples // 6)
+        whole = nc1(slice(None))
+        return bootstrap_interval(nc1, len(labels), seed=context.seed, resamples=context.resamples // 6, about=whole)
 
     def draw(self, reading):
         from cutaway.reading.charts import collapse_chart

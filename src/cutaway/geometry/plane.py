@@ -75,7 +75,10 @@ def plane_through(inputs: ArrayLike, *, seed: int = 0, directions: ArrayLike | N
         spans.append(generator.standard_normal(flat.shape[1]))
     if len(spans) > 2:
         raise InputError("directions of the slice", found=f"{len(spans)} spans", expected="two, anchors included")
-    return _plane(flat.mean(axis=0), np.stack(spans), shape, flat)
+    kind = np.asarray(inputs).dtype
+    rounding = float(np.finfo(kind).eps) if np.issubdtype(kind, np.floating) else 0.0
+    slack = 4 * rounding * float(np.linalg.norm(flat, axis=1).max()) if len(flat) == 3 else 0.0
+    return _plane(flat.mean(axis=0), np.stack(spans), shape, flat, slack)
 
 
 def plane_of(origin: ArrayLike, directions: ArrayLike) -> Plane:
@@ -112,7 +115,7 @@ def check_domain(polygon: ArrayLike) -> Floats:
     corners = np.asarray(polygon, dtype=np.float64)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
         raise InputError("domain polygon", found=f"shape {corners.shape}", expected="(m, 2) with m >= 3")
-    _finite(corners, "corner of the domain")
+    _finite(corners, "domain polygon, corner", of="")
     sides = np.roll(corners, -1, axis=0) - corners
     turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
     scale = np.abs(sides).max() ** 2
@@ -134,7 +137,8 @@ def check_domain(polygon: ArrayLike) -> Floats:
     return corners
 
 
-def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Floats) -> Plane:
+def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Floats, slack: float = 0.0) -> Plane:
+    """`slack`: how far from one line three anchors may seem to lie by the rounding of what they were stored in."""
     first = spans[0]
     length = np.linalg.norm(first)
     if not length > 0:
@@ -143,7 +147,7 @@ def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Float
     second = spans[1] - (spans[1] @ u) * u
     second -= (second @ u) * u
     rest = np.linalg.norm(second)
-    if not rest > 1e-10 * max(np.linalg.norm(spans[1]), length):
+    if not rest > max(1e-10 * max(np.linalg.norm(spans[1]), length), slack):
         raise InputError(
             "anchors of the slice",
             found="points on one line",
@@ -154,7 +158,7 @@ def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Float
     return Plane(origin=origin, directions=directions, input_shape=shape, anchors=(anchors - origin) @ directions.T)
 
 
-def _finite(values: Floats, what: str) -> None:
+def _finite(values: Floats, what: str, of: str = " of the slice") -> None:
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0][0])
-        raise InputError(f"{what} {row} of the slice", found="NaN or infinite values", expected="finite numbers")
+        raise InputError(f"{what} {row}{of}", found="NaN or infinite values", expected="finite numbers")

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from cutaway.errors import BudgetError, InputError, ModelError
+from cutaway.errors import BudgetError, InputError, ModelError, UnsupportedOperator
 from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.geometry.checks import SelfCheck, input_map, self_check
 from cutaway.geometry.coordinates import PlaneCoordinates
@@ -284,16 +284,19 @@ def trace_for(model: nn.Module, plane: Plane) -> Graph:
     try:
         with torch.no_grad():
             model(example.to(first))
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    except Exception as error:  # whatever the user's forward raises
         words = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             "the plane of the slice",
             found=f"inputs of shape {tuple(plane.input_shape)}, which the network refuses: {words}",
             expected="the shape of the network's input",
-            remedy="make the plane from inputs of the network",
+            remedy="make the plane from inputs of the network, as --through does (--domain alone is for networks of "
+            "two inputs)",
         ) from error
     try:
         return trace(model, example)
+    except UnsupportedOperator:
+        raise
     except ModelError as error:
         raise InputError(
             "the plane of the slice", found=f"inputs of shape {tuple(plane.input_shape)}, which the network refuses: "

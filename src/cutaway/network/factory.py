@@ -78,6 +78,10 @@ def _parse_call(call: str, text: str) -> tuple[str, list, dict]:
 
 
 def _import(name: str) -> ModuleType:
+    here, top = Path.cwd(), name.split(".")[0]
+    if str(here) not in sys.path and ((here / f"{top}.py").is_file() or (here / top).is_dir()):
+        sys.path.append(str(here))  # as `python -m` would; last, so that nothing installed is hidden
+        importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

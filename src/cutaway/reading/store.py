@@ -148,6 +148,19 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def why_no_record(folder: Path, error: Exception) -> str:
+    """Why the `run.json` of a run folder could not be read, in words."""
+    if not folder.exists():
+        return "no such folder"
+    if not folder.is_dir():
+        return "a file"
+    if isinstance(error, FileNotFoundError):
+        return "no run.json in it"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"a broken run.json ({error})"
+
+
 def _plain_strings(dataset: xr.Dataset) -> xr.Dataset:
     """Unicode arrays become object arrays, which Zarr format 2 and netCDF store as variable-length strings."""
     changed = {

@@ -194,7 +194,8 @@ def checked(content: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])  # a misspelt key is missing too
         raise _explained(first, content, where) from error
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from cutaway.errors import FileError, InputError
 from cutaway.reading import Reading
-from cutaway.reading.store import SUFFIX, write_text
+from cutaway.reading.store import SUFFIX, why_no_record, write_text
 from cutaway.training.journal import Block, JournalWriter, read_blocks
 
 FORMAT = 1
@@ -208,11 +208,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     file = Path(folder) / "run.json"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise FileError(
-            f"run folder {str(folder)!r}", found=type(error).__name__, expected="a folder that a tracker filled"
-        ) from error
-    if record.get("kind") != "training":
+            f"run folder {str(folder)!r}", found=why_no_record(Path(folder), error),
+            expected="a folder that a tracker filled", remedy="check the path",
+        ) from error  # fmt: skip
+    if not isinstance(record, dict) or record.get("kind") != "training":
         raise FileError(
             f"run folder {str(folder)!r}",
             found="a run of another kind",
