@@ -6,10 +6,10 @@ question are of interest. Both are turned into half-spaces a . x + c <= 0: where
 half-spaces are tighter than over the box. (Cuts by the output: Kotha et al., arXiv 2302.01404; by linear constraints on
 inputs: Zhou et al., arXiv 2512.11087.) For one hidden layer the decisions' half-spaces are exact.
 
-The minimum of f . x over the cut box is bounded by weak duality: for any lambda >= 0 it is at least the minimum over the
-box of (f + sum_m lambda_m a_m) . x + sum_m lambda_m c_m. Multipliers are searched in float32; one pass in the region's
-dtype with its rounding subtracted gives the value, so that a poor search costs tightness only. An empty set is seen as
-a lower limit above an upper one.
+The minimum of f . x over the cut box is bounded by weak duality: for any lambda >= 0 it is at least the minimum over
+the box of (f + sum_m lambda_m a_m) . x + sum_m lambda_m c_m. Multipliers are searched in float32; one pass in the
+region's dtype with its rounding subtracted gives the value, so that a poor search costs tightness only. An empty set is
+seen as a lower limit above an upper one.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def plane_below(
 
 
 def decision_planes(net: BoundNetwork, limits: Limits, box: Box, node: int, signs: Tensor) -> tuple[Tensor, Tensor]:
-    """Half-spaces (B, M, n), (B, M) of the decisions `signs` (B, *shape) at a node: -s z <= 0 and -s z >= a . x + c give
-    a . x + c <= 0. M is the largest number of decisions of a sample; the others are padded with 0 . x - 1 <= 0."""
+    """Half-spaces (B, M, n), (B, M) of the decisions `signs` (B, *shape) at a node: -s z <= 0 and -s z >= a . x + c
+    give a . x + c <= 0. M is the largest number of decisions of a sample; the others are padded with 0 . x - 1 <= 0."""
     flat = signs.flatten(1)
     count = int((flat != 0).sum(1).max())
     index = flat.abs().to(torch.uint8).topk(count, dim=1).indices

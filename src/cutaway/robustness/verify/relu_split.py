@@ -27,7 +27,6 @@ from cutaway.robustness.verify.input_split import Outcome, safe_difference, smal
 from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.search import try_points
 
-
 LEVEL = 1e-3
 """Cuts by the output keep the points with g <= level, LEVEL times the least root bound that is open in size: what is
 proved by them is missed by at least that level."""
