@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import socket
 import struct
 import tarfile
 from pathlib import Path
@@ -191,6 +192,12 @@ class TestDownload:
         monkeypatch.setattr(pooch, "retrieve", refuse)
         says(FileError, lambda: load("cifar10"), "Network is unreachable", "CUTAWAY_DATA", "--data digits")
         says(FileError, lambda: load("cifar10-jpeg"), "no public download")
+
+    def test_no_connection_in_one_line(self, no_mirror, says):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            closed = server.getsockname()[1]
+        url = f"http://127.0.0.1:{closed}/set.gz"
+        says(FileError, lambda: named._download(url, "0" * 32, "x"), "no connection (ConnectionError)", "CUTAWAY_DATA")
 
     def test_wrong_checksum_from_pooch_itself(self, tmp_path, no_mirror, says):
         import pooch

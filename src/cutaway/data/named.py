@@ -241,6 +241,7 @@ def _from_mirror(relative: str) -> Path | None:
 def _download(url: str, md5: str, folder: str) -> Path:
     """The file at `url` in the user's cache, downloaded once, its checksum verified."""
     import pooch
+    from requests import exceptions as offline
 
     cache = Path(pooch.os_cache("cutaway")) / folder
     try:
@@ -248,7 +249,9 @@ def _download(url: str, md5: str, folder: str) -> Path:
     except (OSError, ValueError) as error:  # no connection, refused, full disk; wrong checksum
         raise FileError(
             f"download of {url}",
-            found=str(error).splitlines()[0][:200] or type(error).__name__,
+            found=f"no connection ({type(error).__name__})"
+            if isinstance(error, (offline.ConnectionError, offline.Timeout))
+            else str(error).splitlines()[0][:200] or type(error).__name__,
             expected=f"the file with md5 {md5}",
             remedy=f"check the connection, name a folder with the data in {MIRROR_VARIABLE}, or use --data digits",
         ) from error
