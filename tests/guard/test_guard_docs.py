@@ -29,13 +29,16 @@ def test_the_documented_commands_fit_score_evaluate_and_certify(real_data, tmp_p
     found = {}
     for line in _commands():
         words = [w.replace("$CUTAWAY_DATA", str(real_data)) for w in shlex.split(line)]
-        if words[:2] != ["cutaway", "guard"] or words[2] == "serve":
+        if words[0] != "cutaway" or words[2] == "serve":
             continue
         assert run([*words[1:], "--json"]) == 0, line
         found[words[2]] = json.loads(capsys.readouterr().out)
-    assert set(found) == {"fit", "score", "evaluate", "certify"}
+    guard = {"fit", "score", "evaluate", "certify"}
+    assert set(found) == {*guard, "language-geometry", "intrinsic-dimension"}
+    assert all((tmp_path / name).read_text().startswith("<svg") for name in ("blocks.svg", "heads.svg"))
     assert found["fit"]["auroc"] > 0.5 and set(found["fit"]["by_source"]) > {"XSTest"}
     assert len(found["score"]["scores"]) == 2 and found["evaluate"]["rows"] > 200
+    assert len(found["evaluate"]["by_group"]) > 10
     assert found["certify"]["certificate"]["status"] in ("certified", "falsified", "unknown")
     assert (tmp_path / "certificate.svg").is_file() and (tmp_path / "guard" / "certificate.json").is_file()
     _serve(tmp_path / "guard")
