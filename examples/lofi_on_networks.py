@@ -47,7 +47,7 @@ def train_cnn(train: Dataset, *, steps: int = 150, seed: int = 0) -> nn.Module:
 
 def read_with_null(model: nn.Module, data: Dataset, twins: int) -> Reading:
     """The instrument on a network and on `twins` re-initialised copies of it."""
-    instrument = LofiFeatures(num_points=300)
+    instrument = LofiFeatures(num_points=600)
     network = Network(model, data.inputs[:2])
     reading = instrument.measure(network, data)
     return reading.against([instrument.measure(network.twin(seed), data) for seed in range(twins)])
@@ -56,7 +56,7 @@ def read_with_null(model: nn.Module, data: Dataset, twins: int) -> Reading:
 def images(twins: int) -> Reading:
     """The CNN on held-out images."""
     name = "fashion-mnist" if (Path(os.environ.get("CUTAWAY_DATA", "")) / "fashion_mnist").is_dir() else "digits"
-    train, test = load(name, "train", 1200), load(name, "test", 300)
+    train, test = load(name, "train", 1200), load(name, "test", 500)
     print("images:", name)
     return read_with_null(train_cnn(train), test, twins)
 
@@ -78,8 +78,8 @@ def language(twins: int) -> Reading | None:
     questions = pandas.read_parquet(folder / "text" / "medical_safety.parquet")["text"].tolist()
     rows, labels = [], []
     for label, texts in enumerate((reviews, questions)):
-        tokens = [[1, *tokenizer.encode(text).ids][:24] for text in texts[:250]]
-        kept = [t for t in tokens if len(t) == 24][:100]
+        tokens = [[1, *tokenizer.encode(text).ids][:24] for text in texts[:700]]
+        kept = [t for t in tokens if len(t) == 24][:300]
         rows += kept
         labels += [label] * len(kept)
     data = Dataset(name="reviews and questions", inputs=torch.tensor(rows), labels=torch.tensor(labels), num_classes=2)
