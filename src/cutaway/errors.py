@@ -52,6 +52,10 @@ class NotPiecewiseAffine(ModelError):
     """A question about affine pieces was asked of a network that has none; names the site."""
 
 
+class NoGradient(ModelError):
+    """Gradients were asked of a network whose outputs have none with respect to its inputs."""
+
+
 class FileError(CutawayError):
     """A file is missing, truncated, of another format, or refused (pickle)."""
 

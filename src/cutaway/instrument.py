@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import xarray as xr
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, NoGradient
 from cutaway.network import Network, Site, preserved
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
 from cutaway.reading.provenance import now, package_versions
@@ -122,7 +122,7 @@ class Instrument(ABC):
                 if reason:
                     raise NotApplicable(reason)
                 findings = self._measure(network, data, context)
-            except NotApplicable as error:
+            except (NotApplicable, NoGradient) as error:
                 reason = str(error)
                 findings = Findings(values=xr.Dataset(), figures=(), status=Status.UNSUPPORTED)
         cost = Cost(
@@ -176,7 +176,7 @@ class Instrument(ABC):
     def _applies(self, network: Network) -> str:
         """The reason why the question has no meaning for this network, or an empty string."""
         if "classifier" in self.needs and len(network.output_shape) != 1:
-            found = ", ".join(["n", *map(str, network.output_shape)])
+            found = ", ".join(["n", *map(str, network.output_shape)]) + ("" if network.output_shape else ",")
             return f"needs a classifier with outputs (n, classes); found ({found})"
         if "inputs" in self.needs and network.example is not None and not network.example.is_floating_point():
             return "needs floating-point inputs; this network reads token ids"

@@ -22,6 +22,7 @@ from cutaway.geometry import linearisation
 from cutaway.geometry.local_complexity import EXACT_DIMS
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.network import Network, Site
+from cutaway.network.gradient import gradient_of
 from cutaway.reading import Figure, variable
 from cutaway.reading.provenance import Skipped
 from cutaway.status import Status
@@ -199,13 +200,13 @@ def _ascent(network: Network, inputs: torch.Tensor) -> torch.Tensor:
     """Unit direction in which the largest output falls fastest against the second largest."""
     point = inputs.detach().clone().requires_grad_(True)
     with torch.enable_grad():
-        scores = network.forward(point).flatten(1)
+        scores = network.forward(point).reshape(len(point), -1)  # one number a row counts as one score
         if scores.shape[1] > 1:
             top = scores.topk(2, dim=1).values
             loss = (top[:, 1] - top[:, 0]).sum()
         else:
             loss = scores.sum()
-        (gradient,) = torch.autograd.grad(loss, point)
+        gradient = gradient_of(loss, point)
     network.backward_passes += len(inputs)
     return _unit(gradient)
 

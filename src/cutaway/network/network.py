@@ -121,6 +121,17 @@ class Network:
 
     def _probe_assumptions(self, output: torch.Tensor) -> None:
         assert self.example is not None
+        if (
+            output.is_floating_point()
+            and not bool(torch.isfinite(output).all())
+            and bool(torch.isfinite(self.example).all())
+        ):
+            raise ModelError(
+                f"network {self.name!r}",
+                found="outputs that are NaN or infinite on finite inputs",
+                expected="finite outputs",
+                remedy="check the weights and the preprocessing; Network(..., probe=False) switches this check off",
+            )
         with torch.no_grad():
             again = self.forward(self.example)
             if not torch.equal(again, output):

@@ -90,11 +90,8 @@ def small_data(rows: int = 48, seed: int = 0) -> Dataset:
 
 def state(model: nn.Module) -> tuple:
     """All that a measurement could disturb, comparable with ==."""
-    parameters = tuple(
-        (n, p.requires_grad, p.grad is None, id(p.grad), p.detach().cpu().numpy().tobytes())
-        for n, p in model.named_parameters()
-    )
-    buffers = tuple((n, b.detach().cpu().numpy().tobytes()) for n, b in model.named_buffers())
+    parameters = tuple((n, p.requires_grad, p.grad is None, id(p.grad), _bytes(p)) for n, p in model.named_parameters())
+    buffers = tuple((n, _bytes(b)) for n, b in model.named_buffers())
     modes = tuple(m.training for m in model.modules())
     hooks = tuple(
         (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks), len(m._backward_pre_hooks))
@@ -102,6 +99,11 @@ def state(model: nn.Module) -> tuple:
     )
     rng = (torch.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes())  # type: ignore[index]  # noqa: NPY002
     return parameters, buffers, modes, hooks, rng
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    """Of any type, bfloat16 included."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 class Interruption(Exception):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cutaway.instrument import Context, Findings, Instrument, NotApplicable
 from cutaway.network import Network, Site
+from cutaway.network.gradient import no_gradient
 from cutaway.network.sites import Interceptor, first_result
 from cutaway.reading import Figure, variable
 
@@ -281,6 +282,8 @@ def _passes(
         labels = data.labels[start : start + size].to(block.device)
         with torch.enable_grad(), _Offsets(sites) as kept:
             score = _score(network.forward(block), block, labels)
+            if not score.requires_grad:
+                raise no_gradient()
             names = [s.name for s in sites if s.name in kept.offsets]
             gradients = torch.autograd.grad(score, [kept.offsets[n] for n in names], allow_unused=True)
         network.backward_passes += len(block)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import xarray as xr
 
-from cutaway.errors import BudgetError, InputError, NotPiecewiseAffine, UnsupportedOperator
+from cutaway.errors import BudgetError, InputError, ModelError
 from cutaway.geometry.faces import in_plane_spectrum
 from cutaway.geometry.plane import plane_through, square_around
 from cutaway.geometry.slice import SliceSettings, slice_network
@@ -45,7 +45,7 @@ class AffineSlice(Instrument):
         try:
             plane = plane_through(inputs.numpy(), seed=context.seed)
             result = self._slice(network, plane, context)
-        except (NotPiecewiseAffine, UnsupportedOperator, InputError) as error:
+        except (ModelError, InputError) as error:
             raise NotApplicable(str(error)) from error
         network.forward_passes += result.report.forward_rows
         area, total = result.measures.area, float(result.measures.area.sum())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cutaway.errors import NotPiecewiseAffine, UnsupportedOperator
+from cutaway.errors import ModelError
 from cutaway.evidence.resample import mean_interval
 from cutaway.geometry.expressivity import same_class_pairs
 from cutaway.geometry.rays import as_program, crossings
@@ -52,7 +52,7 @@ class RayCrossings(Instrument):
             program = as_program(
                 network.double().model.cpu() if network.device.type != "cpu" else network.model, inputs[:1]
             )
-        except (NotPiecewiseAffine, UnsupportedOperator) as error:
+        except ModelError as error:  # not piecewise affine, an operator not known, several outputs, no export
             raise NotApplicable(str(error)) from error
         if not program.sites:
             raise NotApplicable("the network has no kinks: it is affine")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import xarray as xr
 
-from cutaway.errors import NotPiecewiseAffine, UnsupportedOperator
+from cutaway.errors import ModelError
 from cutaway.evidence.resample import mean_interval
 from cutaway.geometry.expressivity import size_and_confidence
 from cutaway.geometry.rays import as_program
@@ -42,7 +42,7 @@ class SampleRegion(Instrument):
         model = network.model if network.device.type == "cpu" else network.double().model.cpu()
         try:
             program = as_program(model, inputs[:1])
-        except (NotPiecewiseAffine, UnsupportedOperator) as error:
+        except ModelError as error:  # not piecewise affine, an operator not known, several outputs, no export
             raise NotApplicable(str(error)) from error
         if not program.sites:
             raise NotApplicable("the network has no kinks: it is affine")

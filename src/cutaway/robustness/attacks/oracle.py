@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from cutaway.network import Network
+from cutaway.network.gradient import gradient_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,7 +47,7 @@ class Oracle:
             point = points.detach().requires_grad_(True)
             with torch.enable_grad():
                 scores = self.network.forward(self._shown(point))
-                (part,) = torch.autograd.grad(loss(scores).sum(), point)
+                part = gradient_of(loss(scores).sum(), point)
             self.network.backward_passes += len(points)
             gradient += part
             total = scores.detach() if total is None else total + scores.detach()
@@ -65,7 +66,7 @@ class Oracle:
                 scores = self.network.forward(self._shown(point))
                 chosen = scores.gather(1, classes).sum(dim=0)
             for k in range(classes.shape[1]):
-                (part,) = torch.autograd.grad(chosen[k], point, retain_graph=k + 1 < classes.shape[1])
+                part = gradient_of(chosen[k], point, again=k + 1 < classes.shape[1])
                 gradients[:, k] += part
             self.network.backward_passes += len(points) * classes.shape[1]
             total = scores.detach() if total is None else total + scores.detach()

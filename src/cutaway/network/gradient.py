@@ -1,0 +1,28 @@
+"""The gradient of a number with respect to inputs, refused where there is none."""
+
+from __future__ import annotations
+
+import torch
+
+from cutaway.errors import NoGradient
+
+
+def gradient_of(value: torch.Tensor, point: torch.Tensor, *, again: bool = False) -> torch.Tensor:
+    """d value / d point; `again`: the graph is needed once more. Raises NoGradient where `value` does not depend on
+    `point` in a way that can be differentiated (a search would take that for robustness)."""
+    part = None
+    if value.requires_grad:
+        (part,) = torch.autograd.grad(value, point, retain_graph=again, allow_unused=True)
+    if part is None:
+        raise no_gradient()
+    return part
+
+
+def no_gradient() -> NoGradient:
+    """The error, in the same words everywhere."""
+    return NoGradient(
+        "the network's outputs",
+        found="no gradient with respect to the inputs",
+        expected="outputs that can be differentiated (no argmax, rounding, detach or no_grad on the way)",
+        remedy="attack it without gradients: attack='square' or 'boundary'",
+    )
