@@ -275,7 +275,7 @@ MUTANTS = {
     "rotated box: seen from the wrong side": (regions_linear.RotatedBox.minimum, "seen = functionals @ self.basis", "seen = functionals @ self.basis.mT"),
     "rotated box: box around it too small": (regions_linear.RotatedBox._reach.fget, "self.basis.abs().mT", "self.basis.mT.abs() * 0.9"),
     "hull: largest instead of smallest": (regions_linear.Hull.minimum, "amin(-1)", "amax(-1)"),
-    "intersection: sum of the members' minima": (regions_linear.Intersection.minimum, ".amax(0)", ".sum(0) + 1"),
+    "intersection: sum of the members' minima": (regions.Intersection.minimum, ".amax(0)", ".sum(0) + 1"),
 }  # fmt: skip
 
 # Rewrites are exact, so a wrong one changes the graph's values: seen by comparing with the module.
