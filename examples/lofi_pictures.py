@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] = ()) -> dict[str, list[float]]:
     names = ("red", "green", "blue") if images.shape[1] == 3 else ("grey",)
     filters_figure(*patch_filters(images, signal, 3, count), names).savefig(options.out / "filters.png", dpi=130)
 
-    accuracies, errors = compare(name, options.sizes, options.repeats, 1000 if at_hand else 500)
+    accuracies, errors = compare(name, options.sizes, options.repeats, 3000 if at_hand else 500)
     accuracy_figure(np.array(options.sizes), accuracies, errors).savefig(options.out / "accuracy.png", dpi=130)
     for method, values in accuracies.items():
         print(f"  {method:<18}" + "  ".join(f"{v:.3f}" for v in values))
