@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] = ()) -> dict[str, list[float]]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("lofi"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 200])
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args(list(arguments))
     at_hand = (Path(os.environ.get("CUTAWAY_DATA", "")) / "cifar10" / "cifar10_jpeg.npz").is_file()
     name = "cifar10-jpeg" if at_hand else "digits"
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] = ()) -> dict[str, list[float]]:
     names = ("red", "green", "blue") if images.shape[1] == 3 else ("grey",)
     filters_figure(*patch_filters(images, signal, 3, count), names).savefig(options.out / "filters.png", dpi=130)
 
-    accuracies, errors = compare(name, options.sizes, options.repeats, 3000 if at_hand else 500)
+    accuracies, errors = compare(name, options.sizes, options.repeats, 3000 if at_hand else 300)
     accuracy_figure(np.array(options.sizes), accuracies, errors).savefig(options.out / "accuracy.png", dpi=130)
     for method, values in accuracies.items():
         print(f"  {method:<18}" + "  ".join(f"{v:.3f}" for v in values))
