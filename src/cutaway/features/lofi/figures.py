@@ -26,8 +26,8 @@ def _axes(axes: Any, size: tuple[float, float]) -> tuple[Any, Any]:
 
 
 def spectrum_figure(found: Emergence, axes: Any = None) -> Any:
-    """|Eigenvalues| of the moment operator by rank, filled where they emerged, with analytic and permuted noise
-    edge."""
+    """|Eigenvalues| of the moment operator by rank, filled where they emerged, with two noise edges: the analytic one
+    of what the emerged directions leave, and that of permuted labels of the whole."""
     figure, axes = _axes(axes, (5.2, 3.4))
     rank, size = np.arange(1, found.eigenvalues.size + 1), np.abs(found.eigenvalues)
     axes.vlines(rank, 0, size, color="0.8", lw=1)
@@ -35,8 +35,8 @@ def spectrum_figure(found: Emergence, axes: Any = None) -> Any:
     axes.scatter(
         rank[~found.emerged], size[~found.emerged], facecolor="white", edgecolor="C0", label="not emerged", zorder=3
     )
-    axes.axhline(found.analytic_edge, color="C3", ls="--", label="noise edge, analytic")
-    axes.axhline(found.permuted_edge, color="C1", ls=":", label="noise edge, permuted labels (95 %)")
+    axes.axhline(found.analytic_edge, color="C3", ls="--", label="noise edge without the emerged, analytic")
+    axes.axhline(found.permuted_edge, color="C1", ls=":", label="noise edge of all, permuted labels (95 %)")
     axes.set(xlabel="direction", ylabel="|eigenvalue|", title=f"Label-weighted spectrum, n = {found.num_samples}")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
