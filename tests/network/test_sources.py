@@ -1,6 +1,7 @@
 """load_model: every form of source gives the same module, and every bad source says what is wrong and what to do."""
 
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -202,6 +203,10 @@ class TestFiles:
         inputs = torch.randn(7, 3)
         assert torch.allclose(loaded.model(inputs), model(inputs))
         assert loaded.kind == "pt2"
+        loaded.model.to(torch.float64)
+        there = pickle.loads(pickle.dumps(loaded.model))  # as to a worker process
+        again = torch.ones(3, *loaded.example.shape[1:], dtype=torch.float64)
+        assert torch.equal(there(again), loaded.model(again)) and there(again).dtype == torch.float64
         assert loaded.example.shape == (1, 3)
         raw = (tmp_path / "m.pt2").read_bytes()
         (tmp_path / "t.pt2").write_bytes(raw[: len(raw) // 2])

@@ -7,6 +7,7 @@ import errno
 import importlib
 import json
 import os
+import pickle
 import sys
 import traceback
 import warnings
@@ -64,7 +65,8 @@ def _quiet(as_json: bool) -> Iterator[None]:
 
     warnings.formatwarning = told
     try:
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)  # torch on its own exports
             yield
     finally:
         warnings.formatwarning = usual
@@ -83,9 +85,13 @@ def execute(name: str, arguments: list[str]) -> int:
     except CutawayError as error:
         return _fail(f"cutaway {name}: {error}", error.exit_code, as_json)
     except KeyboardInterrupt:
-        return _fail(f"cutaway {name}: stopped; what was finished is kept", 130, as_json)
+        how = "; go on with --resume" if name in ("scan", "fit") else ""
+        return _fail(f"cutaway {name}: stopped; what was finished is kept{how}", 130, as_json)
     except OSError as error:
         return _fail(f"cutaway {name}: {_file_trouble(error)}", 2 if error.errno in _BAD_PATH else 1, as_json)
+    except pickle.PicklingError as error:
+        told = f"the model; found {error}; expected one that can be sent to worker processes. Use --engine inline."
+        return _fail(f"cutaway {name}: {told}", 2, as_json)
     except MemoryError:
         return _fail(f"cutaway {name}: out of memory; give a smaller --budget or --num", 1, as_json)
     except Exception as error:

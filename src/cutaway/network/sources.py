@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import FileError, InputError, ModelError
+from cutaway.network.exported import sendable
 from cutaway.network.factory import call_factory
 from cutaway.network.weights import check_finite, load_weights
 
@@ -156,7 +157,7 @@ def _onnx(path: Path) -> LoadedModel:
 
 def _exported(path: Path) -> LoadedModel:
     try:
-        program = torch.export.load(path)
+        module, program = sendable(path.read_bytes())
     except (RuntimeError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise FileError(
             f"file {path}",
@@ -173,7 +174,7 @@ def _exported(path: Path) -> LoadedModel:
             expected="one",
             remedy="wrap the model so that it takes one",
         )
-    return LoadedModel(model=program.module(), example=tensors[0][:1] if tensors else None, name=path.stem, kind="pt2")
+    return LoadedModel(model=module, example=tensors[0][:1] if tensors else None, name=path.stem, kind="pt2")
 
 
 def _checkpoint(path: Path) -> LoadedModel:
