@@ -8,8 +8,9 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError
-from cutaway.robustness.certified_accuracy import certified_accuracy, data_region, radius_curve
-from cutaway.robustness.curve_figure import draw_curve
+from cutaway.robustness.bounds.network import bound_network
+from cutaway.robustness.certified_accuracy import _complete, certified_accuracy, data_region, radius_curve
+from cutaway.robustness.curve_figure import draw_curve, draw_together
 from cutaway.robustness.verify.verdict import VerifySettings
 
 
@@ -61,6 +62,20 @@ def test_branch_and_bound_only_adds(subject):
     assert (more.certified >= plain.certified).all()
 
 
+def test_a_witness_that_only_the_search_finds_counts_as_an_attack(subject):
+    model, data = subject
+    top = data.inputs.topk(2, dim=1).values
+    right = data.inputs.argmax(1) == data.labels
+    open_ = right.clone()
+    settings = VerifySettings(timeout=5, complete=True)
+    part = data.first(12)
+    net = bound_network(model, part.inputs[:1])
+    proved, refuted = _complete(net, model, part, 0.08, open_[:12], settings, lambda text: None)
+    robust = (right & (top[:, 0] - top[:, 1] > 2 * 0.08))[:12]
+    assert bool(refuted.any()) and bool(proved.any())
+    assert torch.equal(proved, robust) and torch.equal(refuted, open_[:12] & ~robust)
+
+
 def test_normalised_data_gives_the_same_answer(subject):
     model, data = subject
     normal = Dataset(name="n", inputs=data.inputs[:, :, None], labels=data.labels, value_range=(0.0, 1.0)).normalised(
@@ -87,6 +102,9 @@ def test_curve_and_picture(subject, tmp_path):
     assert [p["certified"] for p in curve] == sorted((p["certified"] for p in curve), reverse=True)
     draw_curve({"a": curve, "b": curve}, tmp_path / "curve.png", norm="inf")
     assert (tmp_path / "curve.png").stat().st_size > 5000
+    assert all(p["certified_low"] <= p["certified"] <= p["certified_high"] for p in curve)
+    draw_together({"a": curve, "b": curve}, tmp_path / "both.svg", norm="inf", units="pixels")
+    assert (tmp_path / "both.svg").stat().st_size > 5000
 
 
 def test_refusals(subject):

@@ -39,9 +39,9 @@ BATCH = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CertifiedAccuracy:
-    """Per sample, all (n,): `labels`, `right` (clean), `robust` (right, and PGD found nothing), `certified`, and
-    `margin`, the
-    proved lower bound on the smallest margin (NaN where nothing is known). `radius` in the data's units."""
+    """Per sample, all (n,): `labels`, `right` (clean), `robust` (right, and neither PGD nor a search found a witness),
+    `certified`, and `margin`, the proved lower bound on the smallest margin (NaN where nothing is known). `radius` in
+    the data's units."""
 
     labels: np.ndarray
     right: np.ndarray
@@ -137,7 +137,8 @@ def certified_accuracy(
         progress(f"radius {radius:g}: {min(start + BATCH, len(wanted))} of {len(wanted)} samples bounded")
     certified = margin > 0
     if settings.complete and norm == "inf":
-        certified |= _complete(net, model, data, radius, robust & ~certified, settings, progress)
+        proved, refuted = _complete(net, model, data, radius, robust & ~certified, settings, progress)
+        certified, robust = certified | proved, robust & ~refuted
     _no_contradiction(certified, robust)
     names = data.class_names or tuple(str(i) for i in range(int(labels.max()) + 1))
     return CertifiedAccuracy(
@@ -213,8 +214,11 @@ def _margins(net: BoundNetwork, data: Dataset, radius: float, norm: str, setting
     return torch.where(torch.isnan(found).any(1), torch.nan, worst)
 
 
-def _complete(net, model, data: Dataset, radius: float, open_: Tensor, settings: VerifySettings, progress) -> Tensor:
-    certified = torch.zeros_like(open_)
+def _complete(
+    net, model, data: Dataset, radius: float, open_: Tensor, settings: VerifySettings, progress
+) -> tuple[Tensor, Tensor]:
+    """Which of the open samples branch and bound proves, and for which it finds a witness that PGD did not."""
+    certified, refuted = torch.zeros_like(open_), torch.zeros_like(open_)
     replay = module_replay(model, data.input_shape)
     for i in open_.nonzero().squeeze(1).tolist():
         part = data.subset([i])
@@ -223,8 +227,9 @@ def _complete(net, model, data: Dataset, radius: float, open_: Tensor, settings:
         query = _margin_query(region, int(part.labels[0]), net.graph.output.numel)
         verdict = verify(net, query, replay, replace(settings, complete=True))
         certified[i] = verdict.status is Status.CERTIFIED
+        refuted[i] = verdict.status is Status.FALSIFIED
         progress(f"sample {i}: {verdict.status.value} in {verdict.seconds:.1f} s")
-    return certified
+    return certified, refuted
 
 
 def _margin_query(region: Region, label: int, num_classes: int) -> Query:
@@ -239,12 +244,16 @@ def _margin_query(region: Region, label: int, num_classes: int) -> Query:
 def radius_curve(
     model: nn.Module, data: Dataset, *, radius: float, norm: str, settings: VerifySettings, progress=lambda text: None
 ) -> list[dict[str, float]]:
-    """Clean, attacked, certified and unknown fractions at 0, 1/4, 1/2, 3/4, 1 and 3/2 of the radius."""
+    """Clean, attacked, certified and unknown fractions at 0, 1/4, 1/2, 3/4, 1 and 3/2 of the radius; `_low` and `_high`
+    are the Clopper-Pearson limits (95 %) of the first three."""
     net = bound_network(model, data.inputs[:1])
     points = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5):
         found = certified_accuracy(
             model, data, radius=share * radius, norm=norm, settings=settings, progress=progress, net=net
         ).summary()
-        points.append({k: found[k] for k in ("radius", "clean", "attacked", "certified", "unknown")})
+        point = {k: found[k] for k in ("radius", "clean", "attacked", "certified", "unknown")}
+        for name, (low, high) in found["intervals"].items():
+            point |= {f"{name}_low": low, f"{name}_high": high}
+        points.append(point)
     return points

@@ -1,4 +1,4 @@
-"""The picture of certified, unknown and attacked shares against the radius, one panel a network."""
+"""Pictures of certified, unknown and attacked shares against the radius: one panel a network, or networks together."""
 
 from __future__ import annotations
 
@@ -35,3 +35,46 @@ def draw_curve(curves: Curve | dict[str, Curve], path: Path, *, norm: str, units
     temporary = Path(path).with_name("." + Path(path).name)
     figure.savefig(temporary, dpi=150, format=Path(path).suffix.lstrip(".") or "png")
     os.replace(temporary, path)
+
+
+def draw_together(curves: dict[str, Curve], path: Path, *, norm: str, units: str = "") -> None:
+    """Write a .png or .svg: for each network the certified share (line, with its Clopper-Pearson band), the share that
+    withstood the attack (dashed), and what lies between, undecided (light)."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
+    axes = figure.subplots()
+    reach = max(p["radius"] for curve in curves.values() for p in curve)
+    for i, ((name, curve), colour) in enumerate(zip(curves.items(), ("#1f5fa8", "#c8641b", "#3a7d44", "#7a4b94"))):
+        radii = [p["radius"] for p in curve]
+        beside = [r + (i - (len(curves) - 1) / 2) * 0.008 * reach for r in radii]  # so that bars do not hide each other
+        certified, attacked = ([p[k] for p in curve] for k in ("certified", "attacked"))
+        axes.fill_between(radii, certified, attacked, color=colour, alpha=0.13, linewidth=0)
+        axes.plot(radii, attacked, color=colour, linestyle=(0, (4, 2)), linewidth=1.1)
+        axes.plot(radii, certified, color=colour, linewidth=1.6, label=name)
+        below, above = ([p[f"certified_{k}"] for p in curve] for k in ("low", "high"))
+        bars = [[c - b for c, b in zip(certified, below)], [a - c for c, a in zip(certified, above)]]
+        axes.errorbar(beside, certified, bars, color=colour, fmt="o", markersize=3.5, elinewidth=0.9, capsize=2)
+    axes.set_xlabel(f"{_symbol(norm)} radius" + (f" ({units})" if units else ""), fontsize=9)
+    axes.set_ylabel("share of test images", fontsize=9)
+    axes.set(ylim=(-0.02, 1.02), xlim=(-0.02 * reach, 1.02 * reach))
+    axes.locator_params(axis="x", nbins=6)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    grey = "#555555"
+    extra = [
+        Line2D([], [], color=grey, marker="o", markersize=3.5, linewidth=1.6, label="certified, 95 % interval"),
+        Line2D([], [], color=grey, linestyle=(0, (4, 2)), linewidth=1.1, label="not broken by the attack"),
+        Patch(color=grey, alpha=0.2, linewidth=0, label="undecided"),
+    ]
+    handles, _ = axes.get_legend_handles_labels()
+    axes.legend(handles=[*handles, *extra], frameon=False, fontsize=8, loc="lower left")
+    temporary = Path(path).with_name("." + Path(path).name)
+    figure.savefig(temporary, dpi=200, format=Path(path).suffix.lstrip(".") or "png")
+    os.replace(temporary, path)
+
+
+def _symbol(norm: str) -> str:
+    return {"inf": r"$\ell_\infty$", "2": r"$\ell_2$", "1": r"$\ell_1$"}.get(norm, norm)
