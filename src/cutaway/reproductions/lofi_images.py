@@ -133,7 +133,7 @@ def _cifar(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]
                 width=width,
                 n_layers=2,
                 batch=128,
-                steps=200 if short else (600 if num > 10_000 else 300),
+                steps=200 if short else (1500 if num > 10_000 else 300),
                 trial=0.06,
                 random_state=seed,
             ),
