@@ -62,6 +62,7 @@ def test_module_in_the_working_folder_and_what_it_prints(capsys, place, monkeypa
         (["--plot", "x.bmp"], "--plot; found x.bmp; expected a file name that ends in .png"),
         (["--plot", "nowhere/x.png"], "found no folder nowhere"),
         (["--nulls", "-1"], "option --nulls; found -1"),
+        (["--nulls", "1", "--engine", "lokky"], "Did you mean 'loky'?"),
         (["--set", "radius=-1"], "setting 'radius' of instrument 'local-complexity'; found -1; expected a finite number, "
          "at least 0"),
         (["--set", "radius=abc"], "found 'abc'; expected a finite number"),

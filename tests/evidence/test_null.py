@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from cutaway.engines import get_executor
 from cutaway.evidence import (
     PermutedLabels,
     Reinitialised,
@@ -156,3 +157,12 @@ def test_collapse_reading_of_few_rows_a_class_holds_its_value():
     for seed in range(4):
         figure = NeuralCollapse().measure(small_classifier(seed), data, seed=seed).figure("nc1")
         assert figure.low < figure.value < figure.high
+
+
+def test_replicates_on_workers_are_those_of_one_process():
+    network, data = Network(small_classifier(), small_data().inputs[:2]), small_data(12)
+    plain = list(replicates(Sparsity(), network, data, Reinitialised(), count=3, seed=5))
+    with get_executor("inline") as executor:
+        there = list(replicates(Sparsity(), network, data, Reinitialised(), count=3, seed=5, executor=executor))
+    assert all(a.same_result(b) for a, b in zip(plain, there, strict=True))
+    assert len({r.figures[0].value for r in plain}) > 1

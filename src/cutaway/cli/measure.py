@@ -31,6 +31,9 @@ def measure(
     device: str = "cpu",
     dtype: str | None = None,
     budget: str | None = None,
+    engine: str = "inline",
+    workers: int | None = None,
+    address: str | None = None,
     trust_pickle: bool = False,
 ) -> Outcome:
     """Measure MODEL with the instrument NAME.
@@ -65,6 +68,12 @@ def measure(
         float32 or float64.
     budget
         Memory budget, such as 8GB.
+    engine
+        Where null networks are measured: inline, loky, dask or submitit.
+    workers
+        Worker processes for loky.
+    address
+        Scheduler address for dask.
     trust_pickle
         Allow pickled modules.
     """
@@ -73,6 +82,7 @@ def measure(
     from cutaway import registry
     from cutaway.cli.options import open_subject, parse_budget
     from cutaway.cli.scan import figure_row
+    from cutaway.engines.executor import get_executor
     from cutaway.evidence.null import NULLS, replicates
     from cutaway.reading import store
     from cutaway.scan import suited
@@ -97,8 +107,12 @@ def measure(
     limit = parse_budget(budget)
     reading = instrument.measure(network, dataset, seed=seed, budget=limit)
     if nulls and reading.figures and instrument.null:
-        draws = replicates(instrument, network, dataset, NULLS[instrument.null], count=nulls, seed=seed, budget=limit)
-        reading = reading.against(draws, null=instrument.null)
+        with get_executor(engine, workers, address) as executor:
+            draws = replicates(
+                instrument, network, dataset, NULLS[instrument.null], count=nulls, seed=seed, budget=limit,
+                executor=executor if engine != "inline" else None,
+            )  # fmt: skip
+            reading = reading.against(draws, null=instrument.null)
     target = out or Path(f"{name}{store.SUFFIX}")
     if target.suffix == ".nc":
         store.to_netcdf(reading, target)

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from cutaway.engines.jobs import map_jobs
 from cutaway.errors import InputError
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
+    from cutaway.engines.base import Executor
     from cutaway.instrument import Instrument
     from cutaway.network import Network
     from cutaway.reading import Reading
@@ -90,12 +92,23 @@ def replicates(
     count: int,
     seed: int = 0,
     budget: int | None = None,
+    executor: Executor | None = None,
 ) -> Iterator[Reading]:
-    """`count` readings of `instrument` on draws of `null`, lazily, one after the other.
+    """`count` readings of `instrument` on draws of `null`, lazily, one after the other, or all at once on the workers
+    of an `executor` (`cutaway.engines.get_executor`), with the same result.
 
     Every replicate is measured with its own seed, so that directions and noise vary as they would for another user.
     """
-    for replicate in range(count):
-        own = null_seed(seed, replicate)
-        null_network, null_data = null.draw(network, data, own)
-        yield instrument.measure(null_network, null_data, seed=own, budget=budget, intervals=False)
+    jobs = [(instrument, network, data, null, null_seed(seed, replicate), budget) for replicate in range(count)]
+    if executor is None:
+        yield from (replicate(*job) for job in jobs)
+    else:
+        yield from map_jobs(executor, replicate, jobs)
+
+
+def replicate(
+    instrument: Instrument, network: Network, data: Dataset, null: Null, seed: int, budget: int | None
+) -> Reading:
+    """One draw of `null`, measured."""
+    null_network, null_data = null.draw(network, data, seed)
+    return instrument.measure(null_network, null_data, seed=seed, budget=budget, intervals=False)

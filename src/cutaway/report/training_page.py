@@ -45,8 +45,11 @@ def write_training_page(
 
 
 def state(run: TrainingRun) -> str:
-    """`finished`, `failed` or `under way (or cut off)`."""
+    """`finished`, `stopped`, `failed` with the reason, or `under way, or cut off`."""
     last = next((e for e in reversed(run.events) if e["what"] in ("finished", "failed", "resumed")), None)
     if last is None or last["what"] == "resumed":
         return "under way, or cut off"
-    return last["what"] if last["what"] == "finished" else f"failed: {last.get('reason', '')}"
+    reason = str(last.get("reason", ""))
+    if reason.startswith("KeyboardInterrupt"):
+        return "stopped by hand; --resume goes on"
+    return last["what"] if last["what"] == "finished" else f"failed: {reason}"
