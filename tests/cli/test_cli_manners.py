@@ -4,6 +4,7 @@ where `--out` says, words instead of names of exceptions."""
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cutaway.cli import run
 from cutaway.errors import FileError, InputError
 from cutaway.geometry import LocalComplexity
 from cutaway.outputs import Accuracy
+from cutaway.report.training_page import state
 from cutaway.robustness import RobustAccuracy
 from cutaway.run import open_run
 from cutaway.testing.contract import small_classifier, small_data
@@ -163,3 +165,11 @@ def test_warnings_are_told_without_the_line_they_come_from(place):
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "warning: radius of attack 'pgd'" in done.stderr and "base.py" not in done.stderr
+
+
+def test_run_stopped_by_hand_is_not_called_failed():
+    def run_with(reason):
+        return SimpleNamespace(events=[{"what": "resumed"}, {"what": "failed", "reason": reason}])
+
+    assert state(run_with("KeyboardInterrupt: ")) == "stopped by hand; --resume goes on"  # pyright: ignore[reportArgumentType]
+    assert state(run_with("WorkError: a loss of nan")) == "failed: WorkError: a loss of nan"  # pyright: ignore[reportArgumentType]

@@ -286,3 +286,11 @@ def test_command_refuses_with_words_and_code_two(tmp_path, capsys, arguments, wo
     errors = capsys.readouterr().err
     assert code == 2 and words in errors and "Traceback" not in errors
     assert not list(tmp_path.glob("nothing*"))
+
+
+def test_sign_partition_on_the_command_line_has_no_nan_in_its_words(tmp_path, capsys):
+    (tmp_path / "nets.py").write_text(FACTORY)
+    command = ["slice", f"{tmp_path}/nets.py:gelu", "--domain", "-1,1,-1,1", "--gates", "--no-picture", "--no-explorer"]
+    assert run(command) == 0
+    words = capsys.readouterr().out
+    assert "status estimate" in words and "Euler 1" in words and "nan" not in words

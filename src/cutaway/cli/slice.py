@@ -198,8 +198,9 @@ def _words(result, files: list[str]) -> str:
             "for exact arithmetic)"
         )
     if result.check is not None:
+        off = result.check.median_residual
         lines.append(
-            f"self-check: areas off by {result.check.area_error:.1e}, Euler {result.euler}, median distance of a "
-            f"vertex from its neuron's line {result.check.median_residual:.1e}"
+            f"self-check: areas off by {result.check.area_error:.1e}, Euler {result.euler}"
+            + (f", median distance of a vertex from its neuron's line {off:.1e}" if off == off else "")
         )
     return "\n".join(lines + [f"file: {f}" for f in files])
