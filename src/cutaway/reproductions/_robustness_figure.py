@@ -38,6 +38,8 @@ def draw(found: dict[Plan, dict[str, np.ndarray]], path: Path) -> Path:
                 _lines(axis, runs, lambda run, n=f"{count}_{where}": run[n][:, 0].mean(axis=1), colour, where)
         exact.set_xlabel("steps")
         top.set_ylim(-0.02, 1.02)
+    for axis in axes[1:].flat:
+        axis.set_ylim(0, None)
     for axis in axes.flat:
         axis.set_xscale("symlog", linthresh=1)
         axis.set_xlim(0, None)

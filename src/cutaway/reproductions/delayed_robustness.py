@@ -88,7 +88,7 @@ def report(found: dict[Plan, Run], folder: Path) -> list[Row]:
         if not plain:
             continue
         if any(plan.data == data and plan.network != "mlp" for plan in found):
-            rows += [replace(row, verdict="report") for row in phase_rows(data, plain)]
+            rows += [replace(row, verdict="report", tolerance="shown as it is") for row in phase_rows(data, plain)]
             rows += [row for run in plain for row in long_rows(data, run, "2, 4, 8, 16 / 255", "8 / 255")]
             continue
         horizon = min(int(run["steps"][-1]) for run in plain)
