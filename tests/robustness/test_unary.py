@@ -197,3 +197,18 @@ def test_every_end_of_a_range_moved_a_little_is_seen(name, end, monkeypatch):
 
     monkeypatch.setitem(globals(), "interval", mutant)
     assert violation({**NODES, **POSITIVE}[name], name in POSITIVE) > 1e-12
+
+
+@pytest.mark.parametrize(("op", "low"), [("gelu", -8.0), ("elu", -1e-3)])
+def test_ranges_hold_where_the_terms_of_a_function_cancel(op, low):
+    """Found by fuzzing: on intervals of a few units in the last place the rounding of f itself shows."""
+    attributes = {"approximate": "none"} if op == "gelu" else {"alpha": 1.0, "scale": 1.0, "input_scale": 1.0}
+    node = Node(index=1, op=op, attributes=attributes)
+    start = torch.linspace(low, 0.5 * low, 4000, dtype=torch.float64)
+    end = start + 1e-12 * start.abs()
+    x = start + (end - start) * torch.linspace(0, 1, 33, dtype=torch.float64).unsqueeze(1)
+    least, most = unary.interval(node, start, end)
+    y = value(node, x)
+    assert bool(((least <= y) & (y <= most)).all())
+    slope_low, offset_low, slope_high, offset_high = lines(node, start, end)
+    assert bool((slope_low * x + offset_low <= y).all() and (y <= slope_high * x + offset_high).all())

@@ -100,8 +100,8 @@ _HOMES = {
     "lipschitz_groups": "GroupedBounds grouped_bounds",
     "patterns": "Pattern count_patterns mine verify_pattern",
     "query": "Clause Query robustness_query",
-    "regions": "Region ball box",
-    "regions_linear": "Ellipsoid Hull Intersection RotatedBox",
+    "regions": "Intersection Region ball box",
+    "regions_linear": "Ellipsoid Hull RotatedBox",
     "robust_accuracy": "RobustAccuracy",
     "vnnlib": "parse_vnnlib read_vnnlib",
 }

@@ -2,7 +2,7 @@
 
 The radius is propagated forwards: through y = L x + c an error e becomes |L| e + gamma_n (|L| |x| + |c|), through a
 function
-|f'| e plus four roundings of its value, through a product |x| e_y + |y| e_x + e_x e_y plus one rounding;
+|f'| e plus four roundings of its value (and of what cancels in it), through a product |x| e_y + |y| e_x + e_x e_y plus one rounding;
 gamma_n = n u / (1 - n u)
 with the unit roundoff u of the deployment dtype. Valid for any order of summation, without flush-to-zero and without
 reduced-precision matrix products (TF32, bfloat16). Section 5 of the method notes.
@@ -17,7 +17,7 @@ from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.lowering import LINEAR
 from cutaway.robustness.bounds.network import BoundNetwork, gamma
 from cutaway.robustness.bounds.transpose import apply_linear, fan
-from cutaway.robustness.bounds.unary import derivative_limit
+from cutaway.robustness.bounds.unary import cancellation, derivative_limit
 
 
 def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -46,5 +46,6 @@ def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = to
         else:
             source = node.inputs[0]
             low, high = limits.lower[source] - error[source], limits.upper[source] + error[source]
-            error[node.index] = derivative_limit(node, low, high) * error[source] + 4 * unit * size
+            own = 4 * unit * (size + cancellation(node, low, high))
+            error[node.index] = derivative_limit(node, low, high) * error[source] + own
     return error[net.graph.output.index]

@@ -58,6 +58,16 @@ def _widen(x: Tensor, sign: float) -> Tensor:
     return x + sign * (1e-14 * x.abs() + 1e-300)
 
 
+def cancellation(node: Node, lower: Tensor, upper: Tensor) -> Tensor | float:
+    """How far a computed f(x) may be off, in units of eps, beyond a few units of its own size: x (1 + erf(x)) / 2 and
+    exp(x) - 1 lose digits where their terms nearly cancel."""
+    if node.op == "gelu":
+        return 2 * torch.maximum(lower.abs(), upper.abs())
+    if node.op == "elu":
+        return 2 * abs(node.attributes["scale"] * node.attributes["alpha"])
+    return 0.0
+
+
 def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Range of f on [lower, upper]; exact up to rounding for all kinds but a turning point found numerically."""
     rule = UNARY[node.op]
@@ -72,7 +82,8 @@ def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
             high = torch.where(inside, torch.maximum(high, y), high)
         if node.op in ("sin", "cos"):
             low, high = _periodic(node, lower, upper, low, high)
-    low, high = _widen(low, -1).clamp(min=rule.limits[0]), _widen(high, 1).clamp(max=rule.limits[1])
+    noise = torch.finfo(lower.dtype).eps * cancellation(node, lower, upper)
+    low, high = _widen(low - noise, -1).clamp(min=rule.limits[0]), _widen(high + noise, 1).clamp(max=rule.limits[1])
     bad = ~_allowed(node, rule, lower, upper)
     return torch.where(bad, -math.inf, low), torch.where(bad, math.inf, high)
 
@@ -117,6 +128,8 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
         found = _curved(node, rule, kind, lower, upper, alpha)
     else:
         found = _smooth(node, rule, lower, upper)
+    noise = 4 * torch.finfo(lower.dtype).eps * cancellation(node, lower, upper)
+    found = found[0], found[1] - noise, found[2], found[3] + noise
     bad = ~(_allowed(node, rule, lower, upper) & torch.isfinite(lower) & torch.isfinite(upper))
     return tuple(torch.where(bad, math.nan, part) for part in found) if bool(bad.any()) else found  # pyright: ignore[reportReturnType]
 
