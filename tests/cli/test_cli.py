@@ -158,7 +158,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(model_files):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
     assert "what was finished is kept" in err
     kept = {p.name: p.stat().st_mtime_ns for p in nulls.glob("*.json")}

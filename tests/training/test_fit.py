@@ -158,7 +158,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     while not (tmp_path / "run" / "checkpoints" / "step-00000001.safetensors").exists() and time.time() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "stopped; what was finished is kept" in words
     assert "Traceback" not in words

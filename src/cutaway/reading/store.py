@@ -12,8 +12,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,21 +34,18 @@ def save(reading: Reading, path: str | Path) -> Path:
 
     Raises `FileError` when the folder cannot be written or the disk is full; nothing half-written stays behind.
     """
+    from zarr.storage import MemoryStore
+
     path = Path(path)
     if not path.suffix:
         path = path.with_name(path.name + SUFFIX)
     dataset = reading.values.copy()
     dataset.attrs = {**dataset.attrs, "cutaway": json.dumps(_to_json(reading), allow_nan=True)}
-    with atomic(path) as temporary:
-        folder = Path(tempfile.mkdtemp(prefix=".reading-", dir=temporary.parent))
-        try:
-            _plain_strings(dataset).to_zarr(folder / "store", zarr_format=2, consolidated=False)
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-                for item in sorted((folder / "store").rglob("*")):
-                    if item.is_file():
-                        archive.write(item, item.relative_to(folder / "store").as_posix())
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    kept: dict[str, Any] = {}  # in memory first: zarr's own threads may still write to a folder after one has failed
+    _plain_strings(dataset).to_zarr(MemoryStore(kept), zarr_format=2, consolidated=False)
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in sorted(kept.items()):
+            archive.writestr(name, content.to_bytes())
     return path
 
 
