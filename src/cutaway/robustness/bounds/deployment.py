@@ -1,11 +1,10 @@
 """How far a network's output in another precision may be from its real-arithmetic output, anywhere in a region.
 
 The radius is propagated forwards: through y = L x + c an error e becomes |L| e + gamma_n (|L| |x| + |c|), through a
-function
-|f'| e plus four roundings of its value (and of what cancels in it), through a product |x| e_y + |y| e_x + e_x e_y plus one rounding;
-gamma_n = n u / (1 - n u)
-with the unit roundoff u of the deployment dtype. Valid for any order of summation, without flush-to-zero and without
-reduced-precision matrix products (TF32, bfloat16). Section 5 of the method notes.
+function |f'| e plus four roundings of its value and of what cancels in it, through a product |x| e_y + |y| e_x +
+e_x e_y plus one rounding; gamma_n = n u / (1 - n u) with the unit roundoff u of the deployment dtype. Valid for any
+order of summation, without flush-to-zero and without reduced-precision matrix products (TF32, bfloat16). Section 5 of
+the method notes.
 """
 
 from __future__ import annotations
