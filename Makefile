@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: scan test test-slow lint reproduce-short bench-short clean
+.PHONY: scan test test-slow lint reproduce-short bench-short fuzz-short clean
 
 scan: $(VENV)/.core
 	$(BIN)/cutaway scan
@@ -29,6 +29,9 @@ reproduce-short: $(VENV)/.dev
 
 bench-short: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --short
+
+fuzz-short: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_bounds.py --minutes 5
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
