@@ -105,11 +105,10 @@ class Instrument(ABC):
         intervals (null replicates do). Raises `InputError` when labels or inputs needed are not there, or a setting has
         no sense.
         """
-        check_settings(self)
         if not isinstance(network, Network):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])
-        self._check(network, data)
+        self.check(network, data)
         context = Context(seed=seed, budget=budget or DEFAULT_BUDGET, resamples=400 if intervals else 0)
         before = (network.forward_passes, network.backward_passes)
         peak, start = peak_bytes(), time.perf_counter()
@@ -182,7 +181,10 @@ class Instrument(ABC):
             return "needs floating-point inputs; this network reads token ids"
         return ""
 
-    def _check(self, network: Network, data: Dataset) -> None:
+    def check(self, network: Network, data: Dataset) -> None:
+        """Raise `InputError` for settings without sense, data that does not fit the network, or labels that are needed
+        and not there or outside the classes; what `measure` does first."""
+        check_settings(self)
         if network.example is not None and tuple(data.inputs.shape[1:]) != tuple(network.example.shape[1:]):
             raise InputError(
                 f"data {data.name!r}",

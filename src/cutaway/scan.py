@@ -75,6 +75,9 @@ def scan(
     chosen = list(instruments) if instruments is not None else default_instruments(data)
     folder, began = Path(out), time.perf_counter()
     network = network.with_example(data.inputs[:2])
+    for instrument in chosen:  # before anything is written
+        if not _lacks_labels(instrument, data):
+            instrument.check(network, data)
     record = _record(network, data, chosen, settings)
     start(folder, record, resume=settings.resume)
     observed = {i.name: _observe(i, network, data, folder, settings, note) for i in chosen}
@@ -158,9 +161,13 @@ def _observe(
 
 def _measure_or_tell(instrument: Instrument, network: Network, data: Dataset, seed: int, budget: int | None) -> Reading:
     """The reading; an instrument that needs labels which are not there gives an unsupported one in a scan."""
-    if "labels" in instrument.needs and data.labels is None:
+    if _lacks_labels(instrument, data):
         return instrument.unsupported(network, data, "needs labels; this data set has none", seed=seed)
     return instrument.measure(network, data, seed=seed, budget=budget)
+
+
+def _lacks_labels(instrument: Instrument, data: Dataset) -> bool:
+    return "labels" in instrument.needs and data.labels is None
 
 
 def _null_name(instrument: Instrument, settings: Settings) -> str:

@@ -173,3 +173,15 @@ def test_run_stopped_by_hand_is_not_called_failed():
 
     assert state(run_with("KeyboardInterrupt: ")) == "stopped by hand; --resume goes on"  # pyright: ignore[reportArgumentType]
     assert state(run_with("WorkError: a loss of nan")) == "failed: WorkError: a loss of nan"  # pyright: ignore[reportArgumentType]
+
+
+def test_scan_that_cannot_be_done_leaves_no_folder(capsys, place):
+    images = np.load("d.npz")
+    np.savez("far.npz", x=images["x"], y=images["y"] + 5)
+    for data, more, words in (("far.npz", [], "found class 7"), ("d.npz", ["--radius", "-1"], "setting 'radius'")):
+        code, _, err = call(
+            capsys, "scan", "chatty_nets.py:make", "--data", data, "--nulls", "0", "--out", "run", "--only", "accuracy",
+            "--only", "robust-accuracy", *more,
+        )  # fmt: skip
+        assert code == 2 and words in err
+        assert not (place / "run").exists()
