@@ -9,8 +9,8 @@ many seconds. With `--table FILE` only the table of an earlier results file is p
 a missed target.
 
 `vnncomp2022_results.csv` beside this file holds the verdicts of `--cpu --timeout 60`, measured set by set: all of
-oval21 and what had been open of sri_resnet_b with the search that cuts by half-spaces; the rest before it, with at most
-44 CPU seconds an instance. The batch in hand when the limit is reached is finished, hence times above it.
+oval21, what had been open of sri_resnet_b and two of mnist_fc with the search that cuts by half-spaces; the rest with
+at most 44 CPU seconds an instance. The batch in hand when the limit is reached is finished, hence times above it.
 """
 
 from __future__ import annotations

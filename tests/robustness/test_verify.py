@@ -365,3 +365,19 @@ def test_momentum_alone_finds_a_planted_corner_and_its_witness_is_replayed(make_
             assert best >= least - limit - 1e-6  # the query stores its limit in float32
             if witness is not None:
                 assert float(replay(witness) @ row) <= limit and float(witness.abs().max()) <= 0.5
+
+
+def test_witnesses_of_many_boxes_are_met_and_none_is_missed_where_most_of_the_box_is(make_dense):
+    from cutaway.robustness.verify.search import witnesses_of_many
+
+    net, replay, model = subject((12, 10, 2), make_dense)
+    row = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    center = torch.zeros(12, dtype=torch.float64)
+    values = model(2 * torch.rand(20_000, 12, generator=torch.Generator().manual_seed(0)).double() - 1).detach() @ row
+    limits = [float(values.min()) - 10.0, float(values.median()), float(values.max())]
+    clauses = tuple(c for limit in limits for c in half_space_query(center, 1.0, row, limit).clauses)
+    problem = Problem.of(net, Query(clauses=clauses, num_inputs=12, num_outputs=2), replay)
+    found = witnesses_of_many(problem)
+    assert set(found) == {1, 2}
+    for clause, witness in found.items():
+        assert float(replay(witness) @ row) <= limits[clause] + 1e-6 and float(witness.abs().max()) <= 1
