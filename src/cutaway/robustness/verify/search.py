@@ -48,7 +48,8 @@ def find_witness(
 
 
 def witnesses_of_many(problem: Problem, *, steps: int = 10, seed: int = 0) -> dict[int, Tensor]:
-    """Confirmed witnesses (n,) by clause, where a descent from the middle of the box or from a uniform point finds them: all clauses in one batch, for lists of boxes that share a question. Cost: 2 x steps passes a clause."""
+    """Confirmed witnesses (n,) by clause, where a descent from the middle of the box or from a uniform point
+    finds them: all clauses in one batch, for lists of boxes that share a question. Cost: 2 x steps passes a clause."""
     generator = torch.Generator().manual_seed(seed)
     low, high = problem.lower, problem.upper
     found: dict[int, Tensor] = {}
