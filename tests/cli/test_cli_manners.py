@@ -185,3 +185,17 @@ def test_scan_that_cannot_be_done_leaves_no_folder(capsys, place):
         )  # fmt: skip
         assert code == 2 and words in err
         assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("slice", "x.onnx", "--domain=-1,1,-1,1", "--device", "cuda"), "option --device; found cuda; expected cpu"),
+        (("slice", "x.onnx", "--domain=-1,1,-1,1", "--dtype", "float32"), "found float32; expected float64"),
+        (("slice", "x.onnx", "--domain=-1,1,-1,1", "--pad", "2"), "both --pad and --domain"),
+        (("certify", "x.onnx", "y.vnnlib", "--dtype", "float32"), "found float32; expected float64"),
+    ],
+)
+def test_choices_that_a_guarantee_rules_out_are_refused(capsys, arguments, words):
+    assert run([*arguments, "--json"]) == 2
+    assert words in json.loads(capsys.readouterr().out)["error"]

@@ -89,3 +89,17 @@ def test_bad_input_is_told_before_the_work(arguments, words, capsys, tmp_path, m
     assert code == 2
     assert words in payload["error"]
     assert not list(tmp_path.iterdir())
+
+
+def test_equations_and_simulations_tell_the_exponents_of_their_target(capsys):
+    for arguments in (["ode", "erf", "--steps", "5"], ["simulate", "He3(z1)", "--steps", "5", "--dimension", "32"]):
+        code, payload = call(capsys, *arguments)
+        assert code == 0
+        expected = (3, 3, 1) if arguments[0] == "simulate" else (1, 1, 1)
+        assert (payload["exponent"], payload["leap"], payload["generative_exponent"]) == expected
+
+
+def test_overlaps_that_grow_without_bound_are_told_by_their_step(capsys):
+    code, payload = call(capsys, "ode", "He2", "--target", "He2(z1)", "--steps", "100")
+    assert code == 2
+    assert "divergence at step" in payload["error"]

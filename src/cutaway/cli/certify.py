@@ -28,6 +28,8 @@ def certify(
     weights: str | None = None,
     split: str = "test",
     seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float64",
     trust_pickle: bool = False,
     plot: Path | None = None,
 ) -> Outcome:
@@ -64,11 +66,18 @@ def certify(
         train or test.
     seed
         Seed of attacks and of the choice of samples.
+    device
+        cpu: the guarantees rest on float64 on the processor.
+    dtype
+        float64, for the same reason; the network itself may be of any type.
     trust_pickle
         Allow pickled modules.
     plot
         Picture of certified, attacked and unknown against the radius (--data; .png or .svg).
     """
+    from cutaway.cli.options import check_double_on_cpu
+
+    check_double_on_cpu("certify", device, dtype)
     if not timeout > 0:
         remedy = "give a positive number, for example --timeout 60"
         raise InputError("option --timeout", found=f"{timeout:g}", expected="more than 0 seconds", remedy=remedy)

@@ -96,6 +96,16 @@ def _check_device(device: str) -> None:
         raise InputError("option --device", found=device, expected="cpu, or an accelerator torch can use") from error
 
 
+def check_double_on_cpu(command: str, device: str, dtype: str) -> None:
+    """For commands whose guarantees rest on float64 on the processor: any other choice is refused, not ignored."""
+    for option, found, expected in (("--device", device, "cpu"), ("--dtype", dtype, "float64")):
+        if found != expected:
+            raise InputError(
+                f"option {option}", found=found, expected=expected,
+                remedy=f"cutaway {command} computes in float64 on the processor; the network itself may be of any type",
+            )  # fmt: skip
+
+
 def open_data(name: str, *, num: int | None, seed: int, split: str = "test") -> Dataset:
     """The data set that `--data` names, cut to `num` rows."""
     from cutaway.data import load

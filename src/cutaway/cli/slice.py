@@ -32,6 +32,8 @@ def slice_(
     max_faces: int = 2_000_000,
     budget: str | None = None,
     seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float64",
     picture: bool = True,
     explorer: bool = True,
     trust_pickle: bool = False,
@@ -68,6 +70,10 @@ def slice_(
         Memory for values at the vertices, such as 2GB.
     seed
         Completes the plane when fewer than three inputs are given.
+    device
+        cpu: the guarantees rest on float64 on the processor.
+    dtype
+        float64, for the same reason; the network itself may be of any type.
     picture
         Write the PNG and the SVG.
     explorer
@@ -77,16 +83,19 @@ def slice_(
     """
     import numpy as np
 
-    from cutaway.cli.options import parse_budget
+    from cutaway.cli.options import check_double_on_cpu, parse_budget
     from cutaway.geometry.gate_signs import sign_partition
     from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
     from cutaway.geometry.slice import SliceSettings, slice_network
     from cutaway.network.sources import load_model
 
+    check_double_on_cpu("slice", device, dtype)
     if colour not in ("class", "area", "norm", "condition", "none"):
         raise InputError("option --colour", found=colour, expected="class, area, norm, condition or none")
     if max_faces < 1:
         raise InputError("option --max-faces", found=str(max_faces), expected="at least 1")
+    if pad is not None and domain is not None:
+        raise InputError("cutaway slice", found="both --pad and --domain", expected="one of them")
     names: tuple[str, ...] = ()
     if through is None:
         if domain is None:

@@ -138,7 +138,7 @@ def ode(
     words = f"risk {path.risks[0]:.4g} -> {path.risks[-1]:.4g} in {steps} steps; mean overlap " + ", ".join(
         f"{v:+.4f}" for v in path.overlaps[-1].mean(axis=0)
     )
-    return Outcome(payload=_payload(series), words=words)
+    return Outcome(payload=_payload(series, **_exponents(problem.target, seed)), words=words)
 
 
 @app.command
@@ -238,7 +238,7 @@ def simulate(
     words = f"{seeds} seeds, {steps} steps of {method}; captured length of each direction at the end: " + ", ".join(
         f"{v:.3f}" for v in captured[-1].mean(axis=0)
     )
-    return Outcome(payload=_payload(series), words=words)
+    return Outcome(payload=_payload(series, **_exponents(setting.target, seed)), words=words)
 
 
 @app.command
@@ -307,6 +307,19 @@ def _theory_lines(setting: Any, path: Any) -> dict[str, Any]:
         ends.append(np.sqrt(np.clip(squared, 0.0, 1.0)))
     middle = np.mean(ends, axis=0)
     return {f"direction_{r + 1}": (theory.steps, middle[:, r]) for r in range(middle.shape[1])}
+
+
+def _exponents(target: Any, seed: int) -> dict[str, Any]:
+    """Of the target, where it has one or two directions (seconds beyond that: `cutaway theory exponent` takes them)."""
+    if target.num_directions > 2:
+        return {}
+    from cutaway.dynamics.exponents import generative_exponent, information_exponent, leap
+
+    return {
+        "exponent": information_exponent(target).value,
+        "leap": leap(target),
+        "generative_exponent": generative_exponent(target, num_samples=200_000, seed=seed).value,
+    }
 
 
 def _payload(series: dict[str, Any], **found: Any) -> dict[str, Any]:

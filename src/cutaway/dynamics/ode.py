@@ -112,7 +112,9 @@ def integrate(
     teacher = np.eye(current.shape[1])
     steps, path, self_path, risks = [], [], [], []
     for step in range(num_steps + 1):
-        with np.errstate(all="ignore"):  # divergence is told below
+        if not (np.isfinite(current).all() and np.isfinite(own).all()):
+            raise _diverged(step)
+        with np.errstate(all="ignore"):  # divergence is told
             found = moments(current, own, teacher)
         if step % record == 0 or step == num_steps:
             steps.append(step)
@@ -120,16 +122,20 @@ def integrate(
             self_path.append(own)
             risks.append(found.risk)
             if not np.isfinite(found.risk):
-                raise InputError(
-                    "overlap equations",
-                    found=f"divergence at step {step}",
-                    expected="finite overlaps",
-                    remedy="lower the rate or raise the batch",
-                )
+                raise _diverged(step)
         if step < num_steps:
             current, own = _advance(problem, found, current, own, teacher)
     return OverlapPath(
         steps=np.array(steps), overlaps=np.array(path), self_overlaps=np.array(self_path), risks=np.array(risks)
+    )
+
+
+def _diverged(step: int) -> InputError:
+    return InputError(
+        "overlap equations",
+        found=f"divergence at step {step}",
+        expected="finite overlaps",
+        remedy="lower the rate or raise the batch",
     )
 
 
