@@ -233,7 +233,7 @@ class Case:
         with torch.no_grad():
             true = self.model(points.reshape(-1, *self.shape)).flatten(1) @ row[0]
         least, spread = float(true.min()), float(true.max() - true.min())
-        share = (-1.0, -0.1, -0.01, 0.0, 0.01)[int(torch.randint(0, 5, (1,), generator=self.generator))]
+        share = (-1.0, -0.1, -0.03, -0.01, 0.0, 0.01)[int(torch.randint(0, 6, (1,), generator=self.generator))]
         limit = torch.tensor([least + share * (spread + 1e-9)], dtype=torch.float64)
         query = Query(
             clauses=(Clause(lower=low, upper=high, matrix=row, limits=limit),),
@@ -241,7 +241,9 @@ class Case:
             num_outputs=row.shape[1],
         )
         replay = module_replay(self.model, self.shape)
-        found = verify(net, query, replay, VerifySettings(timeout=1.0, restarts=2, attack_steps=10))
+        boxes_up_to = (0, 8)[int(torch.randint(0, 2, (1,), generator=self.generator))]  # ReLUs are split, or the box
+        settings = VerifySettings(timeout=2.0, restarts=2, attack_steps=10, input_split_up_to=boxes_up_to)
+        found = verify(net, query, replay, settings)
         self.tally.verdicts[f"{found.status.value} by {found.decided_by}"] += 1
         met = bool((true <= limit).any())
         self.check(

@@ -14,6 +14,7 @@ from zarr.storage import ZipStore
 
 from cutaway.errors import FileError, InputError
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped, variable
+from cutaway.reading.charts import figures_chart
 from cutaway.reading.store import atomic, to_netcdf, to_parquet
 from cutaway.status import Status
 
@@ -136,3 +137,11 @@ def test_summary_tells_value_interval_and_what_was_not_read():
     text = make().summary()
     assert "mean = 2.5 [1, inf] m" in text
     assert "not read: b (why)" in text
+
+
+def test_a_figure_alone_stands_within_its_axis():
+    """One point has no range of its own; without one its only tick is rounded to another number."""
+    alone = dataclasses.replace(make(), figures=(Figure(name="share", value=0.2),))
+    scale = figures_chart(alone).to_dict()["vconcat"][0]["encoding"]["x"]["scale"]
+    low, high = scale["domain"]
+    assert low < 0.2 < high

@@ -72,8 +72,13 @@ def _marks(marks: list[tuple[str, float, float | None, float | None]], title: st
     color = alt.Color("what:N", scale=alt.Scale(domain=["measured", "null"], range=[INK, NULL]), legend=None)
     label = title if unit == "1" else f"{title} [{unit}]"
     base = alt.Chart(data).encode(y=alt.Y("what:N", title=None, sort=None), color=color)
-    bar = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=label, scale=alt.Scale(zero=False)), x2="high:Q")
-    point = base.mark_point(filled=True, size=70).encode(x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False)))
+    places = [x for m in marks for x in m[1:] if x is not None and math.isfinite(x)]
+    scale = alt.Scale(zero=False)
+    if places and min(places) == max(places):  # one place has no range of its own
+        around = abs(places[0]) / 10 or 1.0
+        scale = alt.Scale(domain=[places[0] - around, places[0] + around])
+    bar = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=label, scale=scale), x2="high:Q")
+    point = base.mark_point(filled=True, size=70).encode(x=alt.X("value:Q", title=label, scale=scale))
     with_interval = any(m[2] is not None and math.isfinite(m[2]) for m in marks)
     return (bar + point if with_interval else point).properties(width=WIDTH, height=ROW * len(marks))
 
