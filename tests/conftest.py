@@ -1,16 +1,28 @@
-"""What all tests share: one thread for torch, where the real data is, and a real browser."""
+"""What all tests share: one thread for torch, seeds, where the real data is, and a real browser."""
 
 import json
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def same_draws_every_time() -> None:
+    """What a test draws from the global streams does not depend on the tests before it."""
+    import torch  # after the number of threads is set
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
