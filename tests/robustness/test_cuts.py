@@ -240,3 +240,25 @@ def test_search_with_cuts_agrees_with_the_search_without_them(seed, make_dense):
             points = low - 2 * low * torch.rand(50_000, 9, generator=torch.Generator().manual_seed(9)).double()
             least = float((model(points)[:, 0] - problem.limits[0, 0]).min().detach())
             assert 0 < found[1].bound <= least
+
+
+def test_subproblems_of_several_piles_are_joined_with_all_they_carry(make_dense, monkeypatch):
+    problem = problem_of(make_dense((9, 12, 8, 2), seed=1), 9, 0.7, -0.2)
+    limits = sweep(problem.net, problem.region(problem.lower, problem.upper))
+    joined = []
+
+    def watched(parts, join=relu_split._join):
+        joined.append(join(parts))
+        for name in ("lower", "upper", "slack"):
+            tables = [getattr(p.limits, name) for p in parts]
+            assert all(table.keys() == tables[0].keys() != set() for table in tables)
+            for node, value in getattr(joined[-1].limits, name).items():
+                torch.testing.assert_close(value, torch.cat([table[node] for table in tables]))
+        return joined[-1]
+
+    monkeypatch.setattr(relu_split, "_join", watched)
+    settings = SplitSettings(batch=5, steps=0, root_steps=0, tried=1, cut_rounds=0, cut_work=0.0, cut_total=0.0)
+    found = split_relus(problem, torch.arange(1), limits, deadline=float("inf"), settings=settings)
+    assert joined
+    assert found.witness is None
+    assert found.parts > 100

@@ -84,7 +84,11 @@ def _join(parts: list[Parts]) -> Parts:
     def cat(tables: list[dict[int, Tensor]]) -> dict[int, Tensor]:
         return {k: torch.cat([t[k] for t in tables]) for k in tables[0]}
 
-    limits = Limits(lower=cat([p.limits.lower for p in parts]), upper=cat([p.limits.upper for p in parts]))
+    limits = Limits(
+        lower=cat([p.limits.lower for p in parts]),
+        upper=cat([p.limits.upper for p in parts]),
+        slack=cat([p.limits.slack for p in parts]),
+    )
     return Parts(
         clause=torch.cat([p.clause for p in parts]),
         value=torch.cat([p.value for p in parts]),
