@@ -126,7 +126,7 @@ def test_bad_simulations_are_named():
         Simulation(batch=0, **good)
     for name, value, words in (
         ("dtype", "int8", "float32 or float64"),
-        ("device", "gpu", "an accelerator that torch can use here"),
+        ("device", "gpu", "present on this machine"),
         ("label_noise", -1.0, "a variance of at least 0"),
         ("start", "middle", "'random', 'orthogonal' or an overlap"),
     ):

@@ -57,7 +57,7 @@ def test_phase(capsys):
         (["simulate", "z", "--method", "adam"], "method"),
         (["simulate", "z", "--batch", "0"], "batch"),
         (["phase"], "a target or --exponent"),
-        (["ode", "--steps", "5", "--out", "/nowhere/a.png"], "no such folder"),
+        (["ode", "--steps", "5", "--out", "/nowhere/a.png"], "found no folder /nowhere"),
     ],
 )
 def test_bad_input_exits_with_two(capsys, arguments, words):
@@ -79,8 +79,11 @@ def test_bad_input_exits_with_two(capsys, arguments, words):
         (("ode", "--start", "2"), "overlaps that weights of that length can have"),
         (("ode", "--rate", "1e9"), "divergence at step"),
         (("simulate", "z", "--width", "0", "--second-layer", "signs"), "neurons; found 0"),
-        (("simulate", "z", "--steps", "100000000", "--out", "x.bmp"), "found ending '.bmp'; expected a folder"),
-        (("phase", "z", "--out", "none/x.svg"), "found no such folder"),
+        (
+            ("simulate", "z", "--steps", "100000000", "--out", "x.bmp"),
+            "found x.bmp; expected a file name that ends in .png",
+        ),
+        (("phase", "z", "--out", "none/x.svg"), "found no folder none"),
     ],
 )
 def test_bad_input_is_told_before_the_work(arguments, words, capsys, tmp_path, monkeypatch):

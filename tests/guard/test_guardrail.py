@@ -286,8 +286,8 @@ def test_settings_of_a_certificate_are_checked_before_anything_is_written(guard_
     for arguments, words in (
         (("--level", "2"), "conformal level; found 2; expected above 0 and below 1"),
         (("--cluster", "0"), "smallest cluster; found 0 rows"),
-        (("--plot", tmp_path / "c.bmp"), "found ending '.bmp'"),
-        (("--plot", tmp_path / "none" / "c.svg"), "found no such folder"),
+        (("--plot", tmp_path / "c.bmp"), "c.bmp; expected a file name that ends in .png"),
+        (("--plot", tmp_path / "none" / "c.svg"), "found no folder"),
     ):
         code, out = _cli(capsys, "guard", "certify", guard_folder, "--out", tmp_path / "c.json", *arguments)
         assert code == 2 and words in out["error"]

@@ -75,7 +75,7 @@ def certify(
     plot
         Picture of certified, attacked and unknown against the radius (--data; .png or .svg).
     """
-    from cutaway.cli.options import check_double_on_cpu
+    from cutaway.cli.options import check_double_on_cpu, check_picture
 
     check_double_on_cpu("certify", device, dtype)
     if not timeout > 0:
@@ -90,7 +90,7 @@ def certify(
         return _kept(_property(model, spec, settings | {"complete": complete is not False}), out)
     if data is None or radius is None:
         raise InputError("cutaway certify", found="a model alone", expected="a SPEC.vnnlib, or --data and --radius")
-    _check_picture(plot)
+    check_picture("--plot", plot, (".png", ".svg", ".pdf"))
     found = _accuracy(
         model,
         data,
@@ -118,14 +118,6 @@ def _kept(outcome: Outcome, out: Path | None) -> Outcome:
 
     write_text(out, json.dumps(clean(outcome.payload), indent=1, allow_nan=False) + "\n")
     return replace(outcome, payload=outcome.payload | {"out": str(out)}, words=f"{outcome.words}\nresult: {out}")
-
-
-def _check_picture(plot: Path | None) -> None:
-    """Before the work, not after it."""
-    if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise InputError("option --plot", found=str(plot), expected="a file name that ends in .png, .svg or .pdf")
-    if plot is not None and not plot.parent.is_dir():
-        raise InputError("option --plot", found=f"no folder {plot.parent}", expected="a file in a folder that is there")
 
 
 def _settings(options: dict):

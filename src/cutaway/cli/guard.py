@@ -9,13 +9,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import check_picture
 from cutaway.errors import InputError
 
 app = new_app("guard", "Guardrails on language models: fit, score, evaluate, certify, serve.")
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 
-_PICTURES = (".png", ".svg", ".html")
 _MEANING = {  # of the status of a whole certificate
     "certified": "a certified region, the rows' own hull aside, holds held-out harmful rows",
     "falsified": "every region holds a point that is not flagged",
@@ -234,11 +234,7 @@ def certify(
 
     from cutaway.guard import certificate_file, load
 
-    if plot is not None and (plot.suffix not in _PICTURES or not plot.parent.is_dir()):
-        found = "no such folder" if plot.suffix in _PICTURES else f"ending {plot.suffix!r}"
-        raise InputError(
-            f"option --plot {plot}", found=found, expected=f"a folder that is there and {', '.join(_PICTURES)}"
-        )
+    check_picture("--plot", plot, (".png", ".svg", ".html"))
     guard = load(folder, model=model, device=device)
     made = certificate_file.certify_guardrail(guard, level=level, smallest=cluster, seed=seed)
     path = certificate_file.write(made, out or folder / certificate_file.NAME)

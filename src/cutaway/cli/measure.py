@@ -80,7 +80,7 @@ def measure(
     import dataclasses
 
     from cutaway import registry
-    from cutaway.cli.options import open_subject, parse_budget
+    from cutaway.cli.options import check_picture, open_subject, parse_budget
     from cutaway.cli.scan import figure_row
     from cutaway.engines.executor import get_executor
     from cutaway.evidence.null import NULLS, replicates
@@ -90,8 +90,7 @@ def measure(
     kind = registry.instrument(name)
     if nulls < 0:
         raise InputError("option --nulls", found=str(nulls), expected="0 or more")
-    if plot is not None:
-        _check_picture(plot)
+    check_picture("--plot", plot, (".png", ".svg", ".pdf", ".html", ".json"))
     network, dataset = open_subject(
         model,
         data,
@@ -129,16 +128,6 @@ def measure(
     if 0 < reading.coverage.samples < len(dataset.inputs):
         words += f"\n  read {reading.coverage.samples} of {len(dataset.inputs)} rows" + _how_to_read_all(instrument)
     return Outcome(payload=payload, words=f"{words}\nfile: {target}")
-
-
-def _check_picture(plot: Path) -> None:
-    """Before the work, not after it."""
-    if plot.suffix.lower() not in (".png", ".svg", ".html", ".json", ".pdf"):
-        raise InputError(
-            "option --plot", found=str(plot), expected="a file name that ends in .png, .svg, .pdf or .html"
-        )
-    if not plot.parent.is_dir():
-        raise InputError("option --plot", found=f"no folder {plot.parent}", expected="a file in a folder that is there")
 
 
 def _how_to_read_all(instrument) -> str:

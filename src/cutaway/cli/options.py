@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.errors import InputError
@@ -32,13 +33,13 @@ def open_subject(
     import torch
 
     from cutaway.network import Network
-    from cutaway.network.sources import load_model
+    from cutaway.network.sources import load_model, usable_device
 
     if dtype is not None and dtype not in ("float32", "float64"):
         raise InputError("option --dtype", found=dtype, expected="float32 or float64")
     if num is not None and num < 1:
         raise InputError("option --num", found=str(num), expected="at least 1")
-    _check_device(device)
+    usable_device(device)
     if model is None:
         from cutaway.demo import train_digits
 
@@ -87,13 +88,18 @@ def _fitting_data(loaded, data: str | None, num: int | None, seed: int, split: s
 TOKENS = 32  # tokens a row when text is cut into rows of equal length
 
 
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.zeros(1, device=torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        raise InputError("option --device", found=device, expected="cpu, or an accelerator torch can use") from error
+def check_picture(option: str, path: Path | None, endings: tuple[str, ...]) -> None:
+    """Before the work, not after it: the picture's ending is one of `endings`, and its folder is there."""
+    if path is None:
+        return
+    if path.suffix.lower() not in endings:
+        *others, last = endings
+        expected = f"a file name that ends in {', '.join(others)} or {last}"
+        raise InputError(f"option {option}", found=str(path), expected=expected)
+    if not path.parent.is_dir():
+        raise InputError(
+            f"option {option}", found=f"no folder {path.parent}", expected="a file in a folder that is there"
+        )
 
 
 def check_double_on_cpu(command: str, device: str, dtype: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import check_picture
 
 _PICTURES = (".png", ".pdf", ".svg")
 app = new_app("theory", "Two-layer networks: exponents, overlap equations, simulations, phase boundaries.")
@@ -117,7 +118,7 @@ def ode(
 
     from cutaway.dynamics.ode import OverlapProblem, integrate
 
-    _check_picture(out)
+    check_picture("--out", out, _PICTURES)
     problem = OverlapProblem(
         activation=activation, second_layer=(1.0,) * width,
         rate=width / dimension if rate is None else rate, dimension=dimension, num_directions=directions,
@@ -210,7 +211,7 @@ def simulate(
     from cutaway.dynamics.simulate import simulate as run
     from cutaway.errors import InputError
 
-    _check_picture(out)
+    check_picture("--out", out, _PICTURES)
     if second_layer not in ("ones", "signs", "gaussian"):
         raise InputError("option --second-layer", found=repr(second_layer), expected="ones, signs or gaussian")
     setting = Simulation(
@@ -258,7 +259,7 @@ def phase(target: str | None = None, *, exponent: int | None = None, out: Path |
     from cutaway.dynamics.phase import phase_boundary
     from cutaway.errors import InputError
 
-    _check_picture(out)
+    check_picture("--out", out, _PICTURES)
     if (target is None) == (exponent is None):
         raise InputError("command theory phase", found="both or neither", expected="a target or --exponent")
     value = exponent
@@ -352,16 +353,6 @@ def _at(line: Any, mu: float) -> float:
     import numpy as np
 
     return float(np.interp(mu, line.batch_exponents, line.time_exponents))
-
-
-def _check_picture(path: Path | None) -> None:
-    """Before the work: the picture's ending is known and its folder is there."""
-    from cutaway.errors import InputError
-
-    if path is None or (path.suffix in _PICTURES and path.parent.is_dir()):
-        return
-    found = "no such folder" if path.suffix in _PICTURES else f"ending {path.suffix!r}"
-    raise InputError(f"option --out {path}", found=found, expected=f"a folder that is there and {', '.join(_PICTURES)}")
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from cutaway.dynamics.student import Student, student
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
+from cutaway.network.sources import usable_device
 
 Array = NDArray[Any]
 METHODS = ("sgd", "correlation", "repetition", "two-steps", "reuse")
@@ -84,7 +85,7 @@ class Simulation:
             raise InputError(
                 "start", found=repr(self.start), expected="'random', 'orthogonal' or an overlap in [-1, 1]"
             )
-        _check_device(self.device)
+        usable_device(self.device)
         directions = self.target.num_directions
         if directions >= self.dimension:
             raise InputError(
@@ -101,15 +102,6 @@ class Simulation:
     @property
     def num_neurons(self) -> int:
         return self.width if isinstance(self.second_layer, str) else len(self.second_layer)
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.zeros(1, device=torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "device", found=repr(device), expected="cpu, or an accelerator that torch can use here"
-        ) from error
 
 
 def _check_inputs(inputs: Array, dimension: int, batch: int) -> None:

@@ -89,8 +89,11 @@ def load_model(
 
 def checked_device(device: str | torch.device) -> torch.device | str:
     """The torch device, or "auto". Raises InputError when it is unknown or not there."""
-    if device == "auto":
-        return "auto"
+    return "auto" if device == "auto" else usable_device(device)
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The torch device, on which a tensor can be made. Raises InputError when it is unknown or not there."""
     try:
         checked = torch.device(device)
         torch.empty(1, device=checked)

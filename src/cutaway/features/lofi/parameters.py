@@ -9,6 +9,7 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+from cutaway.errors import InputError
 from cutaway.features.lofi.errors import EstimatorInputError
 
 
@@ -56,11 +57,11 @@ def counts(name: str, value: Any) -> tuple[int, ...] | None:
 def torch_device(name: str) -> str:
     """A device that torch can put a tensor on."""
     if name != "cpu":
-        import torch
+        from cutaway.network.sources import usable_device
 
         try:
-            torch.zeros(1, device=torch.device(name))
-        except (RuntimeError, AssertionError) as error:
+            usable_device(name)
+        except InputError as error:
             raise EstimatorInputError(
                 "parameter device", found=repr(name), expected="cpu, or an accelerator that torch can use here"
             ) from error
