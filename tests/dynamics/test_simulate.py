@@ -126,12 +126,13 @@ def test_bad_simulations_are_named():
         Simulation(batch=0, **good)
     for name, value, words in (
         ("dtype", "int8", "float32 or float64"),
-        ("device", "gpu", "present on this machine"),
         ("label_noise", -1.0, "a variance of at least 0"),
         ("start", "middle", "'random', 'orthogonal' or an overlap"),
     ):
         with pytest.raises(InputError, match=f"{name}; found .*{words}"):
             Simulation(**good, **{name: value})
+    with pytest.raises(InputError, match="device 'gpu'; found .*present on this machine"):
+        Simulation(**good, device="gpu")
     with pytest.raises(InputError, match="more than the directions"):
         Simulation(**{**good, "dimension": 1})
     with pytest.raises(InputError, match="divergence by step"):
