@@ -86,13 +86,15 @@ class Case:
             self.tally.refused[str(error)[:90]] += 1
             return
         self.tally.parts.update(set(self.names))
-        self.tally.operators.update({n.op for n in net.graph.nodes})
+        self.tally.operators.update({n.op for one in (net, net.coarse) if one for n in one.graph.nodes})
         for _ in range(REGIONS_A_NETWORK):
             if time.monotonic() > deadline:
                 return
             kind, region = random_region(center, self.generator)
             self.tally.regions[kind] += 1
-            self._bounds(net, region, kind)
+            for one in (net, net.coarse):
+                if one is not None:
+                    self._bounds(one, region, kind)
         self._verdict(net, center[:1])
         self._lipschitz()
 

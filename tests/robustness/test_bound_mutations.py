@@ -17,7 +17,7 @@ from torch import nn
 
 from cutaway.network.graph import evaluate, trace
 from cutaway.robustness import regions, regions_linear
-from cutaway.robustness.bounds import backward, intervals, lowering, patches, sweep, transpose
+from cutaway.robustness.bounds import backward, intervals, lowering, maxima, patches, sweep, transpose
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
 from cutaway.robustness.bounds.backward import Choices
 from cutaway.robustness.bounds.network import bound_network
@@ -80,6 +80,23 @@ def chain():
     )  # fmt: skip
 
 
+def tiles():
+    """Max pooling without overlap, through which functionals travel as patches; three colours, not square."""
+    torch.manual_seed(6)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 2), nn.ReLU(), nn.MaxPool2d((2, 1)), nn.Conv2d(3, 2, 2, padding=1), nn.MaxPool2d(2),
+        nn.Conv2d(2, 2, (1, 2)), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+class Largest(nn.Module):
+    """Maxima over dimensions, beside the values themselves."""
+
+    def forward(self, x):
+        y = x.reshape(-1, 2, 3)
+        return torch.cat([x, x.amax(1, keepdim=True), y.amax(1), y.amax(2)], 1)
+
+
 class Normalised(nn.Module):
     """Softmax, log-softmax, layer norm, attention with a causal mask."""
 
@@ -107,9 +124,11 @@ def networks():
         "selections": Selections(),
         "picture": Picture(),
         "chain": chain(),
+        "tiles": tiles(),
+        "largest": Largest(),
         "normalised": Normalised(),
     }
-    shapes = {"picture": (1, 4, 4), "chain": (1, 6, 6)}
+    shapes = {"picture": (1, 4, 4), "chain": (1, 6, 6), "tiles": (1, 7, 6)}
     return {
         k: trace(m.double().eval(), torch.zeros(1, *shapes.get(k, (6,)), dtype=torch.float64)) for k, m in made.items()
     }
@@ -148,16 +167,16 @@ def seen_by(graphs, names=None) -> str:
     for name, graph in graphs.items():
         if names is not None and name not in names:
             continue
-        net = bound_network(graph)
-        size = net.graph.input.numel
-        center = torch.randn(2, size, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        fine = bound_network(graph)
+        center = torch.randn(2, fine.graph.input.numel, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
         some, generator = every_region(center)
         for kind, region in some.items():
             if kind not in ("linf", "box") and name not in ("dense", "products"):
                 continue
-            found = broken(net, region, generator)
-            if found:
-                return f"{found} of {name} over {kind}"
+            for net in (fine, fine.coarse):
+                found = broken(net, region, generator) if net is not None else ""
+                if found:
+                    return f"{found} of {name}{' (coarse)' if net is fine.coarse else ''} over {kind}"
     return ""
 
 
@@ -267,6 +286,19 @@ MUTANTS = {
     "patches: limits of another sample": (patches.Patch.of_sample, "self.sample * size", "self.sample.flip(0) * size"),
     "patches: box too small": (patches._least, "(box.high - box.low) / 2", "(box.high - box.low) / 2.2"),
     "patches: samples mixed up": (patches.travel, "reshape(batch, count)\n", "reshape(batch, count).flip(1)\n"),
+    "patches: tiles mixed up": (patches._through_maxima, "repeat_interleave(tall, 2).repeat_interleave(wide, 3)", "repeat(1, 1, tall, wide)"),
+    "patches: corner of a tile": (patches._through_maxima, "patch.top * tall", "patch.top"),
+    "patches: planes of a maximum swapped": (patches._through_maxima, "found.flat >= 0", "found.flat < 0"),
+    "patches: offset of a maximum lost": (patches._through_maxima, "gain = (values.clamp(max=0) *", "gain = 0 * (values.clamp(max=0) *"),
+    "maxima: planes swapped by sign": (backward._through_maxima, "flat >= 0", "flat < 0"),
+    "maxima: offset by the wrong sign": (backward._through_maxima, "clamp(max=0)", "clamp(min=0)"),
+    "maxima: positions read twice counted once": (backward._through_maxima, "index_add(", "index_copy("),
+    "maxima: level too low": (maxima.planes, "torch.maximum(best, high.topk(3, dim=2).values[..., 2:]) if low.shape[2] > 2 else best", "best - 0.3 * (high.amax(2, keepdim=True) - best)"),
+    "maxima: slope too small": (maxima.planes, "(high - level) / torch.where", "0.9 * (high - level) / torch.where"),
+    "maxima: a value taken for decided": (maxima.planes, ".amax(2, keepdim=True) <= best", ".amax(2, keepdim=True) <= best + 0.2"),
+    "maxima: largest lower limit from elsewhere": (maxima.planes, "torch.where(decided, below, above)", "torch.where(decided, below.flip(1), above)"),
+    "maxima: interval of the smallest": (maxima.interval, "amax(2)", "amin(2)"),
+    "maxima: dimensions of a maximum mixed": (maxima.windows, "permute(*rest, *dims)", "permute(*dims, *rest)"),
     "box: radius halved": (regions.Box.minimum, "(self.high - self.low) / 2", "(self.high - self.low) / 2.2"),
     "ball: norm too small": (regions.Ball.minimum, "p=self._dual", "p=float('inf')"),
     "ball: radius too small": (regions.Ball.minimum, "near - self.radius", "near - 0.9 * self.radius"),
@@ -283,7 +315,7 @@ REWRITES = {
     "maximum becomes a minimum": (lowering._maximum, 'b.emit("add", x, y, coefficients=(1, -1))', 'b.emit("add", y, x, coefficients=(1, -1))'),
     "minimum becomes a maximum": (lowering._rule_minimum, "b.emit(\"add\", y, b.emit", "b.emit(\"add\", x, b.emit"),
     "largest of three forgets the last": (lowering._largest_of_last, "b.emit(\"cat\", pair, parts[2], dim=dim) if len(parts) == 3 else pair", "pair"),
-    "pooling window starts elsewhere": (lowering._windows, '- a["padding"][d]', '- 0 * a["padding"][d]'),
+    "pooling window starts elsewhere": (maxima.pooling_windows, '- a["padding"][d]', '- 0 * a["padding"][d]'),
     "matrix product without transposition": (lowering._rule_matmul, "len(right) - 1, len(right) - 2", "len(right) - 2, len(right) - 1"),
     "softmax without its own term": (lowering._odds, 'constants={"shift": 1.0}', 'constants={"shift": 0.5}'),
     "softmax differences reversed": (lowering._odds, "coefficients=(1, -1)", "coefficients=(-1, 1)"),

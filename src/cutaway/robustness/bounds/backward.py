@@ -17,6 +17,7 @@ from torch import Tensor
 from cutaway.network.graph import Node
 from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.lowering import LINEAR
+from cutaway.robustness.bounds.maxima import MAXIMA, planes
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.patches import fits, travel
 from cutaway.robustness.bounds.transpose import pull_back, unbroadcast
@@ -128,6 +129,8 @@ def _through(
         return pull_back(net.graph, node, a), gain
     if node.op == "mul":
         return _through_product(net, node, a, limits, alpha)
+    if node.op in MAXIMA:
+        return _through_maxima(net, node, a, limits)
     low, high = (side[node.inputs[0]].unsqueeze(1) for side in (limits.lower, limits.upper))
     slope_low, offset_low, slope_high, offset_high = lines(node, low, high, alpha)
     gain = _dot(a.clamp(max=0), offset_high)
@@ -157,3 +160,16 @@ def _through_product(
     size = torch.maximum(xl.abs(), xu.abs()) * torch.maximum(yl.abs(), yu.abs())
     gain = (a * constant).flatten(2).sum(-1) - _dot(a.abs(), (4 * net.gamma[node.index] * size).expand_as(constant))
     return parts, gain
+
+
+def _through_maxima(net: BoundNetwork, node: Node, a: Tensor, limits: Limits) -> tuple[list[Tensor], Tensor]:
+    places, source = net.windows[node.index], net.graph.nodes[node.inputs[0]]
+    below, above, offset = planes(places, limits.lower[source.index], limits.upper[source.index])
+    flat = a.flatten(2)
+    gain = _dot(flat.clamp(max=0), offset)
+    if net.rounding:
+        gain = gain - _dot(flat.abs(), net.gamma[node.index] * offset.abs())
+    flat = flat.unsqueeze(-1)
+    spread = flat * torch.where(flat >= 0, below.unsqueeze(1), above.unsqueeze(1))
+    part = a.new_zeros(*a.shape[:2], source.numel).index_add(2, places.index.flatten(), spread.flatten(2))
+    return [part.reshape(*a.shape[:2], *source.shape)], gain

@@ -2,9 +2,9 @@
 
 The radius is propagated forwards: through y = L x + c an error e becomes |L| e + gamma_n (|L| |x| + |c|), through a
 function |f'| e plus four roundings of its value and of what cancels in it, through a product |x| e_y + |y| e_x +
-e_x e_y plus one rounding; gamma_n = n u / (1 - n u) with the unit roundoff u of the deployment dtype. Valid for any
-order of summation, without flush-to-zero and without reduced-precision matrix products (TF32, bfloat16). Section 5 of
-the method notes.
+e_x e_y plus one rounding, through a maximum the largest e; gamma_n = n u / (1 - n u) with the unit roundoff u of the
+deployment dtype. Valid for any order of summation, without flush-to-zero and without reduced-precision matrix products
+(TF32, bfloat16). Section 5 of the method notes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.lowering import LINEAR
+from cutaway.robustness.bounds.maxima import MAXIMA
 from cutaway.robustness.bounds.network import BoundNetwork, gamma
 from cutaway.robustness.bounds.transpose import apply_linear, fan
 from cutaway.robustness.bounds.unary import cancellation, derivative_limit
@@ -42,6 +43,8 @@ def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = to
             big_x, big_y = (torch.maximum(limits.lower[i].abs(), limits.upper[i].abs()) for i in (x, y))
             grown = big_x * error[y] + big_y * error[x] + error[x] * error[y]
             error[node.index] = grown + unit * (big_x + error[x]) * (big_y + error[y])
+        elif node.op in MAXIMA:
+            error[node.index] = net.windows[node.index].of(error[node.inputs[0]]).amax(2).reshape(-1, *node.shape)
         else:
             source = node.inputs[0]
             low, high = limits.lower[source] - error[source], limits.upper[source] + error[source]

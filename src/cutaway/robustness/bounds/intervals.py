@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from cutaway.network.graph import Node
+from cutaway.robustness.bounds import maxima
 from cutaway.robustness.bounds.lowering import LINEAR
+from cutaway.robustness.bounds.maxima import MAXIMA
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.transpose import apply_linear
 from cutaway.robustness.bounds.unary import interval
@@ -56,8 +58,11 @@ def step(net: BoundNetwork, node: Node, limits: Limits, region: Region) -> None:
     elif node.op == "mul":
         low, high, slack = _product(net, node, limits)
     else:
-        source = node.inputs[0]
-        low, high = interval(node, limits.lower[source], limits.upper[source])
+        low, high = limits.lower[node.inputs[0]], limits.upper[node.inputs[0]]
+        if node.op in MAXIMA:
+            low, high = maxima.interval(net.windows[node.index], node, low, high)
+        else:
+            low, high = interval(node, low, high)
         slack = net.gamma[node.index] * torch.maximum(low.abs(), high.abs())
     if "range" in node.attributes:
         floor, ceiling = node.attributes["range"]

@@ -19,23 +19,31 @@ from torch import Tensor
 from cutaway.network.graph import Graph, Node
 from cutaway.network.graph.builder import Builder, Ref
 from cutaway.network.graph.operators import AFFINE_OPERATORS
+from cutaway.robustness.bounds.maxima import MAXIMA, pooling_windows
 from cutaway.robustness.bounds.unary import UNARY
 
 LINEAR = AFFINE_OPERATORS
 
 
-def prepare(graph: Graph) -> Graph:
-    """The rewritten graph. Raises UnsupportedOperator for an operator that has no rule, ModelError for several
-    inputs."""
+def prepare(graph: Graph, *, keep_maxima: bool = False) -> Graph:
+    """The rewritten graph. `keep_maxima`: maxima over windows stay (see `maxima`) and move before a ReLU, with which
+    they commute. Raises UnsupportedOperator for an operator that has no rule, ModelError for several inputs."""
     _ = graph.input, graph.output
+    swapped = _relus_before_maxima(graph) if keep_maxima else {}
     b = Builder()
     with torch.no_grad():
         start = b.input(torch.zeros(graph.input.shape, dtype=graph.dtype))
         refs: dict[int, Ref] = {graph.input.index: start}
         for node in _needed(graph):
-            if node.index not in refs:
-                b.place(module=node.module, call=node.call, name=node.name, target=node.target)
-                refs[node.index] = _rewrite(b, graph, node, [refs[i] for i in node.inputs])
+            if node.index in refs or node.index in swapped:
+                continue
+            b.place(module=node.module, call=node.call, name=node.name, target=node.target)
+            inputs = [refs[swapped.get(i, i)] for i in node.inputs]
+            if keep_maxima and node.op in MAXIMA:
+                kept = b.emit(node.op, *inputs, shape=node.shape, **node.attributes)
+                refs[node.index] = b.emit("relu", kept) if node.inputs[0] in swapped else kept
+            else:
+                refs[node.index] = _rewrite(b, graph, node, inputs)
     final = refs[graph.output.index]
     return Graph(
         nodes=tuple(b.nodes), inputs=(start.index,), outputs=(final.index,), dtype=graph.dtype, batched=graph.batched
@@ -48,6 +56,16 @@ def _needed(graph: Graph) -> list[Node]:
         if node.index in wanted:
             wanted.update(node.inputs)
     return [n for n in graph.nodes if n.index in wanted]
+
+
+def _relus_before_maxima(graph: Graph) -> dict[int, int]:
+    """ReLUs that only a maximum reads -> what they read."""
+    found = {}
+    for node in graph.nodes:
+        before = graph.nodes[node.inputs[0]] if node.inputs else node
+        if node.op in MAXIMA and before.op == "relu" and list(graph.users[before.index]) == [node.index]:
+            found[before.index] = before.inputs[0]
+    return found
 
 
 def _rewrite(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
@@ -92,33 +110,9 @@ def _rule_max_reduce(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) ->
 
 
 def _rule_max_pool(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
-    index = _windows(node, b.shape(inputs[0]))
+    index = pooling_windows(node, b.shape(inputs[0])).index
     x = b.emit("take", inputs[0], constants={"index": index.reshape(-1)}, shape=tuple(index.shape))
     return b.emit("reshape", _largest_of_last(b, x), shape=node.shape)
-
-
-def _windows(node: Node, shape: tuple[int, ...]) -> Tensor:
-    """For every output of a pooling the flat positions of its inputs, (outputs, window); padding repeats a real one."""
-    a = node.attributes
-    spatial = len(a["kernel"])
-    lead = math.prod(shape[:-spatial])
-    axes = []
-    for d in range(spatial):
-        first = torch.arange(node.shape[len(node.shape) - spatial + d]) * a["stride"][d] - a["padding"][d]
-        axes.append(first.unsqueeze(1) + torch.arange(a["kernel"][d]) * a["dilation"][d])
-    position, inside = torch.zeros((), dtype=torch.int64), torch.ones((), dtype=torch.bool)
-    for d, axis in enumerate(axes):
-        view = [1] * (2 * spatial)
-        view[d], view[spatial + d] = axis.shape
-        size = shape[len(shape) - spatial + d]
-        position = position * size + axis.clamp(0, size - 1).reshape(view)
-        inside = inside & ((axis >= 0) & (axis < size)).reshape(view)
-    windows = math.prod(a["kernel"])
-    position, inside = position.reshape(-1, windows), inside.expand(position.shape).reshape(-1, windows)
-    real = position.gather(1, inside.to(torch.int64).argmax(1, keepdim=True))
-    position = torch.where(inside, position, real)
-    size = math.prod(shape[-spatial:])
-    return (torch.arange(lead).reshape(-1, 1, 1) * size + position).reshape(-1, windows)
 
 
 def _rule_matmul(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:

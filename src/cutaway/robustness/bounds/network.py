@@ -8,13 +8,14 @@ roundoff u of the dtype: the factor by which n additions and products may be off
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from cutaway.network.graph import Graph, Node, trace
 from cutaway.robustness.bounds.lowering import LINEAR, prepare
+from cutaway.robustness.bounds.maxima import MAXIMA, Windows, windows
 from cutaway.robustness.bounds.transpose import absolute, fan, offset
 from cutaway.robustness.bounds.unary import UNARY
 
@@ -31,7 +32,9 @@ def gamma(count: int, dtype: torch.dtype) -> float:
 class BoundNetwork:
     """See `bound_network`. `tighten` holds the nodes whose limits feed a nonlinearity and are worth a backward pass,
     each with the nonlinear nodes that read it; `before[i]` the nodes that node i depends on (itself included). Without
-    `rounding` nothing is subtracted for rounding errors: for searching, never for a verdict."""
+    `rounding` nothing is subtracted for rounding errors: for searching, never for a verdict. `coarse` is the same
+    network with maxima over windows bounded in one step, where there are such: to be tried first, since it is many
+    times cheaper; `windows` are those of its maxima."""
 
     graph: Graph
     absolute: dict[int, Node]
@@ -40,6 +43,8 @@ class BoundNetwork:
     tighten: dict[int, tuple[int, ...]]
     before: tuple[frozenset[int], ...]
     box_exact: frozenset[int]
+    windows: dict[int, Windows] = field(default_factory=dict)
+    coarse: BoundNetwork | None = None
     rounding: bool = True
 
     @property
@@ -70,7 +75,14 @@ def bound_network(
         if example_inputs is None:
             raise TypeError("a model needs example_inputs")
         model = trace(model, example_inputs, dtype=dtype, batched=batched)
-    graph = prepare(model if model.dtype == dtype else model.to(dtype))
+    model = model if model.dtype == dtype else model.to(dtype)
+    net = _of_prepared(prepare(model))
+    if not any(node.op in MAXIMA for node in model.nodes):
+        return net
+    return replace(net, coarse=_of_prepared(prepare(model, keep_maxima=True)))
+
+
+def _of_prepared(graph: Graph) -> BoundNetwork:
     linear = [n for n in graph.nodes if n.op in LINEAR]
     offsets = {n.index: c for n in linear if (c := offset(graph, n)) is not None}
     return BoundNetwork(
@@ -81,6 +93,7 @@ def bound_network(
         tighten=_to_tighten(graph),
         before=_ancestors(graph),
         box_exact=_exact_on_boxes(graph),
+        windows={n.index: windows(graph, n) for n in graph.nodes if n.op in MAXIMA},
     )
 
 
@@ -94,7 +107,7 @@ def _ancestors(graph: Graph) -> tuple[frozenset[int], ...]:
 def _to_tighten(graph: Graph) -> dict[int, tuple[int, ...]]:
     readers: dict[int, list[int]] = {}
     for node in graph.nodes:
-        if node.op in UNARY or node.op == "mul":
+        if node.op in UNARY or node.op in MAXIMA or node.op == "mul":
             for source in node.inputs:
                 if graph.nodes[source].op in LINEAR or graph.nodes[source].op == "mul":
                     readers.setdefault(source, []).append(node.index)

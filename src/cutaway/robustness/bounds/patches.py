@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cutaway.network.graph import Node
 from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.maxima import MAXIMA, planes
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.unary import UNARY, lines
 from cutaway.robustness.regions import Box, Region
@@ -114,6 +115,8 @@ def travel(
             return {}, (total + _least(region, patch)).reshape(batch, count)
         if node.op == "convolution":
             patch, gain = _through_convolution(net, node, patch)
+        elif node.op in MAXIMA:
+            patch, gain = _through_maxima(net, node, patch, limits)
         else:
             patch, gain = _through_unary(net, node, patch, limits, alphas.get(node.index))
         total = total + gain
@@ -151,6 +154,8 @@ def _passes(net: BoundNetwork, node: Node, patch: Patch, alphas: dict[int, Tenso
         return node.index not in stops
     if node.op == "convolution":
         return fits(node)
+    if node.op in MAXIMA:
+        return _tiles(net, node)
     return node.op in UNARY and (node.index not in alphas or alphas[node.index].shape[1] == 1)
 
 
@@ -183,6 +188,32 @@ def _through_unary(
         values=values.reshape(patch.values.shape), top=patch.top, left=patch.left, sample=patch.sample,
         shape=net.graph.nodes[node.inputs[0]].shape, place=patch.place,
     ), gain  # fmt: skip
+
+
+def _tiles(net: BoundNetwork, node: Node) -> bool:
+    """Whether the windows of a maximum are tiles of a picture: a pooling without overlap and padding."""
+    a, shape = node.attributes, net.graph.nodes[node.inputs[0]].shape
+    if node.op != "max_pool" or len(shape) != 4 or shape[0] != 1 or len(a["kernel"]) != 2:
+        return False
+    return tuple(a["stride"]) == tuple(a["kernel"]) and not any(a["padding"]) and set(a["dilation"]) == {1}
+
+
+def _through_maxima(net: BoundNetwork, node: Node, patch: Patch, limits: Limits) -> tuple[Patch, Tensor]:
+    places, source = net.windows[node.index], net.graph.nodes[node.inputs[0]]
+    below, above, offset = planes(places, limits.lower[source.index], limits.upper[source.index])
+    values = patch.flat
+    gain = (values.clamp(max=0) * patch.of_sample(offset)).sum(1)
+    if net.rounding:
+        gain = gain - (values.abs() * patch.of_sample(net.gamma[node.index] * offset.abs())).sum(1)
+    tall, wide = node.attributes["kernel"]
+    wider = patch.values.repeat_interleave(tall, 2).repeat_interleave(wide, 3)
+    found = Patch.of(wider, patch.top * tall, patch.left * wide, patch.sample, source.shape)
+    slopes = [
+        found.of_sample(below.new_zeros(len(side), source.numel).index_copy(1, places.index.flatten(), side.flatten(1)))
+        for side in (below, above)
+    ]
+    found.values = found.values * torch.where(found.flat >= 0, *slopes).reshape(found.values.shape)
+    return found, gain
 
 
 def _least(box: Box, patch: Patch) -> Tensor:

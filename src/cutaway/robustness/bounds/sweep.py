@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from cutaway.errors import InputError
+from cutaway.robustness.bounds import maxima
 from cutaway.robustness.bounds.backward import Choices, OneHot, lower_bound
 from cutaway.robustness.bounds.intervals import Limits, step
+from cutaway.robustness.bounds.maxima import MAXIMA
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.unary import UNARY, is_stable
 from cutaway.robustness.regions import Region
@@ -148,7 +150,11 @@ def open_rows(net: BoundNetwork, limits: Limits, index: int) -> Tensor:
     wanted = torch.zeros_like(low, dtype=torch.bool)
     for reader in net.tighten[index]:
         node = net.graph.nodes[reader]
-        wanted = wanted | (~is_stable(node, low, high) if node.op in UNARY else low < high)
+        if node.op in MAXIMA:
+            found = maxima.open_values(net.windows[reader], low, high).reshape(low.shape)
+        else:
+            found = ~is_stable(node, low, high) if node.op in UNARY else low < high
+        wanted = wanted | found
     return wanted.flatten(1)
 
 

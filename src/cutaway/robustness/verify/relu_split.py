@@ -101,12 +101,12 @@ def _join(parts: list[Parts]) -> Parts:
 
 def split_nodes(net: BoundNetwork) -> dict[int, int]:
     """Nodes whose sign may be decided, each with the ReLU that reads it."""
-    found = {}
-    for source, readers in net.tighten.items():
-        for reader in readers:
-            if net.graph.nodes[reader].op == "relu":
-                found[source] = reader
-    return found
+    return {node.inputs[0]: node.index for node in net.graph.nodes if node.op == "relu"}
+
+
+def _unstable(limits: Limits, index: int) -> Tensor:
+    """Neurons (B, n) of a node that may have either sign."""
+    return ((limits.lower[index] < 0) & (limits.upper[index] > 0)).flatten(1)
 
 
 def split_relus(
@@ -305,7 +305,7 @@ def _affordable(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> fro
 
 def _cheap(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> bool:
     nodes = [k for k in split_nodes(net) if k not in net.box_exact]
-    count = sum(int(open_rows(net, parts.limits, k).sum()) for k in nodes)
+    count = sum(int(_unstable(parts.limits, k).sum()) for k in nodes)
     return count <= settings.refresh * len(parts)
 
 
@@ -360,16 +360,15 @@ def _optimise(problem: Problem, search: BoundNetwork, parts: Parts, settings: Sp
 def _ended(problem: Problem, parts: Parts) -> Tensor:
     """Which parts have no neuron left to split."""
     candidates = [
-        (open_rows(problem.net, parts.limits, k) & (parts.signs[k].flatten(1) == 0)).any(1)
-        for k in split_nodes(problem.net)
+        (_unstable(parts.limits, k) & (parts.signs[k].flatten(1) == 0)).any(1) for k in split_nodes(problem.net)
     ]
     return ~torch.stack(candidates).any(0)
 
 
 def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings) -> Parts:
     """Both children of every part; each must have a neuron left to split."""
-    net, nodes = problem.net, split_nodes(problem.net)
-    undecided = {k: open_rows(net, parts.limits, k) & (parts.signs[k].flatten(1) == 0) for k in nodes}
+    nodes = split_nodes(problem.net)
+    undecided = {k: _unstable(parts.limits, k) & (parts.signs[k].flatten(1) == 0) for k in nodes}
     at = choose(
         search,
         problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32),

@@ -104,24 +104,55 @@ def verify(
     )
     if witness is not None:
         return falsified(witness, "attack")
-    limits, value = _root(problem, settings)
-    left = (~(value > 0)).nonzero().squeeze(1)
-    progress(f"bounds leave {len(left)} of {len(value)} clauses open")
-    if len(left) == 0:
-        return verdict(Status.CERTIFIED, bound=float(value.min()), decided_by="bounds", parts=len(value))
-    if not settings.complete:
-        return _improved(problem, limits, value, left, settings, verdict)
-    strict = problem if settings.deployment is None else _deployed(problem, limits, settings.deployment)
-    outcome, by = _search(strict, limits, left, settings, deadline, progress)
-    if outcome.witness is not None:
-        return falsified(outcome.witness, by, outcome.parts)
-    if outcome.proved:
-        known = min(outcome.bound, *value[value > 0].tolist(), float("inf"))
-        return verdict(Status.CERTIFIED, bound=known, decided_by=by, parts=outcome.parts)
-    reason = f"time limit after {outcome.parts} subproblems, {outcome.open_parts} open"
+    value, parts = torch.full((len(query.clauses),), -torch.inf, dtype=torch.float64), 0
+    outcome, attacked = Outcome(), False
+    for stage in _stages(net, settings):
+        part = replace(problem, net=stage)
+        limits, found = _root(part, settings)
+        value = torch.maximum(value, found)
+        left = (~(value > 0)).nonzero().squeeze(1)
+        progress(f"bounds leave {len(left)} of {len(value)} clauses open")
+        if len(left) == 0:
+            return verdict(Status.CERTIFIED, bound=float(value.min()), decided_by="bounds", parts=parts or len(value))
+        if not settings.complete:
+            return _improved(part, limits, value, left, settings, verdict)
+        strict = part if settings.deployment is None else _deployed(part, limits, settings.deployment)
+        if not (attacked or _cuts_inputs(strict, settings)):
+            attacked = True
+            until = min(deadline, time.monotonic() + 0.1 * settings.timeout)
+            witness, _ = find_witness(
+                strict,
+                restarts=3 * settings.restarts,
+                steps=settings.attack_steps,
+                seed=settings.seed + 1,
+                deadline=until,
+            )
+            if witness is not None:
+                return falsified(witness, "attack", parts)
+        outcome, by = _search(strict, limits, left, settings, deadline, progress, last=stage is net)
+        parts += outcome.parts
+        if outcome.witness is not None:
+            return falsified(outcome.witness, by, parts)
+        if outcome.proved:
+            known = min(outcome.bound, *value[value > 0].tolist(), float("inf"))
+            return verdict(Status.CERTIFIED, bound=known, decided_by=by, parts=parts)
+        if time.monotonic() > deadline:
+            break
+    reason = f"time limit after {parts} subproblems, {outcome.open_parts} open"
     if time.monotonic() < deadline:
-        reason = f"nothing left to split after {outcome.parts} subproblems, {outcome.open_parts} open"
-    return verdict(Status.UNKNOWN, bound=outcome.bound, decided_by="nothing", parts=outcome.parts, reason=reason)
+        reason = f"nothing left to split after {parts} subproblems, {outcome.open_parts} open"
+    return verdict(Status.UNKNOWN, bound=outcome.bound, decided_by="nothing", parts=parts, reason=reason)
+
+
+def _stages(net: BoundNetwork, settings: VerifySettings) -> list[BoundNetwork]:
+    """With maxima over windows in one step first, then, for a search that has no ReLU left to split, as pairs."""
+    if net.coarse is None or net.graph.input.numel <= settings.input_split_up_to:
+        return [net]
+    return [net.coarse, net] if settings.complete else [net.coarse]
+
+
+def _cuts_inputs(problem: Problem, settings: VerifySettings) -> bool:
+    return problem.net.graph.input.numel <= settings.input_split_up_to or not split_nodes(problem.net)
 
 
 def _root(problem: Problem, settings: VerifySettings) -> tuple[Limits, Tensor]:
@@ -139,8 +170,12 @@ def _root(problem: Problem, settings: VerifySettings) -> tuple[Limits, Tensor]:
 
 
 def _deployed(problem: Problem, limits: Limits, dtype: torch.dtype) -> Problem:
-    """The problem with every limit raised by twice what rounding may change."""
-    radius = deployment_radius(problem.net, limits, dtype).flatten(1)
+    """The problem with every limit raised by twice what rounding may change (errors through a maximum grow with every
+    pair, and not at all when it is taken in one step)."""
+    net = problem.net
+    if net.coarse is not None:
+        net, limits = net.coarse, sweep(net.coarse, problem.region(problem.lower, problem.upper))
+    radius = deployment_radius(net, limits, dtype).flatten(1)
     extra = 2 * (problem.matrix.abs() @ radius.unsqueeze(-1)).squeeze(-1)
     return replace(problem, limits=problem.limits + torch.where(torch.isnan(extra), torch.inf, extra))
 
@@ -163,27 +198,24 @@ def _improved(problem: Problem, limits: Limits, value: Tensor, left: Tensor, set
 
 
 def _search(
-    problem: Problem, limits: Limits, left: Tensor, settings: VerifySettings, deadline: float, progress: Progress
+    problem: Problem,
+    limits: Limits,
+    left: Tensor,
+    settings: VerifySettings,
+    deadline: float,
+    progress: Progress,
+    *,
+    last: bool,
 ) -> tuple[Outcome, str]:
-    few = problem.net.graph.input.numel <= settings.input_split_up_to
-    if few or not split_nodes(problem.net):
+    if _cuts_inputs(problem, settings):
         return split_inputs(problem, left, deadline=deadline, progress=progress), "input split"
-    witness, _ = find_witness(
-        problem,
-        restarts=3 * settings.restarts,
-        steps=settings.attack_steps,
-        seed=settings.seed + 1,
-        deadline=min(deadline, time.monotonic() + 0.1 * settings.timeout),
-    )
-    if witness is not None:
-        return Outcome(witness=witness), "attack"
     limits, left, closed = _tightened(problem, limits.select(left), left, settings)
     progress(f"optimised slopes leave {len(left)} clauses open")
     if len(left) == 0:
         return Outcome(proved=True, bound=closed), "bounds"
     outcome = split_relus(problem, left, limits, deadline=deadline, settings=settings.splits, progress=progress)
     by = "relu split"
-    if not (outcome.proved or outcome.witness is not None or time.monotonic() > deadline):
+    if last and not (outcome.proved or outcome.witness is not None or time.monotonic() > deadline):
         progress("no ReLU left to split: cutting the input box")
         outcome, by = split_inputs(problem, left, deadline=deadline, progress=progress), "input split"
     if outcome.proved:
