@@ -21,7 +21,7 @@ from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import Splits, SweepSettings, bound_rows, open_rows, sweep
 from cutaway.robustness.bounds.unary import initial_alpha, tunable
 from cutaway.robustness.regions import Box
-from cutaway.robustness.verify.branching import choose
+from cutaway.robustness.verify.branching import Bounding, choose
 from cutaway.robustness.verify.cuts import STEPS, CutBox, decision_planes, plane_below
 from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved
 from cutaway.robustness.verify.problem import Problem
@@ -369,17 +369,16 @@ def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: Spli
     """Both children of every part; each must have a neuron left to split."""
     nodes = split_nodes(problem.net)
     undecided = {k: _unstable(parts.limits, k) & (parts.signs[k].flatten(1) == 0) for k in nodes}
-    at = choose(
-        search,
-        problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32),
-        _in_float32(parts.limits),
-        problem.rows(parts.clause).float(),
-        problem.limits[parts.clause].float(),
-        _choices(parts, torch.float32),
-        undecided,
-        nodes,
-        tried=settings.tried,
+    bounding = Bounding(
+        search=search,
+        region=problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32),
+        limits=_in_float32(parts.limits),
+        rows=problem.rows(parts.clause).float(),
+        thresholds=problem.limits[parts.clause].float(),
+        choices=_choices(parts, torch.float32),
+        undecided=undecided,
     )
+    at = choose(bounding, nodes, tried=settings.tried)
     child = parts.take(torch.arange(len(parts)).repeat(2))
     direction = torch.cat([torch.ones(len(parts)), -torch.ones(len(parts))]).to(torch.int8)
     start = 0

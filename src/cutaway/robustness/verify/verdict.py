@@ -104,8 +104,7 @@ def verify(
     )
     if witness is not None:
         return falsified(witness, "attack")
-    value, parts = torch.full((len(query.clauses),), -torch.inf, dtype=torch.float64), 0
-    outcome, attacked = Outcome(), False
+    value, parts, outcome = torch.full((len(query.clauses),), -torch.inf, dtype=torch.float64), 0, Outcome()
     for stage in _stages(net, settings):
         part = replace(problem, net=stage)
         limits, found = _root(part, settings)
@@ -117,18 +116,6 @@ def verify(
         if not settings.complete:
             return _improved(part, limits, value, left, settings, verdict)
         strict = part if settings.deployment is None else _deployed(part, limits, settings.deployment)
-        if not (attacked or _cuts_inputs(strict, settings)):
-            attacked = True
-            until = min(deadline, time.monotonic() + 0.1 * settings.timeout)
-            witness, _ = find_witness(
-                strict,
-                restarts=3 * settings.restarts,
-                steps=settings.attack_steps,
-                seed=settings.seed + 1,
-                deadline=until,
-            )
-            if witness is not None:
-                return falsified(witness, "attack", parts)
         outcome, by = _search(strict, limits, left, settings, deadline, progress, last=stage is net)
         parts += outcome.parts
         if outcome.witness is not None:
@@ -149,10 +136,6 @@ def _stages(net: BoundNetwork, settings: VerifySettings) -> list[BoundNetwork]:
     if net.coarse is None or net.graph.input.numel <= settings.input_split_up_to:
         return [net]
     return [net.coarse, net] if settings.complete else [net.coarse]
-
-
-def _cuts_inputs(problem: Problem, settings: VerifySettings) -> bool:
-    return problem.net.graph.input.numel <= settings.input_split_up_to or not split_nodes(problem.net)
 
 
 def _root(problem: Problem, settings: VerifySettings) -> tuple[Limits, Tensor]:
@@ -207,8 +190,18 @@ def _search(
     *,
     last: bool,
 ) -> tuple[Outcome, str]:
-    if _cuts_inputs(problem, settings):
+    few = problem.net.graph.input.numel <= settings.input_split_up_to
+    if few or not split_nodes(problem.net):
         return split_inputs(problem, left, deadline=deadline, progress=progress), "input split"
+    witness, _ = find_witness(
+        problem,
+        restarts=3 * settings.restarts,
+        steps=settings.attack_steps,
+        seed=settings.seed + 1,
+        deadline=min(deadline, time.monotonic() + 0.1 * settings.timeout),
+    )
+    if witness is not None:
+        return Outcome(witness=witness), "attack"
     limits, left, closed = _tightened(problem, limits.select(left), left, settings)
     progress(f"optimised slopes leave {len(left)} clauses open")
     if len(left) == 0:
