@@ -248,6 +248,16 @@ class Rescale(nn.Module):
         return x * self.std + self.mean
 
 
+def test_directions_that_an_input_has_not_are_told():
+    model, data = (
+        nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)),
+        Dataset(name="d", inputs=torch.randn(10, 3)),
+    )
+    (left_out,) = LocalComplexity(num_directions=5).measure(model, data).coverage.skipped
+    assert left_out.what == "2 of 5 directions"
+    assert not LocalComplexity(num_directions=3).measure(model, data).coverage.skipped
+
+
 def test_local_complexity_counts_less_for_smaller_radius():
     data, model = small_data(), small_classifier()
     small, large = (

@@ -46,7 +46,7 @@ class LocalComplexity(Instrument):
     directions are shared by all samples. For activations that are not piecewise affine (GELU, SiLU) it counts sign
     changes of the pre-activation, which are not region boundaries; the coverage says so. `num_points` samples are
     used (all if fewer), and `num_counted` of them for the count within the radius; `radius` is in the units of the
-    inputs. `float64`: signs that single precision may have wrong are decided in double precision.
+    inputs; an input of fewer numbers than `num_directions` has as many directions. `float64`: signs that single precision may have wrong are decided in double precision.
     """
 
     radius: float = 0.005
@@ -131,6 +131,9 @@ class LocalComplexity(Instrument):
             for s in sites
             if not s.piecewise_affine
         )
+        if used < self.num_directions:
+            lost = f"{self.num_directions - used} of {self.num_directions} directions"
+            odd = (*odd, Skipped(what=lost, reason=f"an input of {dims} numbers has no more than {dims}"))
         return Findings(values=xr.Dataset(variables, coords), figures=figures, sites=sites, skipped=odd)
 
     def _within(self, network, inputs, sites, context):
