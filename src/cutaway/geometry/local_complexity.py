@@ -46,7 +46,8 @@ class LocalComplexity(Instrument):
     directions are shared by all samples. For activations that are not piecewise affine (GELU, SiLU) it counts sign
     changes of the pre-activation, which are not region boundaries; the coverage says so. `num_points` samples are
     used (all if fewer), and `num_counted` of them for the count within the radius; `radius` is in the units of the
-    inputs; an input of fewer numbers than `num_directions` has as many directions. `float64`: signs that single precision may have wrong are decided in double precision.
+    inputs; an input of fewer numbers than `num_directions` has as many directions. `float64`: signs that single
+    precision may have wrong are decided in double precision.
     """
 
     radius: float = 0.005
