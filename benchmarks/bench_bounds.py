@@ -4,11 +4,10 @@
 
 Needs CUTAWAY_DATA. Five measurements in one run, CPU seconds (one thread): the fully connected MNIST network 256x2,
 batch 100, radius 0.02 and 0.1; the adversarially trained MNIST CNN, batch 100, radius 0.1; a CNN with max pooling,
-maxima in one step beside maxima as pairs; sentence boxes of the
-safeNLP networks (CROWN on all, then how many of those that optimised slopes leave open are closed by branch and bound
-within five minutes); the Lipschitz bound of 784-256-256-10. The limits are those of the project; the figures of
-auto_LiRPA 0.7.1 stand beside (its images: the VNN-COMP ones with shifts by one pixel, rebuilt here from the property
-files). Exits 1 when a limit is missed.
+maxima in one step beside maxima as pairs; sentence boxes of the safeNLP networks (CROWN on all, then how many of those
+that optimised slopes leave open are closed by branch and bound within five minutes); the Lipschitz bound of
+784-256-256-10. The limits are those of the project; the figures of auto_LiRPA 0.7.1 stand beside (its images: the
+VNN-COMP ones with shifts by one pixel, rebuilt here from the property files). Exits 1 when a limit is missed.
 """
 
 from __future__ import annotations

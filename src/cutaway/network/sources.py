@@ -59,12 +59,11 @@ def load_model(
 ) -> LoadedModel:
     """Load the model that `spec` names.
 
-    weights: a .safetensors (or weights-only .pt/.pth) file whose keys and shapes must match those of the model
-    exactly; a prefix "module." on every key is taken off (a checkpoint that opens by itself takes another step's
-    weights too). device: any torch device, or "auto" for a Hugging Face
-    model spread by accelerate. dtype: "float32", "float64", "bfloat16", "float16"; None leaves it. Raises InputError
-    for a spec that names nothing, FileError for an unreadable or refused file, ModelError for weights that do not fit
-    or are not finite, MissingExtra.
+    weights: a .safetensors (or weights-only .pt/.pth) file whose keys and shapes must match those of the model exactly;
+    a prefix "module." on every key is taken off (a checkpoint that opens by itself takes another step's weights too).
+    device: any torch device, or "auto" for a Hugging Face model spread by accelerate. dtype: "float32", "float64",
+    "bfloat16", "float16"; None leaves it. Raises InputError for a spec that names nothing, FileError for an unreadable
+    or refused file, ModelError for weights that do not fit or are not finite, MissingExtra.
     """
     text = str(spec)
     target, number_type = checked_device(device), checked_dtype(dtype)

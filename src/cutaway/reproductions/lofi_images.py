@@ -2,8 +2,8 @@
 vehicles.
 
 The published order on binary CIFAR-10 is ridge < random features < LoFi < gradient descent (BackLoFi's shipped results,
-methods notes 1.8, on the exact images). Ours are the JPEG copies,
-whose errors are higher; the order is what is compared.
+methods notes 1.8, on the exact images). Ours are the JPEG copies, whose errors are higher; the order is what is
+compared.
 """
 
 from __future__ import annotations

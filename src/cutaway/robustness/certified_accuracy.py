@@ -3,11 +3,9 @@ accuracy.
 
 For every sample: the clean class, a PGD attack on the ball (an upper bound on robust accuracy, re-checked), CROWN
 intersected with IBP (maxima over windows in one step), slopes optimised for what is still open, and on request branch
-and bound. A sample is certified
-only
-if clean right, every margin's lower bound (float64, rounding subtracted) is positive, and no attack succeeded; a
-certified
-sample with a successful attack would be a contradiction and raises ClaimError.
+and bound. A sample is certified only if clean right, every margin's lower bound (float64, rounding subtracted) is
+positive, and no attack succeeded; a certified sample with a successful attack would be a contradiction and raises
+ClaimError.
 """
 
 from __future__ import annotations
@@ -113,8 +111,7 @@ def certified_accuracy(
     sample.
 
     Cost: 20 forward and backward passes a sample for the attack, one CROWN sweep, and slope optimisation for open
-    samples.
-    Raises InputError for data without labels, an unknown norm or a radius below 0.
+    samples. Raises InputError for data without labels, an unknown norm or a radius below 0.
     """
     begin = time.monotonic()
     if data.labels is None:

@@ -1,14 +1,10 @@
 """Certified training: interval bounds inside the loss, by the fast recipe, optionally mixed with adversarial points.
 
-Shi et al., *Fast Certified Robust Training with Short Warmup* (arXiv 2103.17268): weights start at N(0, 2 pi / n^2)
-(n = fan-in,
-all layers but the last), batch norm after every hidden affine layer, and while the radius grows from 0 to its final
-value a
-regulariser lambda (1 - e/e_max) (L_tight + L_relu) keeps interval widths and the balance of active and inactive
-neurons.
-On top: `sabr` bounds a small box around an adversarial point (Mueller et al., arXiv 2210.04871), `mtl-ibp` mixes the
-losses
-(1 - kappa) adversarial + kappa IBP (De Palma et al., arXiv 2305.13991).
+Shi et al., *Fast Certified Robust Training with Short Warmup* (arXiv 2103.17268): weights start at N(0, 2 pi / n^2) (n
+= fan-in, all layers but the last), batch norm after every hidden affine layer, and while the radius grows from 0 to its
+final value a regulariser lambda (1 - e/e_max) (L_tight + L_relu) keeps interval widths and the balance of active and
+inactive neurons. On top: `sabr` bounds a small box around an adversarial point (Mueller et al., arXiv 2210.04871),
+`mtl-ibp` mixes the losses (1 - kappa) adversarial + kappa IBP (De Palma et al., arXiv 2305.13991).
 
 Differences: batch norm takes its statistics from the clean batch for both limits; the radius grows linearly after an
 exponential quarter, as in the source, but the schedule counts steps, not epochs. The training bound is never the

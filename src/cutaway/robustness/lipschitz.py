@@ -3,24 +3,19 @@
 For a feed-forward network x_{i+1} = phi(W_i x_i + b_i), y = W_l x_l + b_l with slope-restricted phi (slopes in [0, 1]),
 L = sup ||f(x) - f(y)||_2 / ||x - y||_2.
 
-Three upper bounds, each certified: the product of spectral norms; ECLipsE-Fast (Xu and Sivaranjani, arXiv
-2404.04375); and the
-neuron-wise LipSDP bound (Fazlyab et al., arXiv 1906.04893) reached without a semidefinite solver: with multipliers
-S_i = diag(s_i)
+Three upper bounds, each certified: the product of spectral norms; ECLipsE-Fast (Xu and Sivaranjani, arXiv 2404.04375);
+and the neuron-wise LipSDP bound (Fazlyab et al., arXiv 1906.04893) reached without a semidefinite solver: with
+multipliers S_i = diag(s_i)
 
     X_0 = I,   X_i = 2 S_i - S_i W_i X_{i-1}^{-1} W_i^T S_i > 0,   L^2 = lambda_max(W_l X_{l-1}^{-1} W_l^T),
 
-gradient descent on log s from the ECLipsE-Fast point, with Cholesky as the test of feasibility. Every feasible
-iterate is a
-certificate; the best is recomputed in float64 and enlarged by a rounding margin. We implement the neuron-wise
-multipliers only:
-the coupling of all neurons published as "network" is not valid.
+gradient descent on log s from the ECLipsE-Fast point, with Cholesky as the test of feasibility. Every feasible iterate
+is a certificate; the best is recomputed in float64 and enlarged by a rounding margin. We implement the neuron-wise
+multipliers only: the coupling of all neurons published as "network" is not valid.
 
-Layers whose activation sorts groups (MaxMin, GroupSort) or reflects (Householder) are norm-preserving in differences
-by their
-quadratic constraints (Pauli et al., arXiv 2401.14033): T = lam I + gamma J, P = nu J, S = tau J with J = 1 1^T per
-group
-(I - v v^T for Householder); see `grouped_constraint`, and `lipschitz_groups` for bounds of such networks.
+Layers whose activation sorts groups (MaxMin, GroupSort) or reflects (Householder) are norm-preserving in differences by
+their quadratic constraints (Pauli et al., arXiv 2401.14033): T = lam I + gamma J, P = nu J, S = tau J with J = 1 1^T
+per group (I - v v^T for Householder); see `grouped_constraint`, and `lipschitz_groups` for bounds of such networks.
 """
 
 from __future__ import annotations
@@ -200,9 +195,8 @@ def _descend(weights: list[Tensor], start: list[Tensor], steps: int, rate: float
 def pattern_lower_bound(weights: list[Tensor], *, samples: int = 256, seed: int = 0) -> float:
     """Largest ||W_l D_{l-1} ... D_1 W_1||_2 over sampled patterns D (diagonals of zeros and ones, all ones among them).
 
-    The upper bounds above do not see biases, and every such product is the slope of the ReLU network with some
-    biases, so
-    none of them can fall below this. It is no lower bound for one given network: for that see `sampled_slope`.
+    The upper bounds above do not see biases, and every such product is the slope of the ReLU network with some biases,
+    so none of them can fall below this. It is no lower bound for one given network: for that see `sampled_slope`.
     """
     generator = torch.Generator().manual_seed(seed)
     best = 0.0
@@ -255,8 +249,7 @@ def certified_radius(margin: float, lipschitz: float) -> float:
 
 def sdp_bound(weights: list[Tensor]) -> float:
     """The neuron-wise LipSDP bound by cvxpy and SCS (extra `sdp`), as an unchecked cross-check: SCS may return
-    multipliers
-    that are slightly infeasible."""
+    multipliers that are slightly infeasible."""
     from cutaway._compat import require
 
     cp = require("cvxpy", "sdp")

@@ -1,19 +1,14 @@
 """Neural activation patterns: which neurons a class switches on and off, counted exactly and verified.
 
 Geng et al., *Towards Reliable Neural Specifications* (ICML 2023, arXiv 2210.16114). For class c and a share delta in
-(1/2, 1] a
-ReLU neuron is fixed active if its input is > 0 on at least delta of the class's samples, fixed inactive if it is <= 0
-on at
-least delta, else free. A point follows the pattern when all fixed neurons agree. Questions: (1) does every point of a
-box
-that follows the pattern of c get label c; (2) the same in a small ball; (3) can a point follow two patterns at once
-(no, as
-soon as one neuron is fixed differently).
+(1/2, 1] a ReLU neuron is fixed active if its input is > 0 on at least delta of the class's samples, fixed inactive if
+it is <= 0 on at least delta, else free. A point follows the pattern when all fixed neurons agree. Questions: (1) does
+every point of a box that follows the pattern of c get label c; (2) the same in a small ball; (3) can a point follow two
+patterns at once (no, as soon as one neuron is fixed differently).
 
 How we differ: shares are exact fractions of integer counts; coverage and precision are reported; a verification first
-asks
-whether any known point follows the pattern in the region (a vacuous truth is called one); verification clamps the fixed
-neurons in our bound engine (closed at 0, which only makes the claim stronger) and needs no external solver.
+asks whether any known point follows the pattern in the region (a vacuous truth is called one); verification clamps the
+fixed neurons in our bound engine (closed at 0, which only makes the claim stronger) and needs no external solver.
 """
 
 from __future__ import annotations
@@ -65,8 +60,7 @@ class PatternCounts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatternVerdict:
     """`status`: certified, falsified (with `witness`), unknown; `vacuous`: no point of the region can follow the
-    pattern;
-    `inhabited`: a point of the region that follows it is known, so the certificate says something."""
+    pattern; `inhabited`: a point of the region that follows it is known, so the certificate says something."""
 
     status: Status
     witness: Tensor | None
@@ -154,8 +148,7 @@ def verify_pattern(
     """Is there a point of the query's boxes that follows the pattern and meets a clause? No means certified.
 
     `known` (N, n): points of the region; if one follows the pattern, the certificate is not vacuous. Vacuous is
-    reported only
-    where the limits themselves exclude every point.
+    reported only where the limits themselves exclude every point.
     """
     begin = time.monotonic()
     node = net.graph.input
@@ -205,9 +198,8 @@ def verify_pattern(
 def coarsen(net: BoundNetwork, query: Query, pattern: Pattern, replay: Replay, *, timeout: float = 60.0) -> Pattern:
     """A pattern with as few fixed neurons as greedy search finds that is still certified (arXiv 2404.04662).
 
-    Whole runs of neurons are freed by halves, then single ones; the result is minimal with respect to the order
-    tried, not
-    the smallest of all. Raises InputError when the given pattern is not certified.
+    Whole runs of neurons are freed by halves, then single ones; the result is minimal with respect to the order tried,
+    not the smallest of all. Raises InputError when the given pattern is not certified.
     """
     deadline = time.monotonic() + timeout
 

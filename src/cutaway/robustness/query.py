@@ -1,8 +1,7 @@
 """A verification question: is there an input in one of some boxes whose output satisfies one of some conjunctions?
 
 "Yes" (with a witness) falsifies the property; "no" certifies it. Every source of questions (VNN-LIB files, robustness
-of a
-labelled input, patterns) compiles to this one object.
+of a labelled input, patterns) compiles to this one object.
 """
 
 from __future__ import annotations

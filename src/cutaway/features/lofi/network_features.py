@@ -4,10 +4,10 @@ uses.
 At a site with activations z (channels; positions and tokens are samples that inherit their input's label) the
 label-weighted operators C_k = E[(y_k - mean y_k)(z - mean z)(z - mean z)^T] are formed for every class, and the
 directions are the leading eigenvectors of sum_k C_k^2 (Neural LoFi's operator, arXiv 2605.13612, with all label
-directions). Permuted labels give the noise edge. The network's own directions are the leading eigenvectors of E[g
-g^T], g the gradient of the log-probability of the label (next token, for a language model) at the site, in the whitened
-coordinates: how much the output moves when the activations move as they do. Principal
-angles between the two subspaces are compared with those of the permuted-label directions.
+directions). Permuted labels give the noise edge. The network's own directions are the leading eigenvectors of E[g g^T],
+g the gradient of the log-probability of the label (next token, for a language model) at the site, in the whitened
+coordinates: how much the output moves when the activations move as they do. Principal angles between the two subspaces
+are compared with those of the permuted-label directions.
 """
 
 from __future__ import annotations

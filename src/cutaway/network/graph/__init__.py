@@ -8,8 +8,7 @@ One sample. The graph is that of f(x[None]): every node's `shape` is its shape a
 does with its batch dimension inside. A batch is an extra leading dimension that operators know nothing of: `evaluate`
 gives node values of shape (B, *node.shape), computed with `torch.vmap`. With `batched=True` (the default) the first
 dimension of the inputs is that batch, and the sample shape is (1, *inputs.shape[1:]); with `batched=False` the whole
-example is
-one sample (ONNX files without a batch dimension).
+example is one sample (ONNX files without a batch dimension).
 
 Vocabulary. `inputs` are indices of earlier nodes; tensors that do not depend on the input are `constants`, with the
 broadcasting of torch; numbers are `attributes`.

@@ -1,8 +1,7 @@
 """ATen operators renamed into the graph vocabulary: one handler for each, keyed by the ATen name without its overload.
 
-A handler is called as `handler(builder, *args, **kwargs)` with the operator's own arguments, where values that
-depend on the input are `Ref`s and all else is concrete. It returns a `Ref` (or a tuple of them), or NotImplemented to
-keep the
+A handler is called as `handler(builder, *args, **kwargs)` with the operator's own arguments, where values that depend
+on the input are `Ref`s and all else is concrete. It returns a `Ref` (or a tuple of them), or NotImplemented to keep the
 operator as it is.
 """
 

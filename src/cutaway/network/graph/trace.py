@@ -26,10 +26,10 @@ def trace(
     """The operators of `model` in evaluation mode, for one sample.
 
     A copy of the model is traced, in `dtype` (None: as it is); the model itself is not touched. Casts between floating
-    dtypes inside the model are dropped: the graph means real arithmetic in one dtype. With
-    `check`, the graph is evaluated at the first example and must give the model's own output to 1e-9 relative (1e-4
-    below float64), else ModelError.
-    Cost: one export and two forward passes of one sample. Raises ModelError when the model cannot be exported.
+    dtypes inside the model are dropped: the graph means real arithmetic in one dtype. With `check`, the graph is
+    evaluated at the first example and must give the model's own output to 1e-9 relative (1e-4 below float64), else
+    ModelError. Cost: one export and two forward passes of one sample. Raises ModelError when the model cannot be
+    exported.
     """
     examples = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
     samples = tuple(_first_sample(x, dtype, batched) for x in examples)

@@ -1,10 +1,9 @@
 """Optimised slopes (alpha-CROWN, Xu et al., arXiv 2011.13824): gradient ascent on the free lines of the relaxation.
 
 Every value of the parameters gives a sound bound, so the best over all steps is kept and nothing depends on
-convergence.
-Two depths: `last` moves only the lines used by the output's own backward pass; `all` gives every tightened node its own
-set of lines as well and recomputes the inner limits at each step. Slopes are shared by all rows of a sample by default
-(`shared`), which costs a factor S less memory than one slope per row.
+convergence. Two depths: `last` moves only the lines used by the output's own backward pass; `all` gives every tightened
+node its own set of lines as well and recomputes the inner limits at each step. Slopes are shared by all rows of a
+sample by default (`shared`), which costs a factor S less memory than one slope per row.
 
 How we differ: samples whose rows are all positive leave the batch (`drop_solved`); gradients may be taken in float32
 (`search_dtype`) because only the final float64 pass with the found slopes is reported; inner rows are limited to
@@ -64,8 +63,8 @@ def optimised_rows(
     """Lower bounds (B, S) of the output functionals `rows` (S, *output shape) or (B, S, *output shape).
 
     `limits` are those of a CROWN sweep over the same region. Never below plain CROWN. Cost: `steps` times a backward
-    pass
-    of the output (`last`) or of every tightened node (`all`), and as much again for gradients; then one more of each.
+    pass of the output (`last`) or of every tightened node (`all`), and as much again for gradients; then one more of
+    each.
     """
     return optimised(net, region, rows, limits, settings, splits=splits)[0]
 

@@ -3,8 +3,8 @@
 For functionals A on a node y = L x + c the lower bound of A y is that of (A L) x + A c; through y = f(x) with lines
 a x + b <= f(x) <= c x + d it is that of (A+ a + A- c) x + A+ b + A- d (Zhang et al., arXiv 1811.00866; section 4.3
 of the method notes). Products use the two McCormick planes on each side, mixed half and half. Rounding: sum |A_i| .
-slack_i is
-subtracted (see `intervals`). `betas` are multipliers of split constraints z >= 0 (Wang et al., arXiv 2103.06624).
+slack_i is subtracted (see `intervals`). `betas` are multipliers of split constraints z >= 0 (Wang et al., arXiv
+2103.06624).
 """
 
 from __future__ import annotations

@@ -22,8 +22,7 @@ from cutaway.robustness.bounds.unary import cancellation, derivative_limit
 
 def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = torch.float32) -> Tensor:
     """Largest |output in `dtype` - real output| by entry, (B, *output shape), for inputs exactly representable in
-    `dtype` or
-    rounded to it. `limits` are any limits of the region."""
+    `dtype` or rounded to it. `limits` are any limits of the region."""
     unit = torch.finfo(dtype).eps / 2
     error: dict[int, Tensor] = {}
     for node in net.graph.nodes:

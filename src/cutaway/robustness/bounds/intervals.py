@@ -1,10 +1,8 @@
 """Interval bound propagation, one node at a time, with the rounding slack of each node.
 
-`Limits` holds for every node lower and upper (B, *shape) and `slack`: how much one unit of functional on that node
-may be off
-through rounding (sum of absolute products times gamma). A lower bound computed backwards through functionals A_i is
-safe after
-subtracting sum_i |A_i| . slack_i.
+`Limits` holds for every node lower and upper (B, *shape) and `slack`: how much one unit of functional on that node may
+be off through rounding (sum of absolute products times gamma). A lower bound computed backwards through functionals A_i
+is safe after subtracting sum_i |A_i| . slack_i.
 """
 
 from __future__ import annotations

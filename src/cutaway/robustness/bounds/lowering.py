@@ -2,10 +2,9 @@
 
 Bounds then need three rules. Rewritten exactly (in real arithmetic): maxima become y + relu(x - y) in a tree, matrix
 products become elementwise products and sums, softmax_i = 1 / (1 + sum_{j != i} exp(x_j - x_i)) (the form of Wei et
-al.,
-arXiv 2303.01713, whose differences keep what two scores have in common), LayerNorm = centring, square, mean, rsqrt,
-product. What is known of a value without looking at its inputs is kept as the attribute `range` (softmax in [0, 1],
-normalised values within +-sqrt(n - 1)).
+al., arXiv 2303.01713, whose differences keep what two scores have in common), LayerNorm = centring, square, mean,
+rsqrt, product. What is known of a value without looking at its inputs is kept as the attribute `range` (softmax in [0,
+1], normalised values within +-sqrt(n - 1)).
 """
 
 from __future__ import annotations

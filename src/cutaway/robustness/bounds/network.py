@@ -68,8 +68,7 @@ def bound_network(
     """Prepare a model (with an example input, any batch size) or a traced `Graph` for bounds.
 
     Raises UnsupportedOperator for an operator without a rule (which one, where, what to do) and ModelError for a
-    network
-    with several inputs or outputs, or one that cannot be exported.
+    network with several inputs or outputs, or one that cannot be exported.
     """
     if not isinstance(model, Graph):
         if example_inputs is None:

@@ -190,8 +190,7 @@ def _cut(
 
 def _appeal(influence: Tensor, width: Tensor) -> Tensor:
     """Influence of each input plus a share of the mean influence in proportion to its width, so that inputs whose
-    slope the
-    relaxation lost are cut as well."""
+    slope the relaxation lost are cut as well."""
     influence = torch.where(torch.isfinite(influence), influence, 0.0)
     slope = influence.sum(1, keepdim=True) / width.sum(1, keepdim=True).clamp(min=1e-300)
     return influence + FLOOR * slope.clamp(min=1e-30) * width

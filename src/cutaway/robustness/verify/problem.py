@@ -1,8 +1,7 @@
 """A question made ready for solving: network in float64 for bounds, clauses grouped for batches, a way to try points.
 
-Every clause becomes K rows g_k(y) = matrix_k y - limits_k (padded by repetition). The clause cannot be met on a
-region when
-some row is positive everywhere: max_k min_x g_k > 0. A point meets it when max_k g_k <= 0.
+Every clause becomes K rows g_k(y) = matrix_k y - limits_k (padded by repetition). The clause cannot be met on a region
+when some row is positive everywhere: max_k min_x g_k > 0. A point meets it when max_k g_k <= 0.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ Replay = Callable[[Tensor], Tensor]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses. `accept` says of a point (n,)
-    whether it
-    may be a witness at all (a pattern to follow)."""
+    whether it may be a witness at all (a pattern to follow)."""
 
     net: BoundNetwork
     query: Query

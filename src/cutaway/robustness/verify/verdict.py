@@ -35,8 +35,8 @@ _MORE_TIME = "give a positive number; bounds alone take about a second on small 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySettings:
     """`timeout` seconds from the call; `complete`: branch and bound; `input_split_up_to`: inputs for which boxes are
-    cut
-    rather than ReLUs; `deployment`: dtype whose rounding must not undo the certificate, or None (real arithmetic)."""
+    cut rather than ReLUs; `deployment`: dtype whose rounding must not undo the certificate, or None (real
+    arithmetic)."""
 
     timeout: float = 60.0
     complete: bool = True
