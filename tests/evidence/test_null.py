@@ -64,8 +64,7 @@ def test_p_values_are_valid_under_the_null(seed):
 
 
 def test_random_networks_get_uniform_p_values():
-    """200 scans of random networks: Kolmogorov-Smirnov; false-alarm rate of this test 0.1 %.
-    """
+    """200 scans of random networks: Kolmogorov-Smirnov; false-alarm rate of this test 0.1 %."""
     data, found = small_data(24), []
     for trial in range(200):
         random_network = Network(small_classifier(), data.inputs[:2], probe=False).twin(90_000 + trial)
