@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,19 @@ class TestHuggingFace:
         loaded = load_model(folder)
         assert loaded.tokenizer("once upon time")["input_ids"] == [5, 0, 7]
         assert loaded.example.shape[0] == 1
+
+    def test_an_id_without_a_connection_is_refused_at_once(self, monkeypatch):
+        pytest.importorskip("transformers")
+
+        def unknown(*_args, **_options):
+            raise OSError("name not known")
+
+        for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("socket.getaddrinfo", unknown)
+        begin = time.monotonic()
+        expect(FileError, "nobody/nothing", "no such file or folder", "Hugging Face id")
+        assert time.monotonic() - begin < 10
 
     def test_without_the_extra(self, folder, monkeypatch):
         monkeypatch.setitem(sys.modules, "transformers", None)

@@ -295,6 +295,14 @@ class TestCheckpoints:
         assert loaded.kind == "checkpoint"
         assert same(dict(sorted(loaded.model.state_dict().items())), last_weights(fitted.folder))
 
+    def test_a_run_folder_opens_at_its_last_checkpoint(self, recipe, tmp_path):
+        fitted = fit(recipe, tmp_path / "run")
+        assert same(dict(sorted(load_model(tmp_path / "run").model.state_dict().items())), last_weights(fitted.folder))
+        for file in fitted.checkpoints:
+            file.unlink()
+        with pytest.raises(FileError, match="found no checkpoints"):
+            load_model(tmp_path / "run")
+
     def test_damaged_files(self, recipe, tmp_path):
         fitted = fit(recipe, tmp_path / "run")
         fitted.checkpoints[0].write_bytes(fitted.checkpoints[0].read_bytes()[:50])

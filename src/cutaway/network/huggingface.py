@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,10 @@ def load_huggingface(
         import transformers
     except ImportError as error:
         raise MissingExtra.of("transformers", "hf") from error
-    config = _attempt(text, "configuration", lambda: transformers.AutoConfig.from_pretrained(text))
+    where = {"local_files_only": not (Path(text).is_dir() or hub_in_reach())}
+    config = _attempt(text, "configuration", lambda: transformers.AutoConfig.from_pretrained(text, **where))
     kind = _auto_class(transformers, config)
-    options: dict[str, Any] = {"attn_implementation": "eager", "output_loading_info": True}
+    options: dict[str, Any] = {"attn_implementation": "eager", "output_loading_info": True, **where}
     if device_map is not None:
         options["device_map"] = device_map
     if dtype is not None:
@@ -47,16 +51,31 @@ def load_huggingface(
                 expected=f"all weights of a {type(model).__name__}",
                 remedy="weights that are not there would be random: use the complete checkpoint",
             )
-    tokenizer = load_tokenizer(text)
+    tokenizer = load_tokenizer(text, **where)
     return model, tokenizer, _example(tokenizer, model.config)
 
 
-def load_tokenizer(text: str) -> Any:
+def hub_in_reach() -> bool:
+    """Whether the hub's name is known here; without a connection the library would ask for half a minute. Behind a
+    proxy names need not be known."""
+    from huggingface_hub.constants import ENDPOINT
+
+    address = urllib.parse.urlsplit(ENDPOINT)
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.getaddrinfo(address.hostname, address.port or 443)
+    except OSError:
+        return False
+    return True
+
+
+def load_tokenizer(text: str, *, local_files_only: bool = False) -> Any:
     """The model's tokenizer, from tokenizer.json when the automatic way fails, or None when there is none."""
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(text)
+        return transformers.AutoTokenizer.from_pretrained(text, local_files_only=local_files_only)
     except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError):
         file = Path(text) / "tokenizer.json"
         if not file.is_file():
@@ -135,7 +154,7 @@ def _file_error(text: str, what: str, reason: str) -> FileError:
         )
     return FileError(
         f"model {text!r}",
-        found=f"no such file, and not to be had as a Hugging Face id ({reason})",
-        expected="pkg.module:factory, file.py:factory, a .pt2 or .onnx file, or a Hugging Face folder or id",
+        found=f"no such file or folder, and not to be had as a Hugging Face id ({reason})",
+        expected="pkg.module:factory, file.py:factory, a .pt2 or .onnx file, a run, or a Hugging Face folder or id",
         remedy="check the name; without a connection, give a folder",
     )

@@ -3,8 +3,9 @@ weights.
 
 `pkg.module:factory`, `path/file.py:factory` or `file.py:factory('a', 2)` (the factory, a class or a module object;
 `weights` loads a .safetensors over it), a `.pt2` exported program, an `.onnx` (or `.onnx.gz`) file, a `.safetensors`
-checkpoint that `cutaway fit` wrote, a Hugging Face folder or id. Pickled modules run code when they are read, so they
-are refused unless `trust_pickle` is given; checkpoints are read with weights_only=True.
+checkpoint that `cutaway fit` wrote or its run folder (the last checkpoint), a Hugging Face folder or id. Pickled
+modules run code when they are read, so they are refused unless `trust_pickle` is given; checkpoints are read with
+weights_only=True.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from cutaway.network.factory import call_factory
 from cutaway.network.weights import check_finite, load_weights
 
 FORMS = (
-    "pkg.module:factory, file.py:factory, a .pt2 or .onnx file, a checkpoint of cutaway fit, or a Hugging Face folder "
-    "or id"
+    "pkg.module:factory, file.py:factory, a .pt2 or .onnx file, a run or checkpoint of cutaway fit, or a Hugging Face "
+    "folder or id"
 )
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -119,8 +120,14 @@ def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 def _load(text: str, trust_pickle: bool, device, dtype) -> LoadedModel:
     path = Path(text)
     if path.is_dir():
+        kept = sorted((path / "checkpoints").glob("step-*.safetensors"))
+        if kept:
+            return _checkpoint(kept[-1])
         if not (path / "config.json").is_file():
-            raise FileError(f"folder {path}", found="no config.json", expected="a Hugging Face model folder")
+            found = "no checkpoints" if (path / "model.json").is_file() else "no config.json"
+            raise FileError(
+                f"folder {path}", found=found, expected="a Hugging Face model folder, or a run folder with checkpoints"
+            )
         return _huggingface(text, device, dtype)
     lower = path.name.lower()
     if lower.endswith((".onnx", ".onnx.gz")):
