@@ -118,7 +118,7 @@ def _image_part(shape: tuple[int, int, int], draw: Draw) -> tuple[str, nn.Module
         "transposed_convolution": lambda: nn.ConvTranspose2d(channels, out, 2),
         "batch_norm_2d": lambda: _seen_norm(nn.BatchNorm2d(channels), draw),
         "group_norm": lambda: nn.GroupNorm(1, channels),
-        "max_pool": lambda: nn.MaxPool2d(2, stride=draw(1, 2), padding=draw(0, 1)),
+        "max_pool": lambda: nn.MaxPool2d(2, stride=draw(1, 2), padding=draw(0, 1), ceil_mode=draw(0, 1) == 1),
         "avg_pool": lambda: nn.AvgPool2d(2, stride=1, padding=draw(0, 1)),
         "adaptive_pool": lambda: nn.AdaptiveAvgPool2d(2),
         "pad": lambda: nn.ZeroPad2d(1),

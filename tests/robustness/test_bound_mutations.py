@@ -89,6 +89,15 @@ def tiles():
     )  # fmt: skip
 
 
+def overhanging():
+    """Max pooling whose last windows reach beyond the picture (`ceil_mode`), with convolutions behind it."""
+    torch.manual_seed(8)
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True), nn.Conv2d(2, 2, 2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(18, 3),
+    )  # fmt: skip
+
+
 class Largest(nn.Module):
     """Maxima over dimensions, beside the values themselves."""
 
@@ -125,10 +134,11 @@ def networks():
         "picture": Picture(),
         "chain": chain(),
         "tiles": tiles(),
+        "overhanging": overhanging(),
         "largest": Largest(),
         "normalised": Normalised(),
     }
-    shapes = {"picture": (1, 4, 4), "chain": (1, 6, 6), "tiles": (1, 7, 6)}
+    shapes = {"picture": (1, 4, 4), "chain": (1, 6, 6), "tiles": (1, 7, 6), "overhanging": (1, 7, 7)}
     return {
         k: trace(m.double().eval(), torch.zeros(1, *shapes.get(k, (6,)), dtype=torch.float64)) for k, m in made.items()
     }
@@ -288,6 +298,7 @@ MUTANTS = {
     "patches: samples mixed up": (patches.travel, "reshape(batch, count)\n", "reshape(batch, count).flip(1)\n"),
     "patches: tiles mixed up": (patches._through_maxima, "repeat_interleave(tall, 2).repeat_interleave(wide, 3)", "repeat(1, 1, tall, wide)"),
     "patches: corner of a tile": (patches._through_maxima, "patch.top * tall", "patch.top"),
+    "patches: overhang of a pooling not seen": (patches._tiles, "bool(net.windows[node.index].counts.all())", "True"),
     "patches: planes of a maximum swapped": (patches._through_maxima, "found.flat >= 0", "found.flat < 0"),
     "patches: offset of a maximum lost": (patches._through_maxima, "gain = (values.clamp(max=0) *", "gain = 0 * (values.clamp(max=0) *"),
     "maxima: planes swapped by sign": (backward._through_maxima, "flat >= 0", "flat < 0"),

@@ -14,7 +14,7 @@ from cutaway.data.dataset import Dataset
 from cutaway.robustness.bounds.deployment import deployment_radius
 from cutaway.robustness.bounds.maxima import Windows, open_values, planes
 from cutaway.robustness.bounds.network import bound_network
-from cutaway.robustness.bounds.sweep import bound_rows, open_rows, sweep
+from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, open_rows, sweep
 from cutaway.robustness.certified_accuracy import certified_accuracy
 from cutaway.robustness.regions import ball
 from cutaway.robustness.verify.verdict import VerifySettings
@@ -148,6 +148,43 @@ def test_patches_give_what_functionals_over_the_whole_picture_give(monkeypatch):
     for index in net.tighten:
         assert torch.allclose(before.lower[index], after.lower[index], rtol=0, atol=1e-10)
         assert torch.allclose(before.upper[index], after.upper[index], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("pool", [
+    nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(3, 2, padding=1), nn.MaxPool2d(2, 1), nn.MaxPool2d((3, 2), ceil_mode=True),
+    nn.MaxPool2d(2, dilation=2), nn.MaxPool2d(3, 3, ceil_mode=True), nn.MaxPool2d(2, 3),
+])  # fmt: skip
+@pytest.mark.parametrize("size", [8, 9])
+def test_windows_of_every_kind_between_convolutions(pool, size, check_inside):
+    torch.manual_seed(size)
+    front = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), pool, nn.Conv2d(3, 3, 2), nn.ReLU(), nn.Flatten())
+    width = front(torch.zeros(1, 1, size, size)).shape[1]
+    x = torch.randn(2, 1, size, size, dtype=torch.float64)
+    net = bound_network(nn.Sequential(front, nn.Linear(width, 2)).double().eval(), x)
+    assert net.coarse is not None
+    for radius in (0.05, 0.5):
+        check_inside(net.coarse, ball(x, radius, float("inf")), "crown", num=1000)
+
+
+def test_an_overhanging_window_is_never_certified_away():
+    model = nn.Sequential(
+        nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.MaxPool2d(2, ceil_mode=True), nn.Conv2d(1, 1, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(49, 2, bias=False),
+    )  # fmt: skip
+    with torch.no_grad():
+        model[0].weight.fill_(0.25)
+        model[2].weight.fill_(1.0)
+        model[2].bias.fill_(-0.95)
+        model[5].weight.zero_()
+        model[5].weight[1, 48] = 100.0
+    ones = torch.ones(1, 1, 13, 13, dtype=torch.float64)
+    net = bound_network(model.double(), ones).coarse
+    assert net is not None
+    region = ball(ones - 0.5, 0.5, float("inf"))
+    assert float(model(ones)[0, 1].detach()) > 4.9
+    for kept in (sweep(net, region), sweep(net, region, SweepSettings(method="crown-ibp"))):
+        row = torch.tensor([[0.0, -1.0]], dtype=torch.float64).reshape(1, *net.graph.output.shape)
+        assert float(bound_rows(net, kept, region, row)) <= -4.9
 
 
 def test_single_precision_stays_within_the_deployment_radius():

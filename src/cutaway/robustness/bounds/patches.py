@@ -191,11 +191,13 @@ def _through_unary(
 
 
 def _tiles(net: BoundNetwork, node: Node) -> bool:
-    """Whether the windows of a maximum are tiles of a picture: a pooling without overlap and padding."""
+    """Whether the windows of a maximum are tiles of a picture: a pooling without overlap, padding and overhang (with
+    `ceil_mode`, where a window repeats a position and the slopes of the two would be mixed up)."""
     a, shape = node.attributes, net.graph.nodes[node.inputs[0]].shape
     if node.op != "max_pool" or len(shape) != 4 or shape[0] != 1 or len(a["kernel"]) != 2:
         return False
-    return tuple(a["stride"]) == tuple(a["kernel"]) and not any(a["padding"]) and set(a["dilation"]) == {1}
+    whole = not any(a["padding"]) and bool(net.windows[node.index].counts.all())
+    return tuple(a["stride"]) == tuple(a["kernel"]) and whole and set(a["dilation"]) == {1}
 
 
 def _through_maxima(net: BoundNetwork, node: Node, patch: Patch, limits: Limits) -> tuple[Patch, Tensor]:
