@@ -5,6 +5,8 @@ the threshold by more than rounding, so every point of R is flagged. `falsified`
 head and is not flagged (the witness). `unknown`: neither. Beside it stand the slack (hull's worst minus R's worst: what
 the shape adds beyond mixtures of known points; 0 or more for a region that holds them all) and the containment: the
 share of held-out harmful rows in R with its Clopper-Pearson interval, without which a certified region says little.
+The conformal ellipsoid takes its radius from held-out rows, so these are split by the seed: one half sets the radius,
+and the share inside (of the ellipsoid and of its cut with the box) is counted on the other half.
 
 Linear heads are exact (arXiv 2605.10901 and our additions, see `cutaway.guard.regions`); deeper ReLU heads go
 through the bound engine of `cutaway.robustness`, whose bound is sound but not tight.
@@ -71,7 +73,8 @@ def certify(
     """Certificate for harmful construction rows `points` (n, d) and held-out rows (m, d), both head inputs z.
 
     `limit` is the threshold as a logit, `level` the conformal level of the ellipsoid, `smallest` the fewest rows of
-    a cluster. Raises InputError for no rows, a level outside (0, 1) or a cluster of fewer than two.
+    a cluster. Half of the held-out rows set the ellipsoid's radius and do not count in its containment. Raises
+    InputError for no rows, a level outside (0, 1) or a cluster of fewer than two.
     """
     if len(points) < 2 or len(held_out) < 1:
         raise InputError(
@@ -92,14 +95,16 @@ def certify(
         flagged = shapes.box_region(points[above], name="box-of-flagged")
         results.append(judge.judge(flagged, held_out, hull=hull))
         notes.append(f"{int((~above).sum())} of {len(points)} construction rows are not flagged themselves")
+    setting, judging = halves(held_out, seed)
     try:
-        ellipsoid = shapes.ellipsoid_region(points, held_out, level=level)
-        results.append(judge.judge(ellipsoid, held_out, hull=hull, note=f"conformal level {level:g}"))
+        ellipsoid = shapes.ellipsoid_region(points, setting, level=level)
+        split = f"radius from {len(setting)} held-out rows, judged on the other {len(judging)}"
+        results.append(judge.judge(ellipsoid, judging, hull=hull, note=f"conformal level {level:g}, {split}"))
         if ellipsoid.axes.exact:
-            results.append(judge.judge(shapes.cut_region(points, ellipsoid), held_out, hull=hull))
+            results.append(judge.judge(shapes.cut_region(points, ellipsoid), judging, hull=hull, note=split))
         results += judge.largest(ellipsoid, held_out, hull)
     except InputError as error:
-        notes.append(f"no ellipsoid: {error}")
+        notes.append(f"no ellipsoid (its radius comes from half of the held-out rows): {error}")
     if large:
         notes.append(
             f"{len(points)} rows of dimension {points.shape[1]}: clusters and mixtures of several parts are left out"
@@ -134,6 +139,13 @@ def certify(
         mixtures=mixtures,
         notes=tuple(notes),
     )
+
+
+def halves(held_out: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows that set the conformal radius, rows that judge it): a random split in two; the odd row judges."""
+    order = np.random.default_rng(seed).permutation(len(held_out))
+    middle = len(held_out) // 2
+    return held_out[np.sort(order[:middle])], held_out[np.sort(order[middle:])]
 
 
 def overall(results: list[RegionResult]) -> Status:

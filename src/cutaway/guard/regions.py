@@ -240,11 +240,12 @@ def ellipsoid_region(
     points: np.ndarray, held_out: np.ndarray, *, level: float = 0.9, name: str = "ellipsoid", **options
 ) -> EllipsoidRegion:
     """Ellipsoid of the points' mean and covariance, radius so that a new point lies inside with probability at least
-    `level` (split conformal over held_out (m, d)). InputError when m is below level / (1 - level)."""
+    `level` (split conformal over held_out (m, d)). About that share of held_out itself lies inside by construction:
+    count containment on other rows. InputError when m is below level / (1 - level)."""
     k = math.ceil((len(held_out) + 1) * level - 1e-9)
     if k > len(held_out):
         raise InputError(
-            "the held-out rows", found=f"{len(held_out)}",
+            "the rows that set the radius", found=f"{len(held_out)}",
             expected=f"at least {math.ceil(level / (1 - level) - 1e-9)} for a level of {level:g}",
             remedy="give more harmful rows, or a lower level",
         )  # fmt: skip
