@@ -97,6 +97,12 @@ def test_links_that_cannot_be_used_are_named():
         information_exponent(lambda z: z, num_directions=1)
 
 
+@pytest.mark.parametrize("link", ["z0*z1*z2", "z0+z1", "z00", "He2(z0)"])
+def test_projections_are_numbered_from_one(link):
+    with pytest.raises(InputError, match=r"found z0; expected projections numbered from 1"):
+        target(link)
+
+
 def test_sample_complexity_words():
     assert sample_complexity(3, 1) == {"one_pass_sgd": "d^2", "data_repetition": "d", "low_degree_bound": "d^1"}
     assert sample_complexity(None, None)["low_degree_bound"] == "unknown"

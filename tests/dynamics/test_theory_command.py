@@ -69,6 +69,7 @@ def test_bad_input_exits_with_two(capsys, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("exponent", "z0+z1"), "found z0; expected projections numbered from 1"),
         (("exponent", "log(z)"), "found NaN or infinity in its values"),
         (("exponent", "z", "--samples", "0"), "found 0 draws"),
         (("exponent", "z", "--noise", "-1"), "noise of variance -1"),

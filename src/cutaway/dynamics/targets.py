@@ -74,6 +74,8 @@ def target(link: str | Callable[[Any], Any] | Target, num_directions: int | None
     expression = NAMED.get(link, link)
     tree = _parse(expression)
     used = {int(name[1:] or 1) for name in _names(tree) if re.fullmatch(r"z\d*", name)}
+    if 0 in used:
+        raise InputError(f"target {link!r}", found="z0", expected="projections numbered from 1: z1, z2, ...")
     if not used:
         raise InputError(f"target {link!r}", found="no projection in it", expected="an expression in z or z1, z2, ...")
     count = max(max(used), num_directions or 1)
