@@ -55,6 +55,19 @@ def test_leap_does_not_depend_on_the_basis():
     assert leap("z1*z2") == 2
 
 
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [("z+2000", 1), ("He2(z1)+2000", 2), ("He3(z)-1e7", 3), ("z1*z2*z3*z4+2000", 4), ("z*0+2000", None)],
+)
+def test_an_offset_changes_no_exponent(link, expected):
+    found = information_exponent(link)
+    assert found.value == expected
+    assert leap(link) == expected
+    if link == "z+2000":
+        assert found.sizes[0] == pytest.approx(1.0, rel=1e-6)
+        assert found.errors.max() < 1e-12
+
+
 def test_hermite_tensors_add_up_to_the_energy():
     tensors, errors = hermite_tensors(target("z1**2*z2 + z2"), 4)
     assert sum(float(np.sum(t**2)) for t in tensors) == pytest.approx(6.0, rel=1e-4)

@@ -61,10 +61,8 @@ def information_exponent(link: Link, *, max_degree: int = MAX_DEGREE, num_direct
     chosen = target(link, num_directions)
     tensors, errors = hermite_tensors(chosen, max_degree)
     sizes = np.array([float(np.sum(t**2)) for t in tensors[1:]])
-    spread = _energy(chosen)
-    floor = COEFFICIENT_FLOOR**2 * spread
     noise = np.array([float(e) for e in errors[1:]])
-    above = np.flatnonzero(sizes > np.maximum(floor, 4.0 * noise))
+    above = np.flatnonzero(sizes > _floors(chosen, errors)[1:])
     value = int(above[0]) + 1 if above.size else None
     return Exponent(value=value, sizes=sizes, errors=noise, max_degree=max_degree)
 
@@ -76,7 +74,7 @@ def leap(link: Link, *, max_degree: int = 6, num_directions: int | None = None) 
     """
     chosen = target(link, num_directions)
     tensors, errors = hermite_tensors(chosen, max_degree)
-    floor = max(COEFFICIENT_FLOOR**2 * _energy(chosen), 4.0 * max(float(e) for e in errors[1:]))
+    floor = float(_floors(chosen, errors)[1:].max())
     known = np.zeros((chosen.num_directions, 0))
     largest = None
     while known.shape[1] < chosen.num_directions:
@@ -89,13 +87,18 @@ def leap(link: Link, *, max_degree: int = 6, num_directions: int | None = None) 
     return largest
 
 
-def _energy(chosen: Target) -> float:
-    """E[f^2], the squares of all Hermite coefficients together."""
+def _floors(chosen: Target, errors: list[float]) -> Array:
+    """What a squared norm has to exceed, by degree: (1e-3)^2 of the variance, four errors, and rounding."""
     if chosen.num_directions <= 3:
         points, weights = product_rule(chosen.num_directions, 400_000)
-        return float(np.asarray(chosen(points)) ** 2 @ weights)
-    points = np.random.default_rng(2).standard_normal((400_000, chosen.num_directions))
-    return float(np.mean(np.asarray(chosen(points)) ** 2))
+    else:
+        points = np.random.default_rng(2).standard_normal((400_000, chosen.num_directions))
+        weights = np.full(400_000, 1.0 / 400_000)
+    values = np.asarray(chosen(points))
+    mean = float(values @ weights)
+    variance = float((values - mean) ** 2 @ weights)
+    rounding = (64.0 * np.finfo(float).eps * mean) ** 2
+    return np.maximum(max(COEFFICIENT_FLOOR**2 * variance, rounding), 4.0 * np.asarray(errors, dtype=float))
 
 
 def _cheapest_step(tensors: list[Array], known: Array, floor: float) -> tuple[int, Array] | None:
@@ -136,8 +139,11 @@ def hermite_tensors(chosen: Target, max_degree: int) -> tuple[list[Array], list[
 
 
 def _tensors_on(chosen: Target, points: Array, weights: Array, max_degree: int) -> list[Array]:
+    """The mean is taken off first, so that an offset costs no digits and, on draws, no noise."""
     count = chosen.num_directions
-    weighted = np.asarray(chosen(points)) * weights
+    values = np.asarray(chosen(points))
+    mean = float(values @ weights)
+    weighted = (values - mean) * weights
     tables = [normalized_hermites(points[:, axis], max_degree) for axis in range(count)]
     out = []
     for degree in range(max_degree + 1):
@@ -150,7 +156,7 @@ def _tensors_on(chosen: Target, points: Array, weights: Array, max_degree: int) 
             multiplicity = math.factorial(degree)
             for power in powers:
                 multiplicity //= math.factorial(power)
-            value = float(product.sum()) / math.sqrt(multiplicity)
+            value = float(product.sum()) / math.sqrt(multiplicity) if degree else mean
             legs = [axis for axis, power in enumerate(powers) for _ in range(power)]
             for order in set(itertools.permutations(legs)):
                 tensor[order] = value
