@@ -1,5 +1,7 @@
 """Language-model geometry: families found by structure, oracles, invariances, early exit, instruments."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -174,6 +176,57 @@ def test_one_token_has_no_spread_and_masks_are_checked():
         language_geometry(reader, [[1], []])
     tokens = reader.read(torch.tensor([[5, 6, 0]]), torch.tensor([[1, 1, 0]]), per_token=True)
     assert tokens.share is not None and tokens.share.isnan()[0, 0].tolist() == [False, False, True]
+
+
+def _albert():
+    config = transformers.AlbertConfig(
+        vocab_size=100, embedding_size=16, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+        intermediate_size=48, attn_implementation="eager",
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AlbertModel(config).eval()
+        for parameter in model.parameters():
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def test_blocks_that_share_weights_are_a_block_each_time_they_run():
+    """Against a hook of our own on the one shared module."""
+    model, tokens = _albert(), torch.tensor([[7, 8, 9, 10]])
+    reader = GeometryReader(model, tokens)
+    path = reader.blocks[0].path
+    assert [(b.path, b.call) for b in reader.blocks] == [(path, 0), (path, 1), (path, 2)]
+    assert [b.name for b in reader.blocks] == [path, f"{path}, call 2", f"{path}, call 3"]
+    gate, seen = reader.model.get_submodule(path), []
+    handle = gate.register_forward_hook(lambda m, a, o: seen.append(o.detach()[0]))
+    with torch.no_grad():
+        reader.model(tokens)
+    handle.remove()
+    distance = [(h.abs() / gate.weight.detach().norm(dim=1)).amin(1).mean() for h in seen]
+    assert min(abs(distance[i] - distance[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-3
+    full = reader.read(tokens, per_token=True)
+    assert full.pooled.shape == (1, 3, 7) and full.share is not None and full.share.shape == (1, 3, 4)
+    torch.testing.assert_close(full.pooled[0, :, 5], torch.stack(distance))
+    torch.testing.assert_close(full.hidden, reader.read(tokens, layers=None).hidden)
+    for layers in (1, 2, 3):
+        torch.testing.assert_close(reader.read(tokens, layers=layers).pooled, full.pooled[:, :layers])
+    padded = language_geometry(reader, [[7, 8, 9, 10], [5, 6]])
+    torch.testing.assert_close(padded.pooled[0], full.pooled[0], rtol=1e-4, atol=1e-5)
+    data = Dataset(name="tokens", inputs=tokens.repeat(3, 1))
+    values = LanguageGeometry().measure(Network(model, tokens), data).values
+    assert values["features"].shape == (3, 3, 7) and len(set(values["block"].values)) == 3
+
+
+def test_a_pass_with_fewer_blocks_than_the_example_is_told():
+    model = build("llama")
+    reader = GeometryReader(model, torch.tensor([ROWS[0]]))
+    reader.model.layers = reader.model.layers[:1]
+    reader.blocks = tuple(
+        dataclasses.replace(b, path=reader.blocks[0].path, call=i) for i, b in enumerate(reader.blocks)
+    )
+    with pytest.raises(ModelError, match="1 MLP blocks run; expected 2"):
+        reader.read(torch.tensor([ROWS[0]]))
 
 
 class Plain(torch.nn.Module):

@@ -5,21 +5,24 @@ gates s_t = mean_j 1[h_tj > 0] and the distance to the nearest gate hyperplane d
 the valid tokens of a prompt: mean, min, max, std of s, then min, mean, std of d: 7 numbers a block.
 
 Source: Balestriero, Cosentino, Shekkizhar, arXiv 2312.01648, section 4 (Eqs. 1 to 7). How we differ: any architecture
-(blocks found by structure, biases counted), batches with a right-padding mask, the standard deviation (unbiased) of
-a one-token prompt is 0 and not NaN, no transfer to the host per layer, and an exit after any block. What the numbers
-are not: the gate's hyperplanes cut the *normalised hidden space* of one block, so d_t is a distance there (without
-bias an angle), not in prompt space; with SiLU or GELU the "region" is a sign code, not an affine piece.
+(blocks found by structure, biases counted, a module that runs several times is a block each time), batches with a
+right-padding mask, the standard deviation (unbiased) of a one-token prompt is 0 and not NaN, no transfer to the host
+per layer, and an exit after any block. What the numbers are not: the gate's hyperplanes cut the *normalised hidden
+space* of one block, so d_t is a distance there (without bias an angle), not in prompt space; with SiLU or GELU the
+"region" is a sign code, not an affine piece.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, ModelError
 from cutaway.geometry.language_blocks import MlpBlock, accepts, find_mlp_blocks, headless, run_model
 from cutaway.network.network import first_tensor
 
@@ -78,17 +81,18 @@ class GeometryReader:
         tokenwise: list[tuple[Tensor, Tensor]] | None = [] if per_token else None
         source: list[Tensor] = []
 
-        def take(share: Tensor, distance: Tensor) -> None:
+        def take(index: int, gates: Tensor, inputs: Tensor) -> None:
+            share, distance = token_features(gates[..., : self.blocks[index].width], self._inverse_norms[index])
             kept.append(pool(share[:, None], distance[:, None], valid)[:, 0])
             if tokenwise is not None:
                 tokenwise.append((share, distance))
+            if index == count - 1:
+                source.append(inputs)
+                if layers is not None:
+                    raise _Exit
 
-        modules = [self.model.get_submodule(b.path) for b in self.blocks[:count]]
-        handles = [
-            m.register_forward_hook(self._hook(i, take, source, count, stop=layers is not None), with_kwargs=True)
-            for i, m in enumerate(modules)
-        ]
         state = None
+        handles = self._hooked(count, take)
         try:
             state = first_tensor(run_model(self.model, tokens, None if mask is None else mask))
         except _Exit:
@@ -96,6 +100,11 @@ class GeometryReader:
         finally:
             for handle in handles:
                 handle.remove()
+        if len(kept) < count:
+            raise ModelError(
+                f"model {type(self.model).__name__}", found=f"{len(kept)} MLP blocks run",
+                expected=f"{count}, as on the example", remedy="read it with an example that runs the same blocks",
+            )  # fmt: skip
         share, distance = (
             None if tokenwise is None else _blank(torch.stack([pair[i] for pair in tokenwise], dim=1), valid)
             for i in (0, 1)
@@ -108,17 +117,26 @@ class GeometryReader:
             distance=distance,
         )
 
-    def _hook(self, index: int, take: Callable, source: list, count: int, *, stop: bool):
-        block, inverse = self.blocks[index], self._inverse_norms[index]
+    def _hooked(self, count: int, take: Callable[[int, Tensor, Tensor], None]) -> list[RemovableHandle]:
+        """One hook a module, however many of the first `count` blocks are its calls: take(block, output, input)."""
+        calls: dict[str, dict[int, int]] = {}
+        for index, block in enumerate(self.blocks[:count]):
+            calls.setdefault(block.path, {})[block.call] = index
 
-        def hook(_module, args, kwargs, output):
-            take(*token_features(output[..., : block.width], inverse))
-            if index == count - 1:
-                source.append(args[0] if args else next(iter(kwargs.values())))
-                if stop:
-                    raise _Exit
+        def hook(wanted: dict[int, int]):
+            number = itertools.count()
 
-        return hook
+            def on_call(_module, args, kwargs, output):
+                index = wanted.get(next(number))
+                if index is not None:
+                    take(index, output, args[0] if args else next(iter(kwargs.values())))
+
+            return on_call
+
+        return [
+            self.model.get_submodule(path).register_forward_hook(hook(wanted), with_kwargs=True)
+            for path, wanted in calls.items()
+        ]
 
     def _checked_layers(self, layers: int | None) -> int:
         if layers is None:

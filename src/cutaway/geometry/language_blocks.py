@@ -11,6 +11,7 @@ and leaves out attention projections, poolers and heads.
 from __future__ import annotations
 
 import inspect
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,8 @@ class MlpBlock:
     """One MLP block: `path` of the module whose output holds the gate's pre-activations, `hidden` D, `width` F gates.
 
     `fused`: the module's output is 2F wide and the gate is its first half. `transposed`: the weight is stored (D, F)
-    (Hugging Face's Conv1D) instead of (F, D). `down` is the path of the map back to width D.
+    (Hugging Face's Conv1D) instead of (F, D). `down` is the path of the map back to width D. `call`: which of the
+    module's calls in one pass this is, counted from 0; above 0 only where blocks share weights (ALBERT).
     """
 
     path: str
@@ -40,6 +42,12 @@ class MlpBlock:
     width: int
     fused: bool = False
     transposed: bool = False
+    call: int = 0
+
+    @property
+    def name(self) -> str:
+        """The path, and which call where it is not the first: "layer.ffn", "layer.ffn, call 2"."""
+        return self.path if self.call == 0 else f"{self.path}, call {self.call + 1}"
 
     def rows(self, model: nn.Module) -> Tensor:
         """The gate's weight vectors w_j, shape (F, D)."""
@@ -56,6 +64,7 @@ class _Call:
     outputs: int
     transposed: bool
     clock: int
+    call: int
     activated: bool = False
     fused: bool = False
 
@@ -116,7 +125,10 @@ def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:
     handles = []
 
     def enter(path: str, module: nn.Module):
+        number = itertools.count()
+
         def hook(_module, args, kwargs, output):
+            call = next(number)
             source = args[0] if args else next(iter(kwargs.values()), None)
             if not (isinstance(source, Tensor) and isinstance(output, Tensor) and source.is_floating_point()):
                 return
@@ -128,7 +140,7 @@ def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:
             pointer = source.untyped_storage().data_ptr() + source.storage_offset() * source.element_size()
             sizes = int(source.shape[-1]), int(output.shape[-1])
             watch.alive.append(source)
-            watch.calls.append(_Call(path, pointer, *sizes, transposed, watch.clock))  # pyright: ignore[reportArgumentType]
+            watch.calls.append(_Call(path, pointer, *sizes, transposed, watch.clock, call))  # pyright: ignore[reportArgumentType]
             watch.keep(output, len(watch.calls) - 1)
 
         return hook
@@ -183,7 +195,7 @@ def _pair(watch: _Watch):
             continue
         yield MlpBlock(
             path=gate.path, down=later.path, hidden=gate.inputs, width=width, fused=gate.fused,
-            transposed=gate.transposed,
+            transposed=gate.transposed, call=gate.call,
         )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class LanguageGeometry(Instrument):
         pooled = torch.cat(parts).numpy().astype(float)
         values = xr.Dataset(
             {"features": variable(pooled, ["sample", "block", "feature"], long_name="spline features of MLP blocks")},
-            coords={"block": [b.path for b in reader.blocks], "feature": list(FEATURE_NAMES)},
+            coords={"block": [b.name for b in reader.blocks], "feature": list(FEATURE_NAMES)},
         )
         figures = tuple(self._mean(pooled, k, context) for k in (0, 3, 4, 5))
         separability = self._separability(pooled, data.labels, context)
