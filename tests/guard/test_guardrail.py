@@ -294,6 +294,20 @@ def test_settings_of_a_certificate_are_checked_before_anything_is_written(guard_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_seeds_out_of_range_are_refused_by_every_command(guard_folder, model_folder, make_rows, tmp_path, capsys, seed):
+    rows, data = make_rows(40), tmp_path / "rows.csv"
+    pandas.DataFrame({"text": rows.texts, "label": rows.labels}).to_csv(data, index=False)
+    for words in (
+        ["fit", model_folder, "--data", str(data), "--out", str(tmp_path / "out"), "--num", "30"],
+        ["evaluate", str(guard_folder), "--data", str(data), "--num", "30"],
+        ["certify", str(guard_folder), "--out", str(tmp_path / "c.json")],
+    ):
+        assert run(["guard", *words, "--seed", seed]) == 2
+        assert f"option --seed; found {seed}; expected 0 to 4294967295" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
+
+
 def test_cut_prompts_are_told_in_words_and_without_the_tokenizers_warning(guard_folder, tmp_path, capsys):
     (tmp_path / "long.txt").write_text("calm1 " * 500 + "\ncalm2\n", encoding="utf-8")
     assert run(["guard", "score", str(guard_folder), "--file", str(tmp_path / "long.txt")]) == 0
