@@ -14,6 +14,7 @@ from cutaway.robustness.lipschitz import (
     dense_weights,
     grouped_constraint,
     lipschitz_bounds,
+    network_lipschitz,
     product_bound,
     sampled_slope,
     sdp_bound,
@@ -44,6 +45,18 @@ def test_order_and_slopes_of_the_network(sizes):
     ratio = ((model(x) - model(y)).norm(dim=1) / (x - y).norm(dim=1)).detach().max()
     assert ratio <= found.optimised
     assert all(torch.equal(a, b) for a, b in zip(dense_weights(model, x), weights))
+
+
+@pytest.mark.parametrize(("activation", "steepest"), [(nn.ReLU, 1.0), (nn.Sigmoid, 0.25), (nn.Tanh, 1.0)])
+def test_a_networks_own_slope_is_below_its_bounds_and_the_activations_slope_counts(activation, steepest):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 20), activation(), nn.Linear(20, 9), activation(), nn.Linear(9, 3)).double()
+    x = torch.randn(100, 5, dtype=torch.float64)
+    found = network_lipschitz(model, x, steps=50)
+    assert found.sampled == sampled_slope(model, x) <= found.optimised <= found.product
+    assert found.gap == found.optimised / found.sampled
+    norms = [float(torch.linalg.matrix_norm(model[i].weight.detach(), 2)) for i in (0, 2, 4)]
+    assert math.isclose(found.product, steepest**2 * math.prod(norms), rel_tol=1e-6)
 
 
 def test_one_layer_is_its_spectral_norm():

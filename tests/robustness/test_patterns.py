@@ -49,6 +49,25 @@ POINTS = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.5, -1.0], [-1.0, 0.0], [-2.0, 
 LABELS = torch.tensor([0, 0, 0, 1, 1])
 
 
+def test_patterns_hold_neurons_of_the_network_only():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 4), nn.ReLU(), nn.Linear(4, 2)
+    ).double()
+    x = torch.randn(12, 1, 8, 8, dtype=torch.float64)
+    net, labels = bound_network(model, x[:1]), model(x).argmax(1)
+    counts = count_patterns(net, x, labels, 2)
+    assert sorted(v[0].numel() for v in counts.active.values()) == [4, 72]
+    label = int(labels[0])
+    pattern = mine(counts, label, 1)
+    clause = Clause(
+        lower=x[0].flatten() - 0.01, upper=x[0].flatten() + 0.01, matrix=torch.tensor([[1.0, -1.0]]).double(),
+        limits=torch.full((1,), -50.0).double(),
+    )  # fmt: skip
+    query = Query(clauses=(clause,), num_inputs=64, num_outputs=2)
+    assert verify_pattern(net, query, pattern, module_replay(model, (1, 8, 8))).status is Status.CERTIFIED
+
+
 def test_counts_and_shares_are_exact(subject):
     _, net, _ = subject
     counts = count_patterns(net, POINTS, LABELS, 2, batch=2)

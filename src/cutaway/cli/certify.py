@@ -1,4 +1,4 @@
-"""`cutaway certify`: a property of an ONNX network, a list of such instances, or certified accuracy on a data set."""
+"""`cutaway certify`: a property of a network, a list of such instances, or certified accuracy on a data set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.errors import InputError
+
+SAMPLES = 100
+"""Samples of a data set, where the user names no number."""
 
 app = new_app("certify", "Prove or refute a property, with a witness.")
 
@@ -22,7 +25,7 @@ def certify(
     data: str | None = None,
     radius: float | None = None,
     norm: str = "inf",
-    num: int = 100,
+    num: int | None = None,
     complete: bool | None = None,
     deployment: bool = False,
     weights: str | None = None,
@@ -33,12 +36,12 @@ def certify(
     trust_pickle: bool = False,
     plot: Path | None = None,
 ) -> Outcome:
-    """Three forms: NET.onnx SPEC.vnnlib; --instances LIST.csv --out RESULTS.csv; MODEL --data NAME --radius R.
+    """Three forms: MODEL SPEC.vnnlib; --instances LIST.csv --out RESULTS.csv; MODEL --data NAME --radius R.
 
     Parameters
     ----------
     model
-        An .onnx file (with SPEC), or any model (with --data).
+        An .onnx file, or any model: pkg.module:factory, file.py:factory, .pt2, a run of cutaway fit, ...
     spec
         A VNN-LIB property, 1.0 or 2.0, plain or .gz.
     instances
@@ -55,7 +58,7 @@ def certify(
     norm
         inf, 2 or 1.
     num
-        How many samples.
+        How many samples; by default 100, or all where there are fewer.
     complete
         Branch and bound after bounds; by default yes for properties and no for --data.
     deployment
@@ -85,9 +88,21 @@ def certify(
     if instances is not None:
         return _instances(instances, out, settings | {"complete": complete is not False})
     if model is None:
-        raise InputError("cutaway certify", found="no network", expected="NET.onnx SPEC.vnnlib, --instances or --data")
+        raise InputError("cutaway certify", found="no network", expected="MODEL SPEC.vnnlib, --instances or --data")
     if spec is not None:
-        return _kept(_property(model, spec, settings | {"complete": complete is not False}), out)
+        if data is not None or radius is not None or plot is not None:
+            raise InputError(
+                "cutaway certify", found="a property and --data, --radius or --plot", expected="one or the other"
+            )
+        options = settings | {"complete": complete is not False}
+        return _kept(_property(model, spec, options, weights, trust_pickle), out)
+    if complete and norm != "inf":
+        raise InputError(
+            "option --complete",
+            found=f"--norm {norm}",
+            expected="--norm inf",
+            remedy="branch and bound cuts boxes only",
+        )
     if data is None or radius is None:
         raise InputError("cutaway certify", found="a model alone", expected="a SPEC.vnnlib, or --data and --radius")
     check_picture("--plot", plot, (".png", ".svg", ".pdf"))
@@ -133,14 +148,14 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _property(model: str, spec: Path, options: dict) -> Outcome:
+def _property(model: str, spec: Path, options: dict, weights: str | None, trust_pickle: bool) -> Outcome:
     from cutaway import __version__
     from cutaway.robustness.verify.onnx_query import verify_vnnlib
     from cutaway.status import Status
 
-    if not model.endswith((".onnx", ".onnx.gz")):
-        raise InputError("network", found=model, expected="an .onnx or .onnx.gz file for a VNN-LIB property")
-    verdict, model_hash = verify_vnnlib(model, spec, _settings(options), _tell)
+    verdict, model_hash = verify_vnnlib(
+        model, spec, _settings(options), _tell, weights=weights, trust_pickle=trust_pickle
+    )
     witness = None if verdict.witness is None else verdict.witness.tolist()
     output = None if verdict.output is None else verdict.output.tolist()
     payload = {
@@ -158,7 +173,8 @@ def _property(model: str, spec: Path, options: dict) -> Outcome:
     }
     words = f"{verdict.status.value} by {verdict.decided_by} in {verdict.seconds:.2f} s: {verdict.status.remedy}."
     if witness is not None:
-        words += f"\nwitness (replayed by onnxruntime): {_short(witness)}\noutput there: {_short(output)}"
+        judge = "onnxruntime" if model.endswith((".onnx", ".onnx.gz")) else "the model itself"
+        words += f"\nwitness (replayed by {judge}): {_short(witness)}\noutput there: {_short(output)}"
     if verdict.status is Status.CERTIFIED:
         words += f"\nproved margin {verdict.bound:.6g}: some row of every clause stays above its limit by at least this"
     if verdict.reason:
@@ -188,6 +204,8 @@ def _accuracy(model, data, radius, norm, num, options, *, weights, split, trust_
 
     loaded = load_model(model, weights=weights, trust_pickle=trust_pickle)
     dataset = open_data(data, num=num, seed=options["seed"], split=split)
+    if num is None and len(dataset) > SAMPLES:
+        dataset = open_data(data, num=SAMPLES, seed=options["seed"], split=split)
     settings = _settings(options)
     result = certified_accuracy(loaded.model, dataset, radius=radius, norm=norm, settings=settings, progress=_tell)
     payload = result.summary()

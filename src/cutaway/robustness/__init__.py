@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, bounds_of_many, sweep
     from cutaway.robustness.certified_accuracy import CertifiedAccuracy, margin_rows, radius_curve
     from cutaway.robustness.certified_training import CertifiedTrainingSettings, train_certified
-    from cutaway.robustness.lipschitz import LipschitzBounds, certified_radius, dense_weights, lipschitz_bounds
+    from cutaway.robustness.lipschitz import (
+        LipschitzBounds,
+        certified_radius,
+        dense_weights,
+        lipschitz_bounds,
+        network_lipschitz,
+    )
     from cutaway.robustness.lipschitz_groups import GroupedBounds, grouped_bounds
     from cutaway.robustness.patterns import Pattern, count_patterns, mine, verify_pattern
     from cutaway.robustness.query import Clause, Query, robustness_query
@@ -78,6 +84,7 @@ __all__ = [
     "make_attack",
     "margin_rows",
     "mine",
+    "network_lipschitz",
     "optimised_rows",
     "parse_vnnlib",
     "radius_curve",
@@ -96,7 +103,7 @@ _HOMES = {
     "bounds.sweep": "SweepSettings bound_rows bounds_of_many sweep",
     "certified_accuracy": "CertifiedAccuracy margin_rows radius_curve",
     "certified_training": "CertifiedTrainingSettings train_certified",
-    "lipschitz": "LipschitzBounds certified_radius dense_weights lipschitz_bounds",
+    "lipschitz": "LipschitzBounds certified_radius dense_weights lipschitz_bounds network_lipschitz",
     "lipschitz_groups": "GroupedBounds grouped_bounds",
     "patterns": "Pattern count_patterns mine verify_pattern",
     "query": "Clause Query robustness_query",

@@ -111,7 +111,8 @@ def certified_accuracy(
     sample.
 
     Cost: 20 forward and backward passes a sample for the attack, one CROWN sweep, and slope optimisation for open
-    samples. Raises InputError for data without labels, an unknown norm or a radius below 0.
+    samples. Raises InputError for data without labels or with more classes than outputs, an unknown norm or a
+    radius below 0.
     """
     begin = time.monotonic()
     if data.labels is None:
@@ -123,6 +124,13 @@ def certified_accuracy(
     net = net or bound_network(model, data.inputs[:1])
     network = Network(model, data.inputs[:2])
     labels = data.labels.cpu()
+    if net.graph.output.numel <= int(labels.max()):
+        raise InputError(
+            f"labels of {data.name!r}",
+            found=f"class {int(labels.max())}",
+            expected=f"classes 0 to {net.graph.output.numel - 1}, as many as the network's outputs",
+            remedy="take the data that the network was trained for",
+        )
     right = network.outputs(data.inputs).argmax(1).cpu() == labels
     robust = right.clone()
     if norm in PGD.norms and radius > 0:

@@ -70,9 +70,14 @@ class PatternVerdict:
     parts: int
 
 
+def own_neurons(net: BoundNetwork) -> list[int]:
+    """Split nodes that are inputs of the network's own ReLUs: none of those that stand for a maximum."""
+    return [k for k, relu in split_nodes(net).items() if not net.graph.nodes[relu].attributes.get("rewritten")]
+
+
 def pre_activations(net: BoundNetwork, inputs: Tensor) -> dict[int, Tensor]:
     """Inputs of every ReLU, by split node, (B, *shape)."""
-    nodes = split_nodes(net)
+    nodes = own_neurons(net)
     with torch.no_grad():
         values = evaluate(net.graph, inputs, keep=lambda n: n.index in nodes)
     return {k: values[k] for k in nodes}
@@ -85,7 +90,7 @@ def count_patterns(
     differ."""
     if len(inputs) != len(labels):
         raise InputError("labels", found=f"{len(labels)} labels", expected=f"one for each of {len(inputs)} inputs")
-    active = {k: torch.zeros(num_classes, *net.graph.nodes[k].shape, dtype=torch.int64) for k in split_nodes(net)}
+    active = {k: torch.zeros(num_classes, *net.graph.nodes[k].shape, dtype=torch.int64) for k in own_neurons(net)}
     for start in range(0, len(inputs), batch):
         part, of = inputs[start : start + batch], labels[start : start + batch]
         for k, value in pre_activations(net, part).items():

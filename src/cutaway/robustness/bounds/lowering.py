@@ -78,12 +78,14 @@ def _rewrite(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
 
 
 def _maximum(b: Builder, x: Ref, y: Ref) -> Ref:
-    return b.emit("add", b.emit("relu", b.emit("add", x, y, coefficients=(1, -1))), y, coefficients=(1, 1))
+    positive = b.emit("relu", b.emit("add", x, y, coefficients=(1, -1)), rewritten=True)
+    return b.emit("add", positive, y, coefficients=(1, 1))
 
 
 def _rule_minimum(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
     x, y = inputs
-    return b.emit("add", y, b.emit("relu", b.emit("add", y, x, coefficients=(1, -1))), coefficients=(1, -1))
+    positive = b.emit("relu", b.emit("add", y, x, coefficients=(1, -1)), rewritten=True)
+    return b.emit("add", y, positive, coefficients=(1, -1))
 
 
 def _largest_of_last(b: Builder, x: Ref) -> Ref:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cutaway.errors import CutawayError, FileError, InputError, UnsupportedOperator
-from cutaway.robustness.verify.onnx_query import OnnxProblem, open_onnx
+from cutaway.robustness.verify.onnx_query import OpenedNetwork, open_onnx
 from cutaway.robustness.verify.replay import file_hash
 from cutaway.robustness.verify.verdict import Verdict, VerifySettings, verify
 from cutaway.robustness.vnnlib import read_vnnlib
@@ -57,7 +57,7 @@ def run_instances(
     if not out.parent.is_dir():
         raise FileError(str(out), found=f"no folder {out.parent}", expected="a file in a folder that is there")
     done = _finished(out, Path(instances).parent)
-    opened: dict[str, OnnxProblem] = {}
+    opened: dict[str, OpenedNetwork] = {}
     for number, (onnx, vnnlib, timeout) in enumerate(rows, 1):
         if (onnx, vnnlib) in done:
             continue

@@ -121,7 +121,7 @@ def split_relus(
 ) -> Outcome:
     """Decide clauses (indices, N of them) whose CROWN limits are `limits` (leading size N), until `deadline`.
 
-    `fixed` gives decisions that hold from the start (N, *shape): a pattern specification.
+    `fixed` gives decisions that hold from the start (N, *shape), by node: a pattern specification.
     """
     search = narrow(problem.net, torch.float32)
     start = _start(problem, clauses, limits, fixed)
@@ -177,10 +177,8 @@ def _given_up(stack: list[Parts], count: int) -> Outcome:
 
 def _start(problem: Problem, clauses: Tensor, limits: Limits, fixed: dict[int, Tensor] | None) -> Parts:
     nodes = split_nodes(problem.net)
-    signs = {
-        k: torch.zeros(limits.lower[k].shape, dtype=torch.int8) if fixed is None else fixed[k].to(torch.int8)
-        for k in nodes
-    }
+    signs = {k: torch.zeros(limits.lower[k].shape, dtype=torch.int8) for k in nodes}
+    signs |= {k: v.to(torch.int8) for k, v in (fixed or {}).items()}
     alphas = {}
     for node in problem.net.nonlinear:
         if node.op != "mul" and tunable(node):
