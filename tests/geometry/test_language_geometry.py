@@ -120,7 +120,8 @@ def test_early_exit_gives_the_first_blocks_and_stops_there(family):
 def test_no_hook_is_left_behind_also_after_a_failure(family):
     _, model = family
     reader = GeometryReader(model, torch.tensor([ROWS[0]]))
-    with pytest.raises(IndexError):
+    reader.vocabulary = None
+    with pytest.raises(InputError, match="ids up to 10000, and index out of range"):
         reader.read(torch.tensor([[1, 10_000]]))
     reader.read(torch.tensor([ROWS[0]]), layers=1)
     assert sum(len(m._forward_hooks) for m in reader.model.modules()) == 0
@@ -227,6 +228,23 @@ def test_a_pass_with_fewer_blocks_than_the_example_is_told():
     )
     with pytest.raises(ModelError, match="1 MLP blocks run; expected 2"):
         reader.read(torch.tensor([ROWS[0]]))
+
+
+def test_ids_outside_the_vocabulary_are_refused(family):
+    _, model = family
+    reader = GeometryReader(model, torch.tensor([ROWS[0]]))
+    assert reader.vocabulary == 100
+    for row, found in (([1, 200], "200"), ([5, 100], "100"), ([-1, 5], "-1")):
+        with pytest.raises(InputError, match=f"the token ids; found {found}; expected 0 to 99, the model's vocabulary"):
+            language_geometry(reader, [[3, 4], row])
+    assert language_geometry(reader, [[99, 0]]).pooled.shape == (1, 2, 7)
+    assert all(not m._forward_pre_hooks for m in reader.model.modules() if isinstance(m, torch.nn.Embedding))
+
+
+def test_rows_longer_than_the_positions_are_refused():
+    reader = GeometryReader(build("gpt2"), torch.tensor([ROWS[0]]))
+    with pytest.raises(InputError, match="found 65 tokens, .*expected no more tokens than the model has positions"):
+        language_geometry(reader, [[5] * 65])
 
 
 class Plain(torch.nn.Module):

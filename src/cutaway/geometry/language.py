@@ -14,6 +14,7 @@ space* of one block, so d_t is a distance there (without bias an angle), not in 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,13 +53,15 @@ class _Exit(Exception):
 class GeometryReader:
     """Reads the features of `model` (in evaluation mode); blocks are found once from one pass on `example` (1, T).
 
-    The weights' norms are taken once: make a new reader after changing them. Raises ModelError when the model has no
-    MLP block.
+    The weights' norms are taken once: make a new reader after changing them. `vocabulary`: how many ids the model's
+    embedding knows, None where no `nn.Embedding` reads them. Raises ModelError when the model has no MLP block.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         self.model = headless(model)
-        self.blocks: tuple[MlpBlock, ...] = find_mlp_blocks(self.model, example)
+        with _embedding_of(self.model, example) as sizes:
+            self.blocks: tuple[MlpBlock, ...] = find_mlp_blocks(self.model, example)
+        self.vocabulary = min(sizes, default=None)
         self._inverse_norms = [
             b.rows(self.model).detach().float().norm(dim=1).clamp(min=1e-30).reciprocal() for b in self.blocks
         ]
@@ -73,10 +76,12 @@ class GeometryReader:
         `layers` = k stops the pass inside block k: only what those blocks need is computed. Exact up to rounding;
         invariant to batch size and padding up to rounding. Memory: one block's pre-activations (n, T, F) at a time, and
         7 numbers a prompt and block (with `per_token` two more a token and block). Raises InputError for a mask that
-        is not right-padded or has an empty row, and for layers outside 1..L.
+        is not right-padded or has an empty row, for layers outside 1..L, for ids outside the vocabulary and for rows
+        longer than the model has positions.
         """
         count = self._checked_layers(layers)
         valid = _checked_mask(tokens, mask)
+        self._check_ids(tokens)
         kept: list[Tensor] = []
         tokenwise: list[tuple[Tensor, Tensor]] | None = [] if per_token else None
         source: list[Tensor] = []
@@ -97,6 +102,11 @@ class GeometryReader:
             state = first_tensor(run_model(self.model, tokens, None if mask is None else mask))
         except _Exit:
             pass
+        except IndexError as error:  # an embedding of positions, or one that reads other numbers than the ids
+            raise InputError(
+                "the token rows", found=f"{tokens.shape[1]} tokens, ids up to {int(tokens.max())}, and {error}",
+                expected="no more tokens than the model has positions, and ids in its vocabulary",
+            ) from error  # fmt: skip
         finally:
             for handle in handles:
                 handle.remove()
@@ -116,6 +126,16 @@ class GeometryReader:
             share=share,
             distance=distance,
         )
+
+    def _check_ids(self, tokens: Tensor) -> None:
+        if self.vocabulary is None or not tokens.numel():
+            return
+        low, high = (int(x) for x in tokens.aminmax())
+        if low < 0 or high >= self.vocabulary:
+            raise InputError(
+                "the token ids", found=str(low if low < 0 else high),
+                expected=f"0 to {self.vocabulary - 1}, the model's vocabulary", remedy="use the model's own tokenizer",
+            )  # fmt: skip
 
     def _hooked(self, count: int, take: Callable[[int, Tensor, Tensor], None]) -> list[RemovableHandle]:
         """One hook a module, however many of the first `count` blocks are its calls: take(block, output, input)."""
@@ -225,6 +245,23 @@ def language_geometry(
 
 def _blank(x: Tensor, valid: Tensor) -> Tensor:
     return x.masked_fill(~valid[:, None, :], float("nan"))
+
+
+@contextlib.contextmanager
+def _embedding_of(model: nn.Module, tokens: Tensor) -> Iterator[list[int]]:
+    """Sizes of the `nn.Embedding`s that read these very tokens in the passes run meanwhile."""
+    sizes: list[int] = []
+
+    def hook(module: nn.Module, args: tuple) -> None:
+        if args and args[0].data_ptr() == tokens.data_ptr():
+            sizes.append(int(module.num_embeddings))  # pyright: ignore[reportArgumentType]
+
+    handles = [m.register_forward_pre_hook(hook) for m in model.modules() if isinstance(m, nn.Embedding)]
+    try:
+        yield sizes
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor:
