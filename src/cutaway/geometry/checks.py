@@ -3,8 +3,8 @@
 Four questions, by default asked of every slice: do the areas add up to the domain's, does Euler's formula hold, does
 the affine map at an interior point of a face give the network's outputs at the face's corners, and is the gate that
 made an edge zero at the edge's ends when it is computed afresh from the input? The last is measured as a distance in
-the plane,
-|h| / |gradient of h in the plane|, the strictest reading of |h| / ||w||.
+the plane, |h| / |gradient of h in the plane|, the strictest reading of |h| / ||w||. The slope of h is taken next to the
+edge's middle: a pooling gate compares with the winner so far, which may change elsewhere in the face.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import StagedProgram, operations
 
 Floats = NDArray[np.float64]
+_ASIDE = 1e-3  # the slope of a gate is read this far from its edge, as a share of the face's height over the edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfCheck:
     """`area_error` relative; `euler` = V - E + F without the outer face (1 when sound); residuals in plane units;
-    `affine_error` relative to the largest output; `faults`: what is wrong with the arrays (none)."""
+    `affine_error` relative to the face's largest output (at least a thousandth of the slice's, which rounding sees);
+    `faults`: what is wrong with the arrays, and edges off the lines of their neurons (none)."""
 
     area_error: float
     euler: int
@@ -62,15 +64,19 @@ class SelfCheck:
 
 def self_check(
     program: StagedProgram, plane: Plane, polygon: Floats, cells: Subdivision, measures: FaceMeasures,
-    *, max_edges: int = 1500, max_faces: int = 32, seed: int = 0,
+    outputs: Floats, *, max_edges: int = 1500, max_faces: int = 32, seed: int = 0,
 ) -> SelfCheck:  # fmt: skip
-    """Check a slice on all faces (areas, Euler, pointers) and on a sample (residuals, affine maps)."""
+    """Check a slice on all faces (areas, Euler, pointers) and on a sample (residuals, affine maps); `outputs` (V, C) at
+    the vertices."""
     generator = np.random.default_rng(seed)
     work = sum(operations(n) for n in program.graph.nodes)
     max_edges = int(min(max_edges, max(48, 6e9 // max(work, 1))))
     total = abs(_polygon_area(polygon))
-    residuals = _edge_residuals(program, plane, cells, measures, max_edges, generator)
-    affine, faces = _affine_errors(program, plane, cells, measures, max_faces if work < 10**8 else 4, generator)
+    residuals, noise = _edge_residuals(program, plane, cells, measures, max_edges, generator)
+    astray = int((residuals > np.maximum(1e-7 * np.sqrt(total), noise)).sum())
+    affine, faces = _affine_errors(
+        program, plane, cells, measures, outputs, max_faces if work < 10**8 else 4, generator
+    )
     return SelfCheck(
         area_error=float(abs(measures.area.sum() - total) / total),
         euler=cells.num_vertices - cells.num_edges + cells.num_faces,
@@ -80,7 +86,8 @@ def self_check(
         edges_checked=len(residuals) // 2,
         faces_checked=faces,
         faults=tuple(cells.check_pointers())
-        + (("a face turned over",) if np.any(measures.area < -1e-12 * total) else ()),
+        + (("a face turned over",) if np.any(measures.area < -1e-12 * total) else ())
+        + ((f"{astray} ends of edges off the line of their neuron",) if astray else ()),
     )
 
 
@@ -89,25 +96,26 @@ def _polygon_area(polygon: Floats) -> float:
     return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
 
 
-def _edge_residuals(program, plane, cells, measures, max_edges: int, generator) -> Floats:
-    """Distances from the ends of sampled edges to the zero lines of their gates, two an edge."""
+def _edge_residuals(program, plane, cells, measures, max_edges: int, generator) -> tuple[Floats, Floats]:
+    """Distances from the ends of sampled edges to the zero lines of their gates, two an edge, and what rounding may
+    make of each (1e-9 of the largest sampled gate, as a distance)."""
     makers = cells.makers
     half = np.flatnonzero((makers >= 0) & (cells.face[: cells.num_half_edges] >= 0))
     if len(half) > max_edges:
         half = generator.choice(half, max_edges, replace=False)
     if not len(half):
-        return np.zeros(0)
-    start, end = cells.origin[half], cells.origin[cells.twin[half]]
+        return np.zeros(0), np.zeros(0)
     far, distance = _far_corners(cells, measures, half)
-    keep = distance > 0
-    half, start, end, far, distance = half[keep], start[keep], end[keep], far[keep], distance[keep]
-    points = np.stack([start, end, far], axis=1)
-    value = gate_values(program, plane.lift(cells.position[points.reshape(-1)]), np.repeat(makers[half], 3))
-    value = np.abs(value.reshape(-1, 3))
-    slope = value[:, 2] / distance
+    half, far, distance = half[distance > 0], far[distance > 0], distance[distance > 0]
+    start, end = cells.position[cells.origin[half]], cells.position[cells.origin[cells.twin[half]]]
+    near = (1 - _ASIDE) * (start + end) / 2 + _ASIDE * cells.position[far]
+    points = np.stack([start, end, near, cells.position[far]], axis=1).reshape(-1, 2)
+    value = np.abs(gate_values(program, plane.lift(points), np.repeat(makers[half], 4)).reshape(-1, 4))
+    slope = (value[:, 2] / (_ASIDE * distance))[:, None]
+    noise = np.broadcast_to(1e-9 * value.max(initial=0.0), (len(half), 2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(slope[:, None] > 0, value[:, :2] / slope[:, None], 0.0)
-    return found.reshape(-1)
+        found, allowed = (np.where(slope > 0, height / slope, 0.0) for height in (value[:, :2], noise))
+    return found.reshape(-1), allowed.reshape(-1)
 
 
 def _far_corners(cells, measures, half):
@@ -141,15 +149,23 @@ def gate_values(program: StagedProgram, inputs: Floats, gates: NDArray) -> Float
     return found
 
 
-def _affine_errors(program, plane, cells, measures, max_faces: int, generator) -> tuple[float, int]:
+def _affine_errors(program, plane, cells, measures, outputs, max_faces: int, generator) -> tuple[float, int]:
     """Largest relative difference between the network at the corners of sampled faces and the affine map at a point
-    inside, over faces large enough that the point is inside for certain."""
+    inside, over faces large enough that the point is inside for certain.
+
+    Relative to the largest output on the face. Where the network is (nearly) zero there, rounding has the size of what
+    it is nearly zero beside: no less than 1e-3 of the largest output of the slice and 1e-6 of the largest gate.
+    """
     scale = measures.area.max(initial=0.0)
     size = 2 * measures.area / np.maximum(measures.perimeter, np.finfo(float).tiny)
     good = np.flatnonzero(size > 1e-7 * np.sqrt(max(scale, np.finfo(float).tiny)))
     if not len(good):
         return 0.0, 0
     faces = generator.choice(good, min(max_faces, len(good)), replace=False)
+    with torch.no_grad():
+        gates = program.all_gates(torch.from_numpy(plane.lift(measures.interior[faces])))
+    largest = max((float(g.abs().max()) for g in gates), default=0.0)
+    least = max(1e-3 * float(np.abs(outputs).max()), 1e-6 * largest, 1e-300)
     worst = 0.0
     for face in faces:
         corners = cells.origin[measures.order[measures.start[face] : measures.start[face + 1]]]
@@ -159,7 +175,7 @@ def _affine_errors(program, plane, cells, measures, max_faces: int, generator) -
         inputs = torch.from_numpy(plane.lift(cells.position[corners]))
         with torch.no_grad():
             actual = program.outputs(program.to_site(inputs, len(program.sites))).numpy()
-        worst = max(worst, float(np.abs(actual - expected).max() / max(np.abs(actual).max(), 1e-300)))
+        worst = max(worst, float(np.abs(actual - expected).max() / max(np.abs(actual).max(), least)))
     return worst, len(faces)
 
 

@@ -266,7 +266,7 @@ def slice_network(
     measures = measure_faces(cutter.cells)
     decision = decision_boundary(cutter.cells, measures, outputs)
     cpu_cut, wall_cut = time.process_time() - cpu, time.perf_counter() - wall
-    check = self_check(program, plane, polygon, cutter.cells, measures) if settings.check else None
+    check = self_check(program, plane, polygon, cutter.cells, measures, outputs) if settings.check else None
     if check is not None:
         check.require()
     return Slice(
