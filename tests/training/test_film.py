@@ -106,6 +106,25 @@ def curve(name: str, steps, value) -> Series:
     )  # fmt: skip
 
 
+def test_clean_accuracy_of_the_attack_stands_in_where_accuracy_is_not_tracked(tracked):
+    from cutaway.report.film import film
+
+    def legend(series):
+        run = TrainingRun(**{**_fields(open_training(tracked)), "series": {s.name: s for s in series}})
+        return film(run, tell(run)).to_dict()["vconcat"][0]["layer"][0]["encoding"]["color"]["scale"]["domain"]
+
+    steps, flat = [0, 1, 10], [0.1, 0.5, 0.9]
+    names = ("robust-accuracy/clean_accuracy", "robust-accuracy/robust_accuracy")
+    attacked = [curve(f"{data}/{name}", steps, flat) for data in ("train", "test") for name in names]
+    assert legend(attacked) == ["train clean", "train robust", "test clean", "test robust"]
+    twice = [curve(f"train/{label}/{f}", steps, flat) for label in "ab" for f in ("clean_accuracy", "robust_accuracy")]
+    assert legend(twice) == ["train clean (a)", "train robust (a)", "train robust (b)"]
+    plain = curve("test/accuracy/accuracy", steps, flat)
+    assert legend([*attacked, plain]) == [
+        "train clean (robust-accuracy)", "train robust", "test robust", "test"
+    ]  # fmt: skip
+
+
 def _fields(run: TrainingRun) -> dict:
     return {f: getattr(run, f) for f in run.__dataclass_fields__}
 

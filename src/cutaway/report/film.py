@@ -20,8 +20,9 @@ from cutaway.training.story import Story
 
 COLOURS = [INK, WARN, "#3b8f5c", "#8a4fa3", "#b3435b", NULL, "#5a7d9a", "#c2a12e"]
 PHASE_COLOURS = {"descent": "#dfe3e8", "ascent": "#f6e3cb", "second descent": "#d5e4f4"}
-RIGHT = ("accuracy", "robust_accuracy", "noise_accuracy")
-LEFT_OUT = ("clean_accuracy", "effective_radius", "drop_over_noise", "calibration_error_plug_in", "confidence")
+CLEAN = "clean_accuracy"  # of an attack's reading: the same as `accuracy` up to its rows
+RIGHT = ("accuracy", "robust_accuracy", "noise_accuracy", CLEAN)
+LEFT_OUT = ("effective_radius", "drop_over_noise", "calibration_error_plug_in", "confidence")
 GREY = "#5b6472"
 ZERO = 0.5
 WIDTH, HEIGHT = 760, 200
@@ -31,7 +32,7 @@ def film(run: TrainingRun, story: Story) -> Any:
     """The picture of a run as an Altair chart. A run without any reading yet gives its loss alone."""
     last = max(run.last_step, 1)
     panels = []
-    right = [s for s in run.series.values() if s.figure in RIGHT]
+    right = _right(run)
     if right:
         panels.append(_panel(right, "share of samples right", last, marks=_onsets(story), domain=(0.0, 1.0)))
     for (instrument, figure), group in _groups(run).items():
@@ -43,6 +44,18 @@ def film(run: TrainingRun, story: Story) -> Any:
     if not panels:
         return finished(alt.Chart(rows_of(text=["nothing recorded yet"])).mark_text(color=NULL).encode(text="text:N"))
     return _styled(alt.vconcat(*panels, spacing=14).resolve_scale(color="independent"))
+
+
+def _right(run: TrainingRun) -> list[Series]:
+    """Shares of samples right; of the clean ones one a data set: `accuracy` where it was measured."""
+    found = [s for s in run.series.values() if s.figure in RIGHT]
+    told, kept = {s.data for s in found if s.figure == "accuracy"}, []
+    for series in found:
+        if series.figure == CLEAN and series.data in told:
+            continue
+        told |= {series.data} if series.figure == CLEAN else set()
+        kept.append(series)
+    return kept
 
 
 def _groups(run: TrainingRun) -> dict[tuple[str, str], list[Series]]:
