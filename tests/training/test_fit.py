@@ -261,6 +261,49 @@ def test_a_users_factory(recipe, tmp_path):
         load_model(fitted.checkpoints[-1])
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:77"])
+def test_a_device_that_is_not_there_leaves_no_folder(recipe, tmp_path, capsys, device):
+    assert command(["fit", str(recipe), "--out", str(tmp_path / "run"), "--device", device]) == 2
+    assert f"device '{device}'" in capsys.readouterr().err
+    recipe.write_text(recipe.read_text().replace("batch = 32", f'batch = 32\ndevice = "{device}"'))
+    assert command(["fit", str(recipe), "--out", str(tmp_path / "run")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ("nn.Flatten(), nn.Linear(7, 10)", "mat1 and mat2 shapes cannot be multiplied"),
+        ("nn.Conv2d(3, 10, 3)", "for inputs of shape"),
+        ("nn.Flatten(), nn.Linear(64, 9)", "expected (2, 10): one score a class"),
+        ("nn.Flatten(0), nn.Linear(128, 10)", "found outputs of shape (10,) for 2 rows"),
+    ],
+)
+def test_a_factory_that_does_not_fit_the_data_leaves_no_folder(recipe, tmp_path, capsys, layers, words):
+    (tmp_path / "nets.py").write_text(f"from torch import nn\ndef make():\n    return nn.Sequential({layers})\n")
+    old = 'name = "mlp"\nwidth = 16\nbatch_norm = true'
+    recipe.write_text(recipe.read_text().replace(old, f'factory = "{tmp_path / "nets.py"}:make"'))
+    assert command(["fit", str(recipe), "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_batches_of_one_row_under_batch_norm(recipe, tmp_path, capsys):
+    text = recipe.read_text().replace("steps = 60", "steps = 5")
+    recipe.write_text(text.replace("batch = 32", "batch = 1"))
+    assert command(["fit", str(recipe), "--out", str(tmp_path / "run")]) == 2
+    assert "batch of the training; found 1 row (120 in the data) under batch norm" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    text = text.replace('[adversary]\nname = "free"\nradius = 0.05\n', "")
+    recipe.write_text(text.replace("batch = 32", "batch = 17").replace("steps = 5", "steps = 9"))
+    fit(recipe, tmp_path / "joined")
+    counts = [len(rows) for _, rows in open_training(tmp_path / "joined").order()]
+    assert counts == [17] * 6 + [18, 17, 17]  # 120 = 7 x 17 + 1
+
+
 class TestCheckpoints:
     def test_scan_opens_one(self, recipe, tmp_path, capsys):
         fitted = fit(recipe, tmp_path / "run")

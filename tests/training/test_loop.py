@@ -9,7 +9,7 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError, WorkError
-from cutaway.training.loop import Settings, State, Term, batches, train
+from cutaway.training.loop import Settings, State, Term, batches, smallest_batch, train
 from cutaway.training.rates import learning_rate
 from cutaway.training.scores import evaluate
 
@@ -121,6 +121,24 @@ def test_every_epoch_is_a_permutation_and_repeats_keep_the_batch():
     assert all(torch.equal(a, rows[s]) for s, a in batches(60, settings, first=5))
     twice = dict(batches(60, settings, repeats=2))
     assert [torch.equal(twice[s], rows[s // 2]) for s in range(8)] == [True] * 8
+
+
+def test_a_last_row_joins_the_batch_before_it_only_where_batch_norm_needs_two():
+    settings = Settings(steps=8, batch=16)
+    joined = dict(batches(49, settings, least=2))
+    assert [len(joined[s]) for s in range(8)] == [16, 16, 17, 16, 16, 17, 16, 16]
+    assert sorted(torch.cat([joined[s] for s in range(3)]).tolist()) == list(range(49))
+    assert [len(rows) for _, rows in batches(49, settings)] == [16, 16, 16, 1] * 2
+    dense = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    assert train(dense, blobs(49), settings).losses.shape == (8,)
+    picture = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten())
+    before = picture[1].running_mean.clone()
+    assert smallest_batch(picture, torch.rand(1, 1, 6, 6), settings, 49) == 1
+    assert smallest_batch(dense, torch.rand(1, 5), settings, 49) == 2
+    assert smallest_batch(dense, torch.rand(1, 5), settings, 50) == 1
+    assert torch.equal(picture[1].running_mean, before)
+    with pytest.raises(InputError, match="batch of the training; found 1 row .49 in the data. under batch norm"):
+        train(dense, blobs(49), Settings(steps=8, batch=1))
 
 
 def test_the_adversary_replaces_the_batch_and_is_told_before_each_update():

@@ -2,14 +2,16 @@
 randomness.
 
 Everything random is a function of (seed, step): the order of the examples (each epoch a permutation of its own, the
-last batch of an epoch may be smaller), the generator handed to adversaries and terms, and torch's global streams
-while the loop runs (for dropout; they are put back afterwards). A run that is cut and resumed from a `State`
-therefore ends with the same bits. The loss is the mean over the batch of cross-entropy (nat), of the squared error
-to one-hot targets averaged over the classes, or of the cross-entropy of the next token for token sets.
+last batch of an epoch may be smaller; a last single row joins the batch before it where batch norm cannot take it
+alone), the generator handed to adversaries and terms, and torch's global streams while the loop runs (for dropout;
+they are put back afterwards). A run that is cut and resumed from a `State` therefore ends with the same bits. The
+loss is the mean over the batch of cross-entropy (nat), of the squared error to one-hot targets averaged over the
+classes, or of the cross-entropy of the next token for token sets.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -159,13 +161,15 @@ def train(
 
     tracker: its `step` is called with the untrained network (step 0) and after every update. progress(step, loss) is
     called after every update; keep(step, take) as well, after the tracker, and `take()` gives the `State` to store
-    (its tensors are the live ones). start: go on from a state. Raises `InputError` for data without labels, and
+    (its tensors are the live ones). start: go on from a state. Raises `InputError` for data without labels and batches
+    of one row under batch norm that needs two, and
     `WorkError` for a loss that is not finite when `settings.on_nan` is "stop". Cost: one forward and one backward
     pass a step, and what terms and adversary take.
     """
     kind = getattr(torch, settings.dtype)
     model.to(device=settings.device, dtype=kind)
     inputs, labels = _in_memory(data, settings, kind)
+    least = smallest_batch(model, inputs[:1], settings, len(inputs))
     optimiser = _optimiser(model, settings)
     first = _restore(start, model, optimiser, adversary)
     began, losses, bad = time.perf_counter(), np.full(settings.steps - first, np.nan), []
@@ -174,7 +178,7 @@ def train(
             model.eval()
             tracker.step(model, 0)
         model.train()
-        for step, rows in batches(len(inputs), settings, first, getattr(adversary, "repeats", 1)):
+        for step, rows in batches(len(inputs), settings, first, getattr(adversary, "repeats", 1), least=least):
             torch.default_generator.manual_seed(stream_seed(settings.seed, 1, step))
             there = rows.to(inputs.device)
             rate, scalars = settings.rate(step), {}
@@ -208,17 +212,48 @@ def train(
     )
 
 
-def batches(total: int, settings: Settings, first: int = 0, repeats: int = 1) -> Iterator[tuple[int, Tensor]]:
-    """(step, row numbers on the CPU) from step `first` on; each batch is given `repeats` times in a row."""
+def smallest_batch(model: nn.Module, inputs: Tensor, settings: Settings, total: int) -> int:
+    """2 where batch norm has a single value a channel in one row `(1, ...)` of `inputs`, else 1.
+
+    Tried by a forward pass, and only if `total` rows leave a batch of one. Raises `InputError` if all batches are.
+    """
+    size = min(settings.batch, total)
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    if (size > 1 and total % size != 1) or not any(isinstance(module, norms) for module in model.modules()):
+        return 1
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            copy.deepcopy(model).train()(inputs[:1])  # a copy, for its running statistics move
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        if size > 1:
+            return 2
+        raise InputError(
+            "batch of the training", found=f"1 row ({total} in the data) under batch norm", expected="at least 2",
+            remedy="raise batch, or leave batch norm out",
+        ) from error  # fmt: skip
+    return 1
+
+
+def batches(
+    total: int, settings: Settings, first: int = 0, repeats: int = 1, *, least: int = 1
+) -> Iterator[tuple[int, Tensor]]:
+    """(step, row numbers on the CPU) from step `first` on; each batch is given `repeats` times in a row.
+
+    A last batch of an epoch with fewer than `least` rows joins the one before it.
+    """
     size = min(settings.batch, total)
     per_epoch = -(-total // size)
+    if 0 < total % size < least:
+        per_epoch -= 1
     epoch, order = -1, torch.empty(0, dtype=torch.int64)
     for step in range(first, settings.steps):
         number, position = divmod(step // repeats, per_epoch)
         if number != epoch:
             generator = torch.Generator().manual_seed(stream_seed(settings.seed, 0, number))
             epoch, order = number, torch.randperm(total, generator=generator)
-        yield step, order[position * size : (position + 1) * size]
+        yield step, order[position * size : (position + 1) * size if position + 1 < per_epoch else total]
 
 
 def stream_seed(seed: int, kind: int, number: int) -> int:

@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset, load
-from cutaway.errors import InputError
+from cutaway.errors import CutawayError, InputError
+from cutaway.network import first_tensor, preserved
+from cutaway.network.sources import usable_device
 from cutaway.training import by_name
 from cutaway.training.characters import TEXT_SUFFIXES, Alphabet, character_sets
 from cutaway.training.checkpoint import Blueprint
-from cutaway.training.loop import Settings, Term
+from cutaway.training.loop import Settings, Term, smallest_batch
 from cutaway.training.models import check_options
 from cutaway.training.recipe import Recipe
 
@@ -35,7 +37,9 @@ class Prepared:
 
 
 def prepare(plan: Recipe, device: str | None = None) -> Prepared:
-    """Load, build and look everything up. Raises `InputError`, `FileError`, `ModelError`."""
+    """Load, build and look everything up. Raises `InputError` (also for a device that is not there and a network that
+    does not take the data's rows), `FileError`, `ModelError`."""
+    usable_device(device or plan.training.device)
     sets, alphabet = data_sets(plan)
     train = sets["train"]
     loss = plan.training.loss or ("next-token" if alphabet else "cross-entropy")
@@ -53,15 +57,50 @@ def prepare(plan: Recipe, device: str | None = None) -> Prepared:
         device=device or plan.training.device,
     )  # fmt: skip
     blueprint = blueprint_for(plan, train, alphabet)
+    model = blueprint.build()
+    check_fit(model, train, settings)
     return Prepared(
         sets=sets,
         watched=watched_sets(plan, sets),
         blueprint=blueprint,
-        model=blueprint.build(),
+        model=model,
         settings=settings,
         terms=tuple(by_name.term(part, steps=settings.steps, data=train) for part in plan.regularisers),
         adversary=None if plan.adversary is None else by_name.adversary(plan.adversary, data=train),
     )
+
+
+def check_fit(model: nn.Module, data: Dataset, settings: Settings) -> None:
+    """Raise `InputError` unless the network takes the rows of `data` and gives a score for each of its classes.
+
+    Cost: one forward pass of two rows; where batch norm and a batch of one row meet, one more of one row.
+    """
+    what, kind = f"model {type(model).__name__}", getattr(torch, settings.dtype)
+    rows = data.inputs[:2]
+    rows = rows.to(kind) if rows.is_floating_point() else rows
+    try:
+        with preserved(model), torch.no_grad():
+            found = tuple(first_tensor(model.eval()(rows)).shape)
+    except CutawayError:
+        raise
+    except Exception as error:  # a user's forward may raise anything
+        raise InputError(
+            f"{what} on data {data.name!r}",
+            found=f"{type(error).__name__} for inputs of shape {tuple(rows.shape)}: {str(error).splitlines()[0][:160]}",
+            expected="a network that takes the data's rows",
+            remedy="change the network or its factory to the data's shape",
+        ) from error
+    if settings.loss == "next-token":
+        return
+    classes = data.num_classes or 0
+    if len(found) != 2 or found[0] != len(rows) or found[1] < classes:
+        raise InputError(
+            f"{what} on data {data.name!r}",
+            found=f"outputs of shape {found} for {len(rows)} rows",
+            expected=f"({len(rows)}, {classes}): one score a class",
+            remedy="give the network as many outputs as the data has classes",
+        )
+    smallest_batch(model, rows, settings, len(data))
 
 
 def data_sets(plan: Recipe) -> tuple[dict[str, Dataset], Alphabet | None]:
