@@ -18,8 +18,9 @@ def main(num_samples: int = 400_000) -> dict[str, tuple[int | None, int | None]]
         information = information_exponent(link)
         generative = generative_exponent(link, num_samples=num_samples, max_degree=4)
         table[link] = (information.value, generative.value)
-        costs = sample_complexity(information.value, generative.value)
-        print(f"{link:<18} information {information.words}, leap {leap(link)}, generative {generative.words}; {costs}")
+        steps = leap(link)
+        costs = sample_complexity(information.value, generative.value, steps.value)
+        print(f"{link:<18} information {information.words}, leap {steps.words}, generative {generative.words}; {costs}")
     # The same from inputs and labels, with no formula at hand: a cubic of the first coordinate, in 8 dimensions.
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((1000, 8))

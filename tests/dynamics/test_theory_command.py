@@ -22,6 +22,19 @@ def test_exponent(capsys):
     assert payload["series"]["information"][2][1] == pytest.approx(6.0, rel=1e-3)  # E[He3 he3]^2 = 3!
 
 
+def test_samples_and_leap_speak_of_every_direction(capsys):
+    code = run(["theory", "exponent", "z1+He4(z2)", "--samples", "20000"])
+    text = capsys.readouterr().out
+    assert code == 0
+    assert "leap                  4\n" in text
+    assert "samples, one-pass SGD d^3 (d to the first direction)" in text
+    assert "samples, reused data  d to the first direction" in text
+    run(["theory", "exponent", "z1+z2**9-36*z2**7+378*z2**5-1260*z2**3+945*z2", "--samples", "20000"])  # He9(z2)
+    text = capsys.readouterr().out
+    assert "direction z2 not seen up to degree 8: no leap can be told" in text
+    assert "samples, one-pass SGD unknown" in text
+
+
 def test_ode_writes_its_picture(capsys, tmp_path):
     code, payload = call(capsys, "ode", "--steps", "50", "--out", str(tmp_path / "a.png"))
     assert code == 0

@@ -36,25 +36,29 @@ def exponent(target: str, *, samples: int = 1_000_000, noise: float = 0.0, seed:
     information = information_exponent(target)
     generative = generative_exponent(target, num_samples=samples, noise=noise, seed=seed)
     steps = leap(target)
-    costs = sample_complexity(information.value, generative.value)
+    costs = sample_complexity(information.value, generative.value, steps.value)
     payload = _payload(
         {
             "information": _pairs(range(1, information.max_degree + 1), information.sizes),
             "generative": [p for p in _pairs(range(1, generative.max_degree + 1), generative.sizes) if p[1] == p[1]],
         },
         exponent=information.value,
-        leap=steps,
+        leap=steps.value,
         generative_exponent=generative.value,
     )
     payload["samples"] = costs
-    payload["errors"] = {"information": information.errors, "generative": generative.errors}
+    payload["errors"] = {"information": information.errors, "generative": generative.errors, "leap": steps.errors}
+    payload["leap_steps"] = {"legs": steps.legs, "sizes": steps.sizes, "unseen": steps.unseen}
+    several = costs["one_pass_sgd"] != costs["one_pass_first"]  # directions that are not learned together
+    first = " to the first direction" if several else ""
+    passes = f"{costs['one_pass_sgd']} ({costs['one_pass_first']}{first})" if several else costs["one_pass_sgd"]
     words = (
         f"target                {target}\n"
         f"information exponent  {information.words}\n"
-        f"leap                  {steps if steps is not None else 'not significant'}\n"
+        f"leap                  {steps.words}\n"
         f"generative exponent   {generative.words}\n"
-        f"samples, one-pass SGD {costs['one_pass_sgd']}\n"
-        f"samples, reused data  {costs['data_repetition']}\n"
+        f"samples, one-pass SGD {passes}\n"
+        f"samples, reused data  {costs['data_repetition']}{first}\n"
         f"lower bound           {costs['low_degree_bound']}"
     )
     return Outcome(payload=payload, words=words)
@@ -318,7 +322,7 @@ def _exponents(target: Any, seed: int) -> dict[str, Any]:
 
     return {
         "exponent": information_exponent(target).value,
-        "leap": leap(target),
+        "leap": leap(target).value,
         "generative_exponent": generative_exponent(target, num_samples=200_000, seed=seed).value,
     }
 
