@@ -43,7 +43,7 @@ def ask(app, work):
 
 @pytest.fixture
 def app(fitted):
-    settings = Settings(max_chars=500, max_prompts=8, max_bytes=4000, body_seconds=0.3)
+    settings = Settings(max_chars=500, max_prompts=8, max_pieces=8, max_bytes=4000, body_seconds=0.3)
     return create_app(ThreadWorker(fitted), settings=settings, certificate="unknown")
 
 
@@ -115,6 +115,29 @@ def test_stream_refuses_inside_the_stream(app):
     first, many, broken = ask(app, work)
     assert "harmful" in first[0] and first[1]["status"] == 422
     assert many[-1]["status"] == 413 and len(many) == 9 and broken[-1]["status"] == 400
+
+
+def test_a_stream_of_single_tokens_is_answered_to_its_end(fitted):
+    """More pieces than a batch may hold, for longer than a body may take; a pause too long ends it."""
+    settings = Settings(max_prompts=8, body_seconds=0.6, stream_seconds=20)
+    app = create_app(ThreadWorker(fitted), settings=settings, certificate="unknown")
+
+    async def typed(count: int, pause: float):
+        for _ in range(count):
+            yield b'{"text": "calm1 "}\n'
+            await asyncio.sleep(pause)
+
+    async def work(client):
+        replies = [await client.post("/v1/stream", content=typed(*how)) for how in ((80, 0.01), (2, 1.2))]
+        return [[json.loads(x) for x in reply.text.splitlines()] for reply in replies]
+
+    whole, paused = ask(app, work)
+    assert len(whole) == 80 and whole[-1]["characters"] == 480
+    assert paused[-1] == {
+        "error": "the body has to arrive within 20 seconds, with no pause of 0.6 seconds", "status": 408
+    }  # fmt: skip
+    with pytest.raises(InputError, match="setting max_pieces; found 0; expected above 0"):
+        Settings(max_pieces=0)
 
 
 def test_key_is_asked_for_and_compared(fitted, monkeypatch):

@@ -267,7 +267,7 @@ def certify(
 def serve(
     folder: Path, *, certificate: Path | None = None, host: str = "127.0.0.1", port: int = 8000, workers: int = 0,
     log_prompts: bool = False, model: str | None = None, device: str = "cpu", max_chars: int = 100_000,
-    max_prompts: int = 64, queue: int = 512,
+    max_prompts: int = 64, max_pieces: int = 4096, queue: int = 512,
 ) -> Outcome:  # fmt: skip
     """Serve the guardrail in FOLDER over HTTP until stopped.
 
@@ -291,6 +291,8 @@ def serve(
         Longest prompt in characters.
     max_prompts
         Most prompts in one request.
+    max_pieces
+        Most pieces of one stream.
     queue
         Most prompts waiting; beyond it, requests get 503.
     """
@@ -298,8 +300,9 @@ def serve(
     from cutaway.guard.service.settings import Settings
 
     settings = Settings(
-        max_chars=max_chars, max_prompts=max_prompts, queue=queue, workers=workers, log_prompts=log_prompts
-    )
+        max_chars=max_chars, max_prompts=max_prompts, max_pieces=max_pieces, queue=queue, workers=workers,
+        log_prompts=log_prompts,
+    )  # fmt: skip
     run(folder, certificate=certificate, host=host, port=port, settings=settings, model=model, device=device)
     return Outcome(payload={"stopped": True}, words="stopped")
 

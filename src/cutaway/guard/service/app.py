@@ -190,7 +190,7 @@ async def _stream_lines(request: Request, service: Service) -> AsyncIterator[dic
     """One verdict on the text so far for every line {"text": piece}; an error ends the stream with {"error"}."""
     text, count, rest = "", 0, b""
     try:
-        async for piece in pieces(request, service.settings):
+        async for piece in pieces(request, service.settings, typed=True):
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 text, count = _grown(text, count, line, service.settings)
@@ -213,8 +213,8 @@ def _grown(text: str, count: int, line: bytes, settings: Settings) -> tuple[str,
     content = parse(line)
     if not isinstance(content, dict) or not isinstance(content.get("text"), str):
         raise Refused(422, "expected lines of JSON objects with the field 'text'")
-    if count + 1 > settings.max_prompts:
-        raise Refused(413, f"at most {settings.max_prompts} pieces in one stream")
+    if count + 1 > settings.max_pieces:
+        raise Refused(413, f"at most {settings.max_pieces} pieces in one stream")
     return text + content["text"], count + 1
 
 

@@ -39,22 +39,27 @@ def check_key(request: Request, key: bytes | None) -> None:
         raise Refused(401, "a valid API key is needed: Authorization: Bearer KEY, or X-API-Key")
 
 
-async def pieces(request: Request, settings: Settings) -> AsyncIterator[bytes]:
-    """The body as it arrives; refuses what is too large (413) or too slow (408)."""
+async def pieces(request: Request, settings: Settings, *, typed: bool = False) -> AsyncIterator[bytes]:
+    """The body as it arrives; refuses what is too large (413) or too slow (408). `typed`: body_seconds is the longest
+    pause between two pieces, and stream_seconds the limit of the whole."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > settings.max_bytes:
         raise Refused(413, f"the body may hold at most {settings.max_bytes} bytes")
     total = 0
     stream = request.stream().__aiter__()
-    end = asyncio.get_running_loop().time() + settings.body_seconds
+    now = asyncio.get_running_loop().time
+    end = now() + (settings.stream_seconds if typed else settings.body_seconds)
     while True:
         try:
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(min(end, now() + settings.body_seconds)):
                 piece = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            raise Refused(408, f"the body has to arrive within {settings.body_seconds:g} seconds") from error
+            limits = f"{settings.body_seconds:g} seconds"
+            if typed:
+                limits = f"{settings.stream_seconds:g} seconds, with no pause of {limits}"
+            raise Refused(408, f"the body has to arrive within {limits}") from error
         except ClientDisconnect as error:
             raise Refused(499, "the client went away") from error
         total += len(piece)

@@ -12,16 +12,19 @@ KEY_VARIABLE = "CUTAWAY_GUARD_KEY"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """max_chars: longest prompt (413). max_prompts: most prompts in a batch, and most pieces of a stream (413).
-    max_bytes: largest body (413). body_seconds: time to send it (408). request_seconds: time to answer (504). queue:
+    """max_chars: longest prompt (413). max_prompts: most prompts in a batch (413). max_pieces: most pieces of
+    a stream (413). max_bytes: largest body (413). body_seconds: time to send it, in a stream the longest pause (408).
+    stream_seconds: time to send a whole stream (408). request_seconds: time to answer (504). queue:
     most prompts waiting (503). batch: most prompts in one forward pass; wait_seconds: how long the first waits for
     company. workers: processes that compute, 0 for a thread of the server. connections: most open requests (503).
     stop_seconds: how long a stop waits for accepted requests."""
 
     max_chars: int = 100_000
     max_prompts: int = 64
+    max_pieces: int = 4096
     max_bytes: int = 2_000_000
     body_seconds: float = 10.0
+    stream_seconds: float = 300.0
     request_seconds: float = 60.0
     queue: int = 512
     batch: int = 16
@@ -32,7 +35,10 @@ class Settings:
     log_prompts: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_chars", "max_prompts", "max_bytes", "queue", "batch", "connections", "body_seconds"):
+        for name in (
+            "max_chars", "max_prompts", "max_pieces", "max_bytes", "queue", "batch", "connections", "body_seconds",
+            "stream_seconds",
+        ):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise InputError(f"setting {name}", found=str(getattr(self, name)), expected="above 0")
         if self.workers < 0:
