@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from cutaway.cli import run
@@ -18,6 +19,7 @@ from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.slice import SliceSettings, slice_network
 from cutaway.network.graph import trace
 from cutaway.status import Status
+from cutaway.training.checkpoint import Blueprint
 
 
 class Mixed(nn.Module):
@@ -294,3 +296,38 @@ def test_sign_partition_on_the_command_line_has_no_nan_in_its_words(tmp_path, ca
     assert run(command) == 0
     words = capsys.readouterr().out
     assert "status estimate" in words and "Euler 1" in words and "nan" not in words
+
+
+def test_several_weights_after_one_option_make_one_explorer(tmp_path, capsys):
+    (tmp_path / "nets.py").write_text(FACTORY)
+    files = []
+    for step in range(3):
+        model = nn.Sequential(nn.Linear(2, 12), nn.ReLU(), nn.Linear(12, 3))
+        nn.init.normal_(model[0].weight, generator=torch.Generator().manual_seed(step))
+        files.append(str(tmp_path / f"ck{step}.safetensors"))
+        save_file(model.state_dict(), files[-1])
+    out = ["--domain=-1,1,-1,1", "--out", str(tmp_path / "page"), "--no-picture", "--json"]
+    assert run(["slice", f"{tmp_path}/nets.py:net", "--weights", *files, *out]) == 0
+    together = json.loads(capsys.readouterr().out)
+    assert [c["name"] for c in together["checkpoints"]] == ["ck0", "ck1", "ck2"]
+    assert run(["slice", f"{tmp_path}/nets.py:net", *(w for f in files for w in ("--weights", f)), *out]) == 0
+    assert json.loads(capsys.readouterr().out)["num_faces"] == together["num_faces"]
+
+
+def test_a_run_folder_gives_the_slider_over_its_checkpoints(tmp_path, capsys):
+    plan = Blueprint(title="small", input_shape=(2,), outputs=3, name="mlp", options={"width": 12, "depth": 2})
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "model.json").write_text(plan.to_json())
+    model, files = plan.build(), []
+    for step in range(3):
+        nn.init.normal_(next(model.parameters()), generator=torch.Generator().manual_seed(step))
+        files.append(str(tmp_path / "run" / "checkpoints" / f"step-{step:08d}.safetensors"))
+        save_file(model.state_dict(), files[-1])
+    out = ["--domain=-1,1,-1,1", "--out", str(tmp_path / "page"), "--no-picture", "--json"]
+    assert run(["slice", str(tmp_path / "run"), *out]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [c["name"] for c in answer["checkpoints"]] == [f"step-{k:08d}" for k in range(3)]
+    assert len({c["num_faces"] for c in answer["checkpoints"]}) > 1
+    assert run(["slice", str(tmp_path / "run"), "--weights", files[0], files[2], *out]) == 0
+    chosen = json.loads(capsys.readouterr().out)["checkpoints"]
+    assert chosen[0]["num_faces"] == answer["checkpoints"][0]["num_faces"] and len(chosen) == 2

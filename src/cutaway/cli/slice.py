@@ -25,7 +25,7 @@ def slice_(
     split: str = "test",
     pad: float | None = None,
     domain: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    weights: list[str] | None = None,
+    weights: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     colour: str = "class",
     gates: bool = False,
     out: Path | None = None,
@@ -43,7 +43,7 @@ def slice_(
     Parameters
     ----------
     model
-        pkg.module:factory, file.py:factory, a .pt2 or .onnx file.
+        pkg.module:factory, file.py:factory, a .pt2 or .onnx file, or a checkpoint or run folder of cutaway fit.
     through
         FILE.npy of 1 to 3 inputs (k, *input_shape), or row numbers i,j,k of --data.
     data
@@ -57,7 +57,8 @@ def slice_(
         xmin,xmax,ymin,ymax in plane coordinates (of the input itself for a 2-input network without --through), or
         FILE.npy of the corners (m, 2) of a convex polygon, counter-clockwise.
     weights
-        .safetensors to load; several make the checkpoints of one explorer with a slider.
+        .safetensors to load; several make the checkpoints of one explorer with a slider. A run folder has its own:
+        all of them, unless some are named here.
     colour
         What fills the faces in the picture: class, area, norm, condition, none.
     gates
@@ -114,13 +115,23 @@ def slice_(
         polygon = square_around(plane, pad if pad is not None else reach)
     settings = SliceSettings(max_faces=max_faces, budget=parse_budget(budget) or SliceSettings().budget)
     slices, labels = [], []
-    for checkpoint in weights or [None]:
-        loaded = load_model(model, weights=checkpoint, trust_pickle=trust_pickle)
+    source, checkpoints = _checkpoints(model, weights)
+    for checkpoint in checkpoints:
+        loaded = load_model(source, weights=checkpoint, trust_pickle=trust_pickle)
         make = sign_partition if gates else slice_network
         slices.append(make(loaded.model, plane, polygon, settings))
         labels.append(Path(checkpoint).stem if checkpoint else loaded.name)
     files = _write(slices, labels, out or Path("slice"), colour, names, model, picture, explorer)
     return Outcome(payload=_payload(slices, labels, files), words=_words(slices[-1], files))
+
+
+def _checkpoints(model: str, weights: list[str] | None) -> tuple[str, list[str] | list[None]]:
+    """What builds the network, and the weights to slice one after another: of a run folder its last checkpoint, which
+    takes the weights of every other step, and all of its checkpoints in order."""
+    kept = sorted(str(f) for f in (Path(model) / "checkpoints").glob("step-*.safetensors"))
+    if kept:
+        return kept[-1], weights or kept
+    return model, weights or [None]
 
 
 def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tuple[str, ...]]:
