@@ -324,7 +324,7 @@ MUTANTS = {
 # Rewrites are exact, so a wrong one changes the graph's values: seen by comparing with the module.
 REWRITES = {
     "maximum becomes a minimum": (lowering._maximum, 'b.emit("add", x, y, coefficients=(1, -1))', 'b.emit("add", y, x, coefficients=(1, -1))'),
-    "minimum becomes a maximum": (lowering._rule_minimum, "b.emit(\"add\", y, b.emit", "b.emit(\"add\", x, b.emit"),
+    "minimum becomes a maximum": (lowering._rule_minimum, "b.emit(\"add\", y, positive", "b.emit(\"add\", x, positive"),
     "largest of three forgets the last": (lowering._largest_of_last, "b.emit(\"cat\", pair, parts[2], dim=dim) if len(parts) == 3 else pair", "pair"),
     "pooling window starts elsewhere": (maxima.pooling_windows, '- a["padding"][d]', '- 0 * a["padding"][d]'),
     "matrix product without transposition": (lowering._rule_matmul, "len(right) - 1, len(right) - 2", "len(right) - 2, len(right) - 1"),

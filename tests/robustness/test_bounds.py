@@ -362,3 +362,22 @@ def test_refusals_name_operator_place_and_remedy():
         SweepSettings(method="magic")
     with pytest.raises(InputError, match="depth of slope optimisation"):
         AlphaSettings(depth="middle")
+
+
+class Places(nn.Module):
+    def forward(self, x):
+        return x.max(1).indices.float().unsqueeze(1)
+
+
+def test_what_is_not_the_formula_is_refused_or_covered():
+    x = torch.zeros(1, 4, dtype=torch.float64)
+    with pytest.raises(UnsupportedOperator, match="positions that a maximum"):
+        bound_network(Places(), x)
+    with pytest.raises(UnsupportedOperator, match="softplus"):
+        bound_network(nn.Softplus(beta=3, threshold=1), x)
+    net = bound_network(nn.Softplus(beta=0.5), x)
+    point = torch.full((1, 4), 40.0, dtype=torch.float64).nextafter(torch.tensor(100.0, dtype=torch.float64))
+    limits = sweep(net, ball(point, 0.0, float("inf")))
+    value = nn.Softplus(beta=0.5)(point)  # 40, the formula gives 40 + 4e-9
+    output = net.graph.output.index
+    assert bool((limits.lower[output] <= value).all() and (value <= limits.upper[output]).all())

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from cutaway.errors import UnsupportedOperator
 from cutaway.network.graph.builder import Builder, Ref
 from cutaway.network.graph.normalise import HANDLERS
 from cutaway.network.graph.operators import Slot
@@ -109,6 +110,13 @@ def _run(b: Builder, place: fx.Node, args: tuple, kwargs: dict, handlers: dict) 
         return args[0][args[1]]
     if "_assert" in str(place.target):  # the exporter's own checks, which return nothing
         return None
+    if any(isinstance(a, fx.Node) and v is None for a, v in zip(place.args, args)):
+        raise UnsupportedOperator(
+            f"operator {str(place.target)!r}",
+            found="the positions that a maximum or a normalisation gives beside its values",
+            expected="operators on values",
+            remedy="cut the model before it",
+        )
     if not _depends((args, tuple(kwargs.values()))):
         return place.target(*args, **kwargs)  # pyright: ignore[reportCallIssue]
     handler = handlers.get(str(place.target).split(".")[1]) if "." in str(place.target) else None

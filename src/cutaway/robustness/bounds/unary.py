@@ -67,6 +67,11 @@ def cancellation(node: Node, lower: Tensor, upper: Tensor) -> Tensor | float:
     return 0.0
 
 
+def shortcut(node: Node) -> float:
+    """How far the function that runs is from the formula: softplus is the identity where beta x > 20."""
+    return 2.1e-9 / node.attributes["beta"] if node.op == "softplus" else 0.0
+
+
 def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Range of f on [lower, upper]; exact up to rounding for all kinds but a turning point found numerically."""
     rule = UNARY[node.op]
@@ -81,7 +86,7 @@ def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
             high = torch.where(inside, torch.maximum(high, y), high)
         if node.op in ("sin", "cos"):
             low, high = _periodic(node, lower, upper, low, high)
-    noise = torch.finfo(lower.dtype).eps * cancellation(node, lower, upper)
+    noise = torch.finfo(lower.dtype).eps * cancellation(node, lower, upper) + shortcut(node)
     low, high = _widen(low - noise, -1).clamp(min=rule.limits[0]), _widen(high + noise, 1).clamp(max=rule.limits[1])
     bad = ~_allowed(node, rule, lower, upper)
     return torch.where(bad, -math.inf, low), torch.where(bad, math.inf, high)
@@ -127,7 +132,7 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
         found = _curved(node, rule, kind, lower, upper, alpha)
     else:
         found = _smooth(node, rule, lower, upper)
-    noise = 4 * torch.finfo(lower.dtype).eps * cancellation(node, lower, upper)
+    noise = 4 * torch.finfo(lower.dtype).eps * cancellation(node, lower, upper) + shortcut(node)
     found = found[0], found[1] - noise, found[2], found[3] + noise
     bad = ~(_allowed(node, rule, lower, upper) & torch.isfinite(lower) & torch.isfinite(upper))
     return tuple(torch.where(bad, math.nan, part) for part in found) if bool(bad.any()) else found  # pyright: ignore[reportReturnType]
