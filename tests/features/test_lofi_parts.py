@@ -1,15 +1,18 @@
 """LoFi's parts against oracles: quadrature, dense eigenproblems, the naive transcription, chunking, the BBP curve."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm, subspace_angles
 
+from cutaway.errors import InputError
 from cutaway.features.lofi import LoFiClassifier
 from cutaway.features.lofi.activations import ACTIVATIONS, activation_named, torch_activation
 from cutaway.features.lofi.conv_lift import conv_lift, patch_filters
 from cutaway.features.lofi.dual_kernels import cross_kernel, diagonal_kernel, gram_kernel, mehler_remainder
-from cutaway.features.lofi.emergence import emergence, emergence_curve
+from cutaway.features.lofi.emergence import emergence, emergence_curve, spectral_moments
 from cutaway.features.lofi.kernel_path import KernelPath
 from cutaway.features.lofi.krylov import leading_pairs
 from cutaway.features.lofi.labels import class_signals
@@ -217,6 +220,72 @@ def test_detachment_curve(num, tolerance):
         assert np.mean(predicted) == pytest.approx(np.mean(measured), abs=tolerance)
 
 
+# E[y^2 z^2] / E[y z^2]^2 by Gaussian integrals: n_c / D far above the threshold
+DEPENDENT = {
+    "He2": (lambda z: (z**2 - 1) / np.sqrt(2), 2.5),
+    "minus He2": (lambda z: (1 - z**2) / np.sqrt(2), 2.5),
+    "|z|": (lambda z: np.abs(z) - np.sqrt(2 / np.pi), 3 * np.pi / 2 - 3),
+    "sign": (lambda z: np.sign(z**2 - 0.4549), 1.3605),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+@pytest.mark.parametrize(("dim", "num"), [(100, 2000), (200, 1600)])
+def test_overlap_of_labels_that_depend_on_the_features(name, dim, num):
+    """The noise along a direction is E[y^2 (v.z)^2], not E[y^2]: measured overlaps, and n_c from Gaussian integrals."""
+    label, ratio = DEPENDENT[name]
+    measured, predicted, critical = [], [], []
+    for seed in range(4):
+        x = np.random.default_rng(seed).standard_normal((num, dim))
+        found = emergence(x, label(x[:, 0]), num_permutations=0, num_directions=1)
+        measured.append(found.directions[0, 0] ** 2)
+        predicted.append(found.overlaps[0])
+        critical.append(found.critical_samples[0])
+    # one fit is good to about .02, the mean of four to .01
+    assert np.mean(predicted) == pytest.approx(np.mean(measured), abs=0.03)
+    assert np.mean(critical) == pytest.approx(ratio * dim, rel=0.25)
+
+
+def test_spectral_moments_are_sums_over_distinct_samples():
+    """tr(C^2), tr(C^4) and tr(C A C), A = E[y^2 z z^T] (oracle: naive transcription)."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((7, 3)), rng.standard_normal(7)
+    gram = x @ x.T
+    pairs, triples, quads = (list(permutations(range(7), k)) for k in (2, 3, 4))
+    found = spectral_moments(x, y, rng)
+    assert found.second == pytest.approx(np.mean([y[i] * y[j] * gram[i, j] ** 2 for i, j in pairs]))
+    assert found.weighted == pytest.approx(
+        np.mean([y[i] * y[j] ** 2 * y[k] * gram[i, j] * gram[j, k] * gram[k, i] for i, j, k in triples])
+    )
+    assert found.fourth == pytest.approx(
+        np.mean([np.prod(y[list(q)]) * np.prod(gram[list(q), np.roll(q, 1)]) for q in quads])
+    )
+
+
+def test_next_feature_counts_the_noise_of_labels_that_depend_on_it():
+    """Twelve weak He2's: n_c = D E[y^2 z^2] / lambda^2, E[y^2 z^2] = 4/3 E[y^2] here, and never below r_eff."""
+    dim, weak = 300, 12
+    guesses = []
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal((3000, dim))
+        y = (x[:, :weak] ** 2 - 1).sum(axis=1) / np.sqrt(2 * weak)
+        found = emergence(x, y, num_permutations=0, num_directions=1)
+        guesses.append(found.next_critical_samples)
+        assert found.next_critical_samples >= found.next_low >= found.effective_dimension
+    truth = dim * (1 + 8 / (2 * weak)) / (2 / weak)  # E[y^2 z^2] = 1 + 4 / weak, lambda^2 = 2 / weak
+    assert np.mean(guesses) == pytest.approx(truth, rel=0.15)
+    short = emergence(x[:100, :50], x[:100, 0] ** 2 - 1, num_permutations=0, num_directions=1)
+    assert min(short.next_critical_samples, short.next_low) >= short.effective_dimension
+
+
+def test_a_single_feature_leaves_no_noise():
+    x = np.random.default_rng(0).standard_normal((50, 1))
+    found = emergence(x, x[:, 0] ** 2, num_permutations=20)
+    assert found.emerged.all()
+    assert (found.overlaps[0], found.analytic_edge, found.effective_dimension) == (1.0, 0.0, 0.0)
+    assert found.next_critical_samples == np.inf
+
+
 def test_permutation_p_values_are_uniform_under_the_null():
     p_values = []
     for seed in range(60):
@@ -242,7 +311,7 @@ def test_emergence_curve_predicts_the_next_features():
     curve = emergence_curve(x, y, samples=np.array([2000.0, 4800.0]), num_permutations=20, num_directions=4)
     assert curve.now.emerged.sum() == 2
     following = curve.critical_samples[-1]
-    assert 1300 < following < 3500  # truth: 128 / 0.276^2 = 1680
+    assert 1300 < following < 3500  # truth: 128 E[y^2 z^2] / 0.276^2 = 1940
     big, labels = draw(4800, 1)
     later = emergence(big, labels, num_directions=2 + weak, num_permutations=0)
     overlap = np.mean(np.sum(later.directions[2 : 2 + weak, 2:] ** 2, axis=0))  # of the kept ones on the weak block
@@ -260,6 +329,11 @@ def test_emergence_refuses_bad_input():
         emergence(np.full((20, 3), np.nan), x[:, 0])
     with pytest.raises(ValueError, match="at least 4"):
         emergence(x[:1], x[:1, 0])
+    for still in (np.zeros((20, 3)), np.full((20, 3), 0.1)):
+        with pytest.raises(
+            InputError, match="features; found columns that are all constant; expected columns that vary"
+        ):
+            emergence(still, x[:, 0])
     with pytest.raises(ValueError, match="num_permutations; found -1"):
         emergence(x, x[:, 0], num_permutations=-1)
     with pytest.raises(ValueError, match="samples; found .*numbers above 0"):

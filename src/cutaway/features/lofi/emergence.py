@@ -1,19 +1,26 @@
 """When a direction emerges from the noise of the label-weighted moment operator, and when the next one will.
 
-With features z (n, D) and real labels y, C = (1/n) sum y z z^T carries population eigenvalues lambda_j against a
-noise of half-width 2 s (semicircle), s^2 ~ |Sigma| tr(Sigma) E[y^2] / n. A direction detaches once |lambda| > s, that
-is from
+With features z (n, D) of covariance Sigma and real labels y, C = (1/n) sum y z z^T has population eigenpairs
+(lambda, v). Off v the noise of C v is (1/n) sum y (v.z) u.z along every other u, of variance E[y^2 (v.z)^2] / n, so
+that the squared overlap of the sample eigenvector with v is 1 - n_c / n for n far above
 
-    n_c = |Sigma|^2 r_eff E[y^2] / lambda^2,     r_eff = tr(Sigma) / |Sigma|,
+    n_c = tr(Sigma) E[y^2 (v.z)^2] / lambda^2  >=  r_eff = tr(Sigma) / |Sigma|.
 
-and its squared overlap with the truth is then 1 - n_c / n; its sample eigenvalue is lambda + s^2 / lambda. Derived here
-(the criterion of arXiv 2605.13612 rests on the residual effective dimension; its formula was not available to us) and
-exact for isotropic Gaussian features at large D; for others an estimate, which is why a permutation edge and p-value
-stand beside it. n_c is inf where nothing is left.
+Labels of +-1 give n_c = tr(Sigma) v.Sigma v / lambda^2; y = He2(v.z) in isotropic features gives 2.5 D. At the n in
+hand the sample eigenpair (theta, w) itself tells the overlap: with T = tr(Sigma) / n and t the largest root of
+
+    theta = t + |Sigma| (E[y] + T E[y^2 / (t - T y)]),     edge of the noise: the least theta such t can have,
+
+it is 1 - T (1/n) sum y^2 (w.z)^2 / t^2, lambda follows from the projections (1 - T y / t) w.z that leave each row out,
+and n_c is n (1 - overlap). Derived here from the resolvent of C (for one direction: Lu and Li, arXiv 1702.06435; the
+criterion of arXiv 2605.13612 rests on the residual effective dimension, its formula was not available to us), exact for
+isotropic Gaussian features at large D and n, whether labels depend on them or not. For others an estimate, which is why
+a permutation edge and p-value stand beside it. n_c is inf where nothing is left.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +38,15 @@ Array = NDArray[Any]
 class Emergence:
     """Per direction, by falling |eigenvalue|; arrays (k,).
 
-    `eigenvalues` of the sample operator; `strengths` de-biased population values (0 below the edge); `critical_samples`
-    n_c; `overlaps` predicted squared overlap 1 - n_c/n in [0, 1]; `p_values` of the permutation maximum;
-    `analytic_edge` = 2 s from the residual covariance, `permuted_edge` = 95 % quantile of the permuted maximum;
-    `effective_dimension` r_eff; `directions` (D, k); `hidden_energy` unbiased sum of lambda^2 not yet emerged,
-    with its standard error; `next_critical_samples` n_c of the next feature, inf while the hidden energy is within two
-    standard errors of zero (not significant: no guess); `next_low` a lower bound on it, as if all the hidden energy
-    (plus two errors) were one direction; `emerged` mask (p below `level`; without permutations
-    |eigenvalue| beyond the analytic edge, and p is nan).
+    `eigenvalues` of the sample operator; `strengths` de-biased |population values| (0 below the edge);
+    `critical_samples` n_c; `overlaps` predicted squared overlap 1 - n_c/n in [0, 1]; `p_values` of the permutation
+    maximum; `analytic_edge` of the noise left by the emerged directions (the wider of its two sides), `permuted_edge` =
+    95 % quantile of the permuted maximum; `effective_dimension` r_eff; `directions` (D, k); `hidden_energy` unbiased
+    sum of lambda^2 not yet emerged, with its standard error; `next_critical_samples` n_c of the next feature, inf while
+    the hidden energy is within two standard errors of zero (not significant: no guess); `next_low` the same as if all
+    the hidden energy (plus two errors) were one direction, with labels taken as independent of it where no guess is
+    made; neither is below r_eff. `emerged` mask (p below `level`; without permutations |eigenvalue| beyond the analytic
+    edge of its sign, and p is nan).
     """
 
     eigenvalues: Array
@@ -106,12 +114,14 @@ def emergence(
     `center` removes the mean of features and labels first (without it the mean of ReLU features mixes in the first
     moment). The null is exact under exchangeable labels: the features must not have been chosen with these labels
     (score deeper LoFi layers on fresh rows). Cost: (1 + permutations) eigenproblems of D, n D^2 each when dense. Raises
-    `EstimatorInputError` for constant labels, NaN, or fewer than four rows.
+    `EstimatorInputError` for constant labels, features that do not vary, NaN, or fewer than four rows.
     """
     whole("num_directions", num_directions, 1)
     whole("num_permutations", num_permutations, 0)
     features, labels = _checked(features, labels)
     generator = np.random.default_rng(seed)
+    if not (np.ptp(features, axis=0) if center else features).any():
+        raise EstimatorInputError("features", found="columns that are all constant", expected="columns that vary")
     if center:
         features, labels = features - features.mean(axis=0), labels - labels.mean()
     num, width = features.shape
@@ -127,22 +137,22 @@ def emergence(
         emerged = p_values <= max(level, 1.0 / (1.0 + num_permutations))
     else:
         p_values = np.full(count, np.nan)
-        emerged = np.abs(values) > _noise(features, labels, vectors[:, :0])[0]
+        emerged = np.abs(values) > _edges(_residual(features, vectors[:, :0]), labels, values)
     emerged = np.logical_and.accumulate(emerged)
-    edge, trace, operator_norm, frobenius = _noise(features, labels, vectors[:, emerged])
-    half = 0.5 * edge
-    strengths = np.where(
-        np.abs(values) > edge, 0.5 * (np.abs(values) + np.sqrt(np.maximum(values**2 - edge**2, 0.0))), 0.0
-    )
-    critical = np.full(count, np.inf)
-    critical[strengths > 0] = num * half**2 / strengths[strengths > 0] ** 2
-    overlaps = np.clip(1.0 - critical / num, 0.0, 1.0)
     kept = vectors[:, emerged]
-    moments = spectral_moments(features - (features @ kept) @ kept.T, labels, generator)
-    hidden = moments.second
-    significant = hidden > 2.0 * moments.second_error
-    largest = min(max(moments.fourth / hidden, 0.0), hidden) if significant else 0.0
-    noise = num * half**2
+    rest = _without(features, kept)
+    residual = _residual(features, kept)
+    outliers = [_outlier(v, features @ w, labels, residual) for v, w in zip(values, vectors.T, strict=True)]
+    strengths, overlaps = np.array(outliers).T
+    critical = np.where(strengths > 0, num * (1.0 - overlaps), np.inf)
+    moments = spectral_moments(rest, labels, generator)
+    hidden, low = moments.second, residual.trace * residual.norm * float(np.mean(labels**2))
+    most = max(hidden + 2.0 * moments.second_error, 1e-300)
+    following = np.inf
+    if hidden > 2.0 * moments.second_error:
+        largest = min(max(moments.fourth / hidden, 0.0), hidden)
+        low = residual.trace * moments.weighted / hidden
+        following = float(max(low / largest, residual.dimension)) if largest > 0 else np.inf
     return Emergence(
         eigenvalues=values,
         strengths=strengths,
@@ -151,14 +161,14 @@ def emergence(
         p_values=p_values,
         emerged=emerged,
         directions=vectors,
-        analytic_edge=edge,
+        analytic_edge=float(_edges(residual, labels, np.array([1.0, -1.0])).max()),
         permuted_edge=float(np.quantile(peaks, 0.95)) if num_permutations else float("nan"),
-        effective_dimension=trace / operator_norm,
-        participation_dimension=trace**2 / frobenius,
+        effective_dimension=residual.dimension,
+        participation_dimension=residual.participation,
         hidden_energy=hidden,
         hidden_energy_error=moments.second_error,
-        next_critical_samples=noise / largest if largest > 0 else np.inf,
-        next_low=noise / max(hidden + 2.0 * moments.second_error, 1e-300),
+        next_critical_samples=following,
+        next_low=max(low / most, residual.dimension) if residual.trace > 0 else np.inf,
         num_samples=num,
         level=level,
     )
@@ -182,17 +192,19 @@ def emergence_curve(features: Array, labels: Array, samples: Array | None = None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpectralMoments:
-    """tr(C^2) with the standard error it has when there is nothing to see, and tr(C^4)."""
+    """tr(C^2) with the standard error it has when there is nothing to see, tr(C^4), and `weighted` tr(C A C) with
+    A = E[y^2 z z^T]: over tr(C^2), the mean of E[y^2 (v.z)^2] over the directions."""
 
     second: float
     second_error: float
     fourth: float
+    weighted: float
 
 
 def spectral_moments(
     features: Array, labels: Array, generator: np.random.Generator, limit: int = 4000
 ) -> SpectralMoments:
-    """Unbiased tr(C^2) and tr(C^4) of the population operator: U-statistics over distinct samples.
+    """Unbiased tr(C^2), tr(C^4) and tr(C A C) of the population operator: U-statistics over distinct samples.
 
     With B_ij = z_i.z_j off the diagonal, sum over distinct i, j, k, l of y_i y_j y_k y_l B_ij B_jk B_kl B_li is the
     full cyclic sum less the coincidences i = k and j = l. Rows beyond `limit` are dropped at random; cost limit^3.
@@ -210,30 +222,95 @@ def spectral_moments(
     once = float(np.sum(labels**2 * (squares @ labels) ** 2))
     both = float(labels**2 @ squares**2 @ labels**2)
     distinct = full - 2.0 * once + both
+    weighted = float(labels @ (gram * (gram @ (labels[:, None] ** 2 * gram))) @ labels)
     return SpectralMoments(
         second=second,
         second_error=float(np.sqrt(2.0 * both) / (num * (num - 1.0))),
         fourth=distinct / (num * (num - 1.0) * (num - 2.0) * (num - 3.0)),
+        weighted=weighted / (num * (num - 1.0) * (num - 2.0)),
     )
 
 
-def _noise(features: Array, labels: Array, kept: Array) -> tuple[float, float, float, float]:
-    """Edge 2 s of the operator under independent labels, trace, norm and squared Frobenius norm of Sigma_res.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Residual:
+    """Sigma of what is left: trace, norm, r_eff = trace / norm and trace^2 / |Sigma|_F^2 (all 0 where nothing is)."""
 
-    s^2 = E[y^2] |E[(z.z') z z'^T ...]| is bounded by |Sigma| tr(Sigma) E[y^2] / n; the sum tr(Sigma)/D |Sigma|_F-like
-    refinement is not used: the bound is what 1.6 of the specification states.
-    """
+    trace: float
+    norm: float
+    dimension: float
+    participation: float
+
+
+def _without(features: Array, kept: Array) -> Array:
     rest = features - (features @ kept) @ kept.T
+    return rest if np.linalg.norm(rest) > 1e-10 * np.linalg.norm(features) else np.zeros_like(rest)
+
+
+def _residual(features: Array, kept: Array) -> _Residual:
+    rest = _without(features, kept)
     num, width = rest.shape
     covariance = rest.T @ rest / num if width <= num else rest @ rest.T / num
     values = np.linalg.eigvalsh(covariance)
     trace, norm, frobenius = float(values.sum()), float(values[-1]), float(np.sum(values**2))
+    if trace <= 0:
+        return _Residual(trace=0.0, norm=0.0, dimension=0.0, participation=0.0)
     # rest @ rest.T / n has the spectrum of the sample covariance, whose top exceeds the population's by the
     # Marchenko-Pastur factor (1 + sqrt(D/n))^2 when the spectrum is flat; take that factor out
     flat = norm / (1.0 + np.sqrt(trace**2 / frobenius / num)) ** 2
     norm = max(flat, trace / width)
-    edge = 2.0 * np.sqrt(norm * trace * float(np.mean(labels**2)) / num)
-    return float(edge), trace, norm, frobenius
+    return _Residual(trace=trace, norm=norm, dimension=trace / norm, participation=trace**2 / frobenius)
+
+
+def _sample_value(t: float, labels: Array, residual: _Residual) -> tuple[float, float]:
+    """theta(t) of the module's equation and its derivative, which rises with t; t above T max(y)."""
+    pull = residual.trace / labels.size
+    gap = t - pull * labels
+    value = t + residual.norm * float(np.mean(labels) + pull * np.mean(labels**2 / gap))
+    return value, 1.0 - residual.norm * pull * float(np.mean((labels / gap) ** 2))
+
+
+def _bisect(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Root between `low` (not evaluated: a pole may sit there) and `high`, to rounding."""
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        if middle in (low, high):
+            break
+        low, high = (low, middle) if rising(middle) >= 0 else (middle, high)
+    return high
+
+
+def _edge(labels: Array, residual: _Residual) -> tuple[float, float]:
+    """t and theta at the upper edge of the noise."""
+    pull = residual.trace / labels.size
+    if pull == 0:
+        return 0.0, 0.0
+    low = pull * max(float(labels.max()), 0.0)
+    high = low + float(np.sqrt(residual.norm * pull * np.mean(labels**2)))
+    t = _bisect(lambda t: _sample_value(t, labels, residual)[1], low, high)
+    return t, _sample_value(t, labels, residual)[0]
+
+
+def _edges(residual: _Residual, labels: Array, values: Array) -> Array:
+    """Size that an eigenvalue of the sign of each of `values` must exceed."""
+    sides = {sign: _edge(sign * labels, residual)[1] for sign in (1.0, -1.0)}
+    return np.array([sides[1.0 if value >= 0 else -1.0] for value in values])
+
+
+def _outlier(value: float, projections: Array, labels: Array, residual: _Residual) -> tuple[float, float]:
+    """|lambda| and squared overlap of the direction with sample eigenvalue `value`; zeros within the noise."""
+    labels, value = (labels, value) if value >= 0 else (-labels, -value)
+    bound, edge = _edge(labels, residual)
+    if value <= edge:
+        return 0.0, 0.0
+    pull, offset = residual.trace / labels.size, residual.norm * float(labels.mean())
+    high = bound + value - edge  # theta' is 0 at the bound and below 1 beyond it
+    while _sample_value(high, labels, residual)[0] < value:
+        high = 2.0 * high
+    t = _bisect(lambda t: _sample_value(t, labels, residual)[0] - value, bound, high)
+    overlap = float(np.clip(1.0 - pull * np.mean((labels * projections) ** 2) / t**2, 0.0, 1.0))
+    left_out = (1.0 - pull * labels / t) * projections
+    seen = float(np.mean(labels * left_out**2)) - (1.0 - overlap) * offset
+    return (seen / overlap if overlap > 0.2 and seen > 0 else t + offset), overlap
 
 
 def _checked(features: Array, labels: Array) -> tuple[Array, Array]:
