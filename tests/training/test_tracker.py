@@ -27,6 +27,7 @@ from cutaway.reading.sinks import CsvSink, JsonLinesSink, TensorBoardSink
 from cutaway.robustness.robust_accuracy import RobustAccuracy
 from cutaway.training import EveryN, LogSpaced, TimeBudget, Tracker, When, open_training
 from cutaway.training.journal import JournalWriter, read_blocks
+from cutaway.training.tracker import save_weights
 
 
 def small_set(rows: int = 24, seed: int = 0) -> Dataset:
@@ -226,6 +227,45 @@ def test_a_model_that_changes_shape_is_refused(tmp_path):
             tracker.step(model, 1)
 
 
+def test_another_model_is_refused_at_once_between_measurements_too(tmp_path):
+    with Tracker([Sparsity()], EveryN(5), tmp_path / "r", data=small_set()) as tracker:
+        for step in range(3):
+            tracker.step(small_model(), step)  # another module of the same shapes goes on
+        with pytest.raises(InputError, match=r"model at step 3; found parameter '0.weight' of shape \[4, 6\]"):
+            tracker.step(nn.Sequential(nn.Linear(6, 4)), 3)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [({"loss": "abc"}, "'loss' told at step 0; found 'abc'"), ({"grad": torch.ones(2)}, r"found shape \(2,\)")],
+)
+def test_scalars_that_are_no_number_are_refused(tmp_path, told, words):
+    tracker = Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set())
+    with tracker, pytest.raises(InputError, match=words + "; expected one number"):
+        tracker.step(small_model(), 0, **told)
+
+
+def test_a_full_disk_during_a_checkpoint_is_told(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    big = nn.Linear(200, 200)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+        with pytest.raises(FileError, match=r"w.safetensors'; found .*[Ff]ile too large.*Free some space"):
+            save_weights(big, tmp_path / "w.safetensors", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_shown_in_one_line(tmp_path):
+    with Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set()) as tracker:
+        train(small_model(), 2, tracker.step)
+    told = repr(open_training(tmp_path / "r"))
+    assert "step 2, finished: " in told
+    assert len(told) < 200 + len(str(tmp_path))
+
+
 def test_the_folder_of_another_model_or_of_other_instruments_is_refused(tmp_path):
     with Tracker([Sparsity()], EveryN(1), tmp_path / "r", data=small_set()) as tracker:
         tracker.step(small_model(), 0)
@@ -340,6 +380,28 @@ def test_the_time_budget_is_kept(tmp_path, monkeypatch):
     shares = [spent / elapsed for _, elapsed, spent in open_training(tmp_path / "r").shares]
     assert len(shares) > 5
     assert max(shares[5:]) <= 0.06
+
+
+def test_a_dear_first_measurement_does_not_starve_a_short_run(tmp_path, monkeypatch):
+    """With a clock of our own: 70 s in steps of 2 ms; the first measurement takes 2.3 s, later ones 20 ms."""
+    clock, costs = [100.0], iter([2.3] + [0.02] * 10_000)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def measure(*_):
+        clock[0] += next(costs)
+        return {}
+
+    with Tracker([Sparsity()], TimeBudget(0.05), tmp_path / "r", data=small_set()) as tracker:
+        monkeypatch.setattr(tracker, "_measure", measure)
+        model, step = small_model(), 0
+        while clock[0] < 171.0:
+            clock[0] += 0.002
+            tracker.step(model, step)
+            step += 1
+    shares = open_training(tmp_path / "r").shares
+    assert tracker.share == pytest.approx(0.05, abs=0.01)
+    assert len(shares) > 20
+    assert max(spent / elapsed for _, elapsed, spent in shares[1:]) <= 0.06
 
 
 def test_a_condition_and_joined_schedules(tmp_path):

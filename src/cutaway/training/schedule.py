@@ -24,8 +24,8 @@ class Moment:
 
     `step`: optimisation steps done. `scalars`: loss, learning rate and what else the loop told. `elapsed`: wall seconds
     since the tracker's first step, tracking included. `spent`: seconds of them spent on tracking. `cost`: seconds that
-    the next measurement will take (the dearest of the last three), None before the first. `waiting`: a measurement
-    was put off and is still due.
+    the next measurement will take (the dearest of the last three; half the first for the second, as the first pays
+    for imports and caches), None before the first. `waiting`: a measurement was put off and is still due.
     """
 
     step: int
@@ -93,7 +93,8 @@ class TimeBudget(Schedule):
     """At the steps of `of` (every step by default), as far as tracking stays below `share` of the run's wall time.
 
     A measurement that cannot be afforded yet is put off until it can. The first one is taken at once, since its
-    cost is not known before; the share is kept from then on.
+    cost is not known before; a second comes when the share pays for the first and half of it again (at the earliest
+    after 1.5 first costs / share seconds), and the share is kept from then on.
     """
 
     share: float

@@ -58,7 +58,7 @@ class Taken:
         return Reading.load(self.file)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class TrainingRun:
     """A tracked run as it stands in its folder, finished or not.
 
@@ -76,6 +76,12 @@ class TrainingRun:
     shares: tuple[tuple[int, float, float], ...]
     last_step: int
     order_blocks: tuple[Block, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"TrainingRun({str(self.folder)!r}, step {self.last_step}{', finished' if self.finished else ''}: "
+            f"{len(self.series)} series, {len(self.readings)} readings, {len(self.checkpoints)} checkpoints)"
+        )
 
     @property
     def finished(self) -> bool:

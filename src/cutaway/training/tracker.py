@@ -18,7 +18,8 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,8 @@ class Tracker:
     measurement costs microseconds.
 
     Raises `InputError` for a folder of another run, an instrument without any fitting data, steps out of order, a
-    step after `close`, and a model whose parameters change their shapes; `FileError` when the disk is full.
+    step after `close`, scalars that are no number, and a model whose parameters change their shapes (another module at
+    once, one changed in place when it is next measured or saved); `FileError` when the disk is full.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Tracker:
         self._processes = Processes(wait, quiet=schedule.by_step and (checkpoints is None or checkpoints.by_step))
         self._writer: RunWriter | None = None
         self._signature: list[list[Any]] | None = None
+        self._seen: Callable[[], nn.Module | None] = lambda: None
         self._last_step: int | None = None
         self._closed = self._waiting = self._nan_told = False
         self._failed: set[tuple[str, str]] = set()
@@ -139,7 +142,7 @@ class Tracker:
         model = _unwrapped(model)
         self._check(model, step)
         self._last_step = step
-        known = {k: _plain(v) for k, v in {"loss": loss, "learning_rate": learning_rate, **scalars}.items()}
+        known = {k: _plain(k, v, step) for k, v in {"loss": loss, "learning_rate": learning_rate, **scalars}.items()}
         values = {k: v for k, v in known.items() if v is not None}
         if self._processes.measures:
             if values:
@@ -149,7 +152,7 @@ class Tracker:
             self._mark_nan(step, values)
         moment = Moment(
             step=step, scalars=values, elapsed=self.elapsed, spent=self._spent,
-            cost=max(self._costs[-3:], default=None), waiting=self._waiting,
+            cost=_price(self._costs), waiting=self._waiting,
         )  # fmt: skip
         answer = self.schedule.due(moment)
         self._waiting = answer == "later"
@@ -198,6 +201,9 @@ class Tracker:
         if self._signature is None:
             self._signature = _shapes(model)
             self._open(model, step)
+        elif self._seen() is not model:  # shapes changed in place are noticed when it is measured or saved
+            self._same_model(model, step)
+        self._seen = weakref.ref(model)
 
     def _same_model(self, model: nn.Module, step: int) -> None:
         signature, first = _shapes(model), self._signature
@@ -326,11 +332,15 @@ class Tracker:
 
 
 def save_weights(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the weights as safetensors, atomically; tied weights are stored once."""
+    """Write the weights as safetensors, atomically; tied weights are stored once. `FileError` when the disk is full."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_model
 
     with atomic(path) as temporary:
-        save_model(model, str(temporary), metadata=dict(metadata))
+        try:
+            save_model(model, str(temporary), metadata=dict(metadata))
+        except SafetensorError as error:  # its own kind for a full disk, which is no OSError
+            raise OSError(str(error)) from error
 
 
 def _named(instruments: Sequence[Instrument] | Mapping[str, Instrument]) -> dict[str, Instrument]:
@@ -384,8 +394,20 @@ def _shapes(model: nn.Module) -> list[list[Any]]:
     return [[name, list(p.shape)] for name, p in model.named_parameters()]
 
 
-def _plain(value: float | torch.Tensor | None) -> float | None:
-    return None if value is None else float(value.detach() if isinstance(value, torch.Tensor) else value)
+def _plain(name: str, value: float | torch.Tensor | None, step: int) -> float | None:
+    try:
+        return None if value is None else float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)[:80]
+        raise InputError(f"{name!r} told at step {step}", found=kind, expected="one number") from error
+
+
+def _price(costs: Sequence[float]) -> float | None:
+    """What the next measurement will take: the dearest of the last three. The first one, which also pays for what
+    happens once (imports, caches), counts half for the second and not at all later."""
+    if len(costs) < 2:
+        return costs[0] / 2 if costs else None
+    return max(costs[1:][-3:])
 
 
 def _digest(value: Any) -> str:
