@@ -196,5 +196,7 @@ def test_exponents_of_data(degree, generative):
     assert "whitened" in nothing.caveat
     with pytest.raises(InputError, match="constant value"):
         exponents_of_data(x, np.ones(1000))
+    with pytest.raises(InputError, match="seed; found -1"):
+        exponents_of_data(x, x[:, 0], seed=-1)
     with pytest.raises(InputError, match="at least 20"):
         exponents_of_data(x[:1], np.ones(1))

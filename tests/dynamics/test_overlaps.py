@@ -233,3 +233,10 @@ def test_bad_problems_are_named():
     problem = OverlapProblem(activation="He3", second_layer=(1.0,), rate=1e6, dimension=10)
     with pytest.raises(InputError, match="divergence at step"):
         integrate(problem, np.full((1, 1), 0.5), np.eye(1), 100)
+
+
+def test_a_seed_that_no_generator_takes_is_told():
+    with pytest.raises(InputError, match="seed; found -1; expected 0 to 4294967295"):
+        OverlapProblem(activation="erf", second_layer=(1.0,), rate=0.1, dimension=10, seed=-1)
+    with pytest.raises(InputError, match="seed; found 4294967296"):
+        MeanFieldProblem(link="z", activation="tanh", second_layer=(1.0,), ratio=3.0, rate=0.2, seed=2**32)

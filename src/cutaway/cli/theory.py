@@ -123,6 +123,7 @@ def ode(
     from cutaway.dynamics.ode import OverlapProblem, integrate
 
     check_picture("--out", out, _PICTURES)
+    _check_dimension(dimension)
     problem = OverlapProblem(
         activation=activation, second_layer=(1.0,) * width,
         rate=width / dimension if rate is None else rate, dimension=dimension, num_directions=directions,
@@ -216,6 +217,7 @@ def simulate(
     from cutaway.errors import InputError
 
     check_picture("--out", out, _PICTURES)
+    _check_dimension(dimension)
     if second_layer not in ("ones", "signs", "gaussian"):
         raise InputError("option --second-layer", found=repr(second_layer), expected="ones, signs or gaussian")
     setting = Simulation(
@@ -329,6 +331,14 @@ def _exponents(target: Any, seed: int) -> dict[str, Any]:
 
 def _payload(series: dict[str, Any], **found: Any) -> dict[str, Any]:
     return {"series": series, "exponent": None, "leap": None, "generative_exponent": None} | found
+
+
+def _check_dimension(dimension: int) -> None:
+    """Before the rates, which are divided by it."""
+    from cutaway.errors import InputError
+
+    if dimension < 1:
+        raise InputError("option --dimension", found=str(dimension), expected="at least 1")
 
 
 def _pairs(x: Any, y: Any) -> list[list[float]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.dynamics.seeds import check_seed
 from cutaway.errors import InputError
 
 Array = NDArray[Any]
@@ -65,6 +66,7 @@ def exponents_of_data(
         raise InputError("inputs or labels", found="NaN or infinity", expected="finite numbers")
     if labels.std() == 0:
         raise InputError("labels", found="one constant value", expected="labels that vary")
+    check_seed(seed)
     generator = np.random.default_rng(seed)
     if inputs.shape[0] > max_samples:
         rows = np.sort(generator.permutation(inputs.shape[0])[:max_samples])

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.dynamics.hermite import product_rule
+from cutaway.dynamics.seeds import check_seed
 from cutaway.dynamics.student import Student, student
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
@@ -51,6 +52,7 @@ class MeanFieldProblem:
     scheme: str = "exact"
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.scheme not in ("exact", "published"):
             raise InputError("scheme", found=repr(self.scheme), expected="'exact' or 'published'")
         if self.ratio <= 0 or self.samples < 100:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.dynamics.hermite import normalized_hermites, product_rule
+from cutaway.dynamics.seeds import check_seed
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
 
@@ -290,8 +291,9 @@ def generative_exponent(
 
     Sizes are the squared norms summed over all monomials of the degree; degrees beyond the answer are not computed
     (nan). Cost: num_samples x monomials up to the answer. Raises `InputError` for a constant target, fewer than
-    100 draws or a negative noise.
+    100 draws, a negative noise or a seed outside 0 .. 2^32 - 1.
     """
+    check_seed(seed)
     if num_samples < 100 or not noise >= 0:
         raise InputError(
             "samples and noise",

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.dynamics.expectations import Expectations, closed_form, sampled
+from cutaway.dynamics.seeds import check_seed
 from cutaway.dynamics.student import student
 from cutaway.dynamics.targets import Target, committee, target
 from cutaway.errors import InputError
@@ -59,6 +60,7 @@ class OverlapProblem:
 
     def __post_init__(self) -> None:
         student(self.activation)
+        check_seed(self.seed)
         if self.loss not in ("square", "correlation"):
             raise InputError("loss", found=repr(self.loss), expected="'square' or 'correlation'")
         if self.dimension < 1 or self.batch < 1:

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway.dynamics.seeds import check_seed
 from cutaway.dynamics.student import Student, student
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
@@ -70,6 +71,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         student(self.activation)
+        check_seed(self.seed)
         if self.method not in METHODS:
             raise InputError("method", found=repr(self.method), expected=f"one of {', '.join(METHODS)}")
         for name in ("dimension", "num_steps", "batch", "record", "num_seeds"):
