@@ -113,6 +113,9 @@ def test_a_rise_that_a_stronger_attack_undoes_is_told():
     fooled["strong_test"] = fooled["strong_test"] & False
     assert study.strong_rows("d", [honest])[0].verdict == "pass"
     assert study.strong_rows("d", [honest, fooled])[0].verdict == "fail"
+    weaker = synthetic(0.5)  # an image that PGD alone breaks does not stand
+    weaker["strong_test"] = weaker["strong_test"] | True
+    assert (study.standing(weaker) == weaker["pgd_test"][-1].mean(axis=1)).all()
     assert study.strong_rows("d", [{k: v for k, v in honest.items() if k != "strong_test"}]) == []
 
 
