@@ -138,9 +138,10 @@ def ode(
     for r in range(count):
         series[f"overlap_{r + 1}"] = _pairs(path.steps, path.overlaps[:, :, r].mean(axis=1))
     if out is not None:
-        from cutaway.dynamics.pictures import overlay_figure
+        from cutaway.dynamics.pictures import path_figure
 
-        _save(overlay_figure({k: _columns(v) for k, v in series.items()}, {}), out)
+        overlaps = {f"direction {r + 1}": _columns(series[f"overlap_{r + 1}"]) for r in range(count)}
+        _save(path_figure(_columns(series["risk"]), overlaps), out)
     words = f"risk {path.risks[0]:.4g} -> {path.risks[-1]:.4g} in {steps} steps; mean overlap " + ", ".join(
         f"{v:+.4f}" for v in path.overlaps[-1].mean(axis=0)
     )

@@ -44,6 +44,21 @@ def overlay_figure(
     return figure
 
 
+def path_figure(risk: tuple[Array, Array], overlaps: dict[str, tuple[Array, Array]]) -> Any:
+    """Risk against the step above, overlaps below: each (x, y), on an axis of its own. Returns a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 5.0), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(*risk, color="k", lw=1.8)
+    above.set(ylabel="risk")
+    for number, (name, line) in enumerate(overlaps.items()):
+        below.plot(*line, color=f"C{number}", lw=1.8, label=name)
+    below.set(xlabel="step", ylabel="overlap, mean over neurons")
+    below.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def phase_figure(exponent: int, points: dict[str, tuple[float, float]] | None = None) -> Any:
     """Time exponent against batch exponent for both losses; `points` marks runs by name."""
     from matplotlib.figure import Figure
