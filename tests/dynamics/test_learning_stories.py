@@ -14,6 +14,7 @@ from cutaway.dynamics.modular_addition import (
     train_modular,
 )
 from cutaway.errors import InputError
+from cutaway.reproductions.lazy_to_rich import order_verdict
 
 
 def test_three_layers_pass_the_kernel():
@@ -45,12 +46,26 @@ def test_laziness_delays_the_test_loss_and_stills_the_weights():
     lazy = train_lazy_rich(LazyRichSetting(laziness=5.0, alignment=1.0, num_steps=400, num_test=300))
     assert rich.test[-1] < 0.1 < lazy.test[-1]
     assert lazy.train[-1] < 0.1
-    assert rich.delay < lazy.delay
+    assert rich.delay < lazy.delay == np.inf
+    assert rich.delay_floor == rich.delay
+    first = lazy.steps[np.flatnonzero(lazy.train <= 0.1)[0]]
+    assert lazy.delay_floor == pytest.approx(np.log10(400 / first))
     assert lazy.movement[-1] < 0.3 * rich.movement[-1]
     with pytest.raises(InputError, match="divergence"):
         train_lazy_rich(LazyRichSetting(laziness=0.1, alignment=1.0, rate=1e6, num_steps=50))
     with pytest.raises(InputError, match="positive"):
         LazyRichSetting(laziness=0.0, alignment=1.0)
+
+
+def test_delays_that_were_not_seen_make_no_order():
+    inf = np.inf
+    assert order_verdict([(0.5, 0.5), (0.8, 0.8), (1.0, 1.0)]) == "pass"
+    assert order_verdict([(0.5, 0.5), (0.8, 0.8), (inf, 0.9)]) == "pass"
+    assert order_verdict([(0.5, 0.5), (0.4, 0.4), (inf, 0.9)]) == "fail"
+    assert order_verdict([(0.5, 0.5), (inf, 0.9), (0.7, 0.7)]) == "fail"
+    assert order_verdict([(0.5, 0.5), (inf, 0.9), (inf, 0.9)]) == "report"
+    assert order_verdict([(0.5, 0.5), (0.8, 0.8), (inf, 0.7)]) == "report"
+    assert order_verdict([(inf, -inf), (inf, -inf)]) == "report"
 
 
 def test_modular_network_locks_its_phases():

@@ -45,14 +45,16 @@ class LazyRichSetting:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LazyRichPath:
     """`steps` (T,), `train` and `test` losses relative to the start (T,), `movement` relative change of the weights,
-    `delay` log10 of the ratio of the steps at which test and train loss fall to a tenth (inf if the test never
-    does)."""
+    `delay` log10 of the ratio of the steps at which test and train loss fall to a tenth (inf if one never does).
+    `delay_floor` is what the delay is at least: itself, or where the run ended before the test loss fell, that of its
+    last step (-inf where not even the training loss fell)."""
 
     steps: Array
     train: Array
     test: Array
     movement: Array
     delay: float
+    delay_floor: float
 
 
 def train_lazy_rich(setting: LazyRichSetting) -> LazyRichPath:
@@ -94,7 +96,11 @@ def train_lazy_rich(setting: LazyRichSetting) -> LazyRichPath:
     train_loss, test_loss = np.array(losses) / losses[0], np.array(tests) / tests[0]
     first, last = _reach(steps, train_loss), _reach(steps, test_loss)
     delay = math.log10(last / first) if math.isfinite(last) and math.isfinite(first) else math.inf
-    return LazyRichPath(steps=np.array(steps), train=train_loss, test=test_loss, movement=np.array(moved), delay=delay)
+    floor = delay if math.isfinite(delay) else math.log10(steps[-1] / first) if math.isfinite(first) else -math.inf
+    return LazyRichPath(
+        steps=np.array(steps), train=train_loss, test=test_loss, movement=np.array(moved), delay=delay,
+        delay_floor=floor,
+    )  # fmt: skip
 
 
 def _reach(steps: list[int], loss: Array, level: float = 0.1) -> float:
