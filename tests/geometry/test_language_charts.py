@@ -61,6 +61,9 @@ def test_certificates_show_slack_against_the_hull_and_containment():
     assert rows["box"]["inside"] == box.containment
     assert rows["box"]["hull"] - rows["box"]["worst"] == pytest.approx(box.slack)
     assert rows["box"]["slack"] == box.slack and rows["hull"]["slack"] is None
+    title = certificate_chart(made).to_dict()["title"]["text"]
+    assert made.unflagged > 0 and title.startswith(f"{made.unflagged} of the 40 rows")
+    assert "title" not in certificate_chart(certify(detector, -99.0, z[:40], z[40:])).to_dict()
 
 
 def test_the_example_of_intrinsic_dimension(real_data, tmp_path):

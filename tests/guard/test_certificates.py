@@ -240,6 +240,22 @@ def test_status_witness_slack_and_containment(layers):
             model.linear()
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_rows_that_are_not_flagged_themselves_are_told_first(layers):
+    points, held = cloud(80, 4, 5), cloud(60, 4, 5)
+    model = detector(2, 4, layers)
+    logits = np.sort(model.logits(points))
+    for missed in (0, 1, 30, 80):
+        limit = float(logits[0] - 60 if missed == 0 else logits[missed - 1])
+        made = certify(model, limit, points, held, components=())
+        assert made.unflagged == missed
+        told = made.notes[0].startswith(f"{missed} of 80 construction rows are not flagged") if made.notes else False
+        assert told == (missed > 0)
+        if missed:
+            assert {made.region(n).status for n in ("hull", "box")} == {Status.FALSIFIED}
+            assert (made.region("box").witness_logit or limit) <= limit
+
+
 def test_a_verdict_needs_more_than_rounding():
     assert verdict(1.0, 2.0, 0.5) is Status.CERTIFIED
     assert verdict(0.4, 0.3, 0.5) is Status.FALSIFIED

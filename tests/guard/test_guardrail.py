@@ -294,6 +294,15 @@ def test_settings_of_a_certificate_are_checked_before_anything_is_written(guard_
     assert not list(tmp_path.iterdir())
 
 
+def test_the_reason_of_a_falsified_hull_stands_under_the_status(guard_folder, tmp_path, capsys):
+    assert run(["guard", "certify", str(guard_folder), "--out", str(tmp_path / "c.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    missed = json.loads((tmp_path / "c.json").read_text())["unflagged"]
+    assert missed > 0 and lines[1].startswith("status: ")
+    assert lines[2].startswith(f"note: {missed} of ") and "not flagged themselves" in lines[2]
+    assert lines[3].split()[:2] == ["hull", "falsified"]
+
+
 @pytest.mark.parametrize("seed", ["-1", "4294967296"])
 def test_seeds_out_of_range_are_refused_by_every_command(guard_folder, model_folder, make_rows, tmp_path, capsys, seed):
     rows, data = make_rows(40), tmp_path / "rows.csv"

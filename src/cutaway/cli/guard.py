@@ -249,6 +249,7 @@ def certify(
     box = made.region("box")
     record |= {"worst": box.worst, "slack": box.slack, "containment": box.containment, "file": str(path)}
     lines = [f"certificate: {path}", f"status: {made.status.value} ({_MEANING[made.status.value]})"]
+    lines += [f"note: {n}" for n in made.notes]
     for r in made.regions:
         inside = "-" if r.containment is None else f"{r.containment:.3f}"
         lines.append(f"  {r.name:<28}{r.status.value:<11} worst {r.worst:10.3f}  inside {inside}  {r.note}")
@@ -259,7 +260,6 @@ def certify(
             f"{m.recall:.3f}, at least {m.recall_low:.3f} (Clopper-Pearson), within {m.band:.3f} (DKW)"
         )
     lines.append(f"threshold {made.threshold:.3f}; held-out recall {made.recall:.3f}, at least {made.recall_low:.3f}")
-    lines += [f"note: {n}" for n in made.notes]
     return Outcome(payload={"certificate": record}, words="\n".join(lines))
 
 

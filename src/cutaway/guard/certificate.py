@@ -14,7 +14,7 @@ through the bound engine of `cutaway.robustness`, whose bound is sound but not t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,7 +34,8 @@ LARGE = 5e7  # numbers in the construction rows beyond which only what streams o
 class Certificate:
     """Bound to `model_hash` and `detector_hash`. `status`: certified when at least one region that is not the hull of
     the rows themselves is certified; `recall` of held-out harmful rows with one-sided lower limit `recall_low` (95
-    %)."""
+    %). `unflagged`: construction rows that the detector misses; one is enough to falsify every region that holds all
+    rows, the hull and the box first."""
 
     model_hash: str
     detector_hash: str
@@ -48,6 +49,7 @@ class Certificate:
     regions: tuple[RegionResult, ...]
     mixtures: tuple[MixtureReport, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
+    unflagged: int = 0
 
     def region(self, name: str) -> RegionResult:
         """The result for the region called `name`."""
@@ -88,13 +90,23 @@ def certify(
     judge = LinearJudge(detector, limit) if linear else DeepJudge(detector, limit)
     notes: list[str] = []
     hull = judge.judge(shapes.HullRegion(points=points), held_out)
-    results = [hull, judge.judge(shapes.box_region(points), held_out, hull=hull)]
+    box = judge.judge(shapes.box_region(points), held_out, hull=hull)
+    if (
+        hull.status is Status.FALSIFIED and box.status is Status.UNKNOWN
+    ):  # the row that falsifies the hull is in the box
+        box = replace(box, status=Status.FALSIFIED, witness_logit=hull.witness_logit)
+    results = [hull, box]
     logits = judge.logits(points)
     above, large = logits > limit, points.size > LARGE or points.shape[1] > FULL
-    if not above.all() and above.sum() >= 2 and not large:
+    unflagged = int((~above).sum())
+    if unflagged:
+        notes.append(
+            f"{unflagged} of {len(points)} construction rows are not flagged themselves: that alone falsifies every "
+            "region that holds them all (hull, box)"
+        )
+    if unflagged and above.sum() >= 2 and not large:
         flagged = shapes.box_region(points[above], name="box-of-flagged")
         results.append(judge.judge(flagged, held_out, hull=hull))
-        notes.append(f"{int((~above).sum())} of {len(points)} construction rows are not flagged themselves")
     setting, judging = halves(held_out, seed)
     try:
         ellipsoid = shapes.ellipsoid_region(points, setting, level=level)
@@ -138,6 +150,7 @@ def certify(
         regions=tuple(results),
         mixtures=mixtures,
         notes=tuple(notes),
+        unflagged=unflagged,
     )
 
 

@@ -13,7 +13,8 @@ from cutaway.reading.charts import INK, LEGEND, NULL, WARN, WIDTH, rows_of
 
 def certificate_chart(certificate: Certificate) -> Any:
     """Left: lowest logit in each region (point), the bar from there to the hull's lowest logit (the slack), and the
-    threshold; right: share of held-out harmful rows inside, with its interval."""
+    threshold; right: share of held-out harmful rows inside, with its interval. The title tells how many construction
+    rows are not flagged themselves, where there are some."""
     shown = list(certificate.regions)
     names = [r.name for r in shown]
     hull = next((r.worst for r in shown if r.slack is None), None)
@@ -45,6 +46,9 @@ def certificate_chart(certificate: Certificate) -> Any:
     )
     right += base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X("inside:Q", scale=unit))
     joined = alt.hconcat(left.properties(width=300, height=height), right.properties(width=220, height=height))
+    if certificate.unflagged:
+        words = f"{certificate.unflagged} of the {certificate.rows} rows that the hull and the box hold are not flagged"
+        joined = joined.properties(title=alt.TitleParams(words, fontSize=12, fontWeight="normal", anchor="start"))
     return joined.configure_view(strokeWidth=0).configure(font="system-ui, sans-serif", background="white")
 
 
