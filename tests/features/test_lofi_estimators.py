@@ -1,5 +1,8 @@
 """LoFi estimators: scikit-learn's contract, bad input, honest selection, the synthetic hierarchy."""
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -104,6 +107,46 @@ def test_badly_scaled_columns_are_scaled_and_said(hierarchy):
     assert blind.score(xt * wide, yt) < 0.65
 
 
+def scaled_by(size, *columns):
+    return lambda z: z * np.where(np.isin(np.arange(z.shape[1]), columns), size, 1.0)
+
+
+BADLY_SCALED = {
+    "one column x 500": (scaled_by(500, 3), np.float64, "standardised: spreads .* times apart"),
+    "one column x 900": (scaled_by(900, 0), np.float32, "standardised"),
+    "most columns x 1e5": (scaled_by(1e5, *range(5)), np.float32, "standardised"),
+    "offset 1e4": (lambda z: z + 1e4, np.float64, "columns centred: their mean is 1.0e\\+04 times"),
+    "offset 1e6": (lambda z: z + 1e6, np.float32, "columns centred"),
+    "constant column of 1e4": (lambda z: np.c_[z, np.full(len(z), 1e4)], np.float64, "columns centred"),
+}
+
+
+@pytest.mark.parametrize("name", BADLY_SCALED)
+def test_scales_and_offsets_that_hide_the_label_are_removed_and_said(name):
+    change, dtype, words = BADLY_SCALED[name]
+    rng = np.random.default_rng(0)
+    x, xt = rng.standard_normal((600, 8)), rng.standard_normal((1000, 8))
+    y, yt = x[:, 6] * x[:, 7] > 0, xt[:, 6] * xt[:, 7] > 0
+    model = LoFiClassifier(n_layers=2).fit(change(x).astype(dtype), y)
+    (note,) = model.notes_
+    assert re.search(words, note)
+    assert model.score(change(xt).astype(dtype), yt) > 0.8  # chance .5, columns as drawn .88
+    features = LoFiTransformer(n_layers=1, n_directions=4).fit(change(x).astype(dtype), y)
+    assert features.notes_ == model.notes_
+
+
+def test_uneven_columns_are_said_and_left():
+    x = np.random.default_rng(0).standard_normal((200, 8))
+    uneven = scaled_by(30, 0)(x)
+    model = LoFiClassifier(n_layers=1, n_directions=4).fit(uneven, x[:, 1] > 0)
+    assert "left as they are" in model.notes_[0]
+    assert "standardize=True" in model.notes_[0]
+    for choice in (True, False):
+        assert LoFiClassifier(n_layers=1, n_directions=4, standardize=choice).fit(uneven, x[:, 1] > 0).notes_ == []
+    images, digits = load_digits(return_X_y=True)
+    assert LoFiTransformer(n_layers=1, n_directions=4).fit(images[:300], digits[:300]).notes_ == []
+
+
 def test_duplicated_rows_are_no_obstacle(hierarchy):
     (x, y), (xt, _yt) = hierarchy(500, seed=0)
     twice = LoFiClassifier(n_directions=8, alpha=2e-3, validation_fraction=0).fit(np.r_[x, x], np.r_[y, y])
@@ -131,6 +174,8 @@ BAD = [
     ({"params": {"mode": "conv"}}, "image_shape"),
     ({"params": {"mode": "kernel", "memory_gb": 1e-6}}, "use mode='nystroem'".capitalize()),
     ({"params": {"mode": "finite", "memory_gb": 1e-6, "n_directions": 4}}, "memory_gb"),
+    ({"params": {"mode": "kernel", "memory_gb": 1e-6}}, "a need of 9.6e-06 GB; expected at most memory_gb=1e-06"),
+    ({"params": {"mode": "finite", "memory_gb": 1e-6, "n_directions": 4}}, "expected at least 0.107 GB"),
     ({"params": {"memory_gb": 0}}, "parameter memory_gb; found 0; expected a number above 0"),
     ({"params": {"n_directions": "many"}}, "parameter n_directions; found 'many'"),
     ({"params": {"n_directions": 2.5}}, "parameter n_directions; found 2.5; expected a whole number"),
@@ -156,6 +201,17 @@ def test_bad_input_is_named(case, words):
     with pytest.raises(ValueError, match=words) as caught:
         LoFiClassifier(**case.get("params", {})).fit(x, y)
     assert case.get("n") == 1 or case.get("nan") or isinstance(caught.value, InputError)
+
+
+def test_a_stated_need_of_memory_is_enough():
+    x, y = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20) % 2
+    for settings in ({"mode": "kernel"}, {"mode": "finite", "width": 7}, {"mode": "finite", "width": 64}):
+        keywords: dict[str, Any] = {"n_directions": 2, "n_layers": 1, **settings}
+        with pytest.raises(InputError) as caught:
+            LoFiTransformer(**keywords, memory_gb=1e-12).fit(x, y)
+        needed = float(re.findall(r"(\S+) GB", str(caught.value))[-1])
+        assert 0 < needed < 1e-2
+        LoFiTransformer(**keywords, memory_gb=needed).fit(x, y)
 
 
 def test_constant_targets_are_refused():

@@ -24,7 +24,9 @@ from cutaway.features.lofi.parameters import check_stack
 from cutaway.features.lofi.readout import FLOOR
 
 Array = NDArray[Any]
-BAD_SCALE = 1e3  # ratio of the largest to the median column spread from which `auto` standardises
+WIDE = 100.0  # ratio of the largest to the median column spread, or of neighbours in order, that `auto` scales away
+UNEVEN = 10.0  # the same ratio from which the notes speak of it
+OFFSET = 5.0  # |mean row| over the root of the summed column variances from which `auto` removes the mean
 
 
 class _LoFiBase(BaseEstimator):
@@ -40,7 +42,9 @@ class _LoFiBase(BaseEstimator):
     alpha : ridge; "auto" lets the held-out fold choose among 1e-5 .. 1e3.
     center_labels, first_moment : "auto" (on where labels are imbalanced), True or False.
     label_directions : "all", or how many label-side directions weight the operator.
-    standardize : "auto" (only where column spreads differ by more than 1e3), True or False.
+    standardize : True, False or "auto": columns are standardised where the largest spread is 100 times the median one
+        or spreads fall apart into groups 100 apart, centred where the mean row is five times the spread; `notes_` says
+        so, and where spreads differ by 10 to 100 that they were left.
     validation_fraction : rows held out for selection; 0 selects nothing.
     refit : fit on all rows once selected; False keeps the model that was validated.
     backward_passes, backward_rank : BackLoFi passes at most (finite mode, one label column, held-out fold) and r / K.
@@ -133,25 +137,35 @@ class _LoFiBase(BaseEstimator):
 
     def _learn_scaling(self, inputs: Array) -> None:
         self.notes_: list[str] = []
-        spread = inputs.std(axis=0, dtype=np.float64)
-        moving = spread[spread > 0]
-        ratio = float(moving.max() / np.median(moving)) if moving.size else 1.0
-        wanted = self.standardize
-        if wanted == "auto":
-            wanted = ratio > BAD_SCALE
-            if wanted:
+        mean, spread = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64)
+        spread = np.where(spread > 1e-12 * np.abs(mean), spread, 0.0)  # less is rounding of a constant
+        total = float(np.linalg.norm(spread))
+        ratio = _unevenness(spread[spread > 0])
+        offset = float(np.linalg.norm(mean)) / total if total > 0 else 0.0
+        scaled, centred = self.standardize, self.standardize
+        if self.standardize == "auto":
+            scaled = ratio > WIDE
+            centred = scaled or offset > OFFSET
+            if scaled:
                 self.notes_.append(
-                    f"columns standardised: the widest spreads {ratio:.1e} times the median one and would be all that "
-                    "the kernel sees; standardize=False leaves them"
+                    f"columns standardised: spreads {ratio:.1e} times apart, of which the kernel would see the widest "
+                    "only; standardize=False leaves them"
                 )
-        if wanted:
-            self._shift = inputs.mean(axis=0, dtype=np.float64)
-            self._spread = np.where(spread > 0, spread, 1.0)
-        else:
-            self._shift, self._spread = 0.0, 1.0
+            elif ratio > UNEVEN:
+                self.notes_.append(
+                    f"columns left as they are: spreads {ratio:.1e} times apart, of which the kernel sees mostly the "
+                    "widest; standardize=True scales them"
+                )
+            if centred and not scaled:
+                self.notes_.append(
+                    f"columns centred: their mean is {offset:.1e} times their spread and would be most of what the "
+                    "kernel sees; standardize=False leaves them"
+                )
+        self._shift: Any = mean if centred else 0.0
+        self._spread: Any = np.where(spread > 0, spread, 1.0) if scaled else 1.0
 
     def _scaled(self, inputs: Array) -> Array:
-        if np.ndim(self._spread) == 0:
+        if np.ndim(self._shift) == 0:
             return inputs
         return (inputs - self._shift) / self._spread
 
@@ -320,6 +334,14 @@ class LoFiTransformer(TransformerMixin, _LoFiBase):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
+
+
+def _unevenness(spread: Array) -> float:
+    """Largest of: widest over median spread, ratio of neighbours in order (units that differ leave a gap)."""
+    if not spread.size:
+        return 1.0
+    ordered = np.sort(spread)
+    return float(max(ordered[-1] / np.median(ordered), np.max(ordered[1:] / ordered[:-1], initial=1.0)))
 
 
 def _seed(random_state: Any) -> int:

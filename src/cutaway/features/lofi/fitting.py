@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.kernel_path import KernelPath
 from cutaway.features.lofi.labels import Signals
+from cutaway.features.lofi.parameters import gigabytes
 from cutaway.features.lofi.readout import ALPHAS
 from cutaway.features.lofi.selection import Selection, search, select
 
@@ -72,7 +73,7 @@ def resolve_mode(mode: str, num: int, memory_gb: float) -> str:
     if mode == "kernel" and kernel_gb > memory_gb:
         raise EstimatorInputError(
             f"mode='kernel' with {num} rows",
-            found=f"a need of {kernel_gb:.1f} GB",
+            found=f"a need of {gigabytes(kernel_gb)}",
             expected=f"at most memory_gb={memory_gb}",
             remedy="use mode='nystroem' or raise memory_gb",
         )

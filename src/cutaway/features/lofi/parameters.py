@@ -20,6 +20,12 @@ def whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def gigabytes(size: float) -> str:
+    """A need of memory in three figures, rounded up, so that as much is enough."""
+    step = 10.0 ** (math.floor(math.log10(size)) - 2)
+    return f"{math.ceil(size / step) * step:.3g} GB"
+
+
 def above(name: str, value: Any, least: float = 0.0, most: float = math.inf, *, or_equal: bool = False) -> float:
     """A finite number above `least` (or equal to it) and at most `most`."""
     number = float(value) if isinstance(value, Real) else math.nan

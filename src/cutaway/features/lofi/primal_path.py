@@ -27,6 +27,7 @@ from cutaway.features.lofi.moments import (
     readout_sums,
     rows_within,
 )
+from cutaway.features.lofi.parameters import gigabytes
 from cutaway.features.lofi.random_lift import NystroemLift, RandomLift, nystroem_error, nystroem_lift, random_lift
 from cutaway.features.lofi.readout import primal_readout
 
@@ -261,7 +262,7 @@ class PrimalPath:
             raise EstimatorInputError(
                 "memory_gb",
                 found=f"{self.settings.memory_gb} GB for a lift of width {self.width()}",
-                expected=f"at least {(2 * 8.0 * self.width() ** 2) / 0.6e9:.1f} GB",
+                expected=f"at least {gigabytes(2 * 8.0 * self.width() ** 2 / 0.6e9)}",
                 remedy="lower the width or raise memory_gb",
             )
         wanted: int | str = self.directions
