@@ -60,7 +60,7 @@ def slice_(
         .safetensors to load; several make the checkpoints of one explorer with a slider. A run folder has its own:
         all of them, unless some are named here.
     colour
-        What fills the faces in the picture: class, area, norm, condition, none.
+        What fills the faces in the picture: class, area, norm, condition, none (with --gates class, area, none).
     gates
         The sign partition of the gates on a mesh, for networks that are not piecewise affine (an estimate).
     out
@@ -93,6 +93,11 @@ def slice_(
     check_double_on_cpu("slice", device, dtype)
     if colour not in ("class", "area", "norm", "condition", "none"):
         raise InputError("option --colour", found=colour, expected="class, area, norm, condition or none")
+    if gates and colour in ("norm", "condition"):
+        raise InputError(
+            "option --colour", found=f"{colour} with --gates, whose faces have no affine map",
+            expected="class, area or none",
+        )  # fmt: skip
     if max_faces < 1:
         raise InputError("option --max-faces", found=str(max_faces), expected="at least 1")
     if pad is not None and domain is not None:
@@ -207,7 +212,7 @@ def _payload(slices, labels, files: list[str]) -> dict[str, Any]:
 
 def _words(result, files: list[str]) -> str:
     lines = [
-        f"{result.num_faces:,} {result.kind}, {result.num_edges:,} edges, {result.num_vertices:,} vertices"
+        f"{result.num_faces:,} {result.kind_of_faces}, {result.num_edges:,} edges, {result.num_vertices:,} vertices"
         + (" (no neuron's boundary crosses this domain)" if result.num_faces == 1 else ""),
         f"decision boundary: {len(result.decision.segments):,} segments",
         f"{result.cpu_seconds:.3g} CPU seconds; status {result.status.value}: {result.status.remedy}",

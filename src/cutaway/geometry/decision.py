@@ -62,12 +62,13 @@ def decision_boundary(cells: Subdivision, measures: FaceMeasures, outputs: Float
 def _on_polygons(position: Floats, logits: Floats, faces: NDArray):
     """Segments on n polygons of m corners: `position` (n, m, 2), `logits` (n, m, C)."""
     reachable = logits.max(axis=1).max(axis=0) >= logits.max(axis=2).min()
+    never = _tied_with_lower(logits)
     for c, d in combinations(np.flatnonzero(reachable), 2):
         gap = logits[:, :, c] - logits[:, :, d]
         above = gap >= 0
         after = np.roll(above, -1, axis=1)
         falls, rises = above & ~after, ~above & after
-        hit = np.flatnonzero(falls.any(axis=1))
+        hit = np.flatnonzero(falls.any(axis=1) & ~never[:, c] & ~never[:, d])
         if not len(hit):
             continue
         ends = [_cut(position[hit], logits[hit], gap[hit], some[hit].argmax(axis=1)) for some in (falls, rises)]
@@ -102,10 +103,20 @@ def _clip(start: Floats, end: Floats, winner: int) -> tuple[Floats, Floats]:
     return low, np.where(never, low, high)
 
 
-def class_pieces(
-    cells: Subdivision, measures: FaceMeasures, outputs: Floats
-) -> tuple[list[Floats], NDArray[np.int64], NDArray[np.int64]]:
-    """Faces that hold several classes, cut up: polygons (n, 2), the class of each, the face of each.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClassPieces:
+    """Faces that hold several classes, cut up: `polygons`, each (n, 2), with their `classes` (P) and `faces` (P).
+
+    A piece lies over its face; what no piece covers has the face's own class.
+    """
+
+    polygons: list[Floats]
+    classes: NDArray[np.int64]
+    faces: NDArray[np.int64]
+
+
+def class_pieces(cells: Subdivision, measures: FaceMeasures, outputs: Floats) -> ClassPieces:
+    """The pieces of faces on which the outputs (V, C) are linear; of classes that tie the lowest wins, as in arg-max.
 
     Exact up to rounding. Cost: O(C) clippings of each face that the decision boundary crosses.
     """
@@ -118,7 +129,8 @@ def class_pieces(
     for face in mixed:
         corners = vertex[measures.start[face] : measures.start[face + 1]]
         values = logits[corners]
-        for c in np.flatnonzero(values.max(axis=0) >= values.max(axis=1).min()):
+        reachable = values.max(axis=0) >= values.max(axis=1).min()
+        for c in np.flatnonzero(reachable & ~_tied_with_lower(values[None])[0]):
             joint = np.concatenate([cells.position[corners], values - values[:, [c]]], axis=1)
             for d in range(values.shape[1]):
                 if d != c and len(joint):
@@ -127,7 +139,18 @@ def class_pieces(
                 polygons.append(joint[:, :2])
                 classes.append(c)
                 faces.append(face)
-    return polygons, np.array(classes, dtype=np.int64), np.array(faces, dtype=np.int64)
+    return ClassPieces(
+        polygons=polygons, classes=np.array(classes, dtype=np.int64), faces=np.array(faces, dtype=np.int64)
+    )
+
+
+def _tied_with_lower(logits: Floats) -> NDArray[np.bool_]:
+    """(n, C): classes that equal one of a lower number at every corner of a polygon, `logits` (n, m, C)."""
+    found = np.zeros((len(logits), logits.shape[2]), dtype=bool)
+    for k in np.flatnonzero((np.diff(np.sort(logits[:, 0], axis=1), axis=1) == 0).any(axis=1)):
+        _, lowest = np.unique(logits[k], axis=1, return_index=True)
+        found[k] = ~np.isin(np.arange(logits.shape[2]), lowest)
+    return found
 
 
 def _keep_negative(points: Floats, column: int) -> Floats:

@@ -10,10 +10,13 @@ triangle are lost).
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import nn
 
 from cutaway.errors import InputError, ModelError
@@ -21,8 +24,8 @@ from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
 from cutaway.geometry.arrangement.subdivision import MESH_EDGE
 from cutaway.geometry.checks import SelfCheck
 from cutaway.geometry.cutting import CutReport
-from cutaway.geometry.decision import decision_boundary
-from cutaway.geometry.faces import measure_faces
+from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, decision_boundary
+from cutaway.geometry.faces import FaceMeasures, measure_faces
 from cutaway.geometry.plane import Plane, check_domain, input_plane
 from cutaway.geometry.program import KINKS, RELU_LIKE, Site
 from cutaway.geometry.slice import Slice, SliceSettings, polygon_area, trace_for
@@ -88,8 +91,9 @@ def sign_partition(
     """Sign partition of all gates on a mesh of about 2 `resolution`^2 triangles over the domain. Status: estimate.
 
     Returns the same `Slice` with kind "sign regions of the gates"; its faces are no affine regions and need not be
-    convex, its outputs are interpolated on the mesh, and `decision.faces` counts faces of the mesh. Cost: one forward
-    pass of (resolution + 1)^2 inputs, memory of all their gates.
+    convex. Outputs are taken as linear on the triangles, cut by the gates: so are the decision boundary, `class_pieces`
+    and `class_areas`. `measures.interior` is the middle of each face's largest cut triangle. Cost: one forward pass of
+    (resolution + 1)^2 inputs, memory of all their gates.
     """
     settings, plane = settings or SliceSettings(), plane or input_plane()
     if domain is None:
@@ -115,11 +119,24 @@ def sign_partition(
             gates[:, changing] = joint[:, : len(changing)]
         outputs = joint[:, len(changing) :]
         report.snapped += done.snapped
-    decision = decision_boundary(cells, measure_faces(cells), outputs)  # linear on triangles, before they are joined
-    old_vertices, _ = remove_edges(cells, cells.tag == MESH_EDGE)
+    fine = measure_faces(cells)  # what is linear on triangles is traced before they are joined
+    decision = decision_boundary(cells, fine, outputs)
+    pieces = _all_pieces(cells, fine, outputs)
+    joined = _joined(cells)
+    old_vertices, old_faces = remove_edges(cells, cells.tag == MESH_EDGE)
     outputs = outputs[old_vertices]
     report.faces_after = [cells.num_faces]
     measures = measure_faces(cells)
+    face_of = np.zeros(joined.max() + 1, dtype=np.int64)
+    upright = np.argsort(measures.area)  # about a hole runs a second cycle, of negative area: the face is the first
+    face_of[joined[old_faces[upright]]] = upright
+    face_of = face_of[joined]
+    by_size = np.argsort(fine.area)
+    largest = np.zeros(cells.num_faces, dtype=np.int64)
+    largest[face_of[by_size]] = by_size
+    measures = replace(measures, interior=fine.interior[largest])
+    decision = replace(decision, faces=face_of[decision.faces])
+    mesh_classes = _over_faces(replace(pieces, faces=face_of[pieces.faces]), cells.num_faces)
     total = polygon_area(polygon)
     check = SelfCheck(
         area_error=abs(float(measures.area.sum()) - total) / total, euler=1, median_residual=float("nan"),
@@ -129,8 +146,42 @@ def sign_partition(
         kind="sign regions of the gates", status=Status.ESTIMATE, plane=plane, domain=polygon, cells=cells,
         measures=measures, outputs=outputs, sites=program.sites, decision=decision,
         report=report, check=check, program=program,  # type: ignore[arg-type]
-        cpu_seconds=time.process_time() - cpu, wall_seconds=time.perf_counter() - wall,
+        cpu_seconds=time.process_time() - cpu, wall_seconds=time.perf_counter() - wall, mesh_classes=mesh_classes,
     )  # fmt: skip
+
+
+def _all_pieces(cells: Subdivision, measures: FaceMeasures, outputs: Floats) -> ClassPieces:
+    """Every face of the mesh as a piece: whole where it holds one class, cut up where it holds several."""
+    mixed = class_pieces(cells, measures, outputs)
+    whole = np.setdiff1d(np.arange(cells.num_faces), mixed.faces)
+    best = as_logits(outputs).argmax(axis=1)
+    corners = [cells.origin[measures.order[measures.start[f] : measures.start[f + 1]]] for f in whole]
+    return ClassPieces(
+        polygons=mixed.polygons + [cells.position[c] for c in corners],
+        classes=np.concatenate([mixed.classes, [best[c[0]] for c in corners]]).astype(np.int64),
+        faces=np.concatenate([mixed.faces, whole]).astype(np.int64),
+    )
+
+
+def _joined(cells: Subdivision) -> NDArray[np.int64]:
+    """(faces,): one number for all faces of the mesh that only its own edges separate."""
+    used = slice(0, cells.num_half_edges)
+    half = np.flatnonzero((cells.tag[used] == MESH_EDGE) & (cells.face[used] >= 0))
+    half = half[cells.face[cells.twin[half]] >= 0]
+    pairs = (np.ones(len(half)), (cells.face[half], cells.face[cells.twin[half]]))
+    count = cells.num_faces
+    return connected_components(coo_matrix(pairs, shape=(count, count)), directed=False)[1].astype(np.int64)
+
+
+def _over_faces(pieces: ClassPieces, num_faces: int) -> tuple[NDArray[np.int64], ClassPieces]:
+    """The class that takes the most of each face, and the pieces of the others."""
+    share = np.zeros((num_faces, int(pieces.classes.max()) + 1))
+    np.add.at(share, (pieces.faces, pieces.classes), [polygon_area(p) for p in pieces.polygons])
+    own = share.argmax(axis=1)
+    other = np.flatnonzero(pieces.classes != own[pieces.faces])
+    return own, ClassPieces(
+        polygons=[pieces.polygons[k] for k in other], classes=pieces.classes[other], faces=pieces.faces[other]
+    )
 
 
 def _mesh(polygon: Floats, resolution: int) -> tuple[Floats, NDArray[np.int32]]:

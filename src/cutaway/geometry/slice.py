@@ -31,7 +31,7 @@ from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.geometry.checks import SelfCheck, input_map, self_check
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.cutting import CutReport, CutSettings, Cutter
-from cutaway.geometry.decision import DecisionBoundary, as_logits, class_pieces, decision_boundary
+from cutaway.geometry.decision import ClassPieces, DecisionBoundary, as_logits, class_pieces, decision_boundary
 from cutaway.geometry.exact import ExactSigns
 from cutaway.geometry.faces import FaceMeasures, measure_faces, slopes
 from cutaway.geometry.plane import Plane, check_domain, input_plane, square_around
@@ -65,7 +65,7 @@ class Slice:
 
     `cells`: half-edge arrays; `measures`: per face; `outputs` (V, C) at the vertices; `site_of_face` none: a face is
     inside one activation region of every site. `status`: exact for piecewise-affine networks, estimate for a sign
-    partition (`kind` says which).
+    partition (`kind` says which), whose classes were traced on its mesh (`mesh_classes`).
     """
 
     kind: str
@@ -82,10 +82,16 @@ class Slice:
     cpu_seconds: float
     wall_seconds: float
     program: StagedProgram = field(repr=False)
+    mesh_classes: tuple[Ints, ClassPieces] | None = field(default=None, repr=False)
 
     @property
     def num_faces(self) -> int:
         return self.cells.num_faces
+
+    @property
+    def kind_of_faces(self) -> str:
+        """`kind`, in the singular for one face."""
+        return self.kind.replace("regions", "region") if self.num_faces == 1 else self.kind
 
     @property
     def num_edges(self) -> int:
@@ -160,24 +166,45 @@ class Slice:
         return total / self.measures.num_sides[:, None]
 
     @property
+    def affine(self) -> bool:
+        """Whether the network is affine on every face (not so in a sign partition)."""
+        return self.mesh_classes is None
+
+    @property
     def face_classes(self) -> Ints:
-        """(F,): arg-max class at each face's interior point (one output: 0 negative, 1 positive)."""
+        """(F,): arg-max class at each face's interior point (one output: 0 negative, 1 positive); in a sign partition
+        the class that takes the most of the face."""
+        if self.mesh_classes is not None:
+            return self.mesh_classes[0]
         return as_logits(self.interior_outputs).argmax(axis=1)
 
+    def class_pieces(self) -> ClassPieces:
+        """What lies over the faces that hold several classes: exact, in a sign partition as fine as its mesh."""
+        if self.mesh_classes is not None:
+            return self.mesh_classes[1]
+        return class_pieces(self.cells, self.measures, self.outputs)
+
     def class_areas(self) -> Floats:
-        """(C,): area of the domain that each class takes, exact up to rounding."""
+        """(C,): area of the domain that each class takes, exact up to rounding; in a sign partition an estimate, the
+        logits taken as linear on its mesh."""
+        own, pieces = self.face_classes, self.class_pieces()
         total = np.zeros(as_logits(self.outputs[:1]).shape[1])
-        np.add.at(total, self.face_classes, self.measures.area)
-        polygons, classes, faces = class_pieces(self.cells, self.measures, self.outputs)
-        for face in np.unique(faces):
-            total[self.face_classes[face]] -= self.measures.area[face]
-        for polygon, c in zip(polygons, classes):
-            total[c] += polygon_area(polygon)
+        np.add.at(total, own, self.measures.area)
+        for polygon, c, face in zip(pieces.polygons, pieces.classes, pieces.faces):
+            if c != own[face]:
+                area = polygon_area(polygon)
+                total[c] += area
+                total[own[face]] -= area
         return total
 
     @property
     def slopes(self) -> Floats:
-        """(F, C, 2): gradients of the outputs along the plane."""
+        """(F, C, 2): gradients of the outputs along the plane. Raises ModelError for a sign partition."""
+        if not self.affine:
+            raise ModelError(
+                "slopes of the faces", found=self.kind, expected="affine regions",
+                remedy="the network is not affine on these faces: take another colouring, such as class or area",
+            )  # fmt: skip
         return slopes(self.cells, self.measures, self.outputs)
 
     def patterns(self, faces: ArrayLike | None = None, *, chunk: int = 1024) -> NDArray[np.bool_]:

@@ -24,6 +24,8 @@ const canvas = $("map"), context = canvas.getContext("2d", { alpha: false });
 const box = DATA.domain.reduce((b, [x, y]) => [Math.min(b[0], x), Math.min(b[1], y), Math.max(b[2], x), Math.max(b[3], y)],
   [Infinity, Infinity, -Infinity, -Infinity]);
 const view = { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, zoom: 1 };
+for (const o of [...$("colour").options])  // a sign partition has no maps to colour by
+  if (!["class", "depth"].includes(o.value) && !(o.value in FRAMES[0].colourings)) o.remove();
 let frame = FRAMES[0], tiles = new Map(), older = null, pointer = null, picked = -1, asked = false;
 
 function gridOf(f) {
@@ -211,18 +213,29 @@ function remember() {
 }
 function redraw() { tiles = new Map(); older = null; ask(); }
 
-function faceAt(x, y) {
-  const f = frame, v = f.vertices, g = gridOf(f);
-  f.stamp++;
-  for (const k of within(f, g.faces, f.seenFace, x, y, x, y)) {
-    let inside = true;
-    for (let c = f.start[k], e = f.start[k + 1]; c < e && inside; c++) {
-      const a = 2 * f.corners[c], b = 2 * f.corners[c + 1 < e ? c + 1 : f.start[k]];
-      inside = (v[b] - v[a]) * (y - v[a + 1]) - (v[b + 1] - v[a + 1]) * (x - v[a]) >= 0;
-    }
-    if (inside) return k;
+// Even-odd rule over a ring of points: the faces of a sign partition need not be convex.
+function holds(points, start, end, index, x, y) {
+  let inside = false;
+  for (let c = start; c < end; c++) {
+    const a = 2 * index(c), b = 2 * index(c + 1 < end ? c + 1 : start);
+    if ((points[a + 1] > y) !== (points[b + 1] > y)
+      && x < points[a] + (points[b] - points[a]) * (y - points[a + 1]) / (points[b + 1] - points[a + 1])) inside = !inside;
   }
+  return inside;
+}
+
+function faceAt(x, y) {
+  const f = frame, g = gridOf(f);
+  f.stamp++;
+  for (const k of within(f, g.faces, f.seenFace, x, y, x, y))
+    if (holds(f.vertices, f.start[k], f.start[k + 1], (c) => f.corners[c], x, y)) return k;
   return -1;
+}
+
+function classAt(k, x, y) {
+  const f = frame;
+  const piece = (f.piecesOf.get(k) || []).find((p) => holds(f.piecePoints, f.pieceStart[p], f.pieceStart[p + 1], (c) => c, x, y));
+  return piece === undefined ? f.classes[k] : f.pieceClass[piece];
 }
 
 function probabilities(k, x, y) {
@@ -242,15 +255,16 @@ function tell(x, y) {
   picked = faceAt(x, y);
   showInput(x, y);
   if (picked < 0) { $("face").textContent = "outside the domain"; $("probabilities").innerHTML = ""; return; }
-  const f = frame, p = probabilities(picked, x, y), best = p.indexOf(Math.max(...p));
+  const f = frame, affine = f.maps.length > 0, p = affine ? probabilities(picked, x, y) : [];
+  const best = affine ? p.indexOf(Math.max(...p)) : classAt(picked, x, y);
   $("face").innerHTML = `<table><tr><td>face</td><td>${picked.toLocaleString("en")}</td></tr>
     <tr><td>class here</td><td>${safe(DATA.classes[best])}</td></tr>
     <tr><td>log10 area</td><td>${short(f.colourings.area.values[picked])}</td></tr>
-    <tr><td>map norm (along the slice)</td><td>${short(f.colourings.norm.values[picked])}</td></tr>
-    <tr><td>log10 condition number</td><td>${short(f.colourings.condition.values[picked])}</td></tr>
+    ${affine ? `<tr><td>map norm (along the slice)</td><td>${short(f.colourings.norm.values[picked])}</td></tr>
+    <tr><td>log10 condition number</td><td>${short(f.colourings.condition.values[picked])}</td></tr>` : ""}
     <tr><td>sides</td><td>${f.start[picked + 1] - f.start[picked]}</td></tr></table>`;
   const order = p.map((q, c) => [q, c]).sort((a, b) => b[0] - a[0]).slice(0, 5);
-  $("probabilities").innerHTML = "<h2>Class probabilities</h2><table>" + order.map(([q, c]) =>
+  $("probabilities").innerHTML = !affine ? "" : "<h2>Class probabilities</h2><table>" + order.map(([q, c]) =>
     `<tr><td style="width:38%"><span class="swatch" style="background:${DATA.classColours[c]}"></span>${safe(DATA.classes[c])}</td>
      <td style="width:44%"><div class="bar" style="width:${Math.max(1, 100 * q)}%;background:${DATA.classColours[c]}"></div></td><td>${q.toFixed(3)}</td></tr>`).join("") + "</table>";
   showPattern();
@@ -310,7 +324,7 @@ function showPattern() {
 function showFrame() {
   const f = frame;
   $("title").textContent = DATA.title;
-  $("subtitle").textContent = `${f.faces.toLocaleString("en")} ${DATA.kind}` + (f.faces === 1 ? ": no boundary crosses the domain" : "");
+  $("subtitle").textContent = `${f.faces.toLocaleString("en")} ${f.kind}` + (f.faces === 1 ? ": no boundary crosses the domain" : "");
   $("frameLabel").textContent = f.label;
   $("summary").innerHTML = Object.entries(f.summary).map(([k, v]) => `<tr><td>${safe(k.replaceAll("_", " "))}</td><td>${short(v)}</td></tr>`).join("");
   $("sites").innerHTML = f.sites.map((s, i) => `<div><span class="swatch" style="background:${f.siteColours[i]}"></span>${safe(s)}</div>`).join("");
@@ -319,7 +333,7 @@ function showFrame() {
 function showLegend() {
   const mode = $("colour").value, f = frame;
   if (mode === "class") {
-    const present = [...new Set(f.classes)].sort((a, b) => a - b);
+    const present = f.present;
     $("legend").innerHTML = present.map((c) => `<span style="white-space:nowrap;margin-right:10px"><span class="swatch" style="background:${DATA.classColours[c]}"></span>${safe(DATA.classes[c])}</span>`).join(" ");
   } else if (mode === "depth") $("legend").innerHTML = "";
   else {
@@ -389,7 +403,7 @@ function measurePan() {
 showFrame();
 resize();
 const options = new URLSearchParams(location.hash.slice(1));
-if (options.has("colour")) { $("colour").value = options.get("colour"); showLegend(); }
+if ([...$("colour").options].some((o) => o.value === options.get("colour"))) { $("colour").value = options.get("colour"); showLegend(); }
 if (options.has("zoom")) view.zoom = +options.get("zoom");
 if (options.has("frame")) { $("frame").value = options.get("frame"); frame = FRAMES[+options.get("frame")]; showFrame(); }
 if (options.has("at")) tell(...options.get("at").split(",").map(Number));

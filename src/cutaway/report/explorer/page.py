@@ -1,9 +1,9 @@
 """The explorer: slices as one self-contained HTML page to pan, zoom and point at.
 
 `write_explorer([slice, ...], path, labels=[...])` embeds for every slice (a frame: one checkpoint) the vertices, faces
-and edges, the linear outputs of every face, and the tree of activation patterns (see `pattern_tree`); the page draws
-them on a canvas in tiles and needs no network. Numbers are stored in single precision for drawing; the exact ones stay
-in `Slice`.
+and edges, the linear outputs of every face (a sign partition has none), and the tree of activation patterns (see
+`pattern_tree`); the page draws them on a canvas in tiles and needs no network. Numbers are stored in single precision
+for drawing; the exact ones stay in `Slice`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.errors import BudgetError, InputError
-from cutaway.geometry.decision import as_logits, class_pieces
+from cutaway.geometry.decision import as_logits
 from cutaway.geometry.face_patterns import pattern_tree
 from cutaway.geometry.slice import Slice
 from cutaway.report.explorer import colours
@@ -87,17 +87,11 @@ def write_explorer(slices: Sequence[Slice], path: str | Path, **options: Any) ->
 
 def _frame(result: Slice, label: str) -> dict[str, Any]:
     measures, cells = result.measures, result.cells
-    logits = as_logits(result.interior_outputs)
-    slopes = result.slopes
-    if slopes.shape[1] < logits.shape[1]:
-        slopes = np.concatenate([np.zeros_like(slopes), slopes], axis=1)
-    maps = np.concatenate([logits[:, :, None], slopes], axis=2)
-    pieces, piece_classes, piece_faces = class_pieces(result.cells, result.measures, result.outputs)
-    if result.kind != "affine regions":
-        pieces, piece_classes, piece_faces = [], piece_classes[:0], piece_faces[:0]
-    ends = np.concatenate([[0], np.cumsum([len(p) for p in pieces])])
+    pieces = result.class_pieces()
+    ends = np.concatenate([[0], np.cumsum([len(p) for p in pieces.polygons])])
     return {
         "label": label,
+        "kind": result.kind_of_faces,
         "faces": result.num_faces,
         "summary": {k: v if v == v else None for k, v in result.summary().items() if k != "kind"},
         "vertices": _pack(result.vertices),
@@ -110,16 +104,25 @@ def _frame(result: Slice, label: str) -> dict[str, Any]:
         "siteColours": colours.depth_colours(len(result.sites)),
         "boundary": _pack(result.decision.segments),
         "class": _pack(result.face_classes, np.uint16),
-        "maps": _pack(maps),
+        "present": np.flatnonzero(result.class_areas() > 1e-9 * measures.area.sum()).tolist(),
+        "maps": _pack(_maps(result) if result.affine else np.zeros(0)),
         "pieceStart": _pack(ends, np.uint32),
-        "piecePoints": _pack(np.concatenate(pieces) if pieces else np.zeros((0, 2))),
-        "pieceClass": _pack(piece_classes, np.uint16),
-        "pieceFace": _pack(piece_faces, np.uint32),
+        "piecePoints": _pack(np.concatenate(pieces.polygons) if pieces.polygons else np.zeros((0, 2))),
+        "pieceClass": _pack(pieces.classes, np.uint16),
+        "pieceFace": _pack(pieces.faces, np.uint32),
         "colourings": {
-            name: _colouring(result, name) for name in ("area", "norm", "condition")
+            name: _colouring(result, name) for name in (("area", "norm", "condition") if result.affine else ("area",))
         },
         **_patterns(result),
     }  # fmt: skip
+
+
+def _maps(result: Slice) -> np.ndarray:
+    """(F, C, 3): logits at each face's interior point and their slopes along the plane."""
+    logits, slopes = as_logits(result.interior_outputs), result.slopes
+    if slopes.shape[1] < logits.shape[1]:
+        slopes = np.concatenate([np.zeros_like(slopes), slopes], axis=1)
+    return np.concatenate([logits[:, :, None], slopes], axis=2)
 
 
 def _colouring(result: Slice, name: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cutaway.errors import InputError
-from cutaway.geometry.decision import class_pieces
 from cutaway.geometry.faces import in_plane_spectrum
 from cutaway.geometry.slice import Slice
 from cutaway.report.explorer import colours
@@ -40,11 +39,11 @@ def draw_slice(
     else:
         faces.set_facecolor("white")
     axes.add_collection(faces)
-    if colour == "class" and result.kind == "affine regions":
-        pieces, classes, _ = class_pieces(result.cells, result.measures, result.outputs)
-        shades = [colours.class_colour(int(c)) for c in classes]
+    if colour == "class":
+        pieces = result.class_pieces()
+        shades = [colours.class_colour(int(c)) for c in pieces.classes]
         axes.add_collection(
-            PolyCollection(pieces, facecolors=shades, edgecolors="none", antialiaseds=False, rasterized=raster)
+            PolyCollection(pieces.polygons, facecolors=shades, edgecolors="none", antialiaseds=False, rasterized=raster)
         )
     sites = result.edge_sites
     palette = colours.depth_colours(len(result.sites))
@@ -102,14 +101,14 @@ def face_values(result: Slice, colour: str):
 
 
 def _title(result: Slice) -> str:
-    count = f"{result.num_faces:,} {result.kind}"
+    count = f"{result.num_faces:,} {result.kind_of_faces}"
     return count if result.num_faces > 1 else f"{count}: no neuron's boundary crosses the domain"
 
 
 def _class_legend(result: Slice, axes: Axes, names: tuple[str, ...]) -> None:
     from matplotlib.patches import Patch
 
-    present = np.unique(result.face_classes)
+    present = np.flatnonzero(result.class_areas() > 1e-9 * result.measures.area.sum())
     if len(present) > 12:
         return
     handles = [
