@@ -109,6 +109,8 @@ def test_the_normalised_network_sees_standardised_training_rows(tmp_path):
         ('name = "mlp"', 'name = "mpl"', r"model 'mpl'; found no such model.*Did you mean 'mlp'\?"),
         ('name = "mlp"', 'name = "mlp"\nfactory = "a:b"', r"key 'model'.*one of name and factory"),
         ('name = "jacobian"', 'name = "jacobain"', r"regulariser 'jacobain'.*Did you mean 'jacobian'\?"),
+        ("weight = 0.5", "weight = -0.5", r"key 'regularisers.0.weight'; found -0.5; expected greater than or equal to 0"),
+        ("weight = 0.5", "weight = inf", r"key 'regularisers.0.weight'; found inf; expected a finite number"),
         ("num_directions = 2", "num_direction = 2", r"setting 'num_direction' of regulariser 'jacobian'.*Did you mean 'num_directions'\?"),
         ('name = "pgd"', 'name = "pdg"', r"adversary 'pdg'.*Did you mean 'pgd'\?"),
         ("radius = 0.1", "steps = 3", r"adversary 'pgd'; found no 'radius'; expected a value"),

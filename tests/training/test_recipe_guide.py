@@ -1,5 +1,6 @@
 """docs/recipes.md: its recipe is valid, and it names every key that a recipe may have and every default it states."""
 
+import dataclasses
 import re
 import tomllib
 from pathlib import Path
@@ -35,3 +36,18 @@ def test_every_name_that_may_be_chosen_is_named():
 def test_defaults_are_those_of_the_code(key, value):
     assert f"`{key}` | {value} |" in TEXT
     assert str(recipe.TrainingPart(steps=1).model_dump()[key]) == value.strip("`")
+
+
+@pytest.mark.parametrize("name", REGULARISERS)
+def test_every_setting_of_a_regulariser_stands_in_its_row(name):
+    from cutaway.training.adversarial import Ascent
+    from cutaway.training.regularisers import BoundaryDensity, InputGradient, JacobianNorm, LinearMargin, MaximumMargin
+
+    kinds = {
+        "mmr": MaximumMargin, "linear-margin": LinearMargin, "gradient-norm": InputGradient, "jacobian": JacobianNorm,
+        "local-complexity-density": BoundaryDensity, "trades": Ascent,
+    }  # fmt: skip
+    (row,) = re.findall(rf"^\| `{name}` \|([^|]*)\|([^|]*)\|$", TEXT, flags=re.MULTILINE)
+    for field in dataclasses.fields(kinds[name]):
+        needed = field.default is dataclasses.MISSING
+        assert f"`{field.name}`" in row[0 if needed else 1], f"docs/recipes.md does not give {field.name} of {name}"

@@ -117,7 +117,7 @@ class RegulariserPart(_Open):
     """A term of the loss: `weight`, reached linearly over the first `ramp` steps; other keys are its settings."""
 
     name: str
-    weight: float
+    weight: float = Field(ge=0, allow_inf_nan=False)
     ramp: int = Field(default=0, ge=0)
 
 
