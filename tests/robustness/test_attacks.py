@@ -336,6 +336,45 @@ def test_noise_is_never_stopped_early_and_the_instrument_names_its_attack():
         RobustAccuracy(attack="pdg").measure(model, data)
 
 
+def test_noise_in_l2_has_the_radius_wherever_the_range_lets_it():
+    generator = torch.Generator().manual_seed(0)
+    dark = torch.where(
+        torch.rand(40, 1, 6, 6, generator=generator) < 0.7, 0.0, torch.rand(40, 1, 6, 6, generator=generator)
+    )
+    data = Dataset(name="dark", inputs=dark, labels=torch.zeros(40).long(), num_classes=2, value_range=(0.0, 1.0))
+    scaled = data.normalised(mean=(0.3,), std=(0.2,))
+    for part in (data, scaled):
+        network = Network(nn.Sequential(nn.Flatten(), nn.Linear(36, 2)).eval(), part.inputs[:2])
+        found = Noise(radius=1.5, norm="2").attack(network, part, seed=1)
+        torch.testing.assert_close(found.distance, torch.full((40,), 1.5), atol=1e-4, rtol=0)
+    network = Network(nn.Sequential(nn.Flatten(), nn.Linear(36, 2)).eval(), dark[:2])
+    with pytest.warns(CutawayWarning, match="radius of attack 'noise'"):
+        corner = Noise(radius=6.0, norm="2").attack(network, data, seed=1)  # beyond most drawn corners
+    short = corner.distance < 5.99
+    assert bool(short.any())
+    moved = corner.inputs[short]
+    assert bool(((moved == 0) | (moved == 1)).all())
+
+
+def test_apgd_with_both_losses_costs_what_one_does():
+    network, data, smallest = linear(rows=100)
+    passes = {}
+    for loss in ("both", "dlr"):
+        before = network.forward_passes
+        APGD(radius=float(smallest("2").min()) / 2, norm="2", steps=21, loss=loss).attack(network, data)
+        passes[loss] = (network.forward_passes - before) / len(data)
+    assert passes["both"] == passes["dlr"] + 3  # one more start, and the margin at the end of either half
+    assert bool(APGD(radius=float(smallest("inf").max()) * 2, steps=1).attack(network, data).success.any())
+
+
+def test_the_instrument_warns_of_its_radius_once_and_by_the_name_of_its_attack():
+    data, model = small_data(), small_classifier()
+    for name in ("pgd", "deepfool"):
+        with pytest.warns(CutawayWarning, match=f"radius of attack '{name}'") as caught:
+            RobustAccuracy(attack=name, radius=8, steps=1).measure(model, data)
+        assert len(caught) == 1
+
+
 def test_apgd_goes_on_until_the_target_itself_is_reached():
     network, data, _ = linear(classes=6, rows=100)
     targets = (data.labels + 1) % 6

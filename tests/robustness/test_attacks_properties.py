@@ -1,5 +1,6 @@
 """Properties of every attack on random networks, data and radii; and another library, foolbox, as oracle."""
 
+import copy
 import warnings
 
 import pytest
@@ -109,6 +110,23 @@ def digits():
         name="digits", inputs=inputs[1500:1700], labels=labels[1500:1700], num_classes=10, value_range=(0.0, 1.0)
     )
     return Network(model.eval(), data.inputs[:2]), data
+
+
+def test_apgd_is_not_weaker_than_pgd_nor_blinded_by_large_scores(digits):
+    network, data = digits
+    for norm, radius in (("inf", 0.08), ("inf", 0.12), ("2", 0.5)):
+        plain = PGD(radius=radius, norm=norm, steps=20).attack(network, data).success.sum()
+        assert int(APGD(radius=radius, norm=norm, steps=20).attack(network, data).success.sum()) >= int(plain)
+    loud = copy.deepcopy(network.model)
+    with torch.no_grad():
+        for parameter in loud[-1].parameters():
+            parameter.mul_(1000)  # the same decisions; cross-entropy's gradients vanish
+    counts = {
+        loss: int(APGD(radius=0.08, steps=20, loss=loss).attack(Network(loud, data.inputs[:2]), data).success.sum())
+        for loss in ("both", "cross-entropy", "dlr")
+    }
+    assert counts["cross-entropy"] < 0.5 * counts["dlr"]
+    assert counts["both"] >= counts["dlr"] - 1
 
 
 @pytest.fixture(scope="module")

@@ -204,11 +204,11 @@ class _Probe:
         )
 
     def stronger(self, model: nn.Module) -> np.ndarray:
-        """The trained network under APGD (50 steps) and Square (500 queries, no gradients): if these broke much more
-        than PGD did, PGD's late robustness would be hidden gradients. Shape (2, radii, n)."""
+        """The trained network under APGD (50 steps, DLR) and Square (500 queries, no gradients): if these broke much
+        more than PGD did, PGD's late robustness would be hidden gradients. Shape (2, radii, n)."""
         network, part = Network(model.eval(), self.test.inputs[:2], probe=False), self.attacked["test"]
         clean, found = _right(model, part), []
-        for make in (lambda r: APGD(radius=r, steps=50), lambda r: Square(radius=r, steps=500)):
+        for make in (lambda r: APGD(radius=r, steps=50, loss="dlr"), lambda r: Square(radius=r, steps=500)):
             attacks = [make(r).attack(network, part, seed=3, batch=len(part)) for r in self.plan.radii]
             found.append([clean & ~a.success.numpy() for a in attacks])
         return np.array(found)

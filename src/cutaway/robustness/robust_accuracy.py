@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,16 +10,19 @@ import numpy as np
 import xarray as xr
 
 from cutaway.data.dataset import spread_rows
+from cutaway.errors import CutawayWarning
 from cutaway.evidence.resample import proportion_interval
 from cutaway.instrument import Findings, Instrument
 from cutaway.reading import Figure, variable
 from cutaway.robustness.attacks import Noise, make_attack
+from cutaway.robustness.attacks.units import warn_of_units
 from cutaway.status import Status
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobustAccuracy(Instrument):
-    """Share of samples that are right and stay right under attack, and under random noise of exactly the same radius.
+    """Share of samples that are right and stay right under attack, and under random noise of exactly the same radius
+    (see `cutaway.robustness.attacks.Noise`).
 
     `attack` is one of `cutaway.robustness.attacks.ATTACKS` (pgd, fgsm, apgd, deepfool, square, boundary); `steps`
     and `restarts` count where it has them (None keeps its own). `radius` and `norm` in the data's units. Every
@@ -55,7 +59,11 @@ class RobustAccuracy(Instrument):
         settings = {"radius": self.radius, "norm": self.norm}
         chosen = make_attack(self.attack, **settings, steps=self.steps, restarts=self.restarts)
         attacked = chosen.attack(network, part, seed=context.seed, batch=batch)
-        noised = Noise(**settings).attack(network, part, seed=context.seed + 1, batch=batch)
+        if chosen.minimal:  # its radius is only a cap to it, but not to what is counted here
+            warn_of_units(f"attack {self.attack!r}", self.radius, self.norm, part)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CutawayWarning)  # the attack has told of its radius
+            noised = Noise(**settings).attack(network, part, seed=context.seed + 1, batch=batch)
         stands = (clean & ~attacked.success).numpy()
         quiet = (~noised.success).numpy()
         values = xr.Dataset(

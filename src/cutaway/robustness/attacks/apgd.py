@@ -11,27 +11,32 @@ from cutaway.errors import InputError
 from cutaway.robustness.attacks.ascent import climb
 from cutaway.robustness.attacks.ball import Ball
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.losses import LOSSES, Loss
+from cutaway.robustness.attacks.losses import LOSSES, Loss, margin_loss
 from cutaway.robustness.attacks.oracle import Oracle, of_rows, won
 from cutaway.robustness.attacks.pgd import loss_named
 
 TARGETED = "targeted-dlr"
+BOTH = "both"
 
 
 @dataclass(frozen=True, kw_only=True)
 class APGD(Attack):
     """`steps` steps of Auto-PGD from a random start, first step size 2 radius, `restarts` starts.
 
-    `loss`: "dlr" (default), "cross-entropy", "margin", or "targeted-dlr": the targeted ratio towards each of the
-    `num_targets` wrong classes with the highest scores in turn, for attacks without targets of their own. Every
-    restart begins with the rows that are not won. A won point is kept before any that is not, then the one of larger
-    loss. We differ from the paper: gradients of DLR with fewer classes than it needs are the margin's. Cost: restarts
-    x (steps + 1) forward and backward passes a row, times `num_targets` for "targeted-dlr".
+    `loss`: "cross-entropy", "dlr", "margin"; "both" (default): cross-entropy for the first half of the steps, then dlr
+    from a new random start for the rest, since each fails where the other works (dlr is weaker on many plainly trained
+    networks, cross-entropy where large scores make its gradients vanish); or "targeted-dlr": the targeted ratio
+    towards each of the `num_targets` wrong classes with the highest scores in turn, for attacks without targets of
+    their own. Every start begins with the rows that are not won. A won point is kept before any that is not, then the
+    one of larger loss (of larger margin for "both"). We differ from the paper: its loss is one of the first two, and
+    gradients of DLR with fewer classes than it needs are the margin's. Cost: restarts x (steps + 1) forward and
+    backward passes a row, for "both" restarts x (steps + 2) and 2 more forward passes, times `num_targets` for
+    "targeted-dlr".
     """
 
     steps: int = 50
     restarts: int = 1
-    loss: str = "dlr"
+    loss: str = BOTH
     num_targets: int = 9
 
     name: ClassVar[str] = "apgd"
@@ -44,7 +49,7 @@ class APGD(Attack):
         is_won = torch.zeros_like(labels, dtype=torch.bool)
         goals = self._goals(oracle, inputs, labels, targets)
         for _ in range(self.restarts):
-            for goal in goals:
+            for loss, steps, goal in ((*part, goal) for goal in goals for part in self._parts()):
                 start = ball.random(generator)
                 rows = (~is_won).nonzero().squeeze(1) if self.stop_early else torch.arange(len(inputs))
                 if len(rows) == 0:
@@ -52,17 +57,27 @@ class APGD(Attack):
                 ground = _Scores(
                     oracle=oracle,
                     ball=ball.select(rows),
-                    loss=LOSSES["dlr"] if self.loss == TARGETED else loss_named(self.loss),
+                    loss=loss,
                     labels=labels[rows],
                     steer=of_rows(goal, rows),
                     targets=of_rows(targets, rows),
                 )
-                found = climb(ground, start[rows], size=2 * self.radius, steps=self.steps, stop_early=self.stop_early)
+                found = climb(ground, start[rows], size=2 * self.radius, steps=steps, stop_early=self.stop_early)
                 new = found.values.to(value)
+                if self.loss == BOTH:  # values of two losses do not compare
+                    new = margin_loss(oracle.scores(found.points), labels[rows], of_rows(targets, rows)).to(value)
                 better = ~is_won[rows] & found.won | (found.won == is_won[rows]) & (new > value[rows])
                 where = rows[better]
                 best[where], value[where], is_won[where] = found.points[better], new[better], found.won[better]
         return best
+
+    def _parts(self) -> list[tuple[Loss, int]]:
+        """Losses with their steps, one after another."""
+        if self.loss != BOTH:
+            return [(LOSSES["dlr"] if self.loss == TARGETED else loss_named(self.loss), self.steps)]
+        first = (self.steps + 1) // 2
+        halves = [(LOSSES["cross-entropy"], first), (LOSSES["dlr"], self.steps - first)]
+        return [(loss, steps) for loss, steps in halves if steps]
 
     def _goals(self, oracle, inputs, labels, targets) -> list[torch.Tensor | None]:
         """What to steer towards, one after another: the user's targets, nothing, or the best wrong classes."""

@@ -91,6 +91,32 @@ class Ball:
             return noise.sign() * self.radius
         return self.data_radius * self.unit * noise / rows_like(rows_norm(noise, "2"), noise)
 
+    def random_at_radius(self, generator: torch.Generator) -> torch.Tensor:
+        """A random point of the range at exactly the radius, as far as the range allows.
+
+        linf: signs times the radius, cut. l2: for a random direction d the point cut(center + t d) with the t at which
+        its distance is the radius; every round solves t^2 |free d|^2 + |cut part|^2 = radius^2 for the coordinates
+        that are not cut yet, so t only grows and ends after finitely many rounds. Where all coordinates are cut first,
+        the point stands in the corner of the range, nearer than the radius.
+        """
+        change = self.sphere(generator)
+        if self.norm == "inf" or self.low is None or self.high is None:
+            return self.clip(self.center + change)
+        above = torch.maximum(self.high, self.center) - self.center
+        below = torch.minimum(self.low, self.center) - self.center
+        scale = torch.ones_like(rows_norm(change, "2"))
+        for _ in range(change[0].numel()):
+            moved = rows_like(scale, change) * change
+            cut = (moved > above) | (moved < below)
+            free = rows_norm(torch.where(cut, 0.0, change) / self.unit, "2")
+            fixed = rows_norm(torch.where(cut, moved.clamp(below, above), 0.0) / self.unit, "2")
+            wanted = (self.data_radius**2 - fixed.square()).clamp_min(0).sqrt() / free.clamp_min(1e-30)
+            grows = (free > 0) & (wanted > scale * (1 + 1e-6))
+            if not bool(grows.any()):
+                break
+            scale = torch.where(grows, wanted, scale)
+        return self.clip(self.center + rows_like(scale, change) * change)
+
     def distance(self, point: torch.Tensor) -> torch.Tensor:
         """The norm of the change of every row, in data units."""
         return rows_norm((point - self.center) / self.unit, self.norm)

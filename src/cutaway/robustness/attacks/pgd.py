@@ -88,6 +88,8 @@ class FGSM(Attack):
 class Noise(Attack):
     """Random changes of exactly the radius (signs for linf, directions for l2): what an attack must beat to be one.
 
+    What the data's range cuts off an l2 change is made up for in its other coordinates; only a row whose drawn
+    direction ends in a corner of the range before the radius stays nearer (so does a linf one with every sign cut).
     One draw a sample, not searched, so its success is the error rate under noise.
     """
 
@@ -95,7 +97,7 @@ class Noise(Attack):
     searches: ClassVar[bool] = False
 
     def _attack(self, oracle, inputs, labels, targets, ball, generator):
-        return ball.clip(inputs + ball.sphere(generator))
+        return ball.random_at_radius(generator)
 
 
 def loss_named(name: str) -> Loss:
