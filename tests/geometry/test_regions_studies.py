@@ -180,3 +180,16 @@ def test_size_and_confidence(mlp):
         gap = (model[0](inputs).abs() / model[0].weight.norm(dim=1)).amin(dim=1)
     np.testing.assert_allclose(found.radius, gap.numpy(), rtol=1e-9)
     assert -1 <= found.with_margin <= 1
+
+
+def test_size_and_confidence_reads_one_output_as_two_classes(mlp):
+    """Oracle: the same network with the second logit spelled out."""
+    one, two = mlp(6, 12, 1, seed=4), mlp(6, 12, 2, seed=4)
+    two.load_state_dict({k: v for k, v in one.state_dict().items() if k[0] == "0"}, strict=False)
+    with torch.no_grad():
+        for mine, its in zip(two[2].parameters(), one[2].parameters()):
+            mine.zero_()[1] = its[0]
+    inputs = torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found, oracle = size_and_confidence(one, inputs), size_and_confidence(two, inputs)
+    for name in ("radius", "confidence", "margin", "with_margin"):
+        np.testing.assert_allclose(getattr(found, name), getattr(oracle, name), atol=1e-12)

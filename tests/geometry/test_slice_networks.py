@@ -210,6 +210,25 @@ def image():
 
 def gelu():
     return nn.Sequential(nn.Linear(2, 12), nn.GELU(), nn.Linear(12, 3))
+
+def tanh():
+    return nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 3))
+
+def softmax():
+    return nn.Sequential(net(), nn.Softmax(dim=1))
+
+def pooled():
+    return nn.Sequential(nn.Linear(2, 12), nn.MaxPool1d(2), nn.Linear(6, 3))
+
+class Forked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = net()
+
+    def forward(self, x):
+        if x.sum() > 0:
+            return self.body(x)
+        return -self.body(x)
 """
 
 
@@ -274,6 +293,11 @@ def test_command_writes_files_and_the_promised_keys(tmp_path, capsys):
         (["--domain", "TMP/reflex.npy"], "reflex"),
         (["--domain", "TMP/nan.npy"], "domain polygon"),
         (["gelu", "--domain=-1,1,-1,1"], "--gates"),
+        (["tanh", "--domain=-1,1,-1,1"], "no gates whose signs could be drawn"),
+        (["tanh", "--domain=-1,1,-1,1", "--gates"], "bends everywhere"),
+        (["pooled", "--domain=-1,1,-1,1", "--gates"], "without --gates"),
+        (["softmax", "--domain=-1,1,-1,1"], "Leave the softmax off"),
+        (["Forked", "--domain=-1,1,-1,1"], "without data-dependent control flow"),
     ],
 )
 def test_command_refuses_with_words_and_code_two(tmp_path, capsys, arguments, words):
@@ -283,10 +307,10 @@ def test_command_refuses_with_words_and_code_two(tmp_path, capsys, arguments, wo
         np.save(tmp_path / name, values)
     (tmp_path / "junk.npy").write_bytes(b"\x93NUMPY garbage")
     arguments = [a.replace("TMP", str(tmp_path)) for a in arguments]
-    model = arguments.pop(0) if arguments and arguments[0] in ("image", "gelu") else "net"
+    model = arguments.pop(0) if arguments and arguments[0][:1].isalpha() else "net"
     code = run(["slice", f"{tmp_path}/nets.py:{model}", *arguments, "--out", str(out)])
     errors = capsys.readouterr().err
-    assert code == 2 and words in errors and "Traceback" not in errors
+    assert code == 2 and words in errors and "Traceback" not in errors and "def forward" not in errors
     assert not list(tmp_path.glob("nothing*"))
 
 

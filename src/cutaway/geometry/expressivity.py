@@ -109,14 +109,16 @@ class SizeAndConfidence:
 def size_and_confidence(model, inputs: Tensor) -> SizeAndConfidence:
     """Exact inscribed radius of every sample's region against the network's confidence there (float64).
 
-    Cost: 2 D forward passes a sample (see `sample_region`). Rank correlations are Spearman's; NaN for constant columns.
+    One output f is read as two logits (0, f). Rank correlations are Spearman's; NaN for constant columns. Cost: 2 D
+    forward passes a sample (see `sample_region`).
     """
     from cutaway.geometry.rays import as_program
 
     program = as_program(model, inputs[:1])
     radius = np.array([sample_region(program, x).radius for x in inputs])
     with torch.no_grad():
-        logits = program.outputs(program.to_site(inputs, len(program.sites)))
+        outputs = program.outputs(program.to_site(inputs, len(program.sites)))
+    logits = outputs if outputs.shape[1] > 1 else torch.cat([torch.zeros_like(outputs), outputs], dim=1)
     top = logits.topk(2, dim=1).values
     confidence, margin = logits.softmax(dim=1).amax(dim=1).numpy(), (top[:, 0] - top[:, 1]).numpy()
     return SizeAndConfidence(

@@ -27,13 +27,12 @@ from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, decision_boundary
 from cutaway.geometry.faces import FaceMeasures, measure_faces
 from cutaway.geometry.plane import Plane, check_domain, input_plane
-from cutaway.geometry.program import KINKS, RELU_LIKE, Site
+from cutaway.geometry.program import AFFINE, GATES, KINKS, Site, gated_nodes
 from cutaway.geometry.slice import Slice, SliceSettings, polygon_area, trace_for
-from cutaway.network.graph import Graph, Node, evaluate
+from cutaway.network.graph import Graph, evaluate
 from cutaway.status import Status
 
 Floats = NDArray[np.float64]
-GATES = RELU_LIKE | {"gelu", "silu", "mish", "elu", "softplus"}
 
 
 class GatedProgram:
@@ -42,28 +41,18 @@ class GatedProgram:
     def __init__(self, graph: Graph) -> None:
         self.graph, self.input = graph, graph.input
         found, first = [], 0
-        for node in graph.nodes:
-            if node.op in GATES or self._is_silu(node):
-                read = graph.nodes[node.inputs[0]].shape
-                shape = tuple(read[1:]) if len(read) > 1 and read[0] == 1 else tuple(read)
-                name = (node.module or node.name) + (f"#{node.call}" if node.call else "")
-                found.append(Site(name=name, kind=node.op, node=node.index, first=first, parts=1, shape=shape))
-                first += found[-1].num_gates
+        for node in gated_nodes(graph):
+            read = graph.nodes[node.inputs[0]].shape
+            shape = tuple(read[1:]) if len(read) > 1 and read[0] == 1 else tuple(read)
+            name = (node.module or node.name) + (f"#{node.call}" if node.call else "")
+            found.append(Site(name=name, kind=node.op, node=node.index, first=first, parts=1, shape=shape))
+            first += found[-1].num_gates
         if not found:
             raise ModelError(
                 "sign partition", found="no gated nonlinearity", expected="one of " + ", ".join(sorted(GATES)),
-                remedy="a network without gates has one region",
+                remedy=_without_gates(graph),
             )  # fmt: skip
         self.sites, self.num_gates = tuple(found), first
-
-    def _is_silu(self, node: Node) -> bool:
-        """x * sigmoid(x) spelled out."""
-        if node.op != "mul":
-            return False
-        for a, b in (node.inputs, node.inputs[::-1]):
-            if self.graph.nodes[b].op == "sigmoid" and self.graph.nodes[b].inputs[0] == a:
-                return True
-        return False
 
     def all_gates(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         reads = {self.graph.nodes[s.node].inputs[0] for s in self.sites}
@@ -78,6 +67,14 @@ class GatedProgram:
         values = evaluate(self.graph, inputs, keep=lambda n: n.index in reads)
         gates = [values[self.graph.nodes[s.node].inputs[0]].reshape(len(inputs), -1) for s in self.sites]
         return torch.cat(gates, dim=1), values[self.graph.output.index].reshape(len(inputs), -1)
+
+
+def _without_gates(graph: Graph) -> str:
+    if all(node.op in AFFINE for node in graph.nodes):
+        return "the network is affine: one region"
+    if all(node.op in AFFINE | KINKS for node in graph.nodes):
+        return "the network is piecewise affine: its exact slice needs no gates (slice_network, or without --gates)"
+    return "the network bends everywhere and has no gates: neither affine regions nor signs can be drawn"
 
 
 def sign_partition(

@@ -26,6 +26,7 @@ RELU_LIKE = frozenset({"relu", "leaky_relu", "abs"})
 PAIRED = frozenset({"maximum", "minimum"})
 WINDOWED = frozenset({"max_reduce", "max_pool"})
 KINKS = RELU_LIKE | PAIRED | WINDOWED | {"clamp"}
+GATES = RELU_LIKE | {"gelu", "silu", "mish", "elu", "softplus"}
 
 Values = dict[int, Tensor]
 
@@ -87,7 +88,7 @@ class StagedProgram:
             if not depends[node.index] or node.op in AFFINE:
                 continue
             if node.op not in KINKS:
-                _refuse(node)
+                _refuse(node, graph)
             site = _site(graph, node, first)
             if site.num_gates:
                 sites.append(site)
@@ -216,12 +217,30 @@ def _value_of_constant(graph: Graph, node: Node) -> Tensor:
     return value(node.index)
 
 
-def _refuse(node: Node) -> None:
+def gated_nodes(graph: Graph) -> list[Node]:
+    """The gated nonlinearities, piecewise affine or smooth, with x * sigmoid(x) spelled out among them."""
+    return [node for node in graph.nodes if node.op in GATES or _is_silu(graph, node)]
+
+
+def _is_silu(graph: Graph, node: Node) -> bool:
+    if node.op != "mul":
+        return False
+    pairs = (node.inputs, node.inputs[::-1])
+    return any(graph.nodes[b].op == "sigmoid" and graph.nodes[b].inputs[0] == a for a, b in pairs)
+
+
+def _refuse(node: Node, graph: Graph) -> None:
+    if node.op in ("softmax", "log_softmax") and node.index == graph.output.index:
+        advice = "leave the softmax off: the class is the arg-max of the logits without it"
+    elif gated_nodes(graph):
+        advice = "ask for the sign partition of its gates instead (sign_partition, or --gates on the command line)"
+    else:
+        advice = "this network has no affine regions, and no gates whose signs could be drawn instead"
     raise NotPiecewiseAffine(
         f"site {node.module or '(top)'!r}",
         found=f"operator {node.op!r} ({node.target})",
         expected="piecewise-affine operators only",
-        remedy="ask for the sign partition of its gates instead (sign_partition, or --gates on the command line)",
+        remedy=advice,
     )
 
 

@@ -18,7 +18,12 @@ where the network is small enough for it, and otherwise taken for zero and count
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +31,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from cutaway.errors import BudgetError, InputError, ModelError, UnsupportedOperator
+from cutaway.errors import BudgetError, InputError, ModelError
 from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.geometry.checks import SelfCheck, input_map, self_check
 from cutaway.geometry.coordinates import PlaneCoordinates
@@ -304,8 +309,8 @@ def slice_network(
 
 
 def trace_for(model: nn.Module, plane: Plane) -> Graph:
-    """The model's graph at the plane's input shape; an InputError where the model does not take such inputs (found by
-    a plain pass first: a failed export tells its story at length)."""
+    """The model's graph at the plane's input shape; an InputError where a plain pass refuses such inputs, a ModelError
+    where the forward cannot be exported, as when its path depends on the data."""
     example = torch.zeros(1, *plane.input_shape)
     first = next((p for p in model.parameters() if p.is_floating_point()), example)
     try:
@@ -320,15 +325,21 @@ def trace_for(model: nn.Module, plane: Plane) -> Graph:
             remedy="make the plane from inputs of the network, as --through does (--domain alone is for networks of "
             "two inputs)",
         ) from error
-    try:
+    with _torch_quiet():
         return trace(model, example)
-    except UnsupportedOperator:
-        raise
-    except ModelError as error:
-        raise InputError(
-            "the plane of the slice", found=f"inputs of shape {tuple(plane.input_shape)}, which the network refuses: "
-            + str(error), expected="the shape of the network's input",
-        ) from error  # fmt: skip
+
+
+@contextmanager
+def _torch_quiet() -> Iterator[None]:
+    """Keep a failed export from printing its graph: the error says what is the matter. What else is printed stays."""
+    told, logger = io.StringIO(), logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with redirect_stderr(told):
+            yield
+        sys.stderr.write(told.getvalue())
+    finally:
+        logger.disabled = before
 
 
 def _how_to_go_on(error: BudgetError, cutter: Cutter, plane: Plane, polygon: Floats) -> BudgetError:
