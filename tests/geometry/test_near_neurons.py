@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.geometry import linearisation
 from cutaway.geometry.cross_polytope import CrossPolytope
+from cutaway.geometry.local_complexity import LocalComplexity
 from cutaway.geometry.near_neurons import frame, local_complexity, mean_share, neurons_within
 from cutaway.network import Network
 
@@ -173,3 +175,28 @@ def test_directions_must_fit():
         local_complexity(network, points(), torch.eye(5, dtype=torch.float64), 0.1, network.sites)
     with pytest.raises(InputError, match="num_directions"):
         frame(4, 5, torch.Generator())
+
+
+def test_exact_count_can_be_asked_for_above_128_dimensions():
+    """Oracle: all norms by forward mode; 192 dimensions, in chunks smaller than the number of points."""
+    network = Network(build(Residual, seed=1), points(2))
+    inputs, sites, radius = points(7), network.select("activation"), 0.05
+    norms = linearisation.gradient_norms(network, inputs, sites, rows=512)
+    values = network.capture(inputs, sites, post=False).pre
+    oracle = torch.stack([(values[s.name].flatten(1).abs() < radius * norms[s.name]).sum(1) for s in sites], 1)
+    found = neurons_within(network, inputs, radius, sites, generator=torch.Generator(), rows=3, exact=True)
+    torch.testing.assert_close(found, oracle.double())
+
+
+@pytest.mark.parametrize(
+    ("exact", "words"), [(True, "counted exactly at 3 samples"), (False, "estimated at 3 samples")]
+)
+def test_the_instrument_says_how_it_counted_within_the_radius(exact, words):
+    data = Dataset(inputs=points(6).float(), name="points")
+    settings = {"num_points": 6, "num_directions": 4, "num_counted": 3, "radius": 0.05, "exact": exact}
+    instrument = LocalComplexity(**settings)
+    reading = instrument.measure(Network(build(Residual).float(), data.inputs), data, intervals=False)
+    figure = reading.figure("neurons_within_radius")
+    assert words in figure.long_name and words in instrument.describe(reading)
+    assert reading.values["within_radius"].shape == (3,)
+    assert figure.value == pytest.approx(float(reading.values["within_radius"].mean()))

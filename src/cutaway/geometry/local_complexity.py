@@ -26,6 +26,8 @@ from cutaway.reading.provenance import Skipped
 
 __all__ = ["EXACT_DIMS", "LocalComplexity", "effective_radius", "frame", "local_complexity", "neurons_within"]
 
+_SAID = {"exact": "counted exactly", "estimate": "estimated"}
+
 
 def effective_radius(radius: float, num_directions: int, dims: int) -> float:
     """The distance at which a neuron is seen about half the time: radius x E max_{p<=P} |N(0,1)| / sqrt(D).
@@ -44,10 +46,11 @@ class LocalComplexity(Instrument):
 
     Unit: neurons (every spatial position counts as one). Estimate over samples, with bootstrap intervals; the
     directions are shared by all samples. For activations that are not piecewise affine (GELU, SiLU) it counts sign
-    changes of the pre-activation, which are not region boundaries; the coverage says so. `num_points` samples are
-    used (all if fewer), and `num_counted` of them for the count within the radius; `radius` is in the units of the
-    inputs; an input of fewer numbers than `num_directions` has as many directions. `float64`: signs that single
-    precision may have wrong are decided in double precision.
+    changes of the pre-activation, which are not region boundaries; the coverage says so. `num_points` samples are used
+    (all if fewer), and `num_counted` of them for the count within the radius, which above 128 input dimensions is an
+    estimate unless `exact` (see `neurons_within`); `radius` is in the units of the inputs; an input of fewer numbers
+    than `num_directions` has as many directions. `float64`: signs that single precision may have wrong are decided in
+    double precision.
     """
 
     radius: float = 0.005
@@ -55,6 +58,7 @@ class LocalComplexity(Instrument):
     num_points: int = 256
     num_counted: int = 16
     float64: bool = True
+    exact: bool = False
 
     name: ClassVar[str] = "local-complexity"
     question: ClassVar[str] = "How many neurons change sign within a small neighbourhood of a sample?"
@@ -107,7 +111,11 @@ class LocalComplexity(Instrument):
             variables["by_class"] = variable(means, ["class", "site"], unit="neurons", long_name="mean over the class")
             coords["class"] = classes
         low, high = mean_interval(total, seed=context.seed, resamples=context.resamples)
-        within = self._within(used_network, inputs, sites, context)
+        counted, within = self._within(used_network, inputs, sites, context)
+        kind = "exact" if self.exact or dims <= EXACT_DIMS else "estimate"
+        said = f"neurons whose boundary lies within the radius ({_SAID[kind]} at {len(within)} samples)"
+        variables["within_radius"] = variable(within, ["counted"], unit="neurons", long_name=said, kind=kind)
+        coords["counted"] = rows.numpy()[counted.numpy()]
         within_low, within_high = mean_interval(within, seed=context.seed, resamples=context.resamples)
         figures = (
             Figure(
@@ -117,7 +125,7 @@ class LocalComplexity(Instrument):
             Figure(
                 name="neurons_within_radius", value=float(within.mean()), low=within_low, high=within_high,
                 unit="neurons",
-                long_name="neurons whose boundary lies within the radius",
+                long_name=said,
             ),
             Figure(
                 name="effective_radius", value=effective_radius(self.radius, used, dims), unit="input units",
@@ -138,16 +146,20 @@ class LocalComplexity(Instrument):
         return Findings(values=xr.Dataset(variables, coords), figures=figures, sites=sites, skipped=odd)
 
     def _within(self, network, inputs, sites, context):
-        """Counts within the radius for `num_counted` of the points, chunked; only sites with a boundary at 0 count."""
+        """Which `num_counted` of the points, and their counts within the radius; only sites with a boundary at 0
+        count."""
         chosen = [s for s in sites if s.kind in linearisation.ZERO_KINKS] or list(sites)
-        points = inputs[torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs))).round().long()]
+        counted = torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs))).round().long()
+        points = inputs[counted.to(inputs.device)]
         rows = network.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), chosen, context.budget, factor=3)
         generator, parts = context.generator(2), []
         for start in range(0, len(points), max(1, rows)):
             part = points[start : start + max(1, rows)]
-            counted = neurons_within(network, part, self.radius, chosen, generator=generator, rows=rows)
-            parts.append(counted.sum(dim=1))
-        return torch.cat(parts).numpy()
+            near = neurons_within(
+                network, part, self.radius, chosen, generator=generator, rows=rows, exact=True if self.exact else None
+            )
+            parts.append(near.sum(dim=1))
+        return counted, torch.cat(parts).numpy()
 
     def draw(self, reading):
         from cutaway.reading.charts import sites_chart
@@ -160,10 +172,11 @@ class LocalComplexity(Instrument):
         )
 
     def describe(self, reading):
-        figure = reading.figure("local_complexity")
+        figure, near = reading.figure("local_complexity"), reading.figure("neurons_within_radius")
+        how = near.long_name.partition("(")[2].rstrip(")")
         width = int(reading.values["width"].sum())
         return (
             f"Of {width:,} neurons, {figure.value:.3g} change sign within radius {self.radius:g} of a sample "
             f"(effective radius {reading.figure('effective_radius').value:.2g}); the boundaries of "
-            f"{reading.figure('neurons_within_radius').value:.3g} lie within the radius itself."
+            f"{near.value:.3g} lie within the radius itself" + (f" ({how})." if how else ".")
         )

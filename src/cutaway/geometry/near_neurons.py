@@ -119,21 +119,21 @@ def neurons_within(
     generator: torch.Generator,
     rows: int = 2048,
     probes: int = 20,
+    exact: bool | None = None,
 ) -> Tensor:
     """#{i : |h_i(x)| / |V_i|_2 < radius} for every input and site, `(n, sites)`: boundaries within `radius` in the
     linearisation of the point's own region.
 
-    Exact up to 128 input dimensions (every |V_i| by forward mode, D tangents a point). Above, |V_i| is estimated from
-    `probes` orthonormal random directions (relative error 1 / sqrt(2 probes), mean corrected), which blurs the radius
-    neuron by neuron; where |h_i| / |V_i| has an even density about the radius, as it has for small radii, the count is
-    unbiased. Cost: one pass and `probes` (or D) tangents a point, at most about `rows` at once.
+    `exact` True: every |V_i| by forward mode, D tangents a point; None: the same up to 128 input dimensions D. Else an
+    estimate: |V_i| from `probes` orthonormal random directions (relative error 1 / sqrt(2 probes), mean corrected),
+    which blurs the radius neuron by neuron; where |h_i| / |V_i| has an even density about the radius, as it has for
+    small radii, the count is unbiased. Cost: one pass and `probes` (or D) tangents a point, at most about `rows` at
+    once.
     """
     dims = inputs[0].numel()
-    if dims <= EXACT_DIMS:
-        values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), sites)
-        norms = linearisation.gradient_norms(network, inputs, sites, rows=rows)
-        near = [values[s.name].abs() < radius * norms[s.name] for s in sites]
-        return torch.stack([n.sum(dim=1) for n in near], dim=1).double().cpu()
+    if exact is True or (exact is None and dims <= EXACT_DIMS):
+        parts = [_exactly_within(network, part, radius, sites, rows) for part in inputs.split(max(1, rows))]
+        return torch.cat(parts)
     count = min(probes, dims)
     directions = frame(dims, count, generator).to(inputs).reshape(count, *inputs.shape[1:])
     scale = (1 / mean_share(dims, count)) * radius
@@ -147,6 +147,13 @@ def neurons_within(
             near = values[site.name].abs() < scale * length
             found[start : start + per, k] = near.sum(dim=1).double().cpu()
     return found
+
+
+def _exactly_within(network: Network, inputs: Tensor, radius: float, sites: Sequence[Site], rows: int) -> Tensor:
+    values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), sites)
+    norms = linearisation.gradient_norms(network, inputs, sites, rows=rows)
+    near = [values[s.name].abs() < radius * norms[s.name] for s in sites]
+    return torch.stack([n.sum(dim=1) for n in near], dim=1).double().cpu()
 
 
 def mean_share(dims: int, count: int) -> float:
