@@ -162,6 +162,14 @@ def test_preserved_restores_everything_after_an_exception():
     assert state(model) == before
 
 
+def test_preserved_takes_back_what_batch_norm_learnt_in_training_mode():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with preserved(model):
+        model(torch.randn(20, 3) + 5)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
 def test_hugging_face_twin_runs_its_own_initialiser():
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(

@@ -48,5 +48,6 @@ def preserved(model: nn.Module) -> Iterator[None]:
             parameter.grad = grad
         with torch.no_grad():
             for buffer, value, version in buffers:
-                if buffer._version != version:
+                # Batch normalisation in training mode writes its statistics without counting a version on the processor.
+                if buffer._version != version or not torch.equal(buffer, value):
                     buffer.copy_(value)

@@ -96,8 +96,8 @@ def usable_device(device: str | torch.device) -> torch.device:
     """The torch device, on which a tensor can be made. Raises InputError when it is unknown or not there."""
     try:
         checked = torch.device(device)
-        torch.empty(1, device=checked)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.empty(1, device=checked).tolist()  # "meta" has no values
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise InputError(
             f"device {str(device)!r}",
             found=str(error).splitlines()[0][:160],
