@@ -48,6 +48,6 @@ def preserved(model: nn.Module) -> Iterator[None]:
             parameter.grad = grad
         with torch.no_grad():
             for buffer, value, version in buffers:
-                # Batch normalisation in training mode writes its statistics without counting a version on the processor.
+                # On the processor batch normalisation in training mode writes its statistics without a new version.
                 if buffer._version != version or not torch.equal(buffer, value):
                     buffer.copy_(value)
