@@ -57,6 +57,9 @@ def test_interior_points_of_a_sign_partition_lie_inside_and_its_maps_are_refused
     assert (result.decision.faces < result.num_faces).all() and not result.affine
     with pytest.raises(ModelError, match="not affine on these faces"):
         result.slopes
+    with pytest.raises(ModelError, match="affine map of a face"):
+        result.affine_map(0)
+    np.testing.assert_array_equal(result.locate(result.measures.interior), np.arange(result.num_faces))
     assert '"norm":{' not in explorer_page([result])
 
 

@@ -214,7 +214,7 @@ def _words(result, files: list[str]) -> str:
     lines = [
         f"{result.num_faces:,} {result.kind_of_faces}, {result.num_edges:,} edges, {result.num_vertices:,} vertices"
         + (" (no neuron's boundary crosses this domain)" if result.num_faces == 1 else ""),
-        f"decision boundary: {len(result.decision.segments):,} segments",
+        f"decision boundary: {len(result.decision.segments):,} segment{'s' * (len(result.decision.segments) != 1)}",
         f"{result.cpu_seconds:.3g} CPU seconds; status {result.status.value}: {result.status.remedy}",
     ]
     if result.report.snapped:

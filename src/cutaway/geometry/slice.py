@@ -202,14 +202,17 @@ class Slice:
                 total[own[face]] -= area
         return total
 
+    def _require_affine(self, wanted: str) -> None:
+        if not self.affine:
+            raise ModelError(
+                wanted, found=self.kind, expected="affine regions",
+                remedy="the network is not affine on these faces: take another colouring, such as class or area",
+            )  # fmt: skip
+
     @property
     def slopes(self) -> Floats:
         """(F, C, 2): gradients of the outputs along the plane. Raises ModelError for a sign partition."""
-        if not self.affine:
-            raise ModelError(
-                "slopes of the faces", found=self.kind, expected="affine regions",
-                remedy="the network is not affine on these faces: take another colouring, such as class or area",
-            )  # fmt: skip
+        self._require_affine("slopes of the faces")
         return slopes(self.cells, self.measures, self.outputs)
 
     def patterns(self, faces: ArrayLike | None = None, *, chunk: int = 1024) -> NDArray[np.bool_]:
@@ -224,7 +227,9 @@ class Slice:
         return np.concatenate(parts)
 
     def affine_map(self, face: int) -> tuple[Floats, Floats]:
-        """(A (C, D), c (C,)) with network(x) = A x + c on the face, at its interior point. Cost: C backward passes."""
+        """(A (C, D), c (C,)) with network(x) = A x + c on the face, at its interior point. Cost: C backward passes.
+        Raises ModelError for a sign partition."""
+        self._require_affine("affine map of a face")
         inputs = self.plane.lift(self.measures.interior[face][None])
         value, jacobian = input_map(self.program, inputs)
         return jacobian, value - jacobian @ inputs.reshape(-1)
@@ -237,7 +242,12 @@ class Slice:
         found = []
         for x, y in np.asarray(points, dtype=np.float64).reshape(-1, 2):
             left = (b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (b[:, 1] - a[:, 1]) * (x - a[:, 0])
-            inside = np.flatnonzero(np.minimum.reduceat(left, start[:-1]) >= 0)
+            if self.affine:
+                inside = np.flatnonzero(np.minimum.reduceat(left, start[:-1]) >= 0)
+            else:  # faces that need not be convex: the sides that a ray from the point to the right crosses
+                up = b[:, 1] > a[:, 1]
+                crossed = ((a[:, 1] > y) != (b[:, 1] > y)) & ((left > 0) == up)
+                inside = np.flatnonzero(np.add.reduceat(crossed.astype(int), start[:-1]) % 2)
             found.append(int(inside[0]) if len(inside) else -1)
         return np.array(found)
 
