@@ -131,13 +131,18 @@ def test_a_view_that_is_changed_in_place_changes_what_it_is_a_view_of():
     assert type(joined) is torch.Tensor and joined.shape == (12, 6, 8, 8)
 
 
+def counted_by_norms(network, inputs, sites, radius):
+    """Neurons within the radius from every gradient norm by forward mode, (n, sites)."""
+    norms = linearisation.gradient_norms(network, inputs, sites, rows=512)
+    values = network.capture(inputs, sites, post=False).pre
+    return torch.stack([(values[s.name].flatten(1).abs() < radius * norms[s.name]).sum(1) for s in sites], 1)
+
+
 def test_estimated_count_is_unbiased_for_the_exact_one():
     """192 input dimensions, all norms by forward mode as oracle; mean over points within four standard errors."""
     network = Network(build(Residual, seed=1), points(2))
     inputs, sites, radius = points(48), network.select("activation"), 0.05
-    norms = linearisation.gradient_norms(network, inputs, sites, rows=512)
-    values = network.capture(inputs, sites, post=False).pre
-    exact = torch.stack([(values[s.name].flatten(1).abs() < radius * norms[s.name]).sum(1) for s in sites], 1)
+    exact = counted_by_norms(network, inputs, sites, radius)
     runs = torch.stack(
         [
             neurons_within(network, inputs, radius, sites, generator=torch.Generator().manual_seed(s)).sum(dim=1)
@@ -181,9 +186,7 @@ def test_exact_count_can_be_asked_for_above_128_dimensions():
     """Oracle: all norms by forward mode; 192 dimensions, in chunks smaller than the number of points."""
     network = Network(build(Residual, seed=1), points(2))
     inputs, sites, radius = points(7), network.select("activation"), 0.05
-    norms = linearisation.gradient_norms(network, inputs, sites, rows=512)
-    values = network.capture(inputs, sites, post=False).pre
-    oracle = torch.stack([(values[s.name].flatten(1).abs() < radius * norms[s.name]).sum(1) for s in sites], 1)
+    oracle = counted_by_norms(network, inputs, sites, radius)
     found = neurons_within(network, inputs, radius, sites, generator=torch.Generator(), rows=3, exact=True)
     torch.testing.assert_close(found, oracle.double())
 

@@ -313,7 +313,7 @@ def test_seeds_out_of_range_are_refused_by_every_command(guard_folder, model_fol
         ["certify", str(guard_folder), "--out", str(tmp_path / "c.json")],
     ):
         assert run(["guard", *words, "--seed", seed]) == 2
-        assert f"option --seed; found {seed}; expected 0 to 4294967295" in capsys.readouterr().err
+        assert f"seed; found {seed}; expected 0 to 4294967295" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
 
 

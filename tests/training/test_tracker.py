@@ -361,9 +361,9 @@ def test_an_instrument_without_labels_to_use_is_refused_or_left_out(tmp_path):
     assert run.record["left_out"] == [{"instrument": "accuracy", "data": "random", "reason": "needs labels"}]
 
 
-def test_the_time_budget_is_kept(tmp_path, monkeypatch):
-    """With a clock of our own: steps of 10 ms, measurements of 0.5 to 1.5 s."""
-    clock, costs = [100.0], iter(np.random.default_rng(0).uniform(0.5, 1.5, 1000))
+def budgeted(tmp_path, monkeypatch, *, costs, step_seconds, num_steps):
+    """A run under a budget of 5 % with a clock of our own: every step and measurement takes what is said."""
+    clock, costs = [100.0], iter(costs)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
 
     def measure(*_):
@@ -373,9 +373,15 @@ def test_the_time_budget_is_kept(tmp_path, monkeypatch):
     with Tracker([Sparsity()], TimeBudget(0.05), tmp_path / "r", data=small_set()) as tracker:
         monkeypatch.setattr(tracker, "_measure", measure)
         model = small_model()
-        for step in range(20_000):
-            clock[0] += 0.01
+        for step in range(num_steps):
+            clock[0] += step_seconds
             tracker.step(model, step)
+    return tracker
+
+
+def test_the_time_budget_is_kept(tmp_path, monkeypatch):
+    costs = np.random.default_rng(0).uniform(0.5, 1.5, 1000)
+    tracker = budgeted(tmp_path, monkeypatch, costs=costs, step_seconds=0.01, num_steps=20_000)
     assert tracker.share == pytest.approx(0.05, abs=0.01)
     shares = [spent / elapsed for _, elapsed, spent in open_training(tmp_path / "r").shares]
     assert len(shares) > 5
@@ -383,21 +389,9 @@ def test_the_time_budget_is_kept(tmp_path, monkeypatch):
 
 
 def test_a_dear_first_measurement_does_not_starve_a_short_run(tmp_path, monkeypatch):
-    """With a clock of our own: 70 s in steps of 2 ms; the first measurement takes 2.3 s, later ones 20 ms."""
-    clock, costs = [100.0], iter([2.3] + [0.02] * 10_000)
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-
-    def measure(*_):
-        clock[0] += next(costs)
-        return {}
-
-    with Tracker([Sparsity()], TimeBudget(0.05), tmp_path / "r", data=small_set()) as tracker:
-        monkeypatch.setattr(tracker, "_measure", measure)
-        model, step = small_model(), 0
-        while clock[0] < 171.0:
-            clock[0] += 0.002
-            tracker.step(model, step)
-            step += 1
+    """About 70 s in steps of 2 ms; the first measurement takes 2.3 s, later ones 20 ms."""
+    costs = [2.3] + [0.02] * 10_000
+    tracker = budgeted(tmp_path, monkeypatch, costs=costs, step_seconds=0.002, num_steps=33_700)
     shares = open_training(tmp_path / "r").shares
     assert tracker.share == pytest.approx(0.05, abs=0.01)
     assert len(shares) > 20

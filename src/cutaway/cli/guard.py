@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import check_picture
 from cutaway.errors import InputError
+from cutaway.seeds import check_seed
 
 app = new_app("guard", "Guardrails on language models: fit, score, evaluate, certify, serve.")
 
@@ -79,7 +80,7 @@ def fit(
     from cutaway.guard import Guardrail, evaluate, save
     from cutaway.guard.rows import fingerprint
 
-    _check_seed(seed)
+    check_seed(seed)
     if out.exists() and not out.is_dir():
         raise InputError(f"option --out {out}", found="a file", expected="a folder, or a name that is free")
     columns = {"text": text, "label": label, "source": source, "positive": positive}
@@ -192,7 +193,7 @@ def evaluate(
     from cutaway.guard import evaluate as run
     from cutaway.guard import load
 
-    _check_seed(seed)
+    check_seed(seed)
     columns = {"text": text, "label": label, "source": source, "positive": positive}
     rows = _rows(data, {**columns, "group": group}, num, seed)
     guard = load(folder, model=model, device=device)
@@ -236,7 +237,7 @@ def certify(
 
     from cutaway.guard import certificate_file, load
 
-    _check_seed(seed)
+    check_seed(seed)
     check_picture("--plot", plot, (".png", ".svg", ".html"))
     guard = load(folder, model=model, device=device)
     made = certificate_file.certify_guardrail(guard, level=level, smallest=cluster, seed=seed)
@@ -305,11 +306,6 @@ def serve(
     )  # fmt: skip
     run(folder, certificate=certificate, host=host, port=port, settings=settings, model=model, device=device)
     return Outcome(payload={"stopped": True}, words="stopped")
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise InputError("option --seed", found=str(seed), expected="0 to 4294967295")
 
 
 def _rows(files: list[Path], columns: dict, num: int | None, seed: int):

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.dynamics.seeds import check_seed
 from cutaway.errors import InputError
+from cutaway.seeds import check_seed
 
 Array = NDArray[Any]
 CAVEAT = (

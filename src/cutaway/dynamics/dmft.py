@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.dynamics.hermite import product_rule
-from cutaway.dynamics.seeds import check_seed
 from cutaway.dynamics.student import Student, student
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
+from cutaway.seeds import check_seed
 
 Array = NDArray[Any]
 

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.dynamics.hermite import normalized_hermites, product_rule
-from cutaway.dynamics.seeds import check_seed
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
+from cutaway.seeds import check_seed
 
 Array = NDArray[Any]
 Link = str | Target | Callable[[Any], Any]

@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutaway.dynamics.seeds import check_seed
 from cutaway.dynamics.student import Student, student
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
 from cutaway.network.sources import usable_device
+from cutaway.seeds import check_seed
 
 Array = NDArray[Any]
 METHODS = ("sgd", "correlation", "repetition", "two-steps", "reuse")

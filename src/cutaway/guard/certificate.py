@@ -91,9 +91,7 @@ def certify(
     notes: list[str] = []
     hull = judge.judge(shapes.HullRegion(points=points), held_out)
     box = judge.judge(shapes.box_region(points), held_out, hull=hull)
-    if (
-        hull.status is Status.FALSIFIED and box.status is Status.UNKNOWN
-    ):  # the row that falsifies the hull is in the box
+    if hull.status is Status.FALSIFIED and box.status is Status.UNKNOWN:  # the hull's row is in the box
         box = replace(box, status=Status.FALSIFIED, witness_logit=hull.witness_logit)
     results = [hull, box]
     logits = judge.logits(points)
