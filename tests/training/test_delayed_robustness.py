@@ -9,7 +9,7 @@ from cutaway.reproductions._robustness_runs import Plan, measured_run
 
 TINY = Plan(
     data="digits", steps=30, per_decade=3, samples=80, width=16, batch=40, test=60, attacked=20, points=8,
-    lc_radii=(0.2, 1.0), variant="batch-norm",
+    lc_radii=(0.2, 1.0), variant="batch-norm", judged=30, proofs=5,
 )  # fmt: skip
 
 
@@ -23,7 +23,9 @@ def test_a_run_holds_what_it_says(run):
     assert run["steps"].tolist() == steps == [0, 1, 2, 5, 10, 22, 30]
     assert run["clean_train"].shape == (7, 80)
     assert run["pgd_test"].shape == (7, 4, 20)
-    assert run["strong_test"].shape == (2, 4, 20)
+    assert set(run["marks"].tolist()) <= set(steps) and run["marks"][-1] == 30
+    assert run["judged"].shape == (4, 5, 4, 30) and run["judged_clean"].shape == (4, 30)
+    assert run["proved"].shape == (4, 5, 5)
     assert run["crossed_random"].shape == run["within_random"].shape == (7, 2, 8)
     assert (run["pgd_test"] <= run["clean_test"][:, None, :1] + 1).all()
     assert (np.diff(run["within_train"], axis=1) >= 0).all(), "a larger radius holds no fewer boundaries"
@@ -42,7 +44,7 @@ def test_measuring_does_not_change_the_training(run):
 def test_finished_runs_are_read_back(tmp_path):
     from dataclasses import replace
 
-    plan, told = replace(TINY, steps=3), []
+    plan, told = replace(TINY, steps=3, judged=5, proofs=2), []
     first = measured_run(plan, tmp_path, told.append)
     count = len(told)
     again = measured_run(plan, tmp_path, told.append)
@@ -50,20 +52,6 @@ def test_finished_runs_are_read_back(tmp_path):
     assert all(np.array_equal(first[k], again[k], equal_nan=True) for k in first)
     measured_run(replace(plan, width=8), tmp_path, told.append)
     assert len(told) > count, "another plan is run anew"
-
-
-def test_a_kept_run_is_gone_on_with_to_the_same_numbers(tmp_path):
-    from dataclasses import replace
-
-    told = []
-    short, long = replace(TINY, steps=12, per_decade=2), replace(TINY, steps=25, per_decade=2)
-    measured_run(short, tmp_path, told.append)
-    count = len(told)
-    extended = measured_run(long, tmp_path, told.append)
-    assert len(told) - count == len([s for s in long.measuring_steps() if s > 12])
-    fresh = measured_run(long, None, lambda _text: None)
-    assert fresh.keys() == extended.keys()
-    assert all(np.array_equal(fresh[k], extended[k], equal_nan=True) for k in fresh)
 
 
 def synthetic(late, seed=0, steps=1000):
@@ -84,7 +72,9 @@ def synthetic(late, seed=0, steps=1000):
     found = {f"{kind}_{where}": counts for kind in ("crossed", "within") for where in ("train", "test", "random")}
     return found | {
         "steps": marks, "clean_train": shares(np.minimum(1, clean + 0.1), 100), "clean_test": shares(clean, 200),
-        "pgd_test": attacked, "noise_test": attacked, "strong_test": attacked[-1:].repeat(2, axis=0),
+        "pgd_test": attacked, "noise_test": attacked, "marks": marks[[10, 14, 18, -1]],
+        "judged_clean": shares(clean, 200)[[10, 14, 18, -1]],
+        "judged": attacked[[10, 14, 18, -1]][:, None].repeat(5, axis=1),
     }  # fmt: skip
 
 
@@ -110,13 +100,42 @@ def test_verdicts_follow_the_curves():
 
 def test_a_rise_that_a_stronger_attack_undoes_is_told():
     honest, fooled = synthetic(0.5), synthetic(0.5)
-    fooled["strong_test"] = fooled["strong_test"] & False
-    assert study.strong_rows("d", [honest])[0].verdict == "pass"
-    assert study.strong_rows("d", [honest, fooled])[0].verdict == "fail"
-    weaker = synthetic(0.5)  # an image that PGD alone breaks does not stand
-    weaker["strong_test"] = weaker["strong_test"] | True
-    assert (study.standing(weaker) == weaker["pgd_test"][-1].mean(axis=1)).all()
-    assert study.strong_rows("d", [{k: v for k, v in honest.items() if k != "strong_test"}]) == []
+    fooled["judged"] = fooled["judged"].copy()
+    fooled["judged"][-1, 4] = False  # Square breaks what stood at the last step
+    from_start, from_end, told = study.strong_rows("d", [honest])
+    assert from_start.verdict == from_end.verdict == "pass" and from_start.low > 0.3
+    assert [row.verdict for row in study.strong_rows("d", [honest, fooled])[:2]] == ["fail", "fail"]
+    assert "PGD-10, margin PGD, APGD, targeted APGD, Square" in told.quantity
+    flat = synthetic(0.05)
+    assert study.strong_rows("d", [flat])[0].verdict == "fail"
+    assert study.strong_rows("d", [flat])[0].ours == pytest.approx(0.0, abs=0.02)
+
+
+def test_the_four_marks():
+    """Start and end of the plateau within a point of the highest accuracy, the peak after the low, the last step."""
+    from cutaway.reproductions._robustness_marks import marks
+
+    steps = np.array([0, 1, 10, 100, 1000, 10_000])
+    accuracy = [0.1, 0.5, 0.915, 0.92, 0.911, 0.88]
+    clean = np.array([np.arange(1000) < 1000 * a for a in accuracy])
+    count = np.array([5.0, 1.0, 2.0, 3.0, 6.0, 1.0])[:, None]
+    assert marks(steps, clean, count).tolist() == [10, 1000, 1000, 10_000]
+
+
+def test_the_paired_interval_is_that_of_the_differences():
+    from scipy.stats import norm
+
+    from cutaway.reproductions._robustness_marks import paired
+
+    late, early = np.array([1, 1, 0, 1, 0, 1], bool), np.array([1, 0, 0, 0, 1, 0], bool)
+    d = late.astype(float) - early
+    half = norm.ppf(0.975) * d.std(ddof=1) / np.sqrt(6)
+    assert paired(late, early) == pytest.approx((d.mean(), d.mean() - half, d.mean() + half), rel=1e-4)
+
+
+def test_no_attack_of_the_list_gives_back_what_an_earlier_one_broke(run):
+    standing = run["judged"]
+    assert (standing[:, 1:] <= standing[:, :-1]).all() and (standing[:, 0] <= run["judged_clean"][:, None]).all()
 
 
 def test_the_report_draws_all_columns(tmp_path):

@@ -9,7 +9,9 @@
     within_SET (T, lc_radii, points): neurons whose boundary lies within the radius, exact for dense networks, from
         random directions for others     SET: train, test, random
 
-    strong_test (2, radii, n) bool: the trained network under APGD and under Square, without T
+    marks (4,): the steps looked at with all attacks: start and end of the clean plateau, peak of the count, last step
+    judged_clean (4, m) bool, judged (4, attacks, radii, m) bool: right, and right and not broken by each of ATTACKS
+    proved (4, len(PROOF_RADII), p) bool: proved right over the whole ball (dense networks)
 
 The numbers come from `local_complexity` (frame fixed over the run, drawn under a seed of its own), `dense_norms` and
 the PGD attack, all in float32, the training's type. Random points are uniform in the unit cube.
@@ -17,9 +19,10 @@ the PGD attack, all in float32, the training's type. Random points are uniform i
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +35,9 @@ from cutaway.geometry.local_complexity import frame, local_complexity
 from cutaway.geometry.near_neurons import neurons_within
 from cutaway.network import Network
 from cutaway.reading.store import atomic
-from cutaway.robustness.attacks import APGD, PGD, Noise, Square
-from cutaway.training.fit import write_state
-from cutaway.training.loop import Settings, State, train
+from cutaway.reproductions._robustness_marks import judged, marks, proved
+from cutaway.robustness.attacks import PGD, Noise
+from cutaway.training.loop import Settings, train
 from cutaway.training.models import cnn, mlp
 
 VARIANTS = {
@@ -61,6 +64,8 @@ class Plan:
     batch: int = 200
     test: int = 2000
     attacked: int = 300
+    judged: int = 1000
+    proofs: int = 200
     points: int = 128
     radii: tuple[float, ...] = (0.03, 0.06, 0.1, 0.2)
     lc_radii: tuple[float, ...] = (0.05, 0.5)
@@ -81,36 +86,26 @@ class Plan:
 def measured_run(
     plan: Plan, folder: Path | None = None, progress: Callable[[str], None] = print
 ) -> dict[str, np.ndarray]:
-    """Train and measure, or read the run back from `folder` where it was finished before with the same plan. A run that
-    was kept and differs in nothing but fewer steps is gone on with, which gives the same as training anew."""
+    """Train and measure, or read the run back from `folder` where it was finished before with the same plan."""
     file = None if folder is None else folder / f"{plan.name}.npz"
-    start, earlier = None, None
     if file is not None and file.exists():
         with np.load(file) as archive:
-            kept = {name: archive[name] for name in archive.files if name != "plan"}
             if str(archive["plan"]) == repr(plan):
-                return kept
-            if str(archive["plan"]) == repr(replace(plan, steps=int(kept["steps"][-1]))):
-                start, earlier = _read_state(file.with_suffix(".pt")), kept
-    usable = start is not None and earlier is not None and start.step < plan.steps
-    found, state = _run(plan, progress, *((start, earlier) if usable else (None, None)))
+                return {name: archive[name] for name in archive.files if name != "plan"}
+    found = _run(plan, progress)
     if file is not None:
-        write_state(state, file.with_suffix(".pt"))
+        file.parent.mkdir(parents=True, exist_ok=True)
         with atomic(file) as temporary, open(temporary, "wb") as target:
             np.savez_compressed(target, plan=np.array(repr(plan)), **found)  # pyright: ignore[reportArgumentType]
     return found
 
 
-def _run(
-    plan: Plan, progress: Callable[[str], None], start: State | None, earlier: dict[str, np.ndarray] | None
-) -> tuple[dict[str, np.ndarray], State]:
+def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
     options = dict(VARIANTS[plan.variant])
     decay = float(options.pop("weight_decay", 0.01))
     data = load(plan.data, split="train", num=plan.samples, seed=plan.seed)
-    probe = _Probe(plan, data, load(plan.data, split="test", num=plan.test, seed=0), progress)
-    if earlier is not None:  # its last step may be no mark of the longer plan
-        keep = np.isin(earlier["steps"], plan.measuring_steps())
-        probe.found = {k: list(v[keep]) for k, v in earlier.items() if k != "strong_test"}
+    test = load(plan.data, split="test", num=plan.test, seed=0)
+    probe = _Probe(plan, data, test, progress)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(plan.seed)
         make = {"mlp": mlp, "cnn": cnn}[plan.network]
@@ -119,16 +114,21 @@ def _run(
         steps=plan.steps, batch=plan.batch, optimiser="adamw", learning_rate=1e-3, weight_decay=decay, loss="mse",
         seed=plan.seed,
     )  # fmt: skip
-    trained = train(model, data, settings, tracker=probe, start=start)  # pyright: ignore[reportArgumentType]
+    train(model, data, settings, tracker=probe)  # pyright: ignore[reportArgumentType]
     found = {name: np.array(values) for name, values in probe.found.items()}
-    return found | {"strong_test": probe.stronger(model)}, trained.state
+    found["marks"] = marks(found["steps"], found["clean_test"], found["crossed_train"][:, 0])
+    at_step = {step: _at_mark(model, probe.states[step], plan, test, progress) for step in set(found["marks"].tolist())}
+    at_marks = [at_step[step] for step in found["marks"].tolist()]
+    return found | {name: np.array([each[name] for each in at_marks]) for name in at_marks[0]}
 
 
-def _read_state(path: Path) -> State | None:
-    if not path.exists():
-        return None
-    content = torch.load(path, weights_only=True)
-    return State(**{name: content[name] for name in ("step", "model", "optimiser", "adversary")})
+def _at_mark(model, state, plan: Plan, test: Dataset, progress) -> dict[str, np.ndarray]:
+    """All attacks, and the proof, on the network of one step."""
+    model.load_state_dict(state)
+    model.eval()
+    part = test.take(plan.judged)
+    found = {"judged_clean": _right(model, part), "judged": judged(model, part, plan.radii, progress)}
+    return found | ({"proved": proved(model, test.take(plan.proofs))} if plan.network == "mlp" else {})
 
 
 class _Probe:
@@ -138,6 +138,7 @@ class _Probe:
         self.plan, self.progress, self.data, self.test = plan, progress, data, test
         self.marks = set(plan.measuring_steps())
         self.found: dict[str, list[np.ndarray | float]] = {}
+        self.states: dict[int, dict[str, torch.Tensor]] = {}
         self.attacked = {"train": data.take(min(plan.attacked, len(data))), "test": test.take(plan.attacked)}
         generator = torch.Generator().manual_seed(1_000_003)
         self.directions = frame(data.inputs[0].numel(), plan.directions, generator)
@@ -152,6 +153,7 @@ class _Probe:
         if step not in self.marks:
             return
         modes = [(module, module.training) for module in model.modules()]
+        self.states[step] = copy.deepcopy(model.state_dict())
         model.eval()
         flags = [(p, p.requires_grad) for p in model.parameters()]
         for parameter, _flag in flags:
@@ -202,16 +204,6 @@ class _Probe:
             + ", crossed "
             + " ".join(f"{np.mean(now[f'crossed_{s}'][0]):.2f}" for s in ("train", "test", "random"))  # pyright: ignore
         )
-
-    def stronger(self, model: nn.Module) -> np.ndarray:
-        """The trained network under APGD (50 steps, DLR) and Square (500 queries, no gradients): if these broke much
-        more than PGD did, PGD's late robustness would be hidden gradients. Shape (2, radii, n)."""
-        network, part = Network(model.eval(), self.test.inputs[:2], probe=False), self.attacked["test"]
-        clean, found = _right(model, part), []
-        for make in (lambda r: APGD(radius=r, steps=50, loss="dlr"), lambda r: Square(radius=r, steps=500)):
-            attacks = [make(r).attack(network, part, seed=3, batch=len(part)) for r in self.plan.radii]
-            found.append([clean & ~a.success.numpy() for a in attacks])
-        return np.array(found)
 
 
 @torch.no_grad()
