@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.network.onnx_nodes import Apply, Node, Operand
+from cutaway.network.onnx.nodes import Apply, Node, Operand
 
 
 def linear(matrix: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -4,7 +4,7 @@ A *host* value is a Python int or tuple of ints: what `Shape` gives, and what ar
 exact and symbolic when `torch.export` traces with a free batch, so that Reshape(Concat(Shape(x)[0], 512)) keeps the
 batch open. Every function here is called as function(attributes, *operands); a missing optional operand is None.
 Semantics: the ONNX operator specification, https://onnx.ai/onnx/operators/ (opsets 7 to 22; differences between
-opsets are settled in onnx_layers.py).
+opsets are settled in layers.py).
 """
 
 from __future__ import annotations

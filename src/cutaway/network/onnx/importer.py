@@ -2,7 +2,7 @@
 
 `load_onnx(path)` runs the graph once on an example and builds, node by node, a torch layer with the same name: Gemm
 and MatMul (with the Add that follows) become `nn.Linear`, Conv `nn.Conv2d`, Relu `nn.ReLU`, and so on
-(`onnx_layers.py`); all else becomes an `Apply` of a function in `onnx_ops.py`. Weights keep their precision,
+(`layers.py`); all else becomes an `Apply` of a function in `functions.py`. Weights keep their precision,
 `.double()` works, and `torch.export` can trace the result. A batch dimension that the file fixed to 1 is made free
 where that is safe: three rows together must give what each gives alone; otherwise rows are run one by one.
 """
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import CutawayError, FileError, InputError, MissingExtra, ModelError, UnsupportedOperator
-from cutaway.network.onnx_layers import build_layer, fused_bias
-from cutaway.network.onnx_nodes import INTEGER_OPERANDS, Node, Operand
-from cutaway.network.onnx_ops import is_host, to_host
+from cutaway.network.onnx.functions import is_host, to_host
+from cutaway.network.onnx.layers import build_layer, fused_bias
+from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Node, Operand
 
 ROW_TOLERANCE = 1e-4  # float32, relative to the largest output: wrong batching misses by far more
 

@@ -10,8 +10,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from cutaway.network.onnx import load_onnx  # noqa: E402
-from cutaway.network.onnx_ops import FUNCTIONS  # noqa: E402
-from cutaway.network.onnx_torch import BUILDERS  # noqa: E402
+from cutaway.network.onnx.functions import FUNCTIONS  # noqa: E402
+from cutaway.network.onnx.torch_layers import BUILDERS  # noqa: E402
 
 rng = np.random.default_rng(0)
 

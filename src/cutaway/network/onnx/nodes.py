@@ -1,5 +1,5 @@
 """What an importer of ONNX nodes works with: the node, its operands, and `Apply`, a layer around one function of
-onnx_ops.py.
+functions.py.
 
 Constant operands are built into the layer (weights as parameters, other numbers as buffers, sizes and axes as plain
 integers); the others are the inputs of its `forward`.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import UnsupportedOperator
-from cutaway.network.onnx_ops import FUNCTIONS, as_tuple, is_host, to_host
+from cutaway.network.onnx.functions import FUNCTIONS, as_tuple, is_host, to_host
 
 # operands that are sizes, axes or positions: plain integers, never data
 INTEGER_OPERANDS = {
@@ -67,7 +67,7 @@ class Operand:
 
 
 class Apply(nn.Module):
-    """A function of onnx_ops.py with its constant operands built in; the other operands are the inputs of `forward`,
+    """A function of functions.py with its constant operands built in; the other operands are the inputs of `forward`,
     in order."""
 
     def __init__(

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.network.onnx_nodes import INTEGER_OPERANDS, Apply, Node, Operand
-from cutaway.network.onnx_ops import FUNCTIONS, as_tuple, is_host
-from cutaway.network.onnx_torch import BUILDERS, linear
+from cutaway.network.onnx.functions import FUNCTIONS, as_tuple, is_host
+from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Apply, Node, Operand
+from cutaway.network.onnx.torch_layers import BUILDERS, linear
 
 # attributes of older opsets that became operands: (name, place)
 ATTRIBUTE_TO_OPERAND = {
