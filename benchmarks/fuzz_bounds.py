@@ -34,6 +34,7 @@ import torch
 from random_networks import random_network, random_region
 from torch import Tensor
 
+from cutaway import seeds
 from cutaway.errors import CutawayError
 from cutaway.network.graph import evaluate, output_of
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised
@@ -73,7 +74,7 @@ class Case:
     """One network, its regions and its points; `check` notes what is not true."""
 
     def __init__(self, seed: int, number: int, tally: Tally) -> None:
-        self.generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        self.generator = seeds.generator(seed, "fuzz", number)
         self.tally, self.label = tally, f"--seed {seed} --first {number} --cases 1"
         self.model, self.shape, self.names = random_network(self.generator)
 

@@ -32,3 +32,18 @@ def fresh_transformers_model(module):
 
     config = copy.deepcopy(module.config)
     return type(module)(config)
+
+
+def mersenne_generator(words):
+    """torch's CPU generator whose Mersenne twister starts from 624 `words` of 32 bits.
+
+    The layout is the one torch keeps for checkpoints (`get_state`): 24 bytes of counters, then the words as int64.
+    """
+    import numpy as np
+    import torch
+
+    made = torch.Generator().manual_seed(0)
+    state = made.get_state()
+    state[24 : 24 + 8 * len(words)] = torch.from_numpy(np.asarray(words, dtype=np.int64).view(np.uint8))
+    made.set_state(state)
+    return made

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import xarray as xr
 
+from cutaway import seeds
 from cutaway.errors import InputError, NoGradient
 from cutaway.network import Network, Site, preserved
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
@@ -39,15 +40,17 @@ class NotApplicable(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a measurement is given beside network and data: seed, memory budget in bytes, number of bootstrap
-    resamples (0: none)."""
+    resamples (0: none), and the name of the instrument."""
 
     seed: int = 0
     budget: int = DEFAULT_BUDGET
     resamples: int = 400
+    name: str = ""
 
     def generator(self, offset: int = 0) -> torch.Generator:
-        """A CPU generator of its own; `offset` gives independent streams. Draw on the CPU so that devices agree."""
-        return torch.Generator().manual_seed(self.seed * 1_000_003 + offset)
+        """A CPU generator of the instrument's own; `offset` gives independent streams. Draw on the CPU so that
+        devices agree, and with a `dtype`, which the caller's default does not change."""
+        return seeds.generator(self.seed, "instrument", self.name, offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ class Instrument(ABC):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])
         self.check(network, data)
-        context = Context(seed=seed, budget=budget or DEFAULT_BUDGET, resamples=400 if intervals else 0)
+        context = Context(seed=seed, budget=budget or DEFAULT_BUDGET, resamples=400 if intervals else 0, name=self.name)
         before = (network.forward_passes, network.backward_passes)
         peak, start = peak_bytes(), time.perf_counter()
         reason = ""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cutaway import seeds
 from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.network import Network
@@ -41,7 +42,7 @@ def test_the_inner_ascent_is_the_pgd_attack(norm, steps):
     data = Dataset(name="unit cube", inputs=x, labels=y, num_classes=4, value_range=(0.0, 1.0))
     truth = PGD(radius=0.1, norm=norm, steps=steps).attack(Network(model, x), data, seed=5)
     ours = Ascent(radius=0.1, norm=norm, steps=steps, loss="margin", best=True)
-    found = ours(model, x, y, drawn(5 * 1_000_003))
+    found = ours(model, x, y, seeds.generator(5, "attack", "pgd", 0))
     assert torch.equal(found, truth.inputs)
     assert bool(truth.success.any()) and not torch.equal(found, x)
 

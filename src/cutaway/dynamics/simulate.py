@@ -31,6 +31,7 @@ from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
 from cutaway.network.sources import usable_device
 from cutaway.seeds import check_seed
+from cutaway.seeds import generator as stream
 
 Array = NDArray[Any]
 METHODS = ("sgd", "correlation", "repetition", "two-steps", "reuse")
@@ -157,7 +158,7 @@ def simulate(setting: Simulation) -> SimulatedPath:
 
 def _simulate(setting: Simulation, seeds: range) -> SimulatedPath:
     goal, chosen = setting.target, student(setting.activation)
-    generators = [torch.Generator().manual_seed(1_000_003 * setting.seed + i) for i in seeds]
+    generators = [stream(setting.seed, "simulation", i) for i in seeds]
     dtype = {"float32": torch.float32, "float64": torch.float64}[setting.dtype]
     weights = torch.stack([_start(setting, goal, g) for g in generators]).to(setting.device, dtype)
     second = torch.stack([_second_layer(setting, g) for g in generators]).to(setting.device, dtype)[:, None, :]

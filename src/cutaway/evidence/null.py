@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from cutaway import seeds
 from cutaway.engines.jobs import map_jobs
 from cutaway.errors import InputError
 
@@ -70,7 +71,7 @@ class PermutedLabels(Null):
     def draw(self, network, data, seed):
         if data.labels is None:
             raise InputError(f"data {data.name!r}", found="no labels", expected="labels to permute")
-        order = np.random.default_rng(seed).permutation(len(data.labels))
+        order = np.random.default_rng(seeds.stream(seed, "labels")).permutation(len(data.labels))
         return network, dataclasses.replace(data, labels=data.labels[order])
 
 
@@ -78,9 +79,8 @@ NULLS: dict[str, Null] = {null.name: null for null in (Reinitialised(), MatchedS
 
 
 def null_seed(seed: int, replicate: int) -> int:
-    """The seed of a replicate: distinct for distinct `(seed, replicate)` of any practical size, and never the scan's
-    own."""
-    return (seed + 1) * 1_000_003 + replicate
+    """The seed of a replicate, of a stream that is neither the scan's own nor another replicate's; below 2^63."""
+    return seeds.number(seed, "null", replicate)
 
 
 def replicates(

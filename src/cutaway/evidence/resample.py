@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
+from cutaway import seeds
+
 
 def proportion_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """Clopper-Pearson interval of a proportion; covers at least `level` for every n. `(nan, nan)` for `total = 0`."""
@@ -35,7 +37,7 @@ def bootstrap_interval(
     """
     if rows < 2 or resamples == 0:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeds.stream(seed, "bootstrap"))
     draws = np.array([statistic(rng.integers(0, rows, rows)) for _ in range(resamples)], dtype=float)
     draws = draws[np.isfinite(draws)]
     if draws.size == 0:

@@ -11,6 +11,7 @@ import copy
 import torch
 from torch import nn
 
+from cutaway import seeds
 from cutaway._compat import fresh_transformers_model, is_transformers_model, own_initialiser
 from cutaway.reading.provenance import Skipped
 
@@ -26,7 +27,8 @@ def untrained(model: nn.Module, seed: int) -> tuple[nn.Module, tuple[Skipped, ..
     skipped: list[Skipped] = []
     treated: set[int] = set()
     with torch.random.fork_rng(devices=_devices(model)):
-        torch.manual_seed(seed)
+        torch.manual_seed(seeds.number(seed, "twin"))  # every device's stream
+        torch.set_rng_state(seeds.generator(seed, "twin").get_state())
         for module in twin.modules():
             if is_transformers_model(module) and not all(id(p) in treated for p in module.parameters()):
                 fresh = fresh_transformers_model(module)
@@ -63,7 +65,7 @@ def matched_spectrum(model: nn.Module, seed: int) -> tuple[nn.Module, tuple[Skip
     """
     twin = _copy(model)
     skipped: list[Skipped] = []
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds.generator(seed, "matched spectrum")
     with torch.no_grad():
         for name, parameter in twin.named_parameters():
             flat = parameter.detach().reshape(parameter.shape[0], -1) if parameter.dim() > 1 else None

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cutaway import seeds
 from cutaway.data import Dataset, load
 from cutaway.geometry.dense_norms import dense_layers, dense_norms
 from cutaway.geometry.local_complexity import frame, local_complexity
@@ -140,7 +141,7 @@ class _Probe:
         self.found: dict[str, list[np.ndarray | float]] = {}
         self.states: dict[int, dict[str, torch.Tensor]] = {}
         self.attacked = {"train": data.take(min(plan.attacked, len(data))), "test": test.take(plan.attacked)}
-        generator = torch.Generator().manual_seed(1_000_003)
+        generator = seeds.generator(0, "delayed robustness", "directions")
         self.directions = frame(data.inputs[0].numel(), plan.directions, generator)
         uniform = torch.rand((plan.points, *data.input_shape), generator=generator)
         self.points = {
@@ -190,7 +191,7 @@ class _Probe:
                 heights, norms = dense_norms(layers, points)
                 near = [(heights.abs() < r * norms).sum(dim=1).numpy() for r in plan.lc_radii]
             else:
-                generator = torch.Generator().manual_seed(1_000_003)
+                generator = seeds.generator(0, "delayed robustness", "near neurons")
                 near = [
                     neurons_within(network, points, r, sites, generator=generator).sum(dim=1).numpy()
                     for r in plan.lc_radii

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cutaway import seeds
 from cutaway.errors import InputError
 
 
@@ -81,7 +82,7 @@ def small_cnn(num_classes: int = 10, channels: int = 1, size: int = 28, width: i
 
 def ibp_initialise(model: nn.Sequential, seed: int = 0) -> None:
     """N(0, 2 pi / n^2) for all affine layers but the last, biases 0 (in place)."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds.generator(seed, "certified training", "weights")
     affine = [m for m in model if isinstance(m, nn.Linear | nn.Conv2d)]
     with torch.no_grad():
         for layer in affine:
@@ -200,7 +201,7 @@ def train_certified(
     """Train in place on inputs in [0, 1]. The model's last layer must be Linear. Deterministic for a seed on one
     device."""
     begin = time.monotonic()
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = seeds.generator(settings.seed, "certified training", "order")
     ibp_initialise(model, settings.seed)
     adam = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     per_epoch = math.ceil(len(inputs) / settings.batch)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cutaway import seeds
 from cutaway.data import Dataset, load
 from cutaway.errors import CutawayError, InputError
 from cutaway.network import first_tensor, preserved
@@ -158,7 +159,7 @@ def random_points(data: Dataset, num: int, seed: int) -> Dataset:
     if not data.inputs.is_floating_point():
         raise InputError("set 'random' of the tracker", found="token inputs", expected="floating-point inputs")
     low, high = data.value_range or (float(data.inputs.min()), float(data.inputs.max()))
-    generator = torch.Generator().manual_seed(1_000_003 + seed)
+    generator = seeds.generator(seed, "random points")
     points = low + (high - low) * torch.rand((num, *data.input_shape), generator=generator)
     return Dataset(name="uniform random points", inputs=points.to(data.inputs.dtype), value_range=(low, high))
 

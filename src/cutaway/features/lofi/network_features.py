@@ -21,6 +21,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from cutaway import seeds
 from cutaway.instrument import Context, Findings, Instrument, NotApplicable
 from cutaway.network import Network, Site
 from cutaway.network.gradient import no_gradient
@@ -151,7 +152,7 @@ class LofiFeatures(Instrument):
         codes = part.labels.cpu().numpy()
         if len(codes) < 8:
             raise NotApplicable(f"{len(codes)} samples are too few to tell directions from noise; it takes 8")
-        generator = np.random.default_rng(context.seed)
+        generator = np.random.default_rng(seeds.stream(context.seed, "lofi", "positions"))
         positions = {s.name: _positions(s, self.num_positions, generator) for s in sites}
         values: dict[str, list[Array]] = {s.name: [] for s in sites}
         outer = {s.name: np.zeros((_channels(s), _channels(s))) for s in sites}
@@ -168,7 +169,7 @@ class LofiFeatures(Instrument):
                 outer[s.name],
                 count=self.num_directions,
                 permutations=self.num_permutations,
-                generator=np.random.default_rng(context.seed + 1),
+                generator=np.random.default_rng(seeds.stream(context.seed, "lofi", "permutations")),
             )
             for s in sites
         }

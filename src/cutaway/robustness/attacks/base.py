@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from cutaway import seeds
 from cutaway.errors import InputError
 from cutaway.network import Network
 from cutaway.robustness.attacks.ball import Ball, Norm
@@ -84,7 +85,7 @@ class Attack(ABC):
             labels = data.labels[rows].to(inputs.device)
             goal = None if targets is None else targets[rows].to(inputs.device)
             ball = Ball.of(self.radius, self.norm, data, inputs)
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
+            generator = seeds.generator(seed, "attack", self.name, start)
             noise = self.noise * ball.unit if self.noise else None
             oracle = Oracle(network=network, draws=self.draws, noise=noise, generator=generator)
             point = self._attacked(oracle, inputs, labels, goal, ball, generator)

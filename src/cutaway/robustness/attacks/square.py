@@ -180,6 +180,8 @@ def _move_mass(change: torch.Tensor, side: tuple[int, int], radius: float, gener
     inside = (change * first).flatten(2)
     old = inside / inside.norm(dim=2, keepdim=True).clamp_min(1e-30)
     new = placed + old.reshape(change.shape)
+    gone = new.flatten(2).norm(dim=2) < 1e-6  # the bump cancels what stood there: the mass would be lost
+    new = torch.where(gone[:, :, None, None], placed, new)
     mass = (change * (first | second)).flatten(2).square().sum(2) + unused[:, None] / layout[0]
     new = new * (mass.sqrt() / new.flatten(2).norm(dim=2).clamp_min(1e-30))[:, :, None, None]
     return torch.where(first, new, torch.where(second, 0.0, change))

@@ -13,6 +13,7 @@ import time
 import torch
 from torch import Tensor
 
+from cutaway import seeds
 from cutaway.robustness.attacks.ascent import climb
 from cutaway.robustness.verify.problem import Problem
 
@@ -27,7 +28,7 @@ def find_witness(
     problem: Problem, *, restarts: int = 10, steps: int = 40, deadline: float = float("inf"), seed: int = 0
 ) -> tuple[Tensor | None, float]:
     """A confirmed witness (n,) or None, and the smallest max_k g_k seen. Cost: restarts x steps passes a clause."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds.generator(seed, "witness")
     count = len(problem.lower)
     best = float("inf")
     for turn in range(restarts):
@@ -50,7 +51,7 @@ def find_witness(
 def witnesses_of_many(problem: Problem, *, steps: int = 10, seed: int = 0) -> dict[int, Tensor]:
     """Confirmed witnesses (n,) by clause, where a descent from the middle of the box or from a uniform point
     finds them: all clauses in one batch, for lists of boxes that share a question. Cost: 2 x steps passes a clause."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds.generator(seed, "witnesses of many")
     low, high = problem.lower, problem.upper
     found: dict[int, Tensor] = {}
     for start in ((low + high) / 2, low + torch.rand(low.shape, generator=generator, dtype=low.dtype) * (high - low)):
