@@ -19,14 +19,16 @@ from torch import Tensor
 
 from cutaway.errors import NotPiecewiseAffine
 from cutaway.network.graph import Graph, Node
-from cutaway.network.graph.operators import AFFINE_OPERATORS, apply_node
+from cutaway.network.graph.fact import Form
+from cutaway.network.graph.facts import of
+from cutaway.network.graph.operators import AFFINE_OPERATORS, OPERATORS, apply_node
 
 AFFINE = AFFINE_OPERATORS | {"input", "constant"}
-RELU_LIKE = frozenset({"relu", "leaky_relu", "abs"})
-PAIRED = frozenset({"maximum", "minimum"})
-WINDOWED = frozenset({"max_reduce", "max_pool"})
-KINKS = RELU_LIKE | PAIRED | WINDOWED | {"clamp"}
-GATES = RELU_LIKE | {"gelu", "silu", "mish", "elu", "softplus"}
+GATES = frozenset(op for op in OPERATORS if of(op).gate == "zero")
+KINKS = frozenset(op for op in OPERATORS if of(op).form is Form.PIECEWISE and of(op).gate)
+RELU_LIKE = GATES & KINKS
+PAIRED = frozenset(op for op in KINKS if of(op).gate == "pair")
+WINDOWED = frozenset(op for op in KINKS if of(op).gate == "window")
 
 Values = dict[int, Tensor]
 

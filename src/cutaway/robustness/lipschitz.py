@@ -27,9 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError, UnsupportedOperator
-from cutaway.network.graph import Graph, trace
-
-SLOPE_RESTRICTED = frozenset({"relu", "tanh", "sigmoid", "leaky_relu", "elu", "softplus", "clamp"})
+from cutaway.network.graph import Graph, Node, trace
+from cutaway.network.graph.facts import slopes_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +49,10 @@ class LipschitzBounds:
 
 
 def dense_weights(model: nn.Module | Graph, example: Tensor | None = None) -> list[Tensor]:
-    """Weights of a feed-forward dense network, affine steps merged, float64, shapes (n_{i+1}, n_i); behind a sigmoid,
-    whose slopes are at most 1/4, a quarter of them.
+    """Weights of a feed-forward dense network, affine steps merged, float64, shapes (n_{i+1}, n_i); behind a function
+    whose slopes lie in [0, s], s times them (a sigmoid: a quarter).
 
-    Raises UnsupportedOperator for anything but dense layers, constant scalings and slope-restricted activations.
+    Raises UnsupportedOperator for anything but dense layers, constant scalings and activations with such slopes.
     """
     graph = model if isinstance(model, Graph) else trace(model, _given(example))
     weights: list[Tensor] = []
@@ -71,9 +70,9 @@ def dense_weights(model: nn.Module | Graph, example: Tensor | None = None) -> li
                 current, slope = torch.diag(slope * scale.to(graph.dtype)), 1.0
             else:
                 current = scale.unsqueeze(1) * current
-        elif node.op in SLOPE_RESTRICTED:
-            weights.append(_scaled(node, current, graph))
-            current, slope = None, 0.25 if node.op == "sigmoid" else 1.0
+        elif slopes_of(node) is not None:
+            weights.append(_before(node, current, graph))
+            current, slope = None, _steepest(node, graph)
         elif node.op != "reshape":
             graph.unsupported(node, "the Lipschitz bound (a chain of dense layers)")
     if current is None:
@@ -87,15 +86,18 @@ def _given(example: Tensor | None) -> Tensor:
     return example
 
 
-def _scaled(node, current: Tensor | None, graph: Graph) -> Tensor:
+def _before(node: Node, current: Tensor | None, graph: Graph) -> Tensor:
     if current is None:
         graph.unsupported(node, "the Lipschitz bound (an activation before any dense layer)")
-    assert current is not None
-    if node.op == "leaky_relu" and bool(((node.constants["slope"] < 0) | (node.constants["slope"] > 1)).any()):
-        graph.unsupported(node, "the Lipschitz bound (slopes in [0, 1])")
-    if node.op == "elu" and not (0 <= node.attributes["alpha"] * node.attributes["scale"] <= 1):
-        graph.unsupported(node, "the Lipschitz bound (slopes in [0, 1])")
     return current
+
+
+def _steepest(node: Node, graph: Graph) -> float:
+    """The largest slope s of a function whose slopes lie in [0, s]."""
+    least, most = slopes_of(node) or (-math.inf, math.inf)
+    if least < 0 or not 0 < most < math.inf:
+        graph.unsupported(node, "the Lipschitz bound (slopes that are neither negative nor without limit)")
+    return most
 
 
 def product_bound(weights: list[Tensor]) -> float:

@@ -37,7 +37,7 @@ broadcasting of torch; numbers are `attributes`.
 | `maximum`, `minimum` | of two nodes | | |
 | `max_reduce` | maximum over `dims` (amax, maxout; amin through sign changes) | | `dims keepdim` |
 | `max_pool` | | | `kernel stride padding dilation ceil_mode` |
-| `sigmoid tanh silu erf exp log sqrt rsqrt reciprocal square sin cos mish` | elementwise | | |
+| `sigmoid tanh silu erf exp log sqrt rsqrt reciprocal square sin cos mish softsign` | elementwise, see `facts` | | |
 | `gelu` | | | `approximate` |
 | `elu` | scale * (x if x>0 else alpha (exp(input_scale x) - 1)) (ELU, SELU, CELU) | | `alpha scale input_scale` |
 | `softplus` | log(1 + exp(beta x)) / beta | | `beta` |
@@ -48,9 +48,10 @@ broadcasting of torch; numbers are `attributes`.
 | `embedding` | rows of a table, integer input | `weight` | |
 | `aten.NAME...` | an operator outside the vocabulary, kept as it is | | `target args kwargs` |
 
-Hardswish, Hardsigmoid, Softsign, RMSNorm, GroupNorm, attention, LogSigmoid, Tanhshrink and division are
+Hardswish, Hardsigmoid, RMSNorm, GroupNorm, attention, LogSigmoid, Tanhshrink and division are
 spelled out in these words. Tracing keeps what it does not know; the consumer that cannot go on calls
-`graph.unsupported(node, consumer)`.
+`graph.unsupported(node, consumer)`. What is known of each word (affine or not, kinks, slopes, curvature) stands in
+`facts`, one record a word.
 """
 
 from cutaway.network.graph.evaluate import evaluate, output_of

@@ -15,23 +15,27 @@ from torch import Tensor, fx
 
 from cutaway.errors import UnsupportedOperator
 from cutaway.network.graph.builder import Builder, Ref
+from cutaway.network.graph.facts import FACTS
 from cutaway.network.graph.normalise import HANDLERS
 from cutaway.network.graph.operators import Slot
 
 KEPT_WHOLE = (
-    "linear matmul silu softplus prelu _prelu_kernel mish hardswish hardsigmoid celu selu relu6 log_sigmoid square "
+    "linear matmul softplus prelu _prelu_kernel hardswish hardsigmoid celu selu relu6 log_sigmoid "
     "glu scaled_dot_product_attention layer_norm group_norm rms_norm softmax log_softmax leaky_relu elu max_pool1d "
     "max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d split unbind stack softsign upsample_nearest2d roll pixel_shuffle rsub"
+    "adaptive_avg_pool3d split unbind stack upsample_nearest2d roll pixel_shuffle rsub"
 )
-"""ATen operators (separated by blanks) that export would decompose and that the vocabulary has a better word for."""
+"""ATen operators (separated by blanks) that export would decompose and that the vocabulary has a better word for,
+beside the plain functions of `facts`."""
 
 
 def decompositions() -> dict:
     """The default table of torch.export without `KEPT_WHOLE`."""
     table = torch.export.default_decompositions()
+    kept = {*KEPT_WHOLE.split(), *(word for word, fact in FACTS.items() if fact.plain)}
     for key in list(table.keys()):
-        if str(key).split(".")[1] in KEPT_WHOLE.split():
+        word = str(key).split(".")[1]
+        if word in kept:
             table.pop(key)
     return table
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cutaway.network.graph.builder import Builder, Ref
+from cutaway.network.graph.facts import FACTS
 from cutaway.network.graph.operators import Slot
 from cutaway.network.graph.rearrange import REARRANGE, wrap_dim
 
@@ -62,7 +63,18 @@ def _div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Any
         return NotImplemented
     if not isinstance(y, Ref):
         return scale_shift(b, x, scale=1.0 / y)
+    if isinstance(x, Ref) and _is_one_plus_abs(b, y, x):
+        return b.emit("softsign", x)
     return _mul(b, x, b.emit("reciprocal", y))
+
+
+def _is_one_plus_abs(b: Builder, y: Ref, x: Ref) -> bool:
+    """Whether y = 1 + |x|: torch spells its softsign out."""
+    node = b.nodes[y.index]
+    if node.op != "scale_shift" or "scale" in node.constants or not bool((node.constants["shift"] == 1).all()):
+        return False
+    inner = b.nodes[node.inputs[0]]
+    return inner.op == "abs" and inner.inputs == (x.index,)
 
 
 def _linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -351,10 +363,8 @@ def _elementwise(op: str, **attributes: Any) -> Handler:
     return lambda b, x: b.emit(op, x, **attributes)
 
 
-ELEMENTWISE = "relu abs sigmoid tanh silu mish erf exp log sqrt rsqrt reciprocal square sin cos"
-
 HANDLERS: dict[str, Handler] = {
-    **{op: _elementwise(op) for op in ELEMENTWISE.split()},
+    **{word: _elementwise(word) for word, fact in FACTS.items() if fact.plain},
     **{kind: _compare(kind) for kind in ("gt", "ge", "lt", "le")},
     **REARRANGE,
     "add": _add,
@@ -399,7 +409,6 @@ HANDLERS: dict[str, Handler] = {
     "hardsigmoid": _hardsigmoid,
     "hardswish": lambda b, x: _mul(b, x, _hardsigmoid(b, x)),
     "rrelu_with_noise_functional": _rrelu,
-    "softsign": lambda b, x: _div(b, x, scale_shift(b, b.emit("abs", x), shift=1.0)),
     "glu": _glu,
     "gelu": lambda b, x, approximate="none": b.emit("gelu", x, approximate=approximate),
     "layer_norm": _layer_norm,

@@ -8,31 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cutaway.network.graph.fact import Form
+from cutaway.network.graph.facts import CURVES, FACTS, of
 from cutaway.network.graph.node import Node
 
 Values = list[Tensor]
-
-AFFINE_OPERATORS = frozenset(
-    [
-        "linear",
-        "convolution",
-        "constant_matmul",
-        "scale_shift",
-        "add",
-        "sum",
-        "mean",
-        "avg_pool",
-        "adaptive_avg_pool",
-        "reshape",
-        "permute",
-        "expand",
-        "slice",
-        "cat",
-        "pad",
-        "take",
-    ]
-)
-"""Operators of the vocabulary that are affine in their inputs; slices and bounds read the same list."""
 
 
 def apply_node(node: Node, values: Values) -> Tensor:
@@ -149,31 +129,18 @@ def _slice(node: Node, v: Values) -> Tensor:
     return v[0][tuple(where)]
 
 
-def _leaky_relu(node: Node, v: Values) -> Tensor:
-    return v[0].clamp(min=0) + node.constants["slope"] * v[0].clamp(max=0)
-
-
-def _elu(node: Node, v: Values) -> Tensor:
-    a = node.attributes
-    return a["scale"] * (v[0].clamp(min=0) + a["alpha"] * torch.expm1(a["input_scale"] * v[0].clamp(max=0)))
-
-
-def _softplus(node: Node, v: Values) -> Tensor:
-    z = node.attributes["beta"] * v[0]
-    return (z.clamp(min=0) + torch.log1p(torch.exp(-z.abs()))) / node.attributes["beta"]
-
-
 def _layer_norm(node: Node, v: Values) -> Tensor:
     shape = v[0].shape[v[0].ndim - node.attributes["num_dims"] :]
     c = node.constants
     return F.layer_norm(v[0], shape, c.get("weight"), c.get("bias"), node.attributes["eps"])
 
 
-def _elementwise(function: Callable[[Tensor], Tensor]) -> Callable[[Node, Values], Tensor]:
-    return lambda node, v: function(v[0])
+def _of_one_number(function: Callable[[Node, Tensor], Tensor]) -> Callable[[Node, Values], Tensor]:
+    return lambda node, v: function(node, v[0])
 
 
 OPERATORS: dict[str, Callable[[Node, Values], Tensor]] = {
+    **{word: _of_one_number(f) for word in CURVES if (f := FACTS[word].function) is not None},
     "constant": lambda n, v: n.constants["value"],
     "linear": lambda n, v: F.linear(v[0], n.constants["weight"], n.constants.get("bias")),
     "convolution": _convolution,
@@ -191,31 +158,10 @@ OPERATORS: dict[str, Callable[[Node, Values], Tensor]] = {
     "cat": lambda n, v: torch.cat(v, n.attributes["dim"]),
     "pad": lambda n, v: F.pad(v[0], n.attributes["pad"], value=n.attributes["value"]),
     "take": _take,
-    "relu": _elementwise(torch.relu),
-    "abs": _elementwise(torch.abs),
-    "leaky_relu": _leaky_relu,
-    "clamp": lambda n, v: v[0].clamp(n.attributes["min"], n.attributes["max"]),
     "maximum": lambda n, v: torch.maximum(v[0], v[1]),
     "minimum": lambda n, v: torch.minimum(v[0], v[1]),
     "max_reduce": lambda n, v: v[0].amax(n.attributes["dims"], keepdim=n.attributes["keepdim"]),
     "max_pool": _max_pool,
-    "sigmoid": _elementwise(torch.sigmoid),
-    "tanh": _elementwise(torch.tanh),
-    "silu": _elementwise(F.silu),
-    "mish": _elementwise(F.mish),
-    "erf": _elementwise(torch.erf),
-    "exp": _elementwise(torch.exp),
-    "log": _elementwise(torch.log),
-    "sqrt": _elementwise(torch.sqrt),
-    "rsqrt": _elementwise(torch.rsqrt),
-    "reciprocal": _elementwise(torch.reciprocal),
-    "square": _elementwise(torch.square),
-    "sin": _elementwise(torch.sin),
-    "cos": _elementwise(torch.cos),
-    "gelu": lambda n, v: F.gelu(v[0], approximate=n.attributes["approximate"]),
-    "elu": _elu,
-    "softplus": _softplus,
-    "power": lambda n, v: v[0] ** n.attributes["exponent"],
     "mul": lambda n, v: v[0] * v[1],
     "matmul": lambda n, v: v[0] @ v[1],
     "softmax": lambda n, v: v[0].softmax(n.attributes["dim"]),
@@ -224,3 +170,9 @@ OPERATORS: dict[str, Callable[[Node, Values], Tensor]] = {
     "embedding": lambda n, v: F.embedding(v[0], n.constants["weight"]),
 }
 """op -> function of (node, input values of one sample)."""
+
+PRODUCTS = frozenset({"mul", "matmul"})
+"""Operators of the vocabulary that multiply two nodes; constant factors have words of their own."""
+
+AFFINE_OPERATORS = frozenset(w for w in OPERATORS if of(w).form is Form.AFFINE) - PRODUCTS - {"constant", "embedding"}
+"""Operators of the vocabulary that are affine in their inputs; slices and bounds read the same list."""

@@ -1,6 +1,6 @@
 """Elementwise functions: their range and two lines around them on an interval [l, u].
 
-A `Unary` describes one function of the vocabulary by what its bounds need. Three kinds:
+A `Curve` (`network.graph.facts`) describes one function by what its bounds need. Three kinds:
 
 - `piecewise`: affine between `kinks`. For a slope a the best offset is min (max) of f(x) - a x over l, u and the kinks
   between them: exact.
@@ -17,13 +17,13 @@ with an infinite end gives NaN, which no verdict counts as proof. Offsets carry 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cutaway.network.graph import Node
+from cutaway.network.graph.fact import Curve
+from cutaway.network.graph.facts import CURVES
 from cutaway.network.graph.operators import apply_node
 
 Lines = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -31,21 +31,8 @@ Lines = tuple[Tensor, Tensor, Tensor, Tensor]
 
 GRID, TAIL_STEPS, COARSE = 64, 8, 8
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unary:
-    """What bounds need to know of one elementwise function; see the module's text."""
-
-    kind: str
-    increasing: bool = False
-    derivative: Callable[[Node, Tensor], Tensor] | None = None
-    kinks: Callable[[Node], tuple[float, ...]] | None = None
-    domain: float = -math.inf
-    curvature: float = 0.0
-    tail: float = 0.0
-    core: float = 12.0
-    turning: Callable[[Node], tuple[float, ...]] | None = None
-    limits: tuple[float, float] = (-math.inf, math.inf)
+UNARY = CURVES
+"""op -> what is known of it: the records of `network.graph.facts`."""
 
 
 def value(node: Node, x: Tensor) -> Tensor:
@@ -76,7 +63,7 @@ def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Range of f on [lower, upper]; exact up to rounding for all kinds but a turning point found numerically."""
     rule = UNARY[node.op]
     ends = value(node, lower), value(node, upper)
-    if rule.increasing:
+    if rule.increasing(node):
         low, high = ends
     else:
         low, high = torch.minimum(*ends), torch.maximum(*ends)
@@ -92,7 +79,7 @@ def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(bad, -math.inf, low), torch.where(bad, math.inf, high)
 
 
-def _allowed(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> Tensor:
+def _allowed(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Tensor:
     if node.op == "reciprocal":
         return (lower > 0) | (upper < 0)
     if node.op == "power" and not float(node.attributes["exponent"]).is_integer():
@@ -102,7 +89,7 @@ def _allowed(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> Tensor:
     return lower > rule.domain
 
 
-def _extremes(node: Node, rule: Unary, lower: Tensor, upper: Tensor):
+def _extremes(node: Node, rule: Curve, lower: Tensor, upper: Tensor):
     points = rule.kinks(node) if rule.kinks else rule.turning(node) if rule.turning else ()
     for x in points:
         point = torch.full_like(lower, x)
@@ -161,7 +148,7 @@ def is_stable(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
     return stable
 
 
-def _kind(node: Node, rule: Unary) -> str:
+def _kind(node: Node, rule: Curve) -> str:
     if node.op == "power":
         return _power_kind(float(node.attributes["exponent"]))
     if node.op == "elu":
@@ -189,7 +176,7 @@ def _slack(lower: Tensor, upper: Tensor, slope: Tensor, offset: Tensor) -> Tenso
     return 1e-13 * (slope.abs() * torch.maximum(lower.abs(), upper.abs()) + offset.abs()) + 1e-300
 
 
-def _piecewise(node: Node, rule: Unary, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
+def _piecewise(node: Node, rule: Curve, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
     assert rule.kinks is not None
     if node.op == "relu":
         return _relu(lower, upper, alpha)
@@ -246,7 +233,7 @@ def _relu(lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
     return slope_low, zero, chord, offset_high
 
 
-def _curved(node: Node, rule: Unary, kind: str, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
+def _curved(node: Node, rule: Curve, kind: str, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
     assert rule.derivative is not None
     point = lower + (0.5 if alpha is None else alpha.clamp(0, 1)) * (upper - lower)
     if node.op in ("reciprocal", "rsqrt", "power") and alpha is None:  # keeps the tangent of a pole's branch useful
@@ -262,14 +249,14 @@ def _curved(node: Node, rule: Unary, kind: str, lower: Tensor, upper: Tensor, al
     return a, b - _slack(lower, upper, a, b), c, d + _slack(lower, upper, c, d)
 
 
-def _signed(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> Lines:
+def _signed(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines:
     positive = _curved(node, rule, "convex", lower, upper, None)
     negative = _curved(node, rule, "concave", lower, upper, None)
     parts = [torch.where(lower > 0, p, n) for p, n in zip(positive, negative)]
     return parts[0], parts[1], parts[2], parts[3]
 
 
-def _grid(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+def _grid(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Points (K, ...) in ascending order and how far f may leave the straight line between neighbours, (K - 1, ...)."""
     core_low = lower.clamp(min=-rule.core).minimum(upper)
     core_high = upper.clamp(max=rule.core).maximum(core_low)
@@ -291,14 +278,14 @@ def _grid(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> tuple[Tensor
     return points, bend * steps**2 / 8
 
 
-def _curvature(node: Node, rule: Unary) -> float:
+def _curvature(node: Node, rule: Curve) -> float:
     if node.op == "elu":
         a = node.attributes
         return abs(a["scale"] * a["alpha"]) * a["input_scale"] ** 2
     return rule.curvature
 
 
-def _smooth(node: Node, rule: Unary, lower: Tensor, upper: Tensor) -> Lines:
+def _smooth(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines:
     points, slack = _grid(node, rule, lower, upper)
     if node.op == "elu":  # the kink at 0 is a grid point, so that f'' exists between neighbours
         points, slack = _with_zero(points, slack)
@@ -335,66 +322,10 @@ def _envelope_slope(points: Tensor, values: Tensor, middle: Tensor) -> Tensor:
     return torch.where(usable.flatten(0, 1).any(0), chosen, 0.0)
 
 
-def _d_softplus(node: Node, x: Tensor) -> Tensor:
-    return torch.sigmoid(node.attributes["beta"] * x)
-
-
-def _d_elu(node: Node, x: Tensor) -> Tensor:
-    a = node.attributes
-    below = a["alpha"] * a["input_scale"] * torch.exp(a["input_scale"] * x.clamp(max=0))
-    return a["scale"] * torch.where(x > 0, 1.0, below)
-
-
-def _d_power(node: Node, x: Tensor) -> Tensor:
-    p = node.attributes["exponent"]
-    return p * x ** (p - 1)
-
-
-def _clamp_kinks(node: Node) -> tuple[float, ...]:
-    return tuple(float(v) for v in (node.attributes["min"], node.attributes["max"]) if v is not None)
-
-
-GELU_TURNING = -0.7517915246935645
-GELU_TANH_TURNING = -0.7524614220710162
-SILU_TURNING = -1.2784645427610738
-MISH_TURNING = -1.1924312145154938
-
-UNARY: dict[str, Unary] = {
-    "relu": Unary(kind="piecewise", increasing=True, kinks=lambda n: (0.0,)),
-    "leaky_relu": Unary(kind="piecewise", kinks=lambda n: (0.0,)),
-    "abs": Unary(kind="piecewise", kinks=lambda n: (0.0,)),
-    "clamp": Unary(kind="piecewise", increasing=True, kinks=_clamp_kinks),
-    "exp": Unary(kind="convex", increasing=True, derivative=lambda n, x: torch.exp(x), limits=(0.0, math.inf)),
-    "square": Unary(kind="convex", derivative=lambda n, x: 2 * x, turning=lambda n: (0.0,), limits=(0.0, math.inf)),
-    "softplus": Unary(kind="convex", increasing=True, derivative=_d_softplus, limits=(0.0, math.inf)),
-    "elu": Unary(kind="convex", increasing=True, derivative=_d_elu),
-    "log": Unary(kind="concave", increasing=True, derivative=lambda n, x: 1 / x, domain=0.0),
-    "sqrt": Unary(kind="concave", increasing=True, derivative=lambda n, x: 0.5 / torch.sqrt(x), domain=0.0),
-    "rsqrt": Unary(kind="convex", derivative=lambda n, x: -0.5 * x**-1.5, domain=0.0, limits=(0.0, math.inf)),
-    "reciprocal": Unary(kind="signed", derivative=lambda n, x: -1 / x**2),
-    "power": Unary(kind="power", derivative=_d_power, turning=lambda n: (0.0,), core=math.inf),
-    "sigmoid": Unary(kind="smooth", increasing=True, curvature=0.0963, tail=6.2e-6, limits=(0.0, 1.0)),
-    "tanh": Unary(kind="smooth", increasing=True, curvature=0.7699, tail=1e-8, limits=(-1.0, 1.0)),
-    "erf": Unary(kind="smooth", increasing=True, curvature=0.968, tail=1e-8, limits=(-1.0, 1.0)),
-    "gelu": Unary(kind="smooth", curvature=0.82, tail=1e-8, turning=lambda n: (_gelu_turning(n),)),
-    "silu": Unary(kind="smooth", curvature=0.5001, tail=7e-5, turning=lambda n: (SILU_TURNING,)),
-    "mish": Unary(kind="smooth", curvature=0.65, tail=7e-5, turning=lambda n: (MISH_TURNING,)),
-    "sin": Unary(kind="smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0)),
-    "cos": Unary(kind="smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0)),
-}
-"""op -> its description."""
-
-
-def _gelu_turning(node: Node) -> float:
-    return GELU_TANH_TURNING if node.attributes["approximate"] == "tanh" else GELU_TURNING
-
-
 def derivative_limit(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
     """An upper limit on |f'| over [lower, upper] (how much an error in the input may grow)."""
     rule = UNARY[node.op]
-    if rule.kind == "piecewise":
-        slope = node.constants["slope"].abs().clamp(min=1.0) if node.op == "leaky_relu" else 1.0
-        return torch.ones_like(lower) * slope
     if rule.derivative is not None:
         return torch.maximum(rule.derivative(node, lower).abs(), rule.derivative(node, upper).abs())
-    return torch.full_like(lower, 1.0 if node.op not in ("gelu", "silu", "mish", "erf") else 1.2)
+    least, most = rule.slope_range(node)
+    return torch.full_like(lower, max(abs(least), abs(most)))

@@ -1,0 +1,96 @@
+"""Parts that the records of `facts` are made of: values, derivatives, kinks and slopes of functions with parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cutaway.network.graph.fact import Arguments, Form
+from cutaway.network.graph.node import Node
+
+GELU_TURNING, GELU_TANH_TURNING = -0.7517915246935645, -0.7524614220710162
+
+
+def call(function: Any, *names: str) -> Any:
+    """f(node, x) from a torch function, given the node's attributes of these names."""
+    return lambda node, x: function(x, *(node.attributes[n] for n in names))
+
+
+def at(*points: float) -> Any:
+    return lambda node: points
+
+
+def ends(low: str, high: str) -> Any:
+    return lambda node: tuple(float(v) for v in (node.attributes.get(low), node.attributes.get(high)) if v is not None)
+
+
+def shrink_kinks(node: Node) -> tuple[float, ...]:
+    size = float(node.attributes.get("lambd", 0.5))
+    return (-size, size) if size else (0.0,)
+
+
+def leaky_slopes(node: Node) -> tuple[float, float]:
+    slope = node.constants["slope"]
+    return min(1.0, float(slope.min())), max(1.0, float(slope.max()))
+
+
+def leaky_relu(node: Node, x: Tensor) -> Tensor:
+    return x.clamp(min=0) + node.constants["slope"] * x.clamp(max=0)
+
+
+def elu(node: Node, x: Tensor) -> Tensor:
+    a = node.attributes
+    return a["scale"] * (x.clamp(min=0) + a["alpha"] * torch.expm1(a["input_scale"] * x.clamp(max=0)))
+
+
+def d_elu(node: Node, x: Tensor) -> Tensor:
+    a = node.attributes
+    below = a["alpha"] * a["input_scale"] * torch.exp(a["input_scale"] * x.clamp(max=0))
+    return a["scale"] * torch.where(x > 0, 1.0, below)
+
+
+def elu_slopes(node: Node) -> tuple[float, float]:
+    a = node.attributes
+    ends = (0.0, a["scale"], a["scale"] * a["alpha"] * a["input_scale"])
+    return min(ends), max(ends)
+
+
+def elu_turning(node: Node) -> tuple[float, ...]:
+    return (0.0,) if elu_slopes(node)[0] < 0 else ()
+
+
+def softplus(node: Node, x: Tensor) -> Tensor:
+    z = node.attributes["beta"] * x
+    return (z.clamp(min=0) + torch.log1p(torch.exp(-z.abs()))) / node.attributes["beta"]
+
+
+def d_power(node: Node, x: Tensor) -> Tensor:
+    p = node.attributes["exponent"]
+    return p * x ** (p - 1)
+
+
+def gelu_turning(node: Node) -> tuple[float, ...]:
+    return (GELU_TANH_TURNING if node.attributes["approximate"] == "tanh" else GELU_TURNING,)
+
+
+def d_softplus(node: Node, x: Tensor) -> Tensor:
+    return torch.sigmoid(node.attributes["beta"] * x)
+
+
+def power(node: Node, x: Tensor) -> Tensor:
+    return x ** node.attributes["exponent"]
+
+
+def gelu(node: Node, x: Tensor) -> Tensor:
+    return F.gelu(x, approximate=node.attributes["approximate"])
+
+
+def power_form(arguments: Arguments) -> Form:
+    return Form.AFFINE if arguments.get("exponent") in (0, 1) else Form.CURVED
+
+
+def rrelu_form(arguments: Arguments) -> Form:
+    return Form.UNKNOWN if arguments.get("training") else Form.PIECEWISE

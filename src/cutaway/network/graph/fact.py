@@ -1,0 +1,110 @@
+"""What is known of one operator: `Fact`, and `Curve` for a function of one number. The table is in `facts`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from torch import Tensor
+
+from cutaway.network.graph.node import Node
+
+
+class Form(Enum):
+    """How a value depends on the operands; the order is from the tamest to the wildest."""
+
+    CONSTANT = "does not depend on the operands' values"
+    AFFINE = "affine in the operands, apart from `factors` and `controls`"
+    STEP = "piecewise constant, with jumps"
+    PIECEWISE = "piecewise affine"
+    CURVED = "not piecewise affine"
+    UNKNOWN = "not known, so nothing is claimed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A function f of one number.
+
+    kind: how lines are put around it: `piecewise` (affine between `kinks`), `convex`, `concave`, `signed` (convex for
+    x > 0, concave for x < 0), `smooth` (|f''| <= `curvature` on [-core, core] and <= `tail` outside), `power`, or ``
+    where bounds do not know it yet.
+    derivative: f', where tangents are used.
+    kinks: where f is not differentiable, in ascending order.
+    domain: f is defined for x > domain.
+    turning: where f turns from falling to rising or back.
+    limits: f lies between these.
+    slopes: f' lies between these, wherever it is defined.
+    """
+
+    kind: str
+    derivative: Callable[[Node, Tensor], Tensor] | None = None
+    kinks: Callable[[Node], tuple[float, ...]] | None = None
+    domain: float = -math.inf
+    curvature: float = 0.0
+    tail: float = 0.0
+    core: float = 12.0
+    turning: Callable[[Node], tuple[float, ...]] | None = None
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    slopes: tuple[float, float] | Callable[[Node], tuple[float, float]] = (-math.inf, math.inf)
+
+    def slope_range(self, node: Node) -> tuple[float, float]:
+        """`slopes` of a node with its own parameters."""
+        return self.slopes(node) if callable(self.slopes) else self.slopes
+
+    def increasing(self, node: Node) -> bool:
+        """Whether f never falls."""
+        return self.slope_range(node)[0] >= 0
+
+
+Arguments = Mapping[str, Any]
+"""An operator's arguments by the names of ATen's schema."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What is known of the operator `word`.
+
+    names: what else torch, ATen or the graph call it.
+    family: of its site: activation, pooling, attention, normalisation, product, other.
+    site: the kind of its site, where that is not the word.
+    factors: operands of which at most one may depend on the input, else the operator is curved (a product).
+    controls: operands that steer which value is taken (masks, indices, divisors): where one depends on the input, a
+    piecewise constant one gives a piecewise affine value with jumps, any other a curved one.
+    where: the form for given arguments, where it varies (a power of 1, batch statistics).
+    continuous: for piecewise affine ones, whether there are no jumps.
+    gate: where it bends: `zero` (at the zero of its operand), `thresholds`, `pair` (where two operands are equal),
+    `window` (where the largest changes).
+    function: f(node, x), for functions of one number; `curve` says the rest of them.
+    plain: the function has no parameters, so that its ATen operator becomes a graph node as it is.
+    """
+
+    word: str
+    form: Form
+    names: tuple[str, ...] = ()
+    family: str = "other"
+    site: str = ""
+    factors: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    where: Callable[[Arguments], Form] | None = None
+    continuous: bool = True
+    gate: str = ""
+    function: Callable[[Node, Tensor], Tensor] | None = None
+    curve: Curve | None = None
+    plain: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of site that it makes."""
+        return self.site or self.word
+
+    @property
+    def piecewise_affine(self) -> bool:
+        """Whether it is piecewise affine (affine and piecewise constant ones are), jumps or not."""
+        return self.form not in (Form.CURVED, Form.UNKNOWN)
+
+    def form_of(self, arguments: Arguments) -> Form:
+        """The form for given arguments."""
+        return self.form if self.where is None else self.where(arguments)

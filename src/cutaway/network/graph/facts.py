@@ -1,0 +1,215 @@
+"""What is known of every operator: one record a word. Sites, slices, bounds and Lipschitz constants derive from it.
+
+`of(name)` finds the record by any of its names; a name that stands nowhere gives a record of form UNKNOWN, which is not
+affine. Here stand the functions of one number; the affine words and those of several operands are in files beside.
+To add a function of one number, add one record: `tests/network/test_facts.py` measures every claim of it, and `plain`
+makes its ATen operator a graph node, which bounds then enclose by its `kind`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from cutaway.network.graph import curve_parts as p
+from cutaway.network.graph.affine_words import AFFINE_FACTS
+from cutaway.network.graph.bending_words import BENDING_FACTS
+from cutaway.network.graph.curve_parts import at, call
+from cutaway.network.graph.fact import Curve, Fact, Form
+from cutaway.network.graph.node import Node
+
+INF = math.inf
+ANY, RISING, FALLING, UP_TO_1 = (-INF, INF), (0.0, INF), (-INF, 0.0), (0.0, 1.0)
+OF_FACT = {"names", "family", "site", "factors", "controls", "where", "continuous", "gate", "plain"}
+
+
+def _record(word: str, form: Form, function: Any, kind: str = "", family: str = "activation", **known: Any) -> Fact:
+    """A function of one number: what is no field of `Fact` is one of its `Curve`."""
+    own = {k: v for k, v in known.items() if k in OF_FACT}
+    curve = Curve(kind=kind, **{k: v for k, v in known.items() if k not in OF_FACT})
+    return Fact(word=word, form=form, family=family, function=function, curve=curve, **own)
+
+
+def _bend(word: str, function: Any, kind: str = "", **known: Any) -> Fact:
+    return _record(word, Form.PIECEWISE, function, kind, **known)
+
+
+def _smooth(word: str, function: Any, kind: str = "smooth", **known: Any) -> Fact:
+    return _record(word, Form.CURVED, function, kind, **known)
+
+
+def _plain(word: str, kind: str, family: str = "other", **known: Any) -> Fact:
+    """A function without parameters that torch has under this name."""
+    return _smooth(word, call(getattr(torch, word)), kind, family=family, plain=True, **known)
+
+
+PIECEWISE = [
+    _bend("relu", call(torch.relu), "piecewise", plain=True, gate="zero", kinks=at(0.0), limits=RISING, slopes=UP_TO_1),
+    _bend(
+        "abs",
+        call(torch.abs),
+        "piecewise",
+        plain=True,
+        gate="zero",
+        names=("absolute", "__abs__"),
+        kinks=at(0.0),
+        limits=RISING,
+        slopes=(-1.0, 1.0),
+    ),
+    _bend("leaky_relu", p.leaky_relu, "piecewise", gate="zero", kinks=at(0.0), slopes=p.leaky_slopes),
+    _bend("prelu", None, gate="zero", kinks=at(0.0), names=("_prelu_kernel",), factors=("self", "weight")),
+    _bend(
+        "rrelu",
+        None,
+        gate="zero",
+        kinks=at(0.0),
+        where=p.rrelu_form,
+        names=("rrelu_with_noise", "rrelu_with_noise_functional"),
+    ),
+    _bend(
+        "clamp",
+        call(torch.clamp, "min", "max"),
+        "piecewise",
+        gate="thresholds",
+        names=("clip", "clamp_min", "clamp_max"),
+        kinks=p.ends("min", "max"),
+        slopes=UP_TO_1,
+    ),
+    _bend(
+        "hardtanh",
+        call(F.hardtanh, "min_val", "max_val"),
+        names=("relu6",),
+        kinks=p.ends("min_val", "max_val"),
+        slopes=UP_TO_1,
+    ),
+    _bend("hardsigmoid", call(F.hardsigmoid), kinks=at(-3.0, 3.0), limits=UP_TO_1, slopes=(0.0, 1 / 6)),
+    _bend("softshrink", call(F.softshrink, "lambd"), kinks=p.shrink_kinks, slopes=UP_TO_1),
+    _bend("hardshrink", call(F.hardshrink, "lambd"), continuous=False, kinks=p.shrink_kinks, slopes=UP_TO_1),
+    _bend(
+        "threshold",
+        call(F.threshold, "threshold", "value"),
+        continuous=False,
+        kinks=p.ends("threshold", ""),
+        slopes=UP_TO_1,
+    ),
+]
+
+STEPS = [
+    _record("sign", Form.STEP, call(torch.sign), names=("sgn",), kinks=at(0.0), limits=(-1.0, 1.0), slopes=(0.0, 0.0)),
+    _record("heaviside", Form.STEP, None, kinks=at(0.0)),
+]
+
+SMOOTH = [
+    _plain(
+        "sigmoid",
+        "smooth",
+        "activation",
+        names=("special_expit", "expit"),
+        curvature=0.0963,
+        tail=6.2e-6,
+        limits=UP_TO_1,
+        slopes=(0.0, 0.25),
+    ),
+    _plain("tanh", "smooth", "activation", curvature=0.7699, tail=1e-8, limits=(-1.0, 1.0), slopes=UP_TO_1),
+    _plain(
+        "erf",
+        "smooth",
+        "activation",
+        names=("special_erf",),
+        curvature=0.968,
+        tail=1e-8,
+        limits=(-1.0, 1.0),
+        slopes=(0.0, 1.1283791670955127),
+    ),
+    _smooth("softsign", call(F.softsign), plain=True, curvature=2.0, tail=9.2e-4, limits=(-1.0, 1.0), slopes=UP_TO_1),
+    _smooth(
+        "gelu",
+        p.gelu,
+        gate="zero",
+        curvature=0.82,
+        tail=1e-8,
+        turning=p.gelu_turning,
+        limits=(-0.1701, INF),
+        slopes=(-0.129, 1.129),
+    ),
+    _smooth(
+        "silu",
+        call(F.silu),
+        plain=True,
+        gate="zero",
+        curvature=0.5001,
+        tail=7e-5,
+        turning=at(-1.2784645427610738),
+        limits=(-0.2785, INF),
+        slopes=(-0.0999, 1.0999),
+    ),
+    _smooth(
+        "mish",
+        call(F.mish),
+        plain=True,
+        gate="zero",
+        curvature=0.65,
+        tail=7e-5,
+        turning=at(-1.1924312145154938),
+        limits=(-0.3089, INF),
+        slopes=(-0.1126, 1.0886),
+    ),
+    _smooth(
+        "elu",
+        p.elu,
+        "convex",
+        gate="zero",
+        names=("selu", "celu"),
+        derivative=p.d_elu,
+        slopes=p.elu_slopes,
+        turning=p.elu_turning,
+    ),
+    _smooth("softplus", p.softplus, "convex", gate="zero", derivative=p.d_softplus, limits=RISING, slopes=UP_TO_1),
+    _plain("exp", "convex", derivative=lambda n, x: torch.exp(x), limits=RISING, slopes=RISING),
+    _plain("square", "convex", derivative=lambda n, x: 2 * x, turning=at(0.0), limits=RISING),
+    _plain("log", "concave", derivative=lambda n, x: 1 / x, domain=0.0, slopes=RISING),
+    _plain("sqrt", "concave", derivative=lambda n, x: 0.5 / torch.sqrt(x), domain=0.0, limits=RISING, slopes=RISING),
+    _plain("rsqrt", "convex", derivative=lambda n, x: -0.5 * x**-1.5, domain=0.0, limits=RISING, slopes=FALLING),
+    _plain("reciprocal", "signed", derivative=lambda n, x: -1 / x**2, slopes=FALLING),
+    _plain("sin", "smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0), slopes=(-1.0, 1.0)),
+    _plain("cos", "smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0), slopes=(-1.0, 1.0)),
+    _smooth(
+        "power",
+        p.power,
+        "power",
+        family="other",
+        site="pow",
+        where=p.power_form,
+        derivative=p.d_power,
+        names=("pow", "__pow__", "__rpow__", "__ipow__", "float_power"),
+        turning=at(0.0),
+        core=INF,
+    ),
+]
+
+FACTS: dict[str, Fact] = {f.word: f for f in [*AFFINE_FACTS, *BENDING_FACTS, *PIECEWISE, *STEPS, *SMOOTH]}
+"""word -> its record."""
+
+CURVES: dict[str, Curve] = {w: f.curve for w, f in FACTS.items() if f.curve is not None and f.curve.kind}
+"""The functions of one number that bounds know."""
+
+_BY_NAME = {name: fact for fact in FACTS.values() for name in (fact.word, *fact.names)}
+
+
+def of(name: str) -> Fact:
+    """The record of an operator by any of its names; of form UNKNOWN for a name that stands nowhere."""
+    return _BY_NAME.get(name) or Fact(word=name, form=Form.UNKNOWN)
+
+
+def known(name: str) -> bool:
+    """Whether the operator has a record."""
+    return name in _BY_NAME
+
+
+def slopes_of(node: Node) -> tuple[float, float] | None:
+    """The range of f' of a node that is a function of one number; None for any other."""
+    curve = CURVES.get(node.op)
+    return None if curve is None else curve.slope_range(node)
