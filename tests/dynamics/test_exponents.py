@@ -106,6 +106,46 @@ def test_an_offset_changes_no_exponent(link, expected):
         assert found.errors.max() < 1e-12
 
 
+WEAK = [
+    # c_k of sin(wz), cos(wz) is w^k exp(-w^2 / 2) / sqrt(k!), in closed form; of sign(sin(4z)) 16/pi exp(-8) to 1e-7
+    ("sin(5*z)", 1, 5, 5 * np.exp(-12.5) * np.sqrt(2)),
+    ("cos(5*z)", 2, 6, 25 / np.sqrt(2) * np.exp(-12.5) * np.sqrt(2)),
+    ("z**3-3*z+0.002*z", 1, 3, 0.002 / np.sqrt(6.000004)),
+]
+
+
+@pytest.mark.parametrize(("link", "value", "strong", "size"), WEAK)
+def test_a_coefficient_that_is_known_to_be_there_counts_however_weak(link, value, strong, size):
+    found, steps = information_exponent(link), leap(link)
+    assert (found.value, found.strong) == (steps.value, steps.strong) == (value, strong)
+    assert np.sqrt(found.sizes[value - 1]) / found.scale == pytest.approx(size, rel=1e-4)
+    assert found.words == f"{value}, weak (size {size:.1e}); {strong} is the first above 0.001"
+
+
+def test_a_jump_is_integrated_finely_enough_to_tell_a_weak_coefficient():
+    found = information_exponent("sign(sin(4*z))")
+    assert found.value == found.strong == 1
+    assert np.sqrt(found.sizes[0]) == pytest.approx(16 / np.pi * np.exp(-8), rel=0.03)
+    assert information_exponent("sign(z**2-0.7)").value == 2, "odd degrees are zero by symmetry"
+
+
+def test_nothing_up_to_the_degree_is_strong():
+    assert information_exponent("sin(5*z)", max_degree=4).words.endswith("none up to 4 is above 0.001")
+
+
+def test_a_logarithm_is_integrated_through_its_singularity():
+    """E[log|z| (z^2 - 1)] = 1 by parts, so c_2^2 = 1/2; the variance of log|z| is pi^2 / 8."""
+    found = information_exponent("log(abs(z))")
+    assert found.value == 2 and found.sizes[1] == pytest.approx(0.5, abs=1e-4)
+    assert found.scale**2 == pytest.approx(np.pi**2 / 8, rel=1e-3)
+
+
+@pytest.mark.parametrize("link", ["1/z", "1/sqrt(abs(z))", "1/z1 + z2"])
+def test_a_target_of_infinite_variance_is_refused(link):
+    with pytest.raises(InputError, match="whose square has no integral .* tanh"):
+        information_exponent(link)
+
+
 def test_hermite_tensors_add_up_to_the_energy():
     tensors, errors = hermite_tensors(target("z1**2*z2 + z2"), 4)
     assert sum(float(np.sum(t**2)) for t in tensors) == pytest.approx(6.0, rel=1e-4)

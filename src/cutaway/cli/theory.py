@@ -47,6 +47,8 @@ def exponent(target: str, *, samples: int = 1_000_000, noise: float = 0.0, seed:
         generative_exponent=generative.value,
     )
     payload["samples"] = costs
+    strong = sample_complexity(information.strong, generative.value, steps.strong)
+    payload["strong"] = {"exponent": information.strong, "leap": steps.strong, "samples": strong}
     payload["errors"] = {"information": information.errors, "generative": generative.errors, "leap": steps.errors}
     payload["leap_steps"] = {"legs": steps.legs, "sizes": steps.sizes, "unseen": steps.unseen}
     several = costs["one_pass_sgd"] != costs["one_pass_first"]  # directions that are not learned together
@@ -57,8 +59,13 @@ def exponent(target: str, *, samples: int = 1_000_000, noise: float = 0.0, seed:
         f"information exponent  {information.words}\n"
         f"leap                  {steps.words}\n"
         f"generative exponent   {generative.words}\n"
-        f"samples, one-pass SGD {passes}\n"
-        f"samples, reused data  {costs['data_repetition']}{first}\n"
+        f"samples, one-pass SGD {passes}"
+        + (
+            ""
+            if strong == costs
+            else f"\n  by what is strong   {strong['one_pass_sgd']} (weak steps cost 1/size^2 more)"
+        )
+        + f"\nsamples, reused data  {costs['data_repetition']}{first}\n"
         f"lower bound           {costs['low_degree_bound']}"
     )
     return Outcome(payload=payload, words=words)

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.dynamics.hermite import normalized_hermites, product_rule
+from cutaway.dynamics.hermite import normalized_hermites
+from cutaway.dynamics.hermite_tensors import compositions, energy, hermite_tensors
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
 from cutaway.seeds import check_seed
@@ -33,42 +34,86 @@ Array = NDArray[Any]
 Link = str | Target | Callable[[Any], Any]
 
 MAX_DEGREE = 8
-COEFFICIENT_FLOOR = 1e-3
+STRONG = 1e-3
+"""Size of a coefficient, over the target's standard deviation, from which it is strong."""
+KNOWN = 1e-9
+"""Size from which a coefficient that a quadrature found counts as known to be non-zero."""
 GENERATIVE_FLOOR = 2e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponent:
-    """`value` (None: nothing significant up to `max_degree`), and by degree 1 .. max_degree the squared size of what
-    decides it with its error."""
+    """`value` (None: nothing significant up to `max_degree`), `strong` (the first degree whose size is above 1e-3 of
+    the target's standard deviation, which may be later or None), and by degree 1 .. max_degree the squared size of
+    what decides it with its error; `scale` is the standard deviation."""
 
     value: int | None
+    strong: int | None
     sizes: Array
     errors: Array
     max_degree: int
+    scale: float = 1.0
 
     @property
     def words(self) -> str:
         if self.value is None:
             return f"not significant up to degree {self.max_degree}: no exponent can be told"
-        return str(self.value)
+        if self.value == self.strong:
+            return str(self.value)
+        size = math.sqrt(self.sizes[self.value - 1]) / self.scale
+        return f"{self.value}, weak (size {size:.1e}); {_first_strong(self.strong, self.max_degree)}"
 
 
 def information_exponent(link: Link, *, max_degree: int = MAX_DEGREE, num_directions: int | None = None) -> Exponent:
-    """Lowest degree k >= 1 with a Hermite tensor of squared norm above (1e-3)^2 of the target's variance and its
-    error."""
+    """Lowest degree k >= 1 with a non-zero Hermite tensor, and the lowest with a strong one.
+
+    Up to three directions a coefficient is known to be non-zero from 1e-9 of the target's standard deviation on, if
+    its square is also 25 times the quadrature's error; beyond, and for `strong`, from 1e-3 on and 4 times the error.
+    """
     chosen = target(link, num_directions)
     tensors, errors = hermite_tensors(chosen, max_degree)
     sizes = np.array([float(np.sum(t**2)) for t in tensors[1:]])
     noise = np.array([float(e) for e in errors[1:]])
-    above = np.flatnonzero(sizes > np.maximum(_floor(chosen), 4.0 * noise))
-    value = int(above[0]) + 1 if above.size else None
-    return Exponent(value=value, sizes=sizes, errors=noise, max_degree=max_degree)
+    mean, variance = energy(chosen)
+    first = [_first(sizes, noise, bar) for bar in _bars(chosen, mean, variance)]
+    scale = math.sqrt(variance) or 1.0
+    return Exponent(value=first[0], strong=first[1], sizes=sizes, errors=noise, max_degree=max_degree, scale=scale)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bar:
+    """What a squared norm has to exceed: `floor` and `times` its error."""
+
+    floor: float
+    times: float
+
+    def passed(self, size: Any, error: Any) -> Any:
+        return size > np.maximum(self.floor, self.times * error)
+
+
+def _bars(chosen: Target, mean: float, variance: float) -> tuple[_Bar, _Bar]:
+    """For what is known to be non-zero and for what is strong; both above the rounding of the target's offset."""
+    rounding = (64.0 * np.finfo(float).eps * mean) ** 2
+    strong = _Bar(floor=max(STRONG**2 * variance, rounding), times=4.0)
+    known = _Bar(floor=max(KNOWN**2 * variance, rounding), times=25.0) if chosen.num_directions <= 3 else strong
+    return known, strong
+
+
+def _first(sizes: Array, noise: Array, bar: _Bar) -> int | None:
+    above = np.flatnonzero(bar.passed(sizes, noise))
+    return int(above[0]) + 1 if above.size else None
+
+
+def _first_strong(strong: int | None, max_degree: int) -> str:
+    return (
+        f"none up to {max_degree} is above {STRONG:g}" if strong is None else f"{strong} is the first above {STRONG:g}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leap:
-    """`value` (None: nothing significant, or directions not seen), and what decides it.
+    """`value` (None: nothing significant, or directions not seen), `strong` (the same of what is above 1e-3 alone),
+    and what decides it.
 
     `legs` (S,) the new legs of each step of the staircase, `sizes` (S,) and `errors` (S,) the squared norm of the
     contraction that takes the step and its error. `unseen` (u, k): orthonormal directions of which the target varies
@@ -76,6 +121,7 @@ class Leap:
     """
 
     value: int | None
+    strong: int | None
     legs: tuple[int, ...]
     sizes: Array
     errors: Array
@@ -89,7 +135,9 @@ class Leap:
         if self.value is None:
             names = ", ".join(_direction_words(row) for row in self.unseen)
             return f"direction {names} not seen up to degree {self.max_degree}: no leap can be told"
-        return str(self.value)
+        if self.value == self.strong:
+            return str(self.value)
+        return f"{self.value}, by weak steps; {self.strong or 'none'} of what is above {STRONG:g}"
 
 
 def leap(link: Link, *, max_degree: int = MAX_DEGREE, num_directions: int | None = None) -> Leap:
@@ -101,11 +149,20 @@ def leap(link: Link, *, max_degree: int = MAX_DEGREE, num_directions: int | None
     """
     chosen = target(link, num_directions)
     tensors, errors = hermite_tensors(chosen, max_degree)
-    floor = _floor(chosen)
+    known, strong = _bars(chosen, *energy(chosen))
+    found = _staircase(chosen, tensors, errors, strong, max_degree)
+    if known == strong:
+        return found
+    weak = _staircase(chosen, tensors, errors, known, max_degree)
+    return replace(weak, strong=found.value)
+
+
+def _staircase(chosen: Target, tensors: list[Array], errors: list[float], bar: _Bar, max_degree: int) -> Leap:
+    """Steps of the fewest new legs each until nothing is left, and which directions no step has found."""
     known = np.zeros((chosen.num_directions, 0))
     legs, sizes, spreads = [], [], []
     while known.shape[1] < chosen.num_directions:
-        step = _cheapest_step(tensors, errors, known, floor)
+        step = _cheapest_step(tensors, errors, known, bar)
         if step is None:
             break
         count, fresh, size, error = step
@@ -115,9 +172,12 @@ def leap(link: Link, *, max_degree: int = MAX_DEGREE, num_directions: int | None
         known = np.concatenate([known, fresh], axis=1)
     # the directions found are tilted by their error, which lets the target vary a little across them
     tilt = sum(error / size for error, size in zip(spreads, sizes))
-    unseen = _unseen(chosen, known, max(floor, 10.0 * tilt * floor / COEFFICIENT_FLOOR**2))
+    variance = energy(chosen)[1]
+    unseen = _unseen(chosen, known, max(STRONG**2, 10.0 * tilt) * variance)
+    value = max(legs) if legs and not len(unseen) else None
     return Leap(
-        value=max(legs) if legs and not len(unseen) else None,
+        value=value,
+        strong=value,
         legs=tuple(legs),
         sizes=np.array(sizes),
         errors=np.array(spreads),
@@ -126,21 +186,8 @@ def leap(link: Link, *, max_degree: int = MAX_DEGREE, num_directions: int | None
     )
 
 
-def _floor(chosen: Target) -> float:
-    """What a squared norm has to exceed: (1e-3)^2 of the target's variance, and rounding."""
-    if chosen.num_directions <= 3:
-        points, weights = product_rule(chosen.num_directions, 400_000)
-    else:
-        points = np.random.default_rng(2).standard_normal((400_000, chosen.num_directions))
-        weights = np.full(400_000, 1.0 / 400_000)
-    values = np.asarray(chosen(points))
-    mean = float(values @ weights)
-    variance = float((values - mean) ** 2 @ weights)
-    return max(COEFFICIENT_FLOOR**2 * variance, (64.0 * np.finfo(float).eps * mean) ** 2)
-
-
 def _cheapest_step(
-    tensors: list[Array], errors: list[float], known: Array, floor: float
+    tensors: list[Array], errors: list[float], known: Array, bar: _Bar
 ) -> tuple[int, Array, float, float] | None:
     """The smallest number of unknown legs of a non-zero contraction, the new directions that all such show, the squared
     norm and its error."""
@@ -153,13 +200,13 @@ def _cheapest_step(
             for leg in range(degree):
                 part = np.moveaxis(np.tensordot(part, outside if leg < legs else inside, axes=(leg, 0)), -1, leg)
             size = float(np.sum(part**2))
-            if size > max(floor, 4.0 * errors[degree]):
+            if bar.passed(size, errors[degree]):
                 found.append(part.reshape(part.shape[0], -1))
                 sizes.append(size)
                 spreads.append(errors[degree])
         if found:
             left, lengths, _ = np.linalg.svd(np.concatenate(found, axis=1), full_matrices=False)
-            fresh = lengths**2 > max(floor, 4.0 * max(spreads))
+            fresh = bar.passed(lengths**2, max(spreads))
             fresh[0] = True
             return legs, left[:, fresh], sum(sizes), sum(spreads)
     return None
@@ -195,86 +242,6 @@ def _direction_words(axis: Array) -> str:
     if len(terms) == 1:
         return terms[0][1]
     return " ".join(f"{value:+.2f} {name}" for value, name in terms)
-
-
-def hermite_tensors(chosen: Target, max_degree: int) -> tuple[list[Array], list[float]]:
-    """E[f H_k(z)] / sqrt(k!) as symmetric tensors of k legs, k = 0 .. max_degree, and the error of each squared norm.
-
-    Normalised so that the squared norms add up to E[f^2]. Quadrature for up to three directions, 2e6 draws beyond.
-    """
-    count = chosen.num_directions
-    if count <= 3:
-        fine = _grid_coefficients(chosen, 3_000_000 if count > 1 else 6001, max_degree)
-        coarse = _grid_coefficients(chosen, 400_000 if count > 1 else 3001, max_degree)
-        one, two = (_tensors(table.__getitem__, count, max_degree) for table in (fine, coarse))
-        return one, [float(np.sum((a - b) ** 2)) for a, b in zip(one, two)]
-    generator = np.random.default_rng(0)
-    halves = []
-    for _ in range(2):
-        points = generator.standard_normal((1_000_000, count))
-        halves.append(_tensors(_drawn_coefficients(chosen, points, max_degree), count, max_degree))
-    errors = [float(np.sum((a - b) ** 2)) for a, b in zip(*halves)]
-    return [0.5 * (a + b) for a, b in zip(*halves)], errors
-
-
-def _grid_coefficients(chosen: Target, budget: int, max_degree: int) -> Array:
-    """E[f he_i(z1) he_j(z2) ..] for every i, j, ..: shape (max_degree + 1,) * k. The mean is taken off first, so that
-    an offset costs no digits."""
-    count = chosen.num_directions
-    points, weights = product_rule(count, budget)
-    side = round(len(weights) ** (1.0 / count))
-    values = np.asarray(chosen(points))
-    mean = float(values @ weights)
-    table = normalized_hermites(points[:side, -1], max_degree)
-    out = ((values - mean) * weights).reshape((side,) * count)
-    for _ in range(count):
-        out = np.tensordot(out, table, axes=(0, 1))  # the axes turn round once
-    out[(0,) * count] = mean
-    return out
-
-
-def _drawn_coefficients(chosen: Target, points: Array, max_degree: int) -> Callable[[tuple[int, ...]], float]:
-    """The same on draws, powers by powers; without its mean the target leaves less noise."""
-    values = np.asarray(chosen(points))
-    mean = float(values.mean())
-    tables = [normalized_hermites(column, max_degree) for column in points.T]
-
-    def coefficient(powers: tuple[int, ...]) -> float:
-        if not any(powers):
-            return mean
-        product = values - mean
-        for table, power in zip(tables, powers):
-            if power:
-                product = product * table[power]
-        return float(product.mean())
-
-    return coefficient
-
-
-def _tensors(coefficient: Callable[[tuple[int, ...]], float], count: int, max_degree: int) -> list[Array]:
-    """Symmetric tensors from the coefficients: an entry is that of its axes' powers, shared among the entries alike."""
-    marks = (max_degree + 1) ** np.arange(count)  # an entry's powers as digits of one number
-    code, out = np.zeros((), dtype=int), []
-    for degree in range(max_degree + 1):
-        values = {}
-        for powers in _compositions(degree, count):
-            alike = math.factorial(degree)
-            for power in powers:
-                alike //= math.factorial(power)
-            values[int(np.dot(powers, marks))] = float(coefficient(powers)) / math.sqrt(alike)
-        codes = np.array(sorted(values))
-        out.append(np.array([values[each] for each in codes.tolist()])[np.searchsorted(codes, code)])
-        code = np.add.outer(code, marks)
-    return out
-
-
-def _compositions(total: int, parts: int):
-    if parts == 1:
-        yield (total,)
-        return
-    for first in range(total + 1):
-        for rest in _compositions(total - first, parts - 1):
-            yield (first, *rest)
 
 
 def generative_exponent(
@@ -317,7 +284,7 @@ def generative_exponent(
     usable = (counts[0] > 0) & (counts[1] > 0)
     for degree in range(1, max_degree + 1):
         size = variance = 0.0
-        for powers in _compositions(degree, chosen.num_directions):
+        for powers in compositions(degree, chosen.num_directions):
             means = []
             for table, code, count in zip(tables, codes, counts):
                 product = np.prod([table[a][p] for a, p in enumerate(powers) if p], axis=0)
@@ -329,8 +296,8 @@ def generative_exponent(
             variance += float(share[usable] ** 2 @ spread)
         sizes[degree - 1], errors[degree - 1] = size, math.sqrt(variance)
         if size > max(GENERATIVE_FLOOR, 4.0 * errors[degree - 1]):
-            return Exponent(value=degree, sizes=sizes, errors=errors, max_degree=max_degree)
-    return Exponent(value=None, sizes=sizes, errors=errors, max_degree=max_degree)
+            return Exponent(value=degree, strong=degree, sizes=sizes, errors=errors, max_degree=max_degree)
+    return Exponent(value=None, strong=None, sizes=sizes, errors=errors, max_degree=max_degree)
 
 
 def _binned(chosen: Target, num: int, noise: float, generator: np.random.Generator) -> tuple[Array, Array]:
