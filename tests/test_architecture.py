@@ -8,7 +8,7 @@ import cutaway
 
 SOURCE = Path(cutaway.__file__).parent
 FLOORS = {
-    0: ("errors", "status", "jsonable", "seeds", "_compat"),
+    0: ("errors", "status", "jsonable", "seeds", "files", "_compat"),
     1: ("network", "data", "engines"),
     2: ("reading",),
     3: ("instrument", "registry", "testing", "evidence"),

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.errors import FileError, InputError
+from cutaway.files import write_text
 from cutaway.reading import Reading
-from cutaway.reading.store import SUFFIX, why_no_record, write_text
+from cutaway.reading.store import SUFFIX, why_no_record
 
 FORMAT = 1
 

@@ -23,12 +23,13 @@ import numpy as np
 from cutaway import registry
 from cutaway.evidence.multiplicity import q_values
 from cutaway.evidence.null import NULLS, null_seed
+from cutaway.files import write_text
 from cutaway.instrument import Instrument
 from cutaway.network import Network
 from cutaway.reading import Figure, Reading
 from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.rank import undecided
-from cutaway.reading.store import SUFFIX, write_text
+from cutaway.reading.store import SUFFIX
 from cutaway.run import FORMAT, Run, start
 from cutaway.status import Status
 

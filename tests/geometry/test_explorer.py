@@ -96,7 +96,7 @@ def test_picture_of_every_colouring_and_of_an_empty_slice(mlp, tmp_path):
     empty = slice_network(mlp(2, 5, 2), domain=rectangle(50, 50.001, 50, 50.001))
     write_picture(empty, tmp_path / "empty")
     assert "no boundary crosses" in (tmp_path / "empty.svg").read_text() or empty.num_faces == 1
-    assert not list(tmp_path.glob(".*unfinished"))
+    assert not list(tmp_path.glob(".*part"))
 
 
 @pytest.mark.browser

@@ -128,8 +128,8 @@ def _kept(outcome: Outcome, out: Path | None) -> Outcome:
     import json
     from dataclasses import replace
 
+    from cutaway.files import write_text
     from cutaway.jsonable import clean
-    from cutaway.reading.store import write_text
 
     write_text(out, json.dumps(clean(outcome.payload), indent=1, allow_nan=False) + "\n")
     return replace(outcome, payload=outcome.payload | {"out": str(out)}, words=f"{outcome.words}\nresult: {out}")

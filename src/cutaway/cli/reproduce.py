@@ -35,8 +35,8 @@ def reproduce(
     import json
 
     from cutaway import reproductions
+    from cutaway.files import write_text
     from cutaway.jsonable import clean
-    from cutaway.reading.store import write_text
 
     if list:
         rows = []

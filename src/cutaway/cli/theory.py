@@ -379,8 +379,7 @@ def _at(line: Any, mu: float) -> float:
 
 def _save(figure: Any, path: Path) -> None:
     """Write under a temporary name, then rename: nothing half-written."""
-    import os
+    from cutaway.files import atomic
 
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    figure.savefig(temporary, dpi=150)
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")

@@ -177,7 +177,7 @@ def _write_page(run: TrainingRun, page: Path, story: Story, *, refresh: int) -> 
 
 
 def _write_csv(run: TrainingRun, path: Path) -> None:
-    from cutaway.reading.store import write_text
+    from cutaway.files import write_text
 
     lines = ["step,name,value,low,high"]
     for s in run.series.values():

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cutaway.files import atomic
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -104,9 +106,8 @@ class Exchange:
             self._folder = tempfile.mkdtemp(prefix="cutaway-", dir=self._given)
         path = Path(self._folder) / hashlib.sha256(content).hexdigest()
         if not path.exists():
-            temporary = path.with_suffix(".part")
-            temporary.write_bytes(content)
-            temporary.replace(path)
+            with atomic(path) as temporary:
+                temporary.write_bytes(content)
         self._last = (shared, SharedFile(str(path)))
         return self._last[1]
 

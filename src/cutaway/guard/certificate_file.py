@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.errors import FileError, ModelError
+from cutaway.files import atomic
 from cutaway.guard.certificate import Certificate, certify
 from cutaway.guard.folder import detector_hash, model_hash
 from cutaway.guard.guardrail import Guardrail
 from cutaway.guard.judges import RegionResult
 from cutaway.guard.mixture import MixtureReport
 from cutaway.jsonable import clean
-from cutaway.reading.store import atomic
 from cutaway.status import Status
 
 FORMAT = 1

@@ -8,12 +8,9 @@ temporary name in the same folder and renamed, so that a full disk or a kill lea
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 from cutaway.errors import FileError
+from cutaway.files import atomic
 from cutaway.reading.provenance import Cost, Coverage, Provenance, Skipped
 from cutaway.reading.reading import Figure, Reading
 from cutaway.status import Status
@@ -108,38 +106,6 @@ def to_parquet(reading: Reading, path: str | Path) -> Path:
     table = table.replace_schema_metadata({"cutaway": json.dumps(_to_json(reading), allow_nan=True)})
     with atomic(path) as temporary:
         pq.write_table(table, temporary)
-    return path
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` on success and vanishes on failure.
-
-    Operating-system errors (no space left, no permission) come out as `FileError`.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise FileError(
-            f"writing {str(path)!r}",
-            found=error.strerror or str(error),
-            expected="a writable folder with free space",
-            remedy="free some space or name another folder with --out; nothing half-written was left",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
     return path
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 
 from cutaway import registry
+from cutaway.files import write_text
 from cutaway.reading import Figure, Reading
-from cutaway.reading.store import write_text
 from cutaway.report.words import CALLED, digest, sentence
 from cutaway.run import Run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from cutaway.reading.store import write_text
+from cutaway.files import write_text
 from cutaway.report.film import film
 from cutaway.report.page import number, vega_bundle
 from cutaway.training.store import TrainingRun

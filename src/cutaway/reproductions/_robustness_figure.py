@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cutaway.reading.store import atomic
+from cutaway.files import atomic
 from cutaway.reproductions._robustness_runs import Plan
 
 COLOURS = {"train": "#4C78A8", "test": "#F58518", "random": "#54A24B"}

@@ -141,7 +141,7 @@ def _ratio(ratios: np.ndarray) -> str:
 
 def _kept(folder: Path | None, way: Way, seed: int, progress) -> dict[str, np.ndarray]:
     """The run, read back where it was finished before under the same settings."""
-    from cutaway.reading.store import atomic
+    from cutaway.files import atomic
 
     file = None if folder is None else folder / f"{way.name.replace(' ', '-')}-{seed}.npz"
     plan = repr((way, seed, RADIUS, PER_DECADE))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from cutaway.files import atomic
 
 Curve = list[dict[str, float]]
 
@@ -32,9 +33,8 @@ def draw_curve(curves: Curve | dict[str, Curve], path: Path, *, norm: str, units
     panels[0].set_ylabel("share of samples")
     panels[-1].legend(loc="lower left", fontsize=8)
     figure.suptitle(units, fontsize=8)
-    temporary = Path(path).with_name("." + Path(path).name)
-    figure.savefig(temporary, dpi=150, format=Path(path).suffix.lstrip(".") or "png")
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=Path(path).suffix.lstrip(".") or "png")
 
 
 def draw_together(curves: dict[str, Curve], path: Path, *, norm: str, units: str = "") -> None:
@@ -71,9 +71,8 @@ def draw_together(curves: dict[str, Curve], path: Path, *, norm: str, units: str
     ]
     handles, _ = axes.get_legend_handles_labels()
     axes.legend(handles=[*handles, *extra], frameon=False, fontsize=8, loc="lower left")
-    temporary = Path(path).with_name("." + Path(path).name)
-    figure.savefig(temporary, dpi=200, format=Path(path).suffix.lstrip(".") or "png")
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=200, format=Path(path).suffix.lstrip(".") or "png")
 
 
 def _symbol(norm: str) -> str:

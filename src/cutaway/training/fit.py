@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from cutaway.errors import FileError, InputError
-from cutaway.reading.store import atomic, write_text
+from cutaway.files import atomic, write_text
 from cutaway.training import by_name
 from cutaway.training import recipe as recipes
 from cutaway.training.checkpoint import FILE as MODEL_FILE

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from cutaway.errors import FileError, InputError
+from cutaway.files import write_text
 from cutaway.reading import Reading
-from cutaway.reading.store import SUFFIX, why_no_record, write_text
+from cutaway.reading.store import SUFFIX, why_no_record
 from cutaway.training.journal import Block, JournalWriter, read_blocks
 
 FORMAT = 1

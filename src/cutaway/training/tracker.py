@@ -29,11 +29,11 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import CutawayError, CutawayWarning, FileError, InputError, WorkError
+from cutaway.files import atomic
 from cutaway.instrument import Instrument
 from cutaway.network import Network, preserved
 from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.sinks import Sink
-from cutaway.reading.store import atomic
 from cutaway.training.processes import Processes
 from cutaway.training.schedule import Moment, Schedule
 from cutaway.training.store import RunWriter, open_training

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.errors import BudgetError, InputError
+from cutaway.files import write_text
 from cutaway.geometry.decision import as_logits
 from cutaway.geometry.face_patterns import pattern_tree
 from cutaway.geometry.slice import Slice
@@ -78,11 +79,7 @@ def explorer_page(
 
 def write_explorer(slices: Sequence[Slice], path: str | Path, **options: Any) -> Path:
     """Write `explorer_page` to a file (whole or not at all)."""
-    target = Path(path)
-    unfinished = target.parent / f".{target.name}.unfinished"
-    unfinished.write_text(explorer_page(slices, **options), encoding="utf-8")
-    unfinished.replace(target)
-    return target
+    return write_text(path, explorer_page(slices, **options))
 
 
 def _frame(result: Slice, label: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cutaway.errors import InputError
+from cutaway.files import atomic
 from cutaway.geometry.faces import in_plane_spectrum
 from cutaway.geometry.slice import Slice
 from cutaway.report.explorer import colours
@@ -148,8 +149,7 @@ def write_picture(
     stem, made = Path(path), []
     for kind in ("png", "svg"):
         target = stem.parent / f"{stem.name}.{kind}"
-        unfinished = target.parent / f".{target.name}.unfinished"
-        figure.savefig(unfinished, format=kind, dpi=250)
-        unfinished.replace(target)
+        with atomic(target) as unfinished:
+            figure.savefig(unfinished, format=kind, dpi=250)
         made.append(target)
     return made

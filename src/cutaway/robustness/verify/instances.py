@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from cutaway.errors import CutawayError, FileError, InputError, UnsupportedOperator
+from cutaway.files import atomic
 from cutaway.robustness.verify.onnx_query import OpenedNetwork, open_onnx
 from cutaway.robustness.verify.replay import file_hash
 from cutaway.robustness.verify.verdict import Verdict, VerifySettings, verify
@@ -175,9 +175,7 @@ def _cells(verdict: Verdict) -> dict[str, str]:
 
 
 def _write(out: Path, rows: list[dict[str, str]]) -> None:
-    temporary = out.with_name(out.name + ".part")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, out)
