@@ -4,28 +4,145 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from sklearn.utils.estimator_checks import check_estimator
 
 from cutaway.errors import InputError
 from cutaway.features.lofi import LoFiClassifier, LoFiRegressor, LoFiTransformer
 
+DRAWN = {  # a repeated row may fall on both sides of the split, or be a landmark twice; a weighted one cannot
+    "check_sample_weight_equivalence_on_dense_data": "held-out rows and landmarks are drawn among the rows given"
+}
+EXACT = {"n_layers": 2, "validation_fraction": 0}
+
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "estimator",
+    ("estimator", "drawn"),
     [
-        LoFiClassifier(n_layers=2),
-        LoFiRegressor(n_layers=2),
-        LoFiTransformer(n_layers=1),
-        LoFiClassifier(mode="finite", width=64, n_layers=2, n_directions=4),
+        (LoFiClassifier(n_layers=2), DRAWN),
+        (LoFiClassifier(**EXACT), {}),
+        (LoFiRegressor(n_layers=2), DRAWN),
+        (LoFiRegressor(**EXACT), {}),
+        (LoFiTransformer(n_layers=1), {}),
+        (LoFiClassifier(mode="finite", width=64, n_directions=4, **EXACT), {}),
+        (LoFiClassifier(mode="nystroem", width=30, n_layers=2), DRAWN),
+        (LoFiRegressor(mode="nystroem", width=30, n_layers=2), DRAWN),
+        (LoFiTransformer(mode="nystroem", width=30, n_layers=1), DRAWN),
     ],
-    ids=["classifier", "regressor", "transformer", "finite"],
+    ids=lambda value: (
+        f"{type(value).__name__}-{value.mode}-{value.validation_fraction}" if hasattr(value, "mode") else ""
+    ),
 )
-def test_scikit_learn_contract(estimator):
-    check_estimator(estimator)
+def test_scikit_learn_contract(estimator, drawn):
+    check_estimator(estimator, expected_failed_checks=drawn)
+
+
+@pytest.mark.parametrize("mode", ["kernel", "finite"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_weight_of_two_is_a_row_given_twice(mode, classes):
+    """Oracle: the same rows repeated, and left out for a weight of 0."""
+    rng = np.random.default_rng(classes)
+    x, weights = rng.standard_normal((80, 4)), rng.integers(0, 4, 80)
+    y = np.digitize(x[:, 0] * x[:, 1], [0.0] if classes == 2 else [-0.4, 0.4])
+    model = LoFiClassifier(mode=mode, width=100, n_directions=2, alpha=1e-2, class_weight=None, **EXACT)
+    weighted = clone(model).fit(x, y, sample_weight=weights).decision_function(x)
+    repeated = clone(model).fit(np.repeat(x, weights, axis=0), np.repeat(y, weights)).decision_function(x)
+    assert weighted == pytest.approx(repeated, abs=1e-6 * np.abs(repeated).max())
+    equal = clone(model).fit(x, y).decision_function(x)
+    assert np.abs(weighted - equal).max() > 0.01 * np.abs(equal).max(), "weights change something"
+
+
+def test_balanced_classes_are_found_where_one_is_rare():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1500, 4))
+    y = (x[:, 0] + 0.5 * rng.standard_normal(1500) > 2.0).astype(int)
+    plain, balanced = (LoFiClassifier(n_directions=4, class_weight=w).fit(x[:750], y[:750]) for w in (None, "balanced"))
+    recall = [m.predict(x[750:][y[750:] == 1]).mean() for m in (plain, balanced)]
+    assert recall[1] >= recall[0] + 0.15
+    by_hand = {c: 750 / (2 * np.count_nonzero(y[:750] == c)) for c in (0, 1)}
+    same = LoFiClassifier(n_directions=4, class_weight=by_hand).fit(x[:750], y[:750])
+    assert (same.decision_function(x) == balanced.decision_function(x)).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_probabilities_are_calibrated_on_held_out_rows(classes):
+    """Labels drawn with probability sigmoid(2 x_1): the mean probability of a class is its share, within 3 errors."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2000, 3))
+    noise = rng.logistic(size=2000)
+    y = np.digitize(2 * x[:, 0] + noise, [0.0] if classes == 2 else [-1.0, 1.0])
+    model = LoFiClassifier(n_directions=4).fit(x[:1000], y[:1000])
+    told = model.predict_proba(x[1000:])
+    assert told.shape == (1000, classes) and told.sum(axis=1) == pytest.approx(1.0)
+    assert (told.argmax(axis=1) == model.predict(x[1000:])).all()
+    sure = told.max(axis=1) > 0.8
+    right = (model.predict(x[1000:]) == y[1000:])[sure]
+    assert abs(right.mean() - told.max(axis=1)[sure].mean()) < 3 * (0.25 / sure.sum()) ** 0.5
+    separable = LoFiClassifier(n_directions=4).fit(x, (x[:, 0] > 0).astype(int)).predict_proba(x)
+    assert 0 < separable.min() < 0.05, "rows all told right do not make a probability 0"
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e12])
+def test_a_row_of_wild_scale_is_drawn_back_and_said(factor):
+    x, y = load_iris(return_X_y=True)
+    wild = x.copy()
+    wild[0] *= factor
+    settings = {"n_layers": 2, "n_directions": 8, "alpha": 1e-2}
+    model = LoFiClassifier(**settings).fit(wild, y)
+    assert model.score(x[1:], y[1:]) == pytest.approx(
+        LoFiClassifier(**settings).fit(x, y).score(x[1:], y[1:]), abs=0.02
+    )
+    assert any(n.startswith("1 of 150 rows drawn back: they lie up to") for n in model.notes_)
+    assert not any("drawn back" in n for n in LoFiClassifier(**settings).fit(x, y).notes_)
+    left = LoFiClassifier(standardize=False, **settings).fit(wild, y)
+    assert left.score(x[1:], y[1:]) < 0.6 and not any("drawn back" in n for n in left.notes_)
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e150, 1e-200])
+def test_a_common_factor_beyond_the_range_of_squares_changes_nothing(factor):
+    x, y = load_iris(return_X_y=True)
+    settings = {"n_layers": 2, "n_directions": 2, "alpha": 1e-2}
+    plain, scaled = LoFiClassifier(**settings).fit(x, y), LoFiClassifier(**settings).fit(x * factor, y)
+    assert (plain.predict(x) == scaled.predict(x * factor)).all()
+    assert scaled.notes_[0].startswith("all inputs divided by 2^")
+
+
+def test_features_have_names_and_come_as_frames():
+    x, y = load_iris(return_X_y=True)
+    frame = pd.DataFrame(x, columns=list("abcd"), index=np.arange(150) + 7)
+    model = LoFiTransformer(n_layers=1, n_directions=3).set_output(transform="pandas").fit(frame, y)
+    out = model.transform(frame)
+    assert list(out.columns) == ["lofitransformer0", "lofitransformer1", "lofitransformer2"]
+    assert (out.index == frame.index).all()
+
+
+def test_weights_and_seeds_that_make_no_sense_are_told():
+    x, y = load_iris(return_X_y=True)
+    model = LoFiClassifier(n_layers=2, n_directions=2)
+    for weights, text in [
+        (-np.ones(150), "sample_weight, row 0; found -1; expected 0 or larger"),
+        (np.ones(3), r"shape \(3,\); expected 150 finite numbers"),
+        (np.full(150, np.nan), "NaN or infinity"),
+        (np.zeros(150), "found 0 rows of non-zero weight"),
+    ]:
+        with pytest.raises(InputError, match=text):
+            clone(model).fit(x, y, sample_weight=weights)
+    with pytest.raises(InputError, match="random_state; found -1; expected at least 0"):
+        LoFiClassifier(random_state=-1).fit(x, y)
+    with pytest.raises(InputError, match="real targets have no classes: use sample_weight|Real targets"):
+        LoFiRegressor(class_weight="balanced").fit(x, x[:, 0])
+    assert LoFiClassifier(mode="finite", width=50, random_state=np.random.default_rng(0)).fit(x, y).score(x, y) > 0.8
+
+
+@pytest.mark.parametrize("mode", ["kernel", "finite", "nystroem"])
+def test_read_only_rows_are_read(mode):
+    x, y = load_iris(return_X_y=True)
+    x.setflags(write=False)
+    assert LoFiClassifier(mode=mode, width=60, n_layers=2, n_directions=3).fit(x, y).score(x, y) > 0.9
 
 
 def test_synthetic_hierarchy_beats_its_kernel(hierarchy):

@@ -48,7 +48,7 @@ def test_the_tracker_sees_the_features_appear_and_changes_nothing(tmp_path):
     assert run.finished
     edge = run.series["held-out/lofi-features/strongest_over_edge"]
     assert edge.steps.tolist() == [0, 50, 100, 150]
-    assert edge.value[-1] > 1.5 * edge.value[0]
+    assert edge.value[-1] > 1.3 * edge.value[0]  # the edge of 19 permutations is known to about 10 %
     aligned = run.series["held-out/lofi-features/alignment_excess"].value
     assert aligned[-1] > aligned[0]
     assert aligned[-1] > 0.1

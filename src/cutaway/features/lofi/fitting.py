@@ -230,6 +230,13 @@ def _couple_backward(
     """Backward passes while the held-out loss falls; refused where the algorithm is not defined."""
     from cutaway.features.lofi.backward import BackwardSettings, guarded_passes
 
+    if signals.weights is not None:
+        raise EstimatorInputError(
+            "parameter backward_passes",
+            found="weights of rows",
+            expected="rows of equal weight",
+            remedy="set backward_passes=0, or leave sample_weight and class_weight out",
+        )
     if signals.operator.shape[1] > 1 or settings.mode != "finite":
         raise EstimatorInputError(
             "parameter backward_passes",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cutaway.features.lofi.dual_kernels import cross_kernel, gram_kernel
 from cutaway.features.lofi.krylov import leading_pairs
 from cutaway.features.lofi.labels import Signals, label_directions
-from cutaway.features.lofi.layer import LayerRecord, input_scale
+from cutaway.features.lofi.layer import LayerRecord, input_scale, signs
 from cutaway.features.lofi.readout import dual_readout
 
 Array = NDArray[Any]
@@ -97,7 +97,7 @@ class KernelPath:
 
     def lift(self) -> None:
         """Kernel matrices of the next layer."""
-        self.scale = input_scale(self.inputs)
+        self.scale = input_scale(self.inputs, self.signals.weights)
         self.gram = self.cross = None
         self._ready = {}
         self.gram = gram_kernel(self.inputs / self.scale, self.activation)
@@ -132,17 +132,17 @@ class KernelPath:
     def solver(self) -> Callable[[float], Array]:
         """alpha -> predictions (m, c) of the ridge readout at the evaluation points."""
         assert self.gram is not None and self.cross is not None
-        gram, cross, targets = self.gram, self.cross, self.signals.targets
+        gram, cross, signals = self.gram, self.cross, self.signals
 
         def predict(alpha: float) -> Array:
-            dual, intercept = dual_readout(gram, targets, alpha)
+            dual, intercept = dual_readout(gram, signals.targets, alpha, signals.weights)
             return cross @ dual + intercept
 
         return predict
 
     def finish(self, alpha: float) -> KernelModel:
         assert self.gram is not None
-        dual, intercept = dual_readout(self.gram, self.signals.targets, alpha)
+        dual, intercept = dual_readout(self.gram, self.signals.targets, alpha, self.signals.weights)
         readout = KernelLayer(inputs=self.inputs, scale=self.scale, dual=dual, activation=self.activation)
         return KernelModel(layers=self.layers, readout=readout, intercept=intercept, records=self.records)
 
@@ -174,7 +174,8 @@ class KernelPath:
             converged=pairs.converged,
         )
         images = np.concatenate([gram @ locked, pairs.images], axis=1)
-        return np.concatenate([locked, pairs.vectors], axis=1), images, record
+        facing = signs(images)
+        return np.concatenate([locked, pairs.vectors], axis=1) * facing, images * facing, record
 
 
 def moment_operator(gram: Array, weights: Array):

@@ -24,7 +24,13 @@ class LayerRecord:
     converged: bool
 
 
-def input_scale(inputs: Array) -> float:
-    """c with c^2 = mean_i |h_i|^2; 1 for inputs that are all zero."""
-    scale = float(np.sqrt(np.mean(np.einsum("nq,nq->n", inputs, inputs))))
+def input_scale(inputs: Array, weights: Array | None = None) -> float:
+    """c with c^2 = mean_i |h_i|^2 (weighted where weights (n,) are given); 1 for inputs that are all zero."""
+    scale = float(np.sqrt(np.average(np.einsum("nq,nq->n", inputs, inputs), weights=weights)))
     return scale if scale > 0 else 1.0
+
+
+def signs(columns: Array) -> Array:
+    """+-1 a column (k,) that makes its largest entry positive: the sign of an eigenvector is the solver's whim."""
+    top = columns[np.abs(columns).argmax(axis=0), np.arange(columns.shape[1])] if len(columns) else np.ones(0)
+    return np.where(top < 0, -1.0, 1.0)

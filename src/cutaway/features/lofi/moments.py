@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from cutaway.features.lofi.layer import signs
+
 Array = NDArray[Any]
 Lift = Callable[[torch.Tensor], torch.Tensor]
 
@@ -44,7 +46,7 @@ def blocks(inputs: Array, rows: int, device: str) -> Iterator[tuple[slice, torch
     """Row blocks of `inputs` as float64 tensors on `device`."""
     for start in range(0, inputs.shape[0], rows):
         index = slice(start, min(start + rows, inputs.shape[0]))
-        yield index, torch.from_numpy(np.ascontiguousarray(inputs[index])).to(device)
+        yield index, torch.from_numpy(np.array(inputs[index], order="C")).to(device)  # a copy: inputs may be read-only
 
 
 def rows_within(width: int, memory_gb: float) -> int:
@@ -84,17 +86,21 @@ def accumulate(
     return Moments(operators=operators / total, first=first / total, mean=mean / total, second_moment=energy / total)
 
 
-def readout_sums(inputs: Array, lift: Lift, targets: Array, width: int, rows: int, device: str) -> Sums:
-    """Sufficient statistics of the ridge readout in one pass."""
+def readout_sums(
+    inputs: Array, lift: Lift, targets: Array, width: int, rows: int, device: str, weights: Array | None = None
+) -> Sums:
+    """Sufficient statistics of the ridge readout in one pass; with weights (n,) every sum is weighted."""
+    total = inputs.shape[0] if weights is None else float(weights.sum())
     second = torch.zeros(width, width, dtype=torch.float64, device=device)
     cross = torch.zeros(width, targets.shape[1], dtype=torch.float64, device=device)
     mean = torch.zeros(width, dtype=torch.float64, device=device)
     for index, block in blocks(inputs, rows, device):
         z = lift(block)
-        second += (z.T @ z).double()
-        cross += (z.T @ torch.from_numpy(targets[index]).to(z)).double()
-        mean += z.sum(0).double()
-    return Sums(second=second.cpu().numpy(), cross=cross.cpu().numpy(), mean=(mean / inputs.shape[0]).cpu().numpy())
+        weighted = z if weights is None else z * torch.from_numpy(weights[index]).to(z)[:, None]
+        second += (weighted.T @ z).double()
+        cross += (weighted.T @ torch.from_numpy(targets[index]).to(z)).double()
+        mean += weighted.sum(0).double()
+    return Sums(second=second.cpu().numpy(), cross=cross.cpu().numpy(), mean=(mean / total).cpu().numpy())
 
 
 def leading_directions(operators: torch.Tensor, count: int, locked: torch.Tensor) -> tuple[Array, Array]:
@@ -126,6 +132,7 @@ def leading_directions(operators: torch.Tensor, count: int, locked: torch.Tensor
         values, vectors = eigsh(operator, k=count, which="LM", v0=start, tol=1e-8)  # type: ignore[arg-type]
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     values, vectors = values[order], vectors[:, order]
+    vectors = vectors * signs(vectors)  # the next random lift sees signs
     return vectors, values if single else np.sqrt(np.maximum(values, 0.0))
 
 

@@ -137,7 +137,7 @@ class PrimalPath:
         if len(self.layers) < chosen.conv_layers:
             self.current = self._convolution()
             return
-        scale = input_scale(self.inputs)
+        scale = input_scale(self.inputs, self.signals.weights)
         if chosen.kind != "nystroem":
             torch_generator = torch.Generator().manual_seed(int(self.generator.integers(2**62)))
             self.current = random_lift(
@@ -220,9 +220,11 @@ class PrimalPath:
     def _solve(self) -> Callable[[float], tuple[Array, Array]]:
         """One pass over the data for the sufficient statistics, then a solve for every alpha asked for."""
         assert self.current is not None
-        targets, num = self.signals.targets, self.signals.targets.shape[0]
-        sums = readout_sums(self.inputs, self.current, targets, self.width(), self._rows(), self.settings.device)
-        average = targets.mean(axis=0)
+        targets, weights = self.signals.targets, self.signals.weights
+        num = len(targets) if weights is None else float(weights.sum())
+        place = (self.width(), self._rows(), self.settings.device)
+        sums = readout_sums(self.inputs, self.current, targets, *place, weights)
+        average = np.average(targets, axis=0, weights=weights)
         centred = sums.second - num * np.outer(sums.mean, sums.mean)
         right = sums.cross - num * np.outer(sums.mean, average)
         return lambda alpha: primal_readout(centred, right, sums.mean, average, alpha)
@@ -230,13 +232,6 @@ class PrimalPath:
     def _directions(self, count: int) -> tuple[Array, LayerRecord]:
         assert self.current is not None
         width = self.width()
-        if count > width:
-            raise EstimatorInputError(
-                "n_directions",
-                found=f"{count} kept directions",
-                expected=f"at most the width {width} of the lift",
-                remedy="lower n_directions or raise width",
-            )
         weights, classes = self._weights()
         moments = accumulate(self.inputs, self.current, weights, width, self._rows(), self.settings.device, classes)
         locked = moments.first.new_zeros(width, 0)
@@ -256,7 +251,8 @@ class PrimalPath:
         """Label columns of the operator: all of them where the accumulators fit, else mixed down to those that do."""
         weights = self.signals.operator
         columns = weights.shape[1]
-        classes = self.classes if self.signals.centered and columns > 1 else None
+        equal = self.signals.weights is None
+        classes = self.classes if self.signals.centered and columns > 1 and equal else None
         room = int(0.6 * self.settings.memory_gb * 1e9 / (8.0 * self.width() ** 2)) - 1
         if room < 1:
             raise EstimatorInputError(

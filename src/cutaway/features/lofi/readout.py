@@ -1,6 +1,7 @@
 """Ridge readouts with an unpenalised intercept, dual (kernel) and primal (sufficient statistics), for one alpha.
 
-Objective: sum_i |t_i - w.z_i - b|^2 + alpha |w|^2; alpha has the units of n times a kernel entry. Exact solves by
+Objective: sum_i u_i |t_i - w.z_i - b|^2 + alpha |w|^2 with weights u of the rows (1 without); alpha has the units of n
+times a kernel entry. Exact solves by
 Cholesky in float64, one per alpha: n^3/3 or P^3/3 flops.
 """
 
@@ -20,8 +21,8 @@ ALPHAS = tuple(float(a) for a in 10.0 ** np.arange(-6.0, 4.0))
 FLOOR = 1e-10  # relative to the mean diagonal: added to a singular Gram matrix before it is factorised
 
 
-def _factor(matrix: Array, alpha: float) -> Array:
-    """Cholesky factor of matrix + alpha I, overwriting `matrix`; a failing one is lifted by the stated floor."""
+def _factor(matrix: Array, alpha: float | Array) -> Array:
+    """Cholesky factor of matrix + alpha I (or diag(alpha)), over `matrix`; a failing one is lifted by the floor."""
     scale = float(np.mean(np.diagonal(matrix))) or 1.0
     index = np.arange(matrix.shape[0])
     diagonal = matrix[index, index].copy()
@@ -36,10 +37,13 @@ def _factor(matrix: Array, alpha: float) -> Array:
     raise np.linalg.LinAlgError("Gram matrix is not positive semidefinite")
 
 
-def dual_readout(gram: Array, targets: Array, alpha: float) -> tuple[Array, Array]:
-    """Dual coefficients (n, c) and intercept (c,): predictions are K(x, X) @ coefficients + intercept."""
+def dual_readout(gram: Array, targets: Array, alpha: float, weights: Array | None = None) -> tuple[Array, Array]:
+    """Dual coefficients (n, c) and intercept (c,): predictions are K(x, X) @ coefficients + intercept.
+
+    Weights (n,) > 0 of the rows divide the ridge: (K + alpha diag(1 / u)) a = t - b.
+    """
     ones = np.ones((gram.shape[0], 1))
-    factor = _factor(gram.copy(order="F"), alpha)
+    factor = _factor(gram.copy(order="F"), alpha if weights is None else alpha / weights)
     solved = cho_solve((factor, True), np.concatenate([targets, ones], axis=1), check_finite=False)
     intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()
     return solved[:, :-1] - solved[:, -1:] * intercept, intercept

@@ -42,7 +42,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The setting chosen on the whole fold, the honest score with its standard error, and the table of all tried."""
+    """The setting chosen on the whole fold, the honest score with its standard error, `held_out` (the chosen setting's
+    `hit`), and the table of all tried."""
 
     count: int
     depth: int
@@ -50,6 +51,7 @@ class Selection:
     score: float
     standard_error: float
     num_validation: int
+    held_out: Array
     table: tuple[tuple[int, int, float, float], ...]
 
 
@@ -123,6 +125,7 @@ def select(
         score=score,
         standard_error=error,
         num_validation=num,
+        held_out=chosen.hit,
         table=table,
     )
 
