@@ -43,6 +43,8 @@ from cutaway.geometry.plane import Plane, check_domain, input_plane, square_arou
 from cutaway.geometry.preview import estimated_regions
 from cutaway.geometry.program import Site, StagedProgram
 from cutaway.network.graph import Graph, trace
+from cutaway.network.refusals import refuse_training_mode, refuse_unreadable
+from cutaway.network.weights import check_finite
 from cutaway.status import Status
 
 Floats = NDArray[np.float64]
@@ -320,7 +322,10 @@ def slice_network(
 
 def trace_for(model: nn.Module, plane: Plane) -> Graph:
     """The model's graph at the plane's input shape; an InputError where a plain pass refuses such inputs, a ModelError
-    where the forward cannot be exported, as when its path depends on the data."""
+    for weights that are not finite, training mode, or a forward that cannot be exported."""
+    refuse_unreadable(model)
+    refuse_training_mode(model)
+    check_finite(model, type(model).__name__)
     example = torch.zeros(1, *plane.input_shape)
     first = next((p for p in model.parameters() if p.is_floating_point()), example)
     try:

@@ -22,10 +22,11 @@ from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, affine_map
 from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
 from cutaway.network.preserve import preserved
+from cutaway.network.refusals import refuse_training_mode, refuse_unreadable
 from cutaway.network.sites import Site, discover
+from cutaway.network.weights import check_finite
 from cutaway.reading.provenance import Skipped
 
-_NORMALISED_BY_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 _NOISE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 
 
@@ -45,7 +46,8 @@ class Network:
     The model's output is taken to be its first tensor (or the field `logits`, `last_hidden_state`), `(n, outputs)`
     for classifiers.
 
-    Raises `ModelError` for NaN or infinite parameters, training mode, a failed probe, or an example that does not fit.
+    Raises `ModelError` for NaN or infinite parameters, training mode, modules that are no function of one input
+    (`refusals`), a failed probe, or an example that does not fit.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class Network:
     ) -> None:
         self.model, self.name, self._probe = model, name or type(model).__name__, probe
         self.forward_passes = self.backward_passes = 0
-        _refuse_training_mode(model)
-        _refuse_not_finite(model)
+        refuse_unreadable(model)
+        refuse_training_mode(model)
+        check_finite(model, f"network {self.name!r}")
         self.example: torch.Tensor | None = None
         if example is not None:
             if len(example) == 0:
@@ -143,7 +146,7 @@ class Network:
                         expected="a deterministic model",
                         remedy="call model.eval(), or switch this check off with Network(..., probe=False)",
                     )
-            alone = torch.cat([self.forward(row[None]) for row in self.example])
+            alone = torch.cat([self._alone(row[None], output) for row in self.example])
         difference = float((alone - output).abs().max())
         if not difference <= _NOISE.get(self.dtype, 1e-3) * max(1.0, float(output.abs().max())):
             raise ModelError(
@@ -152,6 +155,24 @@ class Network:
                 expected="every row computed by itself",
                 remedy="remove batch-wise operations; Network(..., probe=False) switches this check off",
             )
+
+    def _alone(self, row: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """The output of one row of the example that gave `output`; a ModelError where its shape is not that of a row,
+        as after a squeeze() without a dimension."""
+        assert self.example is not None
+        try:
+            found = self.forward(row)
+            words = f"shape {tuple(found.shape)} from one row alone, {tuple(output.shape)} from {len(self.example)} rows"
+        except (RuntimeError, ValueError, IndexError) as error:
+            found, words = None, f"one row alone refused: {(str(error).splitlines() or [''])[0][:160]}"
+        if found is None or found.dim() == 0 or (len(found) * len(self.example), *found.shape[1:]) != output.shape:
+            raise ModelError(
+                f"network {self.name!r}",
+                found=words,
+                expected="one row of output for each row of input",
+                remedy="a squeeze() without a dimension takes a batch of one away too: write squeeze(1), or flatten(1)",
+            )
+        return found
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -352,32 +373,6 @@ def first_tensor(output: Any) -> torch.Tensor:
     raise ModelError(
         "the model's output", found=type(output).__name__, expected="a tensor, or a structure that holds one"
     )
-
-
-def _refuse_training_mode(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        if module.training and isinstance(module, _NORMALISED_BY_BATCH):
-            dropped = getattr(module, "p", None)
-            if dropped == 0.0:
-                continue
-            raise ModelError(
-                f"module {path!r} ({type(module).__name__})",
-                found="training mode",
-                expected="evaluation mode, where a network is one function",
-                remedy="call model.eval() first",
-            )
-
-
-def _refuse_not_finite(model: nn.Module) -> None:
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            bad = int((~torch.isfinite(tensor)).sum())
-            raise ModelError(
-                f"weights {name!r}",
-                found=f"{bad} of {tensor.numel()} entries NaN or infinite",
-                expected="finite numbers",
-                remedy="load an earlier checkpoint",
-            )
 
 
 class _mha_fastpath_off:

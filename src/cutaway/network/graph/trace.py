@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cutaway.errors import ModelError
 from cutaway.network.graph.build import build, decompositions
 from cutaway.network.graph.node import Graph
+from cutaway.network.refusals import refuse_unreadable
 
 
 def trace(
@@ -29,8 +30,9 @@ def trace(
     dtypes inside the model are dropped: the graph means real arithmetic in one dtype. With `check`, the graph is
     evaluated at the first example and must give the model's own output to 1e-9 relative (1e-4 below float64), else
     ModelError. Cost: one export and two forward passes of one sample. Raises ModelError when the model cannot be
-    exported.
+    exported, or is refused by name (`cutaway.network.refusals`).
     """
+    refuse_unreadable(model)
     examples = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
     samples = tuple(_first_sample(x, dtype, batched) for x in examples)
     twin = copy.deepcopy(model).eval().requires_grad_(False)
@@ -40,7 +42,7 @@ def trace(
     nodes, inputs, outputs, values = build(program, samples)
     graph = Graph(nodes=nodes, inputs=inputs, outputs=outputs, dtype=dtype or _floating(samples), batched=batched)
     if check:
-        _check_outputs(twin, samples, [values[i] for i in outputs])
+        _check_outputs(model, _results(twin, model, samples), [values[i] for i in outputs])
     return graph
 
 
@@ -71,9 +73,18 @@ def _export(model: nn.Module, samples: tuple[Tensor, ...]) -> torch.export.Expor
         ) from error
 
 
-def _check_outputs(model: nn.Module, samples: tuple[Tensor, ...], ours: list[Tensor]) -> None:
+def _results(twin: nn.Module, model: nn.Module, samples: tuple[Tensor, ...]) -> list[Tensor]:
+    """The model's own tensors; from its own dtype where its casts do not let it run in another."""
     with torch.no_grad():
-        theirs = _tensors(model(*samples))
+        try:
+            return _tensors(twin(*samples))
+        except RuntimeError:
+            own = copy.deepcopy(model).eval()
+            first = next((p for p in own.parameters() if p.is_floating_point()), samples[0])
+            return _tensors(own(*(x.to(first) if x.is_floating_point() else x for x in samples)))
+
+
+def _check_outputs(model: nn.Module, theirs: list[Tensor], ours: list[Tensor]) -> None:
     for mine, want in zip(ours, theirs, strict=True):
         rtol = 1e-9 if want.dtype == torch.float64 else 1e-4
         want = want.to(mine.dtype)

@@ -1,0 +1,56 @@
+"""Modules that are no function of one input, each refused by name before anything is run."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
+
+from cutaway.errors import ModelError
+
+
+def refuse_unreadable(model: nn.Module) -> None:
+    """Raises ModelError for a scripted module, a lazy layer without weights, and batch normalisation without running
+    statistics."""
+    for path, module in model.named_modules():
+        place = _place(path, module)
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                place,
+                found="TorchScript",
+                expected="a Python module, whose calls can be seen",
+                remedy="build the module in Python and load the script's state_dict(), or give an .onnx or .pt2 file",
+            )
+        if isinstance(module, LazyModuleMixin) and any(is_lazy(p) for p in module.parameters(recurse=False)):
+            raise ModelError(
+                place,
+                found="a lazy layer without weights",
+                expected="weights",
+                remedy="call the model once on an input, and train it or load its weights",
+            )
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise ModelError(
+                place,
+                found="batch normalisation without running statistics, which mixes the rows of a batch",
+                expected="a function of one input",
+                remedy="train it with track_running_stats=True, or take InstanceNorm or GroupNorm",
+            )
+
+
+def refuse_training_mode(model: nn.Module) -> None:
+    """Raises ModelError for normalisation by batch statistics and for dropout in training mode."""
+    for path, module in model.named_modules():
+        if module.training and isinstance(module, _BatchNorm | _DropoutNd) and getattr(module, "p", None) != 0.0:
+            raise ModelError(
+                _place(path, module),
+                found="training mode",
+                expected="evaluation mode, where a network is one function",
+                remedy="call model.eval() first",
+            )
+
+
+def _place(path: str, module: nn.Module) -> str:
+    return f"module {path!r} ({type(module).__name__})" if path else f"network {type(module).__name__}"
