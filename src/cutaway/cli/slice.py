@@ -217,11 +217,7 @@ def _words(result, files: list[str]) -> str:
         f"decision boundary: {len(result.decision.segments):,} segment{'s' * (len(result.decision.segments) != 1)}",
         f"{result.cpu_seconds:.3g} CPU seconds; status {result.status.value}: {result.status.remedy}",
     ]
-    if result.report.snapped:
-        lines.append(
-            f"{result.report.snapped:,} signs lay within rounding and were taken for zero (the network is too large "
-            "for exact arithmetic)"
-        )
+    lines += [f"not exact: {reason}" for reason in result.caveats]
     if result.check is not None:
         off = result.check.median_residual
         lines.append(

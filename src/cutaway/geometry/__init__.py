@@ -23,7 +23,8 @@ from typing import Any
 
 _HOMES = {
     "plane": ("Plane", "input_plane", "plane_of", "plane_through", "rectangle", "square_around"),
-    "slice": ("Slice", "SliceSettings", "slice_network"),
+    "partition": ("Slice",),
+    "slice": ("SliceSettings", "slice_network"),
     "face_patterns": ("PatternTree", "pattern_tree"),
     "preview": ("estimated_regions",),
     "gate_signs": ("sign_partition",),

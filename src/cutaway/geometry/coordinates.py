@@ -24,7 +24,7 @@ from cutaway.errors import BudgetError
 from cutaway.geometry.arrangement import Subdivision
 from cutaway.geometry.arrangement.insertion import Insertion
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram
+from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, refuse_overflow
 from cutaway.geometry.row_blocks import RowBlocks
 from cutaway.network.graph import Node
 
@@ -74,6 +74,7 @@ class PlaneCoordinates:
             self._advance(self.program.stop_of(index))
             self.known, self.ranges = [], []
         range_, size = self._bounds(site, part)
+        refuse_overflow(range_.low + range_.high, f"site {site.name!r}")
         slack = 8 * _EPS * size
         maybe = np.flatnonzero((range_.low <= slack) & (range_.high >= -slack) & (size > 0))
         columns, parts = [], []

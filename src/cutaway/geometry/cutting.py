@@ -22,7 +22,7 @@ from cutaway.geometry.arrangement.insertion import Decide
 from cutaway.geometry.arrangement.subdivision import COMBINED
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import Site, StagedProgram
+from cutaway.geometry.program import Site, StagedProgram, refuse_overflow
 from cutaway.geometry.vertex_values import BLOCK, VertexValues
 
 Floats = NDArray[np.float64]
@@ -67,13 +67,14 @@ class Cutter:
         if wide is None:
             nodes = program.graph.nodes
             wide = any(n.op == "convolution" for n in nodes) and max(n.numel for n in nodes) > _WIDE
+        bare, self.offset = program.without_offset()
         self.state: VertexValues | PlaneCoordinates = (PlaneCoordinates if wide else VertexValues)(
-            program, plane, self.cells, settings.budget
+            bare, plane, self.cells, settings.budget
         )
         self.noise = rounding_noise(program, plane, polygon)
 
     def run(self) -> Floats:
-        """Cut by all sites; returns the network's outputs (V, C) at the vertices."""
+        """Cut by all sites; returns the network's outputs (V, C) at the vertices, less `offset` (C,)."""
         with torch.no_grad():
             for index in range(len(self.program.sites)):
                 try:
@@ -81,6 +82,7 @@ class Cutter:
                 except BudgetError as error:
                     self._explain(error, index)
             outputs = self.state.outputs()
+            refuse_overflow(outputs, "the outputs")
             self.report.recomputed += self.state.recomputed
             self.report.forward_rows += self.state.forward_rows
             return outputs
@@ -179,7 +181,7 @@ def rounding_noise(program: StagedProgram, plane: Plane, polygon: Floats, *, num
     and scaled by 2**-29 (the ratio of the two units), times 64 for safety. An estimate, not a proof."""
     weights = np.random.default_rng(0).dirichlet(np.ones(len(polygon)), size=num_points)
     points = torch.from_numpy(plane.lift(np.concatenate([polygon[:8], weights @ polygon])))
-    single = StagedProgram(program.graph.to(torch.float32))
+    single = program.in_dtype(torch.float32)
     with torch.no_grad():
         exact, rough = program.all_gates(points), single.all_gates(points)
     noise = np.array([float((a - b.to(torch.float64)).abs().max()) if a.numel() else 0.0 for a, b in zip(exact, rough)])

@@ -6,8 +6,8 @@ a 3 x 3 determinant of the three gates' values at three points inside the face (
 takes three exact forward passes a face, kept for further questions about it.
 
 A tensor is held as Python integers with one power of two and one denominator for all: value = N * 2**-e / d. Networks
-whose prefix costs more than `max_operations` multiplications, or that contain an operator not spelled out here, get the
-answer None (the caller then takes the sign for zero and counts it).
+whose prefix costs more than `max_operations` multiplications, questions after `max_total` of them, and operators not
+spelled out here get the answer None (the caller then takes the sign for zero and counts it).
 """
 
 from __future__ import annotations
@@ -62,11 +62,18 @@ class UnknownOperator(Exception):
     """An operator that the exact evaluation does not spell out."""
 
 
+class OutOfReach(Exception):
+    """More multiplications than are allowed in all."""
+
+
 class ExactSigns:
     """Callable: `Doubt` -> sign (-1, 0, 1), or None where exact arithmetic is out of reach."""
 
-    def __init__(self, program: StagedProgram, plane: Plane, polygon: Floats, max_operations: int) -> None:
+    def __init__(
+        self, program: StagedProgram, plane: Plane, polygon: Floats, max_operations: int, max_total: int
+    ) -> None:
         self.program, self.plane, self.polygon, self.max_operations = program, plane, polygon, max_operations
+        self.left = max_total
         self.constants: dict[tuple[int, str], Whole] = {}
         self.known: dict[tuple[bytes, int], tuple[Floats, list[dict[int, Whole]]]] = {}
         self.costs = np.cumsum([operations(n) for n in program.graph.nodes])
@@ -79,7 +86,7 @@ class ExactSigns:
         try:
             points, values = self._values(doubt.polygon, site)
             first, second, gate = (self._at(tag, points, values) for tag in (doubt.first, doubt.second, doubt.gate))
-        except UnknownOperator:
+        except (UnknownOperator, OutOfReach):
             return None
         meet = [
             first[1] * second[2] - first[2] * second[1],
@@ -98,8 +105,14 @@ class ExactSigns:
             if len(self.known) > 256:
                 self.known.clear()
             points = _inner_points(polygon)
+            self._pay(len(points) * int(self.costs[self.program.stop_of(site) - 1]))
             self.known[key] = points, [self._forward(p, site) for p in points]
         return self.known[key]
+
+    def _pay(self, cost: int) -> None:
+        if cost > self.left:
+            raise OutOfReach
+        self.left -= cost
 
     def _at(self, tag: int, points: Floats, values) -> list[Fraction]:
         """The line's function at the three inner points."""

@@ -19,18 +19,18 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import nn
 
-from cutaway.errors import InputError, ModelError
+from cutaway.errors import ClaimError, InputError, ModelError
 from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
 from cutaway.geometry.arrangement.subdivision import MESH_EDGE
-from cutaway.geometry.checks import SelfCheck
 from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, decision_boundary
 from cutaway.geometry.faces import FaceMeasures, measure_faces
+from cutaway.geometry.partition import Slice, polygon_area
 from cutaway.geometry.plane import Plane, check_domain, input_plane
-from cutaway.geometry.program import AFFINE, GATES, KINKS, Site, gated_nodes
-from cutaway.geometry.slice import Slice, SliceSettings, polygon_area, trace_for
+from cutaway.geometry.program import AFFINE, GATES, KINKS, Site, gated_nodes, refuse_overflow
+from cutaway.geometry.slice import SliceSettings
+from cutaway.geometry.tracing import trace_for
 from cutaway.network.graph import Graph, evaluate
-from cutaway.status import Status
 
 Floats = NDArray[np.float64]
 
@@ -102,6 +102,8 @@ def sign_partition(
     points, triangles = _mesh(polygon, resolution)
     cells = Subdivision.triangulated(polygon, points, triangles)
     gates, outputs = _evaluate(program, plane, points, settings.budget)
+    refuse_overflow(gates, "the gates")
+    refuse_overflow(outputs, "the outputs")
     changing = np.flatnonzero((gates.min(axis=0) < 0) & (gates.max(axis=0) > 0))
     report = CutReport(crossing=[len(changing)], forward_rows=len(points))
     for begin in range(0, len(changing), 256):
@@ -135,14 +137,17 @@ def sign_partition(
     decision = replace(decision, faces=face_of[decision.faces])
     mesh_classes = _over_faces(replace(pieces, faces=face_of[pieces.faces]), cells.num_faces)
     total = polygon_area(polygon)
-    check = SelfCheck(
-        area_error=abs(float(measures.area.sum()) - total) / total, euler=1, median_residual=float("nan"),
-        max_residual=float("nan"), affine_error=float("nan"), edges_checked=0, faces_checked=0,
-    )  # fmt: skip
+    if not abs(float(measures.area.sum()) - total) <= 1e-9 * total:
+        raise ClaimError(
+            "sign partition",
+            found=f"areas that add up to {measures.area.sum():.12g}",
+            expected=f"{total:.12g}",
+            remedy="this is a defect of the partition: please report it with the model",
+        )
     return Slice(
-        kind="sign regions of the gates", status=Status.ESTIMATE, plane=plane, domain=polygon, cells=cells,
-        measures=measures, outputs=outputs, sites=program.sites, decision=decision,
-        report=report, check=check, program=program,  # type: ignore[arg-type]
+        kind="sign regions of the gates", plane=plane, domain=polygon, cells=cells,
+        measures=measures, relative=outputs, offset=np.zeros(outputs.shape[1]), sites=program.sites, decision=decision,
+        report=report, check=None, program=program,  # type: ignore[arg-type]
         cpu_seconds=time.process_time() - cpu, wall_seconds=time.perf_counter() - wall, mesh_classes=mesh_classes,
     )  # fmt: skip
 

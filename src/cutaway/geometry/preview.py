@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import qmc
 from torch import nn
 
 from cutaway.geometry.plane import Plane, check_domain
@@ -45,6 +44,8 @@ def estimated_regions(
     Cost: some hundred forward passes: segments of random place and direction are doubled in length until they cross
     four boundaries on average. Raises as `crossings` does.
     """
+    from scipy.stats import qmc
+
     polygon = check_domain(domain)
     program = as_program(model, torch.zeros(1, *plane.input_shape, dtype=torch.float64))
     place = qmc.Sobol(3, seed=seed).random(num_segments)

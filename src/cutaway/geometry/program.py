@@ -11,13 +11,16 @@ Values of a batch are kept as {node: (B, *shape)} in float64, only those that a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cutaway.errors import NotPiecewiseAffine
+from cutaway.errors import ModelError, NotPiecewiseAffine
 from cutaway.network.graph import Graph, Node
 from cutaway.network.graph.fact import Form
 from cutaway.network.graph.facts import of
@@ -74,12 +77,13 @@ class Site:
 class StagedProgram:
     """The stages of a piecewise-affine graph with one input and one output.
 
-    Raises `NotPiecewiseAffine` naming the first operator that is not.
+    Raises `NotPiecewiseAffine` naming the first operator that is not, ModelError for weights that are not finite.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.input, self.output = graph.input, graph.output
+        _require_finite_weights(graph)
         depends = _depends_on_input(graph)
         self.constants = {n.index: _value_of_constant(graph, n) for n in graph.nodes if not depends[n.index]}
         self.last_use = [max(users, default=len(graph.nodes) if i in graph.outputs else -1)
@@ -174,6 +178,31 @@ class StagedProgram:
         read = values[self.output.index]
         return read.reshape(read.shape[0], -1)
 
+    def in_dtype(self, dtype: torch.dtype) -> StagedProgram:
+        """The same program in another floating-point type."""
+        made = copy.copy(self)
+        made.graph = self.graph.to(dtype)
+        made.constants = {i: v.to(dtype) if v.is_floating_point() else v for i, v in self.constants.items()}
+        return made
+
+    def without_offset(self) -> tuple[StagedProgram, Tensor]:
+        """The program without the constants that are only added to the outputs, and their sum (C,): differences of
+        outputs then keep their digits beside a large offset."""
+        tail = _tail(self.graph, {s.node for s in self.sites})
+        bare = copy.copy(self)
+        bare.graph = replace(self.graph, nodes=tuple(_bare_node(n) if n.index in tail else n for n in self.graph.nodes))
+        mine = {i for i in self.constants if set(self.graph.users[i]) <= tail}
+        bare.constants = {i: torch.zeros_like(v) if i in mine else v for i, v in self.constants.items()}
+        live = (n for n in self.graph.nodes if n.index not in tail)
+        values = {n.index: torch.zeros(1, *n.shape, dtype=self.graph.dtype) for n in live}
+        with torch.no_grad():
+            for node in self.graph.nodes:
+                if node.index in tail and node.index not in self.constants:
+                    inputs = [self.constants[i] if i in mine else values[i] for i in node.inputs]
+                    in_dims = tuple(None if i in mine else 0 for i in node.inputs)
+                    values[node.index] = torch.vmap(lambda *v, n=node: apply_node(n, list(v)), in_dims=in_dims)(*inputs)  # pyright: ignore[reportArgumentType]
+        return bare, values[self.output.index].reshape(-1)
+
     def all_gates(self, inputs: Tensor) -> list[Tensor]:
         """For every site the gates (B, num_gates of it) at arbitrary points, by one forward pass."""
         values, at, found = self.begin(inputs), 0, []
@@ -189,6 +218,45 @@ class StagedProgram:
             if gate < site.first + site.num_gates:
                 return i
         raise IndexError(gate)
+
+
+def refuse_overflow(values: NDArray[np.float64], where: str) -> None:
+    """Raises ModelError where numbers are NaN or infinite though the weights are finite."""
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"values at {where}",
+            found="NaN or infinite numbers from finite weights",
+            expected="numbers of float64",
+            remedy="the products of the weights overflow: scale the weights, or take a smaller domain",
+        )
+
+
+def _require_finite_weights(graph: Graph) -> None:
+    for node in graph.nodes:
+        for name, value in node.constants.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise ModelError(
+                    f"{name} of site {node.module or node.name!r}",
+                    found="NaN or infinite values",
+                    expected="finite weights",
+                    remedy="take an earlier checkpoint",
+                )
+
+
+def _tail(graph: Graph, kinks: set[int]) -> set[int]:
+    """Nodes behind which no kink reads: what they add only moves the outputs."""
+    tail: set[int] = set()
+    for node in reversed(graph.nodes):
+        if node.index not in kinks and node.op in AFFINE - {"input"} and set(graph.users[node.index]) <= tail:
+            tail.add(node.index)
+    return tail
+
+
+def _bare_node(node: Node) -> Node:
+    """The linear part of an affine node."""
+    bare = {k: v for k, v in node.constants.items() if k not in ("bias", "shift")}
+    attributes = {**node.attributes, "value": 0.0} if node.op == "pad" else node.attributes
+    return replace(node, constants=bare, attributes=attributes)
 
 
 def operations(node: Node) -> int:

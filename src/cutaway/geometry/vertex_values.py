@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cutaway.geometry.arrangement import Subdivision
 from cutaway.geometry.arrangement.insertion import Insertion
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, Values
+from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, Values, refuse_overflow
 
 Floats = NDArray[np.float64]
 BLOCK = 256  # gates inserted at a time
@@ -46,6 +46,7 @@ class VertexValues:
             if carried is not None:
                 _store(carried, values, before, begin, self.cells.num_vertices)
             begin += len(gates)
+        refuse_overflow(low + high, f"site {site.name!r}")
         if carried is not None:
             self.values, self.at = carried, program.stop_of(index)
         else:

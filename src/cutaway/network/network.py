@@ -162,7 +162,9 @@ class Network:
         assert self.example is not None
         try:
             found = self.forward(row)
-            words = f"shape {tuple(found.shape)} from one row alone, {tuple(output.shape)} from {len(self.example)} rows"
+            words = (
+                f"shape {tuple(found.shape)} from one row alone, {tuple(output.shape)} from {len(self.example)} rows"
+            )
         except (RuntimeError, ValueError, IndexError) as error:
             found, words = None, f"one row alone refused: {(str(error).splitlines() or [''])[0][:160]}"
         if found is None or found.dim() == 0 or (len(found) * len(self.example), *found.shape[1:]) != output.shape:

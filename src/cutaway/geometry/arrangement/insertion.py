@@ -160,11 +160,23 @@ class _Doubts:
             part[:, 0] += begin
             found.append(part)
         near = np.concatenate(found)
+        if self.decide is not None and len(near) <= 4096:
+            near = near[~self._zero_all_around(values, near)]
         if self.decide is None or len(near) > 256:
             near = near[values[near[:, 0], near[:, 1]] != 0.0]
         for vertex, column in near:
             corner = None if self.decide is None else self._corner(int(vertex))
             self._settle(values, vertex, column, *(corner or (None, 0, 0)))
+
+    def _zero_all_around(self, values: Floats, near: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,): where a gate is exactly 0 at a vertex and at all its neighbours: it bounds nothing there."""
+        cells = self.cells
+        origin, target = self.origin, cells.origin[cells.twin[: cells.num_half_edges]]
+        half = np.flatnonzero(np.isin(origin, near[:, 0]))
+        half = half[np.argsort(origin[half], kind="stable")]
+        start, end = (np.searchsorted(origin[half], near[:, 0], side=side) for side in ("left", "right"))
+        around = [values[target[half[a:b]], c] for a, b, c in zip(start, end, near[:, 1])]
+        return np.array([values[v, c] == 0.0 and not a.any() for (v, c), a in zip(near, around)], dtype=bool)
 
     def settle_new(self, values: Floats, pairs, base: int, under, gate, root) -> None:
         for vertex, column in pairs:

@@ -10,7 +10,7 @@ import numpy as np
 from cutaway.errors import InputError
 from cutaway.files import atomic
 from cutaway.geometry.faces import in_plane_spectrum
-from cutaway.geometry.slice import Slice
+from cutaway.geometry.partition import Slice
 from cutaway.report.explorer import colours
 
 if TYPE_CHECKING:
