@@ -28,7 +28,7 @@ def test_nan_weights_are_named():
     model, example = small()
     with torch.no_grad():
         model[3].weight[0, 0] = float("nan")
-    with pytest.raises(ModelError, match=r"weights '3.weight'; found 1 of 512 entries NaN"):
+    with pytest.raises(ModelError, match="parameter '3.weight' of network 'Sequential'; found NaN in 1 of 512"):
         Network(model, example)
 
 
