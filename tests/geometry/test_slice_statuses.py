@@ -162,7 +162,7 @@ def test_segments_are_spread_evenly():
 
     from cutaway.geometry.preview import _spread
 
-    place = qmc.Sobol(2, seed=0).random(4096)
+    place = qmc.Sobol(2, rng=0).random(4096)
     triangle = _spread(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), place)
     assert np.allclose(triangle.mean(axis=0), 1 / 3, atol=2e-3) and np.allclose(
         (triangle**2).mean(axis=0), 1 / 6, atol=2e-3

@@ -48,7 +48,7 @@ def estimated_regions(
 
     polygon = check_domain(domain)
     program = as_program(model, torch.zeros(1, *plane.input_shape, dtype=torch.float64))
-    place = qmc.Sobol(3, seed=seed).random(num_segments)
+    place = qmc.Sobol(3, rng=seed).random(num_segments)
     angle = 2 * np.pi * place[:, 2]
     middle, along = _spread(polygon, place[:, :2]), np.stack([np.cos(angle), np.sin(angle)], axis=1)
     width = float(np.ptp(polygon, axis=0).max())

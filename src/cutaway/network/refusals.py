@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from cutaway.errors import ModelError
@@ -24,7 +23,7 @@ def refuse_unreadable(model: nn.Module) -> None:
                 expected="a Python module, whose calls can be seen",
                 remedy="build the module in Python and load the script's state_dict(), or give an .onnx or .pt2 file",
             )
-        if isinstance(module, LazyModuleMixin) and any(is_lazy(p) for p in module.parameters(recurse=False)):
+        if any(is_lazy(p) for p in module.parameters(recurse=False)):
             raise ModelError(
                 place,
                 found="a lazy layer without weights",
