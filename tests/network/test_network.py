@@ -77,7 +77,7 @@ def test_affine_map_reproduces_random_networks(seed, widths, kind):
     point = torch.randn(4, generator=generator, dtype=torch.float64)
     network = Network(model, point[None])
     found = network.affine_at(point)
-    assert found.check(step=1e-12) < 1e-9
+    assert found.check() < 1e-7
     assert float((found(point[None]) - model(point[None])).detach().abs().max()) < 1e-12
 
 

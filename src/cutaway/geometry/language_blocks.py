@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cutaway.errors import ModelError
+from cutaway.network.graph import facts
 from cutaway.network.preserve import preserved
-from cutaway.network.sites import KINDS, candidate_kind, function_name
+from cutaway.network.sites import candidate_kind, function_name
 
 _VIEWS = frozenset({"mul", "__mul__", "__rmul__", "__imul__", "to", "type", "float", "contiguous", "clone"})
 _ATTENTION = frozenset({"softmax", "attention"})
@@ -112,7 +113,7 @@ class _Watch(TorchFunctionMode):
 def _is_activation(kind: str | None, args: tuple) -> bool:
     if kind == "pow":  # the cube of the tanh form of GELU; squares belong to normalisations
         return len(args) > 1 and args[1] == 3.0
-    return kind is not None and (KINDS[kind][0] == "activation" or kind == "erf")
+    return kind is not None and facts.of(kind).family == "activation"
 
 
 def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:

@@ -16,12 +16,10 @@ from torch.autograd import forward_ad
 from cutaway.network import Network, Site
 from cutaway.network.capture import record
 
-ZERO_KINKS = frozenset({"relu", "leaky_relu", "prelu", "abs"})
-
 
 def boundary_sites(network: Network) -> tuple[Site, ...]:
     """Sites whose region boundary is where the pre-activation is 0."""
-    return tuple(s for s in network.sites if s.kind in ZERO_KINKS and s.piecewise_affine)
+    return tuple(s for s in network.sites if s.bends_at_zero and s.piecewise_affine)
 
 
 def tangents(

@@ -18,7 +18,6 @@ import xarray as xr
 
 from cutaway.data.dataset import spread_rows
 from cutaway.evidence.resample import mean_interval
-from cutaway.geometry import linearisation
 from cutaway.geometry.near_neurons import EXACT_DIMS, frame, local_complexity, neurons_within
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.reading import Figure, variable
@@ -148,7 +147,7 @@ class LocalComplexity(Instrument):
     def _within(self, network, inputs, sites, context):
         """Which `num_counted` of the points, and their counts within the radius; only sites with a boundary at 0
         count."""
-        chosen = [s for s in sites if s.kind in linearisation.ZERO_KINKS] or list(sites)
+        chosen = [s for s in sites if s.bends_at_zero] or list(sites)
         counted = torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs))).round().long()
         points = inputs[counted.to(inputs.device)]
         rows = network.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), chosen, context.budget, factor=3)

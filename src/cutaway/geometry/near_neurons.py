@@ -86,10 +86,10 @@ class _Visitor(Interceptor):
     def candidate(self, ordinal, kind, name, func, args, kwargs):
         if ordinal in self.wanted:
             k, site = self.wanted[ordinal]
-            if site.kind != kind:
+            if site.function != name:
                 raise ModelError(
-                    "the order of the network's operations", found=repr(kind),
-                    expected=f"{site.kind!r}, as on the example input",
+                    "the order of the network's operations", found=repr(name),
+                    expected=f"{site.function!r}, as on the example input",
                     remedy="the path through this model depends on its data; it cannot be read",
                 )  # fmt: skip
             value = flatten_operands((*args, *kwargs.values()))[site.argument]

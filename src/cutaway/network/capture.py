@@ -48,14 +48,15 @@ class _Recorder(Interceptor):
         site = self.wanted.get(ordinal)
         if site is None:
             return func(*args, **kwargs)
-        if site.kind != kind:
-            raise _other_path(f"{kind!r} as candidate {ordinal}", repr(site.kind))
+        if site.function != name:
+            raise _other_path(f"{name!r} as candidate {ordinal}", repr(site.function))
+        operands = flatten_operands((*args, *kwargs.values()))
         if self.want_pre:
-            value = flatten_operands((*args, *kwargs.values()))[site.argument]
+            value = operands[site.argument]
             self.pre[site.name] = value.clone() if site.in_place or site.overwritten else value
         post = func(*args, **kwargs)
         if self.want_post:
-            result = first_result(post)
+            result = first_result(post, operands, site.argument)
             self.post[site.name] = result.clone() if site.overwritten else result
         return post
 

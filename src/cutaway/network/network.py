@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from cutaway.errors import InputError, ModelError, NotPiecewiseAffine
+from cutaway.errors import InputError, ModelError
 from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, affine_map
 from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
+from cutaway.network.discovery import Found, discover
 from cutaway.network.preserve import preserved
-from cutaway.network.refusals import refuse_training_mode, refuse_unreadable
-from cutaway.network.sites import Site, discover
+from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
+from cutaway.network.sites import Site
 from cutaway.network.weights import check_finite
 from cutaway.reading.provenance import Skipped
 
@@ -96,7 +97,7 @@ class Network:
         return first_tensor(self.model(inputs))
 
     @cached_property
-    def _discovered(self) -> tuple[tuple[Site, ...], tuple[Skipped, ...], tuple[int, ...]]:
+    def _discovered(self) -> Found:
         if self.example is None:
             raise InputError(
                 f"network {self.name!r}",
@@ -106,11 +107,9 @@ class Network:
             )
         example = self.example
         with preserved(self.model), _mha_fastpath_off():
-            for parameter in self.model.parameters():
-                parameter.requires_grad_(False)
-            inputs = example.clone().requires_grad_(True) if example.is_floating_point() else example
+            inputs = example.clone()
             try:
-                sites, skipped, output = discover(self.model, lambda: self.forward(inputs))
+                found = discover(self.model, lambda: self.forward(inputs), inputs)
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
                 raise ModelError(
                     f"network {self.name!r} on an input of shape {tuple(example.shape)}",
@@ -119,8 +118,8 @@ class Network:
                     remedy="check the shape and the order of the channels (images are N, C, H, W)",
                 ) from error
             if self._probe:
-                self._probe_assumptions(output.detach())
-        return sites, skipped, tuple(output.shape[1:])
+                self._probe_assumptions(found.output)
+        return dataclasses.replace(found, output=tuple(found.output.shape[1:]))
 
     def _probe_assumptions(self, output: torch.Tensor) -> None:
         assert self.example is not None
@@ -179,16 +178,16 @@ class Network:
     @property
     def sites(self) -> tuple[Site, ...]:
         """Every call of every nonlinearity and pooling, in order."""
-        return self._discovered[0]
+        return self._discovered.sites
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """What could not be read, with the reason."""
-        return self._discovered[1]
+        return self._discovered.skipped
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        return self._discovered[2]
+        return self._discovered.output
 
     def select(self, *families: str) -> tuple[Site, ...]:
         """The sites of the given families (`activation`, `pooling`, `attention`, `normalisation`, `product`,
@@ -198,19 +197,22 @@ class Network:
 
     @property
     def piecewise_affine(self) -> bool:
-        """Whether every site is piecewise affine, so that the whole network is."""
-        return all(site.piecewise_affine for site in self.sites)
+        """Whether every operation that depends on the input is known to be piecewise affine, so that the whole is."""
+        return self._discovered.piecewise_affine
+
+    @property
+    def continuous(self) -> bool:
+        """Whether no operation is known to jump, nor may (a mask of something else, rounding, a branch)."""
+        return self._discovered.continuous
 
     def require_piecewise_affine(self) -> None:
-        """Raise `NotPiecewiseAffine` naming the first site that is not."""
+        """Raise `NotPiecewiseAffine` naming the first operation that is not, or of which nothing is known."""
         for site in self.sites:
             if not site.piecewise_affine:
-                raise NotPiecewiseAffine(
-                    f"site {site.name!r}",
-                    found=f"{site.kind}" + (" as a gate" if site.gate else ""),
-                    expected="a network of piecewise-affine operations only",
-                    remedy="ask for the sign partition of its gates instead",
-                )
+                raise not_piecewise(f"site {site.name!r}", site.kind + (" as a gate" if site.gate else ""), site.known)
+        for bend in self._discovered.hidden:
+            if not bend.piecewise:
+                raise not_piecewise(f"network {self.name!r}", f"operator {bend.word}", bend.known)
 
     def chunk_size(
         self,
@@ -346,6 +348,7 @@ class Network:
             "sites": len(self.sites),
             "kinds": kinds,
             "piecewise_affine": self.piecewise_affine,
+            "continuous": self.continuous,
             "input_shape": tuple(self.example.shape[1:]) if self.example is not None else (),
             "output_shape": self.output_shape,
             "dtype": str(self.dtype).removeprefix("torch."),

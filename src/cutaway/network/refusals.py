@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
-from cutaway.errors import ModelError
+from cutaway.errors import ModelError, NotPiecewiseAffine
 
 
 def refuse_unreadable(model: nn.Module) -> None:
@@ -49,6 +49,16 @@ def refuse_training_mode(model: nn.Module) -> None:
                 expected="evaluation mode, where a network is one function",
                 remedy="call model.eval() first",
             )
+
+
+def not_piecewise(where: str, what: str, known: bool) -> NotPiecewiseAffine:
+    """The error for an operation that is not piecewise affine, or (`known` False) of which nothing is known."""
+    return NotPiecewiseAffine(
+        where,
+        found=what if known else f"{what}, which is not known to be affine",
+        expected="a network of piecewise-affine operations only",
+        remedy="ask for the sign partition of its gates instead",
+    )
 
 
 def _place(path: str, module: nn.Module) -> str:

@@ -1,9 +1,8 @@
 """Sites: every *call* of every nonlinearity and pooling in one forward pass.
 
-A site is found by intercepting torch's public functions while the model runs on an example (modules, functional
-calls, tensor methods, in-place variants and the operators of exported programs all pass there), so a module called
-twice gives two sites and `F.relu` in a `forward` gives one. What cannot be read is returned beside the sites, with
-the reason.
+A site is a call of one of torch's public functions (modules, functional calls, tensor methods, in-place variants and
+the operators of exported programs all pass there), so a module called twice gives two sites and `F.relu` in a `forward`
+gives one. `discovery` finds them, an `Interceptor` meets them again on every later pass.
 
 Conventions at the kink: a ReLU is active where its pre-activation is > 0; at exactly 0 it counts as inactive with
 slope 0, which is what torch's own derivative says.
@@ -11,66 +10,16 @@ slope 0, which is what torch's own derivative says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from cutaway.reading.provenance import Skipped
-
-# kind -> (family, piecewise affine?).  Families: activation, pooling, attention, normalisation, product, other.
-KINDS: dict[str, tuple[str, bool]] = {
-    **dict.fromkeys(
-        ("relu", "leaky_relu", "prelu", "abs", "hardtanh", "clamp", "threshold", "maxout"), ("activation", True)
-    ),
-    **dict.fromkeys(("hardshrink", "softshrink", "max", "min"), ("activation", True)),
-    **dict.fromkeys(
-        ("gelu", "silu", "elu", "selu", "celu", "mish", "softplus", "sigmoid", "tanh"), ("activation", False)
-    ),
-    **dict.fromkeys(
-        ("hardswish", "logsigmoid", "softsign", "tanhshrink", "rrelu", "glu", "erf"), ("activation", False)
-    ),
-    **dict.fromkeys(("hardsigmoid",), ("activation", True)),
-    **dict.fromkeys(("exp", "log", "sin", "cos", "pow", "square", "sqrt", "rsqrt", "reciprocal"), ("other", False)),
-    **dict.fromkeys(("max_pool", "avg_pool"), ("pooling", True)),
-    **dict.fromkeys(("lp_pool", "fractional_max_pool"), ("pooling", False)),
-    **dict.fromkeys(("softmax", "log_softmax", "softmin", "attention"), ("attention", False)),
-    **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm", "normalize"), ("normalisation", False)),
-    **dict.fromkeys(("product", "matmul", "quotient"), ("product", False)),
-    **dict.fromkeys(("sort", "topk", "sign", "round", "prod"), ("other", False)),
-}
-
-_ALIASES = {
-    **dict.fromkeys(("absolute", "__abs__"), "abs"),
-    **dict.fromkeys(("clamp_min", "clamp_max", "clip"), "clamp"),
-    **dict.fromkeys(("maximum", "minimum"), "maxout"),
-    **dict.fromkeys(("exp2", "expm1"), "exp"),
-    **dict.fromkeys(("log1p", "log2", "log10"), "log"),
-    **dict.fromkeys(("floor", "ceil", "trunc"), "round"),
-    **dict.fromkeys(("scaled_dot_product_attention", "multi_head_attention_forward"), "attention"),
-    "relu6": "hardtanh",
-    "amax": "max",
-    "amin": "min",
-    "__pow__": "pow",
-    "_softmax": "softmax",
-    "_log_softmax": "log_softmax",
-    "native_layer_norm": "layer_norm",
-    "native_group_norm": "group_norm",
-    "_fused_rms_norm": "rms_norm",
-    "argsort": "sort",
-    "_prelu_kernel": "prelu",
-    "special_erf": "erf",
-    "log_sigmoid": "logsigmoid",
-    "special_expit": "sigmoid",
-}
-_PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply", "__imul__"}
-_MATMULS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "baddbmm", "einsum", "dot", "mv", "linear", "conv2d"}
-_QUOTIENTS = {"div", "divide", "true_divide", "__truediv__", "__rtruediv__", "__itruediv__"}
-_EMBEDDINGS = {"embedding"}
+from cutaway.network.graph import facts
+from cutaway.network.graph.fact import Fact, Form
 
 
 def _table() -> dict[Any, str]:
@@ -88,6 +37,10 @@ def _table() -> dict[Any, str]:
 _BY_FUNCTION = _table()
 
 
+_WRITERS = {"__setitem__", "__imul__", "__itruediv__", "__imod__", "__ipow__"}
+_SILENT = {"__get__", "__set__", "__repr__", "__format__", "__str__"}  # attributes and printing
+
+
 def function_name(func: Any) -> str:
     """Plain name of an intercepted function: `relu` for F.relu, Tensor.relu_, aten::relu."""
     if isinstance(func, torch._ops.OpOverload):
@@ -97,31 +50,18 @@ def function_name(func: Any) -> str:
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 
+def fact_of(func: Any, name: str) -> Fact:
+    """What is known of an intercepted function."""
+    return facts.of(_BY_FUNCTION.get(func, name))
+
+
 def candidate_kind(func: Any, name: str) -> str | None:
     """The kind of site that a call of this function may be, or None where it never is one."""
-    if func in _BY_FUNCTION:
-        return _BY_FUNCTION[func]
-    if name in _PRODUCTS:
-        return "product"
-    if name in _MATMULS:
-        return "matmul"
-    if name in _QUOTIENTS:
-        return "quotient"
-    name = _ALIASES.get(name, name)
-    for stem in ("max_pool", "avg_pool"):
-        if stem in name:
-            return stem
-    return name if name in KINDS else None
-
-
-def depends_nonlinearly(kind: str, name: str, operands: list[Any]) -> bool:
-    """Whether the call is not affine in what depends on the input (marked by `requires_grad` in the discovery pass)."""
-    marked = [isinstance(a, torch.Tensor) and a.requires_grad for a in operands]
-    if kind == "quotient":
-        return bool(marked and marked[0]) if name == "__rtruediv__" else len(marked) > 1 and marked[1]
-    if kind in ("product", "matmul"):
-        return sum(marked) > 1
-    return any(marked)
+    if name in _SILENT:
+        return None
+    fact = fact_of(func, name)
+    bare = fact.form is Form.CONSTANT or (fact.form is Form.AFFINE and not fact.factors and not fact.controls)
+    return None if bare and fact.family == "other" else fact.kind
 
 
 def flatten_operands(args: Any) -> list[Any]:
@@ -136,11 +76,14 @@ class Site:
     """One call of one nonlinearity or pooling.
 
     `index` counts all sites of a pass in order; `path` is the dotted path of the innermost module that ran (empty
-    for the model itself); `call` counts the sites of that path. Shapes are without the batch dimension. `gate` marks
-    an activation whose output multiplies another value that depends on the input (SwiGLU and its relatives); there
-    the network is not piecewise affine even if the activation is. `overwritten` says that the model changes the
-    value in place afterwards: captures copy it in time. `ordinal` (count among all calls that may be sites) and
-    `argument` (which operand is the pre-activation) let a capture find the call again.
+    for the model itself); `call` counts the sites of that path. Shapes are without the batch dimension. `kind` is what
+    the call does, also where it is written by hand: `mask` cuts a value by its own sign (`z * (z > 0)`), `selection`
+    by something else's, `step` is a comparison. `piecewise`: affine on pieces; `continuous`: without jumps between
+    them; `known`: False where nothing is known of an operator in it. `kinks`: where the pre-activation bends, if that
+    is at fixed numbers. `gate` marks an activation whose output multiplies another value that depends on the input
+    (SwiGLU and its relatives); there the network is not piecewise affine even if the activation is. `overwritten` says
+    that the model changes the value in place afterwards: captures copy it in time. `ordinal` (count among all calls
+    that may be sites) and `argument` (which operand is the pre-activation) let a capture find the call again.
     """
 
     index: int
@@ -154,6 +97,10 @@ class Site:
     in_place: bool = False
     overwritten: bool = False
     gate: bool = False
+    piecewise: bool = True
+    continuous: bool = True
+    known: bool = True
+    kinks: tuple[float, ...] = ()
     ordinal: int
     argument: int
 
@@ -164,12 +111,17 @@ class Site:
 
     @property
     def family(self) -> str:
-        return KINDS[self.kind][0]
+        return facts.of(self.kind).family
 
     @property
     def piecewise_affine(self) -> bool:
-        """Whether the network is continuous piecewise affine at this site."""
-        return KINDS[self.kind][1] and not self.gate
+        """Whether the network is piecewise affine at this site (`continuous` says whether it may jump)."""
+        return self.piecewise and not self.gate
+
+    @property
+    def bends_at_zero(self) -> bool:
+        """Whether the only place where it bends is where its pre-activation is 0."""
+        return self.kinks == (0.0,)
 
     @property
     def width(self) -> int:
@@ -191,8 +143,7 @@ class Interceptor(TorchFunctionMode):
         name = function_name(func)
         kind = candidate_kind(func, name)
         if kind is None:
-            result = func(*args, **(kwargs or {}))
-            return self.embedded(result) if name in _EMBEDDINGS else result
+            return func(*args, **(kwargs or {}))
         ordinal = self.ordinal
         self.ordinal += 1
         return self.candidate(ordinal, kind, name, func, args, kwargs or {})
@@ -200,13 +151,12 @@ class Interceptor(TorchFunctionMode):
     def candidate(self, ordinal: int, kind: str, name: str, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
 
-    def embedded(self, result: torch.Tensor) -> torch.Tensor:
-        return result
 
-
-def first_result(post: Any) -> torch.Tensor:
-    """The tensor of a call that may return several (max with indices, attention with weights)."""
-    return post[0] if isinstance(post, list | tuple) else post
+def first_result(post: Any, operands: Sequence[Any] = (), argument: int = 0) -> torch.Tensor:
+    """The tensor of a call that may return several (max with indices, attention with weights) or none, having written
+    into its operand (`z[z < 0] = 0`); a comparison's as numbers."""
+    result = post[0] if isinstance(post, list | tuple) else operands[argument] if post is None else post
+    return result.to(torch.get_default_dtype()) if result.dtype == torch.bool else result
 
 
 def is_in_place(func: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> bool:
@@ -217,152 +167,8 @@ def _true_in_place(func: Any, name: str, args: tuple) -> bool:
     raw = getattr(func, "__name__", "")
     if isinstance(func, torch._ops.OpOverload):
         raw = func._schema.name
-    if raw.endswith("_") and not raw.endswith("__"):
+    if (raw.endswith("_") and not raw.endswith("__")) or name in _WRITERS:
         return True
     return name in {"relu", "elu", "selu", "celu", "silu", "mish", "hardtanh", "leaky_relu", "hardswish"} and any(
         a is True for a in args[1:]
     )
-
-
-class _Discovery(Interceptor):
-    """Keeps the sites with their module paths and watches their values for later in-place changes."""
-
-    def __init__(self, stack: list[tuple[str, str]]) -> None:
-        super().__init__()
-        self.stack = stack
-        self.found: list[dict[str, Any]] = []
-        self.watched: list[tuple[int, torch.Tensor, int]] = []
-        self.producers: dict[int, int] = {}
-        self.alive: list[torch.Tensor] = []  # keeps ids in `producers` unique
-
-    def embedded(self, result: torch.Tensor) -> torch.Tensor:
-        """Token ids carry no gradient: dependence on the input is followed from the embedding on."""
-        return result.detach().requires_grad_(True) if result.is_floating_point() else result
-
-    def candidate(self, ordinal, kind, name, func, args, kwargs):
-        operands = flatten_operands((*args, *kwargs.values()))
-        if not depends_nonlinearly(kind, name, operands):
-            return func(*args, **kwargs)
-        argument, pre = next((i, a) for i, a in enumerate(operands) if isinstance(a, torch.Tensor) and a.requires_grad)
-        in_place = is_in_place(func, name, args, kwargs)
-        shape = tuple(pre.shape[1:])
-        post = func(*args, **kwargs)
-        result = first_result(post)
-        index = len(self.found)
-        path, module = self.stack[-1]
-        if kind == "product":
-            self._mark_gates(operands)
-        self.found.append(
-            {
-                "index": index, "path": path, "module": module, "kind": kind, "function": name, "in_place": in_place,
-                "input_shape": shape, "output_shape": tuple(result.shape[1:]), "gate": False,
-                "ordinal": ordinal, "argument": argument,
-            }
-        )  # fmt: skip
-        self.producers[id(result)] = index
-        self.alive.append(result)
-        self.watched.append((index, result, result._version))
-        if not in_place:
-            self.watched.append((index, pre, pre._version))
-        return post
-
-    def _mark_gates(self, operands: list[Any]) -> None:
-        for operand in operands:
-            maker = self.producers.get(id(operand))
-            if maker is not None and KINDS[self.found[maker]["kind"]][0] == "activation":
-                self.found[maker]["gate"] = True
-
-
-def discover(model: nn.Module, run: Callable[[], Any]) -> tuple[tuple[Site, ...], tuple[Skipped, ...], Any]:
-    """Run the model once and list its sites, what was not read, and the output.
-
-    `run` calls the model on the example (with gradients to the input where it is floating point, so that dependence
-    on the input can be followed). Parameters must not require gradients while it runs: the caller sees to that.
-    """
-    stack: list[tuple[str, str]] = [("", type(model).__name__)]
-    called: set[int] = set()
-    handles = []
-    first_path: dict[int, str] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        first_path.setdefault(id(module), path)
-
-    def enter(module, _args):
-        stack.append((first_path.get(id(module), "?"), type(module).__name__))
-        called.add(id(module))
-
-    def leave(_module, _args, _output):
-        stack.pop()
-
-    for module in model.modules():
-        if module is not model:
-            handles.append(module.register_forward_pre_hook(enter))
-            handles.append(module.register_forward_hook(leave, always_call=True))
-    mode = _Discovery(stack)
-    try:
-        with torch.enable_grad(), mode:
-            output = run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    overwritten = {index for index, tensor, version in mode.watched if tensor._version != version}
-    counts: dict[str, int] = {}
-    sites = []
-    for record in mode.found:
-        call = counts.get(record["path"], 0)
-        counts[record["path"]] = call + 1
-        sites.append(Site(call=call, overwritten=record["index"] in overwritten, **record))
-    return tuple(sites), tuple(_unread(model, first_path, called)), output
-
-
-_NONLINEAR_NAMES = [
-    "ReLU",
-    "ReLU6",
-    "LeakyReLU",
-    "PReLU",
-    "RReLU",
-    "ELU",
-    "SELU",
-    "CELU",
-    "GELU",
-    "SiLU",
-    "Mish",
-    "Softplus",
-    "Sigmoid",
-    "Tanh",
-    "Hardtanh",
-    "Hardswish",
-    "Hardsigmoid",
-    "Softmax",
-    "LogSoftmax",
-    "MaxPool1d",
-    "MaxPool2d",
-    "MaxPool3d",
-    "AvgPool1d",
-    "AvgPool2d",
-    "AvgPool3d",
-    "AdaptiveAvgPool1d",
-    "AdaptiveAvgPool2d",
-    "AdaptiveMaxPool2d",
-    "MultiheadAttention",
-    "Threshold",
-    "GLU",
-    "LogSigmoid",
-    "Softsign",
-    "Hardshrink",
-    "Softshrink",
-    "LayerNorm",
-    "RMSNorm",
-    "GroupNorm",
-]
-_NONLINEAR_MODULES = tuple(getattr(nn, name) for name in _NONLINEAR_NAMES)
-
-
-def _unread(model: nn.Module, paths: dict[int, str], called: set[int]):
-    for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            yield Skipped(
-                what=paths[id(module)] or ".", reason="a TorchScript module: its inside cannot be intercepted"
-            )
-        elif isinstance(module, _NONLINEAR_MODULES) and id(module) not in called and module is not model:
-            reason = f"{type(module).__name__} is never called on the example input"
-            yield Skipped(what=paths[id(module)] or ".", reason=reason)

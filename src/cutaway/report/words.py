@@ -50,17 +50,21 @@ def describe(run: Run) -> str:
     """What the network is, in a sentence."""
     net = run.network
     kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in net["kinds"].items()) or "no nonlinearity"
-    affine = (
-        "It is continuous piecewise affine, so statements about regions are exact."
-        if net["piecewise_affine"]
-        else "It is not piecewise affine, so nothing here speaks of affine regions."
-    )
+    affine = _affinity(net["piecewise_affine"], net.get("continuous", True))
     shape = " x ".join(str(s) for s in net["input_shape"]) or "scalar"
     output = " x ".join(str(s) for s in net["output_shape"]) or "scalar"
     return (
         f"{net['name']}: {net['parameters']:,} parameters, inputs {shape}, outputs {output}, "
         f"{net['sites']} sites ({kinds}). {affine}"
     )
+
+
+def _affinity(piecewise_affine: bool, continuous: bool) -> str:
+    if not piecewise_affine:
+        return "It is not known to be piecewise affine, so nothing here speaks of affine regions."
+    if not continuous:
+        return "It is piecewise affine, but may jump between its regions; statements inside a region are exact."
+    return "It is continuous piecewise affine, so statements about regions are exact."
 
 
 def sentence(reading: Reading) -> str:

@@ -33,7 +33,6 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from cutaway.errors import InputError
-from cutaway.geometry.linearisation import ZERO_KINKS
 from cutaway.network import Network, Site
 from cutaway.network.capture import record
 from cutaway.training.terms import scores_of
@@ -273,7 +272,7 @@ def boundary_sites_of(model: nn.Module, inputs: Tensor) -> tuple[tuple[Site, ...
     if key not in known:
         network = Network(model, inputs[:2].detach(), probe=False)
         network.require_piecewise_affine()
-        sites = tuple(site for site in network.sites if site.kind in ZERO_KINKS)
+        sites = tuple(site for site in network.sites if site.bends_at_zero)
         known[key] = sites, tuple(s.name for s in network.sites if s not in sites and s.kind != "avg_pool")
     if not known[key][0]:
         raise InputError(

@@ -13,7 +13,8 @@ CONSTANT = """zeros_like ones_like full_like empty_like rand_like randn_like new
 new_empty_strided isnan isinf isfinite isposinf isneginf isreal size dim numel nelement stride storage_offset
 element_size is_floating_point is_complex is_contiguous is_same_size get_device is_conj is_neg sym_size sym_numel
 sym_stride sym_storage_offset ndimension result_type can_cast is_signed is_inference is_sparse
-requires_grad_ register_hook __len__ __hash__"""
+is_shared is_pinned is_cuda is_meta
+requires_grad requires_grad_ register_hook data_ptr untyped_storage storage __len__ __hash__"""
 
 MOVES = """alias view _unsafe_view reshape _reshape_alias view_as reshape_as expand expand_as broadcast_to
 broadcast_tensors permute transpose t adjoint swapaxes swapdims movedim moveaxis squeeze unsqueeze flatten unflatten
@@ -49,10 +50,10 @@ PRODUCTS = {
     "dot": ("self tensor", ""),
     "vdot": ("self other", ""),
     "linear": ("input weight", ""),
-    "bilinear": ("input1 input2 weight", "_trilinear"),
+    "bilinear": ("input1 input2 weight i1 i2 i3", "_trilinear"),
     "einsum": ("tensors", "tensordot inner outer ger kron chain_matmul linalg_multi_dot"),
     "convolution": (
-        "input weight",
+        "self input weight",
         "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution_overrideable "
         "_convolution mkldnn_convolution cudnn_convolution cudnn_convolution_transpose miopen_convolution "
         "thnn_conv2d _slow_conv2d_forward slow_conv3d conv_depthwise3d _conv_depthwise2d conv_tbc",
@@ -145,7 +146,6 @@ AFFINE_FACTS: list[Fact] = [
             "_native_batch_norm_legit_no_training",
             "cudnn_batch_norm",
             "miopen_batch_norm",
-            "_batch_norm_with_update",
             "instance_norm",
         ),
     ),

@@ -51,6 +51,8 @@ BENDING_FACTS: list[Fact] = [
     *_words("sort=msort topk kthvalue median=nanmedian cummax cummin", Form.PIECEWISE),
     *_words("fmod=remainder,__mod__,__rmod__,__imod__", Form.PIECEWISE, continuous=False, controls=("other",)),
     *_words("frac", Form.PIECEWISE, continuous=False),
+    *_words("mask", Form.PIECEWISE, "activation"),  # a value cut by its own sign; not a name of torch's
+    *_words("selection", Form.PIECEWISE, continuous=False),  # by something else's
     *_words(COMPARISONS, Form.STEP, "activation"),
     *_words(STEPS, Form.STEP),
     *_words(ATTENTION, Form.CURVED, "attention"),

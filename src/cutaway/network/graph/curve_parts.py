@@ -24,7 +24,14 @@ def at(*points: float) -> Any:
 
 
 def ends(low: str, high: str) -> Any:
-    return lambda node: tuple(float(v) for v in (node.attributes.get(low), node.attributes.get(high)) if v is not None)
+    """Kinks at the arguments of these names that are given; none where one is more than a number."""
+
+    def kinks(node: Node) -> tuple[float, ...]:
+        given = [v for v in (node.attributes.get(low), node.attributes.get(high)) if v is not None]
+        plain = all(not isinstance(v, Tensor) or v.numel() == 1 for v in given)
+        return tuple(float(v) for v in given) if plain else ()
+
+    return kinks
 
 
 def shrink_kinks(node: Node) -> tuple[float, ...]:
