@@ -97,13 +97,19 @@ def test_recurrent_kernels_are_not_affine(kind):
     assert not Network(Last().eval(), torch.randn(2, 5, 4)).piecewise_affine
 
 
-def test_operators_that_no_call_shows_count_though_they_have_no_site():
-    bent = torch.jit.CompilationUnit("def bent(x):\n    return x.tanh()").bent
-    network = Network(Head(bent).eval(), torch.randn(2, 4))
+def test_a_value_that_leaves_torch_counts_though_it_has_no_site():
+    network = Network(Head(lambda z: z * float(z[0, 0])).eval(), torch.randn(2, 4), probe=False)
     assert [s.kind for s in network.sites] == ["relu"] and not network.piecewise_affine
-    with pytest.raises(NotPiecewiseAffine, match="operator tanh"):
+    with pytest.raises(NotPiecewiseAffine, match="operator _local_scalar_dense, which is not known to be affine"):
         network.require_piecewise_affine()
-    assert [s.reason for s in network.skipped] == ["operator tanh: no call of it can be intercepted"]
+    said = "operator _local_scalar_dense: a value leaves torch, where it cannot be followed"
+    assert [s.reason for s in network.skipped] == [said]
+
+
+def test_a_function_of_torchscript_is_a_site():
+    bent = torch.jit.CompilationUnit("def bent(x):\n    return x.tanh()\n").bent
+    network = Network(Head(bent).eval(), torch.randn(2, 4))
+    assert [s.kind for s in network.sites] == ["tanh", "relu"] and not network.piecewise_affine
 
 
 def test_an_operator_without_a_record_is_named_in_the_coverage():
