@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from cutaway.errors import NotPiecewiseAffine
+from cutaway.errors import ModelError, NoGradient, NotPiecewiseAffine
 from cutaway.network import Network
 
 
@@ -202,6 +202,37 @@ def test_a_comparison_that_decides_nothing_is_no_site():
 
     network = Network(Head(watched).eval(), torch.rand(2, 4))
     assert [s.kind for s in network.sites] == ["relu"] and network.continuous
+
+
+class Straight(torch.autograd.Function):
+    """A sign with the gradient of the identity, as binary networks are trained with."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+@pytest.mark.parametrize("function", [lambda z: z.detach() + z, Straight.apply, torch.no_grad()(torch.relu)])
+def test_a_derivative_that_is_not_the_functions_gives_no_map(function):
+    network = Network(Head(function).double().eval(), torch.rand(2, 4))
+    assert network.piecewise_affine
+    with pytest.raises(ModelError, match="not the slope of the function.*Take out detach"):
+        network.affine_at(torch.rand(4))
+
+
+def test_a_point_on_every_boundary_still_has_its_map():
+    network = Network(nn.Sequential(nn.Linear(4, 8, bias=False), nn.ReLU()).double(), torch.rand(2, 4))
+    assert not network.affine_at(torch.zeros(4)).slope.any()
+
+
+def test_an_operation_without_derivative_is_named():
+    network = Network(Head(lambda z: z * torch.heaviside(z, z.new_zeros(1))).double(), torch.rand(2, 4))
+    with pytest.raises(NoGradient, match="derivative for aten::heaviside is not implemented"):
+        network.affine_at(torch.rand(4))
 
 
 WORDS = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cutaway.errors import NoGradient
+from cutaway.errors import ModelError, NoGradient
 
 STEPS = tuple(10.0**-k for k in range(8, 0, -1))
 LEAP = 300  # curvature grows by 100 a step, crossing a boundary by far more
@@ -54,11 +54,33 @@ class AffineMap:
         size = truth.abs().amax() + self.slope.abs().sum(dim=1).amax() * self.point.abs().amax()
         return _shares(error, change, float(256 * torch.finfo(truth.dtype).eps * size))
 
+    def is_wrong(self) -> bool:
+        """Whether it misses the network in every direction."""
+        return bool((self.errors() > 1e-7).all())
+
     def check(self, *, directions: int = 8, seed: int = 0) -> float:
         """The largest of `errors`. A value above 1e-7 says that the network is not affine here, or that the point lies
         on a boundary, or within 1e-8 of one.
         """
         return float(self.errors(directions=directions, seed=seed).max())
+
+
+def checked_map(forward: Callable[[torch.Tensor], torch.Tensor], point: torch.Tensor) -> AffineMap:
+    """`affine_map`, refused (ModelError) where torch's derivative is not the function's: behind detach, no_grad, or an
+    autograd function with a backward of its own. That shows where the map is wrong in every direction, at the point
+    and, since the point may lie on many boundaries, at a random one near it."""
+    found = affine_map(forward, point)
+    if found.is_wrong():
+        noise = torch.randn(point.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        near = found.point + 1e-4 * max(1.0, float(found.point.abs().max())) * noise.to(found.point) / noise.norm()
+        if affine_map(forward, near).is_wrong():
+            raise ModelError(
+                "the network's affine map",
+                found="a derivative, by torch, that is not the slope of the function",
+                expected="operations whose gradient is their own",
+                remedy="take out detach(), torch.no_grad() and autograd functions with a backward of their own",
+            )
+    return found
 
 
 def affine_map(forward: Callable[[torch.Tensor], torch.Tensor], point: torch.Tensor) -> AffineMap:

@@ -13,7 +13,7 @@ CONSTANT = """zeros_like ones_like full_like empty_like rand_like randn_like new
 new_empty_strided isnan isinf isfinite isposinf isneginf isreal size dim numel nelement stride storage_offset
 element_size is_floating_point is_complex is_contiguous is_same_size get_device is_conj is_neg sym_size sym_numel
 sym_stride sym_storage_offset ndimension result_type can_cast is_signed is_inference is_sparse
-is_shared is_pinned is_cuda is_meta
+_set_grad_enabled is_shared is_pinned is_cuda is_meta
 requires_grad requires_grad_ register_hook data_ptr untyped_storage storage __len__ __hash__"""
 
 MOVES = """alias view _unsafe_view reshape _reshape_alias view_as reshape_as expand expand_as broadcast_to
