@@ -103,8 +103,10 @@ class Call:
     marks: dict[str, Mark]
     identities: dict[str, list[Identity]] = field(default_factory=dict)
 
-    def of(self, names: tuple[str, ...]) -> list[Mark]:
-        return [self.marks[n] for n in names if n in self.marks]
+    def named(self, names: tuple[str, ...]) -> list[str]:
+        """Those of `names` that depend on the input; all that do, where the operator has other names for them."""
+        there = [n for n in names if n in self.arguments] or (list(self.arguments) if names else [])
+        return [n for n in there if n in self.marks]
 
     @property
     def whole(self) -> list[str]:
@@ -242,10 +244,10 @@ class Follower(TorchDispatchMode):
 
     def _note(self, call: Call, form: Form) -> None:
         fact, whole = call.fact, [i for ids in call.identities.values() for i in ids]
-        factors, controls = call.of(fact.factors), call.of(fact.controls)
+        factors, controls = call.named(fact.factors), call.named(fact.controls)
         complex_ = any(t.is_complex() for v in call.arguments.values() for t in tensors(v))
-        num_whole = sum(m.whole for m in factors)
-        curved = num_whole > 1 or any(m.whole for m in controls) or form in (Form.CURVED, Form.UNKNOWN)
+        product = sum(len(call.identities[n]) for n in factors) > 1
+        curved = product or any(call.marks[n].whole for n in controls) or form in (Form.CURVED, Form.UNKNOWN)
         if curved or (form is Form.PIECEWISE and complex_):
             self._use(call.steps)
             self.bends.append(
@@ -254,7 +256,7 @@ class Follower(TorchDispatchMode):
                     known=form is not Form.UNKNOWN, operand=whole[0],
                 )
             )  # fmt: skip
-        elif any(not m.whole for m in [*factors, *controls]):
+        elif any(not call.marks[n].whole for n in [*factors, *controls]):
             self._note_mask(call, whole)
         else:
             self._use(call.steps)
