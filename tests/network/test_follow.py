@@ -57,6 +57,7 @@ CURVED = {
     "where of a sine": lambda z: torch.where(z > 0, z.sin(), z),
     "cosine similarity": lambda z: z + F.cosine_similarity(z, z.flip(1))[:, None],
     "cdist": lambda z: torch.cdist(z[:, None], torch.eye(8, dtype=z.dtype)[None])[:, 0],
+    "powers": lambda z: torch.pow(z.abs(), torch.arange(8.0, dtype=z.dtype)),
     "addcmul": lambda z: torch.addcmul(z, z, z),
     "outer": lambda z: torch.einsum("bi,bj->bi", z, z),
     "modulus of a spectrum": lambda z: torch.fft.fft(z).abs(),

@@ -78,7 +78,6 @@ CONTROLLED = {
     "gather": ("index", "take_along_dim"),
     "take": ("index", ""),
     "put": ("index", ""),
-    "scatter": ("index", ""),
     "scatter_add": ("index", ""),
     "embedding": ("indices", ""),
     "max_unpool": ("indices", "max_unpool1d max_unpool2d max_unpool3d"),
@@ -94,6 +93,10 @@ def _division(arguments: Arguments) -> Form:
 
 def _batch_norm(arguments: Arguments) -> Form:
     return Form.CURVED if arguments.get("training") else Form.AFFINE
+
+
+def _scatter(arguments: Arguments) -> Form:
+    return Form.AFFINE if arguments.get("reduce") in (None, "add") else Form.CURVED
 
 
 def _plain(words: str, form: Form) -> list[Fact]:
@@ -166,6 +169,7 @@ AFFINE_FACTS: list[Fact] = [
             "mkldnn_adaptive_avg_pool2d",
         ),
     ),
+    Fact(word="scatter", form=Form.AFFINE, controls=("index",), where=_scatter),
     Fact(word="scale_shift", form=Form.AFFINE, names=("constant_matmul", "input", "constant")),
 ]
 """One record each; the words of the graph among them."""

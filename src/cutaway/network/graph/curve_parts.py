@@ -96,7 +96,8 @@ def gelu(node: Node, x: Tensor) -> Tensor:
 
 
 def power_form(arguments: Arguments) -> Form:
-    return Form.AFFINE if arguments.get("exponent") in (0, 1) else Form.CURVED
+    exponent = arguments.get("exponent")
+    return Form.AFFINE if isinstance(exponent, int | float) and exponent in (0, 1) else Form.CURVED
 
 
 def rrelu_form(arguments: Arguments) -> Form:
