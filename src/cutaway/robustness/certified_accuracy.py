@@ -29,6 +29,7 @@ from cutaway.robustness.bounds.network import BoundNetwork, bound_network
 from cutaway.robustness.bounds.sweep import sweep
 from cutaway.robustness.query import Clause, Query
 from cutaway.robustness.regions import Intersection, Region, ball, box
+from cutaway.robustness.verify.import_check import POINTS, check_module
 from cutaway.robustness.verify.replay import module_replay
 from cutaway.robustness.verify.verdict import VerifySettings, verify
 from cutaway.status import Status
@@ -131,6 +132,8 @@ def certified_accuracy(
             expected=f"classes 0 to {net.graph.output.numel - 1}, as many as the network's outputs",
             remedy="take the data that the network was trained for",
         )
+    first = data.subset(list(range(min(POINTS, len(labels)))))
+    check_module(net, model, data.input_shape, data_region(first, radius, "inf"), settings.seed)
     right = network.outputs(data.inputs).argmax(1).cpu() == labels
     robust = right.clone()
     if norm in PGD.norms and radius > 0:

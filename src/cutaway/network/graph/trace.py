@@ -12,8 +12,12 @@ from torch import Tensor, nn
 
 from cutaway.errors import ModelError
 from cutaway.network.graph.build import build, decompositions
+from cutaway.network.graph.evaluate import evaluate
 from cutaway.network.graph.node import Graph
 from cutaway.network.refusals import refuse_unreadable
+
+POINTS = 16
+"""Where graph and model are compared."""
 
 
 def trace(
@@ -28,9 +32,9 @@ def trace(
 
     A copy of the model is traced, in `dtype` (None: as it is); the model itself is not touched. Casts between floating
     dtypes inside the model are dropped: the graph means real arithmetic in one dtype. With `check`, the graph is
-    evaluated at the first example and must give the model's own output to 1e-9 relative (1e-4 below float64), else
-    ModelError. Cost: one export and two forward passes of one sample. Raises ModelError when the model cannot be
-    exported, or is refused by name (`cutaway.network.refusals`).
+    evaluated at the first example and at 15 points round it, and must give the model's own output to 1e-9 relative
+    (1e-4 below float64), else ModelError. Cost: one export and 32 forward passes of one sample. Raises ModelError when
+    the model cannot be exported, or is refused by name (`cutaway.network.refusals`).
     """
     refuse_unreadable(model)
     examples = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
@@ -43,7 +47,25 @@ def trace(
     graph = Graph(nodes=nodes, inputs=inputs, outputs=outputs, dtype=dtype or _floating(samples), batched=batched)
     if check:
         _check_outputs(model, _results(twin, model, samples), [values[i] for i in outputs])
+        _check_around(twin, model, samples, graph)
     return graph
+
+
+def _check_around(twin: nn.Module, model: nn.Module, samples: tuple[Tensor, ...], graph: Graph) -> None:
+    """The same at 15 more points round the example: up to its largest entry away, and integers in another order."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(POINTS - 1):
+        moved = tuple(_moved(x, generator) for x in samples)
+        given = tuple(x if graph.batched else x[None] for x in moved)
+        values = evaluate(graph, given, keep=lambda n: n.index in graph.outputs)
+        _check_outputs(model, _results(twin, model, moved), [values[i][0] for i in graph.outputs])
+
+
+def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
+    if not x.is_floating_point():
+        return x.flatten()[torch.randperm(x.numel(), generator=generator)].reshape(x.shape)
+    width = x.abs().max().nan_to_num(1.0) if x.numel() else 1.0
+    return x + (2 * torch.rand(x.shape, generator=generator, dtype=torch.float64) - 1).to(x) * (width or 1.0)
 
 
 def _first_sample(x: Tensor, dtype: torch.dtype | None, batched: bool) -> Tensor:

@@ -4,6 +4,7 @@
 `functions.py` holds the operators that torch has not as layers, `nodes.py` what they all work with.
 """
 
-from cutaway.network.onnx.importer import OnnxModel, load_onnx
+from cutaway.network.onnx.importer import load_onnx
+from cutaway.network.onnx.model import OnnxModel
 
 __all__ = ["OnnxModel", "load_onnx"]

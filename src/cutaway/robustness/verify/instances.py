@@ -18,7 +18,7 @@ from cutaway.errors import CutawayError, FileError, InputError, UnsupportedOpera
 from cutaway.files import atomic
 from cutaway.robustness.verify.onnx_query import OpenedNetwork, open_onnx
 from cutaway.robustness.verify.replay import file_hash
-from cutaway.robustness.verify.verdict import Verdict, VerifySettings, verify
+from cutaway.robustness.verify.verdict import Verdict, VerifySettings
 from cutaway.robustness.vnnlib import read_vnnlib
 from cutaway.status import Status
 
@@ -151,7 +151,7 @@ def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened,
         problem = opened[onnx]
         query = read_vnnlib(folder / vnnlib)
         ready = time.monotonic()
-        verdict = verify(problem.net, query, problem.replay, settings, progress)
+        verdict = problem.decide(query, settings, progress)
         row |= _cells(verdict) | {"model_hash": problem.model_hash, "prepare_time": f"{ready - begin:.3f}"}
     except (UnsupportedOperator, CutawayError) as error:
         row |= {"verdict": Status.UNSUPPORTED.value, "result": "error", "reason": str(error)}

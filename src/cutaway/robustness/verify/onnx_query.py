@@ -10,29 +10,61 @@ import torch
 
 from cutaway.errors import InputError
 from cutaway.network.onnx import load_onnx
+from cutaway.network.onnx.runtime import INSTALL, open_runtime
 from cutaway.network.sources import load_model
 from cutaway.robustness.bounds.network import BoundNetwork, bound_network
-from cutaway.robustness.verify.problem import Replay
-from cutaway.robustness.verify.replay import file_hash, module_hash, module_replay, onnx_replay
-from cutaway.robustness.verify.verdict import Verdict, VerifySettings, verify
+from cutaway.robustness.query import Query
+from cutaway.robustness.verify.import_check import Explain, box_points, check_points, explain_module, explain_onnx
+from cutaway.robustness.verify.problem import BestPoints, Replay
+from cutaway.robustness.verify.replay import file_hash, module_hash, module_replay
+from cutaway.robustness.verify.verdict import Progress, Verdict, VerifySettings, verify
 from cutaway.robustness.vnnlib import read_vnnlib
+from cutaway.status import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedNetwork:
-    """`net` bounds what the model computes, `replay` is the model itself, `model_hash` the sha256 of the file, or of
-    the module's parameters and buffers."""
+    """`net` bounds what the model computes, `replay` is the model itself (None where no program can run it),
+    `model_hash` the sha256 of the file, or of the module's parameters and buffers; `explain` decides whether a
+    difference between the two is rounding."""
 
     net: BoundNetwork
-    replay: Replay
+    replay: Replay | None
     model_hash: str
+    explain: Explain
+
+    def decide(self, query: Query, settings: VerifySettings, progress: Progress = lambda text: None) -> Verdict:
+        """The verdict, after graph and model were compared on the query's boxes and, for a certificate, at the best
+        points of its search. Raises ModelError where they differ; `unknown` where nothing can run the model."""
+        if self.replay is None:
+            return Verdict(status=Status.UNKNOWN, reason=NOT_COMPARED, property_hash=query.fingerprint)
+        query.check_network(self.net.graph.input.numel, self.net.graph.output.numel)
+        best = BestPoints()
+        if query.clauses:
+            check_points(self.net, self.replay, box_points(query, settings.seed), self.explain)
+        verdict = verify(self.net, query, self.replay, settings, progress, best)
+        if verdict.status is Status.CERTIFIED:
+            check_points(self.net, self.replay, best.points, self.explain)
+        return verdict
+
+
+NOT_COMPARED = f"no program here can run the file, so that its import cannot be checked: {INSTALL}"
 
 
 def open_onnx(path: str | Path) -> OpenedNetwork:
-    """Raises FileError for a file that is none, UnsupportedOperator for an operator without a rule."""
-    model = load_onnx(path)
+    """Constants of the file are folded in float64: the claim is about them to 2**-53 an operation. Raises FileError
+    for a file that is none, ModelError for one whose import differs from onnxruntime, UnsupportedOperator for an
+    operator without a rule."""
+    load_onnx(path)  # compared with onnxruntime in the file's own precision
+    model = load_onnx(path, dtype=torch.float64, check=False)
     net = bound_network(model, model.example(), batched=model.batched)
-    return OpenedNetwork(net=net, replay=onnx_replay(path), model_hash=file_hash(path))
+    runtime = open_runtime(path)
+    return OpenedNetwork(
+        net=net,
+        replay=None if runtime is None else runtime.output,
+        model_hash=file_hash(path),
+        explain=explain_onnx(path),
+    )
 
 
 def open_module(text: str, num_inputs: int, *, weights: str | None = None, trust_pickle: bool = False) -> OpenedNetwork:
@@ -49,6 +81,7 @@ def open_module(text: str, num_inputs: int, *, weights: str | None = None, trust
         net=bound_network(loaded.model, example),
         replay=module_replay(loaded.model, tuple(example.shape[1:])),
         model_hash=module_hash(loaded.model),
+        explain=explain_module(loaded.model, tuple(example.shape[1:])),
     )
 
 
@@ -67,4 +100,4 @@ def verify_vnnlib(
         problem = open_onnx(network)
     else:
         problem = open_module(str(network), query.num_inputs, weights=weights, trust_pickle=trust_pickle)
-    return verify(problem.net, query, problem.replay, settings, progress), problem.model_hash
+    return problem.decide(query, settings, progress), problem.model_hash

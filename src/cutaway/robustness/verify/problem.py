@@ -7,7 +7,7 @@ when some row is positive everywhere: max_k min_x g_k > 0. A point meets it when
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -21,10 +21,28 @@ Replay = Callable[[Tensor], Tensor]
 """(n,) float64 point -> (m,) output of the original model."""
 
 
+@dataclass(slots=True)
+class BestPoints:
+    """The points (at most `kept`, of shape (n,)) that came nearest to meeting a clause, over a whole search."""
+
+    kept: int = 16
+    points: Tensor = field(default_factory=lambda: torch.empty(0))
+    losses: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
+
+    def note(self, points: Tensor, losses: Tensor) -> None:
+        losses = losses.detach().nan_to_num(torch.inf)
+        best = losses.topk(min(self.kept, len(losses)), largest=False).indices
+        points, losses = points.detach()[best], losses[best]
+        if len(self.losses):
+            points, losses = torch.cat([self.points, points]), torch.cat([self.losses, losses])
+        order = losses.argsort()[: self.kept]
+        self.points, self.losses = points[order], losses[order]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses. `accept` says of a point (n,)
-    whether it may be a witness at all (a pattern to follow)."""
+    whether it may be a witness at all (a pattern to follow). `best` takes note of the points that were tried."""
 
     net: BoundNetwork
     query: Query
@@ -34,9 +52,10 @@ class Problem:
     limits: Tensor
     replay: Replay
     accept: Callable[[Tensor], bool] | None = None
+    best: BestPoints = field(default_factory=BestPoints)
 
     @classmethod
-    def of(cls, net: BoundNetwork, query: Query, replay: Replay) -> Problem:
+    def of(cls, net: BoundNetwork, query: Query, replay: Replay, best: BestPoints | None = None) -> Problem:
         """Raises InputError where the question does not fit the network."""
         query.check_network(net.graph.input.numel, net.graph.output.numel)
         most = max([1, *(len(c.limits) for c in query.clauses)])
@@ -53,6 +72,7 @@ class Problem:
             net=net,
             query=query,
             replay=replay,
+            best=best or BestPoints(),
             matrix=torch.stack(matrix),
             limits=torch.stack(limits),
             lower=torch.stack([c.lower for c in query.clauses]),
@@ -76,7 +96,9 @@ class Problem:
     def misses(self, points: Tensor, clause: Tensor) -> Tensor:
         """max_k g_k at points (N, n) for the clause of each: at most 0 where met."""
         scores = self.outputs(points)
-        return ((self.matrix[clause] @ scores.unsqueeze(-1)).squeeze(-1) - self.limits[clause]).amax(-1)
+        losses = ((self.matrix[clause] @ scores.unsqueeze(-1)).squeeze(-1) - self.limits[clause]).amax(-1)
+        self.best.note(points, losses)
+        return losses
 
     def confirm(self, point: Tensor, clause: int) -> Tensor | None:
         """The point as the original model takes it (float32, inside the box), if the model itself meets the clause."""

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cutaway._compat import require
-from cutaway.errors import FileError
+from cutaway.errors import MissingExtra
+from cutaway.network.onnx.read import file_bytes
+from cutaway.network.onnx.runtime import open_runtime
 from cutaway.robustness.verify.problem import Replay
 
 
 def onnx_replay(path: str | Path) -> Replay:
-    """The file run by onnxruntime on the CPU, one sample at a time. Needs the extra `onnx`."""
-    runtime = require("onnxruntime", "onnx")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = runtime.InferenceSession(file_bytes(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise FileError(
-            str(path), found=f"onnxruntime refuses it: {str(error)[:200]}", expected="an ONNX file"
-        ) from error
-    entry = session.get_inputs()[0]
-    shape = [n if isinstance(n, int) and n > 0 else 1 for n in entry.shape]
-    dtype = torch.float64 if "double" in entry.type else torch.float32
-
-    def run(point: Tensor) -> Tensor:
-        result = session.run(None, {entry.name: point.to(dtype).reshape(shape).numpy()})[0]
-        return torch.from_numpy(result).double().flatten()
-
-    return run
+    """The file run by onnxruntime on the CPU (by onnx's reference evaluator where it is not installed), one sample at a
+    time. Raises MissingExtra where neither can, FileError for a file that onnxruntime refuses."""
+    runtime = open_runtime(path)
+    if runtime is None:
+        raise MissingExtra.of("onnxruntime", "onnx")
+    return runtime.output
 
 
 def module_replay(model: nn.Module, sample_shape: tuple[int, ...], *, batched: bool = True) -> Replay:
@@ -52,12 +38,6 @@ def module_replay(model: nn.Module, sample_shape: tuple[int, ...], *, batched: b
             model.train(training)
 
     return run
-
-
-def file_bytes(path: str | Path) -> bytes:
-    """The file's content, unpacked where it ends in .gz."""
-    data = Path(path).read_bytes()
-    return gzip.decompress(data) if str(path).endswith(".gz") else data
 
 
 def file_hash(path: str | Path) -> str:

@@ -22,7 +22,7 @@ from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import bound_rows, sweep
 from cutaway.robustness.query import Query
 from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved, split_inputs
-from cutaway.robustness.verify.problem import Problem, Replay
+from cutaway.robustness.verify.problem import BestPoints, Problem, Replay
 from cutaway.robustness.verify.relu_split import SplitSettings, split_nodes, split_relus
 from cutaway.robustness.verify.search import find_witness
 from cutaway.status import Status
@@ -83,8 +83,11 @@ def verify(
     replay: Replay,
     settings: VerifySettings = VerifySettings(),
     progress: Progress = lambda text: None,
+    best: BestPoints | None = None,
 ) -> Verdict:
-    """Decide the query. Raises InputError for shapes that do not fit. Exact up to the time limit."""
+    """Decide the query; `best` takes note of the points that came nearest to breaking it.
+
+    Raises InputError for shapes that do not fit. Exact up to the time limit."""
     begin = time.monotonic()
     deadline = begin + settings.timeout
 
@@ -94,7 +97,7 @@ def verify(
 
     if not query.clauses:
         return verdict(Status.CERTIFIED, bound=float("inf"), decided_by="bounds", reason="nothing is asked")
-    problem = Problem.of(net, query, replay)
+    problem = Problem.of(net, query, replay, best)
 
     def falsified(witness: Tensor, by: str, parts: int = 0) -> Verdict:
         return verdict(Status.FALSIFIED, witness=witness, output=replay(witness), decided_by=by, parts=parts)

@@ -1,0 +1,131 @@
+"""Whether the import computes what the file says: its values beside those of another program (`runtime.py`).
+
+Outputs must agree to `TOLERANCE` of the largest output. Where they do not, every node is run alone on the other
+program's own inputs to it. A node that still differs was imported wrongly, and is named. If none does, the operators
+are the same and rounding has grown on the way (the import in float64, the other in float32, or a jump between them).
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cutaway.errors import CutawayError, FileError, ModelError
+from cutaway.network.onnx.functions import is_host
+from cutaway.network.onnx.model import OnnxModel
+from cutaway.network.onnx.runtime import Runtime, open_runtime
+
+POINTS = 16
+TOLERANCE = 1e-5
+HALF_TOLERANCE = 1e-2  # where the other program computes in float16: 2**-11 an operation
+
+
+def check_import(path: Path, model: OnnxModel, points: Tensor | None = None) -> str:
+    """Compare the import with the file run by another program at `points` (default: 16 round the example, rows of
+    `example`'s shape), and name that program; "" where none can run it. Raises ModelError with the first node that
+    differs. Cost: a forward pass of both for each point."""
+    runtime = open_runtime(path)
+    if runtime is None:
+        return ""
+    points = model.example(POINTS, seed=3) if points is None else points
+    if points.is_floating_point():
+        points = torch.cat([points[:1], points[1:] * 2 - 0.5])
+    rows = points if model.batched else points[None]
+    for row in rows:
+        with torch.no_grad():
+            ours = model(row[None] if model.batched else row)
+        if differs(ours, runtime, row):
+            refuse_difference(path, model, row)
+    return runtime.name
+
+
+def differs(ours: Tensor, runtime: Runtime, point: Tensor) -> bool:
+    """Whether the output at a point is not the runtime's to `TOLERANCE`."""
+    try:
+        theirs = runtime.output(point)
+    except Exception as error:
+        raise FileError(
+            "the ONNX file", found=f"{runtime.name} cannot run it: {str(error)[:200]}", expected="a graph that runs"
+        ) from error
+    return not close(ours.double().flatten(), theirs)
+
+
+def close(ours: Any, theirs: Any, tolerance: float = TOLERANCE) -> bool:
+    """Same shape, same infinities and NaNs, and a difference of at most `tolerance` times the largest finite value."""
+    a, b = np.asarray(ours), np.asarray(theirs)
+    if a.shape != b.shape:
+        return False
+    if b.dtype == np.float16:
+        tolerance = max(tolerance, HALF_TOLERANCE)
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    finite = np.isfinite(b)
+    scale = np.abs(b[finite]).max(initial=0.0)
+    return bool(np.allclose(a, b, rtol=0.0, atol=tolerance * scale, equal_nan=True))
+
+
+def refuse_difference(path: Path, model: OnnxModel, point: Tensor) -> None:
+    """Raise ModelError with the first node that differs on the runtime's own inputs to it; nothing if none does."""
+    names = tuple(dict.fromkeys(name for _, _, gives, _ in model.steps for name in gives if name))
+    runtime = open_runtime(path, also=names)
+    if runtime is None:
+        return
+    theirs = dict(zip(names, runtime.run(point)[1:]))
+    found = first_difference(model, point, theirs)
+    if found is not None:
+        node, difference = found
+        raise ModelError(
+            f"node {node!r} of {path}",
+            found=f"a value that differs from {runtime.name}'s ({difference})",
+            expected=f"agreement to {TOLERANCE:g} of its largest value",
+            remedy="the import of this operator is wrong, so nothing is said of this network: please report the file",
+        )
+
+
+def first_difference(model: OnnxModel, point: Tensor, theirs: dict[str, Any]) -> tuple[str, str] | None:
+    """The first node that, given another program's inputs to it, gives another value in the model's precision as well
+    as in float64, and how far off it is."""
+    single, double = model, copy.deepcopy(model).double()
+    start = point[None] if model.batched and point.ndim == len(model.input_shape) else point
+    hosts: dict[str, Any] = {}
+    for name, takes, gives, _ in model.steps:
+        given = [hosts[v] if v in hosts else start if v == model.input_name else theirs[v] for v in takes]
+        worst = None
+        for version, dtype in ((single, model.input_dtype), (double, torch.float64)):
+            worst = _differs_alone(version, name, given, dtype, gives, theirs, hosts)
+            if worst is None:
+                break
+        if worst is not None:
+            return model.node_names[name], worst
+    return None
+
+
+def _differs_alone(model: OnnxModel, name: str, given: list, dtype, gives, theirs, hosts) -> str | None:
+    numbers = [v if is_host(v) else _tensor(v, dtype) for v in given]
+    try:
+        with torch.no_grad():
+            result = getattr(model, name)(*numbers)
+    except (CutawayError, RuntimeError, ValueError, TypeError, IndexError) as error:
+        return f"it cannot take it: {str(error)[:100]}"
+    for value, key in zip(result if isinstance(result, list) else (result,), gives):
+        if is_host(value):
+            hosts[key] = value
+            value = np.asarray(value)
+        mine, other = np.asarray(value), np.asarray(theirs[key])
+        if mine.shape != other.shape and mine.size == other.size and key in hosts:
+            mine = mine.reshape(other.shape)
+        if not close(mine, other):
+            if mine.shape != other.shape:
+                return f"shape {mine.shape} instead of {other.shape}"
+            gap = np.abs(mine.astype(float) - other.astype(float))
+            return f"{np.nanmax(gap):.3g} beside values up to {np.nanmax(np.abs(other.astype(float))):.3g}"
+    return None
+
+
+def _tensor(value: Any, dtype: torch.dtype) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    return tensor.to(dtype) if tensor.is_floating_point() and dtype.is_floating_point else tensor
