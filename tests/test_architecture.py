@@ -14,7 +14,7 @@ FLOORS = {
     3: ("instrument", "registry", "testing", "evidence"),
     4: ("outputs", "geometry", "features", "dynamics", "robustness"),
     5: ("guard", "training"),
-    6: ("scan", "run", "compare", "demo", "report", "reproductions"),
+    6: ("scan", "scan_nulls", "scan_words", "run", "compare", "demo", "report", "reproductions"),
     7: ("cli", "__main__", ""),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -6,6 +6,8 @@ The command line prints it without a traceback and exits with code 2.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class CutawayError(Exception):
     """Root of every error that Cutaway raises on purpose."""
@@ -93,3 +95,15 @@ class CutawayWarning(UserWarning):
 
     def __init__(self, offender: str, *, found: str = "", expected: str = "", remedy: str = "") -> None:
         super().__init__(_message(offender, found, expected, remedy))
+
+
+def failure(error: BaseException) -> str:
+    """What an exception says in one line: our own message, else kind, first line and the place that raised it."""
+    if isinstance(error, CutawayError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0][:200]
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = "" if frame is None else f" ({Path(frame.tb_frame.f_code.co_filename).name}, line {frame.tb_lineno})"
+    return f"{type(error).__name__}" + (f": {first}" if first else "") + where

@@ -147,12 +147,14 @@ class Instrument(ABC):
             reason=reason,
         )
 
-    def unsupported(self, network: Network, data: Dataset, reason: str, *, seed: int = 0) -> Reading:
+    def unsupported(
+        self, network: Network, data: Dataset, reason: str, *, seed: int = 0, status: Status = Status.UNSUPPORTED
+    ) -> Reading:
         """The reading that says why this question has no answer here."""
         return Reading(
             values=xr.Dataset(),
             figures=(),
-            status=Status.UNSUPPORTED,
+            status=status,
             provenance=self._provenance(network, data, seed),
             reason=reason,
         )

@@ -21,6 +21,7 @@ from cutaway.errors import FileError, InputError
 from cutaway.files import write_text
 from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX, why_no_record
+from cutaway.status import Status
 
 FORMAT = 1
 
@@ -41,6 +42,11 @@ class Run:
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
+
+    @property
+    def failed(self) -> bool:
+        """Whether some instrument raised an error."""
+        return any(reading.status == Status.FAILED for reading in self.readings)
 
     @property
     def seconds(self) -> float:

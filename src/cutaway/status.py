@@ -18,6 +18,7 @@ class Status(StrEnum):
     FALSIFIED = "falsified"
     UNKNOWN = "unknown"
     UNSUPPORTED = "unsupported"
+    FAILED = "failed"
 
     @property
     def remedy(self) -> str:
@@ -32,4 +33,5 @@ _REMEDY = {
     Status.FALSIFIED: "a counterexample was found and replayed; look at the witness",
     Status.UNKNOWN: "neither proved nor refuted; give more time or a smaller region",
     Status.UNSUPPORTED: "the question does not apply to this network, or an operator is missing; see the coverage",
+    Status.FAILED: "it was tried and raised an error, which is the reason; mend that and try again",
 }

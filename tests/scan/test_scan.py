@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cutaway import scan as scanning
+from cutaway import scan_nulls as scanning
 from cutaway.compare import differences
 from cutaway.errors import FileError, InputError
 from cutaway.features.sparsity import Sparsity

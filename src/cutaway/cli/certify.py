@@ -76,7 +76,7 @@ def certify(
     trust_pickle
         Allow pickled modules.
     plot
-        Picture of certified, attacked and unknown against the radius (--data; .png or .svg).
+        Picture of the shares certified, unknown and broken by an attack against the radius (--data; .png or .svg).
     """
     from cutaway.cli.options import check_double_on_cpu, check_picture
 

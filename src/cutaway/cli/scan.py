@@ -114,10 +114,10 @@ def scan(
     folder = out or default_folder(network.name, resume=resume)
     chosen = choose(dataset, only, radius)
     with progress_lines() as note:
-        run = run_scan(network, dataset, folder, instruments=chosen, settings=settings, note=note)
+        run = run_scan(network, dataset, folder, instruments=chosen, settings=settings, note=note, tell=say)
         note("writing the report")
         path = write_report(run)
-    return Outcome(payload=payload(run, path), words=words(run, path))
+    return Outcome(payload=payload(run, path), words=words(run, path), code=1 if run.failed else 0)
 
 
 def choose(dataset, only: list[str] | None, radius: float | None) -> list:
@@ -148,6 +148,7 @@ def payload(run, path: Path) -> dict[str, Any]:
     """What `--json` prints of a run."""
     skipped = {(s.what, s.reason) for r in run.readings for s in r.coverage.skipped}
     skipped |= {(r.instrument, r.reason) for r in run.readings if r.reason}
+    skipped |= {(row["instrument"], row["reason"]) for row in run.record.get("not_run", ())}
     read = sorted({s for r in run.readings for s in r.coverage.sites})
     return {
         "report": str(path),
@@ -155,8 +156,19 @@ def payload(run, path: Path) -> dict[str, Any]:
         "seconds": run.seconds,
         "network": {k: v for k, v in run.network.items() if k != "sites_list"},
         "coverage": {"read": read, "skipped": [{"what": w, "reason": r} for w, r in sorted(skipped)]},
-        "readings": [figure_row(r, f) for r in run.readings for f in r.figures],
+        "warnings": list(run.record.get("warnings", ())),
+        "reach": run.record.get("reach", ""),
+        "readings": [row for r in run.readings for row in rows_of(r)],
     }
+
+
+def rows_of(reading) -> list[dict[str, Any]]:
+    """The figures of a reading as promised rows; one without a value where the instrument failed."""
+    if reading.status != "failed":
+        return [figure_row(reading, figure) for figure in reading.figures]
+    empty = dict.fromkeys(("value", "low", "high", "p_value", "q_value", "null_median"))
+    whole = {"instrument": reading.instrument, "name": reading.instrument, **empty, "status": "failed", "unit": "1"}
+    return [whole | {"reason": reading.reason}]
 
 
 def figure_row(reading, figure) -> dict[str, Any]:
@@ -179,12 +191,14 @@ def words(run, path: Path) -> str:
     from cutaway.report.words import digest
 
     told = digest(run)
-    lines = [told.network, ""]
+    lines = [*told.warnings, told.network, ""]
     lines += [f"- {text}" for text in told.findings]
-    if told.salmons:
-        lines += ["", "Not told apart from the null:"] + [f"- {text}" for text in told.salmons]
+    if told.alike:
+        lines += ["", "Not told apart from the null:"] + [f"- {text}" for text in told.alike]
+    if told.open:
+        lines += ["", "Too few nulls to tell:"] + [f"- {text}" for text in told.open]
     if told.unread:
-        lines += ["", "Not read:"] + [f"- {text}" for text in told.unread]
+        lines += ["", "Not run or not read:"] + [f"- {text}" for text in told.unread]
     return "\n".join([*lines, "", f"report: {path} ({run.seconds:.0f} s)"])
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from cutaway import seeds
 from cutaway.engines.jobs import map_jobs
 from cutaway.errors import InputError
+from cutaway.reading.words import NULL_WORDS, NullWords
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
@@ -29,10 +30,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Null(ABC):
-    """A way to make a network, or labels, that have learned nothing."""
+    """A way to make a network, or labels, that have learned nothing.
+
+    Class attributes: `name`, `words` (a noun phrase for sentences) and `short` (for table heads and legends).
+    """
 
     name: ClassVar[str]
     words: ClassVar[str]
+    short: ClassVar[str]
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "words" in vars(cls):
+            NULL_WORDS[cls.name] = NullWords(cls.words, vars(cls).get("short", cls.name))
+        elif cls.name in NULL_WORDS:
+            cls.words, cls.short = NULL_WORDS[cls.name]
 
     @abstractmethod
     def draw(self, network: Network, data: Dataset, seed: int) -> tuple[Network, Dataset]:
@@ -44,7 +56,6 @@ class Reinitialised(Null):
     """The same architecture, initialised anew by its modules' own initialisers."""
 
     name: ClassVar[str] = "reinitialised"
-    words: ClassVar[str] = "untrained networks of the same architecture"
 
     def draw(self, network, data, seed):
         return network.twin(seed), data
@@ -55,7 +66,6 @@ class MatchedSpectrum(Null):
     """Weights with the same singular values and random singular vectors."""
 
     name: ClassVar[str] = "matched-spectrum"
-    words: ClassVar[str] = "networks with the same singular values and random singular vectors"
 
     def draw(self, network, data, seed):
         return network.spectrum_twin(seed), data
@@ -66,7 +76,6 @@ class PermutedLabels(Null):
     """The network as it is, the labels in random order."""
 
     name: ClassVar[str] = "permuted-labels"
-    words: ClassVar[str] = "the same network with the labels in random order"
 
     def draw(self, network, data, seed):
         if data.labels is None:
@@ -111,4 +120,5 @@ def replicate(
 ) -> Reading:
     """One draw of `null`, measured."""
     null_network, null_data = null.draw(network, data, seed)
-    return instrument.measure(null_network, null_data, seed=seed, budget=budget, intervals=False)
+    reading = instrument.measure(null_network, null_data, seed=seed, budget=budget, intervals=False)
+    return dataclasses.replace(reading, null=null.name)

@@ -1,4 +1,4 @@
-"""Instrument `neural-collapse`: NC1 to NC4 of the penultimate features on clean, attacked and noised inputs.
+"""Instrument `neural-collapse`: NC1 to NC4 of the penultimate features, clean, under attack and under noise.
 
 Notation (Su, Kempe et al., arXiv 2311.07444; Papyan et al. 2020, arXiv 2008.08186): features h_i, class means mu_c,
 global mean mu_G, M = [mu_c - mu_G] (C x d), Sigma_W the within-class covariance, Sigma_B = M^T M / C.
@@ -6,6 +6,7 @@ global mean mu_G, M = [mu_c - mu_G] (C x d), Sigma_W the within-class covariance
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -118,7 +119,7 @@ class NeuralCollapse(Instrument):
         clean = table["clean"]["nc1"]
         for view in ("attacked", "noised"):
             ratio = table[view]["nc1"] / clean if clean > 0 else float("nan")
-            words = f"NC1 {view} over NC1 clean"
+            words = f"variation within classes, under {_VIEWS[view]} over clean"
             figures.append(Figure(name=f"nc1_ratio_{view}", value=ratio, alternative="greater", long_name=words))
         return Findings(values=values, figures=tuple(figures), sites=network.sites)
 
@@ -137,12 +138,16 @@ class NeuralCollapse(Instrument):
 
     def describe(self, reading):
         value = {f.name: f.value for f in reading.figures}
-        return (
-            f"NC1 is {value['nc1']:.2g} (0 is full collapse); an attack multiplies it by "
-            f"{value['nc1_ratio_attacked']:.2g}, noise of the same size by {value['nc1_ratio_noised']:.2g}."
-        )
+        if not math.isfinite(value["nc1"]):
+            return "Too few classes or samples a class to speak of collapse."
+        text = f"The features vary {value['nc1']:.2g} times as much within classes as between them (0 is full collapse)"
+        ratios = [value[f"nc1_ratio_{view}"] for view in ("attacked", "noised")]
+        if not all(map(math.isfinite, ratios)):
+            return text + "."
+        return f"{text}; an attack multiplies that by {ratios[0]:.2g}, noise of the same size by {ratios[1]:.2g}."
 
 
+_VIEWS = {"attacked": "attack", "noised": "noise"}
 _WORDS = {
     "nc1": "within-class over between-class variation",
     "nc2_norm": "spread of the class means' lengths",

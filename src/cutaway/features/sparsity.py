@@ -15,6 +15,7 @@ import xarray as xr
 from cutaway.evidence.resample import mean_interval, proportion_interval
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.reading import Figure, variable
+from cutaway.reading.words import said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,8 @@ class Sparsity(Instrument):
 
     def describe(self, reading):
         share, dead = reading.figure("non_zero_share"), reading.figure("dead_neuron_rate")
-        return f"On an input {share.value:.0%} of the units fire; {dead.value:.1%} of the neurons fired on no sample."
+        never = f"{said(dead.value, '.1%')} of the neurons" if dead.value != 0 else "no neuron"
+        return f"On an input {said(share.value, '.0%')} of the units fire; {never} stayed silent on every sample."
 
 
 def _by_neuron(fires: torch.Tensor) -> torch.Tensor:

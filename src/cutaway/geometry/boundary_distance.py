@@ -8,6 +8,7 @@ positive t_i = -h_i / (V_i u).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -190,10 +191,11 @@ class BoundaryDistance(Instrument):
         near, along, across = (
             reading.figure(f"median_{n}").value for n in ("nearest", "along_gradient", "along_random")
         )
-        return (
-            f"Half of the samples lie within {near:.2g} of a region boundary; along the gradient the first comes at "
-            f"{along:.2g}, in a random direction at {across:.2g}."
-        )
+        if not math.isfinite(near):
+            return "Half of the samples or more have no region boundary in reach: the network is affine round them."
+        ways = [("along the gradient", along), ("in a random direction", across)]
+        text = ", ".join(f"{way} " + (f"at {at:.2g}" if math.isfinite(at) else "never") for way, at in ways)
+        return f"Half of the samples lie within {near:.2g} of a region boundary; the first comes {text}."
 
 
 def _ascent(network: Network, inputs: torch.Tensor) -> torch.Tensor:

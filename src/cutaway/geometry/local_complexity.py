@@ -22,6 +22,7 @@ from cutaway.geometry.near_neurons import EXACT_DIMS, frame, local_complexity, n
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.reading import Figure, variable
 from cutaway.reading.provenance import Skipped
+from cutaway.reading.words import said
 
 __all__ = ["EXACT_DIMS", "LocalComplexity", "effective_radius", "frame", "local_complexity", "neurons_within"]
 
@@ -175,7 +176,7 @@ class LocalComplexity(Instrument):
         how = near.long_name.partition("(")[2].rstrip(")")
         width = int(reading.values["width"].sum())
         return (
-            f"Of {width:,} neurons, {figure.value:.3g} change sign within radius {self.radius:g} of a sample "
-            f"(effective radius {reading.figure('effective_radius').value:.2g}); the boundaries of "
-            f"{near.value:.3g} lie within the radius itself" + (f" ({how})." if how else ".")
+            f"Of {width:,} neurons, {said(figure.value)} change sign within radius {self.radius:g} of a sample "
+            f"(effective radius {said(reading.figure('effective_radius').value, '.2g')}); the boundaries of "
+            f"{said(near.value)} lie within the radius itself" + (f" ({how})." if how else ".")
         )

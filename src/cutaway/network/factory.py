@@ -20,6 +20,7 @@ from typing import Any
 from torch import nn
 
 from cutaway.errors import CutawayError, FileError, InputError, ModelError
+from cutaway.network.origin import noting_fills
 
 
 def call_factory(text: str) -> tuple[nn.Module, Any]:
@@ -27,7 +28,7 @@ def call_factory(text: str) -> tuple[nn.Module, Any]:
     FileError, ModelError."""
     where, call = _split(text)
     name, args, kwargs = _parse_call(call, text)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), noting_fills() as fresh:
         warnings.simplefilter("ignore", ResourceWarning)  # files that user code leaves open are not our business
         module = _load_file(Path(where)) if where.endswith(".py") else _import(where)
         made = _find(module, name, where)
@@ -37,6 +38,7 @@ def call_factory(text: str) -> tuple[nn.Module, Any]:
                     f"factory {name!r} of {where}", found=f"a {type(made).__name__}", expected="something to call"
                 )
             made = _call(made, args, kwargs, f"factory {name!r} of {where}")
+        fresh += [part for part in (made if isinstance(made, tuple) else (made,))[:1] if isinstance(part, nn.Module)]
     info = None
     if isinstance(made, tuple) and made and isinstance(made[0], nn.Module):
         made, *rest = made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,7 +34,7 @@ class Accuracy(Instrument):
     source: ClassVar[str] = "Guo et al. 2017, arXiv 1706.04599; Kumar et al. 2019, arXiv 1909.10155"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
     expense: ClassVar[str] = "1 forward pass a sample"
-    limits: ClassVar[str] = "True of data drawn like these samples only; it says nothing of shifted or attacked data."
+    limits: ClassVar[str] = "True of data drawn like these samples only; it says nothing of shifted data or of attacks."
 
     def _measure(self, network, data, context):
         scores = network.outputs(data.inputs, budget=context.budget).double().cpu()
@@ -112,7 +113,8 @@ class Accuracy(Instrument):
         accuracy, error = reading.figure("accuracy"), reading.figure("calibration_error")
         sure = reading.figure("confidence")
         side = "over-confident" if sure.value > accuracy.value else "under-confident"
-        text = f"Right on {accuracy.value:.1%} of the samples, at a mean confidence of {sure.value:.1%}."
-        if error.low is not None and error.low > 0.01:
+        text = f"Right on {accuracy.value:.1%} of the samples"
+        text += f", at a mean confidence of {sure.value:.1%}." if math.isfinite(sure.value) else "."
+        if error.low is not None and error.low > 0.01 and math.isfinite(error.value):
             text += f" The network is {side}: its confidence is off by {error.value:.1%} on average."
         return text

@@ -14,6 +14,7 @@ import altair as alt
 import numpy as np
 
 from cutaway.reading import Reading
+from cutaway.reading.words import null_words
 
 INK, NULL, WARN = "#2563a8", "#8a8f98", "#d9822b"
 LEGEND = alt.Legend(title=None, orient="top", symbolOpacity=1.0)
@@ -51,13 +52,13 @@ def _plain(value: Any) -> Any:
 
 def figures_chart(reading: Reading) -> Any:
     """Every figure with its interval and its null, each on an axis of its own."""
-    charts = []
+    charts, null = [], null_words(reading.null).short
     for figure in reading.figures:
         if not math.isfinite(figure.value):
             continue
         marks = [("measured", figure.value, figure.low, figure.high)]
         if figure.null_median is not None and math.isfinite(figure.null_median):
-            marks.append(("null", figure.null_median, None, None))
+            marks.append((null, figure.null_median, None, None))
         charts.append(_marks(marks, figure.long_name or figure.name, figure.unit))
     if not charts:
         return alt.Chart(rows_of(text=["nothing to draw"])).mark_text(color=NULL).encode(text="text:N")
@@ -69,7 +70,8 @@ def _marks(marks: list[tuple[str, float, float | None, float | None]], title: st
     data = rows_of(
         what=[m[0] for m in marks], value=[m[1] for m in marks], low=[m[2] for m in marks], high=[m[3] for m in marks]
     )
-    color = alt.Color("what:N", scale=alt.Scale(domain=["measured", "null"], range=[INK, NULL]), legend=None)
+    names = ["measured", *(m[0] for m in marks[1:])]
+    color = alt.Color("what:N", scale=alt.Scale(domain=names, range=[INK, NULL]), legend=None)
     label = title if unit == "1" else f"{title} [{unit}]"
     base = alt.Chart(data).encode(y=alt.Y("what:N", title=None, sort=None), color=color)
     places = [x for m in marks for x in m[1:] if x is not None and math.isfinite(x)]
@@ -120,8 +122,8 @@ def sites_chart(
     for figure_name in (null_of or {}).values():
         figure = reading.figure(figure_name)
         if figure.null_median is not None and math.isfinite(figure.null_median):
-            line = alt.Chart(rows_of(value=[figure.null_median], text=["untrained"]))
-            layers.append(line.mark_rule(color=NULL, strokeDash=[4, 3]).encode(x="value:Q"))
+            line = alt.Chart(rows_of(value=[figure.null_median], text=[null_words(reading.null).short]))
+            layers.append(line.mark_rule(color=NULL, strokeDash=[4, 3]).encode(x="value:Q", tooltip="text:N"))
     return finished(alt.layer(*layers), height=max(60, ROW * len(sites)))
 
 
@@ -200,9 +202,9 @@ def distances_chart(reading: Reading, columns: Sequence[str]) -> Any:
 
 
 def collapse_chart(reading: Reading) -> Any:
-    """Each collapse measure, clean, attacked and noised."""
-    values = reading.values
-    views = [str(v) for v in values["view"].values]
+    """Each collapse measure, clean, under attack and under noise."""
+    values, words = reading.values, {"clean": "clean", "attacked": "under attack", "noised": "under noise"}
+    views = [words[str(v)] for v in values["view"].values]
     names, view, number = [], [], []
     for name in ("nc1", "nc2_norm", "nc2_angle", "nc3", "nc4"):
         names += [name.upper().replace("_", " ")] * len(views)
@@ -221,7 +223,7 @@ def collapse_chart(reading: Reading) -> Any:
             y=alt.Y("measure:N", sort=None, title=None),
             color=alt.Color(
                 "view:N",
-                scale=alt.Scale(domain=["clean", "attacked", "noised"], range=[INK, WARN, NULL]),
+                scale=alt.Scale(domain=list(words.values()), range=[INK, WARN, NULL]),
                 legend=LEGEND,
             ),
             tooltip=["measure:N", "view:N", "value:Q"],

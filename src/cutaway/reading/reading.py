@@ -95,25 +95,27 @@ class Reading:
         )
 
     def against(self, null_readings: Iterable[Reading], *, null: str = "", limit: int | None = None) -> Reading:
-        """This reading with a p-value and the null's median beside every figure.
+        """This reading with a p-value and the null's median beside every figure; `null` is the null's name, by default
+        the one that the null readings carry (`replicates` writes it there).
 
         `null_readings` are readings of the same instrument with the same parameters on networks (or labels) that have
         learned nothing. One-sided p = (1 + #{null at least as extreme}) / (B + 1); two-sided is twice the smaller
         one, at most 1. With `limit`, a figure stops counting at its `limit`-th exceedance (Besag and Clifford 1991):
-        p = limit/draws. A NaN in the null counts as an exceedance; a figure that is NaN itself gets no p-value.
+        p = limit/draws. A NaN in the null counts as an exceedance; a figure that is NaN itself, or NaN in every draw, gets no p-value.
         """
         draws: dict[str, list[float]] = {figure.name: [] for figure in self.figures}
         for other in null_readings:
+            null = null or other.null
             by_name = {figure.name: figure.value for figure in other.figures}
             for name in draws:
                 draws[name].append(by_name.get(name, math.nan))
         judged = []
         for figure in self.figures:
             values = np.asarray(draws[figure.name], dtype=float)
-            if values.size == 0 or math.isnan(figure.value) or figure.alternative == "none":
+            finite = values[np.isfinite(values)]
+            if bool(np.isnan(values).all()) or math.isnan(figure.value) or figure.alternative == "none":
                 judged.append(figure)
                 continue
-            finite = values[np.isfinite(values)]
             judged.append(
                 dataclasses.replace(
                     figure,

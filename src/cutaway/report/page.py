@@ -11,9 +11,11 @@ from typing import Any
 import jinja2
 
 from cutaway import registry
+from cutaway.evidence.decision import CALLED
 from cutaway.files import write_text
 from cutaway.reading import Figure, Reading
-from cutaway.report.words import CALLED, digest, sentence
+from cutaway.reading.words import null_words
+from cutaway.report.words import digest, sentence
 from cutaway.run import Run
 
 
@@ -33,6 +35,7 @@ def write_report(run: Run, path: str | Path | None = None) -> Path:
         sections=[s for s in sections if s["reading"].figures],
         silent=[s for s in sections if not s["reading"].figures],
         called=CALLED,
+        nulls=sorted({null_words(r.null).long for r in run.readings if r.null}),
         bundle=vega_bundle(),
         specs=json.dumps({s["id"]: s["spec"] for s in sections if s["spec"]}).replace("</", "<\\/"),
     )
@@ -51,8 +54,19 @@ def _section(reading: Reading, index: int) -> dict[str, Any]:
         "limits": kind.limits if kind else "",
         "method": _method(kind),
         "words": sentence(reading) if reading.figures else "",
-        "spec": reading.plot().to_dict() if reading.figures else None,
+        "spec": _spec(reading) if reading.figures else None,
+        "null": null_words(reading.null) if reading.null else None,
     }
+
+
+def _spec(reading: Reading) -> dict[str, Any] | None:
+    """The picture as Vega-Lite, the plain one where the instrument's own code fails."""
+    from cutaway.reading.charts import figures_chart
+
+    try:
+        return reading.plot().to_dict()
+    except Exception:  # another package's code: the report goes on
+        return figures_chart(reading).to_dict()
 
 
 def _method(kind: Any) -> str:

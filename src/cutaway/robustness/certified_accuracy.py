@@ -1,5 +1,5 @@
-"""Certified accuracy: the share of samples whose class is proved constant over a ball, between clean and attacked
-accuracy.
+"""Certified accuracy: the share of samples whose class is proved constant over a ball, between clean accuracy
+and accuracy under attack.
 
 For every sample: the clean class, a PGD attack on the ball (an upper bound on robust accuracy, re-checked), CROWN
 intersected with IBP (maxima over windows in one step), slopes optimised for what is still open, and on request branch
@@ -87,15 +87,18 @@ class CertifiedAccuracy:
         lines = [f"l{self.norm} radius {self.radius:g} ({self.units}), {told['num']} samples, {self.seconds:.1f} s"]
         for name in ("clean", "attacked", "certified"):
             low, high = told["intervals"][name]
-            lines.append(f"  {name:<10} {told[name]:7.1%}   [{low:.1%}, {high:.1%}]")
-        lines.append(f"  {'unknown':<10} {told['unknown']:7.1%}   neither attacked nor certified")
+            lines.append(f"  {_CALLED[name]:<18} {told[name]:7.1%}   [{low:.1%}, {high:.1%}]")
+        lines.append(f"  {'unknown':<18} {told['unknown']:7.1%}   neither broken by an attack nor certified")
         for name, row in told["by_class"].items():
             low, high = row["certified"]["interval"]
             lines.append(
-                f"  {name:<14} clean {row['clean']['value']:6.1%}  attacked {row['attacked']['value']:6.1%}"
+                f"  {name:<14} right {row['clean']['value']:6.1%}  under attack {row['attacked']['value']:6.1%}"
                 f"  certified {row['certified']['value']:6.1%} [{low:.1%}, {high:.1%}]"
             )
         return "\n".join(lines)
+
+
+_CALLED = {"clean": "right", "attacked": "right under attack", "certified": "certified"}
 
 
 def certified_accuracy(
@@ -168,7 +171,7 @@ def certified_accuracy(
 def _no_contradiction(certified: Tensor, robust: Tensor) -> None:
     wrong = (certified & ~robust).nonzero().squeeze(1).tolist()
     if wrong:
-        raise ClaimError(f"samples {wrong[:5]}", found="certified and attacked at once", expected="at most one of them")
+        raise ClaimError(f"samples {wrong[:5]}", found="certified and broken at once", expected="at most one of them")
 
 
 def data_region(data: Dataset, radius: float, norm: str) -> Region:

@@ -1,4 +1,5 @@
-"""Pictures of certified, unknown and attacked shares against the radius: one panel a network, or networks together."""
+"""Pictures of the shares certified, unknown and broken by an attack against the radius: one panel a network, or all in
+one."""
 
 from __future__ import annotations
 
@@ -26,9 +27,8 @@ def draw_curve(curves: Curve | dict[str, Curve], path: Path, *, norm: str, units
             [1 - p["clean"] for p in curve],
         ]
         colours = ["#2563a8", "#c3c8d0", "#d9822b", "#6b2d2d"]
-        axes.stackplot(
-            radii, *parts, colors=colours, labels=["certified", "unknown", "attacked", "wrong without attack"]
-        )
+        labels = ["certified", "unknown", "broken by an attack", "wrong without attack"]
+        axes.stackplot(radii, *parts, colors=colours, labels=labels)
         axes.set(title=name, xlabel=f"l{norm} radius", ylim=(0, 1), xlim=(min(radii), max(radii)))
     panels[0].set_ylabel("share of samples")
     panels[-1].legend(loc="lower left", fontsize=8)

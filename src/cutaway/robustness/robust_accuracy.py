@@ -14,6 +14,7 @@ from cutaway.errors import CutawayWarning
 from cutaway.evidence.resample import proportion_interval
 from cutaway.instrument import Findings, Instrument
 from cutaway.reading import Figure, variable
+from cutaway.reading.words import distance, said
 from cutaway.robustness.attacks import Noise, make_attack
 from cutaway.robustness.attacks.units import warn_of_units
 from cutaway.status import Status
@@ -117,9 +118,9 @@ class RobustAccuracy(Instrument):
         return bars_chart(reading, names, title="share of samples right")
 
     def describe(self, reading):
-        value = {f.name: f.value for f in reading.figures}
+        value = {f.name: said(f.value, ".0%") for f in reading.figures}
         return (
-            f"Within {self.norm}-norm {self.radius:g} {self.attack.upper()} leaves {value['robust_accuracy']:.0%} "
-            f"of the samples right (clean {value['clean_accuracy']:.0%}, "
-            f"random noise of the same size {value['noise_accuracy']:.0%})."
+            f"Within {distance(self.norm)} distance {self.radius:g}, {value['robust_accuracy']} of the samples are "
+            f"right under attack ({self.attack.upper()}); {value['clean_accuracy']} are right without it and "
+            f"{value['noise_accuracy']} under random noise of the same size."
         )

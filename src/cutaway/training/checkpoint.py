@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from cutaway.errors import CutawayError, FileError, InputError
+from cutaway.network.origin import note_range
 from cutaway.network.weights import load_weights
 from cutaway.training.characters import Alphabet
 from cutaway.training.models import build
@@ -32,7 +33,8 @@ class Blueprint:
     """How a network was built: by `name` and `options` under `seed`, or by a user's `factory`.
 
     dtype: float32 or float64. normalise: (mean, std) per channel of its first step. alphabet: the characters of a
-    text model. example: token rows for a text model. title: what it is called in reports.
+    text model. example: token rows for a text model. title: what it is called in reports. value_range: smallest and
+    largest value of the inputs it was trained on.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Blueprint:
     normalise: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     alphabet: str = ""
     example: tuple[tuple[int, ...], ...] = ()
+    value_range: tuple[float, float] | None = None
 
     def build(self) -> nn.Module:
         """The untrained network."""
@@ -73,6 +76,8 @@ class Blueprint:
             content: dict[str, Any] = json.loads(text)
             pair, content["input_shape"] = content["normalise"], tuple(content["input_shape"])
             content["normalise"] = None if pair is None else (tuple(pair[0]), tuple(pair[1]))
+            low_high = content.get("value_range")
+            content["value_range"] = None if low_high is None else (float(low_high[0]), float(low_high[1]))
             content["example"] = tuple(tuple(row) for row in content["example"])
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -116,6 +121,7 @@ def open_checkpoint(path: str | Path) -> Opened | None:
     except CutawayError as error:
         raise FileError(f"record of a network beside {path}", found=str(error), expected="a network of ours") from error
     load_weights(model, path)
+    note_range(model, found.value_range)
     example = torch.tensor(found.example, dtype=torch.int64) if found.example else None
     return Opened(
         model=model.eval(),

@@ -158,10 +158,15 @@ def random_points(data: Dataset, num: int, seed: int) -> Dataset:
     """Unlabelled points, uniform in the range of `data` (its value range, else its smallest to largest value)."""
     if not data.inputs.is_floating_point():
         raise InputError("set 'random' of the tracker", found="token inputs", expected="floating-point inputs")
-    low, high = data.value_range or (float(data.inputs.min()), float(data.inputs.max()))
+    low, high = value_range(data)
     generator = seeds.generator(seed, "random points")
     points = low + (high - low) * torch.rand((num, *data.input_shape), generator=generator)
     return Dataset(name="uniform random points", inputs=points.to(data.inputs.dtype), value_range=(low, high))
+
+
+def value_range(data: Dataset) -> tuple[float, float]:
+    """The range that the data declares, else its smallest and largest value."""
+    return data.value_range or (float(data.inputs.min()), float(data.inputs.max()))
 
 
 def blueprint_for(plan: Recipe, train: Dataset, alphabet: Alphabet | None) -> Blueprint:
@@ -188,4 +193,5 @@ def blueprint_for(plan: Recipe, train: Dataset, alphabet: Alphabet | None) -> Bl
         normalise=pair,
         alphabet=alphabet.characters if alphabet else "",
         example=tuple(tuple(row) for row in train.inputs[:2].tolist()) if alphabet else (),
+        value_range=value_range(train) if train.inputs.is_floating_point() else None,
     )

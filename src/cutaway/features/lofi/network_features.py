@@ -27,6 +27,7 @@ from cutaway.network import Network, Site
 from cutaway.network.gradient import no_gradient
 from cutaway.network.sites import Interceptor, first_result
 from cutaway.reading import Figure, variable
+from cutaway.reading.words import said
 
 Array = NDArray[Any]
 
@@ -183,10 +184,13 @@ class LofiFeatures(Instrument):
     def describe(self, reading: Any) -> str:
         relevant, unused = reading.figure("relevant_directions"), reading.figure("unused_directions")
         aligned = reading.figure("alignment_excess")
+        if not relevant.value > 0:
+            return "No layer holds a direction that tells the labels from noise."
+        hardly = f"{unused.value:.1f} of which it hardly uses" if unused.value >= 0.05 else "all of which it uses"
         return (
-            f"A layer holds {relevant.value:.1f} directions that tell the labels from noise on average, "
-            f"{unused.value:.1f} of them hardly used; the squared cosine with what the network uses exceeds that of "
-            f"permuted labels by {aligned.value:+.2f}."
+            f"A layer holds {relevant.value:.1f} directions that tell the labels from noise on average, {hardly}; "
+            f"the squared cosine with what the network uses is {said(aligned.value, '+.2f')} beside that of permuted "
+            "labels."
         )
 
 

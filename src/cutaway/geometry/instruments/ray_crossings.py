@@ -16,6 +16,7 @@ from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.volume import count_patterns
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.reading import Figure, variable
+from cutaway.reading.words import said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,7 @@ class RayCrossings(Instrument):
     def describe(self, reading):
         figure = reading.figure("crossing_density")
         return (
-            f"On the way from one sample to another the network changes its affine piece {figure.value:.3g} times a "
+            f"On the way from one sample to another the network changes its affine piece {said(figure.value)} times a "
             "unit of input distance."
             + (
                 " Every sample has an activation pattern of its own, so counting distinct patterns would say nothing."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -79,4 +80,6 @@ class SampleRegion(Instrument):
 
     def describe(self, reading):
         figure = reading.figure("region_radius")
+        if not math.isfinite(figure.value):
+            return "The affine piece round a sample has no edge: the network is affine there."
         return f"A sample lies {figure.value:.3g} from the nearest edge of its affine piece on average."

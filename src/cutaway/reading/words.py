@@ -1,0 +1,40 @@
+"""Numbers and nulls in words: what every sentence, table head and picture says of them, in one place."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+
+class NullWords(NamedTuple):
+    """What a null is called: in a sentence (`long`, a noun phrase) and in a table head or a legend (`short`)."""
+
+    long: str
+    short: str
+
+
+NULL_WORDS = {
+    "reinitialised": NullWords("untrained networks of the same architecture", "untrained"),
+    "matched-spectrum": NullWords("networks of the same singular values with random singular vectors", "same spectrum"),
+    "permuted-labels": NullWords("the same network with the labels in random order", "labels permuted"),
+}
+"""By the null's name; a `Null` of another package adds its own when its class is made."""
+
+
+def null_words(name: str) -> NullWords:
+    """The words of the null called `name`; plain ones where nobody knows it."""
+    return NULL_WORDS.get(name, NullWords("the null" + f" {name!r}" * bool(name), name or "null"))
+
+
+def said(value: float | None, form: str = ".3g") -> str:
+    """A number in a sentence: never nan, inf or None."""
+    if value is None or math.isnan(value):
+        return "undefined"
+    if math.isinf(value):
+        return "beyond any bound"
+    return format(value, form)
+
+
+def distance(norm: str) -> str:
+    """How a norm is called: l2, l∞."""
+    return "l∞" if norm in ("inf", "linf") else f"l{norm}"

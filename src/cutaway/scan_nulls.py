@@ -1,0 +1,144 @@
+"""The null replicates of a scan: in waves, on any executor, kept as they come.
+
+A replicate is one job for all instruments at once, so that a twin is made once. Waves have a fixed size and an
+instrument stops when all its p-values are settled, so the result does not depend on the engine. An instrument that
+raises on a replicate loses that replicate only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cutaway.errors import failure
+from cutaway.evidence.decision import LIMIT
+from cutaway.evidence.null import NULLS, null_seed
+from cutaway.files import write_text
+from cutaway.instrument import Instrument
+from cutaway.network import Network
+from cutaway.reading import Figure, Reading, Skipped
+from cutaway.reading.rank import undecided
+from cutaway.status import Status
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+    from cutaway.scan import Settings
+
+WAVE = 10  # replicates between two decisions to stop
+FAILED = "failed"  # no instrument's name: where a replicate keeps the reasons of those that raised
+
+Figures = dict[str, float]
+Subjects = Sequence[tuple[Instrument, str]]
+
+
+@dataclasses.dataclass(slots=True)
+class Draws:
+    """figures: what the replicates gave, by instrument. failures: why replicates failed, by instrument."""
+
+    figures: dict[str, list[Figures]] = dataclasses.field(default_factory=dict)
+    failures: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def with_failures(self, reading: Reading) -> Reading:
+        """The reading, with failed replicates in its coverage."""
+        reasons = self.failures.get(reading.instrument, [])
+        if not reasons:
+            return reading
+        many = f"{len(reasons)} of {len(self.figures[reading.instrument])} null replicates of {reading.instrument}"
+        skipped = (*reading.coverage.skipped, Skipped(what=many, reason=f"failed: {reasons[0]}"))
+        return dataclasses.replace(reading, coverage=dataclasses.replace(reading.coverage, skipped=skipped))
+
+
+def null_figures(instruments: Subjects, network: Network, data: Dataset, seed: int, budget: int | None) -> dict:
+    """One null replicate: figures by instrument and name. Each null is drawn once and measured by all instruments
+    that want it. An instrument that raises has no figures and its reason under `FAILED`."""
+    made: dict[str, tuple[Network, Dataset]] = {}
+    found: dict[str, dict] = {}
+    for instrument, name in instruments:
+        found[instrument.name] = {}
+        try:
+            if name not in made:
+                made[name] = NULLS[name].draw(network, data, seed)
+            null_network, null_data = made[name]
+            reading = instrument.measure(null_network, null_data, seed=seed, budget=budget, intervals=False)
+            found[instrument.name] = {figure.name: figure.value for figure in reading.figures}
+        except Exception as error:
+            found.setdefault(FAILED, {})[instrument.name] = failure(error)
+    return found
+
+
+def draw_nulls(
+    usable: Subjects,
+    observed: dict[str, Reading],
+    network: Network,
+    data: Dataset,
+    folder: Path,
+    settings: Settings,
+    note: Callable[[str], None],
+) -> Draws:
+    """Figures of up to `settings.nulls` replicates for every instrument of `usable` (with the name of its null)."""
+    from cutaway.engines.executor import get_executor, map_jobs
+
+    draws = Draws(figures={i.name: [] for i, _ in usable})
+    still = list(usable)
+    cached = [_read_null(folder, r) for r in range(settings.nulls)]
+    executor = None
+    try:
+        for first in range(0, settings.nulls, WAVE):
+            wave = range(first, min(first + WAVE, settings.nulls))
+            todo = [r for r in wave if not {i.name for i, _ in still} <= set(cached[r] or {})]
+            if todo:
+                names = ", ".join(i.name for i, _ in still)
+                note(f"nulls {first + 1} to {wave[-1] + 1} of {settings.nulls}: {names}")
+                executor = executor or get_executor(settings.engine, settings.workers, settings.address)
+                wanted = list(still)
+                jobs = [(wanted, network, data, null_seed(settings.seed, r), settings.budget) for r in todo]
+
+                def keep(index: int, result: dict, todo: list[int] = todo) -> None:
+                    replicate = todo[index]
+                    before = cached[replicate] or {}
+                    failed = {**before.get(FAILED, {}), **result.get(FAILED, {})}
+                    cached[replicate] = {**before, **result, **({FAILED: failed} if failed else {})}
+                    write_text(_null_file(folder, replicate), json.dumps(cached[replicate]))
+
+                map_jobs(executor, null_figures, jobs, on_done=keep)
+            for instrument, _ in still:
+                results = [cached[r] or {} for r in wave]
+                draws.figures[instrument.name] += [result[instrument.name] for result in results]
+                reasons = [r[FAILED][instrument.name] for r in results if instrument.name in r.get(FAILED, {})]
+                draws.failures.setdefault(instrument.name, []).extend(reasons)
+            still = [(i, name) for i, name in still if _open(observed[i.name], draws.figures[i.name])]
+            if not still:
+                break
+    finally:
+        if executor is not None:
+            executor.shutdown(wait=True, cancel_futures=True)
+    return draws
+
+
+def as_reading(reading: Reading, values: Figures) -> Reading:
+    """What a replicate gave, as a reading beside the observed one."""
+    figures = tuple(Figure(name=name, value=value) for name, value in values.items())
+    return dataclasses.replace(reading, figures=figures, status=Status.ESTIMATE)
+
+
+def _open(reading: Reading, draws: list[Figures]) -> bool:
+    """Whether some figure's p-value can still change."""
+    return any(
+        undecided(f.value, np.array([d.get(f.name, np.nan) for d in draws]), f.alternative, LIMIT)
+        for f in reading.figures
+        if np.isfinite(f.value)
+    )
+
+
+def _null_file(folder: Path, replicate: int) -> Path:
+    return folder / "nulls" / f"{replicate:04d}.json"
+
+
+def _read_null(folder: Path, replicate: int) -> dict | None:
+    file = _null_file(folder, replicate)
+    return json.loads(file.read_text()) if file.exists() else None

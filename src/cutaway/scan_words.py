@@ -1,0 +1,68 @@
+"""What a scan says before it measures: cautions on network and data, and which instruments take no part."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cutaway import registry
+from cutaway.network import Network
+from cutaway.network.origin import fresh_weights, trained_range
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+
+
+def cautions(network: Network, data: Dataset) -> list[str]:
+    """Sentences for the top of a report: random weights, inputs outside their range."""
+    return [text for text in (_random(network), *_outside(network, data)) if text]
+
+
+def _random(network: Network) -> str:
+    names, total = fresh_weights(network.model)
+    if not names:
+        return ""
+    if len(names) == total:
+        return "Random weights: all are as their initialiser left them (no --weights), so nothing here is learned."
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"Random weights in part: {len(names)} of {total} are as their initialiser left them ({some})."
+
+
+def _outside(network: Network, data: Dataset) -> list[str]:
+    """The share of input values outside the range that the data set declares, or that the network was trained on."""
+    if not data.inputs.is_floating_point():
+        return []
+    texts, bounds, trained = [], data.bounds(), trained_range(network.model)
+    if data.value_range is not None and bounds is not None:
+        texts.append(_share_outside(data, *bounds, data.value_range, f"the data set {data.name!r} declares"))
+    if trained is not None and (trained != data.value_range or data.mean is not None):
+        low, high = (torch.tensor(value) for value in trained)
+        texts.append(_share_outside(data, low, high, trained, "the network was trained on"))
+    return texts
+
+
+def _share_outside(data: Dataset, low: Tensor, high: Tensor, told: tuple[float, float], whose: str) -> str:
+    slack = 1e-5 * (high - low)
+    share = float(((data.inputs < low - slack) | (data.inputs > high + slack)).double().mean())
+    if share == 0:
+        return ""
+    found = f"{float(data.inputs.min()):.3g} to {float(data.inputs.max()):.3g}"
+    return f"{share:.1%} of the input values ({found}) lie outside {told[0]:.3g} to {told[1]:.3g}, which {whose}."
+
+
+def not_run(chosen: Collection[str]) -> list[dict[str, str]]:
+    """Registered instruments that take no part in this scan, each with the reason."""
+    return [{"instrument": name, "reason": _why(name)} for name in registry.names() if name not in chosen]
+
+
+def _why(name: str) -> str:
+    try:
+        kind = registry.instrument(name)
+    except Exception as error:  # another package's code
+        return f"not run: it cannot be loaded ({type(error).__name__}: {error})"
+    if not kind.in_scan:
+        return f"not run: a scan leaves it out for its cost ({kind.expense}); ask with `cutaway measure {name}`"
+    return f"not run: not asked for; ask with `cutaway measure {name}`"
