@@ -101,7 +101,8 @@ class Reading:
         `null_readings` are readings of the same instrument with the same parameters on networks (or labels) that have
         learned nothing. One-sided p = (1 + #{null at least as extreme}) / (B + 1); two-sided is twice the smaller
         one, at most 1. With `limit`, a figure stops counting at its `limit`-th exceedance (Besag and Clifford 1991):
-        p = limit/draws. A NaN in the null counts as an exceedance; a figure that is NaN itself, or NaN in every draw, gets no p-value.
+        p = limit/draws. A NaN in the null counts as an exceedance; a figure that is NaN itself, or in every draw,
+        gets no p-value.
         """
         draws: dict[str, list[float]] = {figure.name: [] for figure in self.figures}
         for other in null_readings:
