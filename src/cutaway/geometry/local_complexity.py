@@ -20,6 +20,7 @@ from cutaway.data.dataset import spread_rows
 from cutaway.evidence.resample import mean_interval
 from cutaway.geometry.near_neurons import EXACT_DIMS, frame, local_complexity, neurons_within
 from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.network import Site
 from cutaway.reading import Figure, variable
 from cutaway.reading.provenance import Skipped
 from cutaway.reading.words import said
@@ -134,11 +135,9 @@ class LocalComplexity(Instrument):
             ),
         )  # fmt: skip
         odd = tuple(
-            Skipped(
-                what=s.name, reason=f"{s.kind} is not piecewise affine: sign changes counted, not region boundaries"
-            )
+            Skipped(what=s.name, reason=f"{s.kind} {why}: sign changes counted, not region boundaries")
             for s in sites
-            if not s.piecewise_affine
+            if (why := _no_boundary_at_zero(s))
         )
         if used < self.num_directions:
             lost = f"{self.num_directions - used} of {self.num_directions} directions"
@@ -180,3 +179,9 @@ class LocalComplexity(Instrument):
             f"(effective radius {said(reading.figure('effective_radius').value, '.2g')}); the boundaries of "
             f"{said(near.value)} lie within the radius itself" + (f" ({how})." if how else ".")
         )
+
+
+def _no_boundary_at_zero(site: Site) -> str:
+    if not site.piecewise_affine:
+        return "is not piecewise affine"
+    return "" if site.bends_at_zero or not site.kinks else f"bends at {' and '.join(f'{k:g}' for k in site.kinks)}"
