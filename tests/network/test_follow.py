@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from cutaway.errors import ModelError, NoGradient, NotPiecewiseAffine
 from cutaway.network import Network
+from cutaway.network.affine import affine_map
 
 
 class Head(nn.Module):
@@ -175,7 +176,14 @@ def test_a_relu_by_hand_is_a_site_with_the_same_values(name):
     torch.testing.assert_close(*(next(iter(c.post.values())) for c in (ours, theirs)))
 
 
+def changed_after_its_mask(z):
+    z = z.clone()
+    mask = z > 0
+    return z.add_(1) * mask
+
+
 JUMPING = {
+    "changed after its mask": changed_after_its_mask,
     "another's mask": lambda z: z * (z.flip(1) > 0),
     "threshold": lambda z: z.masked_fill(z < 0.2, 0.0),
     "filled": lambda z: assigned(z, 5.0),
@@ -223,6 +231,27 @@ def test_a_derivative_that_is_not_the_functions_gives_no_map(function):
     assert network.piecewise_affine
     with pytest.raises(ModelError, match="not the slope of the function.*Take out detach"):
         network.affine_at(torch.rand(4))
+
+
+@pytest.mark.parametrize("function", [torch.tanh, F.gelu, torch.sin, lambda z: z + 1e-2 * z.square()])
+def test_curvature_is_seen_at_a_point_and_boundaries_nearby_are_not_taken_for_it(function):
+    torch.manual_seed(2)
+    for width in (4, 64):
+        curved, bent = (
+            nn.Sequential(nn.Linear(width, 64), f, nn.Linear(64, 3)).double() for f in (_Of(function), nn.ReLU())
+        )
+        point = torch.randn(width, dtype=torch.float64)
+        assert affine_map(curved, point).check() > 1e-7
+        assert affine_map(bent, point).check() == 0
+
+
+class _Of(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
 
 
 def test_a_point_on_every_boundary_still_has_its_map():
