@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from types import ModuleType
 
@@ -47,3 +48,16 @@ def mersenne_generator(words):
     state[24 : 24 + 8 * len(words)] = torch.from_numpy(np.asarray(words, dtype=np.int64).view(np.uint8))
     made.set_state(state)
     return made
+
+
+@contextlib.contextmanager
+def mkldnn_off():
+    """Without oneDNN's kernels, and as before afterwards (torch's own `flags` warns of an unrelated setting)."""
+    import torch
+
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)

@@ -158,12 +158,12 @@ def load_image_folder(path: str | Path, *, split: str = "test", num: int | None 
     root = Path(path)
     if (root / split).is_dir():
         root = root / split
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir())
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     files = [
         (f, k)
         for k, folder in enumerate(folders)
         for f in sorted(folder.iterdir())
-        if f.suffix.lower() in IMAGE_SUFFIXES
+        if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")
     ]
     if not files:
         raise InputError(
@@ -177,6 +177,8 @@ def load_image_folder(path: str | Path, *, split: str = "test", num: int | None 
             raise InputError(f"folder {path}", found=f"a request for {num} images", expected=f"1 to {len(files)}")
         files = [files[i] for i in choose_rows(len(files), num, seed, np.array([k for _, k in files]))]
     images = [_read_image(file) for file, _ in files]
+    if len({image.dtype for image in images}) > 1:  # 8 beside 16 bits
+        images = [image / np.float32(255) if image.dtype == np.uint8 else image for image in images]
     for (file, _), image in zip(files, images):
         if image.shape[:2] != images[0].shape[:2]:
             raise InputError(
@@ -201,7 +203,14 @@ def _read_image(path: Path) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB"))
+            if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+                raise InputError(
+                    f"image {path}", found=f"mode {image.mode!r}, whose white is not known", expected="8 or 16 bits",
+                    remedy="convert it, or give the numbers themselves as .npz",
+                )  # fmt: skip
+            if image.mode.startswith("I"):  # 16 bits
+                return np.asarray(image).astype(np.float32) / 65535
+            return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
         raise _unreadable(path, "image", error) from error
 

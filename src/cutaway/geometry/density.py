@@ -19,6 +19,7 @@ from cutaway.errors import InputError
 from cutaway.geometry.linearisation import boundary_sites
 from cutaway.network import Network
 from cutaway.network.capture import record
+from cutaway.network.gradient import differentiable_forward
 
 
 def boundary_density(
@@ -47,7 +48,7 @@ def boundary_density(
     total = inputs.new_zeros(len(inputs))
     for _ in range(num_directions):
         noise = torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
-        with forward_ad.dual_level():
+        with differentiable_forward(), forward_ad.dual_level():
             _, pre, _ = record(net.forward, forward_ad.make_dual(inputs, noise), sites, grad=torch.is_grad_enabled())
             pairs = [forward_ad.unpack_dual(pre[site.name]) for site in sites]
         for value, slope in pairs:

@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 
 from cutaway.network import Network, Site
 from cutaway.network.capture import record
+from cutaway.network.gradient import differentiable_forward
 
 
 def boundary_sites(network: Network) -> tuple[Site, ...]:
@@ -30,7 +31,7 @@ def tangents(
     One forward-mode pass, about two forward passes a row.
     """
     values, slopes = {}, {}
-    with torch.no_grad(), forward_ad.dual_level():
+    with torch.no_grad(), differentiable_forward(), forward_ad.dual_level():
         dual = forward_ad.make_dual(inputs, directions)
         _, pre, _ = record(network.forward, dual, sites)
         for name, value in pre.items():
@@ -60,7 +61,7 @@ def shared_tangents(
 
     names = [s.name for s in sites]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), differentiable_forward():
             primal, moved = vmap(along)(directions)  # pyright: ignore[reportAssignmentType]
     except (RuntimeError, NotImplementedError):
         found = [tangents(network, inputs, d.expand_as(inputs).contiguous(), sites) for d in directions]

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
+from cutaway._compat import mkldnn_off
 from cutaway.errors import NoGradient
+
+
+@contextlib.contextmanager
+def differentiable_forward() -> Iterator[None]:
+    """Attention and recurrent layers by plain mathematics: their fused kernels have no forward-mode derivative."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.MATH), mkldnn_off():
+        yield
 
 
 def gradient_of(value: torch.Tensor, point: torch.Tensor, *, again: bool = False) -> torch.Tensor:

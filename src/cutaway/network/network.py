@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -364,18 +364,33 @@ class Network:
 
 
 def first_tensor(output: Any) -> torch.Tensor:
-    """The tensor that a model's output stands for: itself, `.logits`, `.last_hidden_state`, or the first of a tuple
-    or dict.
-    """
+    """The tensor that a model's output stands for: itself, what is called `logits` (or `last_hidden_state`), else the
+    only entry of shape (n, classes), else the first that is no single number. Raises `ModelError` where that leaves
+    several."""
     if isinstance(output, torch.Tensor):
         return output
     for name in ("logits", "last_hidden_state"):
-        if isinstance(getattr(output, name, None), torch.Tensor):
-            return getattr(output, name)
-    if isinstance(output, dict):
-        output = list(output.values())
-    if isinstance(output, list | tuple) and output:
-        return first_tensor(output[0])
+        named = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(named, torch.Tensor):
+            return named
+    if isinstance(output, Mapping):
+        entries = list(output.values())
+    else:
+        entries = list(output) if isinstance(output, list | tuple) else list(getattr(output, "__dict__", {}).values())
+    tensors = [e for e in entries if isinstance(e, torch.Tensor) and e.dim() > 0]
+    flat = [e for e in tensors if e.dim() == 2 and e.is_floating_point()]
+    if len(flat) > 1:
+        raise ModelError(
+            "the model's output",
+            found=f"{len(flat)} entries of shapes {', '.join(str(tuple(e.shape)) for e in flat)}, none called logits",
+            expected="one that could be a classifier's",
+            remedy="wrap the model so that it returns that tensor, or call it logits",
+        )
+    if flat or tensors:
+        return (flat or tensors)[0]
+    nested = [e for e in entries if isinstance(e, list | tuple | Mapping)]
+    if nested:
+        return first_tensor(nested[0])
     raise ModelError(
         "the model's output", found=type(output).__name__, expected="a tensor, or a structure that holds one"
     )

@@ -35,6 +35,7 @@ from torch.utils.checkpoint import checkpoint
 from cutaway.errors import InputError
 from cutaway.network import Network, Site
 from cutaway.network.capture import record
+from cutaway.network.gradient import differentiable_forward
 from cutaway.training.terms import scores_of
 
 NUMBERS = 1 << 23
@@ -222,7 +223,7 @@ class TracedPieces:
 
     def tangents(self, inputs: Tensor, directions: Tensor) -> Tensor:
         """V u of every unit for one direction a row, `(n, units)`; no gradients."""
-        with torch.no_grad(), forward_ad.dual_level():
+        with torch.no_grad(), differentiable_forward(), forward_ad.dual_level():
             dual = forward_ad.make_dual(inputs, directions)
             _, before, _ = record(lambda x: scores_of(self.model, x), dual, self.sites)
             found = []

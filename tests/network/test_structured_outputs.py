@@ -1,0 +1,90 @@
+"""Which entry of a structured output counts, and layers whose fused kernels have no forward-mode derivative."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutaway.data.files import load_image_folder
+from cutaway.errors import InputError, ModelError
+from cutaway.geometry.linearisation import shared_tangents, tangents
+from cutaway.network import Network, first_tensor
+
+Z, H = torch.rand(4, 3), torch.rand(4, 16)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [Z, {"hidden": H, "logits": Z}, {"loss": None, "logits": Z}, {"loss": Z.sum(), "out": Z}, (None, Z), (Z.sum(), Z),
+     {"maps": torch.rand(4, 2, 5, 5), "out": Z}, (Z, (H, H)), [Z]],
+)  # fmt: skip
+def test_the_entry_meant_is_taken(output):
+    assert first_tensor(output) is Z
+
+
+@pytest.mark.parametrize("output", [(H, Z), {"features": H, "out": Z}])
+def test_several_entries_that_could_be_meant_are_a_question(output):
+    with pytest.raises(
+        ModelError, match=r"2 entries of shapes \(4, 16\), \(4, 3\), none called logits.*Wrap the model"
+    ):
+        first_tensor(output)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        q = self.a(x)
+        return torch.relu(self.b(nn.functional.scaled_dot_product_attention(q, q, q))).mean(1)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return torch.relu(self.b(self.a(x)[0][:, -1]))
+
+
+@pytest.mark.parametrize("kind", [Attention, Recurrent])
+def test_forward_mode_goes_through_attention_and_recurrence(kind):
+    """Oracle: central differences in float64."""
+    model = kind().double().eval()
+    x, u = torch.rand(3, 5, 6, dtype=torch.float64), torch.rand(3, 5, 6, dtype=torch.float64)
+    network = Network(model, x[:2])
+    sites = [s for s in network.sites if s.kind == "relu"]
+    (value, slope) = tangents(network, x, u, sites)
+    up, down = (tangents(network, x + e * u, u, sites)[0] for e in (1e-6, -1e-6))
+    name = sites[0].name
+    assert torch.allclose(slope[name], (up[name] - down[name]) / 2e-6, atol=1e-7)
+    shared = shared_tangents(network, x, u[:1], sites)[1][name]
+    assert shared.shape == (1, *value[name].shape)
+
+
+def test_sixteen_bits_are_read_whole_and_hidden_entries_are_no_class(tmp_path):
+    from PIL import Image
+
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for name in ("a", "b", ".ipynb_checkpoints"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(ramp).save(tmp_path / "a" / "i.png")
+    Image.fromarray(ramp).save(tmp_path / "a" / "j.tif")
+    Image.fromarray((ramp >> 8).astype(np.uint8)).save(tmp_path / "b" / "k.png")
+    (tmp_path / "b" / "._x.png").write_bytes(b"no image")
+    found = load_image_folder(tmp_path)
+    assert found.class_names == ("a", "b") and len(found) == 3
+    for image in found.inputs:
+        np.testing.assert_allclose(image[0].numpy(), ramp / 65535, atol=1 / 255)
+    assert len(found.inputs[0].unique()) == len(found.inputs[1].unique()) == 64
+
+
+def test_numbers_without_a_known_white_are_refused(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.random.default_rng(0).random((8, 8)).astype(np.float32)).save(tmp_path / "a" / "i.tif")
+    with pytest.raises(InputError, match="mode 'F', whose white is not known"):
+        load_image_folder(tmp_path)
