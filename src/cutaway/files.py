@@ -142,15 +142,20 @@ def parse_json(text: str, where: str, *, deepest: int = DEEPEST, remedy: str = "
 
 
 def check_zip(
-    file: str | Path | IO[bytes], where: str, *, largest: int = LARGEST, remedy: str = "copy it again"
+    file: str | Path | IO[bytes],
+    where: str,
+    *,
+    kind: str = "zip file",
+    largest: int = LARGEST,
+    remedy: str = "copy it again",
 ) -> list[zipfile.ZipInfo]:
     """The members of a zip, whose unpacked sizes together are at most `largest` and whose names differ. A member never
     unpacks to more than it announces. Raises `FileError`."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise FileError(where, found=f"not a complete zip file ({error})", remedy=remedy) from error
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise FileError(where, found=f"not a complete {kind} ({error})", remedy=remedy) from error
     names = [member.filename for member in members]
     double = next((n for n in names if names.count(n) > 1), None) if len(set(names)) < len(names) else None
     if double is not None:

@@ -191,7 +191,7 @@ def test_folders_that_do_not_fit_are_refused(guard_folder, make_folder, tmp_path
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "guard.json").write_text("{")
-    with pytest.raises(FileError, match="no valid guardrail record"):
+    with pytest.raises(FileError, match="no valid JSON"):
         load(broken)
     record = json.loads((guard_folder / "guard.json").read_text())
     record["threshold"]["logit"] += 0.5

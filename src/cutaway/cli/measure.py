@@ -35,6 +35,7 @@ def measure(
     workers: int | None = None,
     address: str | None = None,
     trust_pickle: bool = False,
+    trust_code: bool = False,
 ) -> Outcome:
     """Measure MODEL with the instrument NAME.
 
@@ -76,6 +77,8 @@ def measure(
         Scheduler address for dask.
     trust_pickle
         Allow pickled modules.
+    trust_code
+        Build the network of a run by the factory that the run names, which runs its code.
     """
     import dataclasses
 
@@ -101,6 +104,7 @@ def measure(
         device=device,
         dtype=dtype,
         trust_pickle=trust_pickle,
+        trust_code=trust_code,
     )
     instrument = dataclasses.replace(suited(kind, dataset), **_settings(kind, set or []))
     limit = parse_budget(budget)

@@ -23,6 +23,7 @@ def open_subject(
     device: str,
     dtype: str | None,
     trust_pickle: bool,
+    trust_code: bool = False,
 ) -> tuple[Network, Dataset]:
     """The network that a `MODEL` argument names and the data set that `--data` names, which must fit each other.
 
@@ -51,7 +52,7 @@ def open_subject(
         dataset = dataset.take(num, seed) if num is not None else dataset
         name = "small CNN trained on digits"
     else:
-        loaded = load_model(model, weights=weights, trust_pickle=trust_pickle, device=device)
+        loaded = load_model(model, weights=weights, trust_pickle=trust_pickle, device=device, trust_code=trust_code)
         module, name = loaded.model, loaded.name
         dataset = _fitting_data(loaded, data, num, seed, split)
     module = module.to(device)

@@ -36,6 +36,7 @@ def scan(
     address: str | None = None,
     resume: bool = False,
     trust_pickle: bool = False,
+    trust_code: bool = False,
 ) -> Outcome:
     """Scan MODEL on DATA.
 
@@ -81,6 +82,8 @@ def scan(
         Go on with the run in the folder.
     trust_pickle
         Allow pickled modules, which can run any code.
+    trust_code
+        Build the network of a run by the factory that the run names, which runs its code.
     """
     from cutaway.cli.options import open_subject, parse_budget
     from cutaway.engines.progress import progress_lines
@@ -110,6 +113,7 @@ def scan(
         device=device,
         dtype=dtype,
         trust_pickle=trust_pickle,
+        trust_code=trust_code,
     )
     folder = out or default_folder(network.name, resume=resume)
     chosen = choose(dataset, only, radius)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.errors import FileError, ModelError
-from cutaway.files import atomic
+from cutaway.files import atomic, read_json
 from cutaway.guard.certificate import Certificate, certify
 from cutaway.guard.folder import detector_hash, model_hash
 from cutaway.guard.guardrail import Guardrail
@@ -51,7 +51,7 @@ def read(path: str | Path) -> Certificate:
     if not path.is_file():
         raise FileError(f"certificate {path}", found="no such file", remedy="make one with cutaway guard certify")
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(path, "certificate", remedy="certify again")
         if record.pop("format") != FORMAT:
             raise ValueError("format")
         regions = tuple(

@@ -18,11 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cutaway.errors import FileError, InputError, ModelError
+from cutaway.files import atomic_folder, read_json
 from cutaway.guard.detector import from_tensors
 from cutaway.guard.guardrail import Guardrail
 from cutaway.guard.threshold import Threshold
 from cutaway.network import Network
-from cutaway.network.sources import LoadedModel
+from cutaway.network.sources import LoadedModel, check_recorded
 
 FORMAT = 1
 _SETTINGS = ("features", "layers", "rate", "calibration", "strength", "max_length", "batch_size", "seed")
@@ -56,7 +57,6 @@ def save(guard: Guardrail, folder: str | Path) -> Path:
     tensors = guard.detector_.tensors()
     spec = guard.model if isinstance(guard.model, str) else guard.model.name
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors |= {
         "train_harmful": torch.from_numpy(np.ascontiguousarray(guard.train_harmful_)),
         "held_harmful": torch.from_numpy(np.ascontiguousarray(guard.held_harmful_)),
@@ -78,15 +78,17 @@ def save(guard: Guardrail, folder: str | Path) -> Path:
         "notes": list(guard.notes_),
         "seen": list(guard.seen_),
     }
-    save_file(tensors, folder / "guard.safetensors")
-    (folder / "guard.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    with atomic_folder(folder) as made:
+        save_file(tensors, made / "guard.safetensors")
+        (made / "guard.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     return folder
 
 
 def load(folder: str | Path, *, model: str | LoadedModel | None = None, device: str = "cpu") -> Guardrail:
     """The guardrail that `save` wrote, running as it did. `model` overrides where the language model is found.
 
-    Raises FileError (missing or broken folder) and ModelError (another model, tokenizer, or changed numbers).
+    The folder is data: a factory or a pickle that it names as its language model is refused (InputError). Raises
+    FileError (missing or broken folder) and ModelError (another model, tokenizer, or changed numbers).
     """
     folder = Path(folder)
     record = read_record(folder)
@@ -96,6 +98,8 @@ def load(folder: str | Path, *, model: str | LoadedModel | None = None, device: 
         raise FileError(
             f"file {folder / 'guard.safetensors'}", found="no readable tensors", remedy="fit again"
         ) from error
+    if model is None:
+        check_recorded(str(record["model"]), str(folder / "guard.json"))
     guard = Guardrail(model or record["model"], head=record["head"], device=device, **record["settings"])
     guard.detector_ = from_tensors(tensors)
     guard.threshold_ = Threshold(**record["threshold"])
@@ -119,7 +123,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileError(f"folder {folder}", found="no guard.json", expected="a folder written by cutaway guard fit")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path, "guardrail record", remedy="fit it again")
         version = record["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise FileError(f"file {path}", found="no valid guardrail record", remedy="fit it again") from error

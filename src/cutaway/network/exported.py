@@ -17,7 +17,8 @@ from torch import nn
 def sendable(content: bytes) -> tuple[nn.Module, torch.export.ExportedProgram]:
     """The module of the exported program in `content`, which pickles, and the program.
 
-    Torch makes a class of its own for every such module, so what is said to that class concerns this module alone.
+    `content` comes from `archive.checked_archive`, or from a file whose origin the user trusts: torch runs what it asks
+    for. Torch makes a class of its own for every such module, so what is said to that class concerns this module alone.
     """
     program = torch.export.load(io.BytesIO(content))
     module = program.module()

@@ -7,7 +7,6 @@ token ids (batch, length) int64 and returns a Hugging Face output object.
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import urllib.parse
 import urllib.request
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import FileError, MissingExtra, ModelError
+from cutaway.files import read_json
 
 EXAMPLE_TEXT = "Once upon a time there was a little girl who liked to read."
 
@@ -32,10 +32,15 @@ def load_huggingface(
         import transformers
     except ImportError as error:
         raise MissingExtra.of("transformers", "hf") from error
-    where = {"local_files_only": not (Path(text).is_dir() or hub_in_reach())}
+    where = {"local_files_only": not (Path(text).is_dir() or hub_in_reach()), "trust_remote_code": False}
     config = _attempt(text, "configuration", lambda: transformers.AutoConfig.from_pretrained(text, **where))
     kind = _auto_class(transformers, config)
-    options: dict[str, Any] = {"attn_implementation": "eager", "output_loading_info": True, **where}
+    options: dict[str, Any] = {
+        "attn_implementation": "eager",
+        "output_loading_info": True,
+        "weights_only": True,
+        **where,
+    }
     if device_map is not None:
         options["device_map"] = device_map
     if dtype is not None:
@@ -51,7 +56,7 @@ def load_huggingface(
                 expected=f"all weights of a {type(model).__name__}",
                 remedy="weights that are not there would be random: use the complete checkpoint",
             )
-    tokenizer = load_tokenizer(text, **where)
+    tokenizer = load_tokenizer(text, local_files_only=where["local_files_only"])
     return model, tokenizer, _example(tokenizer, model.config)
 
 
@@ -75,14 +80,16 @@ def load_tokenizer(text: str, *, local_files_only: bool = False) -> Any:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(text, local_files_only=local_files_only)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError):
+        return transformers.AutoTokenizer.from_pretrained(
+            text, local_files_only=local_files_only, trust_remote_code=False
+        )
+    except Exception:  # transformers raises many kinds for a tokenizer that it does not know
         file = Path(text) / "tokenizer.json"
         if not file.is_file():
             return None
     options = {}
     if (Path(text) / "tokenizer_config.json").is_file():
-        content = json.loads((Path(text) / "tokenizer_config.json").read_text())
+        content = read_json(Path(text) / "tokenizer_config.json")
         options = {k: v for k, v in content.items() if k.endswith("_token") and isinstance(v, str)}
     try:
         return transformers.PreTrainedTokenizerFast(tokenizer_file=str(file), **options)
@@ -138,13 +145,9 @@ def _attempt(text: str, what: str, load):
         return load()
     except ImportError as error:
         raise MissingExtra.of(str(getattr(error, "name", None) or "accelerate"), "hf") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # transformers raises many kinds for damaged files
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise _file_error(text, what, reason) from error
-    except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "huggingface_hub", "httpx"):
-            raise
-        raise _file_error(text, what, str(error)[:200]) from error
 
 
 def _file_error(text: str, what: str, reason: str) -> FileError:

@@ -4,8 +4,9 @@ weights.
 `pkg.module:factory`, `path/file.py:factory` or `file.py:factory('a', 2)` (the factory, a class or a module object;
 `weights` loads a .safetensors over it), a `.pt2` exported program, an `.onnx` (or `.onnx.gz`) file, a `.safetensors`
 checkpoint that `cutaway fit` wrote or its run folder (the last checkpoint), a Hugging Face folder or id. Pickled
-modules run code when they are read, so they are refused unless `trust_pickle` is given; checkpoints are read with
-weights_only=True.
+modules run code when they are read, so they are refused unless `trust_pickle` is given; a `.pt2` is checked member by
+member, checkpoints are read with weights_only=True. What a record names (a guard folder, a run, a certificate) is data:
+`check_recorded` decides that no factory and no pickle is opened from there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import FileError, InputError, ModelError
+from cutaway.files import read_bytes
+from cutaway.network.archive import checked_archive
 from cutaway.network.exported import sendable
 from cutaway.network.factory import call_factory
 from cutaway.network.weights import check_finite, load_weights
@@ -30,6 +33,9 @@ FORMS = (
     "pkg.module:factory, file.py:factory, a .pt2 or .onnx file, a run or checkpoint of cutaway fit, or a Hugging Face "
     "folder or id"
 )
+SUFFIXES = {".onnx": "onnx", ".onnx.gz": "onnx", ".pt2": "pt2", ".safetensors": "checkpoint"}
+SUFFIXES |= dict.fromkeys((".pt", ".pth", ".pkl", ".bin", ".ckpt"), "pickle")
+CODE = ("factory", "pickle")  # forms whose opening runs what they hold
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -57,8 +63,14 @@ def load_model(
     trust_pickle: bool = False,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype | None = None,
+    *,
+    record: str = "",
+    trust_code: bool = False,
 ) -> LoadedModel:
     """Load the model that `spec` names.
+
+    record: where `spec` was read, if not given by the user: it is then opened as data only (`check_recorded`), unless
+    trust_code. trust_code: also build a run's network by the factory that the run names.
 
     weights: a .safetensors (or weights-only .pt/.pth) file whose keys and shapes must match those of the model exactly;
     a prefix "module." on every key is taken off (a checkpoint that opens by itself takes another step's weights too).
@@ -74,7 +86,9 @@ def load_model(
             found=f"a model {text!r} that brings its own",
             expected="a factory, pkg.module:factory",
         )
-    loaded = _load(text, trust_pickle, target, number_type)
+    if record and not trust_code:
+        check_recorded(text, record)
+    loaded = _load(text, trust_pickle, trust_code, target, number_type)
     if weights is not None:
         load_weights(loaded.model, weights)
     check_finite(loaded.model, loaded.name)
@@ -117,36 +131,69 @@ def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     return checked
 
 
-def _load(text: str, trust_pickle: bool, device, dtype) -> LoadedModel:
+def check_recorded(spec: str, record: str) -> None:
+    """Raises `InputError` unless `spec`, read in `record`, names data: a Hugging Face folder or id, a run or checkpoint
+    of ours, a `.pt2` or `.onnx` file. The one place that decides it for every loader."""
+    if (form := form_of(spec)) not in CODE and form:
+        return
+    what = "a pickle" if form == "pickle" else "a factory" if form else "nothing that can be opened"
+    raise InputError(
+        f"model {spec[:120]!r} in {record}",
+        found=f"{what}, which would run code of whoever wrote that file" if form else what,
+        expected="a Hugging Face folder or id, a run of cutaway fit, a .pt2 or .onnx file",
+        remedy="name the model yourself on the command line (or in Python) if you trust it",
+    )
+
+
+def form_of(text: str) -> str:
+    """What `text` names by its form: "onnx", "pt2", "checkpoint", "pickle", "run", "huggingface", "factory", or ""."""
     path = Path(text)
-    if path.is_dir():
-        kept = sorted((path / "checkpoints").glob("step-*.safetensors"))
-        if kept:
-            return _checkpoint(kept[-1])
-        if not (path / "config.json").is_file():
-            found = "no checkpoints" if (path / "model.json").is_file() else "no config.json"
-            raise FileError(
-                f"folder {path}", found=found, expected="a Hugging Face model folder, or a run folder with checkpoints"
-            )
-        return _huggingface(text, device, dtype)
+    try:
+        if text and path.is_dir():
+            kept = any((path / "checkpoints").glob("step-*.safetensors"))
+            return "run" if kept or not (path / "config.json").is_file() else "huggingface"
+    except (OSError, ValueError):  # too long a name, a null byte
+        return ""
     lower = path.name.lower()
-    if lower.endswith((".onnx", ".onnx.gz")):
-        return _onnx(path)
-    if lower.endswith((".pt2", ".pt", ".pth", ".pkl", ".bin", ".ckpt", ".safetensors")):
-        if not path.is_file():
-            raise FileError(f"model file {path}", found="no such file", remedy="check the path")
-        if lower.endswith(".safetensors"):
-            return _checkpoint(path)
-        return _exported(path) if lower.endswith(".pt2") else _pickled(path, trust_pickle)
-    if ":" in text:
-        model, info = call_factory(text)
-        example = info.get("example") if isinstance(info, dict) and isinstance(info.get("example"), Tensor) else None
-        return LoadedModel(model=model, example=example, name=_factory_name(text), kind="factory", info=info)
+    kind = next((kind for suffix, kind in SUFFIXES.items() if lower.endswith(suffix)), "")
+    return kind or ("factory" if ":" in text else "huggingface" if HUB_ID.fullmatch(text) else "")
+
+
+def _load(text: str, trust_pickle: bool, trust_code: bool, device, dtype) -> LoadedModel:
+    path, form = Path(text), form_of(text)
+    if form in ("pt2", "pickle", "checkpoint") and not path.is_file():
+        raise FileError(f"model file {path}", found="no such file", remedy="check the path")
+    match form:
+        case "run":
+            return _run(path, trust_code)
+        case "huggingface" if path.suffix != ".py":
+            return _huggingface(text, device, dtype)
+        case "onnx":
+            return _onnx(path)
+        case "pt2":
+            return _exported(path, trust_pickle)
+        case "checkpoint":
+            return _checkpoint(path, trust_code)
+        case "pickle":
+            return _pickled(path, trust_pickle)
+        case "factory":
+            model, info = call_factory(text)
+            given = info.get("example") if isinstance(info, dict) else None
+            example = given if isinstance(given, Tensor) else None
+            return LoadedModel(model=model, example=example, name=_factory_name(text), kind="factory", info=info)
     if path.suffix == ".py":
         raise InputError(f"model {text!r}", found="a Python file without a factory", expected=f"{text}:factory")
-    if HUB_ID.fullmatch(text):
-        return _huggingface(text, device, dtype)
-    raise InputError(f"model {text!r}", found="nothing of that name", expected=FORMS)
+    raise InputError(f"model {text[:200]!r}", found="nothing of that name", expected=FORMS)
+
+
+def _run(path: Path, trust_code: bool) -> LoadedModel:
+    kept = sorted((path / "checkpoints").glob("step-*.safetensors"))
+    if kept:
+        return _checkpoint(kept[-1], trust_code)
+    found = "no checkpoints" if (path / "model.json").is_file() else "no config.json"
+    raise FileError(
+        f"folder {path}", found=found, expected="a Hugging Face model folder, or a run folder with checkpoints"
+    )
 
 
 def _factory_name(text: str) -> str:
@@ -164,10 +211,11 @@ def _onnx(path: Path) -> LoadedModel:
     return LoadedModel(model=model, example=model.example(), name=name, kind="onnx")
 
 
-def _exported(path: Path) -> LoadedModel:
+def _exported(path: Path, trust_pickle: bool) -> LoadedModel:
+    content = read_bytes(path) if trust_pickle else checked_archive(path)
     try:
-        module, program = sendable(path.read_bytes())
-    except (RuntimeError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        module, program = sendable(content)
+    except Exception as error:  # torch raises many kinds for damaged files
         raise FileError(
             f"file {path}",
             found=f"not a complete exported program ({_first_line(error)})",
@@ -186,9 +234,9 @@ def _exported(path: Path) -> LoadedModel:
     return LoadedModel(model=module, example=tensors[0][:1] if tensors else None, name=path.stem, kind="pt2")
 
 
-def _checkpoint(path: Path) -> LoadedModel:
+def _checkpoint(path: Path, trust_code: bool) -> LoadedModel:
     """A checkpoint whose run folder (or own metadata) says how its network is built."""
-    opened = importlib.import_module("cutaway.training.checkpoint").open_checkpoint(path)
+    opened = importlib.import_module("cutaway.training.checkpoint").open_checkpoint(path, trust_code=trust_code)
     if opened is None:
         raise InputError(
             f"model {str(path)!r}",
@@ -207,11 +255,11 @@ def _pickled(path: Path, trust_pickle: bool) -> LoadedModel:
             f"file {path}",
             found="a pickle, which can run any code when it is read",
             expected="an exported program (.pt2), .onnx, or a factory with .safetensors weights",
-            remedy="convert it with torch.export.save, or pass --trust-pickle if you trust its origin",
+            remedy="convert it with torch.export.save at its origin, or pass --trust-pickle if you trust its origin",
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=False)
-    except (RuntimeError, OSError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise FileError(
             f"file {path}", found=f"not a complete torch file ({_first_line(error)})", remedy="copy it again"
         ) from error

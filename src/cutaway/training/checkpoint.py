@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cutaway.errors import CutawayError, FileError, InputError
+from cutaway.errors import FileError, InputError
+from cutaway.files import LARGEST_RECORD, parse_json, read_text
 from cutaway.network.origin import note_range
 from cutaway.network.weights import load_weights
 from cutaway.training.characters import Alphabet
@@ -73,7 +74,7 @@ class Blueprint:
     def from_json(cls, text: str, where: str) -> Blueprint:
         """Read back; `FileError` names `where` for anything else."""
         try:
-            content: dict[str, Any] = json.loads(text)
+            content: dict[str, Any] = parse_json(text, f"record of a network in {where}")
             pair, content["input_shape"] = content["normalise"], tuple(content["input_shape"])
             content["normalise"] = None if pair is None else (tuple(pair[0]), tuple(pair[1]))
             low_high = content.get("value_range")
@@ -99,27 +100,25 @@ class Opened:
     alphabet: Alphabet | None
 
 
-def open_checkpoint(path: str | Path) -> Opened | None:
+def open_checkpoint(path: str | Path, *, trust_code: bool = False) -> Opened | None:
     """The network of a checkpoint that `cutaway fit` wrote, or None where nothing says how it was built.
 
-    Raises `InputError` for the network of a user's factory (it says what to call instead), `FileError` and
+    trust_code: call the factory that the record names, if it names one. Without it, raises `InputError` for the network
+    of a user's factory (it says what to call instead); `FileError` and
     `ModelError` for damaged files and weights that do not fit.
     """
     path = Path(path)
     found = blueprint_of(path)
     if found is None:
         return None
-    if found.factory:
+    if found.factory and not trust_code:
         raise InputError(
             f"checkpoint {str(path)!r}",
             found=f"weights of the factory {found.factory}",
             expected="the factory and its weights",
-            remedy=f"give {found.factory} --weights {path}",
+            remedy=f"give {found.factory} --weights {path}, or --trust-code if you trust the run to name its factory",
         )
-    try:
-        model = found.build()
-    except CutawayError as error:
-        raise FileError(f"record of a network beside {path}", found=str(error), expected="a network of ours") from error
+    model = _built(found, path)
     load_weights(model, path)
     note_range(model, found.value_range)
     example = torch.tensor(found.example, dtype=torch.int64) if found.example else None
@@ -129,6 +128,15 @@ def open_checkpoint(path: str | Path) -> Opened | None:
         example=example,
         alphabet=Alphabet(characters=found.alphabet) if found.alphabet else None,
     )
+
+
+def _built(found: Blueprint, path: Path) -> nn.Module:
+    if found.factory:
+        return found.build()
+    try:
+        return found.build()
+    except Exception as error:  # whatever wrong sizes and options come to
+        raise FileError(f"record of a network beside {path}", found=str(error), expected="a network of ours") from error
 
 
 def blueprint_of(path: Path) -> Blueprint | None:
@@ -149,5 +157,5 @@ def blueprint_of(path: Path) -> Blueprint | None:
         return Blueprint.from_json(own, str(path))
     for folder in (path.parent, path.parent.parent):
         if (folder / FILE).is_file():
-            return Blueprint.from_json((folder / FILE).read_text(encoding="utf-8"), str(folder / FILE))
+            return Blueprint.from_json(read_text(folder / FILE, largest=LARGEST_RECORD), str(folder / FILE))
     return None
