@@ -71,7 +71,7 @@ def _told(found: dict, options: argparse.Namespace) -> dict:
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "detectors.json").write_text(json.dumps(found, indent=1))
-        from cutaway.geometry.language_charts import layers_curve
+        from cutaway.language.charts import layers_curve
 
         if not (rows := found.get("layers")):
             return found

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cutaway.geometry.language import GeometryReader
 from cutaway.guard.certificate import certify
 from cutaway.guard.detector import Detector, make_head
+from cutaway.language.geometry import GeometryReader
 
 
 def model():

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cutaway.geometry.intrinsic_dimension import intrinsic_dimension
-from cutaway.geometry.language_charts import dimension_curve, prompt_map
 from cutaway.guard.features import PromptFeatures
+from cutaway.language.charts import dimension_curve, prompt_map
+from cutaway.language.intrinsic_dimension import intrinsic_dimension
 from cutaway.network.sources import load_model
 from cutaway.reproductions.llm_geometry import OTHER, STORY, corpora
 

@@ -4,15 +4,17 @@ import ast
 import subprocess
 from pathlib import Path
 
+import pytest
+
 import cutaway
 
 SOURCE = Path(cutaway.__file__).parent
 FLOORS = {
-    0: ("errors", "status", "jsonable", "seeds", "files", "_compat"),
+    0: ("errors", "status", "jsonable", "seeds", "files", "_compat", "_moved"),
     1: ("network", "data", "engines"),
     2: ("reading",),
     3: ("instrument", "registry", "testing", "evidence"),
-    4: ("outputs", "geometry", "features", "dynamics", "robustness"),
+    4: ("outputs", "geometry", "language", "features", "dynamics", "robustness"),
     5: ("guard", "training"),
     6: ("scan", "scan_nulls", "scan_words", "run", "compare", "demo", "report", "reproductions"),
     7: ("cli", "__main__", ""),
@@ -66,6 +68,21 @@ def test_public_names():
     ]  # fmt: skip
     for name in cutaway.__all__:
         assert getattr(cutaway, name) is not None
+
+
+def test_old_paths_of_moved_modules_warn_and_give_the_same_names():
+    import importlib
+    import sys
+
+    from cutaway._moved import MOVED
+
+    for old, new in MOVED.items():
+        sys.modules.pop(old, None)
+        with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
+            module = importlib.import_module(old)
+        home = importlib.import_module(new)
+        public = [name for name in vars(home) if not name.startswith("_")]
+        assert public and all(getattr(module, name) is getattr(home, name) for name in public)
 
 
 def test_entry_points_match_the_classes():

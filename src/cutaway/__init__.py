@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from cutaway import _moved
+
 _HOMES = {
     "Network": "cutaway.network",
     "Reading": "cutaway.reading",
@@ -24,6 +26,7 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

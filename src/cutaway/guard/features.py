@@ -1,6 +1,6 @@
 """Prompts to feature rows: the geometry of a language model's MLP blocks, its mean hidden state, or both.
 
-`geometry`: 7 L numbers (see `cutaway.geometry.language`); `hidden`: D numbers, the mean over tokens of the last hidden
+`geometry`: 7 L numbers (see `cutaway.language.geometry`); `hidden`: D numbers, the mean over tokens of the last hidden
 state, or of block k's input when only k blocks are used; `both`: the two side by side. One forward pass a prompt.
 """
 
@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from cutaway.errors import InputError
-from cutaway.geometry.language import GeometryReader, language_geometry
 from cutaway.guard.prompts import PromptTokenizer
+from cutaway.language.geometry import GeometryReader, language_geometry
 
 Kind = Literal["geometry", "hidden", "both"]
 KINDS: tuple[Kind, ...] = ("geometry", "hidden", "both")

@@ -59,7 +59,7 @@ def corpora(seed: int, per_class: int) -> tuple[str, PromptRows] | None:
 
 
 def _definitions(seed: int) -> list[Row]:
-    from cutaway.geometry.language import GeometryReader
+    from cutaway.language.geometry import GeometryReader
 
     generator = torch.Generator().manual_seed(seed)
     model = _Small(generator).eval()
@@ -155,7 +155,7 @@ OTHER = "The tax office sends a form in spring. Pipes of lead are soft. Numbers 
 
 def _contexts(folder: str, seed: int, repeats: int) -> list[Row]:
     """ID of the last block with related and unrelated sentences in front of a story sentence, equal token counts."""
-    from cutaway.geometry.intrinsic_dimension import intrinsic_dimension
+    from cutaway.language.intrinsic_dimension import intrinsic_dimension
     from cutaway.network.sources import load_model
 
     loaded = load_model(folder)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cutaway.geometry.language_charts import dimension_curve, layers_curve, prompt_map
 from cutaway.guard.charts import certificate_chart, detectors_chart
 from cutaway.guard.evaluate import evaluate_scores
 from cutaway.guard.rows import from_lists
+from cutaway.language.charts import dimension_curve, layers_curve, prompt_map
 
 
 def _values(chart) -> list[dict]:

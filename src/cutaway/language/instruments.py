@@ -11,9 +11,9 @@ import xarray as xr
 
 from cutaway.errors import ModelError
 from cutaway.evidence.resample import mean_interval
-from cutaway.geometry.intrinsic_dimension import intrinsic_dimension
-from cutaway.geometry.language import FEATURE_NAMES, GeometryReader
 from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.language.geometry import FEATURE_NAMES, GeometryReader
+from cutaway.language.intrinsic_dimension import intrinsic_dimension
 from cutaway.reading import Figure, variable
 
 
@@ -26,7 +26,7 @@ def require_language_model(network) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageGeometry(Instrument):
-    """The seven features of `cutaway.geometry.language` for every row of tokens and every MLP block.
+    """The seven features of `cutaway.language.geometry` for every row of tokens and every MLP block.
 
     `features` (sample, block, feature); figures: their means over samples and blocks with bootstrap intervals over
     samples, and the separability of a labelled set (cross-validated AUROC of a logistic regression on all features,
@@ -101,14 +101,14 @@ class LanguageGeometry(Instrument):
         )  # fmt: skip
 
     def draw(self, reading):
-        from cutaway.geometry.language_charts import feature_map
+        from cutaway.language.charts import feature_map
 
         return feature_map(reading.values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IntrinsicDimension(Instrument):
-    """ID of every head at the last token (see `cutaway.geometry.intrinsic_dimension`): `dimension` (sample, block,
+    """ID of every head at the last token (see `cutaway.language.intrinsic_dimension`): `dimension` (sample, block,
     head), a count of tokens. Figures: the sum over heads in the last block and its mean over blocks, means over
     samples with bootstrap intervals. One forward pass a sample."""
 
@@ -158,6 +158,6 @@ class IntrinsicDimension(Instrument):
         )  # fmt: skip
 
     def draw(self, reading):
-        from cutaway.geometry.language_charts import head_map
+        from cutaway.language.charts import head_map
 
         return head_map(reading.values)

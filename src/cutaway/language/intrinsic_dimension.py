@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cutaway.errors import InputError, ModelError
-from cutaway.geometry.language_blocks import headless, run_model
+from cutaway.language.blocks import headless, run_model
 from cutaway.network.sites import function_name
 
 

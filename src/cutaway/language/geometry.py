@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cutaway.errors import InputError, ModelError
-from cutaway.geometry.language_blocks import MlpBlock, accepts, find_mlp_blocks, headless, run_model
+from cutaway.language.blocks import MlpBlock, accepts, find_mlp_blocks, headless, run_model
 from cutaway.network.network import first_tensor
 
 FEATURE_NAMES = (
