@@ -44,7 +44,7 @@ def main() -> int:
         try:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=options.timeout, check=False)
             result = json.loads(done.stdout) if done.stdout.strip() else {}
-            verdict = "crashed" if "rows" not in result else "passed" if result["passed"] else "failed"
+            verdict = result.get("outcome", "crashed")
         except subprocess.TimeoutExpired:
             result, verdict = {}, "timed out"
         rows = result.get("rows", [])

@@ -37,15 +37,26 @@ def reproduce(
     from cutaway import reproductions
     from cutaway.files import write_text
     from cutaway.jsonable import clean
+    from cutaway.reproductions.row import outcome
 
     if list:
         rows = []
         for each in reproductions.names():
             module = reproductions.get(each)
-            rows.append({"name": each, "title": module.TITLE, "source": module.SOURCE})
+            rows.append(
+                {
+                    "name": each,
+                    "title": module.TITLE,
+                    "source": module.SOURCE,
+                    "references": reproductions.references(each),
+                }
+            )
         return Outcome(
             payload={"reproductions": rows},
-            words="\n".join(f"{r['name']:<28} {r['title']} ({r['source']})" for r in rows),
+            words="\n".join(
+                f"{r['name']:<28} {r['title']} ({r['source']}); held against: {', '.join(r['references'])}"
+                for r in rows
+            ),
         )
     if name is None:
         raise InputError("command reproduce", found="no name", expected="one of " + ", ".join(reproductions.names()))
@@ -53,14 +64,20 @@ def reproduce(
     began = time.perf_counter()
     rows = module.reproduce(short=short, seed=seed, progress=lambda text: print(text, file=sys.stderr, flush=True))
     table = [dataclasses.asdict(r) for r in rows]
-    passed = all(r.verdict != "fail" for r in rows)
+    told = outcome(rows)
     payload = {
-        "name": name, "title": module.TITLE, "source": module.SOURCE, "passed": passed, "short": short, "rows": table,
+        "name": name,
+        "title": module.TITLE,
+        "source": module.SOURCE,
+        "passed": told == "passed",
+        "outcome": told,
+        "short": short,
+        "rows": table,
         "seconds": time.perf_counter() - began,
-    }  # fmt: skip
+    }
     if out is not None:
         write_text(out, json.dumps(clean(payload), indent=1))
-    return Outcome(payload=payload, words=_words(payload, table), code=0 if passed else 1)
+    return Outcome(payload=payload, words=_words(payload, table), code=1 if told == "failed" else 0)
 
 
 def _words(payload: dict, table: list) -> str:
@@ -68,18 +85,25 @@ def _words(payload: dict, table: list) -> str:
     from rich.table import Table
 
     grid = Table(title=f"{payload['title']} ({payload['source']})")
-    for column in ("quantity", "paper", "ours", "interval", "tolerance", "verdict"):
+    for column in ("quantity", "held against", "kind", "ours", "interval", "tolerance", "verdict"):
         grid.add_column(column)
     for row in table:
         span = "" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
         grid.add_row(
-            row["quantity"], _cell(row["paper"]), _cell(row["ours"]), span, _cell(row["tolerance"]), row["verdict"]
+            row["quantity"],
+            _cell(row["paper"]),
+            row["reference"],
+            _cell(row["ours"]),
+            span,
+            _cell(row["tolerance"]),
+            row["verdict"],
         )
-    console = Console(width=150)
+    console = Console(width=165)
     with console.capture() as captured:
         console.print(grid)
-    verdict = "passed" if payload["passed"] else "NOT passed"
-    return f"{captured.get()}{payload['name']}: {verdict} in {payload['seconds']:.0f} s" + (
+    verdict = {"failed": "NOT passed", "nothing judged": "nothing judged (no row of it can fail)"}
+    told = verdict.get(payload["outcome"], payload["outcome"])
+    return f"{captured.get()}{payload['name']}: {told} in {payload['seconds']:.0f} s" + (
         " (short form)" if payload["short"] else ""
     )
 

@@ -6,9 +6,11 @@ A file `some_name.py` answers `cutaway reproduce some-name`; it has `TITLE`, `SO
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 from cutaway.errors import InputError
@@ -33,3 +35,21 @@ def get(name: str) -> ModuleType:
             remedy=f"did you mean {near[0]!r}?" if near else "see `cutaway reproduce --list`",
         )
     return importlib.import_module(f"cutaway.reproductions.{name.replace('-', '_')}")
+
+
+def references(name: str) -> list[str]:
+    """Kinds of reference that rows of a reproduction name in its source (see `row.REFERENCES`); nothing is run."""
+    from cutaway.reproductions.row import REFERENCES
+
+    tree = ast.parse((Path(__path__[0]) / f"{name.replace('-', '_')}.py").read_text())
+    rows = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("Row", "_row")]
+    named = {
+        constant.value
+        for row in rows
+        for keyword in row.keywords
+        if keyword.arg == "reference"
+        for constant in ast.walk(keyword.value)
+        if isinstance(constant, ast.Constant)
+    }
+    plain = any(all(k.arg != "reference" for k in row.keywords) for row in rows if getattr(row.func, "id", "") == "Row")
+    return [kind for kind in REFERENCES if kind in named or (kind == "own" and plain)]

@@ -112,9 +112,14 @@ def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
         make = {"mlp": mlp, "cnn": cnn}[plan.network]
         model = make(data.input_shape, 10, width=plan.width, depth=plan.depth, **options)
     settings = Settings(
-        steps=plan.steps, batch=plan.batch, optimiser="adamw", learning_rate=1e-3, weight_decay=decay, loss="mse",
+        steps=plan.steps,
+        batch=plan.batch,
+        optimiser="adamw",
+        learning_rate=1e-3,
+        weight_decay=decay,
+        loss="mse",
         seed=plan.seed,
-    )  # fmt: skip
+    )
     train(model, data, settings, tracker=probe)  # pyright: ignore[reportArgumentType]
     found = {name: np.array(values) for name, values in probe.found.items()}
     found["marks"] = marks(found["steps"], found["clean_test"], found["crossed_train"][:, 0])

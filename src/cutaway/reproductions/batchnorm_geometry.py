@@ -57,6 +57,7 @@ def _least_squares(model: nn.Sequential, inputs: torch.Tensor) -> list[Row]:
         Row(
             quantity="least misfit over 81 offsets, relative to BatchNorm's (worst of 64 neurons)",
             paper="BatchNorm's is the least",
+            reference="theory",
             ours=gain,
             tolerance="1 within 1e-9",
             verdict="pass" if abs(gain - 1) < 1e-9 else "fail",
@@ -64,6 +65,7 @@ def _least_squares(model: nn.Sequential, inputs: torch.Tensor) -> list[Row]:
         Row(
             quantity="median misfit of the hyperplanes without BatchNorm, relative to with it",
             paper="larger",
+            reference="theory",
             ours=raw,
             tolerance="over 1",
             verdict="pass" if raw > 1 else "fail",
@@ -84,6 +86,7 @@ def _central(inputs: torch.Tensor, seed: int) -> Row:
     return Row(
         quantity="regions of one BatchNorm layer of 16 on a plane through the batch mean",
         paper="32: a central arrangement",
+        reference="theory",
         ours=count,
         tolerance="32 (slivers of rounding left out)",
         verdict="pass" if count == 32 else "fail",
@@ -117,6 +120,7 @@ def _near_data(model: nn.Sequential, inputs: torch.Tensor, seed: int, pairs: int
         Row(
             quantity="boundary density between samples, BatchNorm's statistics against none (same weights)",
             paper="concentrated near data",
+            reference="published",
             ours=pull,
             low=pull * float(np.exp(-half)),
             high=pull * float(np.exp(half)),
@@ -126,6 +130,7 @@ def _near_data(model: nn.Sequential, inputs: torch.Tensor, seed: int, pairs: int
         Row(
             quantity="boundary density near data against six radii away, with BatchNorm",
             paper="higher near data",
+            reference="published",
             ours=focus,
             tolerance="over 1",
             verdict="pass" if focus > 1 else "fail",
@@ -148,6 +153,7 @@ def _jitter(model: nn.Sequential, inputs: torch.Tensor, seed: int) -> Row:
     return Row(
         quantity="samples whose class changes with the statistics of the mini-batch (32 of a batch, random network)",
         paper="the boundary jitters as under dropout",
+        reference="published",
         ours=share,
         tolerance="over 0",
         verdict="pass" if share > 0 else "fail",

@@ -52,17 +52,38 @@ def plans(seed: int = 0) -> list[Plan]:
 def images_plan(seed: int) -> Plan:
     """CIFAR-10, 10,000 steps of a small convolutional network."""
     return Plan(
-        data="cifar10-jpeg", network="cnn", seed=seed, steps=10_000, per_decade=4, width=8, depth=2, test=1000,
-        attacked=200, judged=300, points=64, radii=(2 / 255, 4 / 255, 8 / 255, 16 / 255),
-    )  # fmt: skip
+        data="cifar10-jpeg",
+        network="cnn",
+        seed=seed,
+        steps=10_000,
+        per_decade=4,
+        width=8,
+        depth=2,
+        test=1000,
+        attacked=200,
+        judged=300,
+        points=64,
+        radii=(2 / 255, 4 / 255, 8 / 255, 16 / 255),
+    )
 
 
 def short_plan(seed: int) -> Plan:
     """Digits, 3,000 steps: descent and ascent; too short for what comes after."""
     return Plan(
-        data="digits", seed=seed, steps=3000, per_decade=4, samples=300, width=100, batch=100, test=364, attacked=100,
-        judged=100, proofs=20, points=64, lc_radii=(0.2, 1.0),
-    )  # fmt: skip
+        data="digits",
+        seed=seed,
+        steps=3000,
+        per_decade=4,
+        samples=300,
+        width=100,
+        batch=100,
+        test=364,
+        attacked=100,
+        judged=100,
+        proofs=20,
+        points=64,
+        lc_radii=(0.2, 1.0),
+    )
 
 
 def reproduce(
@@ -126,6 +147,7 @@ def phase_rows(
             Row(
                 quantity=f"{data}: phases of the count near {where} points (of {len(runs)} runs)",
                 paper=", then ".join(claimed),
+                reference="published",
                 ours=", ".join(f"{name} {count}" for name, count in seen.items()),
                 tolerance="each in every run" if judged else "shown as it is",
                 verdict=_verdict(all(seen[name] == len(runs) for name in claimed)) if judged else "report",
@@ -140,9 +162,14 @@ def phase_rows(
     rows.append(
         Row(
             quantity=f"{data}: rank agreement over training of the published and the exact count",
-            paper=None, ours=mean, low=low, high=high, tolerance="over 0.7", verdict=_verdict(mean > 0.7),
+            paper=None,
+            ours=mean,
+            low=low,
+            high=high,
+            tolerance="over 0.7",
+            verdict=_verdict(mean > 0.7),
         )
-    )  # fmt: skip
+    )
     return rows
 
 
@@ -159,6 +186,7 @@ def _turns(data: str, runs: list[Run]) -> Row:
     return Row(
         quantity=f"{data}: the count near training points, by run",
         paper="peaks around interpolation",
+        reference="published",
         ours=" | ".join(said),
         tolerance="shown as it is",
         verdict="report",
@@ -181,28 +209,42 @@ def robustness_rows(data: str, runs: list[Run], horizon: int) -> list[Row]:
     rows = [
         Row(
             quantity=f"{data}: PGD accuracy (0.1) late, up to step {horizon:,}, less that of the clean plateau",
-            paper="rises long after the clean plateau", ours=gain, low=low, high=high,
-            tolerance="over 0.02 in every seed", verdict=_verdict(min(m["rise"] for m in measured) > 0.02),
+            paper="rises long after the clean plateau",
+            reference="published",
+            ours=gain,
+            low=low,
+            high=high,
+            tolerance="over 0.02 in every seed",
+            verdict=_verdict(min(m["rise"] for m in measured) > 0.02),
         ),
         Row(
             quantity=f"{data}: step of half that rise over the step of the clean plateau, by seed",
-            paper="about 10 and more", ours=", ".join(f"{d:.3g}" for d in delays),
+            paper="about 10 and more",
+            reference="published",
+            ours=", ".join(f"{d:.3g}" for d in delays),
             tolerance=f"at least {DELAY:g} in every seed (inf: no rise)",
             verdict=_verdict(all(DELAY <= d < np.inf for d in delays)),
         ),
         Row(
             quantity=f"{data}: the count near training points peaks before half of the rise, by seed (steps)",
-            paper="geometry moves first", ours=", ".join(f"{m['peak']:,.0f} < {m['half']:,.0f}" for m in measured),
-            tolerance="in every seed", verdict=_verdict(all(m["peak"] < m["half"] < np.inf for m in measured)),
+            paper="geometry moves first",
+            reference="published",
+            ours=", ".join(f"{m['peak']:,.0f} < {m['half']:,.0f}" for m in measured),
+            tolerance="in every seed",
+            verdict=_verdict(all(m["peak"] < m["half"] < np.inf for m in measured)),
         ),
-    ]  # fmt: skip
+    ]
     rises = [over_seeds([rise(run, k)["rise"] for run in runs])[0] for k in range(4)]
     rows.append(
         Row(
-            quantity=f"{data}: the same rise at radii 0.03, 0.06, 0.1, 0.2", paper="at every radius",
-            ours=", ".join(f"{r:+.3f}" for r in rises), tolerance="shown as it is", verdict="report",
+            quantity=f"{data}: the same rise at radii 0.03, 0.06, 0.1, 0.2",
+            paper="at every radius",
+            reference="published",
+            ours=", ".join(f"{r:+.3f}" for r in rises),
+            tolerance="shown as it is",
+            verdict="report",
         )
-    )  # fmt: skip
+    )
     for name, what in (
         ("early", "highest PGD accuracy (0.1) before the clean plateau"),
         ("plateau_level", "PGD accuracy (0.1) of the clean plateau"),
@@ -214,10 +256,15 @@ def robustness_rows(data: str, runs: list[Run], horizon: int) -> list[Row]:
         mean, low, high = over_seeds([m[name] for m in measured])
         rows.append(
             Row(
-                quantity=f"{data}: {what}", paper=None, ours=mean, low=low, high=high, tolerance="shown as it is",
+                quantity=f"{data}: {what}",
+                paper=None,
+                ours=mean,
+                low=low,
+                high=high,
+                tolerance="shown as it is",
                 verdict="report",
             )
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -257,10 +304,13 @@ def _left_of_the_rise(data: str, runs: list[Run], mark: int) -> Row:
     return Row(
         quantity=f"{data}: right under all attacks (0.1) at the last step less at the clean {MARKS[mark]}",
         paper="robust late",
-        ours=mean, low=low, high=high,
+        reference="published",
+        ours=mean,
+        low=low,
+        high=high,
         tolerance=f"interval above 0 in every run; {num} images a run, paired: {said}",
         verdict=_verdict(all(lo > 0 for _, lo, _ in each)),
-    )  # fmt: skip
+    )
 
 
 def _attacks_at_marks(run: Run) -> str:
@@ -319,11 +369,14 @@ def long_rows(data: str, run: Run, radii: str = "0.03, 0.06, 0.1, 0.2", main: st
     ends = ", ".join(f"{s} {run[f'crossed_{s}'][-1, LC_RADIUS].mean():.2f}" for s in ("train", "test", "random"))
     return [
         Row(
-            quantity=f"{data}: one seed at step {last:,}", paper="robust, few neurons near data",
+            quantity=f"{data}: one seed at step {last:,}",
+            paper="robust, few neurons near data",
+            reference="published",
             ours=f"{said}; count {ends}; {since}",
-            tolerance="shown as it is", verdict="report",
+            tolerance="shown as it is",
+            verdict="report",
         )
-    ]  # fmt: skip
+    ]
 
 
 def ablation_rows(data: str, variant: str, runs: list[Run], plain: list[Run]) -> list[Row]:
@@ -340,18 +393,25 @@ def ablation_rows(data: str, variant: str, runs: list[Run], plain: list[Run]) ->
         Row(
             quantity=f"{data}, {variant}: PGD accuracy (0.1) at step {horizon:,} less that of the clean plateau",
             paper="BatchNorm suppresses the rise" if suppressed else "weight decay moves it",
-            ours=mean, low=low, high=high, tolerance=f"shown as it is; plain {usual:+.3f}; {seeds}",
+            reference="published",
+            ours=mean,
+            low=low,
+            high=high,
+            tolerance=f"shown as it is; plain {usual:+.3f}; {seeds}",
             verdict="report",
         ),
         Row(
             quantity=f"{data}, {variant}: count near training points at step {horizon:,} over its peak",
-            paper="BatchNorm suppresses the descent" if suppressed else "weight decay moves it", ours=left,
-            tolerance=f"shown as it is; plain {usually:.2f}; {seeds}", verdict="report",
+            paper="BatchNorm suppresses the descent" if suppressed else "weight decay moves it",
+            reference="published",
+            ours=left,
+            tolerance=f"shown as it is; plain {usually:.2f}; {seeds}",
+            verdict="report",
         ),
     ] + [
         replace(row, quantity=row.quantity.replace(data, f"{data}, {variant}"), verdict="report")
         for row in strong_rows(data, runs)
-    ]  # fmt: skip
+    ]
 
 
 def _left(run: Run) -> float:

@@ -88,19 +88,26 @@ def table(found: dict[str, list[dict[str, np.ndarray]]], progress, *, short: boo
         median = float(np.median(steps))
         rows.append(
             Row(
-                quantity=f"{name}: onset of robustness, median step", paper=None,
+                quantity=f"{name}: onset of robustness, median step",
+                paper=None,
                 ours=median if np.isfinite(median) else f"> {onsets[name][0].last_step:,}",
-                low=_finite(min(o.low for o in onsets[name])), high=_finite(max(o.high for o in onsets[name])),
-                tolerance=f"PGD accuracy at {RADIUS} stays >= {LEVEL:.0%}; seeds: {told}", verdict="report",
-            )
-        )  # fmt: skip
-        rows.append(
-            Row(
-                quantity=f"{name}: clean accuracy at the end", ours=float(clean[name].mean()), paper=None,
-                low=float(clean[name].min()), high=float(clean[name].max()), tolerance="range over seeds",
+                low=_finite(min(o.low for o in onsets[name])),
+                high=_finite(max(o.high for o in onsets[name])),
+                tolerance=f"PGD accuracy at {RADIUS} stays >= {LEVEL:.0%}; seeds: {told}",
                 verdict="report",
             )
-        )  # fmt: skip
+        )
+        rows.append(
+            Row(
+                quantity=f"{name}: clean accuracy at the end",
+                ours=float(clean[name].mean()),
+                paper=None,
+                low=float(clean[name].min()),
+                high=float(clean[name].max()),
+                tolerance="range over seeds",
+                verdict="report",
+            )
+        )
         if name != "plain":
             sooner.append((float(ratios.min()), name, float(change.mean())))
     equal = [(ratio, name) for ratio, name, change in sooner if change >= -0.01]  # also at the end of the runs
@@ -108,11 +115,12 @@ def table(found: dict[str, list[dict[str, np.ndarray]]], progress, *, short: boo
     rows.append(
         Row(
             quantity=f"onset brought forward at equal clean accuracy (within 1 point or better), best: {name}",
-            paper=FACTOR, ours=best, tolerance=f"at least {FACTOR:g} times sooner in every seed; plain onset "
+            ours=best,
+            tolerance=f"at least {FACTOR:g} times sooner in every seed; plain onset "
             + ("censored at the short horizon, so a lower bound" if short else "or its censoring step"),
             verdict="pass" if best >= FACTOR else "fail",
         )
-    )  # fmt: skip
+    )
     return rows
 
 
@@ -177,9 +185,11 @@ def run(way: Way, *, seed: int) -> dict[str, np.ndarray]:
     train(model, data, settings, terms=terms, adversary=adversary, tracker=probe)  # type: ignore[arg-type]
     seconds = (time.process_time() - began - probe.seconds) / way.steps
     return {
-        "steps": np.array(probe.steps), "clean": np.array(probe.clean), "robust": np.array(probe.robust),
+        "steps": np.array(probe.steps),
+        "clean": np.array(probe.clean),
+        "robust": np.array(probe.robust),
         "seconds": np.array(seconds),
-    }  # fmt: skip
+    }
 
 
 def _method(way: Way) -> tuple[tuple[Any, ...], Any]:
@@ -196,11 +206,15 @@ def _method(way: Way) -> tuple[tuple[Any, ...], Any]:
         "input gradient": InputGradient(norm="inf", loss="mse"),
         "linear margin": LinearMargin(norm="inf", gamma=RADIUS),
         "MMR": MaximumMargin(
-            norm="inf", gamma_boundary=RADIUS, gamma_decision=RADIUS, boundary_share=0.02, rivals=2,
+            norm="inf",
+            gamma_boundary=RADIUS,
+            gamma_decision=RADIUS,
+            boundary_share=0.02,
+            rivals=2,
             selection="sketched",
         ),
         "boundary density": BoundaryDensity(sigma=4.0, num_directions=1),
-    }[way.name]  # fmt: skip
+    }[way.name]
     needs = ("generator",) if isinstance(term, JacobianNorm | BoundaryDensity) else ()
 
     def on_part(model: nn.Module, inputs, labels, **drawn):

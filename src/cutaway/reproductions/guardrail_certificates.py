@@ -48,6 +48,7 @@ def _slack(seed: int) -> list[Row]:
         Row(
             quantity="lowest logit of the hull, all points flagged",
             paper="at least 0",
+            reference="theory",
             ours=hull,
             tolerance=">= 0",
             verdict="pass" if hull >= 0 else "fail",
@@ -55,6 +56,7 @@ def _slack(seed: int) -> list[Row]:
         Row(
             quantity="box alone is falsified by geometry",
             paper="every box SAT",
+            reference="published",
             ours=box,
             tolerance="< hull - sqrt(d)",
             verdict="pass" if box < hull - np.sqrt(d) else "fail",
@@ -62,6 +64,7 @@ def _slack(seed: int) -> list[Row]:
         Row(
             quantity="order box < chi-square ellipsoid < hull",
             paper="box loosest",
+            reference="published",
             ours=f"{box:.1f} < {chi:.1f} < {hull:.2f}",
             tolerance="order",
             verdict="pass" if box < chi < hull else "fail",
@@ -80,10 +83,14 @@ def _normal_fit(seed: int) -> list[Row]:
     difference = abs(report.coverage - fit)
     return [
         Row(
-            quantity="|coverage (K = 1, full) - normal fit of the logits|", paper=0.0, ours=difference, tolerance=1e-4,
+            quantity="|coverage (K = 1, full) - normal fit of the logits|",
+            paper=0.0,
+            reference="theory",
+            ours=difference,
+            tolerance=1e-4,
             verdict="pass" if difference <= 1e-4 else "fail",
         )
-    ]  # fmt: skip
+    ]
 
 
 def _limits() -> list[Row]:
@@ -91,7 +98,14 @@ def _limits() -> list[Row]:
     low, band = lower_limit(537, 1000), dkw_band(1000)
     rows = [("lower limit of recall, BERT (537 of 1,000)", 0.511, low), ("DKW half-width, 1,000 rows", 0.043, band)]
     made = [
-        Row(quantity=q, paper=p, ours=o, tolerance=5e-4, verdict="pass" if abs(o - p) <= 5e-4 else "fail")
+        Row(
+            quantity=q,
+            paper=p,
+            reference="theory",
+            ours=o,
+            tolerance=5e-4,
+            verdict="pass" if abs(o - p) <= 5e-4 else "fail",
+        )
         for q, p, o in rows
     ]
     for name, predicted, held, n in (
@@ -101,10 +115,14 @@ def _limits() -> list[Row]:
         limit = lower_limit(round(held * n), n)
         made.append(
             Row(
-                quantity=f"published coverage exceeds the certified recall: {name}", paper=predicted, ours=limit,
-                tolerance="coverage > limit", verdict="pass" if predicted > limit else "fail",
+                quantity=f"published coverage exceeds the certified recall: {name}",
+                paper=predicted,
+                reference="published",
+                ours=limit,
+                tolerance="coverage > limit",
+                verdict="pass" if predicted > limit else "fail",
             )
-        )  # fmt: skip
+        )
     return made
 
 
@@ -123,6 +141,7 @@ def _not_conservative(seed: int) -> list[Row]:
         Row(
             quantity="draws in which coverage exceeds the truth",
             paper="happens (.980 against .943)",
+            reference="published",
             ours=over / trials,
             tolerance="> 0",
             verdict="pass" if over else "fail",
@@ -130,6 +149,7 @@ def _not_conservative(seed: int) -> list[Row]:
         Row(
             quantity="draws in which the Clopper-Pearson limit holds",
             paper=0.95,
+            reference="theory",
             ours=sound / trials,
             low=low,
             high=high,
@@ -161,6 +181,7 @@ def _own_detector(short: bool, seed: int, progress) -> list[Row]:
         Row(
             quantity=f"{r.name}: worst logit ({what})",
             paper="SAT" if "box" in r.name else None,
+            reference="published" if "box" in r.name else "own",
             ours=f"{r.worst:.2f} {r.status.value}"
             + ("" if r.containment is None else f", holds {r.containment:.2f} of held-out rows"),
             verdict="report",
@@ -172,8 +193,12 @@ def _own_detector(short: bool, seed: int, progress) -> list[Row]:
     return [
         *table,
         Row(
-            quantity="box at most hull", paper="box loosest", ours=str(order), tolerance="order",
+            quantity="box at most hull",
+            paper="box loosest",
+            reference="published",
+            ours=str(order),
+            tolerance="order",
             verdict="pass" if order else "fail",
         ),
         *note,
-    ]  # fmt: skip
+    ]

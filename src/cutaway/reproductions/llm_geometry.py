@@ -51,10 +51,11 @@ def corpora(seed: int, per_class: int) -> tuple[str, PromptRows] | None:
     harmless = read_rows(data / "text" / "alpaca_instructions.parquet", positive=["harmless"]).deduplicated()
     harmless = harmless.subset(rng.permutation(len(harmless))[:per_class])
     rows = PromptRows(
-        name="safety prompts and instructions", texts=harmful.texts + harmless.texts,
+        name="safety prompts and instructions",
+        texts=harmful.texts + harmless.texts,
         labels=np.concatenate([harmful.labels, np.zeros(len(harmless), dtype=np.int64)]),
         sources=harmful.sources + harmless.sources,
-    )  # fmt: skip
+    )
     return str(data / "stories260k"), rows
 
 
@@ -75,14 +76,22 @@ def _definitions(seed: int) -> list[Row]:
         state = state + down(torch.relu(state @ up.weight.T + up.bias))
     return [
         Row(
-            quantity="features of a model with 3 blocks", paper=21, ours=got.numel(), tolerance=0,
+            quantity="features of a model with 3 blocks",
+            paper=21,
+            reference="published",
+            ours=got.numel(),
+            tolerance=0,
             verdict="pass" if got.numel() == 21 else "fail",
         ),
         Row(
-            quantity="largest difference from Eqs. 1 to 7 transcribed", paper=0.0, ours=worst, tolerance=1e-5,
+            quantity="largest difference from Eqs. 1 to 7 transcribed",
+            paper=0.0,
+            reference="published",
+            ours=worst,
+            tolerance=1e-5,
             verdict="pass" if worst <= 1e-5 else "fail",
         ),
-    ]  # fmt: skip
+    ]
 
 
 class _Small(torch.nn.Module):
@@ -114,11 +123,16 @@ def _detection(folder: str, rows: PromptRows, seed: int, short: bool) -> list[Ro
     published = {"geometry": 0.9918}
     table = [
         Row(
-            quantity=f"AUROC, {name} (harmful prompts against instructions: another domain)", paper=published.get(name),
-            ours=e.overall.auroc, low=e.overall.auroc_low, high=e.overall.auroc_high, verdict="report",
+            quantity=f"AUROC, {name} (harmful prompts against instructions: another domain)",
+            paper=published.get(name),
+            reference="published" if name in published else "own",
+            ours=e.overall.auroc,
+            low=e.overall.auroc_low,
+            high=e.overall.auroc_high,
+            verdict="report",
         )
         for name, e in found.evaluations.items()
-    ]  # fmt: skip
+    ]
     inside = np.array(found.rows.sources) == "XSTest"
     if len(set(found.rows.labels[inside])) == 2:
         from cutaway.guard.evaluate import auroc, auroc_interval
@@ -129,6 +143,7 @@ def _detection(folder: str, rows: PromptRows, seed: int, short: bool) -> list[Ro
             Row(
                 quantity="AUROC, geometry, within XSTest (same domain)",
                 paper=0.898,
+                reference="published",
                 ours=auroc(scores, labels),
                 low=low,
                 high=high,
@@ -140,13 +155,20 @@ def _detection(folder: str, rows: PromptRows, seed: int, short: bool) -> list[Ro
     return [
         *table,
         Row(
-            quantity="features of the trained model tell harmful from harmless", paper="yes", ours=learned,
-            tolerance="interval above 0.5", verdict="pass" if chance else "fail",
+            quantity="features of the trained model tell harmful from harmless",
+            paper="yes",
+            reference="published",
+            ours=learned,
+            tolerance="interval above 0.5",
+            verdict="pass" if chance else "fail",
         ),
         Row(
-            quantity="trained minus untrained network, AUROC", paper=None, ours=learned - none, verdict="report",
+            quantity="trained minus untrained network, AUROC",
+            paper=None,
+            ours=learned - none,
+            verdict="report",
         ),
-    ]  # fmt: skip
+    ]
 
 
 STORY = "Once upon a time there was a little girl called Lily. She had a red ball and she played in the park. "
@@ -179,6 +201,7 @@ def _contexts(folder: str, seed: int, repeats: int) -> list[Row]:
         Row(
             quantity="ID of the last block grows with context (0 to 96 tokens)",
             paper="grows",
+            reference="published",
             ours=f"{short:.0f} to {longer:.1f}",
             tolerance="larger",
             verdict="pass" if longer > short else "fail",
@@ -186,6 +209,7 @@ def _contexts(folder: str, seed: int, repeats: int) -> list[Row]:
         Row(
             quantity="ID with related minus unrelated context of equal length",
             paper="larger when related",
+            reference="published",
             ours=longer - float(np.mean(means["unrelated"])),
             verdict="report",
         ),

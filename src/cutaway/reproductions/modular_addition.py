@@ -24,9 +24,12 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     rows = []
     for activation in ("square", "relu"):
         setting = ModularSetting(
-            activation=activation, width=256 if short else 512, rate=5e-4 if short else 5e-5,
-            num_steps=1200 if short else 5000, seed=seed,
-        )  # fmt: skip
+            activation=activation,
+            width=256 if short else 512,
+            rate=5e-4 if short else 5e-5,
+            num_steps=1200 if short else 5000,
+            seed=seed,
+        )
         path = train_modular(setting)
         before, after = read_frequencies(path.start), read_frequencies(path.end)
         large = after.size >= np.median(after.size)
@@ -34,25 +37,35 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         chance = 2.0 / (setting.modulus - 1)
         progress(f"{activation}: accuracy {path.train_accuracy[-1]:.3f}, share {np.median(after.share):.3f}")
         rows += [
-            _row(f"{activation}: accuracy", "1.0", float(path.train_accuracy[-1]), path.train_accuracy[-1] >= 0.99,
-            ">= 0.99"),
+            _row(
+                f"{activation}: accuracy",
+                "1.0",
+                float(path.train_accuracy[-1]),
+                path.train_accuracy[-1] >= 0.99,
+                ">= 0.99",
+            ),
             _row(
                 f"{activation}: median energy on one frequency (start {np.median(before.share):.2f})",
                 "single frequency",
-                float(np.median(after.share)), np.median(after.share) >= 2.5 * np.median(before.share),
+                float(np.median(after.share)),
+                np.median(after.share) >= 2.5 * np.median(before.share),
                 "2.5 times the start",
             ),
             _row(
                 f"{activation}: median phase mismatch |psi - phi - chi| (start {np.median(before.mismatch):.2f})",
-                "0: locked, doubling", float(np.median(after.mismatch[large])), np.median(after.mismatch[large]) <= 0.2,
+                "0: locked, doubling",
+                float(np.median(after.mismatch[large])),
+                np.median(after.mismatch[large]) <= 0.2,
                 "at most 0.2 rad",
             ),
             _row(
-                f"{activation}: winners predicted from the start (chance {chance:.2f})", "predicted", hit,
+                f"{activation}: winners predicted from the start (chance {chance:.2f})",
+                "predicted",
+                hit,
                 hit >= 4 * chance,
                 "four times chance",
             ),
-        ]  # fmt: skip
+        ]
     if not short:
         rows += _grokking(seed, progress)
     return rows + _transformer(progress)
@@ -60,7 +73,12 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
 
 def _row(quantity: str, paper: str, ours: float, good: Any, tolerance: str) -> Row:
     return Row(
-        quantity=quantity, paper=paper, ours=float(ours), tolerance=tolerance, verdict="pass" if good else "fail"
+        quantity=quantity,
+        paper=paper,
+        reference="published",
+        ours=float(ours),
+        tolerance=tolerance,
+        verdict="pass" if good else "fail",
     )
 
 
@@ -85,21 +103,45 @@ def _grokking(seed: int, progress: Callable[[str], None]) -> list[Row]:
     progress(f"grokking: training fitted at step {steps[fitted]}, held-out at {steps[known]}, end {share[-1]:.2f}")
     order = 0 <= fitted < known
     return [
-        Row(quantity="grokking: held-out pairs follow the training pairs", paper="later",
+        Row(
+            quantity="grokking: held-out pairs follow the training pairs",
+            paper="later",
+            reference="published",
             ours=f"steps {steps[fitted]} then {steps[known]}, end {path.test_accuracy[-1]:.2f}",
-            tolerance="order, each to 0.99", verdict="pass" if order else "fail"),
-        Row(quantity=f"grokking, stage 1: held-out accuracy when the training pairs are fitted (step {steps[fitted]})",
-            paper="memorised", ours=float(path.test_accuracy[fitted]), tolerance="at most 0.5",
-            verdict="pass" if path.test_accuracy[fitted] <= 0.5 else "fail"),
-        Row(quantity="grokking, stage 2: energy on one frequency when fitted, when known", paper="grows",
-            ours=f"{share[fitted]:.2f} to {share[known]:.2f}", tolerance="1.5 times",
-            verdict="pass" if order and share[known] >= 1.5 * share[fitted] else "fail"),
-        Row(quantity="grokking, stage 3: energy on one frequency when known, at the end", paper="cleaned up",
-            ours=f"{share[known]:.2f} to {share[-1]:.2f}", tolerance="grows",
-            verdict="pass" if order and share[-1] > share[known] else "fail"),
-        Row(quantity="grokking: root mean square weight at the start, when fitted, when known, at the end", paper=None,
-            ours=", ".join(f"{size[i]:.3f}" for i in (0, fitted, known, -1)), verdict="report"),
-    ]  # fmt: skip
+            tolerance="order, each to 0.99",
+            verdict="pass" if order else "fail",
+        ),
+        Row(
+            quantity=f"grokking, stage 1: held-out accuracy when the training pairs are fitted (step {steps[fitted]})",
+            paper="memorised",
+            reference="published",
+            ours=float(path.test_accuracy[fitted]),
+            tolerance="at most 0.5",
+            verdict="pass" if path.test_accuracy[fitted] <= 0.5 else "fail",
+        ),
+        Row(
+            quantity="grokking, stage 2: energy on one frequency when fitted, when known",
+            paper="grows",
+            reference="published",
+            ours=f"{share[fitted]:.2f} to {share[known]:.2f}",
+            tolerance="1.5 times",
+            verdict="pass" if order and share[known] >= 1.5 * share[fitted] else "fail",
+        ),
+        Row(
+            quantity="grokking, stage 3: energy on one frequency when known, at the end",
+            paper="cleaned up",
+            reference="published",
+            ours=f"{share[known]:.2f} to {share[-1]:.2f}",
+            tolerance="grows",
+            verdict="pass" if order and share[-1] > share[known] else "fail",
+        ),
+        Row(
+            quantity="grokking: root mean square weight at the start, when fitted, when known, at the end",
+            paper=None,
+            ours=", ".join(f"{size[i]:.3f}" for i in (0, fitted, known, -1)),
+            verdict="report",
+        ),
+    ]
 
 
 def _transformer(progress: Callable[[str], None]) -> list[Row]:
@@ -107,9 +149,13 @@ def _transformer(progress: Callable[[str], None]) -> list[Row]:
     folder = Path(os.environ.get("CUTAWAY_DATA", "")) / "modadd_transformer"
     if not os.environ.get("CUTAWAY_DATA") or not (folder / "seed0.safetensors").exists():
         return [
-            Row(quantity="trained transformer", paper=None, ours="left out: CUTAWAY_DATA has no modadd_transformer",
-                verdict="report")
-        ]  # fmt: skip
+            Row(
+                quantity="trained transformer",
+                paper=None,
+                ours="left out: CUTAWAY_DATA has no modadd_transformer",
+                verdict="report",
+            )
+        ]
     import numpy as np
     import torch
     from safetensors.torch import load_file
@@ -135,14 +181,29 @@ def _transformer(progress: Callable[[str], None]) -> list[Row]:
     progress(f"transformer: key frequencies {dict(zip(key.tolist(), counts.tolist()))}")
     top, median = float(shares[:6].sum()), float(np.median(found.share[live]))
     return [
-        _row(f"transformer embedding: energy on its six strongest of 56 frequencies (random {null_top:.2f})",
-        "few frequencies",
-             top, top >= 3 * null_top, "three times random"),
-        _row(f"transformer MLP: median variance on one frequency (pairs shuffled {np.median(control.share):.3f})",
-             "single frequency", median, median >= 0.5, "at least one half"),
-        Row(quantity="transformer MLP: key frequencies", paper="a handful", ours=", ".join(str(k) for k in key),
-            tolerance="at most 10", verdict="pass" if 1 <= len(key) <= 10 else "fail"),
-    ]  # fmt: skip
+        _row(
+            f"transformer embedding: energy on its six strongest of 56 frequencies (random {null_top:.2f})",
+            "few frequencies",
+            top,
+            top >= 3 * null_top,
+            "three times random",
+        ),
+        _row(
+            f"transformer MLP: median variance on one frequency (pairs shuffled {np.median(control.share):.3f})",
+            "single frequency",
+            median,
+            median >= 0.5,
+            "at least one half",
+        ),
+        Row(
+            quantity="transformer MLP: key frequencies",
+            paper="a handful",
+            reference="published",
+            ours=", ".join(str(k) for k in key),
+            tolerance="at most 10",
+            verdict="pass" if 1 <= len(key) <= 10 else "fail",
+        ),
+    ]
 
 
 def mlp_grid(weights: dict[str, Any], p: int) -> Any:

@@ -42,6 +42,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         Row(
             quantity=f"{name}: largest change of the alignment curve under Gaussian noise (percentage points)",
             paper="none: same eigenvectors, same order",
+            reference="theory",
             ours=gaussian,
             tolerance=1e-3,
             verdict="pass" if gaussian <= 1e-3 else "fail",
@@ -49,6 +50,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         Row(
             quantity=f"{name}: mean alignment, best mask (patch {best[0]}, share {best[1]}), none: {plain.mean:.2f}",
             paper="masking helps when it suits the data",
+            reference="published",
             ours=masked[best],
             tolerance="at least as high",
             verdict="pass" if masked[best] >= plain.mean else "fail",
@@ -56,6 +58,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         Row(
             quantity=f"{name}: spread of the mean alignment over mask shapes and shares",
             paper="the choice matters",
+            reference="published",
             ours=spread,
             tolerance="over 0.1 percentage points",
             verdict="pass" if spread > 0.1 else "fail",
@@ -63,6 +66,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         Row(
             quantity=f"{name}: alignment after half of the directions",
             paper="rises late",
+            reference="published",
             ours=plain.after(half),
             tolerance="shown as it is",
             verdict="report",
@@ -70,6 +74,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         Row(
             quantity=f"{name}: held-out accuracy from the top of the variance (90%)",
             paper="45% (TinyImageNet, ResNet-9)",
+            reference="published",
             ours=100 * top,
             tolerance="another data set and a linear classifier",
             verdict="report",
@@ -77,6 +82,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         Row(
             quantity=f"{name}: held-out accuracy from the bottom of the variance (20%)",
             paper="55% (TinyImageNet, ResNet-9)",
+            reference="published",
             ours=100 * bottom,
             tolerance="another data set and a linear classifier",
             verdict="report",

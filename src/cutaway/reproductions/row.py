@@ -1,4 +1,4 @@
-"""One row of a reproduction's table: a published quantity, ours, and whether they agree."""
+"""One row of a reproduction's table: a quantity, what it is held against, ours, and whether they agree."""
 
 from __future__ import annotations
 
@@ -6,20 +6,42 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["pass", "fail", "report"]
+Reference = Literal["published", "authors-code", "theory", "own"]
+REFERENCES: dict[str, str] = {
+    "published": "a table, figure or sentence of the paper",
+    "authors-code": "what the authors' code, or data they ship, gives",
+    "theory": "a closed form or a solver that is not ours",
+    "own": "ours alone: a control, a limit, or an earlier run",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """`paper` is the published figure or claim (number or words), `ours` what came out, `low`/`high` its interval.
+    """`paper` is the figure or claim held against ours (number or words), `reference` what kind it is, `ours` what came
+    out, `low`/`high` its interval.
 
-    `tolerance` says in words or as a number when the two agree. `verdict` is `pass`, `fail`, or `report` where the
-    published figure cannot be compared on this scale and ours is shown as it is.
+    `paper` is None exactly where `reference` is "own". `tolerance` says in words or as a number when the two agree.
+    `verdict` is `pass`, `fail`, or `report` where the figure cannot be compared on this scale and ours is shown as it
+    is.
     """
 
     quantity: str
-    paper: float | str | None
+    paper: float | str | None = None
+    reference: Reference = "own"
     ours: float | str
     low: float | None = None
     high: float | None = None
     tolerance: float | str = ""
     verdict: Verdict
+
+    def __post_init__(self) -> None:
+        if (self.paper is None) != (self.reference == "own"):
+            raise ValueError(f"row {self.quantity!r}: a figure of a paper needs its kind of reference, ours has none")
+
+
+def outcome(rows: list[Row]) -> Literal["passed", "failed", "nothing judged"]:
+    """`passed` takes at least one row that could have failed, and none that did."""
+    verdicts = {row.verdict for row in rows}
+    if "fail" in verdicts:
+        return "failed"
+    return "passed" if "pass" in verdicts else "nothing judged"

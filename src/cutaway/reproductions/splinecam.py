@@ -52,6 +52,7 @@ def _cones(seed: int) -> Row:
     return Row(
         quantity="regions of a bias-free 2-10-1 (10 lines through the origin)",
         paper="20; the released tool gives 35",
+        reference="theory",
         ours=count,
         tolerance="20 exactly",
         verdict="pass" if count == 20 else "fail",
@@ -76,6 +77,7 @@ def _random_network(widths, seconds: float, regions: int, seed: int, progress) -
         Row(
             quantity=f"{name}: CPU milliseconds a region (other random weights: {regions} regions there)",
             paper=1e3 * seconds / regions,
+            reference="authors-code",
             ours=1e3 * each,
             tolerance="at least 50 times less",
             verdict="pass" if each <= seconds / regions / 50 else "fail",
@@ -83,6 +85,7 @@ def _random_network(widths, seconds: float, regions: int, seed: int, progress) -
         Row(
             quantity=f"{name}: median distance of a vertex from its neuron's line",
             paper=1e-8,
+            reference="authors-code",
             ours=residual,
             tolerance="at most 1e-12",
             verdict="pass" if residual <= 1e-12 else "fail",
@@ -90,13 +93,13 @@ def _random_network(widths, seconds: float, regions: int, seed: int, progress) -
         Row(
             quantity=f"{name}: areas add up to the domain's (relative error)",
             paper=0.0,
+            reference="theory",
             ours=result.check.area_error,
             tolerance="1e-9",
             verdict="pass" if result.check.area_error <= 1e-9 else "fail",
         ),
         Row(
             quantity=f"{name}: edges met by 64 segments, slice against ray crossings",
-            paper="equal",
             ours="equal" if agree else "different",
             tolerance="equal",
             verdict="pass" if agree else "fail",
@@ -136,6 +139,7 @@ def _digits(short: bool, seed: int, progress) -> list[Row]:
         Row(
             quantity=f"{name}, slice through a 3, a 5 and an 8: regions (there: a 64-wide network of their own)",
             paper=529,
+            reference="published",
             ours=result.num_faces,
             tolerance="not comparable: another training",
             verdict="report",
@@ -143,6 +147,7 @@ def _digits(short: bool, seed: int, progress) -> list[Row]:
         Row(
             quantity="decision boundary: gap of the two largest logits at its points",
             paper="0 (zero sets of logits there)",
+            reference="theory",
             ours=gap,
             tolerance="1e-9",
             verdict="pass" if gap <= 1e-9 else "fail",
