@@ -102,10 +102,12 @@ def test_a_rise_that_a_stronger_attack_undoes_is_told():
     honest, fooled = synthetic(0.5), synthetic(0.5)
     fooled["judged"] = fooled["judged"].copy()
     fooled["judged"][-1, 4] = False  # Square breaks what stood at the last step
-    from_start, from_end, told = study.strong_rows("d", [honest])
-    assert from_start.verdict == from_end.verdict == "pass" and from_start.low > 0.3
+    from_start, from_end, from_peak, told = study.strong_rows("d", [honest])
+    assert from_start.verdict == from_end.verdict == from_peak.verdict == "pass" and from_start.low > 0.3
     assert [row.verdict for row in study.strong_rows("d", [honest, fooled])[:2]] == ["fail", "fail"]
     assert "PGD-10, margin PGD, APGD, targeted APGD, Square" in told.quantity
+    honest["marks"] = honest["marks"][[0, 3, 2, 3]]  # a plateau that lasts to the end has nothing to be compared with
+    assert study.strong_rows("d", [honest])[1].ours == "the same step in every run"
     flat = synthetic(0.05)
     assert study.strong_rows("d", [flat])[0].verdict == "fail"
     assert study.strong_rows("d", [flat])[0].ours == pytest.approx(0.0, abs=0.02)

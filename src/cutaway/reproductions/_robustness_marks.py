@@ -20,7 +20,7 @@ from cutaway.network import Network
 from cutaway.robustness.attacks import APGD, PGD, Attack, Square
 from cutaway.robustness.certified_accuracy import certified_accuracy
 
-MARKS = ("plateau's start", "plateau's end", "count's peak", "last step")
+MARKS = ("start of the clean plateau", "end of the clean plateau", "peak of the count", "last step")
 ATTACKS: dict[str, Callable[[float], Attack]] = {
     "PGD-10": lambda r: PGD(radius=r, steps=10),
     "margin PGD": lambda r: PGD(radius=r, steps=100, restarts=2, stop_early=True),
