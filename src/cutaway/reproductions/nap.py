@@ -64,7 +64,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
             Row(
                 quantity=f"delta {delta}: test images that follow their class's pattern",
                 paper=paper,
-                reference="published",
+                reference="own" if paper is None else "published",
                 ours=recalled,
                 tolerance="depends on network and delta",
                 verdict="report",
