@@ -294,7 +294,7 @@ def test_command_writes_files_and_the_promised_keys(tmp_path, capsys):
         (["--domain", "TMP/nan.npy"], "domain polygon"),
         (["gelu", "--domain=-1,1,-1,1"], "--gates"),
         (["tanh", "--domain=-1,1,-1,1"], "no gates whose signs could be drawn"),
-        (["tanh", "--domain=-1,1,-1,1", "--gates"], "bends everywhere"),
+        (["tanh", "--domain=-1,1,-1,1", "--gates"], "is curved and has no gates"),
         (["pooled", "--domain=-1,1,-1,1", "--gates"], "without --gates"),
         (["softmax", "--domain=-1,1,-1,1"], "Leave the softmax off"),
         (["Forked", "--domain=-1,1,-1,1"], "without data-dependent control flow"),

@@ -24,8 +24,9 @@ from cutaway.errors import BudgetError
 from cutaway.geometry.arrangement import Subdivision
 from cutaway.geometry.arrangement.insertion import Insertion
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, refuse_overflow
+from cutaway.geometry.program import Site, StagedProgram, refuse_overflow
 from cutaway.geometry.row_blocks import RowBlocks
+from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
 
 Floats = NDArray[np.float64]

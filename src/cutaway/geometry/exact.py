@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from cutaway.geometry.arrangement.insertion import Doubt
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, operations
+from cutaway.geometry.program import Site, StagedProgram, operations
+from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import breadth_first_order
 from cutaway.geometry.arrangement.subdivision import COMBINED
 from cutaway.geometry.checks import gate_values
 from cutaway.geometry.partition import Slice
-from cutaway.geometry.program import WINDOWED
+from cutaway.geometry.vocabulary import WINDOWED
 
 Ints = NDArray[np.int64]
 

@@ -27,10 +27,12 @@ from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, deci
 from cutaway.geometry.faces import FaceMeasures, measure_faces
 from cutaway.geometry.partition import Slice, polygon_area
 from cutaway.geometry.plane import Plane, check_domain, input_plane
-from cutaway.geometry.program import AFFINE, GATES, KINKS, Site, gated_nodes, refuse_overflow
+from cutaway.geometry.program import Site, refuse_overflow
 from cutaway.geometry.slice import SliceSettings
 from cutaway.geometry.tracing import trace_for
+from cutaway.geometry.vocabulary import AFFINE, GATES, KINKS, gated_nodes
 from cutaway.network.graph import Graph, evaluate
+from cutaway.network.graph.operators import OPERATORS
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +76,10 @@ def _without_gates(graph: Graph) -> str:
         return "the network is affine: one region"
     if all(node.op in AFFINE | KINKS for node in graph.nodes):
         return "the network is piecewise affine: its exact slice needs no gates (slice_network, or without --gates)"
-    return "the network bends everywhere and has no gates: neither affine regions nor signs can be drawn"
+    unknown = [node.op for node in graph.nodes if node.op not in OPERATORS and node.op != "input"]
+    if unknown:
+        return f"operator {unknown[0]!r} is not supported, and no other bends at the zero of a gate"
+    return "the network is curved and has no gates: neither affine regions nor signs can be drawn"
 
 
 def sign_partition(

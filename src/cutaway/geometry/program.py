@@ -20,18 +20,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cutaway.errors import ModelError, NotPiecewiseAffine
+from cutaway.errors import ModelError
+from cutaway.geometry.vocabulary import AFFINE, KINKS, PAIRED, RELU_LIKE, WINDOWED, refuse
 from cutaway.network.graph import Graph, Node
-from cutaway.network.graph.fact import Form
-from cutaway.network.graph.facts import of
-from cutaway.network.graph.operators import AFFINE_OPERATORS, OPERATORS, apply_node
-
-AFFINE = AFFINE_OPERATORS | {"input", "constant"}
-GATES = frozenset(op for op in OPERATORS if of(op).gate == "zero")
-KINKS = frozenset(op for op in OPERATORS if of(op).form is Form.PIECEWISE and of(op).gate)
-RELU_LIKE = GATES & KINKS
-PAIRED = frozenset(op for op in KINKS if of(op).gate == "pair")
-WINDOWED = frozenset(op for op in KINKS if of(op).gate == "window")
+from cutaway.network.graph.operators import apply_node
 
 Values = dict[int, Tensor]
 
@@ -94,7 +86,7 @@ class StagedProgram:
             if not depends[node.index] or node.op in AFFINE:
                 continue
             if node.op not in KINKS:
-                _refuse(node, graph)
+                refuse(node, graph)
             site = _site(graph, node, first)
             if site.num_gates:
                 sites.append(site)
@@ -285,33 +277,6 @@ def _value_of_constant(graph: Graph, node: Node) -> Tensor:
         return memo[index]
 
     return value(node.index)
-
-
-def gated_nodes(graph: Graph) -> list[Node]:
-    """The gated nonlinearities, piecewise affine or smooth, with x * sigmoid(x) spelled out among them."""
-    return [node for node in graph.nodes if node.op in GATES or _is_silu(graph, node)]
-
-
-def _is_silu(graph: Graph, node: Node) -> bool:
-    if node.op != "mul":
-        return False
-    pairs = (node.inputs, node.inputs[::-1])
-    return any(graph.nodes[b].op == "sigmoid" and graph.nodes[b].inputs[0] == a for a, b in pairs)
-
-
-def _refuse(node: Node, graph: Graph) -> None:
-    if node.op in ("softmax", "log_softmax") and node.index == graph.output.index:
-        advice = "leave the softmax off: the class is the arg-max of the logits without it"
-    elif gated_nodes(graph):
-        advice = "ask for the sign partition of its gates instead (sign_partition, or --gates on the command line)"
-    else:
-        advice = "this network has no affine regions, and no gates whose signs could be drawn instead"
-    raise NotPiecewiseAffine(
-        f"site {node.module or '(top)'!r}",
-        found=f"operator {node.op!r} ({node.target})",
-        expected="piecewise-affine operators only",
-        remedy=advice,
-    )
 
 
 def _site(graph: Graph, node: Node, first: int) -> Site:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.geometry.program import AFFINE, PAIRED, RELU_LIKE, Site, StagedProgram, Values
+from cutaway.geometry.program import Site, StagedProgram, Values
 from cutaway.geometry.rays import as_program
+from cutaway.geometry.vocabulary import AFFINE, PAIRED, RELU_LIKE
 from cutaway.network.graph import Graph, Node
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cutaway.geometry.arrangement import Subdivision
 from cutaway.geometry.arrangement.insertion import Insertion
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import PAIRED, RELU_LIKE, Site, StagedProgram, Values, refuse_overflow
+from cutaway.geometry.program import Site, StagedProgram, Values, refuse_overflow
+from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 
 Floats = NDArray[np.float64]
 BLOCK = 256  # gates inserted at a time

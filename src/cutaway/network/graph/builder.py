@@ -30,6 +30,7 @@ class Builder:
         self.inputs: list[int] = []
         self.outputs: tuple[int, ...] = ()
         self.compared: dict[int, tuple[str, Ref, Any]] = {}
+        self.moved: dict[int, tuple[int | None, Tensor]] = {}
         self._module, self._call, self._name, self._target = "", 0, "", ""
         self._names: dict[str, int] = {}
 
@@ -46,6 +47,11 @@ class Builder:
     def place(self, *, module: str, call: int, name: str, target: str) -> None:
         """Nodes emitted from now on belong here."""
         self._module, self._call, self._name, self._target = module, call, name, target
+
+    @property
+    def target(self) -> str:
+        """The ATen operator that nodes come from now."""
+        return self._target
 
     def value(self, ref: Ref) -> Tensor:
         """The node's value at the example."""

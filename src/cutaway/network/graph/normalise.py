@@ -14,45 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cutaway.network.graph import choices
+from cutaway.network.graph.arithmetic import add, exact, maximum, minimum, rsub, scale_shift, sub
 from cutaway.network.graph.builder import Builder, Ref
 from cutaway.network.graph.facts import FACTS
-from cutaway.network.graph.operators import Slot
 from cutaway.network.graph.rearrange import REARRANGE, wrap_dim
+from cutaway.network.graph.scatter import SCATTER
 
 Handler = Callable[..., Any]
 
 
-def scale_shift(b: Builder, x: Ref, scale: Any = None, shift: Any = None) -> Ref:
-    """x * scale + shift with constants."""
-    return b.emit("scale_shift", x, constants={"scale": scale, "shift": shift})
-
-
-def _exact(value: Any) -> Tensor:
-    """A number as a float64 tensor (a float32 one would change it); tensors as they are."""
-    return value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
-
-
-def _times(value: Any, factor: Any) -> Any:
-    return value if isinstance(factor, int | float) and factor == 1 else value * factor
-
-
-def _add(b: Builder, x: Any, y: Any, *, alpha: float = 1) -> Ref:
-    if isinstance(x, Ref) and isinstance(y, Ref):
-        return b.emit("add", x, y, coefficients=(1, alpha))
-    if isinstance(x, Ref):
-        return scale_shift(b, x, shift=_times(y, alpha))
-    return scale_shift(b, y, scale=None if alpha == 1 else alpha, shift=x)
-
-
-def _sub(b: Builder, x: Any, y: Any, *, alpha: float = 1) -> Ref:
-    return _add(b, x, y, alpha=-alpha)
-
-
-def _rsub(b: Builder, x: Any, y: Any, alpha: float = 1) -> Ref:
-    return _add(b, y, x, alpha=-alpha)
-
-
 def _mul(b: Builder, x: Any, y: Any) -> Ref:
+    chosen = choices.product(b, x, y)
+    if chosen is not None:
+        return chosen
     if isinstance(x, Ref) and isinstance(y, Ref):
         return b.emit("square", x) if x.index == y.index else b.emit("mul", x, y)
     return scale_shift(b, x, scale=y) if isinstance(x, Ref) else scale_shift(b, y, scale=x)
@@ -105,7 +80,7 @@ def _shared_matrix(matrix: Tensor) -> Tensor | None:
 def _addmm(b: Builder, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     if isinstance(x, Ref) and not isinstance(y, Ref) and not isinstance(bias, Ref) and bias.ndim == 1:
         return b.emit("linear", x, constants={"weight": (alpha * y).mT.contiguous(), "bias": beta * bias})
-    return _add(b, bias if beta == 1 else _mul(b, bias, beta), _matmul(b, x, y), alpha=alpha)
+    return add(b, bias if beta == 1 else _mul(b, bias, beta), _matmul(b, x, y), alpha=alpha)
 
 
 def _convolution(b, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups) -> Any:
@@ -145,7 +120,7 @@ def _max(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     if dim is None:
         return _reduce("max_reduce")(b, x)
     if isinstance(dim, Ref | Tensor):
-        return _maximum(b, x, dim)
+        return maximum(b, x, dim)
     return _reduce("max_reduce")(b, x, [dim], keepdim), None
 
 
@@ -161,91 +136,19 @@ def _negated(handler: Handler) -> Handler:
 
 def _clamp(b: Builder, x: Ref, low: Any = None, high: Any = None) -> Any:
     if any(isinstance(v, Tensor | Ref) and (isinstance(v, Ref) or v.numel() != 1) for v in (low, high)):
-        x = x if low is None else _maximum(b, x, low)
-        return x if high is None else _minimum(b, x, high)
+        x = x if low is None else maximum(b, x, low)
+        return x if high is None else minimum(b, x, high)
     low, high = (None if v is None else float(v) for v in (low, high))
     return b.emit("relu", x) if low == 0.0 and high is None else b.emit("clamp", x, min=low, max=high)
-
-
-def _maximum(b: Builder, x: Any, y: Any) -> Any:
-    if isinstance(x, Ref) and isinstance(y, Ref):
-        return b.emit("maximum", x, y)
-    x, fixed = (x, y) if isinstance(x, Ref) else (y, x)
-    return scale_shift(b, b.emit("relu", scale_shift(b, x, shift=-_exact(fixed))), shift=fixed)
-
-
-def _minimum(b: Builder, x: Any, y: Any) -> Any:
-    if isinstance(x, Ref) and isinstance(y, Ref):
-        return b.emit("minimum", x, y)
-    x, fixed = (x, y) if isinstance(x, Ref) else (y, x)
-    return scale_shift(b, b.emit("relu", scale_shift(b, x, scale=-1.0, shift=fixed)), scale=-1.0, shift=fixed)
 
 
 def _leaky_relu(b: Builder, x: Ref, slope: Any = 0.01) -> Any:
     if isinstance(slope, Ref):
         return NotImplemented
-    slope = _exact(slope)
+    slope = exact(slope)
     if slope.ndim == 1 and slope.numel() > 1:  # prelu: one slope a channel
         slope = slope.reshape(-1, *(1,) * (len(b.shape(x)) - 2))
     return b.emit("leaky_relu", x, constants={"slope": slope.reshape(()) if slope.numel() == 1 else slope})
-
-
-def _compare(kind: str) -> Handler:
-    def handler(b: Builder, x: Any, y: Any) -> Any:
-        op = f"aten.{kind}." + ("Scalar" if not isinstance(y, Tensor | Ref) else "Tensor")
-        if not isinstance(x, Ref):
-            return NotImplemented
-        refs = [x] + ([y] if isinstance(y, Ref) else [])
-        ref = b.emit(op, *refs, target=op, args=(Slot(0), Slot(1) if isinstance(y, Ref) else y), kwargs={})
-        b.compared[ref.index] = (kind, x, y)
-        return ref
-
-    return handler
-
-
-def _where(b: Builder, condition: Any, x: Any, y: Any) -> Any:
-    """where(z > 0, a z, c z) is LeakyReLU-like; where(constant mask) is a mixture; all else stays as it is."""
-    if isinstance(condition, Tensor):
-        mask = condition.to(torch.get_default_dtype())
-        return _add(b, _pick(b, x, condition), _pick(b, y, ~condition)) if mask.numel() else NotImplemented
-    kind, z, threshold = b.compared.get(condition.index, ("", None, None))
-    if kind not in ("gt", "ge", "lt", "le") or isinstance(threshold, Ref) or z is None:
-        return NotImplemented
-    if not bool((torch.as_tensor(threshold) == 0).all()):
-        return NotImplemented
-    if kind in ("lt", "le"):
-        x, y = y, x
-    above, below = _multiple_of(b, x, z), _multiple_of(b, y, z)
-    if above is None or below is None:
-        return NotImplemented
-    ones = bool((above == 1).all())
-    if ones:
-        return b.emit("leaky_relu", z, constants={"slope": below})
-    return b.emit(
-        "add",
-        scale_shift(b, b.emit("relu", z), scale=above),
-        scale_shift(b, b.emit("relu", scale_shift(b, z, scale=-1.0)), scale=-below),
-        coefficients=(1, 1),
-    )
-
-
-def _pick(b: Builder, x: Any, mask: Tensor) -> Any:
-    if isinstance(x, Ref):
-        return scale_shift(b, x, scale=mask.to(b.value(x).dtype))
-    return torch.where(mask, _exact(x), torch.zeros((), dtype=_exact(x).dtype))
-
-
-def _multiple_of(b: Builder, x: Any, z: Ref) -> Tensor | None:
-    """c where x = c z, or None."""
-    if not isinstance(x, Ref):
-        zero = bool((torch.as_tensor(x) == 0).all())
-        return torch.zeros((), dtype=b.value(z).dtype) if zero else None
-    if x.index == z.index:
-        return torch.ones((), dtype=b.value(z).dtype)
-    node = b.nodes[x.index]
-    if node.op == "scale_shift" and node.inputs == (z.index,) and "shift" not in node.constants:
-        return node.constants["scale"]
-    return None
 
 
 def _power(b: Builder, x: Any, exponent: Any) -> Any:
@@ -365,11 +268,12 @@ def _elementwise(op: str, **attributes: Any) -> Handler:
 
 HANDLERS: dict[str, Handler] = {
     **{word: _elementwise(word) for word, fact in FACTS.items() if fact.plain},
-    **{kind: _compare(kind) for kind in ("gt", "ge", "lt", "le")},
     **REARRANGE,
-    "add": _add,
-    "sub": _sub,
-    "rsub": _rsub,
+    **choices.CHOICES,
+    **SCATTER,
+    "add": add,
+    "sub": sub,
+    "rsub": rsub,
     "mul": _mul,
     "div": _div,
     "linear": _linear,
@@ -394,12 +298,13 @@ HANDLERS: dict[str, Handler] = {
     "clamp_min": lambda b, x, low: _clamp(b, x, low),
     "clamp_max": lambda b, x, high: _clamp(b, x, None, high),
     "relu6": lambda b, x: _clamp(b, x, 0.0, 6.0),
-    "maximum": _maximum,
-    "minimum": _minimum,
+    "maximum": maximum,
+    "minimum": minimum,
+    "fmax": maximum,
+    "fmin": minimum,
     "leaky_relu": _leaky_relu,
     "prelu": _leaky_relu,
     "_prelu_kernel": _leaky_relu,
-    "where": _where,
     "pow": _power,
     "elu": _elu,
     "softplus": _softplus,

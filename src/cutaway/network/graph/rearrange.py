@@ -21,10 +21,6 @@ def _same(b: Builder, x: Ref, *_: Any, **__: Any) -> Ref:
     return x
 
 
-def _cast(b: Builder, x: Ref, *_: Any, **__: Any) -> Any:
-    return x if b.value(x).is_floating_point() else NotImplemented
-
-
 def _reshape_like(function: Callable[..., Tensor]) -> Callable[..., Ref]:
     """Handler for operators that only change the shape."""
     return lambda b, x, *args: b.emit("reshape", x, shape=tuple(function(b.value(x), *args).shape))
@@ -177,7 +173,6 @@ def _upsample(x: Tensor, size=None, scales=None, *more) -> Tensor:
 
 REARRANGE: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("clone", "contiguous", "alias", "detach", "dropout", "lift_fresh_copy", "native_dropout"), _same),
-    **dict.fromkeys(("_to_copy", "to"), _cast),
     "view": _reshape_like(lambda x, shape: x.reshape(shape)),
     "reshape": _reshape_like(lambda x, shape: x.reshape(shape)),
     "_unsafe_view": _reshape_like(lambda x, shape: x.reshape(shape)),
@@ -199,6 +194,7 @@ REARRANGE: dict[str, Callable[..., Any]] = {
     "constant_pad_nd": _pad,
     "index": _take_by(_index),
     "index_select": _take_by(torch.index_select),
+    "unfold": _take_by(lambda x, dim, size, step: x.unfold(dim, size, step)),
     "flip": _take_by(torch.flip),
     "roll": _take_by(torch.roll),
     "repeat": _take_by(lambda x, sizes: x.repeat(sizes)),

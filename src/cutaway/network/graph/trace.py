@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import ModelError
-from cutaway.network.graph.build import build, decompositions
+from cutaway.network.graph.build import build, decompositions, spell_out
 from cutaway.network.graph.evaluate import evaluate
 from cutaway.network.graph.node import Graph
 from cutaway.network.refusals import refuse_unreadable
@@ -83,7 +83,9 @@ def _export(model: nn.Module, samples: tuple[Tensor, ...]) -> torch.export.Expor
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # torch.export warns about its own copyreg and pytree internals
-            return torch.export.export(model, samples, strict=False).run_decompositions(decompositions())
+            program = torch.export.export(model, samples, strict=False)
+            spell_out(program)
+            return program.run_decompositions(decompositions())
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
