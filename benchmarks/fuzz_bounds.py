@@ -12,7 +12,8 @@ of every kind, and checks:
 - the rewritten graph against the module itself;
 - verdicts on boxes: `certified` must not be met by any point, `falsified` must hold when the module is run again;
 - the float32 deployment radius against the module in float32;
-- Lipschitz bounds against slopes between points.
+- Lipschitz bounds against slopes between points;
+- a slice of a random piecewise-affine network (`piecewise_networks`) against the module's values and derivatives.
 
 Points: 600 uniform ones, corners of boxes, and descents on the output rows that stay in the region (Frank-Wolfe steps
 towards the region's minimiser, Frank and Wolfe 1956). Each broken claim is printed with the command that repeats it;
@@ -30,12 +31,15 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from piecewise_networks import disagreement, random_piecewise
 from random_networks import random_network, random_region
 from torch import Tensor
 
 from cutaway import seeds
 from cutaway.errors import CutawayError
+from cutaway.geometry import plane_of, rectangle, slice_network
 from cutaway.network.graph import evaluate, output_of
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised
 from cutaway.robustness.bounds.backward import Choices
@@ -98,6 +102,14 @@ class Case:
                     self._bounds(one, region, kind)
         self._verdict(net, center[:1])
         self._lipschitz()
+        self._slice()
+
+    def _slice(self) -> None:
+        """A slice of another, piecewise-affine network against that network's own values and derivatives."""
+        model, shape, self.names = random_piecewise(self.generator)
+        plane = plane_of(self._normal(*shape).numpy(), self._normal(2, *shape).numpy())
+        found = disagreement(model, slice_network(model, plane, rectangle(-2, 2, -2, 2)), np.random.default_rng(0))
+        self.check(torch.tensor(found) <= 1e-9, "slice: value and slope of a face")
 
     def check(self, true: Tensor, what: str) -> None:
         self.tally.checks[what.split(":")[0]] += 1
