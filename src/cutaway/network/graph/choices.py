@@ -30,9 +30,10 @@ def _keep(b: Builder, target: str, *args: Any, **kwargs: Any) -> Ref:
 
 
 def _compare(kind: str) -> Callable[..., Any]:
-    def handler(b: Builder, x: Any, y: Any) -> Ref:
+    def handler(b: Builder, x: Any, y: Any) -> Any:
         ref = _keep(b, f"aten.{kind}." + ("Tensor" if isinstance(y, Tensor | Ref) else "Scalar"), x, y)
-        b.compared[ref.index] = (kind, x, y) if isinstance(x, Ref) else (MIRRORED[kind], y, x)
+        read = (kind, x, y) if isinstance(x, Ref) else (MIRRORED[kind], y, x)
+        b.compared[ref.index] = read  # pyright: ignore[reportArgumentType]
         return ref
 
     return handler
