@@ -47,6 +47,9 @@ def nearest_boundary(
     of lower precision) and the four nearest are computed: exact. Above, it uses estimates from `probes` random
     directions and the `candidates` nearest are computed: an upper bound on the distance, exact unless the nearest
     neuron's estimate was off by more than the candidates' spread. At most `rows` copies of inputs go through at once.
+
+    Only boundaries of `sites` count, and only zeros of their pre-activations: where the network also has max pooling,
+    hardtanh or clamp, a nearer boundary may be theirs, and the distance is an upper bound in any dimension.
     """
     exact = inputs[0].numel() <= EXACT_DIMS
     if exact:
