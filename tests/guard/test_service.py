@@ -166,8 +166,8 @@ def test_health_readiness_metrics_page_and_log(app, caplog):
 
     health, ready, metrics, page = ask(app, work)
     assert health.json() == {"status": "ok"} and ready.json() == {"ready": True}
-    assert 'guard_requests_total{code="200",path="/v1/check"} 1' in metrics.text
-    assert 'guard_requests_total{code="400",path="/v1/check"} 1' in metrics.text
+    assert 'guard_requests_total{code="200",path="/v1/check"} 1.0' in metrics.text
+    assert 'guard_requests_total{code="400",path="/v1/check"} 1.0' in metrics.text
     assert 'guard_request_seconds_bucket{le="+Inf"} 2' in metrics.text and "guard_prompts_waiting 0" in metrics.text
     assert "<textarea" in page.text and "default-src 'none'" in page.headers["content-security-policy"]
     assert "secretword" not in caplog.text + metrics.text and "/v1/check 200" in caplog.text
@@ -188,10 +188,13 @@ def test_prompts_are_logged_only_when_asked(fitted, caplog):
 class Slow:
     """Workers that take their time and remember their batches."""
 
-    parallel = 1
+    parallel = loaded = 1
 
     def __init__(self, guard, seconds):
         self.guard, self.seconds, self.batches = guard, seconds, []
+
+    async def start(self):
+        await self.score(["calm1"])
 
     async def score(self, texts):
         self.batches.append(len(texts))
@@ -233,7 +236,7 @@ def test_stopping_answers_what_was_accepted(fitted):
     async def run():
         async with app.router.lifespan_context(app):
             service = app.state.service
-            tasks = [asyncio.create_task(service.verdicts([f"calm{i}"], 0.0)) for i in range(6)]
+            tasks = [asyncio.create_task(service.verdicts([f"calm{i}"], 0.0, "/v1/check", None)) for i in range(6)]
             await asyncio.sleep(0.01)
         return await asyncio.gather(*tasks)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cutaway.errors import CutawayError
-from cutaway.guard.service.metrics import SIZES, Metrics
+from cutaway.guard.service.metrics import Metrics
 
 if TYPE_CHECKING:
     from cutaway.guard.guardrail import Verdict
@@ -39,7 +39,7 @@ class Batcher:
         self._slots = asyncio.Semaphore(workers.parallel)
         self._loop: asyncio.Task | None = None
         self.waiting = 0
-        metrics.gauge("guard_prompts_waiting", lambda: self.waiting)
+        metrics.prompts_waiting.set_function(lambda: self.waiting)
 
     def start(self) -> None:
         """Begin to take batches; call inside the event loop."""
@@ -81,7 +81,8 @@ class Batcher:
 
     async def _company(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         batch, end = [first], asyncio.get_running_loop().time() + self.settings.wait_seconds
-        while len(batch) < self.settings.batch:
+        room = self.settings.batch_chars - len(first.text)
+        while len(batch) < self.settings.batch and room > 0:
             left = end - asyncio.get_running_loop().time()
             try:
                 entry = self._queue.get_nowait() if left <= 0 else await asyncio.wait_for(self._queue.get(), left)
@@ -90,10 +91,11 @@ class Batcher:
             if entry is None:
                 return batch, True
             batch.append(entry)
+            room -= len(entry.text)
         return batch, False
 
     async def _run(self, batch: list[_Waiting]) -> None:
-        self.metrics.observe("guard_batch_prompts", len(batch), SIZES)
+        self.metrics.batch_prompts.observe(len(batch))
         try:
             await self._answer(batch)
         finally:

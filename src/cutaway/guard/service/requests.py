@@ -6,7 +6,6 @@ No refusal repeats what the client sent.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +14,10 @@ from starlette.requests import ClientDisconnect, Request
 
 from cutaway.errors import InputError
 from cutaway.guard.prompts import check_prompt
+from cutaway.guard.service.keys import Keys
 from cutaway.guard.service.settings import Settings
+
+SMALL = 65_536  # bytes: a body that always finds room
 
 
 class Refused(Exception):
@@ -26,52 +28,88 @@ class Refused(Exception):
         self.status, self.reason = status, reason
 
 
-def check_key(request: Request, key: bytes | None) -> None:
-    """Refuse (401) unless the request carries the key, as a bearer token or in X-API-Key; compared in constant time."""
-    if key is None:
-        return
+def check_key(request: Request, keys: Keys) -> str | None:
+    """The name of the key that the request carries, as a bearer token or in X-API-Key; refused (401) without a right
+    one."""
+    if not keys.asked:
+        return None
     # headers reach us decoded as latin-1: encoding them so gives the bytes that were sent
     given = request.headers.get("x-api-key", "")
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not given and scheme.lower() == "bearer":
         given = token.strip()
-    if not hmac.compare_digest(given.encode("latin-1"), key):
+    name = keys.name(given.encode("latin-1"))
+    if name is None:
         raise Refused(401, "a valid API key is needed: Authorization: Bearer KEY, or X-API-Key")
+    return name
 
 
-async def pieces(request: Request, settings: Settings, *, typed: bool = False) -> AsyncIterator[bytes]:
-    """The body as it arrives; refuses what is too large (413) or too slow (408). `typed`: body_seconds is the longest
-    pause between two pieces, and stream_seconds the limit of the whole."""
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > settings.max_bytes:
-        raise Refused(413, f"the body may hold at most {settings.max_bytes} bytes")
-    total = 0
-    stream = request.stream().__aiter__()
-    now = asyncio.get_running_loop().time
-    end = now() + (settings.stream_seconds if typed else settings.body_seconds)
-    while True:
+class Bodies:
+    """Reads bodies, each within its size and time, all together within `max_held_bytes`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.held, self.stopping = settings, 0, False
+        self._streams: set[asyncio.Timeout] = set()
+
+    def stop(self) -> None:
+        """End all streams now; whole bodies still have their time."""
+        self.stopping = True
+        for limit in self._streams:
+            limit.reschedule(asyncio.get_running_loop().time())
+
+    async def whole(self, request: Request) -> bytes:
+        """The body of a request; refuses what is too large (413), too slow (408) or too much with all others (503)."""
+        parts: list[bytes] = []
+        mine = 0
         try:
-            async with asyncio.timeout_at(min(end, now() + settings.body_seconds)):
-                piece = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            limits = f"{settings.body_seconds:g} seconds"
-            if typed:
-                limits = f"{settings.stream_seconds:g} seconds, with no pause of {limits}"
-            raise Refused(408, f"the body has to arrive within {limits}") from error
-        except ClientDisconnect as error:
-            raise Refused(499, "the client went away") from error
-        total += len(piece)
-        if total > settings.max_bytes:
+            async for piece in self.pieces(request):
+                mine += len(piece)
+                self.held += len(piece)
+                if self.held > self.settings.max_held_bytes and mine > SMALL:
+                    raise Refused(503, "too many large bodies at once; try again")
+                parts.append(piece)
+        finally:
+            self.held -= mine
+        return b"".join(parts)
+
+    async def pieces(self, request: Request, *, typed: bool = False) -> AsyncIterator[bytes]:
+        """The body as it arrives. `typed`: body_seconds is the longest pause between two pieces, and stream_seconds
+        the limit of the whole."""
+        settings, now = self.settings, asyncio.get_running_loop().time
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > settings.max_bytes:
             raise Refused(413, f"the body may hold at most {settings.max_bytes} bytes")
-        yield piece
+        total, stream = 0, request.stream().__aiter__()
+        end = now() + (settings.stream_seconds if typed else settings.body_seconds)
+        while True:
+            limit = asyncio.timeout_at(min(end, now() + settings.body_seconds))
+            try:
+                async with limit:
+                    if typed:
+                        self._streams.add(limit)
+                        if self.stopping:
+                            raise TimeoutError
+                    piece = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                raise self._late(typed) from error
+            except ClientDisconnect as error:
+                raise Refused(499, "the client went away") from error
+            finally:
+                self._streams.discard(limit)
+            total += len(piece)
+            if total > settings.max_bytes:
+                raise Refused(413, f"the body may hold at most {settings.max_bytes} bytes")
+            yield piece
 
-
-async def body_json(request: Request, settings: Settings) -> Any:
-    """The body as JSON; 400 for what is none."""
-    raw = b"".join([piece async for piece in pieces(request, settings)])
-    return parse(raw)
+    def _late(self, typed: bool) -> Refused:
+        if typed and self.stopping:
+            return Refused(503, "the service stops; send the text again")
+        limits = f"{self.settings.body_seconds:g} seconds"
+        if typed:
+            limits = f"{self.settings.stream_seconds:g} seconds, with no pause of {limits}"
+        return Refused(408, f"the body has to arrive within {limits}")
 
 
 def parse(raw: bytes) -> Any:

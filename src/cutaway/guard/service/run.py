@@ -1,29 +1,37 @@
-"""Starting and stopping the service: load, check the certificate, listen, finish what was accepted."""
+"""Starting and stopping the service: load, check the certificate, listen, finish what was accepted.
+
+The server is uvicorn, with deadlines and a limit on waiting sockets in its HTTP protocol (`sockets.py`). A stop
+(SIGTERM, SIGINT) keeps listening until what was accepted is answered; what arrives meanwhile gets 503. A second signal
+stops at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cutaway.errors import InputError, MissingExtra
+from cutaway.errors import InputError, MissingExtra, WorkError
 from cutaway.guard import certificate_file
 from cutaway.guard.folder import load
-from cutaway.guard.service.metrics import Metrics
 from cutaway.guard.service.settings import Settings
-from cutaway.guard.service.workers import ProcessWorkers, ThreadWorker
+
+QUEUED, ACCEPTED_AT_ONCE = 4096, 32
 
 
 def build(
     folder: Path, *, certificate: Path | None = None, settings: Settings | None = None, model: str | None = None,
-    device: str = "cpu",
+    device: str = "cpu", keys: Path | None = None, decisions: Path | None = None,
 ):  # fmt: skip
     """The application for a guardrail folder. Raises ModelError for a certificate of another model or detector."""
     from cutaway.guard.service.app import create_app
+    from cutaway.guard.service.metrics import Metrics
+    from cutaway.guard.service.workers import ProcessWorkers, ThreadWorker
 
     settings, metrics = settings or Settings(), Metrics()
     guard = load(folder, model=model, device=device)
@@ -33,48 +41,101 @@ def build(
         found = certificate_file.read(path)
         certificate_file.check(found, guard)
         status = found.status.value
-    workers = (
-        ProcessWorkers(folder, settings.workers, metrics, model=model, device=device)
-        if settings.workers
-        else ThreadWorker(guard)
-    )
-    return create_app(workers, settings=settings, certificate=status, metrics=metrics)
+
+    def workers():
+        if not settings.workers:
+            return ThreadWorker(guard)
+        count, seconds = settings.workers, settings.request_seconds
+        return ProcessWorkers(folder, count, metrics, model=model, device=device, seconds=seconds)
+
+    given = {"settings": settings, "certificate": status, "metrics": metrics}
+    return create_app(workers(), **given, keys=keys, decisions=decisions)
 
 
 def serve(
     folder: Path, *, certificate: Path | None = None, host: str = "127.0.0.1", port: int = 8000,
-    settings: Settings | None = None, model: str | None = None, device: str = "cpu",
+    settings: Settings | None = None, model: str | None = None, device: str = "cpu", keys: Path | None = None,
+    decisions: Path | None = None,
 ) -> None:  # fmt: skip
-    """Listen until SIGINT or SIGTERM; then refuse new connections, answer what was accepted, and return."""
+    """Listen until SIGINT or SIGTERM; then answer what was accepted, refuse what arrives, and return."""
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtra.of("uvicorn", "serve") from error
     settings = settings or Settings()
     listener = _bind(host, port)
-    app = build(Path(folder), certificate=certificate, settings=settings, model=model, device=device)
+    try:
+        files = {"certificate": certificate, "keys": keys, "decisions": decisions}
+        app = build(Path(folder), settings=settings, model=model, device=device, **files)
+    except BaseException:
+        listener.close()
+        raise
+    print(f"guardrail: listening on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+    try:
+        asyncio.run(run(app, listener, asyncio.Event()))
+    finally:
+        app.state.service.workers.close()
+
+
+def make_server(app, settings: Settings):
+    """uvicorn's server with our protocol; it is stopped by `run`, not by signals of its own."""
+    import uvicorn
+
+    from cutaway.guard.service.sockets import protocol
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        http=protocol(settings, app.state.service.metrics),
+        ws="none",
+        log_level="critical",  # what clients get wrong is counted, not written
         access_log=False,
-        timeout_graceful_shutdown=settings.stop_seconds,
-        limit_concurrency=settings.connections,
-        timeout_keep_alive=30,
+        server_header=False,
+        backlog=ACCEPTED_AT_ONCE,
+        timeout_graceful_shutdown=10,
         lifespan="on",
         h11_max_incomplete_event_size=16384,
     )
-    print(f"guardrail: listening on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
-    with _signals_end_the_server():
-        uvicorn.Server(config).run(sockets=[listener])
+    return Server(config)
+
+
+async def run(app, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, by a signal or otherwise. Raises WorkError when no worker could start."""
+    service, server = app.state.service, make_server(app, app.state.service.settings)
+
+    def asked() -> None:
+        server.should_exit = server.force_exit = stop.is_set()
+        stop.set()
+
+    with _on_signals(asked):
+        serving, stopping = asyncio.ensure_future(server.serve(sockets=[listener])), asyncio.ensure_future(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            service.stop()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(service.quiet(), service.settings.stop_seconds)
+            server.should_exit = True
+        stopping.cancel()
+        await serving
+    if not server.started and not stop.is_set():
+        raise WorkError("the service", found="no worker that could load the guardrail", expected="a start")
 
 
 @contextlib.contextmanager
-def _signals_end_the_server() -> Iterator[None]:
-    """uvicorn raises SIGINT and SIGTERM again after it has stopped; a stop that was asked for is no failure."""
+def _on_signals(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` in the event loop at SIGINT and SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    was = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    loop = asyncio.get_running_loop()
+    was = {
+        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -82,10 +143,17 @@ def _signals_end_the_server() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class _Listener(socket.socket):
+    """A listening socket with a long queue of which the event loop takes a few at a time."""
+
+    def listen(self, backlog: int = QUEUED, /) -> None:
+        super().listen(max(backlog, QUEUED))
+
+
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # with the protocol named, asyncio turns off the delay of small packets (40 ms a reply otherwise)
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = _Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

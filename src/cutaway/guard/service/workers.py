@@ -1,13 +1,15 @@
-"""Who computes: a thread of the server, or processes that are started again when they die.
+"""Who computes: a thread of the server, or processes that are started again when they die or hang.
 
-A batch whose process dies is given to another process (or to the same one, started again), so a killed worker loses no
-accepted prompt. Prompts travel over a pipe of our own and are never written anywhere.
+A batch whose process dies is given to another process, so a killed worker loses no accepted prompt; the process is
+started again beside it and takes batches once it has loaded. Prompts travel over a pipe of our own and are never
+written anywhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,12 +22,19 @@ if TYPE_CHECKING:
     from cutaway.guard.service.metrics import Metrics
 
 ATTEMPTS = 4
+WARM_UP = ["Once upon a time there was a little girl."]  # the first pass is slow: not a client's
+log = logging.getLogger("cutaway.guard")
 
 
 class Workers(Protocol):
-    """Scores batches, several at once up to `parallel`."""
+    """Scores batches, several at once up to `parallel`; `loaded` counts those that can answer now."""
 
     parallel: int
+    loaded: int
+
+    async def start(self) -> None:
+        """Return when a first worker has loaded; raises what loading raises."""
+        ...
 
     async def score(self, texts: list[str]) -> list[Verdict]:
         """Verdicts in order; raises what the guardrail raises."""
@@ -42,8 +51,12 @@ class ThreadWorker:
     parallel = 1
 
     def __init__(self, guard: Guardrail) -> None:
-        self.guard = guard
+        self.guard, self.loaded = guard, 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="guard")
+
+    async def start(self) -> None:
+        await self.score(WARM_UP)
+        self.loaded = 1
 
     async def score(self, texts: list[str]) -> list[Verdict]:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.guard.verdicts, texts)
@@ -53,44 +66,95 @@ class ThreadWorker:
 
 
 class ProcessWorkers:
-    """`count` processes, each with the guardrail in `folder` loaded."""
+    """`count` processes, each with the guardrail in `folder` loaded. `seconds`: longest that a batch may take."""
 
     def __init__(
-        self, folder: Path, count: int, metrics: Metrics, *, model: str | None = None, device: str = "cpu"
-    ) -> None:
-        self.parallel, self.metrics = count, metrics
-        self._start = (str(folder), model, device)
-        self._context = multiprocessing.get_context("spawn")
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="guard")
-        self._idle: asyncio.Queue[_Process] = asyncio.Queue()
-        self.processes = [_Process(self._context, self._start) for _ in range(count)]
-        for process in self.processes:
-            self._idle.put_nowait(process)
+        self, folder: Path, count: int, metrics: Metrics, *, model: str | None = None, device: str = "cpu",
+        seconds: float = 60.0,
+    ) -> None:  # fmt: skip
+        self.parallel, self.metrics, self.seconds = count, metrics, seconds
+        context, start = multiprocessing.get_context("spawn"), (str(folder), model, device)
+        self.processes = [WorkerProcess(context, start) for _ in range(count)]
+        self._pool = ThreadPoolExecutor(2 * count, thread_name_prefix="guard")  # one asks while another loads
+        self._idle: asyncio.Queue[WorkerProcess] = asyncio.Queue()
+        self._tasks: set[asyncio.Task] = set()
+        self._ready: set[WorkerProcess] = set()
+        self._closing = False
+        metrics.workers_loaded.set_function(lambda: self.loaded)
+
+    @property
+    def loaded(self) -> int:
+        return len(self._ready)
+
+    async def start(self) -> None:
+        loads = [self._background(self._first(p)) for p in self.processes]
+        for load in loads:
+            load.add_done_callback(lambda task: task.cancelled() or task.exception())  # one error is enough
+        done, _ = await asyncio.wait(loads, return_when=asyncio.FIRST_COMPLETED)
+        for load in done:
+            load.result()
 
     async def score(self, texts: list[str]) -> list[Verdict]:
-        loop = asyncio.get_running_loop()
         for _ in range(ATTEMPTS):
             process = await self._idle.get()
             try:
-                kind, value = await loop.run_in_executor(self._pool, process.ask, texts)
-            except (EOFError, OSError):
-                self.metrics.count("guard_worker_restarts_total")
-                await loop.run_in_executor(self._pool, process.restart)
+                kind, value = await self._in_thread(process.ask, texts, self.seconds)
+            except (EOFError, OSError):  # it died, or hung (TimeoutError)
+                self._ready.discard(process)
+                self._background(self._again(process))
                 continue
-            finally:
-                self._idle.put_nowait(process)
+            self._idle.put_nowait(process)
             if kind == "error":
                 raise value
             return value
         raise WorkError("the guardrail's workers", found=f"{ATTEMPTS} deaths on one batch", expected="an answer")
 
     def close(self) -> None:
+        self._closing = True
         for process in self.processes:
             process.stop()
         self._pool.shutdown(wait=True)
 
+    async def _first(self, process: WorkerProcess) -> None:
+        try:
+            await self._load(process)
+        except (EOFError, OSError):
+            await self._again(process)
 
-class _Process:
+    async def _load(self, process: WorkerProcess) -> None:
+        """Wait until the process can answer, then let it take batches."""
+        kind, value = await self._in_thread(process.receive)
+        if kind == "error":
+            raise value
+        self._ready.add(process)
+        self._idle.put_nowait(process)
+
+    async def _again(self, process: WorkerProcess) -> None:
+        """Start a dead process until it has loaded, more and more slowly."""
+        pause = 0.5
+        while not self._closing:
+            self.metrics.worker_restarts.inc()
+            await self._in_thread(process.restart)
+            if self._closing:
+                return process.stop()
+            try:
+                return await self._load(process)
+            except (EOFError, OSError, CutawayError) as error:
+                log.error("a worker did not load: %s", type(error).__name__)
+            await asyncio.sleep(pause := min(30.0, 2 * pause))
+        return None
+
+    async def _in_thread(self, work, *arguments):
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    def _background(self, work) -> asyncio.Task:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class WorkerProcess:
     """One process at the other end of a pipe."""
 
     def __init__(self, context: Any, start: tuple) -> None:
@@ -103,9 +167,15 @@ class _Process:
         self.process.start()
         far.close()
 
-    def ask(self, texts: list[str]) -> tuple[str, Any]:
-        """Send a batch and wait; EOFError or OSError when the process is gone."""
+    def receive(self) -> tuple[str, Any]:
+        """What the process says next; EOFError or OSError when it is gone."""
+        return self.pipe.recv()
+
+    def ask(self, texts: list[str], seconds: float) -> tuple[str, Any]:
+        """Send a batch and wait; EOFError or OSError when the process is gone, TimeoutError when it hangs."""
         self.pipe.send(texts)
+        if not self.pipe.poll(seconds):
+            raise TimeoutError
         return self.pipe.recv()
 
     def restart(self) -> None:
@@ -113,30 +183,34 @@ class _Process:
         self._launch()
 
     def stop(self) -> None:
+        """End the process before its pipe, so that a thread that reads from it returns."""
+        self.process.kill()
+        self.process.join()
         with contextlib.suppress(OSError):
             self.pipe.close()
-        self.process.join(timeout=2)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
 
 
 def _work(pipe: Any, folder: str, model: str | None, device: str) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when to stop
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     import torch
 
     from cutaway.guard.folder import load
 
     torch.set_num_threads(1)
-    guard = load(folder, model=model, device=device)
+    try:
+        guard = load(folder, model=model, device=device)
+        guard.verdicts(WARM_UP)
+    except CutawayError as error:
+        return pipe.send(("error", error))
+    pipe.send(("ready", None))
     while True:
         try:
             texts = pipe.recv()
         except (EOFError, OSError):
-            return
+            return None
         try:
             pipe.send(("verdicts", guard.verdicts(texts)))
         except CutawayError as error:
