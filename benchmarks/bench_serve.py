@@ -309,7 +309,8 @@ def words(found: dict) -> str:
         f"share of a core to be had before and after: {[round(x, 2) for x in found['spin']]}",
         f"growth: {found['growth']}",
         f"{among['idle']} idle and {among['slow']} slow connections: p99 {among['p99_ms']['crowd']:.1f} ms, alone "
-        f"{among['p99_ms']['quiet']:.1f} ms ({among['ratio']:.2f}x), {among['failures']} failed, {among['connections']}",
+        f"{among['p99_ms']['quiet']:.1f} ms ({among['ratio']:.2f}x), {among['failures']} failed",
+        f"connections of the crowd: {among['connections']}",
         f"faults: {faults}",
     ]
     lines += [f"MISSED: {x}" for x in found["missed"]]

@@ -14,12 +14,6 @@ from cutaway.guard.service.requests import Refused, prompts_of
 from cutaway.guard.service.settings import Settings
 
 MODEL = "cutaway-guard"
-KINDS = {
-    401: "authentication_error",
-    413: "invalid_request_error",
-    422: "invalid_request_error",
-    400: "invalid_request_error",
-}
 
 
 def texts_of(content: Any, settings: Settings) -> list[str]:
@@ -54,4 +48,5 @@ def answer(verdicts: list[dict]) -> dict:
 
 def refusal(status: int, reason: str) -> dict:
     """An error in OpenAI's shape."""
-    return {"error": {"message": reason, "type": KINDS.get(status, "server_error"), "param": None, "code": None}}
+    kind = "server_error" if status >= 500 else "authentication_error" if status == 401 else "invalid_request_error"
+    return {"error": {"message": reason, "type": kind, "param": None, "code": None}}

@@ -30,7 +30,11 @@ class Workers(Protocol):
     """Scores batches, several at once up to `parallel`; `loaded` counts those that can answer now."""
 
     parallel: int
-    loaded: int
+
+    @property
+    def loaded(self) -> int:
+        """How many can answer now."""
+        ...
 
     async def start(self) -> None:
         """Return when a first worker has loaded; raises what loading raises."""
