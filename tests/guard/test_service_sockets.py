@@ -31,7 +31,10 @@ async def serving(app):
     port = listener.getsockname()[1]
     task = asyncio.create_task(run(app, listener, stop))
     try:
-        while not app.state.service.ready and not task.done():
+        while not task.done():  # it is ready a moment before it listens
+            with contextlib.suppress(ConnectionRefusedError):
+                await connect(port)
+                break
             await asyncio.sleep(0.01)
         yield port, stop
     finally:
