@@ -326,7 +326,7 @@ REWRITES = {
     "maximum becomes a minimum": (lowering._maximum, 'b.emit("add", x, y, coefficients=(1, -1))', 'b.emit("add", y, x, coefficients=(1, -1))'),
     "minimum becomes a maximum": (lowering._rule_minimum, "b.emit(\"add\", y, positive", "b.emit(\"add\", x, positive"),
     "largest of three forgets the last": (lowering._largest_of_last, "b.emit(\"cat\", pair, parts[2], dim=dim) if len(parts) == 3 else pair", "pair"),
-    "pooling window starts elsewhere": (maxima.pooling_windows, '- a["padding"][d]', '- 0 * a["padding"][d]'),
+    "pooling window starts elsewhere": (maxima.pooling_windows, '* a["stride"][d] - before', '* a["stride"][d] - 0 * before'),
     "matrix product without transposition": (lowering._rule_matmul, "len(right) - 1, len(right) - 2", "len(right) - 2, len(right) - 1"),
     "softmax without its own term": (lowering._odds, 'constants={"shift": 1.0}', 'constants={"shift": 0.5}'),
     "softmax differences reversed": (lowering._odds, "coefficients=(1, -1)", "coefficients=(-1, 1)"),

@@ -27,7 +27,7 @@ def _norm_form(arguments: Arguments) -> Form:
 MAX_POOLS = """max_pool=max_pool1d,max_pool2d,max_pool3d,max_pool1d_with_indices,max_pool2d_with_indices,
 max_pool3d_with_indices,adaptive_max_pool1d,adaptive_max_pool2d,adaptive_max_pool3d,mkldnn_max_pool2d"""
 
-STEPS = """round floor ceil trunc=fix eq=__eq__ ne=not_equal,__ne__ argmax argmin argsort nonzero searchsorted bucketize
+STEPS = """trunc=fix eq=__eq__ ne=not_equal,__ne__ argmax argmin argsort nonzero searchsorted bucketize
 signbit isclose floor_divide=__floordiv__,__rfloordiv__,__ifloordiv__ one_hot all any logical_and logical_or logical_not
 logical_xor bitwise_and=__and__,__rand__,__iand__ bitwise_or=__or__,__ror__,__ior__ bitwise_not=__invert__
 bitwise_xor=__xor__,__rxor__,__ixor__ count_nonzero"""
@@ -58,9 +58,9 @@ BENDING_FACTS: list[Fact] = [
     *_words(ATTENTION, Form.CURVED, "attention"),
     *_words(NORMALISATION, Form.CURVED, "normalisation"),
     *_words(POOLS, Form.CURVED, "pooling"),
-    *_words("hardswish tanhshrink glu logsigmoid=log_sigmoid,log_sigmoid_forward", Form.CURVED, "activation"),
+    *_words("tanhshrink glu logsigmoid=log_sigmoid,log_sigmoid_forward", Form.CURVED, "activation"),
     *_words(NORMS, Form.CURVED, where=_norm_form),
     *_words("exp2 expm1=special_expm1 log1p log2 log10 logsumexp prod var std cumprod", Form.CURVED),
-    *_words("atan=arctan sinh cosh tan logaddexp lstm gru rnn_tanh rnn_relu", Form.CURVED),
+    *_words("sinh cosh tan logaddexp lstm gru rnn_tanh rnn_relu", Form.CURVED),
 ]
 """One record each."""

@@ -39,6 +39,15 @@ def shrink_kinks(node: Node) -> tuple[float, ...]:
     return (-size, size) if size else (0.0,)
 
 
+def threshold_jumps(node: Node) -> tuple[tuple[float, float], ...]:
+    place = node.attributes["threshold"]
+    return (place, place), (place, node.attributes["value"])
+
+
+def sign_jumps(node: Node) -> tuple[tuple[float, float], ...]:
+    return (0.0, -1.0), (0.0, 1.0)
+
+
 def leaky_slopes(node: Node) -> tuple[float, float]:
     slope = node.constants["slope"]
     return min(1.0, float(slope.min())), max(1.0, float(slope.max()))

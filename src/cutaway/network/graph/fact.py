@@ -29,7 +29,7 @@ class Curve:
     """A function f of one number.
 
     kind: how lines are put around it: `piecewise` (affine between `kinks`), `convex`, `concave`, `signed` (convex for
-    x > 0, concave for x < 0), `smooth` (|f''| <= `curvature` on [-core, core] and <= `tail` outside), `power`, or ``
+    x > 0, concave for x < 0), `steps` (of width and height one), `smooth` (|f''| <= `curvature` on [-core, core] and <= `tail` outside), `power`, or ``
     where bounds do not know it yet.
     derivative: f', where tangents are used.
     kinks: where f is not differentiable, in ascending order.
@@ -37,6 +37,7 @@ class Curve:
     turning: where f turns from falling to rising or back.
     limits: f lies between these.
     slopes: f' lies between these, wherever it is defined.
+    jumps: (place, value that f has or tends to there), of piecewise affine functions that jump.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Curve:
     turning: Callable[[Node], tuple[float, ...]] | None = None
     limits: tuple[float, float] = (-math.inf, math.inf)
     slopes: tuple[float, float] | Callable[[Node], tuple[float, float]] = (-math.inf, math.inf)
+    jumps: Callable[[Node], tuple[tuple[float, float], ...]] | None = None
 
     def slope_range(self, node: Node) -> tuple[float, float]:
         """`slopes` of a node with its own parameters."""

@@ -91,14 +91,30 @@ PIECEWISE = [
     _bend(
         "threshold",
         call(F.threshold, "threshold", "value"),
+        "piecewise",
         continuous=False,
         kinks=p.ends("threshold", ""),
+        jumps=p.threshold_jumps,
         slopes=UP_TO_1,
     ),
 ]
 
 STEPS = [
-    _record("sign", Form.STEP, call(torch.sign), names=("sgn",), kinks=at(0.0), limits=(-1.0, 1.0), slopes=(0.0, 0.0)),
+    _record(
+        "sign",
+        Form.STEP,
+        call(torch.sign),
+        "piecewise",
+        plain=True,
+        names=("sgn",),
+        kinks=at(0.0),
+        jumps=p.sign_jumps,
+        limits=(-1.0, 1.0),
+        slopes=(0.0, 0.0),
+    ),
+    _record("floor", Form.STEP, call(torch.floor), "steps", plain=True, slopes=(0.0, 0.0)),
+    _record("ceil", Form.STEP, call(torch.ceil), "steps", plain=True, slopes=(0.0, 0.0)),
+    _record("round", Form.STEP, call(torch.round), "steps", slopes=(0.0, 0.0)),
     _record("heaviside", Form.STEP, None, kinks=at(0.0)),
 ]
 
@@ -123,6 +139,27 @@ SMOOTH = [
         tail=1e-8,
         limits=(-1.0, 1.0),
         slopes=(0.0, 1.1283791670955127),
+    ),
+    _smooth(
+        "hardswish",
+        call(F.hardswish),
+        plain=True,
+        gate="thresholds",
+        curvature=1 / 3,
+        core=4.0,
+        kinks=at(-3.0, 3.0),
+        turning=at(-1.5),
+        limits=(-0.375, INF),
+        slopes=(-0.5, 1.5),
+    ),
+    _plain(
+        "atan",
+        "smooth",
+        names=("arctan",),
+        curvature=0.6496,
+        tail=1.2e-3,
+        limits=(-math.pi / 2 - 1e-15, math.pi / 2 + 1e-15),
+        slopes=UP_TO_1,
     ),
     _smooth("softsign", call(F.softsign), plain=True, curvature=2.0, tail=9.2e-4, limits=(-1.0, 1.0), slopes=UP_TO_1),
     _smooth(

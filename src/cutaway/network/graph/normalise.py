@@ -103,8 +103,10 @@ def _batch_norm(b: Builder, x: Ref, weight, bias, mean, variance, momentum: floa
     scale = torch.rsqrt(variance + eps)
     scale = scale if weight is None else scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    tail = (1,) * (len(b.shape(x)) - 2)
-    return scale_shift(b, x, scale.reshape(-1, *tail), shift.reshape(-1, *tail)), None, None
+    tail = (-1, *(1,) * (len(b.shape(x)) - 2))
+    parts = (mean * scale).abs() if bias is None else (mean * scale).abs() + bias.abs()
+    constants = {"scale": scale.reshape(tail), "shift": shift.reshape(tail), "reach": parts.reshape(tail)}
+    return b.emit("scale_shift", x, constants=constants), None, None
 
 
 def _reduce(op: str) -> Handler:
@@ -179,6 +181,15 @@ def _log_sigmoid(b: Builder, x: Ref) -> Ref:
 
 def _hardsigmoid(b: Builder, x: Ref) -> Ref:
     return b.emit("clamp", scale_shift(b, x, scale=1 / 6, shift=0.5), min=0.0, max=1.0)
+
+
+def _round(b: Builder, x: Ref, *, decimals: int = 0) -> Any:
+    return b.emit("round", x) if decimals == 0 else NotImplemented
+
+
+def _trunc(b: Builder, x: Ref) -> Ref:
+    """floor(max(x, 0)) + ceil(min(x, 0))."""
+    return _add(b, b.emit("floor", b.emit("relu", x)), b.emit("ceil", b.emit("clamp", x, min=None, max=0.0)))
 
 
 def _rrelu(
@@ -312,7 +323,10 @@ HANDLERS: dict[str, Handler] = {
     "celu": lambda b, x, alpha=1.0: _elu(b, x, alpha, 1.0, 1.0 / alpha),
     "log_sigmoid": _log_sigmoid,
     "hardsigmoid": _hardsigmoid,
-    "hardswish": lambda b, x: _mul(b, x, _hardsigmoid(b, x)),
+    "threshold": lambda b, x, at, value: b.emit("threshold", x, threshold=float(at), value=float(value)),
+    "round": _round,
+    "trunc": _trunc,
+    "sgn": _elementwise("sign"),
     "rrelu_with_noise_functional": _rrelu,
     "glu": _glu,
     "gelu": lambda b, x, approximate="none": b.emit("gelu", x, approximate=approximate),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -115,7 +116,8 @@ def _avg_pool(node: Node, v: Values) -> Tensor:
 
 def _max_pool(node: Node, v: Values) -> Tensor:
     a = node.attributes
-    return _MAX[len(a["kernel"])](v[0], a["kernel"], a["stride"], a["padding"], a["dilation"], a["ceil_mode"])
+    x = F.pad(v[0], a["pads"], value=-math.inf) if "pads" in a else v[0]
+    return _MAX[len(a["kernel"])](x, a["kernel"], a["stride"], a["padding"], a["dilation"], a["ceil_mode"])
 
 
 def _take(node: Node, v: Values) -> Tensor:

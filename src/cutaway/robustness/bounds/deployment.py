@@ -1,52 +1,315 @@
 """How far a network's output in another precision may be from its real-arithmetic output, anywhere in a region.
 
-The radius is propagated forwards: through y = L x + c an error e becomes |L| e + gamma_n (|L| |x| + |c|), through a
-function |f'| e plus four roundings of its value and of what cancels in it, through a product |x| e_y + |y| e_x +
-e_x e_y plus one rounding, through a maximum the largest e; gamma_n = n u / (1 - n u) with the unit roundoff u of the
-deployment dtype. Valid for any order of summation, without flush-to-zero and without reduced-precision matrix products
-(TF32, bfloat16). Section 5 of the method notes.
+The radius is propagated forwards through the network as it was traced, before bounds rewrite it. With the unit roundoff
+u, the smallest normal number t and the largest number M of the deployment dtype, gamma_n = n u / (1 - n u):
+
+- y = L x + c: |L| e + gamma_n (|L| |x| + |c|), where n counts products, sums and spare roundings, and |c| of a batch norm is
+  |bias| + |mean scale|. Constant factors that follow a linear layer are counted with it: a runtime may multiply them into
+  the weights before or not, and the terms of the sum stay the same.
+- functions: |f'| e, or the width of f's range where that is less, and the roundings of `rounding.own_error`;
+- products |x| e_y + |y| e_x + e_x e_y and a rounding; maxima the largest e; softmax and layer norm in closed form.
+
+Holds for any order of summation, with fused multiply-adds or not, with numbers below t kept or flushed to zero (each
+costs at most t times the factors that follow), with constants rounded to the dtype, and with a layer norm that computes
+E[x^2] - E[x]^2, as onnxruntime's does. Infinite where a number may pass M or an operator has no rule. Not for Winograd
+convolutions nor reduced-precision products (TF32, bfloat16). Higham, Accuracy and Stability of Numerical Algorithms
+(2002), chapters 2 to 4, for sums and products; the rest is derived here.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
 import torch
 from torch import Tensor
 
+from cutaway.network.graph import Node
 from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.lowering import LINEAR
-from cutaway.robustness.bounds.maxima import MAXIMA
+from cutaway.robustness.bounds.maxima import windows
 from cutaway.robustness.bounds.network import BoundNetwork, gamma
-from cutaway.robustness.bounds.transpose import apply_linear, fan
-from cutaway.robustness.bounds.unary import cancellation, derivative_limit
+from cutaway.robustness.bounds.rounding import NONNEGATIVE, own_error
+from cutaway.robustness.bounds.transpose import absolute, apply_linear, fan, offset
+from cutaway.robustness.bounds.unary import UNARY, derivative_limit, interval
+
+MOVES = frozenset({"reshape", "permute", "expand", "slice", "cat", "pad", "take"})
+WEIGHTED = frozenset({"linear", "convolution", "constant_matmul"})
+SPARE = 8
+"""Roundings granted to every operator beyond its sums and products: constants, folded factors, a change of order."""
 
 
 def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Largest |output in `dtype` - real output| by entry, (B, *output shape), for inputs exactly representable in
-    `dtype` or rounded to it. `limits` are any limits of the region."""
-    unit = torch.finfo(dtype).eps / 2
-    error: dict[int, Tensor] = {}
-    for node in net.graph.nodes:
-        size = torch.maximum(limits.lower[node.index].abs(), limits.upper[node.index].abs())
-        if node.op in ("input", "constant"):
-            error[node.index] = unit * size
-        elif node.op in LINEAR:
-            magnitudes = [torch.maximum(limits.lower[i].abs(), limits.upper[i].abs()) for i in node.inputs]
-            operator = net.absolute[node.index]
-            grown = apply_linear(operator, [error[i] for i in node.inputs])
-            reach = apply_linear(operator, [m + error[i] for m, i in zip(magnitudes, node.inputs)])
-            if node.index in net.offset:
-                reach = reach + net.offset[node.index].abs()
-            error[node.index] = grown + gamma(fan(net.graph, node) + 4, dtype) * reach
-        elif node.op == "mul":
-            x, y = node.inputs
-            big_x, big_y = (torch.maximum(limits.lower[i].abs(), limits.upper[i].abs()) for i in (x, y))
-            grown = big_x * error[y] + big_y * error[x] + error[x] * error[y]
-            error[node.index] = grown + unit * (big_x + error[x]) * (big_y + error[y])
-        elif node.op in MAXIMA:
-            error[node.index] = net.windows[node.index].of(error[node.inputs[0]]).amax(2).reshape(-1, *node.shape)
-        else:
-            source = node.inputs[0]
-            low, high = limits.lower[source] - error[source], limits.upper[source] + error[source]
-            own = 4 * unit * (size + cancellation(node, low, high))
-            error[node.index] = derivative_limit(node, low, high) * error[source] + own
-    return error[net.graph.output.index]
+    """Largest |output in `dtype` - real output| by entry.
+
+    limits: any limits of the region, of this `net`.
+    dtype: a binary floating-point format; inputs and constants are numbers of it or rounded to it.
+    Returns (B, *output shape); infinite where nothing is known. Cost: about three interval passes.
+    """
+    walk = _Walk(net=net, limits=limits, dtype=dtype)
+    for node in net.source.nodes:
+        if node.index in net.needed:
+            walk.step(node)
+    return walk.error[net.source.output.index]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sum:
+    """A weighted sum and the constant factors behind it: what the inputs' errors became, how many roundings each term
+    has met, sum of the terms' sizes, and the same with every factor at least 1 (what an underflow may grow to)."""
+
+    carried: Tensor
+    count: int
+    reach: Tensor
+    wide: Tensor
+
+
+@dataclass(slots=True, kw_only=True)
+class _Walk:
+    net: BoundNetwork
+    limits: Limits
+    dtype: torch.dtype
+    error: dict[int, Tensor] = field(default_factory=dict)
+    sums: dict[int, _Sum] = field(default_factory=dict)
+    entry: dict[int, Tensor] = field(default_factory=dict)
+    never_negative: set[int] = field(default_factory=set)
+
+    @property
+    def unit(self) -> float:
+        return torch.finfo(self.dtype).eps / 2
+
+    @property
+    def tiny(self) -> float:
+        return torch.finfo(self.dtype).tiny
+
+    def step(self, node: Node) -> None:
+        rule = _RULES.get(node.op, _function if node.op in UNARY else _unknown)
+        largest = torch.finfo(self.dtype).max
+        found = rule(self, node)
+        low, high = self.range(node.index)
+        over = torch.maximum(-low, high) + found >= largest
+        self.error[node.index] = torch.where(torch.isnan(found) | over, math.inf, found)
+        if node.op in NONNEGATIVE or (
+            node.op in MOVES | {"sum", "mean", "avg_pool"} and all(i in self.never_negative for i in node.inputs)
+        ):
+            self.never_negative.add(node.index)
+
+    def range(self, index: int) -> tuple[Tensor, Tensor]:
+        """Limits of a node of the traced network; what bounds have moved (a ReLU behind a maximum) is worked out."""
+        node, place = self.net.source.nodes[index], self.net.places.get(index)
+        if place is None:
+            return interval(node, *self.range(node.inputs[0]))
+        return self.limits.lower[place], self.limits.upper[place]
+
+    def exact(self, index: int) -> Tensor:
+        """Largest absolute value in real arithmetic."""
+        low, high = self.range(index)
+        return torch.maximum(low.abs(), high.abs())
+
+    def size(self, index: int) -> Tensor:
+        """Largest absolute value in the deployment dtype."""
+        return self.exact(index) + self.error[index]
+
+    def capped(self, error: Tensor, reach: Tensor) -> Tensor:
+        """Infinite where a part of the computation may pass the largest number."""
+        return torch.where(reach >= torch.finfo(self.dtype).max, math.inf, error)
+
+
+def _given(walk: _Walk, node: Node) -> Tensor:
+    return walk.unit * walk.exact(node.index) + walk.tiny
+
+
+def _unknown(walk: _Walk, node: Node) -> Tensor:
+    return torch.full_like(walk.exact(node.index), math.inf)
+
+
+def _moved(walk: _Walk, node: Node) -> Tensor:
+    return apply_linear(absolute(node), [walk.error[i] for i in node.inputs])
+
+
+def _weighted(walk: _Walk, node: Node) -> Tensor:
+    (i,) = node.inputs
+    shift = _shift(walk, node)
+    size = walk.size(i)
+    found = _Sum(
+        carried=apply_linear(absolute(node), [walk.error[i]]),
+        count=fan(walk.net.source, node) + SPARE,
+        reach=apply_linear(absolute(node), [size]) + shift,
+        wide=apply_linear(_at_least_one(node), [walk.entry.get(i, size.clamp(min=1))]) + shift.clamp(min=1),
+    )
+    return _summed(walk, node, found)
+
+
+def _scaled(walk: _Walk, node: Node) -> Tensor:
+    """x * scale + shift; the sum that x is, if it is one, goes on."""
+    (i,) = node.inputs
+    size, shift, factor = walk.size(i), _shift(walk, node), absolute(node)
+    start = _Sum(carried=walk.error[i], count=0, reach=size, wide=size.clamp(min=1))
+    before = walk.sums.get(i, start)
+    wide = _at_least_one(node)
+    found = _Sum(
+        carried=apply_linear(factor, [before.carried]),
+        count=before.count + SPARE,
+        reach=apply_linear(factor, [before.reach]) + shift,
+        wide=apply_linear(wide, [before.wide]) + shift.clamp(min=1),
+    )
+    if i not in walk.sums:
+        walk.entry[node.index] = found.wide
+        return walk.capped(_total(walk, found), found.reach)
+    walk.entry[node.index] = apply_linear(wide, [start.wide]) + shift.clamp(min=1)
+    return _summed(walk, node, found)
+
+
+def _summed(walk: _Walk, node: Node, found: _Sum) -> Tensor:
+    walk.sums[node.index] = found
+    return walk.capped(_total(walk, found), torch.maximum(found.reach, found.wide))
+
+
+def _total(walk: _Walk, found: _Sum) -> Tensor:
+    return found.carried + gamma(found.count, walk.dtype) * found.reach + SPARE * walk.tiny * found.wide
+
+
+def _shift(walk: _Walk, node: Node) -> Tensor:
+    """Sum of the sizes of what is added, (*node.shape); an attention mask's minus infinity is exact."""
+    if "reach" in node.constants:
+        return node.constants["reach"]
+    found = offset(walk.net.source, node)
+    zero = torch.zeros((), dtype=walk.net.dtype)
+    return zero if found is None else torch.where(found == -math.inf, zero, found.abs())
+
+
+def _at_least_one(node: Node) -> Node:
+    constants = {k: v.clamp(min=1) for k, v in absolute(node).constants.items()}
+    return replace(absolute(node), constants=constants)
+
+
+def _added(walk: _Walk, node: Node) -> Tensor:
+    """A runtime may begin a sum with the other addend, which then meets all its roundings."""
+    counts = [walk.sums[i].count if i in walk.sums else 0 for i in node.inputs]
+    sizes = [torch.maximum(walk.size(i), walk.sums[i].reach) if i in walk.sums else walk.size(i) for i in node.inputs]
+    rounded = [gamma(SPARE + sum(counts) - n, walk.dtype) * s for n, s in zip(counts, sizes)]
+    pieces = [walk.error[i] + r for i, r in zip(node.inputs, rounded)]
+    found = apply_linear(absolute(node), pieces) + 4 * walk.tiny
+    return walk.capped(found, apply_linear(absolute(node), sizes))
+
+
+def _averaged(walk: _Walk, node: Node) -> Tensor:
+    """Sums, means and average pooling; the variance of a layer norm spelled out may be computed as E[x^2] - E[x]^2."""
+    (i,) = node.inputs
+    terms = fan(walk.net.source, node) + SPARE
+    reach = apply_linear(absolute(node), [walk.size(i)])
+    found = apply_linear(absolute(node), [walk.error[i]]) + gamma(terms, walk.dtype) * reach + 4 * terms * walk.tiny
+    raw = _centred(walk, node)
+    if raw is not None:
+        square = walk.size(raw).square()
+        found = found + 2 * gamma(terms, walk.dtype) * apply_linear(absolute(node), [square])
+    return walk.capped(found, terms * reach)
+
+
+def _centred(walk: _Walk, node: Node) -> int | None:
+    """x where the node is mean((x - mean(x))^2)."""
+    nodes = walk.net.source.nodes
+    square = nodes[node.inputs[0]]
+    centred = nodes[square.inputs[0]] if square.op == "square" else node
+    if node.op != "mean" or centred.op != "add" or len(centred.inputs) != 2 or centred.attributes["coefficients"][1] != -1:
+        return None
+    x, middle = centred.inputs
+    return x if nodes[middle].op == "mean" and nodes[middle].inputs == (x,) else None
+
+
+def _function(walk: _Walk, node: Node) -> Tensor:
+    (i,) = node.inputs
+    low, high = walk.range(i)
+    low, high = low - walk.error[i], high + walk.error[i]
+    low = low.clamp(min=0) if i in walk.never_negative else low
+    least, most = interval(node, low, high)
+    carried = (derivative_limit(node, low, high) * walk.error[i]).nan_to_num(math.inf, math.inf)
+    reach = torch.maximum(least.abs(), most.abs())
+    own = own_error(node, torch.maximum(low.abs(), high.abs()), reach)
+    return walk.capped(torch.minimum(carried, most - least) + walk.unit * own + 4 * walk.tiny, reach)
+
+
+def _multiplied(walk: _Walk, node: Node) -> Tensor:
+    x, y = node.inputs
+    carried = walk.exact(x) * walk.error[y] + walk.exact(y) * walk.error[x] + walk.error[x] * walk.error[y]
+    reach = walk.size(x) * walk.size(y)
+    return walk.capped(carried + gamma(4, walk.dtype) * reach + 4 * walk.tiny, reach)
+
+
+def _matrix_product(walk: _Walk, node: Node) -> Tensor:
+    x, y = node.inputs
+    big_x, big_y, wrong_x, wrong_y = walk.exact(x), walk.exact(y), walk.error[x], walk.error[y]
+    carried = big_x @ wrong_y + wrong_x @ (big_y + wrong_y)
+    terms = big_x.shape[-1] + SPARE
+    reach = walk.size(x) @ walk.size(y)
+    wide = walk.entry.get(x, walk.size(x).clamp(min=1)) @ walk.entry.get(y, walk.size(y).clamp(min=1))
+    found = carried + gamma(terms, walk.dtype) * reach + SPARE * walk.tiny * wide
+    return walk.capped(found, torch.maximum(reach, wide))
+
+
+def _maximum(walk: _Walk, node: Node) -> Tensor:
+    return torch.maximum(*(walk.error[i] for i in node.inputs))
+
+
+def _window_maximum(walk: _Walk, node: Node) -> Tensor:
+    return windows(walk.net.source, node).of(walk.error[node.inputs[0]]).amax(2).reshape(-1, *node.shape)
+
+
+def _exponent(walk: _Walk, node: Node) -> tuple[Tensor, int, int]:
+    """How far log softmax may move through its inputs and through x - max x; the dimension and its length."""
+    (i,) = node.inputs
+    dim = node.attributes["dim"] + 1
+    size = walk.size(i)
+    own = walk.error[i] + walk.unit * (size + size.amax(dim, keepdim=True))
+    return own + own.amax(dim, keepdim=True), dim, size.shape[dim]
+
+
+def _softmax(walk: _Walk, node: Node) -> Tensor:
+    moved, _, count = _exponent(walk, node)
+    relative = torch.expm1(moved + gamma(count + 2 * SPARE, walk.dtype))
+    largest = walk.range(node.index)[1].clamp(0, 1)
+    return torch.minimum(largest * relative, 1 + relative * 0) + 4 * count * walk.tiny
+
+
+def _log_softmax(walk: _Walk, node: Node) -> Tensor:
+    moved, _, count = _exponent(walk, node)
+    return moved + gamma(count + 2 * SPARE, walk.dtype) * (1 + walk.exact(node.index) + moved) + 4 * walk.tiny
+
+
+def _layer_norm(walk: _Walk, node: Node) -> Tensor:
+    (i,) = node.inputs
+    dims = tuple(range(-node.attributes["num_dims"], 0))
+    count = math.prod(node.shape[d] for d in dims)
+    size, wrong, share = walk.size(i), walk.error[i], gamma(count + SPARE, walk.dtype)
+    middle = size.mean(dims, keepdim=True)
+    off = wrong + wrong.mean(dims, keepdim=True) + share * (size + middle) + 4 * walk.tiny
+    low = walk.net.spread(node.index, walk.limits)
+    reach = size.square().mean(dims, keepdim=True)
+    variance = (2 * (size + middle) * off + off.square()).mean(dims, keepdim=True)
+    variance = variance + 2 * share * (reach + node.attributes["eps"]) + 4 * count * walk.tiny
+    left = torch.where(low > variance, low - variance, math.nan)
+    scale = left.rsqrt()
+    found = (size + middle) * (0.5 * scale**3 * variance + share * scale) + off * scale + 4 * walk.tiny
+    found = walk.capped(found, count * reach)
+    weight, bias = (node.constants.get(k) for k in ("weight", "bias"))
+    factor = 1.0 if weight is None else weight.abs()
+    plus = 0.0 if bias is None else bias.abs()
+    return factor * found * (1 + share) + 8 * walk.unit * (factor * math.sqrt(count) + plus) + 8 * walk.tiny * (1 + found)
+
+
+_RULES: dict[str, Callable[[_Walk, Node], Tensor]] = {
+    **dict.fromkeys(("input", "constant"), _given),
+    **dict.fromkeys(MOVES, _moved),
+    **dict.fromkeys(WEIGHTED, _weighted),
+    **dict.fromkeys(LINEAR - MOVES - WEIGHTED - {"scale_shift", "add"}, _averaged),
+    **dict.fromkeys(("max_pool", "max_reduce"), _window_maximum),
+    **dict.fromkeys(("maximum", "minimum"), _maximum),
+    "scale_shift": _scaled,
+    "add": _added,
+    "mul": _multiplied,
+    "matmul": _matrix_product,
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "layer_norm": _layer_norm,
+}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ from cutaway.robustness.bounds.unary import UNARY
 LINEAR = AFFINE_OPERATORS
 
 
-def prepare(graph: Graph, *, keep_maxima: bool = False) -> Graph:
-    """The rewritten graph. `keep_maxima`: maxima over windows stay (see `maxima`) and move before a ReLU, with which
+def prepare(graph: Graph, *, keep_maxima: bool = False) -> tuple[Graph, dict[int, int]]:
+    """The rewritten graph, and where the values of `graph` stand in it. `keep_maxima`: maxima over windows stay (see `maxima`) and move before a ReLU, with which
     they commute. Raises UnsupportedOperator for an operator that has no rule, ModelError for several inputs."""
     _ = graph.input, graph.output
     swapped = _relus_before_maxima(graph) if keep_maxima else {}
@@ -33,7 +34,7 @@ def prepare(graph: Graph, *, keep_maxima: bool = False) -> Graph:
     with torch.no_grad():
         start = b.input(torch.zeros(graph.input.shape, dtype=graph.dtype))
         refs: dict[int, Ref] = {graph.input.index: start}
-        for node in _needed(graph):
+        for node in needed(graph):
             if node.index in refs or node.index in swapped:
                 continue
             b.place(module=node.module, call=node.call, name=node.name, target=node.target)
@@ -44,12 +45,27 @@ def prepare(graph: Graph, *, keep_maxima: bool = False) -> Graph:
             else:
                 refs[node.index] = _rewrite(b, graph, node, inputs)
     final = refs[graph.output.index]
-    return Graph(
+    rewritten = Graph(
         nodes=tuple(b.nodes), inputs=(start.index,), outputs=(final.index,), dtype=graph.dtype, batched=graph.batched
     )
+    return rewritten, {index: ref.index for index, ref in refs.items()}
 
 
-def _needed(graph: Graph) -> list[Node]:
+def without_padded_maxima(graph: Graph) -> Graph:
+    """Max pooling of what was padded by minus infinity as one max pooling with attribute `pads`."""
+    nodes = list(graph.nodes)
+    for node in graph.nodes:
+        before = graph.nodes[node.inputs[0]] if node.op == "max_pool" else node
+        if before.op == "pad" and before.attributes["value"] == -math.inf:
+            width = 2 * len(node.attributes["kernel"])
+            pads = (*before.attributes["pad"], *(0,) * width)
+            if not any(pads[width:]) and min(pads) >= 0:
+                attributes = {**node.attributes, "pads": pads[:width]}
+                nodes[node.index] = replace(node, inputs=before.inputs, attributes=attributes)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def needed(graph: Graph) -> list[Node]:
     wanted = {graph.output.index}
     for node in reversed(graph.nodes):
         if node.index in wanted:

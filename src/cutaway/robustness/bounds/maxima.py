@@ -59,7 +59,8 @@ def pooling_windows(node: Node, shape: tuple[int, ...]) -> Windows:
     lead = math.prod(shape[:-spatial])
     axes = []
     for d in range(spatial):
-        first = torch.arange(node.shape[len(node.shape) - spatial + d]) * a["stride"][d] - a["padding"][d]
+        before = a["padding"][d] + (a["pads"][2 * (spatial - 1 - d)] if "pads" in a else 0)
+        first = torch.arange(node.shape[len(node.shape) - spatial + d]) * a["stride"][d] - before
         axes.append(first.unsqueeze(1) + torch.arange(a["kernel"][d]) * a["dilation"][d])
     position, inside = torch.zeros((), dtype=torch.int64), torch.ones((), dtype=torch.bool)
     for d, axis in enumerate(axes):

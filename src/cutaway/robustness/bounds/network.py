@@ -9,12 +9,13 @@ roundoff u of the dtype: the factor by which n additions and products may be off
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cutaway.network.graph import Graph, Node, trace
-from cutaway.robustness.bounds.lowering import LINEAR, prepare
+from cutaway.robustness.bounds.lowering import LINEAR, needed, prepare, without_padded_maxima
 from cutaway.robustness.bounds.maxima import MAXIMA, Windows, windows
 from cutaway.robustness.bounds.transpose import absolute, fan, offset
 from cutaway.robustness.bounds.unary import UNARY
@@ -34,7 +35,8 @@ class BoundNetwork:
     each with the nonlinear nodes that read it; `before[i]` the nodes that node i depends on (itself included). Without
     `rounding` nothing is subtracted for rounding errors: for searching, never for a verdict. `coarse` is the same
     network with maxima over windows bounded in one step, where there are such: to be tried first, since it is many
-    times cheaper; `windows` are those of its maxima."""
+    times cheaper; `windows` are those of its maxima. `source` is the network as it was traced, of which the nodes
+    `needed` matter; `places` says where their values stand in `graph`."""
 
     graph: Graph
     absolute: dict[int, Node]
@@ -46,6 +48,18 @@ class BoundNetwork:
     windows: dict[int, Windows] = field(default_factory=dict)
     coarse: BoundNetwork | None = None
     rounding: bool = True
+    source: Graph
+    places: dict[int, int]
+    needed: frozenset[int] = frozenset()
+
+    def spread(self, index: int, limits: Any) -> Tensor:
+        """Lower limit of the variance plus epsilon of a layer norm, (B, *leading shape, 1, ...)."""
+        node = self.source.nodes[index]
+        before, last = self.places[node.inputs[0]], self.places[index]
+        inner = next(n for n in self.graph.nodes[before : last + 1] if n.op == "rsqrt" and n.name.startswith(node.name))
+        low = limits.lower[inner.inputs[0]]
+        count = node.attributes["num_dims"]
+        return low.reshape(len(low), *node.shape[: len(node.shape) - count], *(1,) * count)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,17 +89,21 @@ def bound_network(
             raise TypeError("a model needs example_inputs")
         model = trace(model, example_inputs, dtype=dtype, batched=batched)
     model = model if model.dtype == dtype else model.to(dtype)
-    net = _of_prepared(prepare(model))
+    model = without_padded_maxima(model)
+    net = _of_prepared(model, *prepare(model))
     if not any(node.op in MAXIMA for node in model.nodes):
         return net
-    return replace(net, coarse=_of_prepared(prepare(model, keep_maxima=True)))
+    return replace(net, coarse=_of_prepared(model, *prepare(model, keep_maxima=True)))
 
 
-def _of_prepared(graph: Graph) -> BoundNetwork:
+def _of_prepared(source: Graph, graph: Graph, places: dict[int, int]) -> BoundNetwork:
     linear = [n for n in graph.nodes if n.op in LINEAR]
     offsets = {n.index: c for n in linear if (c := offset(graph, n)) is not None}
     return BoundNetwork(
         graph=graph,
+        source=source,
+        places=places,
+        needed=frozenset(n.index for n in needed(source)),
         absolute={n.index: absolute(n) for n in linear},
         offset=offsets,
         gamma=tuple(gamma(fan(graph, n) + n.numel + 8, graph.dtype) for n in graph.nodes),

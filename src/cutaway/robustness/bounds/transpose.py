@@ -40,7 +40,7 @@ def apply_linear(node: Node, values: list[Tensor]) -> Tensor:
 
 def absolute(node: Node) -> Node:
     """The operator |L|: absolute constants, nothing added."""
-    drop = {"bias", "shift"}
+    drop = {"bias", "shift", "reach"}
     constants = {k: (v if k == "index" else v.abs()) for k, v in node.constants.items() if k not in drop}
     attributes = dict(node.attributes)
     if node.op == "add":

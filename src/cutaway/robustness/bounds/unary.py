@@ -25,6 +25,7 @@ from cutaway.network.graph import Node
 from cutaway.network.graph.fact import Curve
 from cutaway.network.graph.facts import CURVES
 from cutaway.network.graph.operators import apply_node
+from cutaway.robustness.bounds.steps import STEP_ENDS, step_lines, wide
 
 Lines = tuple[Tensor, Tensor, Tensor, Tensor]
 """Slope and offset of the line below, slope and offset of the line above."""
@@ -63,7 +64,7 @@ def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Range of f on [lower, upper]; exact up to rounding for all kinds but a turning point found numerically."""
     rule = UNARY[node.op]
     ends = value(node, lower), value(node, upper)
-    if rule.increasing(node):
+    if rule.increasing(node) and not rule.jumps:
         low, high = ends
     else:
         low, high = torch.minimum(*ends), torch.maximum(*ends)
@@ -90,11 +91,13 @@ def _allowed(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Tensor:
 
 
 def _extremes(node: Node, rule: Curve, lower: Tensor, upper: Tensor):
-    points = rule.kinks(node) if rule.kinks else rule.turning(node) if rule.turning else ()
+    for x, y in rule.jumps(node) if rule.jumps else ():
+        yield torch.full_like(lower, x), torch.full_like(lower, y)
+    points = rule.turning(node) if rule.turning else rule.kinks(node) if rule.kinks else ()
     for x in points:
         point = torch.full_like(lower, x)
         y = value(node, point)
-        yield point, y - (1e-12 if rule.turning and not rule.kinks and x != 0.0 else 0.0)
+        yield point, y - (1e-12 if node.op in ("gelu", "silu", "mish") else 0.0)
 
 
 def _periodic(node: Node, lower: Tensor, upper: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,6 +118,9 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
         found = _piecewise(node, rule, lower, upper, alpha)
     elif kind == "signed":  # convex for positive, concave for negative arguments
         found = _signed(node, rule, lower, upper)
+    elif kind == "steps":
+        a, b, c, d = step_lines(node, lower, upper, alpha)
+        found = a, b - _slack(lower, upper, a, b), c, d + _slack(lower, upper, c, d)
     elif kind in ("convex", "concave"):
         found = _curved(node, rule, kind, lower, upper, alpha)
     else:
@@ -127,11 +133,13 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
 
 def tunable(node: Node) -> bool:
     """Whether `lines` has a free choice that gradient ascent may improve."""
-    return _kind(node, UNARY[node.op]) in ("piecewise", "convex", "concave")
+    return _kind(node, UNARY[node.op]) in ("piecewise", "convex", "concave", "steps")
 
 
 def initial_alpha(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
     """The default of `alpha`, spelled out."""
+    if node.op in STEP_ENDS:
+        return wide(lower, upper)
     if _kind(node, UNARY[node.op]) == "piecewise":
         return (upper > -lower).to(lower.dtype) if node.op in ("relu", "leaky_relu") else torch.full_like(lower, 0.5)
     return torch.full_like(lower, 0.5)
@@ -140,9 +148,13 @@ def initial_alpha(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
 def is_stable(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
     """Where the function is affine on the whole interval, so that tighter limits cannot help."""
     rule = UNARY[node.op]
-    if not rule.kinks:
+    if rule.kind == "steps":
+        return value(node, lower) == value(node, upper)
+    if not rule.kinks or rule.kind == "smooth":
         return lower >= upper
     stable = torch.ones_like(lower, dtype=torch.bool)
+    for jump, _ in rule.jumps(node) if rule.jumps else ():
+        stable = stable & ~((lower <= jump) & (jump <= upper))
     for kink in rule.kinks(node):
         stable = stable & ~((lower < kink) & (kink < upper))
     return stable
@@ -180,9 +192,14 @@ def _piecewise(node: Node, rule: Curve, lower: Tensor, upper: Tensor, alpha: Ten
     assert rule.kinks is not None
     if node.op == "relu":
         return _relu(lower, upper, alpha)
-    slope_low, slope_high = _free_slopes(node, lower, upper, alpha)
     points = torch.stack([lower, upper, *(torch.full_like(lower, k).clamp(lower, upper) for k in rule.kinks(node))])
     values = torch.stack([value(node, p) for p in points])
+    if rule.jumps:
+        points, values = _with_jumps(node, rule, points, values)
+        middle = (lower + upper) / 2
+        slope_low, slope_high = (sign * _envelope_slope(points, sign * values, middle) for sign in (1.0, -1.0))
+    else:
+        slope_low, slope_high = _free_slopes(node, lower, upper, alpha)
     offset_low = (values - slope_low * points).amin(0)
     offset_high = (values - slope_high * points).amax(0)
     return (
@@ -191,6 +208,16 @@ def _piecewise(node: Node, rule: Curve, lower: Tensor, upper: Tensor, alpha: Ten
         slope_high,
         offset_high + _slack(lower, upper, slope_high, offset_high),
     )
+
+
+def _with_jumps(node: Node, rule: Curve, points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    assert rule.jumps is not None
+    lower, upper = points[0], points[1]
+    for x, y in rule.jumps(node):
+        place = torch.full_like(lower, x).clamp(lower, upper)
+        points = torch.cat([points, place.unsqueeze(0)])
+        values = torch.cat([values, torch.where(place == x, y, value(node, place)).unsqueeze(0)])
+    return points, values
 
 
 def _free_slopes(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -287,24 +314,29 @@ def _curvature(node: Node, rule: Curve) -> float:
 
 def _smooth(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines:
     points, slack = _grid(node, rule, lower, upper)
-    if node.op == "elu":  # the kink at 0 is a grid point, so that f'' exists between neighbours
-        points, slack = _with_zero(points, slack)
+    if rule.kinks:  # kinks are grid points, so that f'' exists between neighbours
+        points, slack = _with_kinks(rule.kinks(node), points, slack)
     values = value(node, points)
     some = list(range(0, len(points) - 1, (len(points) - 1) // (2 * COARSE))) + [len(points) - 1]
     middle = (lower + upper) / 2
     result: list[Tensor] = []
     for sign in (1.0, -1.0):
         slope = _envelope_slope(points[some], sign * values[some], middle) * sign
-        rest = sign * (values - slope * points)
-        gap = torch.minimum(rest[1:], rest[:-1]) - slack
+        if node.op == "atan":  # f' = slope has two solutions: exact
+            turn = torch.sqrt(1 / slope - 1).nan_to_num(0.0)
+            exact = torch.stack([lower, upper, turn.clamp(lower, upper), (-turn).clamp(lower, upper)])
+            gap = sign * (value(node, exact) - slope * exact)
+        else:
+            rest = sign * (values - slope * points)
+            gap = torch.minimum(rest[1:], rest[:-1]) - slack
         offset = sign * gap.amin(0)
         result += [slope, offset - sign * _slack(lower, upper, slope, offset)]
     return result[0], result[1], result[2], result[3]
 
 
-def _with_zero(points: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
-    zero = torch.zeros_like(points[:1]).clamp(points[:1], points[-1:])
-    points = torch.cat([points, zero]).sort(0).values
+def _with_kinks(kinks: tuple[float, ...], points: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
+    more = [torch.full_like(points[:1], kink).clamp(points[:1], points[-1:]) for kink in kinks]
+    points = torch.cat([points, *more]).sort(0).values
     return points, slack.amax(0, keepdim=True).expand(len(points) - 1, *points.shape[1:])
 
 
@@ -323,9 +355,16 @@ def _envelope_slope(points: Tensor, values: Tensor, middle: Tensor) -> Tensor:
 
 
 def derivative_limit(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
-    """An upper limit on |f'| over [lower, upper] (how much an error in the input may grow)."""
+    """An upper limit on |f'| over [lower, upper] (how much an error in the input may grow); infinite across a jump."""
     rule = UNARY[node.op]
-    if rule.derivative is not None:
-        return torch.maximum(rule.derivative(node, lower).abs(), rule.derivative(node, upper).abs())
-    least, most = rule.slope_range(node)
-    return torch.full_like(lower, max(abs(least), abs(most)))
+    if rule.jumps or rule.kind == "steps":
+        return torch.full_like(lower, math.inf)
+    if rule.derivative is None:
+        least, most = rule.slope_range(node)
+        return torch.full_like(lower, max(abs(least), abs(most)))
+    ends = torch.maximum(rule.derivative(node, lower).abs(), rule.derivative(node, upper).abs())
+    if node.op != "elu":  # |f'| is monotone on either side of 0, and at 0 it is least or a pole
+        return ends
+    a = node.attributes
+    sides = max(abs(a["scale"]), abs(a["scale"] * a["alpha"] * a["input_scale"]))
+    return torch.where((lower <= 0) & (upper >= 0), ends.clamp(min=sides), ends)

@@ -156,12 +156,8 @@ def _root(problem: Problem, settings: VerifySettings) -> tuple[Limits, Tensor]:
 
 
 def _deployed(problem: Problem, limits: Limits, dtype: torch.dtype) -> Problem:
-    """The problem with every limit raised by twice what rounding may change (errors through a maximum grow with every
-    pair, and not at all when it is taken in one step)."""
-    net = problem.net
-    if net.coarse is not None:
-        net, limits = net.coarse, sweep(net.coarse, problem.region(problem.lower, problem.upper))
-    radius = deployment_radius(net, limits, dtype).flatten(1)
+    """The problem with every limit raised by twice what rounding may change."""
+    radius = deployment_radius(problem.net, limits, dtype).flatten(1)
     extra = 2 * (problem.matrix.abs() @ radius.unsqueeze(-1)).squeeze(-1)
     return replace(problem, limits=problem.limits + torch.where(torch.isnan(extra), torch.inf, extra))
 
