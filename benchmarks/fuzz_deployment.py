@@ -232,7 +232,7 @@ PARTS = {
     "gelu tanh": _plain("Gelu", approximate="tanh"),
     **{
         op.lower(): _plain(op)
-        for op in "Relu Sigmoid Tanh Exp Selu Softplus Gelu Mish HardSwish Atan Floor Round Sin Erf".split()
+        for op in ["Relu", "Sigmoid", "Tanh", "Exp", "Selu", "Softplus", "Gelu", "Mish", "HardSwish", "Atan", "Floor", "Round", "Sin", "Erf"]
     },
 }
 

@@ -75,7 +75,10 @@ def wrong_kinks(node, curve: Curve, x, y):
     step = float(x[1] - x[0])
     bend = (y[2:] - 2 * y[1:-1] + y[:-2]).detach().abs() / step
     near = ((x[1:-1, None] - kinks).abs() <= 1.5 * step).any(dim=1)
-    if facts.of(node.op).form in (Form.PIECEWISE, Form.STEP):
+    if curve.kind == "steps":
+        if float((y.diff().abs() * (y.diff() - 1)).abs().max()) > 0 or y.min() > -14 or y.max() < 14:
+            yield "does not climb by steps of one"
+    elif facts.of(node.op).form in (Form.PIECEWISE, Form.STEP):
         if float(bend[~near].max()) > 1e-9:
             yield "bends away from its kinks"
         for kink in kinks:
@@ -102,6 +105,8 @@ def wrong_bending(fact: Fact, node, curve: Curve, x, slope):
     if curve.kind not in ("smooth", "convex", "concave"):
         return
     steps = slope.detach().diff() / x.detach().diff()
+    for kink in curve.kinks(node) if curve.kinks and curve.kind == "smooth" else ():
+        steps[((x[1:] + x[:-1]) / 2 - kink).abs() < 1e-3] = 0.0
     if node.op == "elu" and node.attributes["alpha"] * node.attributes["input_scale"] != 1:
         return  # bends at 0; the bounds treat it apart
     if curve.kind == "smooth":

@@ -24,6 +24,9 @@ NODES = {
     "gelu tanh": Node(index=1, op="gelu", attributes={"approximate": "tanh"}),
     "cube": Node(index=1, op="power", attributes={"exponent": 3.0}),
     "fourth": Node(index=1, op="power", attributes={"exponent": 4.0}),
+    "threshold": Node(index=1, op="threshold", attributes={"threshold": 0.4, "value": 0.0}),
+    "threshold falling": Node(index=1, op="threshold", attributes={"threshold": -0.7, "value": 0.9}),
+    **{op: Node(index=1, op=op) for op in "atan hardswish floor ceil round sign".split()},
     **{op: Node(index=1, op=op) for op in "exp square sigmoid tanh erf silu mish sin cos".split()},
 }
 POSITIVE = {

@@ -20,7 +20,7 @@ broadcasting of torch; numbers are `attributes`.
 | `linear` | x Wᵀ + b on the last dimension | `weight` (out, in), `bias`? | |
 | `convolution` | 1 to 3 dimensional | `weight`, `bias`? | `stride padding dilation transposed output_padding groups` |
 | `constant_matmul` | x C, or C x with `left` | `matrix` (batched) | `left` |
-| `scale_shift` | x * scale + shift, elementwise (const add, sub, mul, div, neg, batch norm) | `scale`? `shift`? | |
+| `scale_shift` | x * scale + shift, elementwise (const add, sub, mul, div, neg, batch norm) | `scale`? `shift`? `reach`? (sizes of the shift's terms) | |
 | `add` | sum of c_i x_i (add, sub) | | `coefficients` |
 | `sum`, `mean` | over `dims` | | `dims keepdim` |
 | `avg_pool` | average pooling of 1 to 3 dimensions | | `kernel stride padding ceil_mode count_include_pad divisor` |
@@ -36,8 +36,9 @@ broadcasting of torch; numbers are `attributes`.
 | `clamp` | Hardtanh, ReLU6, clamp | | `min max` (None: open) |
 | `maximum`, `minimum` | of two nodes | | |
 | `max_reduce` | maximum over `dims` (amax, maxout; amin through sign changes) | | `dims keepdim` |
-| `max_pool` | | | `kernel stride padding dilation ceil_mode` |
-| `sigmoid tanh silu erf exp log sqrt rsqrt reciprocal square sin cos mish softsign` | elementwise, see `facts` | | |
+| `max_pool` | | | `kernel stride padding dilation ceil_mode`, `pads`? (minus infinity, before) |
+| `sigmoid tanh silu erf exp log sqrt rsqrt reciprocal square sin cos mish softsign atan hardswish floor ceil round sign` | elementwise, see `facts` | | |
+| `threshold` | x if x > threshold else value | | `threshold value` |
 | `gelu` | | | `approximate` |
 | `elu` | scale * (x if x>0 else alpha (exp(input_scale x) - 1)) (ELU, SELU, CELU) | | `alpha scale input_scale` |
 | `softplus` | log(1 + exp(beta x)) / beta | | `beta` |
@@ -48,7 +49,7 @@ broadcasting of torch; numbers are `attributes`.
 | `embedding` | rows of a table, integer input | `weight` | |
 | `aten.NAME...` | an operator outside the vocabulary, kept as it is | | `target args kwargs` |
 
-Hardswish, Hardsigmoid, RMSNorm, GroupNorm, attention, LogSigmoid, Tanhshrink and division are
+Hardsigmoid, RMSNorm, GroupNorm, attention, LogSigmoid, Tanhshrink and division are
 spelled out in these words. Tracing keeps what it does not know; the consumer that cannot go on calls
 `graph.unsupported(node, consumer)`. What is known of each word (affine or not, kinks, slopes, curvature) stands in
 `facts`, one record a word.

@@ -145,7 +145,7 @@ SMOOTH = [
         call(F.hardswish),
         plain=True,
         gate="thresholds",
-        curvature=1 / 3,
+        curvature=0.3334,
         core=4.0,
         kinks=at(-3.0, 3.0),
         turning=at(-1.5),

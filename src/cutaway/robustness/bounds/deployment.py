@@ -212,7 +212,12 @@ def _centred(walk: _Walk, node: Node) -> int | None:
     nodes = walk.net.source.nodes
     square = nodes[node.inputs[0]]
     centred = nodes[square.inputs[0]] if square.op == "square" else node
-    if node.op != "mean" or centred.op != "add" or len(centred.inputs) != 2 or centred.attributes["coefficients"][1] != -1:
+    if (
+        node.op != "mean"
+        or centred.op != "add"
+        or len(centred.inputs) != 2
+        or centred.attributes["coefficients"][1] != -1
+    ):
         return None
     x, middle = centred.inputs
     return x if nodes[middle].op == "mean" and nodes[middle].inputs == (x,) else None
@@ -295,7 +300,9 @@ def _layer_norm(walk: _Walk, node: Node) -> Tensor:
     weight, bias = (node.constants.get(k) for k in ("weight", "bias"))
     factor = 1.0 if weight is None else weight.abs()
     plus = 0.0 if bias is None else bias.abs()
-    return factor * found * (1 + share) + 8 * walk.unit * (factor * math.sqrt(count) + plus) + 8 * walk.tiny * (1 + found)
+    return (
+        factor * found * (1 + share) + 8 * walk.unit * (factor * math.sqrt(count) + plus) + 8 * walk.tiny * (1 + found)
+    )
 
 
 _RULES: dict[str, Callable[[_Walk, Node], Tensor]] = {

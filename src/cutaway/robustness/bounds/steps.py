@@ -35,4 +35,3 @@ def step_lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None) -
 def wide(lower: Tensor, upper: Tensor) -> Tensor:
     """Slope one where several steps lie in the interval, else zero."""
     return (upper - lower > 1).to(lower.dtype)
-

@@ -314,8 +314,9 @@ def _curvature(node: Node, rule: Curve) -> float:
 
 def _smooth(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines:
     points, slack = _grid(node, rule, lower, upper)
-    if rule.kinks:  # kinks are grid points, so that f'' exists between neighbours
-        points, slack = _with_kinks(rule.kinks(node), points, slack)
+    kinks = (0.0,) if node.op == "elu" else rule.kinks(node) if rule.kinks else ()
+    if kinks:  # grid points, so that f'' exists between neighbours
+        points, slack = _with_kinks(kinks, points, slack)
     values = value(node, points)
     some = list(range(0, len(points) - 1, (len(points) - 1) // (2 * COARSE))) + [len(points) - 1]
     middle = (lower + upper) / 2
