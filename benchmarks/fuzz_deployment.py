@@ -103,11 +103,10 @@ class Draft:
 
 
 def _back_and_forth(d: Draft) -> None:
-    factor = d.scale()
-    d.add("Mul", d.constant(factor))
-    d.add("Div" if d.rng.random() < 0.5 else "Mul", d.constant(factor if d.nodes[-1].op_type == "Div" else factor))
-    if d.nodes[-1].op_type == "Mul":
-        d.add("Mul", d.constant(1 / factor / factor if factor < 1e15 and factor > 1e-15 else 1 / factor))
+    factor = d.constant(d.scale())
+    first, second = ("Mul", "Div") if d.rng.random() < 0.5 else ("Div", "Mul")
+    d.add(first, factor)
+    d.add(second, factor)
 
 
 def _shift_and_back(d: Draft) -> None:
@@ -207,6 +206,8 @@ def _plain(op: str, **attributes):
     return lambda d: d.add(op, **attributes) and None
 
 
+FUNCTIONS = ("Relu", "Sigmoid", "Tanh", "Exp", "Selu", "Softplus", "Gelu", "Mish", "HardSwish", "Floor", "Sin", "Erf")
+
 PARTS = {
     "scale": lambda d: d.add("Mul", d.constant(d.scale())) and None,
     "shift": lambda d: d.add("Add", d.numbers(d.shape[-1])) and None,
@@ -230,10 +231,7 @@ PARTS = {
     "elu": lambda d: d.add("Elu", alpha=float(d.rng.uniform(0.2, 5))) and None,
     "leaky": lambda d: d.add("LeakyRelu", alpha=float(d.rng.uniform(-2, 2))) and None,
     "gelu tanh": _plain("Gelu", approximate="tanh"),
-    **{
-        op.lower(): _plain(op)
-        for op in ["Relu", "Sigmoid", "Tanh", "Exp", "Selu", "Softplus", "Gelu", "Mish", "HardSwish", "Atan", "Floor", "Round", "Sin", "Erf"]
-    },
+    **{op.lower(): _plain(op) for op in FUNCTIONS},
 }
 
 

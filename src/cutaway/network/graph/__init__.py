@@ -20,7 +20,7 @@ broadcasting of torch; numbers are `attributes`.
 | `linear` | x Wᵀ + b on the last dimension | `weight` (out, in), `bias`? | |
 | `convolution` | 1 to 3 dimensional | `weight`, `bias`? | `stride padding dilation transposed output_padding groups` |
 | `constant_matmul` | x C, or C x with `left` | `matrix` (batched) | `left` |
-| `scale_shift` | x * scale + shift, elementwise (const add, sub, mul, div, neg, batch norm) | `scale`? `shift`? `reach`? (sizes of the shift's terms) | |
+| `scale_shift` | x * scale + shift, elementwise (constant sum or product, batch norm) | `scale`? `shift`? `reach`? | |
 | `add` | sum of c_i x_i (add, sub) | | `coefficients` |
 | `sum`, `mean` | over `dims` | | `dims keepdim` |
 | `avg_pool` | average pooling of 1 to 3 dimensions | | `kernel stride padding ceil_mode count_include_pad divisor` |
@@ -37,7 +37,8 @@ broadcasting of torch; numbers are `attributes`.
 | `maximum`, `minimum` | of two nodes | | |
 | `max_reduce` | maximum over `dims` (amax, maxout; amin through sign changes) | | `dims keepdim` |
 | `max_pool` | | | `kernel stride padding dilation ceil_mode`, `pads`? (minus infinity, before) |
-| `sigmoid tanh silu erf exp log sqrt rsqrt reciprocal square sin cos mish softsign atan hardswish floor ceil round sign` | elementwise, see `facts` | | |
+| `sigmoid tanh silu erf exp log sqrt rsqrt reciprocal square sin cos mish softsign` | elementwise, see `facts` | | |
+| `atan hardswish floor ceil round sign` | elementwise, see `facts` | | |
 | `threshold` | x if x > threshold else value | | `threshold value` |
 | `gelu` | | | `approximate` |
 | `elu` | scale * (x if x>0 else alpha (exp(input_scale x) - 1)) (ELU, SELU, CELU) | | `alpha scale input_scale` |

@@ -29,7 +29,8 @@ class Curve:
     """A function f of one number.
 
     kind: how lines are put around it: `piecewise` (affine between `kinks`), `convex`, `concave`, `signed` (convex for
-    x > 0, concave for x < 0), `steps` (of width and height one), `smooth` (|f''| <= `curvature` on [-core, core] and <= `tail` outside), `power`, or ``
+    x > 0, concave for x < 0), `steps` (of width and height one), `smooth` (|f''| <= `curvature` on [-core, core] and
+    <= `tail` outside), `power`, or ``
     where bounds do not know it yet.
     derivative: f', where tangents are used.
     kinks: where f is not differentiable, in ascending order.

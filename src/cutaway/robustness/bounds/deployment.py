@@ -3,8 +3,10 @@
 The radius is propagated forwards through the network as it was traced, before bounds rewrite it. With the unit roundoff
 u, the smallest normal number t and the largest number M of the deployment dtype, gamma_n = n u / (1 - n u):
 
-- y = L x + c: |L| e + gamma_n (|L| |x| + |c|), where n counts products, sums and spare roundings, and |c| of a batch norm is
-  |bias| + |mean scale|. Constant factors that follow a linear layer are counted with it: a runtime may multiply them into
+- y = L x + c: |L| e + gamma_n (|L| |x| + |c|), where n counts products, sums and spare roundings, and |c| of a batch
+  norm is
+  |bias| + |mean scale|. Constant factors that follow a linear layer are counted with it: a runtime may multiply them
+  into
   the weights before or not, and the terms of the sum stay the same.
 - functions: |f'| e, or the width of f's range where that is less, and the roundings of `rounding.own_error`;
 - products |x| e_y + |y| e_x + e_x e_y and a rounding; maxima the largest e; softmax and layer norm in closed form.

@@ -26,7 +26,8 @@ LINEAR = AFFINE_OPERATORS
 
 
 def prepare(graph: Graph, *, keep_maxima: bool = False) -> tuple[Graph, dict[int, int]]:
-    """The rewritten graph, and where the values of `graph` stand in it. `keep_maxima`: maxima over windows stay (see `maxima`) and move before a ReLU, with which
+    """The rewritten graph, and where the values of `graph` stand in it. `keep_maxima`: maxima over windows stay (see
+    `maxima`) and move before a ReLU, with which
     they commute. Raises UnsupportedOperator for an operator that has no rule, ModelError for several inputs."""
     _ = graph.input, graph.output
     swapped = _relus_before_maxima(graph) if keep_maxima else {}

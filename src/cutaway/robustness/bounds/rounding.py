@@ -1,10 +1,9 @@
 """What computing an elementwise function in float32 adds to the error of its argument.
 
-`own_error` is in units of the roundoff u: relative |f| + fixed + by_argument |x|. The numbers are at least twice the
-largest error that was measured in onnxruntime 1.31 and torch 2.13 on the CPU over 800,000 float32 arguments between
-1e-38 and 1e38 (`benchmarks/float32_functions.py` measures them again and fails where one is passed; a test runs its
-short form, so that another version or machine shows). onnxruntime's sigmoid, for instance, has no relative accuracy
-below -17. Below the smallest normal number nothing is relative: `deployment` adds that.
+`own_error` is in units of the roundoff u: relative |f| + fixed + by_argument |x|. The numbers are generous limits of what
+onnxruntime and torch were seen to do on the CPU, not theorems: `benchmarks/fuzz_deployment.py` tries to break them.
+onnxruntime's sigmoid, for instance, has no relative accuracy below -17. Below the smallest normal number nothing is
+relative: `deployment` adds that.
 """
 
 from __future__ import annotations

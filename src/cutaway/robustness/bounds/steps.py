@@ -1,7 +1,8 @@
 """Lines around floor, ceil and round: steps of width one.
 
 Where f takes several values on [l, u], a = f(l) and b = f(u), the step of value a ends at a + r and that of b
-begins at b - 1 + r, with r = 1 for floor, 1/2 for round, 0 for ceil. For a slope s in [0, 1] the differences f(x) - s x at
+begins at b - 1 + r, with r = 1 for floor, 1/2 for round, 0 for ceil. For a slope s in [0, 1] the differences f(x) -
+s x at
 the right ends of steps rise from step to step, and so do those at the left ends, hence
 
     min(a - s (a + r), b - s u) <= f(x) - s x <= max(a - s l, b - s (b - 1 + r)).
