@@ -189,7 +189,7 @@ def _round(b: Builder, x: Ref, *, decimals: int = 0) -> Any:
 
 def _trunc(b: Builder, x: Ref) -> Ref:
     """floor(max(x, 0)) + ceil(min(x, 0))."""
-    return _add(b, b.emit("floor", b.emit("relu", x)), b.emit("ceil", b.emit("clamp", x, min=None, max=0.0)))
+    return add(b, b.emit("floor", b.emit("relu", x)), b.emit("ceil", b.emit("clamp", x, min=None, max=0.0)))
 
 
 def _rrelu(
