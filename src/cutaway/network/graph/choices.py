@@ -148,7 +148,7 @@ def product(b: Builder, x: Any, y: Any) -> Any:
         if other.index in b.compared and b.value(value).is_floating_point() and value.index not in b.compared:
             found = _where(b, other, value, torch.zeros((), dtype=torch.float64))
             return None if found is NotImplemented or b.shape(found) != _joint(b, x, y) else found
-        if node.op == "aten.sign.default":
+        if node.op == "sign":
             read = b.nodes[value.index]
             if node.inputs == (value.index,):
                 return b.emit("abs", value)

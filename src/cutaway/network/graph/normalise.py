@@ -183,6 +183,12 @@ def _hardsigmoid(b: Builder, x: Ref) -> Ref:
     return b.emit("clamp", scale_shift(b, x, scale=1 / 6, shift=0.5), min=0.0, max=1.0)
 
 
+def _threshold(b: Builder, x: Ref, at: float, value: float) -> Ref:
+    """Spelled out where it does not jump."""
+    bent = choices.CHOICES["threshold"](b, x, at, value)
+    return b.emit("threshold", x, threshold=float(at), value=float(value)) if bent is NotImplemented else bent
+
+
 def _round(b: Builder, x: Ref, *, decimals: int = 0) -> Any:
     return b.emit("round", x) if decimals == 0 else NotImplemented
 
@@ -323,7 +329,7 @@ HANDLERS: dict[str, Handler] = {
     "celu": lambda b, x, alpha=1.0: _elu(b, x, alpha, 1.0, 1.0 / alpha),
     "log_sigmoid": _log_sigmoid,
     "hardsigmoid": _hardsigmoid,
-    "threshold": lambda b, x, at, value: b.emit("threshold", x, threshold=float(at), value=float(value)),
+    "threshold": _threshold,
     "round": _round,
     "trunc": _trunc,
     "sgn": _elementwise("sign"),
