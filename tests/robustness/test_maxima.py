@@ -216,3 +216,17 @@ def test_certified_accuracy_of_a_pooling_network_with_and_without_search():
     bounded = certified_accuracy(model, data, radius=0.05)
     assert bool((searched.certified >= bounded.certified).all())
     assert not bool((searched.certified & ~searched.robust).any())
+
+
+def test_uneven_padding_by_minus_infinity_is_part_of_the_maximum():
+    """As Keras exports SAME_UPPER: the limits are finite and those of the values."""
+    model = nn.Sequential(nn.ConstantPad2d((0, 1, 1, 0), -torch.inf), nn.MaxPool2d(3, 2))
+    x = torch.randn(1, 2, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    net, region = bound_network(model, x), ball(x, 0.2, float("inf"))
+    points = region.sample(500, torch.Generator().manual_seed(1)).reshape(-1, 2, 6, 5)
+    for one in (net, net.coarse):
+        limits = sweep(one, region)
+        low, high = (side[one.graph.output.index] for side in (limits.lower, limits.upper))
+        assert bool(((low <= model(points)) & (model(points) <= high)).all())
+        assert one is net or torch.allclose(low, model(x - 0.2), atol=1e-9)
+        assert float(deployment_radius(one, limits).max()) < 1e-5

@@ -101,3 +101,11 @@ def test_errors_name_line_and_column(text, message):
 def test_strict_comparisons_are_closed():
     weak, strict = (parse_vnnlib(HEAD + f"(assert ({op} Y_0 1))").clauses[0] for op in ("<=", "<"))
     assert torch.equal(weak.limits, strict.limits) and torch.equal(weak.matrix, strict.matrix)
+
+
+def test_an_empty_branch_of_an_or_drops_out_and_all_of_them_are_refused():
+    empty, other = "(and (>= X_0 9) (>= Y_0 1))", "(and (>= X_0 1) (<= Y_0 0))"
+    (clause,) = parse_vnnlib(HEAD + f"(assert (or {empty} {other}))").clauses
+    assert clause.lower.tolist() == [1.0, 0.25] and clause.matrix.tolist() == [[1.0, 0.0]]
+    with pytest.raises(InputError, match="no branch of an 'or' that any input meets"):
+        parse_vnnlib(HEAD + f"(assert (or {empty} {empty}))")

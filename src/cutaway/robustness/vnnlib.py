@@ -270,6 +270,8 @@ class _Parser:
         base = self.limits()
         self.narrow(base, common)
         clauses = tuple(c for choice in choices if (c := self.clause(base, common, choice)) is not None)
+        if not clauses:
+            raise self.fail(start, "no branch of an 'or' that any input meets", "a region that is not empty")
         return Query(
             clauses=clauses, num_inputs=self.names.counts["X"], num_outputs=self.names.counts["Y"], source=self.source
         )
@@ -327,6 +329,8 @@ class _Parser:
             limits[row] = -linear.constant
         lower, upper = (torch.tensor(side, dtype=torch.float64) for side in box)
         wrong = (lower > upper).nonzero()
+        if len(wrong) and all(low <= high for low, high in zip(*base)):
+            return None  # an empty branch of an "or" holds nowhere
         if len(wrong):
             i = int(wrong[0])
             raise InputError(

@@ -56,7 +56,9 @@ def without_padded_maxima(graph: Graph) -> Graph:
     """Max pooling of what was padded by minus infinity as one max pooling with attribute `pads`."""
     nodes = list(graph.nodes)
     for node in graph.nodes:
-        before = graph.nodes[node.inputs[0]] if node.op == "max_pool" else node
+        if node.op != "max_pool":
+            continue
+        before = graph.nodes[node.inputs[0]]
         if before.op == "pad" and before.attributes["value"] == -math.inf:
             width = 2 * len(node.attributes["kernel"])
             pads = (*before.attributes["pad"], *(0,) * width)
