@@ -12,6 +12,7 @@ neurons that plain CROWN left unstable.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -173,7 +174,7 @@ def _search(
         with torch.no_grad():
             for parameter in parameters:
                 parameter.clamp_(0, 1)
-        if settings.drop_solved and bool((record > 0).all()):
+        if (settings.drop_solved and bool((record > 0).all())) or time.monotonic() > settings.sweep.deadline:
             break
     return {t: replace(c, alphas={k: a.to(net.dtype) for k, a in kept[t].items()}) for t, c in plan.items()}
 

@@ -7,6 +7,7 @@ cut into pieces of at most `chunk` numbers for one functional tensor.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -27,11 +28,13 @@ METHODS = ("ibp", "crown-ibp", "crown")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
     """`method` as above; `chunk`: most numbers in one functional tensor (8 bytes each, a few such tensors live at
-    once); `only`: the nodes that `crown` spends backward passes on, None for all that are worth it."""
+    once); `only`: the nodes that `crown` spends backward passes on, None for all that are worth it; `deadline`
+    (monotonic seconds): what is not tightened by then keeps what intervals say of it."""
 
     method: str = "crown"
     chunk: int = 1 << 19
     only: frozenset[int] | None = None
+    deadline: float = float("inf")
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -176,6 +179,8 @@ def _tighten(
     for samples in _alike(counts):
         rows = wanted[samples].to(torch.uint8).topk(int(counts[samples].max()), dim=1).indices
         for part, some in _pieces(samples, rows, net.widest(index), None if searching else settings.chunk):
+            if time.monotonic() > settings.deadline:
+                break
             part_limits, part_region = limits.select(part), region.select(part)
             part_choices = None if choices is None else choices.select(part)
             low, high = (
@@ -183,7 +188,8 @@ def _tighten(
                 for sign in (1.0, -1.0)
             )
             found.append((part, some, low, high))
-    _write_rows(limits, index, found)
+    if found:
+        _write_rows(limits, index, found)
 
 
 def _alike(counts: Tensor) -> list[Tensor]:

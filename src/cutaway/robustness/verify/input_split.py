@@ -27,13 +27,15 @@ FLOOR = 0.5
 class Outcome:
     """What a complete search found: `proved`, a `witness` (n,), or neither; `bound` is the smallest lower bound on
     max_k g_k over all parts when proved (positive; infinite where every part was empty), else the worst one that is
-    left; `parts` is how many boxes or subproblems were bounded, `open_parts` how many were left."""
+    left; `parts` is how many boxes or subproblems were bounded, `open_parts` how many were left, `full` whether as
+    many were as may be."""
 
     proved: bool = False
     witness: Tensor | None = None
     bound: float = float("nan")
     parts: int = 0
     open_parts: int = 0
+    full: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,8 +77,11 @@ def split_inputs(
     parts, told, least = 0, time.monotonic(), float("inf")
     while stack:
         boxes = _pop(stack, batch)
-        if time.monotonic() > deadline or sum(len(b.lower) for b in stack) > max_open:
-            return _given_up([*stack, boxes], parts)
+        full = sum(len(b.lower) for b in stack if b.known is not None) > max_open
+        if full or time.monotonic() > deadline:
+            outcome = _given_up([*stack, boxes], parts)
+            outcome.full = full
+            return outcome
         value, influence, points, limits = _bound(problem, boxes)
         parts += len(value)
         least = min(least, smallest_proved(value, limits.empty))

@@ -6,8 +6,9 @@ when some row is positive everywhere: max_k min_x g_k > 0. A point meets it when
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +17,14 @@ from cutaway.network.graph import output_of
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.query import Query
 from cutaway.robustness.regions import Box
+from cutaway.robustness.verify.memory import Costs, pieces
+
+DEFAULT_BUDGET = 2_000_000_000
+
+
+class OutOfTime(Exception):
+    """The deadline passed while points were evaluated."""
+
 
 Replay = Callable[[Tensor], Tensor]
 """(n,) float64 point -> (m,) output of the original model."""
@@ -42,7 +51,9 @@ class BestPoints:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses. `accept` says of a point (n,)
-    whether it may be a witness at all (a pattern to follow). `best` takes note of the points that were tried."""
+    whether it may be a witness at all (a pattern to follow). `best` takes note of the points that were tried.
+    `budget`: bytes that chunks are sized by. Points are not evaluated after `deadline` (monotonic seconds):
+    OutOfTime."""
 
     net: BoundNetwork
     query: Query
@@ -53,9 +64,20 @@ class Problem:
     replay: Replay
     accept: Callable[[Tensor], bool] | None = None
     best: BestPoints = field(default_factory=BestPoints)
+    budget: int = DEFAULT_BUDGET
+    deadline: float = float("inf")
 
     @classmethod
-    def of(cls, net: BoundNetwork, query: Query, replay: Replay, best: BestPoints | None = None) -> Problem:
+    def of(
+        cls,
+        net: BoundNetwork,
+        query: Query,
+        replay: Replay,
+        best: BestPoints | None = None,
+        *,
+        budget: int = DEFAULT_BUDGET,
+        deadline: float = float("inf"),
+    ) -> Problem:
         """Raises InputError where the question does not fit the network."""
         query.check_network(net.graph.input.numel, net.graph.output.numel)
         most = max([1, *(len(c.limits) for c in query.clauses)])
@@ -73,11 +95,26 @@ class Problem:
             query=query,
             replay=replay,
             best=best or BestPoints(),
+            budget=budget,
+            deadline=deadline,
             matrix=torch.stack(matrix),
             limits=torch.stack(limits),
             lower=torch.stack([c.lower for c in query.clauses]),
             upper=torch.stack([c.upper for c in query.clauses]),
         )
+
+    @property
+    def costs(self) -> Costs:
+        return Costs.of(self.net.graph)
+
+    def subset(self, clauses: Tensor) -> Problem:
+        """The same question about some clauses."""
+        low, high, matrix, limits = (v[clauses] for v in (self.lower, self.upper, self.matrix, self.limits))
+        return replace(self, lower=low, upper=high, matrix=matrix, limits=limits)
+
+    def clause_pieces(self, clauses: Tensor) -> list[Tensor]:
+        """The clauses (indices) in pieces whose limits and functionals fit the budget."""
+        return list(clauses.split(self.costs.boxes(self.budget, self.matrix.shape[1])))
 
     def rows(self, clause: Tensor) -> Tensor:
         """Output functionals (B, K, *output shape) of the clauses `clause` (B,)."""
@@ -94,7 +131,29 @@ class Problem:
         return output_of(self.net.graph, points.reshape(len(points), *shape)).flatten(1)
 
     def misses(self, points: Tensor, clause: Tensor) -> Tensor:
-        """max_k g_k at points (N, n) for the clause of each: at most 0 where met."""
+        """max_k g_k at points (N, n) for the clause of each: at most 0 where met. No gradient; N in chunks."""
+        with torch.no_grad():
+            return torch.cat([self._misses(points[some], clause[some]) for some in self._chunks(points)])
+
+    def slopes(self, points: Tensor, clause: Tensor) -> tuple[Tensor, Tensor]:
+        """`misses` (N,) and their gradients (N, n), N in chunks."""
+        losses, gradients = [], []
+        for some in self._chunks(points):
+            point = points[some].detach().requires_grad_()
+            with torch.enable_grad():
+                loss = self._misses(point, clause[some])
+                (gradient,) = torch.autograd.grad(loss.sum(), point)
+            losses.append(loss.detach())
+            gradients.append(gradient)
+        return torch.cat(losses), torch.cat(gradients)
+
+    def _chunks(self, points: Tensor) -> Iterator[Tensor]:
+        for some in pieces(len(points), self.costs.points(self.budget, points.shape[1])):
+            if time.monotonic() > self.deadline:
+                raise OutOfTime
+            yield some
+
+    def _misses(self, points: Tensor, clause: Tensor) -> Tensor:
         scores = self.outputs(points)
         losses = ((self.matrix[clause] @ scores.unsqueeze(-1)).squeeze(-1) - self.limits[clause]).amax(-1)
         self.best.note(points, losses)

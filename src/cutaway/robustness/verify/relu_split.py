@@ -159,7 +159,9 @@ def split_relus(
     if found is not None:
         return Outcome(witness=found, parts=count)
     if stack:
-        return _given_up(stack, count)
+        outcome = _given_up(stack, count)
+        outcome.full = outcome.open_parts > settings.max_open
+        return outcome
     return Outcome(proved=True, bound=min([*proved, level]), parts=count)
 
 

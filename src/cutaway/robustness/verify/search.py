@@ -15,10 +15,14 @@ from torch import Tensor
 
 from cutaway import seeds
 from cutaway.robustness.attacks.ascent import climb
+from cutaway.robustness.verify.memory import SHARE, pieces
 from cutaway.robustness.verify.problem import Problem
 
 MANY_SAMPLES_UP_TO = 32
 """Inputs up to which starts are chosen among thousands of samples."""
+
+SAMPLES, SAMPLED_BYTES = 4000, 4e9
+"""Samples for each clause: at most so many; fewer where all clauses' together would fill more than so many bytes."""
 
 TURNS = ("momentum", "sign", "gradient")
 """How the restarts descend, one after another."""
@@ -29,23 +33,30 @@ def find_witness(
 ) -> tuple[Tensor | None, float]:
     """A confirmed witness (n,) or None, and the smallest max_k g_k seen. Cost: restarts x steps passes a clause."""
     generator = seeds.generator(seed, "witness")
-    count = len(problem.lower)
     best = float("inf")
     for turn in range(restarts):
-        if time.monotonic() > deadline:
-            break
-        clause = torch.arange(count)
-        point = _starts(problem, generator)
-        clause = clause.repeat(len(point) // count)
-        way = TURNS[turn % len(TURNS)]
-        if way == "momentum":
-            found, least = _descend_with_momentum(problem, point, clause, steps, deadline)
-        else:
-            found, least = _descend(problem, point, clause, steps, deadline, by_sign=way == "sign")
-        best = min(best, least)
-        if found is not None:
-            return found, best
+        for some in _clause_pieces(problem):
+            if time.monotonic() > deadline:
+                return None, best
+            part = problem.subset(some) if len(some) < len(problem.lower) else problem
+            point = _starts(part, generator)
+            clause = torch.arange(len(some)).repeat(len(point) // len(some))
+            way = TURNS[turn % len(TURNS)]
+            if way == "momentum":
+                found, least = _descend_with_momentum(part, point, clause, steps, deadline)
+            else:
+                found, least = _descend(part, point, clause, steps, deadline, by_sign=way == "sign")
+            best = min(best, least)
+            if found is not None:
+                return found, best
     return None, best
+
+
+def _clause_pieces(problem: Problem) -> list[Tensor]:
+    """Clauses in pieces whose starting points fit the budget."""
+    clauses, inputs = problem.lower.shape
+    samples = SAMPLES if inputs <= MANY_SAMPLES_UP_TO else 2
+    return pieces(clauses, int(SHARE * problem.budget / (samples * (24 * inputs + 32))))
 
 
 def witnesses_of_many(problem: Problem, *, steps: int = 10, seed: int = 0) -> dict[int, Tensor]:
@@ -60,16 +71,13 @@ def witnesses_of_many(problem: Problem, *, steps: int = 10, seed: int = 0) -> di
         for step in range(steps + 1):
             if len(clause) == 0:
                 break
-            point = point.detach().requires_grad_()
-            with torch.enable_grad():
-                loss = problem.misses(point, clause)
-                (gradient,) = torch.autograd.grad(loss.sum(), point)
-            met = loss.detach() <= 0
+            loss, gradient = problem.slopes(point, clause)
+            met = loss <= 0
             for i in met.nonzero().squeeze(1).tolist():
-                witness = problem.confirm(point[i].detach(), int(clause[i]))
+                witness = problem.confirm(point[i], int(clause[i]))
                 if witness is not None:
                     found[int(clause[i])] = witness
-            clause, point, gradient = clause[~met], point.detach()[~met], gradient[~met]
+            clause, point, gradient = clause[~met], point[~met], gradient[~met]
             moved = point - 0.5 * 0.8**step * (high - low)[clause] * gradient.sign()
             point = torch.minimum(torch.maximum(moved, low[clause]), high[clause])
     return found
@@ -84,14 +92,14 @@ def _starts(problem: Problem, generator: torch.Generator) -> Tensor:
     return torch.cat([low + unit * (high - low), low + corner * (high - low)])
 
 
-def _best_samples(problem: Problem, generator: torch.Generator, samples: int = 4000, kept: int = 16) -> Tensor:
+def _best_samples(problem: Problem, generator: torch.Generator, kept: int = 16) -> Tensor:
     """The most promising of `samples` uniform points for every clause, ordered so that clauses repeat 0, 1, 2, ..."""
     low, high = problem.lower.unsqueeze(0), problem.upper.unsqueeze(0)
     count = problem.lower.shape[0]
+    samples = int(min(SAMPLES, max(kept, SAMPLED_BYTES // (problem.costs.point * len(problem.query.clauses)))))
     unit = torch.rand((samples, *problem.lower.shape), generator=generator, dtype=problem.lower.dtype)
     points = low + unit * (high - low)
-    with torch.no_grad():
-        loss = problem.misses(points.flatten(0, 1), torch.arange(count).repeat(samples)).reshape(samples, count)
+    loss = problem.misses(points.flatten(0, 1), torch.arange(count).repeat(samples)).reshape(samples, count)
     best = loss.topk(kept, dim=0, largest=False).indices
     return points.gather(0, best.unsqueeze(-1).expand(-1, -1, points.shape[-1])).flatten(0, 1)
 
@@ -104,24 +112,21 @@ def _descend(
     best_loss = torch.full((len(point),), torch.inf, dtype=point.dtype)
     best = point
     for step in range(steps):
-        point = point.detach().requires_grad_()
-        with torch.enable_grad():
-            loss = problem.misses(point, clause)
-            (gradient,) = torch.autograd.grad(loss.sum(), point)
-        found = _first_confirmed(problem, point.detach(), clause, loss.detach())
+        loss, gradient = problem.slopes(point, clause)
+        found = _first_confirmed(problem, point, clause, loss)
         if found is not None:
-            return found, float(loss.detach().min())
-        better = loss.detach() < best_loss
-        best_loss = torch.where(better, loss.detach(), best_loss)
-        best = torch.where(better.unsqueeze(1), point.detach(), best)
+            return found, float(loss.min())
+        better = loss < best_loss
+        best_loss = torch.where(better, loss, best_loss)
+        best = torch.where(better.unsqueeze(1), point, best)
         if step % 8 == 7:  # back to the best point with half the step where nothing improved
             rate = torch.where(better.unsqueeze(1), rate, rate / 2)
-            point = torch.where(better.unsqueeze(1), point.detach(), best)
+            point = torch.where(better.unsqueeze(1), point, best)
         direction = gradient.sign()
         if not by_sign:
             direction = gradient * (high - low)
             direction = direction / direction.abs().amax(1, keepdim=True).clamp(min=1e-300)
-        moved = point.detach() - rate * (high - low) * direction
+        moved = point - rate * (high - low) * direction
         point = torch.minimum(torch.maximum(moved, low), high)
         if time.monotonic() > deadline:
             break
@@ -147,11 +152,8 @@ class _Boxes:
         self.low, self.high = problem.lower[clause], problem.upper[clause]
 
     def evaluate(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        point, clause = points.detach().requires_grad_(), self.clause[rows]
-        with torch.enable_grad():
-            loss = self.problem.misses(point, clause)
-            (gradient,) = torch.autograd.grad(loss.sum(), point)
-        loss = loss.detach()
+        clause = self.clause[rows]
+        loss, gradient = self.problem.slopes(points, clause)
         if self.found is None:
             self.found = _first_confirmed(self.problem, points, clause, loss)
         return -loss, -gradient, torch.zeros(len(points), dtype=torch.bool)
@@ -174,6 +176,4 @@ def _first_confirmed(problem: Problem, points: Tensor, clause: Tensor, losses: T
 
 def try_points(problem: Problem, points: Tensor, clause: Tensor) -> Tensor | None:
     """A confirmed witness among given points (N, n) of clauses (N,), or None."""
-    with torch.no_grad():
-        losses = problem.misses(points, clause)
-    return _first_confirmed(problem, points, clause, losses)
+    return _first_confirmed(problem, points, clause, problem.misses(points, clause))
