@@ -19,6 +19,7 @@ import torch
 import xarray as xr
 
 from cutaway import seeds
+from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
 from cutaway.network import Network, Site, preserved
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
@@ -116,7 +117,7 @@ class Instrument(ABC):
         before = (network.forward_passes, network.backward_passes)
         peak, start = peak_bytes(), time.perf_counter()
         reason = ""
-        with preserved(network.model):
+        with threads_for(network.flops), preserved(network.model):
             for parameter in network.model.parameters():
                 parameter.requires_grad_(False)
             try:

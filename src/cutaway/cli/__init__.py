@@ -8,6 +8,7 @@ input, 1 for failed work. Progress goes to standard error.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -51,6 +52,7 @@ def run(arguments: list[str]) -> int:
         return 2
     from cutaway.cli.command import execute
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that wait give their core away
     return execute(arguments[0], arguments[1:])
 
 

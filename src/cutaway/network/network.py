@@ -22,6 +22,7 @@ from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, checked_map
 from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
 from cutaway.network.discovery import Found, discover
+from cutaway.network.flops import forward_flops
 from cutaway.network.preserve import preserved
 from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
 from cutaway.network.sites import Site
@@ -175,6 +176,11 @@ class Network:
             )
         return found
 
+    @cached_property
+    def flops(self) -> float:
+        """Floating-point operations of one row's forward pass, infinite where they cannot be counted."""
+        return float("inf") if self.example is None else forward_flops(self.model, self.example)
+
     @property
     def sites(self) -> tuple[Site, ...]:
         """Every call of every nonlinearity and pooling, in order."""
@@ -321,8 +327,9 @@ class Network:
     def _made(self, model: nn.Module, skipped: tuple[Skipped, ...], *, name: str) -> Network:
         made = Network(model, name=name, probe=False)
         made.example, made.twin_skipped = self.example, skipped
-        if "_discovered" in self.__dict__:
-            made.__dict__["_discovered"] = self._discovered  # same architecture, same sites
+        for name in ("_discovered", "flops"):  # same architecture, same sites and cost
+            if name in self.__dict__:
+                made.__dict__[name] = self.__dict__[name]
         return made
 
     twin_skipped: tuple[Skipped, ...] = ()

@@ -22,8 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, WorkError
 from cutaway.network import first_tensor
+from cutaway.network.flops import forward_flops
 from cutaway.training.rates import SCHEDULES, learning_rate
 from cutaway.training.scores import LOSSES, Score, evaluate, task_loss
 
@@ -173,7 +175,7 @@ def train(
     optimiser = _optimiser(model, settings)
     first = _restore(start, model, optimiser, adversary)
     began, losses, bad = time.perf_counter(), np.full(settings.steps - first, np.nan), []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), threads_for(forward_flops(model, inputs[: max(least, 1)])):
         if tracker is not None and first == 0:
             model.eval()
             tracker.step(model, 0)
