@@ -21,6 +21,7 @@ import xarray as xr
 from cutaway import seeds
 from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
+from cutaway.jsonable import plain
 from cutaway.network import Network, Site, preserved
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
 from cutaway.reading.provenance import now, package_versions
@@ -92,6 +93,12 @@ class Instrument(ABC):
     in_scan: ClassVar[bool] = True
     attacks: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        for setting in dataclasses.fields(self):  # numbers of NumPy and torch are numbers
+            value = getattr(self, setting.name)
+            if plain(value) is not value:
+                object.__setattr__(self, setting.name, plain(value))
+
     def measure(
         self,
         network: Network | torch.nn.Module,
@@ -112,6 +119,7 @@ class Instrument(ABC):
         if not isinstance(network, Network):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])
+        seed, budget = plain(seed), plain(budget)
         self.check(network, data)
         context = Context(seed=seed, budget=budget or DEFAULT_BUDGET, resamples=400 if intervals else 0, name=self.name)
         before = (network.forward_passes, network.backward_passes)

@@ -1,9 +1,14 @@
-"""`clean`: any result as plain JSON, where NaN and infinities have no place."""
+"""`clean`: any result as plain JSON, where NaN and infinities have no place; `plain`: numbers of other libraries."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """A scalar of NumPy, or an array or tensor of no dimensions, as Python's own number; anything else as it is."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def clean(value: Any) -> Any:

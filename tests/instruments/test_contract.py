@@ -4,11 +4,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 from cutaway import registry
+from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.instrument import Findings, Instrument
 from cutaway.network import Network
@@ -106,3 +108,19 @@ def test_token_networks_get_unsupported_readings_with_the_reason():
     assert reading.status.value == "unsupported"
     assert "token ids" in reading.reason
     assert registry.instrument("sparsity")().measure(Tokens(), data).figure("non_zero_share").value > 0
+
+
+@pytest.mark.parametrize(
+    "number", [np.float32(0.25), np.float64(0.25), np.float16(0.25), torch.tensor(0.25), np.array(0.25)]
+)
+def test_numbers_of_numpy_and_torch_are_settings_and_seeds(number, tmp_path):
+    """0.25 is the same in every type, so the reading is the same, and its record is plain numbers."""
+    from cutaway.geometry import LocalComplexity
+
+    data = Dataset(name="d", inputs=torch.rand(20, 6), labels=torch.arange(20) % 3)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3)).eval()
+    wanted = LocalComplexity(radius=0.25).measure(model, data, seed=3)
+    found = LocalComplexity(radius=number).measure(model, data, seed=np.int64(3), budget=np.int64(10**8))
+    assert [f.value for f in found.figures] == [f.value for f in wanted.figures]
+    assert type(found.provenance.parameters["radius"]) is float and type(found.provenance.seed) is int
+    found.save(tmp_path / "reading")
