@@ -23,6 +23,7 @@ from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
 from cutaway.jsonable import plain
 from cutaway.network import Network, Site, preserved
+from cutaway.network.gradient import derivatives
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
 from cutaway.reading.provenance import now, package_versions
 from cutaway.status import Status
@@ -125,7 +126,7 @@ class Instrument(ABC):
         before = (network.forward_passes, network.backward_passes)
         peak, start = peak_bytes(), time.perf_counter()
         reason = ""
-        with threads_for(network.flops), preserved(network.model):
+        with derivatives(), threads_for(network.flops), preserved(network.model):
             for parameter in network.model.parameters():
                 parameter.requires_grad_(False)
             try:

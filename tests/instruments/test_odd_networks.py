@@ -88,3 +88,26 @@ def test_half_precision_is_left_as_it_was():
     for name in ("accuracy", "sparsity", "local-complexity"):
         assert instrument(name)().measure(Network(model, data.inputs[:2]), data).figures
         assert state(model) == before
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_the_callers_grad_mode_changes_no_reading(mode):
+    from cutaway.geometry import BoundaryDistance, LocalComplexity
+    from cutaway.robustness import RobustAccuracy
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3)).eval()
+    data = Dataset(name="d", inputs=torch.rand(40, 6), labels=torch.arange(40) % 3)
+    for question in (LocalComplexity(), BoundaryDistance(), RobustAccuracy()):
+        wanted = [figure.value for figure in question.measure(model, data).figures]
+        with mode():
+            found = question.measure(model, data)
+            assert [figure.value for figure in found.figures] == wanted and wanted
+            assert Network(model, data.inputs[:2]).affine_at(data.inputs[0]).check() < 1e-6
+
+
+def test_parameters_made_under_inference_mode_are_named():
+    with torch.inference_mode():
+        model = torch.nn.Linear(3, 2).eval()
+    with pytest.raises(ModelError, match=r"'weight' made under torch.inference_mode.*Build or load the model outside"):
+        Network(model, torch.rand(2, 3))

@@ -12,6 +12,13 @@ from cutaway.errors import NoGradient
 
 
 @contextlib.contextmanager
+def derivatives() -> Iterator[None]:
+    """Derivatives are to be had, whatever mode (`no_grad`, `inference_mode`) the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextlib.contextmanager
 def differentiable_forward() -> Iterator[None]:
     """Attention and recurrent layers by plain mathematics: their fused kernels have no forward-mode derivative."""
     from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -23,6 +23,7 @@ from cutaway.network.affine import AffineMap, checked_map
 from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
 from cutaway.network.discovery import Found, discover
 from cutaway.network.flops import forward_flops
+from cutaway.network.gradient import derivatives
 from cutaway.network.preserve import preserved
 from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
 from cutaway.network.sites import Site
@@ -107,7 +108,7 @@ class Network:
                 remedy="call Network(model, example)",
             )
         example = self.example
-        with preserved(self.model), _mha_fastpath_off():
+        with derivatives(), preserved(self.model), _mha_fastpath_off():
             inputs = example.clone()
             try:
                 found = discover(self.model, lambda: self.forward(inputs), inputs)
@@ -299,8 +300,9 @@ class Network:
         derivative is not the network's (`checked_map`). Cost: 65 forward passes and one backward pass per output.
         """
         self.require_piecewise_affine()
-        wide = self.double()
-        return checked_map(lambda x: first_tensor(wide.model(x)), point.to(self.device))
+        with derivatives():
+            wide = self.double()
+            return checked_map(lambda x: first_tensor(wide.model(x)), point.to(self.device))
 
     def double(self) -> Network:
         """This network in float64 (itself if it is already); the copy is made once and kept."""

@@ -12,8 +12,8 @@ from cutaway.errors import ModelError, NotPiecewiseAffine
 
 
 def refuse_unreadable(model: nn.Module) -> None:
-    """Raises ModelError for a scripted module, a lazy layer without weights, and batch normalisation without running
-    statistics."""
+    """Raises ModelError for a scripted module, a lazy layer without weights, parameters made under inference mode, and
+    batch normalisation without running statistics."""
     for path, module in model.named_modules():
         place = _place(path, module)
         if isinstance(module, torch.jit.ScriptModule):
@@ -29,6 +29,14 @@ def refuse_unreadable(model: nn.Module) -> None:
                 found="a lazy layer without weights",
                 expected="weights",
                 remedy="call the model once on an input, and train it or load its weights",
+            )
+        made = [name for name, p in module.named_parameters(recurse=False) if p.is_inference()]
+        if made:
+            raise ModelError(
+                place,
+                found=f"parameter {made[0]!r} made under torch.inference_mode, which can have no derivative",
+                expected="ordinary parameters",
+                remedy="build or load the model outside torch.inference_mode",
             )
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise ModelError(

@@ -81,7 +81,7 @@ def _floating(samples: tuple[Tensor, ...]) -> torch.dtype:
 
 def _export(model: nn.Module, samples: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")  # torch.export warns about its own copyreg and pytree internals
             program = torch.export.export(model, samples, strict=False)
             spell_out(program)
