@@ -1,0 +1,187 @@
+"""No verdict on a network that was imported wrongly, and no certificate that nothing was compared with."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from cutaway.cli import run  # noqa: E402
+from cutaway.data import Dataset  # noqa: E402
+from cutaway.errors import MissingExtra, ModelError  # noqa: E402
+from cutaway.network.graph import trace  # noqa: E402
+from cutaway.network.onnx import load_onnx  # noqa: E402
+from cutaway.network.onnx.functions import FUNCTIONS  # noqa: E402
+from cutaway.robustness.bounds.network import bound_network  # noqa: E402
+from cutaway.robustness.certified_accuracy import certified_accuracy  # noqa: E402
+from cutaway.robustness.query import Clause, Query  # noqa: E402
+from cutaway.robustness.verify import import_check  # noqa: E402
+from cutaway.robustness.verify.onnx_query import open_module, open_onnx  # noqa: E402
+from cutaway.robustness.verify.verdict import VerifySettings  # noqa: E402
+from cutaway.status import Status  # noqa: E402
+
+SETTINGS = VerifySettings(timeout=10.0)
+
+
+def at_most(limit, low, high, inputs=1):
+    """Is there x in the box [low, high] with y <= limit?"""
+    ends = (torch.full((inputs,), float(end), dtype=torch.float64) for end in (low, high))
+    lower, upper = ends
+    one = torch.ones(1, 1, dtype=torch.float64)
+    clause = Clause(lower=lower, upper=upper, matrix=one, limits=torch.tensor([limit], dtype=torch.float64))
+    return Query(clauses=(clause,), num_inputs=inputs, num_outputs=1)
+
+
+@pytest.fixture
+def tent(tmp_path):
+    """y = |x - 0.3|, with named nodes."""
+    nodes = [
+        helper.make_node("Sub", ["x", "c"], ["z"], name="shift"),
+        helper.make_node("Abs", ["z"], ["y"], name="fold"),
+    ]
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 1)) for name in "xy"]
+    constants = [numpy_helper.from_array(np.array([0.3], dtype=np.float32), "c")]
+    graph = helper.make_graph(nodes, "g", value[:1], value[1:], constants)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "tent.onnx"
+    )
+    return tmp_path / "tent.onnx"
+
+
+@pytest.fixture
+def property_file(tmp_path):
+    text = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 0.5))(assert (<= X_0 1))(assert (<= Y_0 0))"
+    (tmp_path / "held.vnnlib").write_text(text)
+    return tmp_path / "held.vnnlib"
+
+
+class TestPlantedFaults:
+    def test_everywhere_wrong_is_refused_by_the_name_of_the_node(self, tent, property_file, monkeypatch, capsys):
+        monkeypatch.setitem(FUNCTIONS, "Abs", lambda _attributes, x: x.abs() + 0.1)
+        with pytest.raises(ModelError, match=r"node 'fold' of .*tent.onnx.*differs from onnxruntime's"):
+            load_onnx(tent)
+        assert run(["certify", str(tent), str(property_file)]) == 2
+        told = capsys.readouterr()
+        assert "node 'fold'" in told.err and "certified" not in told.out
+
+    def test_wrong_in_the_box_only(self, tent, monkeypatch):
+        """Round the example, in [0, 1], the import is right."""
+        monkeypatch.setitem(FUNCTIONS, "Abs", lambda _attributes, x: x.abs() + (x.abs() - 3).clamp(min=0))
+        load_onnx(tent)
+        assert open_onnx(tent).decide(at_most(0.1, 1, 2), SETTINGS).status is Status.CERTIFIED
+        with pytest.raises(ModelError, match="node 'fold'"):
+            open_onnx(tent).decide(at_most(0.1, 5, 6), SETTINGS)
+
+    def test_wrong_in_a_corner_that_no_search_visits(self, tent, monkeypatch):
+        """The search goes to 5, where the output is least."""
+        monkeypatch.setitem(FUNCTIONS, "Abs", lambda _attributes, x: x.abs() + (x - 5.69).clamp(min=0))
+        with pytest.raises(ModelError, match="node 'fold'"):
+            open_onnx(tent).decide(at_most(0.1, 5, 6), SETTINGS)
+
+    def test_wrong_only_where_the_search_for_a_witness_goes(self, tent, monkeypatch):
+        """The import never falls below 0.002, so that it would be proved never to reach 0.0005."""
+        monkeypatch.setitem(FUNCTIONS, "Abs", lambda _attributes, x: torch.maximum(x.abs(), 0 * x + 0.002))
+        with pytest.raises(ModelError, match="node 'fold'"):
+            open_onnx(tent).decide(at_most(0.0005, 0, 1), SETTINGS)
+
+    def test_an_operator_that_it_cannot_compute_there(self, tent, monkeypatch):
+        def refuses(_attributes, x):
+            raise RuntimeError("no such shape")
+
+        problem = open_onnx(tent)
+        object.__setattr__(problem, "replay", lambda point: point + 7)
+        monkeypatch.setitem(FUNCTIONS, "Abs", refuses)
+        with pytest.raises(ModelError, match="no such shape"):
+            problem.decide(at_most(0.1, 1, 2), SETTINGS)
+
+    def test_rounding_is_no_fault(self, tent):
+        """onnxruntime has float32: at 1e8 its difference is off by 1, and both are right."""
+        found = open_onnx(tent).decide(at_most(0.1, 0.29999999, 0.30000004), SETTINGS)
+        assert found.status is Status.FALSIFIED
+
+
+class TestNothingToCompareWith:
+    @pytest.fixture
+    def alone(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        monkeypatch.setitem(sys.modules, "onnx.reference", None)
+
+    def test_no_certificate_and_what_to_install(self, tent, property_file, alone, capsys):
+        found = open_onnx(tent).decide(at_most(0.1, 1, 2), SETTINGS)
+        assert found.status is Status.UNKNOWN
+        assert "pip install 'cutaway[onnx]'" in found.reason
+        run(["certify", str(tent), str(property_file)])
+        told = capsys.readouterr().out
+        assert "unknown" in told and "certified" not in told and "pip install 'cutaway[onnx]'" in told
+
+    def test_no_certified_accuracy(self, tent, alone):
+        data = Dataset(name="d", inputs=torch.rand(4, 1), labels=torch.zeros(4, dtype=torch.int64))
+        with pytest.raises(MissingExtra, match="onnxruntime"):
+            certified_accuracy(load_onnx(tent), data, radius=0.01)
+
+    def test_the_reference_evaluator_is_enough(self, tent, monkeypatch):
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        assert load_onnx(tent).checked_by == "onnx's reference evaluator"
+        assert open_onnx(tent).decide(at_most(0.1, 1, 2), SETTINGS).status is Status.CERTIFIED
+
+
+class OtherWhenExported(nn.Module):
+    """Twice the input, but three times what exceeds `bend` unless it is being exported."""
+
+    def __init__(self, bend=50.0, outputs=1):
+        super().__init__()
+        self.layer, self.bend = nn.Linear(1, outputs), bend
+        nn.init.constant_(self.layer.weight, 2.0)
+        nn.init.ones_(self.layer.bias)
+        self.layer.bias.data[1:] = 0.0
+
+    def forward(self, x):
+        y = self.layer(x)
+        return y if torch.compiler.is_exporting() else y + 3 * (x - self.bend).clamp(min=0)
+
+
+class TestModules:
+    def test_a_graph_that_differs_round_the_example(self):
+        with pytest.raises(ModelError, match="graph of OtherWhenExported differs from the model"):
+            trace(OtherWhenExported(bend=1.2), torch.ones(1, 1))
+        trace(OtherWhenExported(), torch.ones(1, 1))
+
+    def test_a_graph_that_differs_in_the_box(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "other_when_exported", sys.modules[__name__])
+        problem = open_module("other_when_exported:OtherWhenExported", 1)
+        assert problem.decide(at_most(0.5, 1, 2), SETTINGS).status is Status.CERTIFIED
+        with pytest.raises(ModelError, match="graph of OtherWhenExported differs from the model"):
+            problem.decide(at_most(0.5, 60, 61), SETTINGS)
+
+    def test_a_graph_that_differs_in_a_region_of_the_data(self):
+        model, labels = OtherWhenExported(outputs=2), torch.zeros(4, dtype=torch.int64)
+        net = bound_network(model, torch.ones(1, 1))
+
+        def at(value):
+            inputs = torch.full((4, 1), value)
+            data = Dataset(name="d", inputs=inputs, labels=labels, value_range=(0.0, 100.0))
+            return certified_accuracy(model, data, radius=0.1, net=net)
+
+        assert at(1.0).certified.all()
+        with pytest.raises(ModelError, match="differs from the model"):
+            at(60.0)
+
+
+def test_at_least_sixteen_points_of_every_box():
+    """Corners and centre, within the box, of one box as of forty."""
+    one = import_check.points_of(torch.tensor([[[0.0, -1.0], [2.0, 3.0]]], dtype=torch.float64))
+    assert len(one) >= 16
+    for wanted in ([0, -1], [2, 3], [1, 1]):
+        assert bool((one == torch.tensor(wanted, dtype=torch.float64)).all(1).any())
+    assert bool(((one >= torch.tensor([0, -1])) & (one <= torch.tensor([2, 3]))).all())
+    low = torch.arange(40.0, dtype=torch.float64)[:, None]
+    many = import_check.points_of(torch.stack([low, low + 0.5], 1))
+    assert len(many) >= 16 and many.min() == 0 and many.max() == 39.5
