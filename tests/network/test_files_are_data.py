@@ -1,6 +1,7 @@
 """What a record names and what a model file holds is data: nothing of it runs."""
 
 import builtins
+import inspect
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from torch import nn
 
 from cutaway.errors import CutawayError, FileError, InputError
 from cutaway.network.sources import check_recorded, form_of, load_model
+from cutaway.training.fit import fit
 
 
 class Touch:
@@ -198,6 +200,30 @@ class TestRuns:
         with pytest.raises(InputError, match="weights of the factory .*net.py:make.*--trust-code"):
             load_model(tmp_path)
         assert load_model(tmp_path, trust_code=True).kind == "checkpoint"
+
+    def test_every_command_that_names_trust_code_takes_it(self):
+        from cutaway.cli import certify, fit, measure, scan, slice
+
+        commands = (certify.certify, fit.fit, measure.measure, scan.scan, slice.slice_)
+        assert all("trust_code" in inspect.signature(each).parameters for each in commands)
+
+    def test_the_copy_of_a_recipe_in_a_run_names_no_factory(self, tmp_path):
+        (tmp_path / "net.py").write_text("raise SystemExit('code of the run ran')\n")
+        text = f"[data]\nname = 'digits'\n[training]\nsteps = 1\n[model]\nfactory = '{tmp_path}/net.py:make'\n"
+        (tmp_path / "recipe.toml").write_text(text)
+        (tmp_path / "model.json").write_text("{}")
+        with pytest.raises(InputError, match="recipe .*recipe.toml of a run; found the factory .*--trust-code"):
+            fit(tmp_path / "recipe.toml", tmp_path / "out")
+        with pytest.raises(SystemExit, match="code of the run ran"):
+            fit(tmp_path / "recipe.toml", tmp_path / "out", trust_code=True)
+
+    @pytest.mark.parametrize(
+        "text", ["a = " + "[" * 5000, "seed = " + "9" * 5000, "#" * 1_000_001], ids=["deep", "long", "big"]
+    )
+    def test_a_recipe_has_bounds(self, tmp_path, text):
+        (tmp_path / "r.toml").write_text(text)
+        with pytest.raises(FileError, match="recipe .*r.toml"):
+            fit(tmp_path / "r.toml", tmp_path / "out")
 
 
 class TestHuggingFace:

@@ -34,6 +34,7 @@ def certify(
     device: str = "cpu",
     dtype: str = "float64",
     trust_pickle: bool = False,
+    trust_code: bool = False,
     plot: Path | None = None,
 ) -> Outcome:
     """Three forms: MODEL SPEC.vnnlib; --instances LIST.csv --out RESULTS.csv; MODEL --data NAME --radius R.
@@ -75,6 +76,8 @@ def certify(
         float64, for the same reason; the network itself may be of any type.
     trust_pickle
         Allow pickled modules.
+    trust_code
+        Build the network of a run by the factory that the run names, which runs its code.
     plot
         Picture of the shares certified, unknown and broken by an attack against the radius (--data; .png or .svg).
     """
@@ -89,13 +92,14 @@ def certify(
         return _instances(instances, out, settings | {"complete": complete is not False})
     if model is None:
         raise InputError("cutaway certify", found="no network", expected="MODEL SPEC.vnnlib, --instances or --data")
+    loading = {"weights": weights, "trust_pickle": trust_pickle, "trust_code": trust_code}
     if spec is not None:
         if data is not None or radius is not None or plot is not None:
             raise InputError(
                 "cutaway certify", found="a property and --data, --radius or --plot", expected="one or the other"
             )
         options = settings | {"complete": complete is not False}
-        return _kept(_property(model, spec, options, weights, trust_pickle), out)
+        return _kept(_property(model, spec, options, loading), out)
     if complete and norm != "inf":
         raise InputError(
             "option --complete",
@@ -113,9 +117,8 @@ def certify(
         norm,
         num,
         settings | {"complete": complete is True},
-        weights=weights,
+        loading=loading,
         split=split,
-        trust_pickle=trust_pickle,
         plot=plot,
     )
     return _kept(found, out)
@@ -148,14 +151,12 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _property(model: str, spec: Path, options: dict, weights: str | None, trust_pickle: bool) -> Outcome:
+def _property(model: str, spec: Path, options: dict, loading: dict) -> Outcome:
     from cutaway import __version__
     from cutaway.robustness.verify.onnx_query import verify_vnnlib
     from cutaway.status import Status
 
-    verdict, model_hash = verify_vnnlib(
-        model, spec, _settings(options), _tell, weights=weights, trust_pickle=trust_pickle
-    )
+    verdict, model_hash = verify_vnnlib(model, spec, _settings(options), _tell, **loading)
     witness = None if verdict.witness is None else verdict.witness.tolist()
     output = None if verdict.output is None else verdict.output.tolist()
     payload = {
@@ -197,12 +198,12 @@ def _instances(instances: Path, out: Path | None, options: dict) -> Outcome:
     return Outcome(payload={"counts": counts, "out": str(out)}, words=f"{words}\nresults: {out}")
 
 
-def _accuracy(model, data, radius, norm, num, options, *, weights, split, trust_pickle, plot) -> Outcome:
+def _accuracy(model, data, radius, norm, num, options, *, loading, split, plot) -> Outcome:
     from cutaway.cli.options import open_data
     from cutaway.network.sources import load_model
     from cutaway.robustness.certified_accuracy import certified_accuracy, radius_curve
 
-    loaded = load_model(model, weights=weights, trust_pickle=trust_pickle)
+    loaded = load_model(model, **loading)
     dataset = open_data(data, num=num, seed=options["seed"], split=split)
     if num is None and len(dataset) > SAMPLES:
         dataset = open_data(data, num=SAMPLES, seed=options["seed"], split=split)

@@ -20,6 +20,7 @@ def fit(
     resume: bool = False,
     seed: int | None = None,
     device: str | None = None,
+    trust_code: bool = False,
 ) -> Outcome:
     """Train what RECIPE says.
 
@@ -35,6 +36,8 @@ def fit(
         Seed of data rows, weights and order instead of the recipe's.
     device
         `cpu`, `cuda`, ... instead of the recipe's.
+    trust_code
+        Build the network by the factory that a recipe inside a run folder names, which runs its code.
     """
     from cutaway.errors import InputError
     from cutaway.training import recipe as recipes
@@ -45,7 +48,9 @@ def fit(
     plan = recipes.read(recipe)
     folder = out or Path("runs") / plan.name
     with _progress(plan.training.steps) as progress:
-        fitted = train(recipe, folder, resume=resume, seed=seed, device=device, progress=progress)
+        fitted = train(
+            recipe, folder, resume=resume, seed=seed, device=device, progress=progress, trust_code=trust_code
+        )
     payload = {
         "run": str(fitted.folder),
         "checkpoints": [str(path) for path in fitted.checkpoints],

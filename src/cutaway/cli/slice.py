@@ -37,6 +37,7 @@ def slice_(
     picture: bool = True,
     explorer: bool = True,
     trust_pickle: bool = False,
+    trust_code: bool = False,
 ) -> Outcome:
     """Slice MODEL and write OUT.png, OUT.svg and OUT.html.
 
@@ -81,6 +82,8 @@ def slice_(
         Write the HTML page.
     trust_pickle
         Allow pickled modules.
+    trust_code
+        Build the network of a run by the factory that the run names, which runs its code.
     """
     import numpy as np
 
@@ -122,7 +125,7 @@ def slice_(
     slices, labels = [], []
     source, checkpoints = _checkpoints(model, weights)
     for checkpoint in checkpoints:
-        loaded = load_model(source, weights=checkpoint, trust_pickle=trust_pickle)
+        loaded = load_model(source, weights=checkpoint, trust_pickle=trust_pickle, trust_code=trust_code)
         make = sign_partition if gates else slice_network
         slices.append(make(loaded.model, plane, polygon, settings))
         labels.append(Path(checkpoint).stem if checkpoint else loaded.name)

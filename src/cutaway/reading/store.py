@@ -18,7 +18,8 @@ import numpy as np
 import xarray as xr
 
 from cutaway.errors import FileError
-from cutaway.files import atomic
+from cutaway.files import atomic, parse_json
+from cutaway.reading.archive import EXPECTED, REMEDY, checked_store
 from cutaway.reading.provenance import Cost, Coverage, Provenance, Skipped
 from cutaway.reading.reading import Figure, Reading
 from cutaway.status import Status
@@ -49,35 +50,27 @@ def save(reading: Reading, path: str | Path) -> Path:
 
 def load(path: str | Path) -> Reading:
     """Read a reading back; raises `FileError` for a missing, truncated or foreign file, or one of a newer format."""
-    from zarr.storage import ZipStore
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.storage import MemoryStore
 
     path = Path(path)
+    where = f"reading {str(path)!r}"
     if not path.exists():
-        raise FileError(f"reading {str(path)!r}", found="no such file", expected="a file written by Reading.save")
+        raise FileError(where, found="no such file", expected="a file written by Reading.save")
+    make = default_buffer_prototype().buffer.from_bytes
+    kept = {name: make(content) for name, content in checked_store(path).items()}
     try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("not a zip file")
-        store = ZipStore(path, mode="r")
-        try:
-            dataset = xr.open_zarr(store, consolidated=False).load()
-        finally:
-            store.close()
-        record = json.loads(dataset.attrs.pop("cutaway"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        dataset = xr.open_zarr(MemoryStore(kept), consolidated=False, zarr_format=2).load()
+        record = parse_json(dataset.attrs.pop("cutaway"), where)
+        if (version := int(record["format"])) <= FORMAT:
+            return _from_json(record, _objects_to_unicode(dataset))
+    except FileError:
+        raise
+    except Exception as error:  # whatever zarr and xarray meet in a store with wrong names, types or attributes
         raise FileError(
-            f"reading {str(path)!r}",
-            found=f"a truncated or foreign file ({type(error).__name__})",
-            expected="a file written by Reading.save",
-            remedy="measure again, or restore the file from a copy",
+            where, found=f"a truncated or foreign file ({type(error).__name__})", expected=EXPECTED, remedy=REMEDY
         ) from error
-    if record["format"] > FORMAT:
-        raise FileError(
-            f"reading {str(path)!r}",
-            found=f"format {record['format']}",
-            expected=f"format {FORMAT} or older",
-            remedy="update Cutaway",
-        )
-    return _from_json(record, _objects_to_unicode(dataset))
+    raise FileError(where, found=f"format {version}", expected=f"format {FORMAT} or older", remedy="update Cutaway")
 
 
 def to_netcdf(reading: Reading, path: str | Path) -> Path:

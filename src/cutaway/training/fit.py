@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from cutaway.errors import FileError, InputError
-from cutaway.files import atomic, write_text
+from cutaway.files import LARGEST_RECORD, atomic, read_json, read_text, write_text
 from cutaway.training import by_name
 from cutaway.training import recipe as recipes
 from cutaway.training.checkpoint import FILE as MODEL_FILE
@@ -62,16 +62,20 @@ def fit(
     seed: int | None = None,
     device: str | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    trust_code: bool = False,
 ) -> Fitted:
     """Train what `recipe` (a TOML file or a `Recipe`) says into the folder `out`.
 
     resume: go on with the run that is there (a finished one is read back). seed, device: instead of the recipe's.
-    progress: called with (step, steps, loss) after every step. Raises `InputError` for a recipe that does not hold
+    progress: called with (step, steps, loss) after every step. trust_code: also build the network by a factory that the
+    copy of a recipe inside a run folder names. Raises `InputError` for a recipe that does not hold
     together or a folder with something else in it, `FileError` when the disk is full, `WorkError` when the loss is not
     finite.
     """
-    text = Path(recipe).read_text(encoding="utf-8") if not isinstance(recipe, Recipe) and Path(recipe).is_file() else ""
     plan = recipe if isinstance(recipe, Recipe) else recipes.read(recipe)
+    text = "" if isinstance(recipe, Recipe) else read_text(recipe, "recipe", largest=LARGEST_RECORD)
+    if not isinstance(recipe, Recipe) and not trust_code:
+        _check_source(plan, Path(recipe))
     if seed is not None:
         plan, text = plan.model_copy(update={"seed": seed}), f"# run with seed {seed}, told beside this recipe\n{text}"
     folder = Path(out)
@@ -105,6 +109,17 @@ def fit(
     return _fitted(folder, record)
 
 
+def _check_source(plan: Recipe, path: Path) -> None:
+    """`InputError` for a factory in a recipe that stands inside a run folder: that is a record, not the user's word."""
+    if plan.model.factory and any((path.parent / name).exists() for name in ("fit.json", "run.json", MODEL_FILE)):
+        raise InputError(
+            f"recipe {path} of a run",
+            found=f"the factory {plan.model.factory}, which would run code of whoever wrote the run",
+            expected="one of the networks of `cutaway fit`",
+            remedy="pass --trust-code if you trust the run to name its factory",
+        )
+
+
 def _checked_folder(folder: Path, plan: Recipe, resume: bool) -> dict[str, Any]:
     """The record of the run: a new one, or that of the folder if it may be gone on with. Writes nothing."""
     content = plan.model_dump(mode="json")
@@ -121,9 +136,9 @@ def _checked_folder(folder: Path, plan: Recipe, resume: bool) -> dict[str, Any]:
             )
         return {"format": FORMAT, "key": key, "name": plan.name, "recipe": content}
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file, "record")
         old, version = record["key"], int(record["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise FileError(
             f"run folder {str(folder)!r}", found=f"a broken fit.json ({error})", expected="a run"
         ) from error

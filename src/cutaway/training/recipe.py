@@ -170,12 +170,15 @@ class Recipe(_Part):
     checkpoints: CheckpointsPart = CheckpointsPart()
 
 
+LARGEST_RECIPE = 1_000_000  # bytes
+
+
 def read(path: str | Path) -> Recipe:
     """The recipe in a TOML file. Raises `FileError` (missing, not TOML: which line), `InputError` (which key, what is
     expected there, the nearest known key)."""
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= LARGEST_RECIPE else None
     except OSError as error:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
         raise FileError(
@@ -186,6 +189,10 @@ def read(path: str | Path) -> Recipe:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileError(f"recipe {path}", found=str(error), expected="TOML") from error
+    except (RecursionError, ValueError) as error:  # nested too deep, a number of too many digits
+        raise FileError(f"recipe {path}", found=str(error)[:200], expected="a recipe's few levels") from error
+    if content is None:
+        raise FileError(f"recipe {path}", found="more than 1 MB", expected="a recipe, a few kilobytes of TOML")
     return checked(content, str(path))
 
 

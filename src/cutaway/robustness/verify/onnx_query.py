@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -67,9 +68,10 @@ def open_onnx(path: str | Path) -> OpenedNetwork:
     )
 
 
-def open_module(text: str, num_inputs: int, *, weights: str | None = None, trust_pickle: bool = False) -> OpenedNetwork:
-    """Any model that `load_model` takes. One that brings no example is asked for `num_inputs` numbers in a row."""
-    loaded = load_model(text, weights=weights, trust_pickle=trust_pickle)
+def open_module(text: str, num_inputs: int, **loading: Any) -> OpenedNetwork:
+    """Any model that `load_model` takes (`loading` goes to it). One that brings no example is asked for `num_inputs` numbers in
+    a row."""
+    loaded = load_model(text, **loading)
     example = torch.zeros(1, num_inputs) if loaded.example is None else loaded.example[:1]
     if example[0].numel() != num_inputs:
         raise InputError(
@@ -90,14 +92,12 @@ def verify_vnnlib(
     specification: str | Path,
     settings: VerifySettings,
     progress=lambda text: None,
-    *,
-    weights: str | None = None,
-    trust_pickle: bool = False,
+    **loading: Any,
 ) -> tuple[Verdict, str]:
-    """The verdict on a VNN-LIB file and the network's hash."""
+    """The verdict on a VNN-LIB file and the network's hash; `loading` (weights, trust_code, ...) goes to `load_model`."""
     query = read_vnnlib(specification)
     if str(network).endswith((".onnx", ".onnx.gz")):
         problem = open_onnx(network)
     else:
-        problem = open_module(str(network), query.num_inputs, weights=weights, trust_pickle=trust_pickle)
+        problem = open_module(str(network), query.num_inputs, **loading)
     return problem.decide(query, settings, progress), problem.model_hash
