@@ -96,11 +96,8 @@ def _block(block: bytes, packer: Any, dtype: np.dtype, numbers: int, where: str,
             block = bytes(decompress(block))
         except (RuntimeError, ValueError) as error:
             raise FileError(where, found=f"a broken block ({error})", expected=EXPECTED, remedy=REMEDY) from error
-    texts = dtype.kind == "O"
-    found, expected = (
-        (int.from_bytes(block[:4], "little"), numbers) if texts else (len(block), numbers * dtype.itemsize)
-    )
-    if found != expected:
+    found = int.from_bytes(block[:4], "little") * dtype.itemsize if dtype.kind == "O" else len(block)
+    if found != numbers * dtype.itemsize:
         raise FileError(where, found=f"{len(block)} bytes for {numbers} values", expected=EXPECTED, remedy=REMEDY)
     return block
 

@@ -138,7 +138,7 @@ def _checked_folder(folder: Path, plan: Recipe, resume: bool) -> dict[str, Any]:
     try:
         record = read_json(file, "record")
         old, version = record["key"], int(record["format"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (FileError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise FileError(
             f"run folder {str(folder)!r}", found=f"a broken fit.json ({error})", expected="a run"
         ) from error

@@ -69,8 +69,8 @@ def open_onnx(path: str | Path) -> OpenedNetwork:
 
 
 def open_module(text: str, num_inputs: int, **loading: Any) -> OpenedNetwork:
-    """Any model that `load_model` takes (`loading` goes to it). One that brings no example is asked for `num_inputs` numbers in
-    a row."""
+    """Any model that `load_model` takes (`loading` goes to it). One that brings no example is asked for `num_inputs`
+    numbers in a row."""
     loaded = load_model(text, **loading)
     example = torch.zeros(1, num_inputs) if loaded.example is None else loaded.example[:1]
     if example[0].numel() != num_inputs:
@@ -94,7 +94,7 @@ def verify_vnnlib(
     progress=lambda text: None,
     **loading: Any,
 ) -> tuple[Verdict, str]:
-    """The verdict on a VNN-LIB file and the network's hash; `loading` (weights, trust_code, ...) goes to `load_model`."""
+    """The verdict on a VNN-LIB file and the network's hash; `loading` goes to `load_model`."""
     query = read_vnnlib(specification)
     if str(network).endswith((".onnx", ".onnx.gz")):
         problem = open_onnx(network)
