@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from cutaway.errors import CutawayError, FileError, InputError, UnsupportedOperator
+from cutaway.errors import FileError, InputError, NotPiecewiseAffine, UnsupportedOperator, failure
 from cutaway.files import atomic
 from cutaway.robustness.verify.onnx_query import OpenedNetwork, open_onnx
 from cutaway.robustness.verify.replay import file_hash
@@ -40,7 +40,7 @@ COLUMNS = [
     "witness",
     "reason",
 ]
-RESULTS = {Status.CERTIFIED: "unsat", Status.FALSIFIED: "sat", Status.UNKNOWN: "unknown", Status.UNSUPPORTED: "error"}
+RESULTS = {Status.CERTIFIED: "unsat", Status.FALSIFIED: "sat", Status.UNKNOWN: "unknown"}
 
 
 def run_instances(
@@ -51,8 +51,8 @@ def run_instances(
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, int]:
     """Verdicts for every row; gives counts by verdict. Rows already in `out` are kept if the hashes of their network
-    and property still hold, else InputError. A network or property that cannot be read gives a row `unsupported` with
-    the reason, never a missing row."""
+    and property still hold, else InputError; rows `failed` are tried again. Whatever a row raises is its reason, never
+    the end of the list: `unsupported` where an operator is missing, else `failed`."""
     rows, out = read_instances(instances), Path(out)
     if not out.parent.is_dir():
         raise FileError(str(out), found=f"no folder {out.parent}", expected="a file in a folder that is there")
@@ -113,7 +113,7 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
             raise InputError(
                 str(out), found="a file with other columns", expected="results of this command", remedy=remedy
             )
-        done = {(r["onnx"], r["vnnlib"]): r for r in reader}
+        done = {(r["onnx"], r["vnnlib"]): r for r in reader if r["verdict"] != Status.FAILED}
     hashes: dict[str, str] = {}
     for (onnx, vnnlib), row in done.items():
         for name, column, kind, digest in (
@@ -153,8 +153,10 @@ def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened,
         ready = time.monotonic()
         verdict = problem.decide(query, settings, progress)
         row |= _cells(verdict) | {"model_hash": problem.model_hash, "prepare_time": f"{ready - begin:.3f}"}
-    except (UnsupportedOperator, CutawayError) as error:
-        row |= {"verdict": Status.UNSUPPORTED.value, "result": "error", "reason": str(error)}
+    except Exception as error:
+        missing = isinstance(error, (UnsupportedOperator, NotPiecewiseAffine))
+        status = Status.UNSUPPORTED if missing else Status.FAILED
+        row |= {"verdict": status.value, "result": "error", "reason": failure(error)}
         row["run_time"] = f"{time.monotonic() - begin:.3f}"
     row["cpu_time"] = f"{time.process_time() - spent:.3f}"
     return row

@@ -1,0 +1,93 @@
+"""Lists of instances: whatever a row raises becomes that row's verdict, and the list goes on."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from cutaway.cli import run
+from cutaway.robustness.verify import instances
+from cutaway.robustness.verify.instances import run_instances
+from cutaway.robustness.verify.verdict import VerifySettings
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+PROPERTY = """
+(declare-const X_0 Real)
+(declare-const Y_0 Real)
+(assert (>= X_0 0.0))
+(assert (<= X_0 1.0))
+(assert (>= Y_0 5.0))
+"""
+
+
+def write_network(path, op="Relu", kind=onnx.TensorProto.FLOAT, output=(1, 1)):
+    nodes = [onnx.helper.make_node(op, ["x"], ["y"])]
+    ends = [onnx.helper.make_tensor_value_info(n, kind, s) for n, s in (("x", (1, 1)), ("y", output))]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    made.ir_version = 8
+    onnx.save(made, path)
+
+
+@pytest.fixture
+def place(tmp_path):
+    write_network(tmp_path / "good.onnx")
+    write_network(tmp_path / "half.onnx", kind=onnx.TensorProto.FLOAT16)
+    write_network(tmp_path / "odd.onnx", op="Det")
+    (tmp_path / "cut.onnx").write_bytes((tmp_path / "good.onnx").read_bytes()[:-20])
+    (tmp_path / "text.onnx").write_text("no network at all")
+    (tmp_path / "p.vnnlib").write_text(PROPERTY)
+    (tmp_path / "open.vnnlib").write_text(PROPERTY[:-4])
+    (tmp_path / "two.vnnlib").write_text(PROPERTY + "(declare-const X_1 Real)(assert (>= X_1 0))(assert (<= X_1 1))")
+    return tmp_path
+
+
+ROWS = {
+    "gone.onnx,p.vnnlib": ("failed", "gone.onnx"),
+    "good.onnx,gone.vnnlib": ("failed", "found no such file; expected a .vnnlib"),
+    "good.onnx,.": ("failed", "unreadable"),
+    "cut.onnx,p.vnnlib": ("failed", "cut.onnx"),
+    "text.onnx,p.vnnlib": ("failed", "text.onnx"),
+    "odd.onnx,p.vnnlib": ("unsupported", "Det"),
+    "good.onnx,open.vnnlib": ("failed", "'(' that is never closed"),
+    "good.onnx,two.vnnlib": ("failed", "found 2 inputs; expected the network's 1 inputs"),
+    "half.onnx,p.vnnlib": ("certified", ""),
+    "good.onnx,p.vnnlib": ("certified", ""),
+}
+
+
+def test_no_row_ends_the_list(place, capsys):
+    (place / "list.csv").write_text("\n".join(ROWS))
+    out = place / "out.csv"
+    assert run(["certify", "--instances", str(place / "list.csv"), "--out", str(out), "--timeout", "60"]) == 0
+    told = capsys.readouterr().out
+    assert "2 certified, 7 failed, 1 unsupported" in told
+    found = list(csv.DictReader(out.read_text().splitlines()))
+    assert [f"{r['onnx']},{r['vnnlib']}" for r in found] == list(ROWS)
+    for row, (verdict, reason) in zip(found, ROWS.values()):
+        assert row["verdict"] == verdict and reason in row["reason"], row
+        assert (row["result"] == "error") == (verdict in ("failed", "unsupported"))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("bad kernel"), RecursionError("deep"), OSError("disk")])
+def test_what_a_row_raises_is_its_reason_and_it_is_tried_again(place, monkeypatch, error):
+    read = instances.read_vnnlib
+
+    def breaks(path):
+        if path.name == "two.vnnlib":
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(instances, "read_vnnlib", breaks)
+    (place / "list.csv").write_text("good.onnx,two.vnnlib\ngood.onnx,p.vnnlib\n")
+    counts = run_instances(place / "list.csv", place / "out.csv", VerifySettings(timeout=60))
+    assert counts == {"failed": 1, "certified": 1}
+    row = next(csv.DictReader((place / "out.csv").read_text().splitlines()))
+    assert row["reason"].startswith(f"{type(error).__name__}") and str(error) in row["reason"]
+    monkeypatch.setattr(instances, "read_vnnlib", read)
+    (place / "two.vnnlib").write_text(PROPERTY)
+    counts = run_instances(place / "list.csv", place / "out.csv", VerifySettings(timeout=60))
+    assert counts == {"certified": 2}
