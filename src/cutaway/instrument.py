@@ -23,6 +23,7 @@ from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
 from cutaway.jsonable import plain
 from cutaway.network import Network, Site, preserved
+from cutaway.network.preserve import alone
 from cutaway.network.gradient import derivatives
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
 from cutaway.reading.provenance import now, package_versions
@@ -120,13 +121,13 @@ class Instrument(ABC):
         if not isinstance(network, Network):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])
-        seed, budget = plain(seed), plain(budget)
+        seed, budget = seeds.check_seed(plain(seed)), plain(budget)
         self.check(network, data)
         context = Context(seed=seed, budget=budget or DEFAULT_BUDGET, resamples=400 if intervals else 0, name=self.name)
         before = (network.forward_passes, network.backward_passes)
         peak, start = peak_bytes(), time.perf_counter()
         reason = ""
-        with derivatives(), threads_for(network.flops), preserved(network.model):
+        with alone(), derivatives(), threads_for(network.flops), preserved(network.model):
             for parameter in network.model.parameters():
                 parameter.requires_grad_(False)
             try:

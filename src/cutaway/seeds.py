@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 LARGEST_SEED = 2**32 - 1
 
 
-def check_seed(seed: int) -> None:
-    """Raises `InputError` unless 0 <= seed < 2^32."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError("seed", found=str(seed), expected=f"0 to {LARGEST_SEED}")
+def check_seed(seed: int) -> int:
+    """The seed as a Python number (NumPy's and torch's are taken). Raises `InputError` unless 0 <= seed < 2^32."""
+    try:
+        number = operator.index(seed)
+    except TypeError as error:
+        raise InputError("seed", found=repr(seed), expected=f"a whole number, 0 to {LARGEST_SEED}") from error
+    if not 0 <= number <= LARGEST_SEED:
+        raise InputError("seed", found=str(number), expected=f"0 to {LARGEST_SEED}")
+    return number
 
 
 def stream(seed: int, *path: int | str) -> np.random.SeedSequence:

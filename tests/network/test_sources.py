@@ -348,3 +348,21 @@ def test_every_real_classifier_has_its_known_accuracy():
         with torch.no_grad():
             right = (loaded.model(data_set.inputs).argmax(1) == data_set.labels).double().mean().item()
         assert right == pytest.approx(accuracy, abs=1.1 / len(data_set)), name
+
+
+@pytest.mark.parametrize("kept", ["up.weight", "down.weight"])
+def test_tied_weights_stored_once_load_under_either_name(tmp_path, kept):
+    from safetensors.torch import save_file
+
+    from cutaway.network.weights import load_weights
+
+    def tied():
+        model = nn.ModuleDict({"up": nn.Linear(4, 4, bias=False), "down": nn.Linear(4, 4, bias=False)})
+        model["down"].weight = model["up"].weight
+        return model
+
+    first, second = tied(), tied()
+    save_file({kept: first["up"].weight.detach()}, tmp_path / "w.safetensors")
+    load_weights(second, tmp_path / "w.safetensors")
+    assert torch.equal(second["down"].weight, first["up"].weight)
+    assert second["down"].weight is second["up"].weight

@@ -24,7 +24,7 @@ from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chu
 from cutaway.network.discovery import Found, discover
 from cutaway.network.flops import forward_flops
 from cutaway.network.gradient import derivatives
-from cutaway.network.preserve import preserved
+from cutaway.network.preserve import alone, preserved
 from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
 from cutaway.network.sites import Site
 from cutaway.network.weights import check_finite
@@ -65,8 +65,9 @@ class Network:
         if example is not None:
             if len(example) == 0:
                 raise InputError("the example input", found="no rows", expected="at least one row")
-            self.example = self.place(example[:2]).detach().clone()
-            _ = self._discovered
+            with alone(), derivatives():
+                self.example = self.place(example[:2]).detach().clone()
+                _ = self._discovered
 
     @property
     def device(self) -> torch.device:
@@ -306,7 +307,8 @@ class Network:
 
     def double(self) -> Network:
         """This network in float64 (itself if it is already); the copy is made once and kept."""
-        return self if self.dtype == torch.float64 else self._double
+        with alone():
+            return self if self.dtype == torch.float64 else self._double
 
     @cached_property
     def _double(self) -> Network:

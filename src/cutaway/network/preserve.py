@@ -1,25 +1,67 @@
 """Leaving a model as it was found: modes, gradients, buffers, hooks and random state, after success and after an
 exception.
+
+One thread at a time: modes and gradients of a model, the submodules that several models share and the random state of
+the process are one for all threads, so that two measurements side by side would restore what the other had changed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import nn
 
+_MEASURING = threading.RLock()
+
+
+def _new_lock() -> None:
+    global _MEASURING
+    _MEASURING = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the threads that could give the lock back
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """No other thread measures meanwhile. Taken before any other lock (that of a `cached_property`) whose holder may
+    measure."""
+    with _MEASURING:
+        yield
+
 
 @contextlib.contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Restore on exit what a measurement could disturb.
+    """Restore on exit what a measurement could disturb; other threads wait until then.
 
     Training flags, `requires_grad`, `.grad`, buffer values, forward and backward hooks, and the global random state
-    of Python, NumPy and torch. Parameters are never written by measurements and are not copied.
+    of Python, NumPy and torch. Parameters are never written by measurements and are not copied. Inside, autocast and
+    inference mode of the caller are off: the model computes in its own precision.
     """
+    with _MEASURING, _own_precision(model), _restored(model):
+        yield
+
+
+@contextlib.contextmanager
+def _own_precision(model: nn.Module) -> Iterator[None]:
+    kinds = {"cpu"} | {p.device.type for p in model.parameters()}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for kind in sorted(kinds - {"meta"}):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextlib.contextmanager
+def _restored(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     training = [m.training for m in modules]
     parameters = list(model.parameters())

@@ -31,6 +31,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         and not any(key.startswith("module.") for key in wanted)
     ):
         state = {key.removeprefix("module."): value for key, value in state.items()}  # written by DataParallel
+    for key, other in _tied(wanted):
+        if key not in state and other in state:
+            state[key] = state[other]
     _check_keys(path, state, wanted)
     for key in wanted:
         value = state[key]
@@ -42,6 +45,15 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
                 remedy="build the model with the sizes that these weights were trained with",
             )
     model.load_state_dict(state, strict=False)
+
+
+def _tied(state: dict[str, Tensor]) -> list[tuple[str, str]]:
+    """Pairs of keys that are one tensor, both ways: a file may hold tied weights once, under either name."""
+    groups: dict[tuple, list[str]] = {}
+    for key, value in state.items():
+        if value.numel():
+            groups.setdefault((value.device, value.data_ptr(), value.shape, value.stride()), []).append(key)
+    return [(a, b) for same in groups.values() for a in same for b in same if a != b]
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
