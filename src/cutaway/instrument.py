@@ -23,8 +23,8 @@ from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
 from cutaway.jsonable import plain
 from cutaway.network import Network, Site, preserved
-from cutaway.network.preserve import alone
 from cutaway.network.gradient import derivatives
+from cutaway.network.preserve import alone
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
 from cutaway.reading.provenance import now, package_versions
 from cutaway.status import Status
