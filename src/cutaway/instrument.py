@@ -121,7 +121,7 @@ class Instrument(ABC):
         if not isinstance(network, Network):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])
-        seed, budget = seeds.check_seed(plain(seed)), plain(budget)
+        seed, budget = plain(seed), plain(budget)
         self.check(network, data)
         context = Context(seed=seed, budget=budget or DEFAULT_BUDGET, resamples=400 if intervals else 0, name=self.name)
         before = (network.forward_passes, network.backward_passes)

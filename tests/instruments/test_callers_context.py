@@ -13,6 +13,7 @@ from cutaway.errors import InputError
 from cutaway.geometry import LocalComplexity
 from cutaway.outputs import Accuracy
 from cutaway.robustness import RobustAccuracy
+from cutaway.seeds import check_seed
 
 DATA = Dataset(
     name="d", inputs=torch.rand(40, 6, generator=torch.Generator().manual_seed(0)), labels=torch.arange(40) % 3
@@ -68,4 +69,4 @@ def test_settings_and_seeds_are_numbers_of_numpy_or_torch(number):
 @pytest.mark.parametrize("seed", [1.5, "3", -1])
 def test_a_seed_that_is_none_is_refused(seed):
     with pytest.raises(InputError, match=r"seed; found .*0 to 4294967295"):
-        Accuracy().measure(build(), DATA, seed=seed)
+        check_seed(seed)
