@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] = ()) -> dict[str, list[float]]:
         print(f"{length:4d} tokens: related {a:7.1f}, unrelated {b:7.1f}")
     options.out.mkdir(parents=True, exist_ok=True)
     dimension_curve(LENGTHS, curves["related"], curves["unrelated"]).save(str(options.out / "dimension.svg"))
-    read = PromptFeatures(loaded.model, loaded.tokenizer, kind="geometry", max_length=96)(rows.texts)
+    read = PromptFeatures(loaded.model, loaded.tokenizer, kind="geometry", max_length=96, plain=False)(rows.texts)
     for method in ("pca", "tsne"):
         prompt_map(read.values, rows.sources, method=method).save(str(options.out / f"prompts_{method}.svg"))
     return curves

@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pandas
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
 from cutaway.cli import run
 from cutaway.errors import FileError, InputError, ModelError
@@ -86,11 +89,82 @@ def test_prompts_that_cannot_be_read(prompt, words, fitted):
         fitted.verdicts(["calm1", prompt])
 
 
-def test_long_prompts_are_cut_and_said(fitted):
-    verdict = fitted.verdicts(["storm1 " * 14_000, "storm1"])
-    assert verdict[0].truncated and verdict[0].tokens == 14_001 and not verdict[1].truncated
-    head = fitted.verdicts(["storm1 " * 63])[0]
-    assert not head.truncated and verdict[0].score == pytest.approx(head.score, abs=1e-4)
+def test_a_long_prompt_is_read_in_windows_and_the_worst_counts(fitted):
+    """An oracle of its own: every run of 63 tokens at the windows' places, scored one by one."""
+    calm, storm = ([f"{kind}{i}" for i in range(8)] for kind in ("calm", "storm"))
+    words = calm * 15 + storm * 8 + calm * 15
+    starts = [*range(0, len(words) - 63, 48), len(words) - 63]
+    alone = [v.score for v in fitted.verdicts([" ".join(words[a : a + 63]) for a in starts])]
+    long, short = fitted.verdicts([" ".join(words), " ".join(words[:63])])
+    assert (long.truncated, long.windows, long.tokens) == (True, len(starts), len(words) + 1)
+    assert (short.truncated, short.windows, short.tokens) == (False, 1, 64)
+    assert long.score == pytest.approx(max(alone), abs=1e-4) and long.score > short.score + 0.5 and long.harmful
+
+
+@settings(max_examples=100, deadline=None)
+@given(count=st.integers(1, 300), length=st.integers(4, 40), ends=st.booleans())
+def test_windows_miss_no_token_and_keep_the_special_ones(count, length, ends):
+    """Every token is in a window, neighbours within a quarter of a window's room stay together, none is too long."""
+
+    def tokenizer(text):
+        body = [3 + int(word) if word.isdigit() else 399 for word in text.split()]
+        return {"input_ids": [1, *body, 2] if ends else body}
+
+    prompt = PromptTokenizer(tokenizer, nn.Embedding(400, 2), max_length=length)
+    read = prompt.encode([" ".join(map(str, range(count)))] * 2)
+    rows = read.rows[: read.windows[0]]
+    assert read.rows == rows * 2 and read.lengths == (count + 2 * ends,) * 2
+    assert all(len(r) <= length and (not ends or (r[0], r[-1]) == (1, 2)) for r in rows)
+    bodies = [r[1:-1] if ends else r for r in rows]
+    assert {i for b in bodies for i in b} == set(range(3, 3 + count))
+    overlap = min(prompt.room // 4, count - 1) + 1
+    for start in range(3, 4 + count - overlap):
+        assert any(b[0] <= start and start + overlap - 1 <= b[-1] for b in bodies)
+
+
+def test_a_length_without_room_for_a_word_is_refused(model_folder):
+    with pytest.raises(InputError, match="max_length; found 1; expected at least 2, for one word token"):
+        Guardrail(model_folder, max_length=1).transform(["calm1"])
+
+
+def test_prompts_are_normalised_before_they_are_read(fitted, model_folder, make_rows):
+    plain = "storm1 storm2 calm3"
+    hidden = ["STORM1  st\u200borm2 c\u0430lm3\n", "ｓｔｏｒｍ１ storm2 c a l m 3", "storm1 storm2 calm3\U000e0041"]
+    scores = [v.score for v in fitted.verdicts([plain, *hidden])]
+    assert scores == pytest.approx([fitted.verdicts([plain])[0].score] * 4, abs=1e-9)
+    as_sent = Guardrail(model_folder, rate=0.1, plain=False).fit(make_rows(60))
+    assert as_sent.verdicts([hidden[0]])[0].score != as_sent.verdicts([plain])[0].score
+    with pytest.raises(InputError, match="prompt 1; found an empty or blank text"):
+        fitted.verdicts(["\u200b\u2060"])
+
+
+def test_a_guardrail_of_version_0_1_keeps_its_features_but_no_longer_fails_open(model_folder, make_rows, tmp_path):
+    guard = Guardrail(model_folder, rate=0.1, plain=False).fit(make_rows(200))
+    folder = save(guard, tmp_path / "g")
+    record = json.loads((folder / "guard.json").read_text())
+    del record["settings"]["plain"]  # what 0.1 wrote
+    (folder / "guard.json").write_text(json.dumps(record))
+    again, texts = load(folder), ["STORM1 storm2", "storm1 storm2"]
+    assert not again.plain and (again.transform(texts) == guard.transform(texts)).all()
+    assert again.verdicts(["calm1 " * 80 + "storm1 " * 63])[0].windows > 1
+    record["settings"]["plain"] = True
+    (folder / "guard.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match="a detector with hash"):
+        load(folder)
+
+
+def test_the_rate_holds_for_long_prompts_too(model_folder, make_rows):
+    """Calibrated on the worst windows: about a tenth of the harmless calibration rows is above the threshold, never
+    more than rate asks, though their first windows alone would put the threshold lower."""
+    rows = make_rows(300, seed=11)
+    guard = Guardrail(model_folder, rate=0.1, max_length=6).fit(rows)
+    _, check = guard._split(rows.labels)
+    harmless = [rows.texts[i] for i in check if rows.labels[i] == 0]
+    read = guard._features()(harmless)
+    logits = guard.detector_.logits(read.values)
+    assert guard.predict(harmless).mean() <= 0.1
+    assert (logits[read.first] > guard.threshold_.logit).mean() < guard.predict(harmless).mean()
+    assert any("are longer than the model reads: the worst of their windows counts" in n for n in guard.notes_)
 
 
 def test_a_tokenizer_of_another_model_is_refused(make_folder, tmp_path):
@@ -317,9 +391,9 @@ def test_seeds_out_of_range_are_refused_by_every_command(guard_folder, model_fol
     assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
 
 
-def test_cut_prompts_are_told_in_words_and_without_the_tokenizers_warning(guard_folder, tmp_path, capsys):
+def test_long_prompts_are_told_in_words_and_without_the_tokenizers_warning(guard_folder, tmp_path, capsys):
     (tmp_path / "long.txt").write_text("calm1 " * 500 + "\ncalm2\n", encoding="utf-8")
     assert run(["guard", "score", str(guard_folder), "--file", str(tmp_path / "long.txt")]) == 0
     told = capsys.readouterr()
-    assert "1 of 2 prompts were cut at the model's length (the longest has 501 tokens)" in told.out
+    assert "1 of 2 prompts are longer than the model reads (up to 501 tokens): the worst of" in told.out
     assert "indexing errors" not in told.err

@@ -135,14 +135,16 @@ def score(
     verdicts = guard.verdicts(texts)
     scores = [dataclasses.asdict(v) for v in verdicts]
     words = [
-        f"{'HARMFUL ' if v.harmful else 'harmless'} {v.probability:.4f}  #{i + 1}{'  (cut)' if v.truncated else ''}"
+        f"{'HARMFUL ' if v.harmful else 'harmless'} {v.probability:.4f}  #{i + 1}"
+        + (f"  ({v.windows} windows)" if v.truncated else "")
         for i, v in enumerate(verdicts)
     ]
     cut = sum(v.truncated for v in verdicts)
     if cut:
         longest = max(v.tokens for v in verdicts)
         words.append(
-            f"{cut} of {len(verdicts)} prompts were cut at the model's length (the longest has {longest} tokens)"
+            f"{cut} of {len(verdicts)} prompts are longer than the model reads (up to {longest} tokens): the worst of "
+            "their windows counts"
         )
     payload = {"scores": scores, "threshold": guard.threshold_.logit, "truncated": cut}
     return Outcome(payload=payload, words="\n".join(words))

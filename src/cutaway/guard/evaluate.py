@@ -129,8 +129,6 @@ def evaluate_scores(
 def evaluate(guard: Guardrail, rows: PromptRows, *, seed: int = 0) -> Evaluation:
     """Evaluate on rows that were not used for fitting: repeats among them and rows seen in fitting are left out, and
     the notes say how many."""
-    own = rows.deduplicated().without(set(guard.seen_), "in the fitting data")
-    read = guard._features()(own.texts)
-    cut = int(read.truncated.sum())
-    notes = (f"{cut} of {len(own)} prompts were cut at the model's length",) if cut else ()
-    return evaluate_scores(guard.detector_.logits(read.values), own, guard.threshold_.logit, seed=seed, notes=notes)
+    own = rows.deduplicated().without(set(guard.seen_), "in the fitting data", plain=guard.plain)
+    _, scores, read = guard._read(own.texts)
+    return evaluate_scores(scores, own, guard.threshold_.logit, seed=seed, notes=read.notes())

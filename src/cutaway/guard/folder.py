@@ -26,7 +26,7 @@ from cutaway.network import Network
 from cutaway.network.sources import LoadedModel, check_recorded
 
 FORMAT = 1
-_SETTINGS = ("features", "layers", "rate", "calibration", "strength", "max_length", "batch_size", "seed")
+_SETTINGS = ("features", "layers", "rate", "calibration", "strength", "max_length", "batch_size", "seed", "plain")
 
 
 def model_hash(loaded: LoadedModel) -> str:
@@ -39,11 +39,9 @@ def model_hash(loaded: LoadedModel) -> str:
 
 def detector_hash(guard: Guardrail) -> str:
     """sha256 over the detector's numbers, its threshold and how features are made."""
-    digest = hashlib.sha256(
-        json.dumps(
-            [guard.features, guard.layers, guard._features().tokenizer.max_length, guard.threshold_.logit]
-        ).encode()
-    )
+    reading: list[Any] = [guard.features, guard.layers, guard._features().tokenizer.max_length, guard.threshold_.logit]
+    reading += ["plain"] if guard.plain else []
+    digest = hashlib.sha256(json.dumps(reading).encode())
     for name, tensor in sorted(guard.detector_.tensors().items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
@@ -100,7 +98,9 @@ def load(folder: str | Path, *, model: str | LoadedModel | None = None, device: 
         ) from error
     if model is None:
         check_recorded(str(record["model"]), str(folder / "guard.json"))
-    guard = Guardrail(model or record["model"], head=record["head"], device=device, **record["settings"])
+    guard = Guardrail(
+        model or record["model"], head=record["head"], device=device, **{"plain": False, **record["settings"]}
+    )
     guard.detector_ = from_tensors(tensors)
     guard.threshold_ = Threshold(**record["threshold"])
     guard.classes_ = np.array([0, 1])

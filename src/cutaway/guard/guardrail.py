@@ -2,7 +2,8 @@
 
 Prompts -> features of a language model -> detector -> threshold at the false-positive rate that the user named. Fitting
 splits the rows (stratified, after repeats are taken out): the detector learns on one part, the threshold is
-calibrated on the other, so that the rate holds for rows that the detector has not seen.
+calibrated on the other, so that the rate holds for rows that the detector has not seen. A prompt that is longer than
+the model reads has several windows: the worst decides, in calibration as in use; learning takes the first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from cutaway.errors import InputError
 from cutaway.guard.detector import Detector, fit_detector
-from cutaway.guard.features import PromptFeatures
+from cutaway.guard.features import FeatureRows, PromptFeatures
 from cutaway.guard.rows import PromptRows, fingerprint, from_lists
 from cutaway.guard.threshold import Threshold, calibrate
 from cutaway.network.sources import LoadedModel, load_model
@@ -25,7 +26,7 @@ from cutaway.network.sources import LoadedModel, load_model
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """`score` is the logit, `probability` its logistic value; `harmful` whether the score is above the threshold;
-    `truncated` whether only the first `max_length` of `tokens` tokens were read."""
+    `truncated` whether its `tokens` did not fit into one window; then it was read in `windows`, the worst counts."""
 
     harmful: bool
     score: float
@@ -33,6 +34,7 @@ class Verdict:
     threshold: float
     truncated: bool
     tokens: int
+    windows: int = 1
 
 
 class Guardrail(ClassifierMixin, BaseEstimator):
@@ -42,6 +44,7 @@ class Guardrail(ClassifierMixin, BaseEstimator):
     model : what `cutaway.network.sources.load_model` takes, or a LoadedModel with a tokenizer. features : geometry,
     hidden or both. layers : use the first k MLP blocks only (early exit). head : logistic, mlp, or a scikit-learn
     classifier. rate : the false-positive rate to calibrate for. calibration : share of rows kept for the threshold.
+    plain : whether prompts are normalised before they are read (`normal`); guardrails of version 0.1 did not.
 
     After fitting: `detector_`, `threshold_`, `classes_`, `notes_` (what was left out), `train_rows_`,
     `calibration_rows_`, `seen_` (fingerprints of all rows used), `train_harmful_`, `held_harmful_` (standardised
@@ -51,33 +54,34 @@ class Guardrail(ClassifierMixin, BaseEstimator):
     def __init__(
         self, model: str | LoadedModel, *, features: str = "both", layers: int | None = None, head: Any = "logistic",
         rate: float = 0.05, calibration: float = 0.3, strength: float = 0.1, max_length: int | None = None,
-        batch_size: int = 32, seed: int = 0, device: str = "cpu",
+        batch_size: int = 32, seed: int = 0, device: str = "cpu", plain: bool = True,
     ) -> None:  # fmt: skip
         self.model, self.features, self.layers, self.head = model, features, layers, head
         self.rate, self.calibration, self.strength = rate, calibration, strength
         self.max_length, self.batch_size, self.seed, self.device = max_length, batch_size, seed, device
+        self.plain = plain
 
     def fit(self, X: Sequence[str] | PromptRows, y: Any = None) -> Guardrail:
         """Learn from prompts and labels. Raises InputError for one class only, unusable prompts, too few rows."""
         rows = X if isinstance(X, PromptRows) else from_lists(list(X), np.asarray(y), name="training rows")
         rows = rows.both_classes().deduplicated()
         learn, check = self._split(rows.labels)
-        values = self._features()(rows.texts)
-        return self._fitted(rows, values.values, values.truncated, learn, check)
+        return self._fitted(rows, self._features()(rows.texts), learn, check)
 
-    def _fitted(self, rows: PromptRows, values, truncated, learn, check) -> Guardrail:
+    def _fitted(self, rows: PromptRows, read: FeatureRows, learn: np.ndarray, check: np.ndarray) -> Guardrail:
+        first = read.values[read.first]
         self.detector_: Detector = fit_detector(
-            values[learn], rows.labels[learn], head=self.head, strength=self.strength, seed=self.seed
+            first[learn], rows.labels[learn], head=self.head, strength=self.strength, seed=self.seed
         )
-        logits = self.detector_.logits(values[check])
-        self.threshold_: Threshold = calibrate(logits[rows.labels[check] == 0], self.rate)
+        logits = self.detector_.logits(read.values)
+        worst = read.worst(logits)
+        self.threshold_: Threshold = calibrate(logits[worst[check]][rows.labels[check] == 0], self.rate)
         self.classes_ = np.array([0, 1])
-        cut = int(np.sum(truncated))
-        self.notes_ = rows.notes + ((f"{cut} of {len(rows)} prompts were cut at the model's length",) if cut else ())
+        self.notes_ = (*rows.notes, *read.notes())
         self.train_rows_, self.calibration_rows_ = len(learn), len(check)
-        self.seen_ = tuple(sorted(fingerprint(t) for t in rows.texts))
-        z = self.detector_.standardised(values)
-        self.train_harmful_ = z[learn][rows.labels[learn] == 1]
+        self.seen_ = tuple(sorted(fingerprint(t, plain=self.plain) for t in rows.texts))
+        self.train_harmful_ = self.detector_.standardised(first)[learn][rows.labels[learn] == 1]
+        z = self.detector_.standardised(read.values[worst])
         self.held_harmful_ = z[check][rows.labels[check] == 1]
         return self
 
@@ -107,17 +111,26 @@ class Guardrail(ClassifierMixin, BaseEstimator):
             loaded = self.loaded()
             self._reader = PromptFeatures(
                 loaded.model, loaded.tokenizer, kind=self.features, layers=self.layers, batch_size=self.batch_size,
-                max_length=self.max_length,
+                max_length=self.max_length, plain=self.plain,
             )  # fmt: skip
         return self._reader
 
     def transform(self, X: Sequence[str]) -> np.ndarray:
-        """The features of prompts, (n, p)."""
-        return self._features()(X).values
+        """The features of prompts, (n, p); of a long one those of its worst window."""
+        values, _, _ = self._read(X)
+        return values
 
     def decision_function(self, X: Sequence[str]) -> np.ndarray:
         """Logits (n,); above `threshold_.logit` means flagged."""
-        return self.detector_.logits(self.transform(X))
+        _, logits, _ = self._read(X)
+        return logits
+
+    def _read(self, X: Sequence[str]) -> tuple[np.ndarray, np.ndarray, FeatureRows]:
+        """(features (n, p), logits (n,)) of the worst window of every prompt, and all windows."""
+        read = self._features()(X)
+        logits = self.detector_.logits(read.values)
+        worst = read.worst(logits)
+        return read.values[worst], logits[worst], read
 
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """(n, 2): probability of harmless and harmful under balanced classes."""
@@ -130,13 +143,13 @@ class Guardrail(ClassifierMixin, BaseEstimator):
 
     def verdicts(self, X: Sequence[str]) -> list[Verdict]:
         """A verdict for every prompt."""
-        read = self._features()(X)
+        _, logits, read = self._read(X)
         return [
             Verdict(
                 harmful=bool(s > self.threshold_.logit), score=float(s), probability=float(_logistic(s)),
-                threshold=self.threshold_.logit, truncated=bool(c), tokens=int(n),
+                threshold=self.threshold_.logit, truncated=bool(w > 1), tokens=int(n), windows=int(w),
             )
-            for s, c, n in zip(self.detector_.logits(read.values), read.truncated, read.tokens, strict=True)
+            for s, w, n in zip(logits, read.windows, read.tokens, strict=True)
         ]  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""Prompts to token rows: what a prompt may be, how it is cut, and whether the tokenizer belongs to the model.
+"""Prompts to token rows: what a prompt may be, its windows, and whether the tokenizer belongs to the model.
 
 A prompt is a text that is not blank and can be written as UTF-8. Tokens are the tokenizer's, with the begin-of-text
-token in front where there is one, cut on the right at `max_length`; every cut is reported.
+token in front where there is one. What is longer than `max_length` is read in windows of that length: each with the
+special tokens at both ends, the next begins when three quarters are read, and the last ends with the prompt.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from cutaway.errors import InputError, ModelError
+from cutaway.guard.normal import normalised
 
 
 def check_prompt(text: Any, *, where: str = "the prompt") -> str:
@@ -34,22 +36,23 @@ def check_prompt(text: Any, *, where: str = "the prompt") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRows:
-    """`rows`: token ids of every prompt; `truncated`: whether it was cut; `lengths`: tokens before the cut."""
+    """`rows`: token ids of every window, prompt after prompt; `windows` (n): how many of them each prompt has;
+    `lengths` (n): its tokens, special ones counted once."""
 
     rows: tuple[tuple[int, ...], ...]
-    truncated: tuple[bool, ...]
+    windows: tuple[int, ...]
     lengths: tuple[int, ...]
 
 
 class PromptTokenizer:
     """A tokenizer that was checked against its model. `max_length` tokens at most (default: what the model can place,
-    and never more than 1,024).
+    and never more than 1,024). `plain`: whether prompts are normalised first (see `normal`).
 
-    Raises InputError without a tokenizer or for a `max_length` outside the model's positions, ModelError when the
-    tokenizer gives ids that the model has no embedding for.
+    Raises InputError without a tokenizer or for a `max_length` outside the model's positions or without room beside
+    the special tokens, ModelError when the tokenizer gives ids that the model has no embedding for.
     """
 
-    def __init__(self, tokenizer: Any, model: nn.Module, *, max_length: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, model: nn.Module, *, max_length: int | None = None, plain: bool = True) -> None:
         if tokenizer is None:
             raise InputError(
                 "the model's tokenizer", found="none", expected="a tokenizer beside the model",
@@ -73,21 +76,47 @@ class PromptTokenizer:
         # a prompt that is cut here needs no warning from the tokenizer that it is longer than the model
         self._quiet: dict[str, Any] = {"verbose": False} if "verbose" in signature(tokenizer).parameters else {}
 
+        self.plain = plain
+        self._head, self._tail = self._special_tokens()
+        self.room = self.max_length - len(self._head) - len(self._tail)
+        if self.room < 1:
+            least = len(self._head) + len(self._tail) + 1
+            raise InputError("max_length", found=str(self.max_length), expected=f"at least {least}, for one word token")
+
     def encode(self, texts: Sequence[str]) -> TokenRows:
         """Token rows of the prompts, checked one by one; every row has at least one token."""
-        cut, lengths = [], []
-        begin = getattr(self.tokenizer, "bos_token_id", None)
+        rows, windows, lengths = [], [], []
         for i, text in enumerate(texts):
-            ids = list(self.tokenizer(check_prompt(text, where=f"prompt {i + 1}"), **self._quiet)["input_ids"])
-            if begin is not None and ids[:1] != [begin]:
-                ids = [begin, *ids]
+            where = f"prompt {i + 1}"
+            text = check_prompt(text, where=where)
+            ids = self._ids(check_prompt(normalised(text), where=where) if self.plain else text)
             if not ids:
-                raise InputError(
-                    f"prompt {i + 1}", found="no token", expected="at least one", remedy="check the tokenizer"
-                )
+                raise InputError(where, found="no token", expected="at least one", remedy="check the tokenizer")
+            found = self._windows(ids)
+            rows += found
+            windows.append(len(found))
             lengths.append(len(ids))
-            cut.append(tuple(ids[: self.max_length]))
-        return TokenRows(rows=tuple(cut), lengths=tuple(lengths), truncated=tuple(n > self.max_length for n in lengths))
+        return TokenRows(rows=tuple(rows), windows=tuple(windows), lengths=tuple(lengths))
+
+    def _ids(self, text: str) -> list[int]:
+        ids = list(self.tokenizer(text, **self._quiet)["input_ids"])
+        begin = getattr(self.tokenizer, "bos_token_id", None)
+        return ids if begin is None or ids[:1] == [begin] else [begin, *ids]
+
+    def _special_tokens(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and after any text: the parts of its answer to an empty one."""
+        empty, probe = self._ids(""), self._ids("a")
+        head = 0
+        while head < len(empty) and empty[head : head + 1] == probe[head : head + 1]:
+            head += 1
+        return empty[:head], empty[head:]
+
+    def _windows(self, ids: list[int]) -> list[tuple[int, ...]]:
+        if len(ids) <= self.max_length:
+            return [tuple(ids)]
+        body = ids[len(self._head) : len(ids) - len(self._tail)]
+        last, step = len(body) - self.room, self.room - self.room // 4
+        return [(*self._head, *body[start : start + self.room], *self._tail) for start in [*range(0, last, step), last]]
 
 
 def _embedding_rows(model: nn.Module) -> int | None:

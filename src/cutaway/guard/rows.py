@@ -1,7 +1,7 @@
 """Labelled prompts from CSV, JSON Lines or Parquet: checked row by row, de-duplicated, split without leaks.
 
 `PromptRows.texts` is a tuple of n strings, `labels` (n,) int64 (1 harmful, 0 harmless), `sources` a tuple of n strings.
-Two prompts count as the same when they agree after Unicode NFKC, case folding and collapsing of blanks.
+Two prompts count as the same when `normal.normalised` makes them equal.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from cutaway.errors import FileError, InputError
+from cutaway.guard.normal import normalised
 from cutaway.guard.prompts import check_prompt
 
 _MISSING = ("None", "nan", "NaT", "<NA>")  # what a table shows where it holds nothing
@@ -64,9 +65,9 @@ class PromptRows:
         kept = self.subset(list(first.values()))
         return replace(kept, notes=(*self.notes, f"{gone} of {len(self)} rows of {self.name} repeat another: left out"))
 
-    def without(self, seen: set[str], what: str) -> PromptRows:
+    def without(self, seen: set[str], what: str, *, plain: bool = True) -> PromptRows:
         """The rows whose fingerprint is not in `seen`, with a note; InputError when none is left."""
-        keep = [i for i, text in enumerate(self.texts) if fingerprint(text) not in seen]
+        keep = [i for i, text in enumerate(self.texts) if fingerprint(text, plain=plain) not in seen]
         gone = len(self) - len(keep)
         if not keep:
             raise InputError(f"data {self.name}", found=f"only rows that are {what}", expected="rows of its own")
@@ -85,14 +86,11 @@ class PromptRows:
         return self
 
 
-def normalised(text: str) -> str:
-    """The form under which two prompts count as the same."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def fingerprint(text: str) -> str:
-    """First 16 hexadecimal digits of the sha256 of the normalised prompt: tells repeats without keeping the text."""
-    return hashlib.sha256(normalised(text).encode()).hexdigest()[:16]
+def fingerprint(text: str, *, plain: bool = True) -> str:
+    """First 16 hexadecimal digits of the sha256 of the normalised prompt: tells repeats without keeping the text.
+    `plain=False`: in the form of version 0.1 (NFKC, case folded, blanks collapsed)."""
+    form = normalised(text) if plain else " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return hashlib.sha256(form.encode()).hexdigest()[:16]
 
 
 def from_lists(

@@ -198,7 +198,7 @@ def _embedding(folder: Path):
     from cutaway.network.sources import load_model
 
     loaded = load_model(folder)
-    reader = PromptFeatures(loaded.model, loaded.tokenizer, kind="hidden", batch_size=64, max_length=96)
+    reader = PromptFeatures(loaded.model, loaded.tokenizer, kind="hidden", batch_size=64, max_length=96, plain=False)
     known: dict[str, np.ndarray] = {}
 
     def embed(texts) -> np.ndarray:

@@ -27,7 +27,7 @@ $("go").onclick = async () => {
   $("fill").style.width = 100 * r.probability + "%";
   $("mark").style.left = 100 * p(r.threshold) + "%";
   $("more").textContent = `score ${r.score.toFixed(3)}, threshold ${r.threshold.toFixed(3)}, ${r.tokens} tokens` +
-    (r.truncated ? " (only the first were read)" : "") + `, certificate: ${r.certificate}, ${(1000 *
+    (r.truncated ? ` (in ${r.windows} windows, the worst counts)` : "") + `, certificate: ${r.certificate}, ${(1000 *
     r.seconds).toFixed(1)} ms`;
 };
 </script></body></html>

@@ -13,6 +13,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from cutaway.errors import InputError
+from cutaway.guard.normal import normalised
 from cutaway.guard.prompts import check_prompt
 from cutaway.guard.service.keys import Keys
 from cutaway.guard.service.settings import Settings
@@ -143,6 +144,10 @@ def checked(text: Any, settings: Settings, *, where: str) -> str:
     if isinstance(text, str) and len(text) > settings.max_chars:
         raise Refused(413, f"{where} is longer than {settings.max_chars} characters")
     try:
-        return check_prompt(text, where=where)
+        plain = normalised(check_prompt(text, where=where))
+        check_prompt(plain, where=where)
     except InputError as error:
         raise Refused(422, str(error)) from error
+    if len(plain) > settings.max_chars:
+        raise Refused(413, f"{where} is longer than {settings.max_chars} characters once normalised")
+    return text
