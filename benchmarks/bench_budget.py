@@ -22,7 +22,7 @@ from bench_budget import resnet20
 from cutaway.data import Dataset
 from cutaway.instrument import peak_bytes
 from cutaway.network import Network
-from cutaway.scan import Settings, default_instruments, scan
+from cutaway.scanning import Settings, default_instruments, scan
 rows, budget = {rows}, {budget}
 generator = torch.Generator().manual_seed(0)
 inputs = torch.rand((rows, 3, 32, 32), generator=generator)

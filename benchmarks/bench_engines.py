@@ -22,7 +22,7 @@ def main() -> int:
     from cutaway.demo import train_digits
     from cutaway.engines.executor import get_executor, map_jobs
     from cutaway.network import Network
-    from cutaway.scan import default_instruments, null_figures
+    from cutaway.scanning import default_instruments, null_figures
 
     short = "--short" in sys.argv
     model, data = train_digits(epochs=2)

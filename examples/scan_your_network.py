@@ -15,7 +15,7 @@ from cutaway.network import Network
 from cutaway.outputs import Accuracy
 from cutaway.report.page import write_report
 from cutaway.robustness.robust_accuracy import RobustAccuracy
-from cutaway.scan import Settings, scan
+from cutaway.scanning import Settings, scan
 
 
 def main(folder: str | None = None, *, epochs: int = 10, nulls: int = 19) -> float:

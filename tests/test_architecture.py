@@ -16,7 +16,7 @@ FLOORS = {
     3: ("instrument", "registry", "testing", "evidence"),
     4: ("outputs", "geometry", "language", "features", "dynamics", "robustness"),
     5: ("guard", "training"),
-    6: ("scan", "scan_nulls", "scan_words", "run", "compare", "demo", "report", "reproductions"),
+    6: ("scanning", "scan_nulls", "scan_words", "running", "comparing", "demo", "report", "reproductions"),
     7: ("cli", "__main__", ""),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
@@ -68,6 +68,17 @@ def test_public_names():
     ]  # fmt: skip
     for name in cutaway.__all__:
         assert getattr(cutaway, name) is not None
+
+
+def test_scan_is_a_function_however_it_is_imported():
+    import importlib
+
+    importlib.import_module("cutaway.scanning")
+    from cutaway import scan
+
+    assert callable(scan) and callable(cutaway.scan)
+    files = {path.stem for path in SOURCE.glob("*.py")}
+    assert not files & set(cutaway.__all__), "a file would shadow a public function once it is imported"
 
 
 def test_old_paths_of_moved_modules_warn_and_give_the_same_names():

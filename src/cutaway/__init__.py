@@ -21,7 +21,7 @@ _HOMES = {
     "CutawayError": "cutaway.errors",
     "load_data": "cutaway.data",
     "load_model": "cutaway.network.sources",
-    "scan": "cutaway.scan",
+    "scan": "cutaway.scanning",
 }
 
 __all__ = sorted(_HOMES)

@@ -14,6 +14,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED = {
+    "cutaway.run": "cutaway.running",
+    "cutaway.compare": "cutaway.comparing",
     "cutaway.geometry.language": "cutaway.language.geometry",
     "cutaway.geometry.language_blocks": "cutaway.language.blocks",
     "cutaway.geometry.language_charts": "cutaway.language.charts",

@@ -13,7 +13,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import xarray as xr
@@ -94,6 +94,22 @@ class Instrument(ABC):
     null: ClassVar[str] = "reinitialised"
     in_scan: ClassVar[bool] = True
     attacks: ClassVar[bool] = False
+
+    @classmethod
+    def suited(cls, data: Dataset) -> Self:
+        """This instrument with its default settings, but an attack radius that suits the data.
+
+        Radii: 8/255 for colour images, 0.1 for other data in a known range, a tenth of the inputs' spread where none
+        is known.
+        """
+        if not cls.attacks or not data.inputs.is_floating_point():
+            return cls()
+        if data.value_range is None:
+            radius = 0.1 * float(data.inputs.double().std())
+        else:
+            colour = data.inputs.dim() == 4 and data.inputs.shape[1] == 3
+            radius = (8 / 255 if colour else 0.1) * (data.value_range[1] - data.value_range[0])
+        return cls(radius=radius)  # pyright: ignore[reportCallIssue]
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):  # numbers of NumPy and torch are numbers

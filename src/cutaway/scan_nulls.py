@@ -27,7 +27,7 @@ from cutaway.status import Status
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
-    from cutaway.scan import Settings
+    from cutaway.scanning import Settings
 
 WAVE = 10  # replicates between two decisions to stop
 FAILED = "failed"  # no instrument's name: where a replicate keeps the reasons of those that raised

@@ -17,7 +17,7 @@ from cutaway.geometry import LocalComplexity
 from cutaway.outputs import Accuracy
 from cutaway.report.training_page import state
 from cutaway.robustness import RobustAccuracy
-from cutaway.run import open_run
+from cutaway.running import open_run
 from cutaway.testing.contract import small_classifier, small_data
 from cutaway.training.store import open_training
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cutaway.report.page import number, write_report
-from cutaway.scan import Settings, scan
+from cutaway.scanning import Settings, scan
 
 
 @pytest.fixture(scope="module")
@@ -11,7 +11,7 @@ def page(tmp_path_factory):
     import torch
 
     from cutaway.network import Network
-    from cutaway.scan import default_instruments
+    from cutaway.scanning import default_instruments
     from cutaway.testing.contract import small_classifier, small_data
 
     folder = tmp_path_factory.mktemp("page")

@@ -11,7 +11,7 @@ from cutaway.geometry.boundary_distance import BoundaryDistance
 from cutaway.geometry.local_complexity import LocalComplexity
 from cutaway.outputs import Accuracy
 from cutaway.robustness.robust_accuracy import RobustAccuracy
-from cutaway.scan import Settings, default_instruments, scan
+from cutaway.scanning import Settings, default_instruments, scan
 
 OPTIONS = {"weights": None, "seed": 0, "split": "test", "device": "cpu", "dtype": None, "trust_pickle": False}
 NAMES = [

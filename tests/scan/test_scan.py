@@ -5,11 +5,11 @@ import json
 import pytest
 
 from cutaway import scan_nulls as scanning
-from cutaway.compare import differences
+from cutaway.comparing import differences
 from cutaway.errors import FileError, InputError
 from cutaway.features.sparsity import Sparsity
-from cutaway.run import open_run
-from cutaway.scan import Settings, scan
+from cutaway.running import open_run
+from cutaway.scanning import Settings, scan
 
 
 def figures(run):

@@ -23,8 +23,8 @@ from cutaway.reading import Figure, variable
 from cutaway.report.page import write_report
 from cutaway.report.words import digest
 from cutaway.robustness import RobustAccuracy
-from cutaway.scan import Settings, scan
 from cutaway.scan_words import cautions
+from cutaway.scanning import Settings, scan
 from cutaway.status import Status
 from cutaway.testing.contract import small_classifier, small_data
 

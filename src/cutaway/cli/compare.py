@@ -20,8 +20,8 @@ def compare(run_a: Path, run_b: Path) -> Outcome:
     run_b
         Second run folder.
     """
-    from cutaway.compare import differences
-    from cutaway.run import open_run
+    from cutaway.comparing import differences
+    from cutaway.running import open_run
 
     rows, notes = differences(open_run(run_a), open_run(run_b))
     lines = [f"{'instrument':<20} {'figure':<28} {'a':>10} {'b':>10} {'p':>8}"]

@@ -88,7 +88,6 @@ def measure(
     from cutaway.engines.executor import get_executor
     from cutaway.evidence.null import NULLS, replicates
     from cutaway.reading import store
-    from cutaway.scan import suited
 
     kind = registry.instrument(name)
     if nulls < 0:
@@ -106,7 +105,7 @@ def measure(
         trust_pickle=trust_pickle,
         trust_code=trust_code,
     )
-    instrument = dataclasses.replace(suited(kind, dataset), **_settings(kind, set or []))
+    instrument = dataclasses.replace(kind.suited(dataset), **_settings(kind, set or []))
     limit = parse_budget(budget)
     reading = instrument.measure(network, dataset, seed=seed, budget=limit)
     if nulls and reading.figures and instrument.null:

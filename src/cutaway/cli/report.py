@@ -22,7 +22,7 @@ def report(run: Path, *, out: Path | None = None) -> Outcome:
     """
     from cutaway.report.page import write_report
     from cutaway.report.training_page import write_training_page
-    from cutaway.run import open_run, read_record
+    from cutaway.running import open_run, read_record
     from cutaway.training.store import open_training
 
     if read_record(run).get("kind") == "training":

@@ -89,8 +89,8 @@ def scan(
     from cutaway.engines.progress import progress_lines
     from cutaway.evidence.null import NULLS
     from cutaway.report.page import write_report
-    from cutaway.scan import Settings
-    from cutaway.scan import scan as run_scan
+    from cutaway.scanning import Settings
+    from cutaway.scanning import scan as run_scan
 
     if null is not None and null not in NULLS:
         raise InputError("option --null", found=null, expected=", ".join(NULLS))
@@ -129,9 +129,9 @@ def choose(dataset, only: list[str] | None, radius: float | None) -> list:
     import dataclasses
 
     from cutaway import registry
-    from cutaway.scan import default_instruments, suited
+    from cutaway.scanning import default_instruments
 
-    chosen = default_instruments(dataset) if not only else [suited(registry.instrument(n), dataset) for n in only]
+    chosen = default_instruments(dataset) if not only else [registry.instrument(n).suited(dataset) for n in only]
     if radius is None:
         return chosen
     return [dataclasses.replace(i, radius=radius) if i.attacks else i for i in chosen]

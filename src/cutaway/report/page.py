@@ -16,7 +16,7 @@ from cutaway.files import write_text
 from cutaway.reading import Figure, Reading
 from cutaway.reading.words import null_words
 from cutaway.report.words import digest, sentence
-from cutaway.run import Run
+from cutaway.running import Run
 
 
 def write_report(run: Run, path: str | Path | None = None) -> Path:

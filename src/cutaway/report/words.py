@@ -12,7 +12,7 @@ from cutaway import registry
 from cutaway.evidence.decision import Decision, decide
 from cutaway.reading import Figure, Reading
 from cutaway.reading.words import null_words, said
-from cutaway.run import Run
+from cutaway.running import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,6 @@ def adversary(part: AdversaryPart, *, data: Dataset) -> Any:
 def instruments(parts: list[InstrumentPart], data: Dataset) -> dict[str, Instrument]:
     """The instruments that a recipe names, by label; attacks have a radius that suits the data unless told."""
     from cutaway import registry
-    from cutaway.scan import suited
 
     found: dict[str, Instrument] = {}
     for part in parts:
@@ -75,7 +74,7 @@ def instruments(parts: list[InstrumentPart], data: Dataset) -> dict[str, Instrum
             raise InputError(f"instrument {label!r}", found="it twice", expected='a label for each, label = "..."')
         options = _tuples(part.options)
         _check_fields(f"instrument {part.name!r}", [f.name for f in dataclasses.fields(kind)], options)
-        found[label] = dataclasses.replace(suited(kind, data), **options)
+        found[label] = dataclasses.replace(kind.suited(data), **options)
     return found
 
 

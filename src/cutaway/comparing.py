@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from cutaway.reading import Figure, Reading
-from cutaway.run import Run
+from cutaway.running import Run
 
 
 def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:

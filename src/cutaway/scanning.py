@@ -25,7 +25,7 @@ from cutaway.network import Network
 from cutaway.reading import Reading
 from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.store import SUFFIX
-from cutaway.run import FORMAT, Run, start
+from cutaway.running import FORMAT, Run, start
 from cutaway.scan_nulls import Draws, as_reading, draw_nulls
 from cutaway.scan_words import cautions, not_run
 from cutaway.status import Status
@@ -98,7 +98,7 @@ def scan(
 def default_instruments(data: Dataset) -> list[Instrument]:
     """Every registered instrument that takes part in scans, with settings that suit the data."""
     kinds = [kind for name in registry.names() if (kind := _loaded(name)) is not None]
-    return [suited(kind, data) for kind in kinds if kind.in_scan]
+    return [kind.suited(data) for kind in kinds if kind.in_scan]
 
 
 def _loaded(name: str) -> type[Instrument] | None:
@@ -107,22 +107,6 @@ def _loaded(name: str) -> type[Instrument] | None:
         return registry.instrument(name)
     except Exception:
         return None
-
-
-def suited(kind: type[Instrument], data: Dataset) -> Instrument:
-    """An instrument with its default settings, but an attack radius that suits the data.
-
-    Radii: 8/255 for colour images, 0.1 for other data in a known range, a tenth of the inputs' spread where none is
-    known.
-    """
-    if not kind.attacks or not data.inputs.is_floating_point():
-        return kind()
-    if data.value_range is None:
-        radius = 0.1 * float(data.inputs.double().std())
-    else:
-        colour = data.inputs.dim() == 4 and data.inputs.shape[1] == 3
-        radius = (8 / 255 if colour else 0.1) * (data.value_range[1] - data.value_range[0])
-    return kind(radius=radius)  # pyright: ignore[reportCallIssue]
 
 
 def _record(network: Network, data: Dataset, chosen: Sequence[Instrument], settings: Settings) -> dict[str, Any]:
