@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import ModelError
-from cutaway.language.blocks import run_model
+from cutaway.language.forward import run_model
 from cutaway.network.network import first_tensor
 
 

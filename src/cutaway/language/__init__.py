@@ -2,7 +2,11 @@
 
 | file | what is in it |
 |---|---|
+| `forward` | one forward pass on token ids; the body of a model without head, decoder and wrappers |
+| `flow` | follows the outputs of linear maps through one pass |
 | `blocks` | finds the MLP blocks by what their linear maps do |
+| `experts` | routed experts, read by token and weighted by the router |
+| `pooling` | from pre-activations to seven numbers a prompt |
 | `geometry` | seven spline features of every block, streamed in one forward pass |
 | `intrinsic_dimension` | the intrinsic dimension of every head at every token |
 | `charts` | their pictures |

@@ -1,231 +1,245 @@
 """Finds the MLP blocks of a language model by what its linear maps do, not by what they are called.
 
-One forward pass on an example is watched: every module that maps (n, T, D) to (n, T, F) by its own weight matrix, every
-elementwise nonlinearity, every softmax. An MLP block is a linear map whose output goes into an elementwise
-nonlinearity (the gate) and whose F features (F/2 where gate and up projection are one matrix) go into the next
-linear map back to width D, with no attention in between. That finds gate_proj (Llama, Qwen, Mistral, Gemma), fused
-gate_up_proj (Phi-3), c_fc (GPT-2), fc1 (Phi), intermediate.dense (BERT) and `nn.Sequential(Linear, ReLU, Linear)`,
-and leaves out attention projections, poolers and heads.
+One forward pass on an example is watched (`flow`). An MLP block is a module that is affine on every token (a linear
+map, or one with its adapters), whose output enters an elementwise nonlinearity (the gate) and, multiplied by nothing
+but other maps of the same input, goes into a linear map back to width D. That finds gate_proj (Llama, Qwen, Mistral,
+Gemma), fused gate_up_proj (Phi-3), c_fc (GPT-2), fc1 (Phi, OPT), intermediate.dense (BERT), `nn.Sequential(Linear,
+ReLU, Linear)` and routed experts (`experts`), and leaves out attention, poolers, heads, and gates on something else
+(RWKV's receptance, Mamba's and Gemma 3n's per-layer gates). What looks like a block and cannot be read is refused.
 """
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from cutaway.errors import ModelError
-from cutaway.network.graph import facts
+from cutaway.language.experts import Layout, holds_experts, layout_of, takes_choices
+from cutaway.language.flow import Call, Flow, Watch
+from cutaway.language.forward import check_tokens, run_model
 from cutaway.network.preserve import preserved
-from cutaway.network.sites import candidate_kind, function_name
-
-_VIEWS = frozenset({"mul", "__mul__", "__rmul__", "__imul__", "to", "type", "float", "contiguous", "clone"})
-_ATTENTION = frozenset({"softmax", "attention"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MlpBlock:
     """One MLP block: `path` of the module whose output holds the gate's pre-activations, `hidden` D, `width` F gates.
 
-    `fused`: the module's output is 2F wide and the gate is its first half. `transposed`: the weight is stored (D, F)
-    (Hugging Face's Conv1D) instead of (F, D). `down` is the path of the map back to width D. `call`: which of the
-    module's calls in one pass this is, counted from 0; above 0 only where blocks share weights (ALBERT).
+    `first`, `step`: the gate's columns in that output (fused gate and up projection). `down`: the map back to width D.
+    `call`: which of the module's calls in one pass this is, from 0; above 0 only where blocks share weights (ALBERT).
+    `time_first`: tokens come as (T, n) and not (n, T). `flat`: as one list (n T).
+    `experts`: the layout of routed experts, None for a dense block.
     """
 
     path: str
     down: str
     hidden: int
     width: int
-    fused: bool = False
-    transposed: bool = False
+    first: int = 0
+    step: int = 1
     call: int = 0
+    time_first: bool = False
+    flat: bool = False
+    experts: Layout | None = None
 
     @property
     def name(self) -> str:
         """The path, and which call where it is not the first: "layer.ffn", "layer.ffn, call 2"."""
         return self.path if self.call == 0 else f"{self.path}, call {self.call + 1}"
 
+    def gates(self, output: Tensor, shape: tuple[int, int]) -> Tensor:
+        """The gate's pre-activations (n, T, F) in the module's output, for tokens of this shape (n, T)."""
+        picked = output[..., self.first :: self.step][..., : self.width]
+        return self.by_row(picked, shape)
+
+    def by_row(self, states: Tensor, shape: tuple[int, int]) -> Tensor:
+        """States of this block's module as (n, T, ...)."""
+        if self.time_first:
+            return states.transpose(0, 1)
+        return states.reshape(*shape, states.shape[-1])
+
     def rows(self, model: nn.Module) -> Tensor:
-        """The gate's weight vectors w_j, shape (F, D)."""
-        weight = model.get_submodule(self.path).weight
-        assert isinstance(weight, Tensor)
-        return (weight.T if self.transposed else weight)[: self.width]
+        """The gate's weight vectors w_j, shape (F, D), of the map that the module really applies, adapters and
+        all: found by giving it the D unit vectors and 0 where it is more than one matrix. Not for experts."""
+        weight, _ = effective(model.get_submodule(self.path), self.hidden)
+        return weight[self.first :: self.step][: self.width]
 
 
-@dataclass(slots=True)
-class _Call:
-    path: str
-    source: int
-    inputs: int
-    outputs: int
-    transposed: bool
-    clock: int
-    call: int
-    activated: bool = False
-    fused: bool = False
-
-
-class _Watch(TorchFunctionMode):
-    """Marks which linear outputs (by storage, kept alive) enter an elementwise nonlinearity, and when attention ran."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[_Call] = []
-        self.owner: dict[int, int] = {}
-        self.alive: list[Tensor] = []
-        self.attention: list[int] = []
-        self.clock = 0
-
-    def keep(self, tensor: Tensor, index: int) -> None:
-        self.owner[tensor.untyped_storage().data_ptr()] = index
-        self.alive.append(tensor)
-
-    def of(self, value: Any) -> int | None:
-        return self.owner.get(value.untyped_storage().data_ptr()) if isinstance(value, Tensor) else None
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = function_name(func)
-        if name.startswith("__get__"):
-            return func(*args, **kwargs)
-        self.clock += 1
-        kind = candidate_kind(func, name)
-        index = self.of(args[0]) if args else None
-        result = func(*args, **kwargs)
-        if kind in _ATTENTION:
-            self.attention.append(self.clock)
-        elif index is not None and _is_activation(kind, args):
-            call = self.calls[index]
-            call.activated = True
-            call.fused = args[0].shape[-1] * 2 == call.outputs
-        elif index is not None and name in _VIEWS and isinstance(result, Tensor):
-            others = [a for a in args[1:] if isinstance(a, Tensor) and a.ndim > 0]
-            if not others and self.of(result) is None and result.shape == args[0].shape:
-                self.keep(result, index)
-        return result
-
-
-def _is_activation(kind: str | None, args: tuple) -> bool:
-    if kind == "pow":  # the cube of the tanh form of GELU; squares belong to normalisations
-        return len(args) > 1 and args[1] == 3.0
-    return kind is not None and facts.of(kind).family == "activation"
+@torch.no_grad()
+def effective(module: nn.Module, inputs: int) -> tuple[Tensor, Tensor]:
+    """(W, b) of x -> W x + b that an affine module applies: (F, D) and (F,). Exact up to rounding of one product."""
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if type(module) is nn.Linear and type(weight) is nn.Parameter and not module._forward_hooks:
+        return weight.detach(), torch.zeros_like(weight[:, 0]) if bias is None else bias.detach()
+    like = next(p for p in itertools.chain(module.parameters(), module.buffers()) if p.is_floating_point())
+    unit = torch.eye(inputs + 1, inputs, dtype=like.dtype, device=like.device)
+    out = module(unit[None])[0]
+    return (out[:-1] - out[-1:]).T.contiguous(), out[-1]
 
 
 def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:
-    """The MLP blocks in the order in which they run, from one forward pass on `tokens` (1, T), T >= 2.
+    """The MLP blocks in the order in which they run, from one forward pass on `tokens` (1, T) and a row beside it.
 
     Exact on what was run; a block that this example does not reach is not found. Leaves the model as it was. Raises
-    ModelError when there is none, saying how many linear maps were seen.
+    ModelError when there is none, saying how many linear maps were seen, and for one that cannot be read: a gate that
+    is not affine or moved by another value, parts of the tokens only, experts of an unknown kind.
     """
-    watch = _Watch()
-    handles = []
-
-    def enter(path: str, module: nn.Module):
-        number = itertools.count()
-
-        def hook(_module, args, kwargs, output):
-            call = next(number)
-            source = args[0] if args else next(iter(kwargs.values()), None)
-            if not (isinstance(source, Tensor) and isinstance(output, Tensor) and source.is_floating_point()):
-                return
-            if source.ndim != 3 or output.ndim != 3:
-                return
-            transposed = _orientation(module, source, output)
-            if transposed is None:
-                return
-            pointer = source.untyped_storage().data_ptr() + source.storage_offset() * source.element_size()
-            sizes = int(source.shape[-1]), int(output.shape[-1])
-            watch.alive.append(source)
-            watch.calls.append(_Call(path, pointer, *sizes, transposed, watch.clock, call))  # pyright: ignore[reportArgumentType]
-            watch.keep(output, len(watch.calls) - 1)
-
-        return hook
-
+    check_tokens(tokens)
+    rows = example_rows(tokens)
+    watch, found = Watch(), _Finder(model, rows)
     with preserved(model), torch.no_grad():
-        for path, module in model.named_modules():
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding):
-                handles.append(module.register_forward_hook(enter(path, module), with_kwargs=True))
+        handles = [h for path, module in model.named_modules() for h in found.hooks(watch, path, module)]
         try:
             with watch:
-                run_model(model, tokens, None)
+                run_model(model, rows, None)
         finally:
             for handle in handles:
                 handle.remove()
-    blocks = tuple(_pair(watch))
+    blocks = tuple(found.blocks(watch))
     if not blocks:
+        linear = sum(c.index >= 0 for c in watch.calls)
         raise ModelError(
             f"model {type(model).__name__}",
-            found=f"no MLP block among {len(watch.calls)} linear maps on (batch, tokens, features)",
+            found=f"no MLP block among {linear} linear maps on (batch, tokens, features)",
             expected="a language model with blocks: linear, elementwise nonlinearity, linear back to the same width",
             remedy="check that the model reads token ids and keeps its tokens apart",
         )
+    with preserved(model):
+        for block in blocks:
+            if not block.experts:
+                _check_affine(model, block, watch)
     return blocks
 
 
-def _orientation(module: nn.Module, source: Tensor, output: Tensor) -> bool | None:
-    """Whether the weight is stored (inputs, outputs); None where the module is no linear map by its weight."""
-    weight, bias = module.weight, getattr(module, "bias", None)
-    shape, sizes = tuple(weight.shape), (int(source.shape[-1]), int(output.shape[-1]))  # pyright: ignore[reportArgumentType]
-    if shape not in (sizes, sizes[::-1]):
-        return None
-    if sizes[0] != sizes[1]:
-        return shape == sizes
-    row = source[:1, 0].to(weight.dtype)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    shift = bias if isinstance(bias, Tensor) else 0
-    straight = (row @ weight.T + shift - output[:1, 0]).abs().max()
-    turned = (row @ weight + shift - output[:1, 0]).abs().max()
-    return bool(turned < straight)
+def example_rows(tokens: Tensor) -> Tensor:
+    """The example (1, T) and other rows beside it, so many that their number is not T and tells the axes apart."""
+    other = tokens[:1].roll(1, 1).flip(1)
+    return torch.cat([tokens[:1], other, tokens[:1]])[: 3 if tokens.shape[1] == 2 else 2]
 
 
-def _pair(watch: _Watch):
-    calls = watch.calls
-    for index, gate in enumerate(calls):
-        if not gate.activated:
-            continue
-        later = next((c for c in calls[index + 1 :] if c.source != gate.source), None)
-        width = gate.outputs // 2 if gate.fused else gate.outputs
-        if later is None or later.inputs != width or later.outputs != gate.inputs:
-            continue
-        if any(gate.clock <= t <= later.clock for t in watch.attention):
-            continue
-        yield MlpBlock(
-            path=gate.path, down=later.path, hidden=gate.inputs, width=width, fused=gate.fused,
-            transposed=gate.transposed, call=gate.call,
-        )  # fmt: skip
+class _Finder:
+    def __init__(self, model: nn.Module, rows: Tensor) -> None:
+        self.model, self.rows = model, rows
+        self.experts: dict[int, MlpBlock] = {}
 
+    def hooks(self, watch: Watch, path: str, module: nn.Module) -> list[Any]:
+        counter, entered, stacked = itertools.count(), [], holds_experts(module)
 
-def accepts(model: nn.Module, name: str) -> bool:
-    """Whether the model's forward takes an argument of this name."""
-    parameters = inspect.signature(model.forward).parameters
-    return name in parameters
+        def enter(_module, args, kwargs) -> None:
+            routed = stacked and takes_choices(args, kwargs)
+            entered.append((watch.bends, len(watch.calls), routed))
+            watch.stack.append(path)
+            watch.paused += routed
 
+        def leave(_module, args, kwargs, output) -> None:
+            watch.stack.pop()
+            bends, before, routed = entered.pop()
+            number = next(counter)
+            if routed:
+                self._routed(watch, path, module, number, args, kwargs, output)
+                watch.paused -= 1
+            elif watch.bends == bends and not watch.paused:
+                self._linear(watch, path, module, number, args[0] if args else next(iter(kwargs.values()), None),
+                             output, before)  # fmt: skip
 
-def run_model(model: nn.Module, tokens: Tensor, mask: Tensor | None) -> Any:
-    """One forward pass; the mask (n, T) of ones and zeros goes in where the model takes one, caches stay off.
+        return [
+            module.register_forward_pre_hook(enter, with_kwargs=True),
+            module.register_forward_hook(leave, with_kwargs=True),
+        ]
 
-    Rows must be padded on the right, so that positions count from the first token. Raises ModelError for a mask with
-    zeros and a model without `attention_mask`.
-    """
-    kwargs: dict[str, Any] = {}
-    if accepts(model, "attention_mask"):
-        kwargs["attention_mask"] = torch.ones_like(tokens) if mask is None else mask
-    elif mask is not None and not bool(mask.all()):
+    def _routed(self, watch: Watch, path: str, module: nn.Module, number: int, args, kwargs, output) -> None:
+        layout = layout_of(module, path, args, kwargs, output)
+        hidden, width = layout.hidden, layout.width
+        watch.calls.append(Call(path, number, (0, 0), hidden, width, tuple(self.rows.shape), down=path, active=True))
+        self.experts[len(watch.calls) - 1] = MlpBlock(
+            path=path, down=path, hidden=hidden, width=width, call=number, flat=True, experts=layout
+        )
+
+    def _linear(self, watch: Watch, path: str, module: nn.Module, number: int, source, output, before: int) -> None:
+        """A call of a module that holds a weight matrix, or that put the outputs of such modules together."""
+        if not (isinstance(source, Tensor) and isinstance(output, Tensor) and source.is_floating_point()):
+            return
+        rows = source.numel() // max(source.shape[-1], 1)
+        if source.ndim < 2 or output.ndim != source.ndim or output.numel() // output.shape[-1] != rows:
+            return
+        weight = getattr(module, "weight", None)
+        own = isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
+        shape = (int(source.shape[-1]), int(output.shape[-1]))
+        own = own and tuple(weight.shape) in (shape, shape[::-1])  # pyright: ignore[reportOptionalMemberAccess]
+        flow = watch.of(output)
+        inside = watch.calls[before:]
+        pointer = source.untyped_storage().data_ptr(), int(source.storage_offset())
+        if not own and not (inside and flow is not None and flow.columns is None and inside[0].source == pointer):
+            return
+        self._arrived(watch, watch.of(source), shape, path)
+        watch.calls.append(Call(path, number, pointer, *shape, tuple(source.shape), (source, output)))
+        watch.alive.append(source)
+        watch.put(output, Flow(frozenset({len(watch.calls) - 1}), columns=(0, 1)))
+
+    def _arrived(self, watch: Watch, flow: Flow | None, shape: tuple[int, int], path: str) -> None:
+        for index in flow.active if flow is not None else ():
+            call = watch.calls[index]
+            if not flow.foreign and call.width == shape[0] and (call.inputs == shape[1] or call.index < 0):  # pyright: ignore[reportOptionalMemberAccess]
+                call.down = path
+
+    def blocks(self, watch: Watch):
+        hidden = {c.inputs for i, c in enumerate(watch.calls) if c.active and c.down and c.index >= 0}
+        for index, call in enumerate(watch.calls):
+            if index in self.experts:
+                yield self.experts[index]
+            elif call.active and self._is_block(call, hidden):
+                n, length = self.rows.shape
+                yield MlpBlock(
+                    path=call.path, down=str(call.down), hidden=call.inputs, width=call.width, first=call.first,
+                    step=call.step, call=call.index, time_first=call.shape[:2] == (length, n),
+                    flat=len(call.shape) == 2,
+                )  # fmt: skip
+
+    def _is_block(self, call: Call, hidden: set[int]) -> bool:
+        tokens = call.shape[:-1]
+        if call.gates or torch.Size(tokens).numel() == len(self.rows):  # a gate on something else; one row a prompt
+            return False
+        back = call.down is not None or (call.ends & ({call.inputs} | hidden)) != set()
+        if call.index < 0:
+            reason = f"a nonlinearity in {call.path!r} over what no linear module gave, mapped back to the hidden width"
+            return back and bool(call.ends & hidden) and self._refuse(reason)
+        if not call.ends and call.outputs >= call.inputs:
+            return self._refuse(f"{call.path} with a nonlinearity whose way back to {call.inputs} features is not seen")
+        if not back or call.inputs not in call.ends:
+            return False
+        if call.down is None:
+            return self._refuse(f"{call.path}, whose map back to {call.inputs} features is no module")
+        if call.moved:
+            return self._refuse(f"{call.path}, whose output is changed by another value before its nonlinearity")
+        n, length = self.rows.shape
+        if tokens not in ((n, length), (length, n), (n * length,)):
+            return self._refuse(
+                f"{call.path} on {torch.Size(tokens).numel()} of {n * length} tokens (routed or chunked)"
+            )
+        return True
+
+    def _refuse(self, found: str) -> bool:
         raise ModelError(
-            f"model {type(model).__name__}", found="no argument attention_mask", expected="rows without padding",
-            remedy="batch rows of equal length only",
+            f"model {type(self.model).__name__}", found=f"an MLP block that cannot be read: {found}",
+            expected="gates that are affine maps of every token, with their nonlinearity at zero",
+            remedy="the other blocks alone would be a part of the model; merge adapters, or use another model",
         )  # fmt: skip
-    if accepts(model, "use_cache"):
-        kwargs["use_cache"] = False
-    return model(tokens, **kwargs)
 
 
-def headless(model: nn.Module) -> nn.Module:
-    """The model without its head where it says which part that is (Hugging Face's `base_model`), else itself."""
-    inner = getattr(model, "base_model", None)
-    return inner if isinstance(inner, nn.Module) else model
+def _check_affine(model: nn.Module, block: MlpBlock, watch: Watch) -> None:
+    call = next(c for c in watch.calls if c.path == block.path and c.index == block.call)
+    assert call.sample is not None
+    source, output = (x.detach().flatten(0, -2) for x in call.sample)
+    weight, bias = effective(model.get_submodule(block.path), block.hidden)
+    wide = torch.float64 if source.dtype == torch.float64 else torch.float32
+    want = source.to(wide) @ weight.to(wide).T + bias.to(wide)
+    error, scale = (want - output.to(wide)).abs().max(), output.to(wide).abs().max()
+    if not float(error) <= max(2e-3, 16 * torch.finfo(output.dtype).eps) * float(scale) + 1e-6:
+        raise ModelError(
+            f"module {block.path}", found=f"an output that differs from every W x + b (by {float(error):.2g})",
+            expected="a gate that is an affine map of each token",
+            remedy="adapters that depend on the input, or activations quantised on the way, cannot be read: merge them",
+        )  # fmt: skip

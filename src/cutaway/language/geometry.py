@@ -6,10 +6,11 @@ the valid tokens of a prompt: mean, min, max, std of s, then min, mean, std of d
 
 Source: Balestriero, Cosentino, Shekkizhar, arXiv 2312.01648, section 4 (Eqs. 1 to 7). How we differ: any architecture
 (blocks found by structure, biases counted, a module that runs several times is a block each time), batches with a
-right-padding mask, the standard deviation (unbiased) of a one-token prompt is 0 and not NaN, no transfer to the host
-per layer, and an exit after any block. What the numbers are not: the gate's hyperplanes cut the *normalised hidden
-space* of one block, so d_t is a distance there (without bias an angle), not in prompt space; with SiLU or GELU the
-"region" is a sign code, not an affine piece.
+right-padding mask, adapters (the map that is applied counts, merged or not), routed experts (s and d of a token are the
+router-weighted means over its experts; a shared expert is a block of its own), the standard deviation (unbiased) of a
+one-token prompt is 0 and not NaN, no transfer to the host per layer, and an exit after any block. What the numbers are
+not: the gate's hyperplanes cut the *normalised hidden space* of one block, so d_t is a distance there (without bias an
+angle), not in prompt space; with SiLU or GELU the "region" is a sign code, not an affine piece.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cutaway.errors import InputError, ModelError
-from cutaway.language.blocks import MlpBlock, accepts, find_mlp_blocks, headless, run_model
+from cutaway.language.blocks import MlpBlock, example_rows, find_mlp_blocks
+from cutaway.language.experts import routed_features
+from cutaway.language.forward import accepts, body_of, checked_mask, run_model
+from cutaway.language.pooling import masked_mean, pool, token_features
 from cutaway.network.network import first_tensor
 
 FEATURE_NAMES = (
@@ -54,18 +58,21 @@ class GeometryReader:
     """Reads the features of `model` (in evaluation mode); blocks are found once from one pass on `example` (1, T).
 
     The weights' norms are taken once: make a new reader after changing them. `vocabulary`: how many ids the model's
-    embedding knows, None where no `nn.Embedding` reads them. Raises ModelError when the model has no MLP block.
+    embedding knows, None where no `nn.Embedding` reads them. An encoder-decoder model is read in its encoder. Raises
+    ModelError when the model has no MLP block or one that cannot be read: never a part of the model in silence.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
-        self.model = headless(model)
+        self.model = body_of(model, example)
         with _embedding_of(self.model, example) as sizes:
             self.blocks: tuple[MlpBlock, ...] = find_mlp_blocks(self.model, example)
         self.vocabulary = min(sizes, default=None)
         self._inverse_norms = [
-            b.rows(self.model).detach().float().norm(dim=1).clamp(min=1e-30).reciprocal() for b in self.blocks
+            None if b.experts else b.rows(self.model).float().norm(dim=1).clamp(min=1e-30).reciprocal()
+            for b in self.blocks
         ]
         self.takes_mask = accepts(self.model, "attention_mask")
+        self._check_rows(example[:1])
 
     @torch.no_grad()
     def read(
@@ -80,14 +87,13 @@ class GeometryReader:
         longer than the model has positions.
         """
         count = self._checked_layers(layers)
-        valid = _checked_mask(tokens, mask)
+        valid = checked_mask(tokens, mask)
         self._check_ids(tokens)
         kept: list[Tensor] = []
         tokenwise: list[tuple[Tensor, Tensor]] | None = [] if per_token else None
         source: list[Tensor] = []
 
-        def take(index: int, gates: Tensor, inputs: Tensor) -> None:
-            share, distance = token_features(gates[..., : self.blocks[index].width], self._inverse_norms[index])
+        def take(index: int, share: Tensor, distance: Tensor, inputs: Tensor) -> None:
             kept.append(pool(share[:, None], distance[:, None], valid)[:, 0])
             if tokenwise is not None:
                 tokenwise.append((share, distance))
@@ -97,7 +103,7 @@ class GeometryReader:
                     raise _Exit
 
         state = None
-        handles = self._hooked(count, take)
+        handles = self._hooked(count, (tokens.shape[0], tokens.shape[1]), take)
         try:
             state = first_tensor(run_model(self.model, tokens, None if mask is None else mask))
         except _Exit:
@@ -137,8 +143,23 @@ class GeometryReader:
                 expected=f"0 to {self.vocabulary - 1}, the model's vocabulary", remedy="use the model's own tokenizer",
             )  # fmt: skip
 
-    def _hooked(self, count: int, take: Callable[[int, Tensor, Tensor], None]) -> list[RemovableHandle]:
-        """One hook a module, however many of the first `count` blocks are its calls: take(block, output, input)."""
+    def _check_rows(self, row: Tensor) -> None:
+        """A module that gets its tokens in one flat list: row after row, and whichever others stand beside it?"""
+        if not any(b.flat for b in self.blocks):
+            return
+        alone = self.read(row).pooled[0]
+        beside = self.read(torch.cat([row.roll(1, 1).flip(1), row])).pooled[1]
+        if not torch.allclose(alone, beside, rtol=0.05, atol=1e-3 * float(alone.abs().max())):
+            raise ModelError(
+                f"model {type(self.model).__name__}", found="a row that is read otherwise beside another row",
+                expected="rows that do not change each other, flattened one after the other",
+                remedy="experts of limited capacity, or tokens flattened time first, cannot be read",
+            )  # fmt: skip
+
+    def _hooked(
+        self, count: int, shape: tuple[int, int], take: Callable[[int, Tensor, Tensor, Tensor], None]
+    ) -> list[RemovableHandle]:
+        """One hook a module, however many of the first `count` blocks are its calls: take(block, s, d, input)."""
         calls: dict[str, dict[int, int]] = {}
         for index, block in enumerate(self.blocks[:count]):
             calls.setdefault(block.path, {})[block.call] = index
@@ -146,10 +167,18 @@ class GeometryReader:
         def hook(wanted: dict[int, int]):
             number = itertools.count()
 
-            def on_call(_module, args, kwargs, output):
+            def on_call(module, args, kwargs, output):
                 index = wanted.get(next(number))
-                if index is not None:
-                    take(index, output, args[0] if args else next(iter(kwargs.values())))
+                if index is None:
+                    return
+                block, inputs = self.blocks[index], args[0] if args else next(iter(kwargs.values()))
+                norms = self._inverse_norms[index]
+                if norms is not None:
+                    share, distance = token_features(block.gates(output, shape), norms)
+                else:
+                    assert block.experts is not None
+                    share, distance = routed_features(module, block.experts, args, kwargs).reshape(2, *shape)
+                take(index, share, distance, block.by_row(inputs, shape))
 
             return on_call
 
@@ -164,39 +193,6 @@ class GeometryReader:
         if not 1 <= layers <= len(self.blocks):
             raise InputError("layers", found=str(layers), expected=f"1 to {len(self.blocks)}, the model's MLP blocks")
         return layers
-
-
-def token_features(gates: Tensor, inverse_norms: Tensor) -> tuple[Tensor, Tensor]:
-    """(s, d) of the module's text for pre-activations (..., F) and 1/|w_j| (F,): two float32 tensors (...)."""
-    active = torch.empty(gates.shape, dtype=torch.float32, device=gates.device)
-    torch.gt(gates, 0, out=active)
-    scaled = torch.mul(gates, inverse_norms.to(gates.device)).abs_()
-    return active.mean(-1), scaled.amin(-1).float()
-
-
-def pool(share: Tensor, distance: Tensor, valid: Tensor) -> Tensor:
-    """The seven features (n, L, 7) from s, d (n, L, T) and valid (n, T) booleans with at least one True a row."""
-    on = valid[:, None, :]
-    number = on.sum(-1).float()
-    s_mean, s_std = _moments(share, on, number)
-    d_mean, d_std = _moments(distance, on, number)
-    largest = torch.finfo(share.dtype).max
-    s_min, d_min = (x.masked_fill(~on, largest).amin(-1) for x in (share, distance))
-    s_max = share.masked_fill(~on, -largest).amax(-1)
-    return torch.stack([s_mean, s_min, s_max, s_std, d_min, d_mean, d_std], dim=-1)
-
-
-def _moments(x: Tensor, on: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased standard deviation (0 for one token) over the valid tokens; two passes, so no cancellation."""
-    mean = x.masked_fill(~on, 0).sum(-1) / number
-    off = (x - mean[..., None]).masked_fill(~on, 0)
-    return mean, (off.square().sum(-1) / (number - 1).clamp(min=1)).sqrt()
-
-
-def masked_mean(states: Tensor, valid: Tensor) -> Tensor:
-    """Mean over valid tokens of states (n, T, D): (n, D)."""
-    weight = valid.to(states.dtype)
-    return torch.einsum("ntd,nt->nd", states, weight) / weight.sum(1, keepdim=True)
 
 
 def batches(
@@ -251,9 +247,11 @@ def _blank(x: Tensor, valid: Tensor) -> Tensor:
 def _embedding_of(model: nn.Module, tokens: Tensor) -> Iterator[list[int]]:
     """Sizes of the `nn.Embedding`s that read these very tokens in the passes run meanwhile."""
     sizes: list[int] = []
+    rows = example_rows(tokens)
 
     def hook(module: nn.Module, args: tuple) -> None:
-        if args and args[0].data_ptr() == tokens.data_ptr():
+        ids = args[0] if args else rows
+        if any(torch.equal(ids, r) for r in (rows, rows.T)):
             sizes.append(int(module.num_embeddings))  # pyright: ignore[reportArgumentType]
 
     handles = [m.register_forward_pre_hook(hook) for m in model.modules() if isinstance(m, nn.Embedding)]
@@ -262,17 +260,3 @@ def _embedding_of(model: nn.Module, tokens: Tensor) -> Iterator[list[int]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
-        return torch.ones_like(tokens, dtype=torch.bool)
-    valid = mask.bool()
-    rising = valid[:, 1:] & ~valid[:, :-1]
-    if valid.shape != tokens.shape or not bool(valid[:, 0].all()) or bool(rising.any()):
-        raise InputError(
-            "the padding mask", found="a row that does not start with its tokens or has none",
-            expected="ones, then zeros, in every row (right padding)",
-            remedy="pad on the right: left padding shifts positions and pooled tokens",
-        )  # fmt: skip
-    return valid

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cutaway.errors import InputError, ModelError
-from cutaway.language.blocks import headless, run_model
+from cutaway.language.forward import body_of, checked_mask, run_model
 from cutaway.network.sites import function_name
 
 
@@ -35,19 +35,36 @@ def support_size(attention: Tensor, threshold: float, *, relative: bool = True) 
 
 
 class _Softmaxes(TorchFunctionMode):
-    """Sees every softmax over (n, heads, T, T) and keeps what `take` makes of it, then lets it go."""
+    """Sees every softmax over (n, heads, T, keys), keeps what `take` makes of its weights of the T tokens, lets it go.
 
-    def __init__(self, take) -> None:
+    More keys than tokens: the weights are those that the model cuts out of it (a sink is dropped so); `loose` holds
+    what was not cut down to the tokens (a prefix or a memory).
+    """
+
+    def __init__(self, take, shape: tuple[int, int]) -> None:
         super().__init__()
-        self.take, self.kept, self.fused = take, [], 0
+        self.take, self.shape, self.kept, self.fused = take, shape, [], 0
+        self.loose: dict[int, Tensor] = {}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = function_name(func)
         if name == "scaled_dot_product_attention":
             self.fused += 1
         result = func(*args, **(kwargs or {}))
-        if name in ("softmax", "_softmax") and isinstance(result, Tensor) and result.ndim == 4:
-            self.kept.append(self.take(result))
+        if not isinstance(result, Tensor) or result.ndim != 4:
+            return result
+        fits = (result.shape[0], *result.shape[2:]) == (*self.shape, self.shape[1])
+        if name in ("softmax", "_softmax"):
+            if fits:
+                self.kept.append(self.take(result))
+            else:
+                self.loose[id(result)] = result
+        elif fits and args and isinstance(args[0], Tensor) and id(args[0]) in self.loose:
+            if name in ("__getitem__", "narrow"):
+                self.kept.append(self.take(result))
+                del self.loose[id(args[0])]
+            elif result.shape == args[0].shape:
+                self.loose[id(result)] = result
         return result
 
 
@@ -63,12 +80,21 @@ def intrinsic_dimension(
 ) -> Tensor:
     """ID of every head at the last valid token, int64 (n, L, H); with `every_token` (n, L, H, T), 0 where padded.
 
-    tokens (n, T) int64, mask (n, T) right-padded. Exact as a count of the model's own attention weights; one forward
-    pass, memory of one block's attention. Between 1 and the number of tokens that may be attended to. Raises
-    ModelError where attention is computed by a fused kernel that never forms the weights.
+    tokens: (n, T) int64. mask: (n, T), padded on either side; a row padded on the left is shifted, so that positions
+        count from its first token.
+    Exact as a count of the model's own attention weights, at least 1 and at most the tokens that may be attended to. An
+    attention sink (gpt-oss) is no token: it neither counts as one nor in the maximum. An encoder-decoder model is read
+    in its encoder. One forward pass, memory of one block's attention.
+
+    Raises InputError for a mask with holes or an empty row; ModelError where a fused kernel never forms the weights of
+    a block, or a head attends to more than the row's tokens (a prefix, a memory).
     """
-    body = headless(model)
-    valid = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
+    body = body_of(model, tokens)
+    place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    start = place[:, :1] if mask is None else mask.bool().int().argmax(1, keepdim=True)
+    shifted = (place + start) % tokens.shape[1]
+    tokens, mask = tokens.gather(1, shifted), None if mask is None else mask.gather(1, shifted)
+    valid = checked_mask(tokens, mask)
     last = valid.sum(1) - 1
 
     def take(attention: Tensor) -> Tensor:
@@ -77,15 +103,25 @@ def intrinsic_dimension(
         row = attention[torch.arange(len(tokens), device=tokens.device), :, last]
         return support_size(row, threshold, relative=relative)
 
-    with _Eager(body), _Softmaxes(take) as watch:
+    with _Eager(body), _Softmaxes(take, (len(tokens), tokens.shape[1])) as watch:
         run_model(body, tokens, mask)
-    if not watch.kept:
-        how = "only fused attention kernels" if watch.fused else "no attention (softmax over n, heads, T, T)"
+    if watch.loose:
+        loose = next(iter(watch.loose.values()))
+        raise ModelError(
+            f"model {type(model).__name__}", found=f"attention weights of shape {tuple(loose.shape)}",
+            expected=f"{tokens.shape[1]} queries and keys, the tokens of a row",
+            remedy="read a model that attends to its own tokens alone",
+        )  # fmt: skip
+    if not watch.kept or watch.fused:
+        how = f"{watch.fused} fused attention kernels" if watch.fused else "no attention (softmax over n, heads, T, T)"
         raise ModelError(
             f"model {type(model).__name__}", found=how, expected="attention whose weights are computed",
             remedy="load the model with attn_implementation='eager'",
         )  # fmt: skip
-    return torch.stack(watch.kept, dim=1)
+    found = torch.stack(watch.kept, dim=1)
+    if not every_token:
+        return found
+    return found.gather(3, ((place - start) % tokens.shape[1])[:, None, None].expand_as(found))
 
 
 class _Eager:

@@ -1,0 +1,39 @@
+"""From gate pre-activations to the seven features of a prompt: shares and distances by token, pooled over tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def token_features(gates: Tensor, inverse_norms: Tensor) -> tuple[Tensor, Tensor]:
+    """(s, d) of the module's text for pre-activations (..., F) and 1/|w_j| (F,): two float32 tensors (...)."""
+    active = torch.empty(gates.shape, dtype=torch.float32, device=gates.device)
+    torch.gt(gates, 0, out=active)
+    scaled = torch.mul(gates, inverse_norms.to(gates.device)).abs_()
+    return active.mean(-1), scaled.amin(-1).float()
+
+
+def pool(share: Tensor, distance: Tensor, valid: Tensor) -> Tensor:
+    """The seven features (n, L, 7) from s, d (n, L, T) and valid (n, T) booleans with at least one True a row."""
+    on = valid[:, None, :]
+    number = on.sum(-1).float()
+    s_mean, s_std = _moments(share, on, number)
+    d_mean, d_std = _moments(distance, on, number)
+    largest = torch.finfo(share.dtype).max
+    s_min, d_min = (x.masked_fill(~on, largest).amin(-1) for x in (share, distance))
+    s_max = share.masked_fill(~on, -largest).amax(-1)
+    return torch.stack([s_mean, s_min, s_max, s_std, d_min, d_mean, d_std], dim=-1)
+
+
+def _moments(x: Tensor, on: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased standard deviation (0 for one token) over the valid tokens; two passes, so no cancellation."""
+    mean = x.masked_fill(~on, 0).sum(-1) / number
+    off = (x - mean[..., None]).masked_fill(~on, 0)
+    return mean, (off.square().sum(-1) / (number - 1).clamp(min=1)).sqrt()
+
+
+def masked_mean(states: Tensor, valid: Tensor) -> Tensor:
+    """Mean over valid tokens of states (n, T, D): (n, D)."""
+    weight = valid.to(states.dtype)
+    return torch.einsum("ntd,nt->nd", states, weight) / weight.sum(1, keepdim=True)
