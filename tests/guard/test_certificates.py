@@ -27,6 +27,7 @@ from cutaway.guard.regions import (
     ellipsoid_region,
     largest_certified,
 )
+from cutaway.guard.seal import sealed
 from cutaway.status import Status
 
 
@@ -280,6 +281,9 @@ def test_certificate_file_round_trip_and_binding(fitted, make_rows, model_folder
     record = json.loads(path.read_text())
     del record["regions"]
     path.write_text(json.dumps(record))
+    with pytest.raises(ModelError, match="contents that were changed after it was written"):
+        certificate_file.read(path)
+    path.write_text(json.dumps(sealed(record)))
     with pytest.raises(FileError, match="no valid certificate"):
         certificate_file.read(path)
     with pytest.raises(FileError, match="no such file"):

@@ -9,7 +9,7 @@ from cutaway.guard import certificate_file, load
 
 
 def folder_with(tmp_path, **fields):
-    (tmp_path / "guard.json").write_text(json.dumps({"format": 1, **fields}))
+    (tmp_path / "guard.json").write_text(json.dumps({"format": 2, **fields}))
     return tmp_path
 
 

@@ -241,7 +241,8 @@ def certify(
 
     check_seed(seed)
     check_picture("--plot", plot, (".png", ".svg", ".html"))
-    guard = load(folder, model=model, device=device)
+    guard = load(folder, model=model, device=device, certificate=False)
+    replaced = certificate_file.fault(folder / certificate_file.NAME)
     made = certificate_file.certify_guardrail(guard, level=level, smallest=cluster, seed=seed)
     path = certificate_file.write(made, out or folder / certificate_file.NAME)
     if plot is not None:
@@ -250,9 +251,10 @@ def certify(
         certificate_chart(made).save(str(plot), scale_factor=2.0 if plot.suffix == ".png" else 1.0)
     record = dataclasses.asdict(made)
     box = made.region("box")
+    record["replaced"] = replaced
     record |= {"worst": box.worst, "slack": box.slack, "containment": box.containment, "file": str(path)}
     lines = [f"certificate: {path}", f"status: {made.status.value} ({_MEANING[made.status.value]})"]
-    lines += [f"note: {n}" for n in made.notes]
+    lines += [f"note: {n}" for n in (*made.notes, *([f"the certificate before it: {replaced}"] if replaced else []))]
     for r in made.regions:
         inside = "-" if r.containment is None else f"{r.containment:.3f}"
         lines.append(f"  {r.name:<28}{r.status.value:<11} worst {r.worst:10.3f}  inside {inside}  {r.note}")
@@ -264,6 +266,27 @@ def certify(
         )
     lines.append(f"threshold {made.threshold:.3f}; held-out recall {made.recall:.3f}, at least {made.recall_low:.3f}")
     return Outcome(payload={"certificate": record}, words="\n".join(lines))
+
+
+@app.command
+def seal(folder: Path, *, model: str | None = None, device: str = "cpu") -> Outcome:
+    """Check the guardrail in FOLDER, of this or an older format, and write it again in this one, sealed; signed where
+    CUTAWAY_KEY holds a key. Its certificate becomes certificate.old.json.
+
+    Parameters
+    ----------
+    folder
+        What `cutaway guard fit` wrote.
+    model
+        Where the language model is now, if it has moved.
+    device
+        cpu, cuda, ...
+    """
+    from cutaway.guard.folder import reseal
+
+    path = reseal(folder, model=model, device=device)
+    words = f"guardrail: {path}\ncertify it: cutaway guard certify {path}"
+    return Outcome(payload={"folder": str(path)}, words=words)
 
 
 @app.command

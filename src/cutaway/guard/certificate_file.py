@@ -1,7 +1,8 @@
 """A certificate as a JSON file, and the check that it belongs to a guardrail.
 
-The file holds every number of the report with the sha256 of the language model and of the detector. `check` refuses a
-certificate of another model, detector or threshold; `cutaway guard serve` calls it before it starts.
+The file holds every number of the report, the version of Cutaway that made it, the sha256 of the language model and of
+the detector with its rows, and a seal over all of it (`guard.seal`). `check` refuses a certificate of another model,
+detector or threshold; `cutaway guard serve` calls it before it starts.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cutaway
 from cutaway.errors import FileError, ModelError
-from cutaway.files import atomic, read_json
+from cutaway.files import read_json, write_text
 from cutaway.guard.certificate import Certificate, certify
-from cutaway.guard.folder import detector_hash, model_hash
+from cutaway.guard.folder import CERTIFICATE, detector_hash, model_hash
 from cutaway.guard.guardrail import Guardrail
 from cutaway.guard.judges import RegionResult
 from cutaway.guard.mixture import MixtureReport
+from cutaway.guard.seal import MARKS, check_seal, sealed
 from cutaway.jsonable import clean
 from cutaway.status import Status
 
-FORMAT = 1
-NAME = "certificate.json"
+FORMAT = 2
+NAME = CERTIFICATE
+REMEDY = "certify again"
 
 
 def certify_guardrail(guard: Guardrail, points=None, held_out=None, **options) -> Certificate:
@@ -37,23 +41,28 @@ def certify_guardrail(guard: Guardrail, points=None, held_out=None, **options) -
 
 def write(certificate: Certificate, path: str | Path) -> Path:
     """Write the certificate as JSON."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"format": FORMAT, **clean(dataclasses.asdict(certificate))}
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
-    return path
+    record = {"format": FORMAT, "version": cutaway.__version__, **clean(dataclasses.asdict(certificate))}
+    return write_text(path, json.dumps(sealed(record), indent=1, allow_nan=False))
 
 
 def read(path: str | Path) -> Certificate:
-    """The certificate in a file; FileError for one that is missing, broken, or of another format."""
+    """The certificate in a file; FileError for one that is missing, broken, or of another format, ModelError for one
+    that was changed or, where there is a key, not signed with it."""
     path = Path(path)
     if not path.is_file():
         raise FileError(f"certificate {path}", found="no such file", remedy="make one with cutaway guard certify")
+    record: dict[str, Any] = read_json(path, "certificate", remedy=REMEDY)
+    if (version := record.get("format")) != FORMAT:
+        made = "by 0.1.0, before networks were compared with what was imported" if version == 1 else ""
+        raise FileError(
+            f"certificate {path}",
+            found=f"format {str(version)[:40]} {made}".rstrip(),
+            expected=f"format {FORMAT}",
+            remedy=f"{REMEDY} with cutaway guard certify",
+        )
+    check_seal(record, None, f"certificate {path}", remedy=REMEDY)
     try:
-        record: dict[str, Any] = read_json(path, "certificate", remedy="certify again")
-        if record.pop("format") != FORMAT:
-            raise ValueError("format")
+        record = {name: value for name, value in record.items() if name not in (*MARKS, "format", "version")}
         regions = tuple(
             RegionResult(**{**r, "status": Status(r["status"]), "bound": Status(r["bound"])})
             for r in record.pop("regions")
@@ -63,8 +72,18 @@ def read(path: str | Path) -> Certificate:
         return Certificate(regions=regions, mixtures=mixtures, status=status, notes=notes, **record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
-            f"certificate {path}", found="no valid certificate", expected=f"format {FORMAT}", remedy="certify again"
+            f"certificate {path}", found="no valid certificate", expected=f"format {FORMAT}", remedy=REMEDY
         ) from error
+
+
+def fault(path: Path) -> str:
+    """What is wrong with the certificate in a file that is about to be replaced; "" for nothing or no file."""
+    try:
+        if path.is_file():
+            read(path)
+    except (FileError, ModelError) as error:
+        return str(error)
+    return ""
 
 
 def check(certificate: Certificate, guard: Guardrail) -> None:
