@@ -14,6 +14,7 @@ from cutaway.errors import FileError, InputError, ModelError
 from cutaway.guard import Guardrail, PromptRows, calibrate, evaluate, from_lists, load, read_rows, save
 from cutaway.guard.baselines import compare
 from cutaway.guard.evaluate import auroc, auroc_interval, rates
+from cutaway.guard.folder import _first_detector_hash, reseal
 from cutaway.guard.prompts import PromptTokenizer, check_prompt
 
 
@@ -142,15 +143,17 @@ def test_a_guardrail_of_version_0_1_keeps_its_features_but_no_longer_fails_open(
     guard = Guardrail(model_folder, rate=0.1, plain=False).fit(make_rows(200))
     folder = save(guard, tmp_path / "g")
     record = json.loads((folder / "guard.json").read_text())
-    del record["settings"]["plain"]  # what 0.1 wrote
+    del record["settings"]["plain"], record["seal"], record["version"]  # what 0.1 wrote
+    record |= {"format": 1, "detector_hash": _first_detector_hash(guard)}
     (folder / "guard.json").write_text(json.dumps(record))
+    reseal(folder)
     again, texts = load(folder), ["STORM1 storm2", "storm1 storm2"]
     assert not again.plain and (again.transform(texts) == guard.transform(texts)).all()
     assert again.verdicts(["calm1 " * 80 + "storm1 " * 63])[0].windows > 1
     record["settings"]["plain"] = True
     (folder / "guard.json").write_text(json.dumps(record))
     with pytest.raises(ModelError, match="a detector with hash"):
-        load(folder)
+        reseal(folder)
 
 
 def test_the_rate_holds_for_long_prompts_too(model_folder, make_rows):
