@@ -11,7 +11,7 @@ ReLU, Linear)` and routed experts (`experts`), and leaves out attention, poolers
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -72,10 +72,12 @@ class MlpBlock:
 def effective(module: nn.Module, inputs: int) -> tuple[Tensor, Tensor]:
     """(W, b) of x -> W x + b that an affine module applies: (F, D) and (F,). Exact up to rounding of one product."""
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-    if type(module) is nn.Linear and type(weight) is nn.Parameter and not module._forward_hooks:
+    touched = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+    if type(module) is nn.Linear and type(weight) is nn.Parameter and not touched:
         return weight.detach(), torch.zeros_like(weight[:, 0]) if bias is None else bias.detach()
     like = next(p for p in itertools.chain(module.parameters(), module.buffers()) if p.is_floating_point())
-    unit = torch.eye(inputs + 1, inputs, dtype=like.dtype, device=like.device)
+    device = "cpu" if like.is_meta else like.device  # kept elsewhere until it runs
+    unit = torch.eye(inputs + 1, inputs, dtype=like.dtype, device=device)
     out = module(unit[None])[0]
     return (out[:-1] - out[-1:]).T.contiguous(), out[-1]
 
@@ -108,10 +110,7 @@ def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:
             remedy="check that the model reads token ids and keeps its tokens apart",
         )
     with preserved(model):
-        for block in blocks:
-            if not block.experts:
-                _check_affine(model, block, watch)
-    return blocks
+        return tuple(b if b.experts is not None else _affine(model, b, watch) for b in blocks)
 
 
 def example_rows(tokens: Tensor) -> Tensor:
@@ -170,12 +169,16 @@ class _Finder:
         shape = (int(source.shape[-1]), int(output.shape[-1]))
         own = own and tuple(weight.shape) in (shape, shape[::-1])  # pyright: ignore[reportOptionalMemberAccess]
         flow = watch.of(output)
-        inside = watch.calls[before:]
         pointer = source.untyped_storage().data_ptr(), int(source.storage_offset())
-        if not own and not (inside and flow is not None and flow.columns is None and inside[0].source == pointer):
-            return
+        inner = None
+        if not own:
+            if not watch.calls[before:] or flow is None or flow.active:
+                return
+            inner = next(iter(flow.calls)) if flow.columns is not None else None
+            if inner is not None and watch.calls[inner].source == pointer:
+                return
         self._arrived(watch, watch.of(source), shape, path)
-        watch.calls.append(Call(path, number, pointer, *shape, tuple(source.shape), (source, output)))
+        watch.calls.append(Call(path, number, pointer, *shape, tuple(source.shape), (source, output), inner=inner))
         watch.alive.append(source)
         watch.put(output, Flow(frozenset({len(watch.calls) - 1}), columns=(0, 1)))
 
@@ -184,6 +187,7 @@ class _Finder:
             call = watch.calls[index]
             if not flow.foreign and call.width == shape[0] and (call.inputs == shape[1] or call.index < 0):  # pyright: ignore[reportOptionalMemberAccess]
                 call.down = path
+                call.ends.add(shape[1])
 
     def blocks(self, watch: Watch):
         hidden = {c.inputs for i, c in enumerate(watch.calls) if c.active and c.down and c.index >= 0}
@@ -229,17 +233,28 @@ class _Finder:
         )  # fmt: skip
 
 
-def _check_affine(model: nn.Module, block: MlpBlock, watch: Watch) -> None:
+def _affine(model: nn.Module, block: MlpBlock, watch: Watch) -> MlpBlock:
+    """The block, at the outermost module that gives its gate and is affine. Raises ModelError where none is."""
     call = next(c for c in watch.calls if c.path == block.path and c.index == block.call)
+    error = _departure(model, call)
+    if error is None:
+        return block
+    if call.inner is not None:
+        inner = watch.calls[call.inner]
+        return _affine(model, replace(block, path=inner.path, call=inner.index, hidden=inner.inputs), watch)
+    raise ModelError(
+        f"module {block.path}", found=f"an output that differs from every W x + b (by {error:.2g})",
+        expected="a gate that is an affine map of each token",
+        remedy="adapters that depend on the input, or activations quantised on the way, cannot be read: merge them",
+    )  # fmt: skip
+
+
+def _departure(model: nn.Module, call: Call) -> float | None:
+    """How far the call's output is from W x + b, None where only rounding lies between them."""
     assert call.sample is not None
     source, output = (x.detach().flatten(0, -2) for x in call.sample)
-    weight, bias = effective(model.get_submodule(block.path), block.hidden)
+    weight, bias = effective(model.get_submodule(call.path), call.inputs)
     wide = torch.float64 if source.dtype == torch.float64 else torch.float32
     want = source.to(wide) @ weight.to(wide).T + bias.to(wide)
-    error, scale = (want - output.to(wide)).abs().max(), output.to(wide).abs().max()
-    if not float(error) <= max(2e-3, 16 * torch.finfo(output.dtype).eps) * float(scale) + 1e-6:
-        raise ModelError(
-            f"module {block.path}", found=f"an output that differs from every W x + b (by {float(error):.2g})",
-            expected="a gate that is an affine map of each token",
-            remedy="adapters that depend on the input, or activations quantised on the way, cannot be read: merge them",
-        )  # fmt: skip
+    error, scale = float((want - output.to(wide)).abs().max()), float(output.to(wide).abs().max())
+    return None if error <= max(2e-3, 16 * torch.finfo(output.dtype).eps) * scale + 1e-6 else error

@@ -34,7 +34,7 @@ class Call:
 
     `first`, `step`: the columns that enter the nonlinearity. `moved`: something was added to them before. `down`: the
     linear module that maps them back; `ends`: widths of all maps they reach; `gates`: multiplies what is not made from
-    the same input. `index` counts the module's calls.
+    the same input. `index` counts the module's calls. `inner`: the call inside this one that gave the same output.
     """
 
     path: str
@@ -51,6 +51,7 @@ class Call:
     moved: bool = False
     gates: bool = False
     down: str | None = None
+    inner: int | None = None
     ends: set[int] = field(default_factory=set)
 
 
@@ -140,7 +141,7 @@ class Watch(TorchFunctionMode):
         if not flows:
             return None
         others = [a for a, f in before if f is None and not isinstance(a, nn.Parameter)]
-        others = [a for a in others if a.ndim > 0 and a.is_floating_point()]
+        others = [a for a in others if a.ndim > 0 and a.is_floating_point() and a.numel() > a.shape[-1]]
         calls = frozenset().union(*(f.calls for f in flows))
         sources = {self.calls[c].source for c in calls}
         curved = any(f.curved for f in flows) or (name in _PRODUCT and not others and _nonlinear(name, flows))
