@@ -268,3 +268,32 @@ class TestRefusals:
 
         monkeypatch.setitem(sys.modules, "onnx", None)
         refused(MissingExtra, tmp_path / "m.onnx", "'onnx' is not installed", "pip install 'cutaway[onnx]'")
+
+
+class TestRows:
+    def test_rows_that_are_counted_are_not_given_together(self, tmp_path):
+        """The minimum hides the count wherever the input is small."""
+        nodes = [
+            helper.make_node("Size", ["x"], ["s"]),
+            helper.make_node("Cast", ["s"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["x", "f"], ["m"]),
+            helper.make_node("Min", ["m", "c"], ["y"]),
+        ]
+        model = load_onnx(make(tmp_path / "m.onnx", nodes, {"c": np.float32(-1)}, ("n", 1)))
+        rows = torch.tensor([[-5.0], [-3.0], [1.0]])
+        assert not model.batch_free
+        torch.testing.assert_close(model(rows), torch.tensor([[-5.0], [-3.0], [-1.0]]))
+
+    def test_rows_that_mix_only_where_they_are_large(self, tmp_path):
+        nodes = [
+            helper.make_node("ReduceMax", ["x"], ["m"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["m", "c"], ["d"]),
+            helper.make_node("Relu", ["d"], ["r"]),
+            helper.make_node("Add", ["x", "r"], ["y"]),
+        ]
+        assert not load_onnx(make(tmp_path / "m.onnx", nodes, {"c": np.float32(3)}, ("n", 2), 13)).batch_free
+
+    def test_a_part_of_a_split_that_nobody_takes_counts(self, tmp_path):
+        nodes = [helper.make_node("Split", ["x"], ["y", "rest"], axis=1)]
+        model = load_onnx(make(tmp_path / "m.onnx", nodes, shape=(1, 4), opset=13))
+        assert model(torch.ones(1, 4)).shape == (1, 2)

@@ -22,6 +22,7 @@ from cutaway.network.onnx.runtime import Runtime, open_runtime
 
 POINTS = 16
 TOLERANCE = 1e-5
+INPUT_ROUNDING = 2.0**-22  # of a node's largest input, where its output is small by cancellation
 HALF_TOLERANCE = 1e-2  # where the other program computes in float16: 2**-11 an operation
 
 
@@ -55,8 +56,9 @@ def differs(ours: Tensor, runtime: Runtime, point: Tensor) -> bool:
     return not close(ours.double().flatten(), theirs)
 
 
-def close(ours: Any, theirs: Any, tolerance: float = TOLERANCE) -> bool:
-    """Same shape, same infinities and NaNs, and a difference of at most `tolerance` times the largest finite value."""
+def close(ours: Any, theirs: Any, tolerance: float = TOLERANCE, rounding: float = 0.0) -> bool:
+    """Same shape, same infinities and NaNs, and a difference of at most `tolerance` times the largest finite value (or
+    `rounding`, an absolute number, but no more than a hundred times that)."""
     a, b = np.asarray(ours), np.asarray(theirs)
     if a.shape != b.shape:
         return False
@@ -65,7 +67,8 @@ def close(ours: Any, theirs: Any, tolerance: float = TOLERANCE) -> bool:
     a, b = a.astype(np.float64), b.astype(np.float64)
     finite = np.isfinite(b)
     scale = np.abs(b[finite]).max(initial=0.0)
-    return bool(np.allclose(a, b, rtol=0.0, atol=tolerance * scale, equal_nan=True))
+    most = max(tolerance * scale, min(rounding, 100 * tolerance * scale))
+    return bool(np.allclose(a, b, rtol=0.0, atol=most, equal_nan=True))
 
 
 def refuse_difference(path: Path, model: OnnxModel, point: Tensor) -> None:
@@ -118,12 +121,18 @@ def _differs_alone(model: OnnxModel, name: str, given: list, dtype, gives, their
         mine, other = np.asarray(value), np.asarray(theirs[key])
         if mine.shape != other.shape and mine.size == other.size and key in hosts:
             mine = mine.reshape(other.shape)
-        if not close(mine, other):
+        if not close(mine, other, rounding=INPUT_ROUNDING * _largest(numbers)):
             if mine.shape != other.shape:
                 return f"shape {mine.shape} instead of {other.shape}"
             gap = np.abs(mine.astype(float) - other.astype(float))
             return f"{np.nanmax(gap):.3g} beside values up to {np.nanmax(np.abs(other.astype(float))):.3g}"
     return None
+
+
+def _largest(values: list[Any]) -> float:
+    """The largest finite absolute value among the tensors."""
+    sizes = [v.double().abs().nan_to_num(0.0, 0.0, 0.0).max() for v in values if isinstance(v, Tensor) and v.numel()]
+    return float(max(sizes, default=0.0))
 
 
 def _tensor(value: Any, dtype: torch.dtype) -> Tensor:

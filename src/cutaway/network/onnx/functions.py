@@ -10,6 +10,7 @@ opsets are settled in layers.py).
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +69,13 @@ def _divide(a: Tensor, b: Any) -> Tensor:
 
 def _host_divide(a, b):
     return a // b if (a >= 0) == (b > 0) else -(-a // b)
+
+
+def _modulo(attributes, a, b):
+    """fmod 1: the sign of `a` (C's fmod); 0: the sign of `b` (integers only)."""
+    if attributes.get("fmod", 0):
+        return _elementwise(torch.fmod, lambda x, y: int(math.fmod(x, y)))(attributes, a, b)
+    return _elementwise(torch.remainder, operator.mod)(attributes, a, b)
 
 
 def _shape(attributes, x):
@@ -136,7 +144,9 @@ def _slice(attributes, x, starts, ends, axes=None, steps=None):
             x = x[tuple(index)]
         else:  # torch has no negative steps
             rows = torch.tensor(
-                list(range(x.shape[axis]))[slice(start, None if end < -x.shape[axis] else end, step)], device=x.device
+                list(range(x.shape[axis]))[slice(start, None if end < -x.shape[axis] else end, step)],
+                dtype=torch.int64,
+                device=x.device,
             )
             x = x.index_select(axis, rows)
     return x
@@ -155,7 +165,7 @@ def _gather(attributes, x, indices):
         indices = torch.tensor(indices, device=x.device)
     indices = torch.where(indices < 0, indices + x.shape[axis], indices)
     picked = x.index_select(axis, indices.reshape(-1))
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def _pad(attributes, x, pads, value=None, axes=None):
@@ -168,10 +178,25 @@ def _pad(attributes, x, pads, value=None, axes=None):
         flat[at], flat[at + 1] = pads[k], pads[half + k]
     while len(flat) > 2 and flat[-2:] == [0, 0]:
         flat = flat[:-2]
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[attributes.get("mode", "constant")]
+    mode = attributes.get("mode", "constant")
     if mode == "constant":
         return F.pad(x, flat, value=0.0 if value is None else float(value))
-    return F.pad(x, flat, mode=mode)
+    for axis in axes:
+        at = 2 * (x.ndim - 1 - axis)
+        if at < len(flat) and flat[at : at + 2] != [0, 0]:
+            x = x.index_select(axis, _padded(x.shape[axis], flat[at], flat[at + 1], mode).to(x.device))
+    return x
+
+
+def _padded(size: int, before: int, after: int, mode: str) -> Tensor:
+    """Which entry stands at each position of a padded dimension."""
+    at = torch.arange(-before, size + after)
+    if mode == "edge":
+        return at.clamp(0, size - 1)
+    if mode == "wrap":
+        return at % size
+    period = max(1, 2 * (size - 1))
+    return torch.minimum(at % period, -at % period)
 
 
 def _expand(attributes, x, shape):
@@ -213,9 +238,10 @@ def _where(attributes, condition, a, b):
 def _reduce(function: Callable) -> Callable:
     def apply(attributes, x, axes=None):
         keep = bool(attributes.get("keepdims", 1))
-        if axes is None and attributes.get("noop_with_empty_axes"):
-            return x
-        return function(x, tuple(as_tuple(axes)) if axes is not None else tuple(range(x.ndim)), keep)
+        dims = () if axes is None else tuple(as_tuple(axes))
+        if not dims and attributes.get("noop_with_empty_axes"):
+            return function(x.unsqueeze(-1), (-1,), False)  # every number alone: |x| of a norm, x**2 of squares
+        return function(x, dims or tuple(range(x.ndim)), keep)
 
     return apply
 
@@ -248,18 +274,6 @@ def _softmax_of_block(attributes, x):
     return function(block, -1).reshape(x.shape)
 
 
-def _average_pool_of_real(attributes, x):
-    """Average over the pixels that are not padding, for padding that differs between the sides."""
-    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.ndim - 3]
-    options = {
-        "kernel_size": attributes["kernel_shape"],
-        "stride": attributes["strides"],
-        "ceil_mode": attributes["ceil"],
-    }
-    ones = F.pad(torch.ones_like(x[:1, :1]), attributes["pad"])
-    return pool(F.pad(x, attributes["pad"]), **options) / pool(ones, **options)
-
-
 def _layer_norm(attributes, x, scale, bias=None):
     axis = attributes.get("axis", -1) % x.ndim
     return F.layer_norm(x, tuple(x.shape[axis:]), scale, bias, attributes.get("epsilon", 1e-5))
@@ -271,7 +285,10 @@ def _einsum(attributes, *operands):
 
 def _arg(function: Callable) -> Callable:
     def apply(attributes, x):
-        return function(x, attributes.get("axis", 0), bool(attributes.get("keepdims", 1)))
+        axis, keep = attributes.get("axis", 0), bool(attributes.get("keepdims", 1))
+        if attributes.get("select_last_index", 0):
+            return x.shape[axis] - 1 - function(x.flip(axis), axis, keep)
+        return function(x, axis, keep)
 
     return apply
 
@@ -298,7 +315,7 @@ FUNCTIONS: dict[str, Callable] = {
     "Sub": _elementwise(torch.sub, operator.sub),
     "Mul": _elementwise(torch.mul, operator.mul),
     "Div": _elementwise(_divide, _host_divide),
-    "Mod": _elementwise(torch.remainder, operator.mod),
+    "Mod": _modulo,
     "Pow": _elementwise(torch.pow),
     "Neg": _elementwise(torch.neg, operator.neg),
     "Abs": _elementwise(torch.abs),
@@ -321,7 +338,7 @@ FUNCTIONS: dict[str, Callable] = {
     "GreaterOrEqual": _elementwise(torch.ge, operator.ge),
     "Less": _elementwise(torch.lt, operator.lt),
     "LessOrEqual": _elementwise(torch.le, operator.le),
-    "Clip": lambda _attributes, x, low=None, high=None: torch.clamp(x, low, high),
+    "Clip": lambda _attributes, x, low=None, high=None: x if low is high is None else torch.clamp(x, low, high),
     "Max": _fold(torch.maximum),
     "Min": _fold(torch.minimum),
     "Sum": _fold(torch.add),
@@ -343,7 +360,7 @@ FUNCTIONS: dict[str, Callable] = {
     "Gather": _gather,
     "Pad": _pad,
     "Expand": _expand,
-    "Tile": lambda _attributes, x, repeats: x.repeat(*as_tuple(repeats)),
+    "Tile": lambda _attributes, x, repeats: x.repeat(as_tuple(repeats)),
     "Split": _split,
     "Cast": _cast,
     "Constant": lambda attributes: attributes["value"],
@@ -365,5 +382,4 @@ FUNCTIONS: dict[str, Callable] = {
     "Selu": _selu,
     "HardSigmoid": _hard_sigmoid,
     "SoftmaxOfBlock": _softmax_of_block,
-    "AveragePoolOfReal": _average_pool_of_real,
 }

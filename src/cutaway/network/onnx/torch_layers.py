@@ -6,14 +6,16 @@ takes it then. Padding that differs between the sides, or exceeds half a pooling
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cutaway.network.onnx.nodes import Apply, Node, Operand
+from cutaway.network.onnx.windows import Window
 
 
 def linear(matrix: Tensor, bias: Tensor | None) -> nn.Linear:
@@ -71,11 +73,6 @@ def _of(node: Node, name: str, num: int) -> tuple[int, ...]:
     return tuple(node.get(name, [1] * num))
 
 
-def _flat_pad(before: list[int], after: list[int]) -> list[int]:
-    """The order of torch's pad: last dimension first."""
-    return [size for pair in reversed(list(zip(before, after))) for size in pair]
-
-
 def _spatial(node: Node, data: Tensor, layers: tuple[type, ...]) -> Any:
     num = data.ndim - 2
     if not 1 <= num <= len(layers):
@@ -118,9 +115,29 @@ def _convolution(node: Node, operands: list[Operand | None], _batched: bool) -> 
     return layer if even else nn.Sequential(Apply("Pad", {}, _pad_operands(before, after, 0.0)), layer)
 
 
-def _pad_operands(before: list[int], after: list[int], value: float) -> list[Operand | None]:
+def _pad_operands(before: Sequence[int], after: Sequence[int], value: float) -> list[Operand | None]:
     pads = torch.tensor([0, 0, *before, 0, 0, *after])
     return [Operand(None, False), Operand(pads, True), Operand(torch.tensor(value), True)]
+
+
+def _window(node: Node, operands: list[Operand | None]) -> Window:
+    data = operands[0]
+    assert data is not None
+    kernel = tuple(node.get("kernel_shape"))
+    before, after = _padding(node, data.value, kernel)
+    automatic = node.get("auto_pad", "NOTSET") not in ("NOTSET", "")
+    window = Window(
+        sizes=tuple(data.value.shape[2:]),
+        kernel=kernel,
+        strides=_of(node, "strides", len(kernel)),
+        steps=_of(node, "dilations", len(kernel)),
+        before=tuple(before),
+        after=tuple(after),
+        ceil=bool(node.get("ceil_mode", 0)) and not automatic,
+    )
+    if min(window.outputs) < 1:
+        raise node.refuse("windows larger than the data")
+    return window
 
 
 def _max_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
@@ -128,35 +145,38 @@ def _max_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.
     assert data is not None
     if len(node.outputs) > 1 and node.outputs[1]:
         raise node.refuse("indices as a second output", "export the model without unpooling")
-    kernel = tuple(node.get("kernel_shape"))
-    before, after = _padding(node, data.value, kernel)
-    fits = before == after and all(2 * pad <= size for pad, size in zip(before, kernel))
-    layer = _spatial(node, data.value, (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d))(
-        kernel,
-        stride=_of(node, "strides", len(kernel)),
-        padding=tuple(before) if fits else 0,
-        dilation=_of(node, "dilations", len(kernel)),
-        ceil_mode=bool(node.get("ceil_mode", 0)),
-    )
-    return layer if fits else nn.Sequential(Apply("Pad", {}, _pad_operands(before, after, -math.inf)), layer)
+    window = _window(node, operands)
+    if any(int(count.min()) == 0 for count in window.counts(padding=False)):
+        raise node.refuse("a window that holds padding alone")
+    kind = _spatial(node, data.value, (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d))
+    options: dict[str, Any] = {"stride": window.strides, "dilation": window.steps}
+    if window.plain:
+        return kind(window.kernel, padding=window.before, ceil_mode=window.ceil, **options)
+    pads = _pad_operands(window.before, window.reach, -math.inf)
+    return nn.Sequential(Apply("Pad", {}, pads), kind(window.kernel, **options))
 
 
 def _average_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+    """Where a window reaches over an edge, the mean of zeros and data, times the window's size, over the exact number
+    of what counts."""
     data = operands[0]
     assert data is not None
-    kernel = tuple(node.get("kernel_shape"))
-    if any(step != 1 for step in _of(node, "dilations", len(kernel))):
+    window, counted = _window(node, operands), bool(node.get("count_include_pad", 0))
+    if any(step != 1 for step in window.steps):
         raise node.refuse("dilated average pooling")
-    before, after = _padding(node, data.value, kernel)
-    strides, counted = _of(node, "strides", len(kernel)), bool(node.get("count_include_pad", 0))
-    ceil = bool(node.get("ceil_mode", 0))
     kind = _spatial(node, data.value, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d))
-    if before == after and all(2 * pad <= size for pad, size in zip(before, kernel)):
-        return kind(kernel, strides, padding=tuple(before), ceil_mode=ceil, count_include_pad=counted)
-    if counted:
-        return nn.Sequential(Apply("Pad", {}, _pad_operands(before, after, 0.0)), kind(kernel, strides, ceil_mode=ceil))
-    attributes = {"kernel_shape": kernel, "strides": strides, "pad": _flat_pad(before, after), "ceil": ceil}
-    return Apply("AveragePoolOfReal", attributes, [operands[0]])
+    if window.plain and not window.ceil:
+        return kind(window.kernel, window.strides, padding=window.before, count_include_pad=counted)
+    counts = functools.reduce(lambda a, b: a[..., None] * b, window.counts(padding=counted))
+    if int(counts.min()) == 0:
+        raise node.refuse("a window that holds padding alone")
+    layers: list[nn.Module] = [Apply("Pad", {}, _pad_operands(window.before, window.reach, 0.0))]
+    layers.append(kind(window.kernel, window.strides))
+    size = math.prod(window.kernel)
+    if bool((counts != size).any()):
+        for word, number in (("Mul", torch.tensor(float(size))), ("Div", counts)):
+            layers.append(Apply(word, {}, [Operand(None, False), Operand(number.to(data.value), True)]))
+    return nn.Sequential(*layers)
 
 
 def _global_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
@@ -211,7 +231,7 @@ def _prelu(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Mod
     data, slope = operands
     if data is None or slope is None or not slope.constant:
         return None
-    per_channel = slope.value.ndim == data.value.ndim - 1 and slope.value.shape[0] == slope.value.numel()
+    per_channel = slope.value.ndim == data.value.ndim - 1 > 0 and slope.value.shape[0] == slope.value.numel()
     if slope.value.numel() != 1 and not (per_channel and slope.value.numel() == data.value.shape[1]):
         return None
     layer = nn.PReLU(slope.value.numel(), dtype=slope.value.dtype)

@@ -1,0 +1,69 @@
+"""The fuzzer of the importer: its first models agree, it draws every operator, and it finds a planted fault."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from cutaway.network.onnx import torch_layers
+from cutaway.network.onnx.functions import FUNCTIONS
+from cutaway.network.onnx.torch_layers import BUILDERS
+
+FOLDER = Path(__file__).parents[3] / "benchmarks"
+INTERNAL = {"SoftmaxOfBlock"}
+
+
+@pytest.fixture
+def fuzzer(monkeypatch):
+    if not FOLDER.exists():
+        pytest.skip("needs the project's benchmarks folder")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("fuzz_import")
+
+
+def test_the_first_models_agree_and_every_operator_is_drawn(fuzzer):
+    tally = fuzzer.fuzz(seed=0, first=0, models=250, seconds=100)
+    assert not tally.broken
+    assert tally.models > 200
+    assert set(fuzzer.DRAWS) == (set(FUNCTIONS) | set(BUILDERS)) - INTERNAL
+    assert sum(tally.refused.values()) < 10
+
+
+def first_of(fuzzer, operator):
+    return sorted(fuzzer.DRAWS).index(operator)
+
+
+@pytest.mark.parametrize(
+    ("operator", "fault"),
+    [
+        ("Mod", lambda attributes, a, b: torch.remainder(a, b)),  # fmod=1 unread
+        ("ReduceSum", lambda attributes, x, axes=None: x.sum(-1, keepdim=True)),
+        ("Erf", lambda attributes, x: torch.erf(x) + 3e-5),
+        ("Concat", lambda attributes, *parts: torch.cat(parts[::-1], attributes["axis"])),
+    ],
+)
+def test_a_planted_fault_is_found_and_the_repeating_command_told(fuzzer, operator, fault, monkeypatch, capsys):
+    monkeypatch.setitem(FUNCTIONS, operator, fault)
+    step = len(fuzzer.DRAWS)
+    codes = [fuzzer.main(["--first", str(first_of(fuzzer, operator) + k * step), "--models", "1"]) for k in range(8)]
+    told = capsys.readouterr()
+    assert 1 in codes
+    assert f"BROKEN {operator}" in told.err and "python benchmarks/fuzz_import.py --seed 0 --first" in told.err
+
+
+@pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
+def test_padding_of_pools_taken_for_even_is_found(fuzzer, operator, monkeypatch):
+    monkeypatch.setattr(torch_layers.Window, "reach", property(lambda self: self.after))
+    first, step = first_of(fuzzer, operator), len(fuzzer.DRAWS)
+    assert any(fuzzer.fuzz(0, first + k * step, 1, 60).broken for k in range(300))
+
+
+def test_a_model_repeats_itself(fuzzer):
+    random = importlib.import_module("random_onnx")
+    once, again = (random.random_model(np.random.default_rng([0, 5]), "Conv") for _ in range(2))
+    assert once[0].SerializeToString() == again[0].SerializeToString()
