@@ -104,7 +104,7 @@ def _flatten(attributes, x):
 
 
 def _transpose(attributes, x):
-    return x.permute(*attributes.get("perm", range(x.ndim)[::-1]))
+    return x.permute(tuple(attributes.get("perm", range(x.ndim)[::-1])))
 
 
 def _squeeze(attributes, x, axes=None):

@@ -178,7 +178,7 @@ class _Importer:
 
     def _rows_are_independent(self, model: OnnxModel) -> bool:
         """Three rows at once give the same as each alone, in shape and value, small and large; no node counts them."""
-        if any(node.op_type == "Size" for node in self.nodes):
+        if any(getattr(getattr(model, name), "op_type", "") == "Size" for name, *_ in model.steps):
             return False
         rows = model.example(3, seed=1)
         scales = (rows, 40 * rows - 20) if rows.is_floating_point() else (rows,)
