@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 
@@ -91,3 +92,27 @@ def test_what_a_row_raises_is_its_reason_and_it_is_tried_again(place, monkeypatc
     (place / "two.vnnlib").write_text(PROPERTY)
     counts = run_instances(place / "list.csv", place / "out.csv", VerifySettings(timeout=60))
     assert counts == {"certified": 2}
+
+
+def test_watched_rows_end_with_their_time_on_any_engine(place, capsys):
+    """A limit that no start-up of torch meets: every row is unknown, says where it stood, and the next one runs."""
+    rows = ("good.onnx,p.vnnlib,0.001", "half.onnx,p.vnnlib,0.001")
+    (place / "list.csv").write_text("\n".join(rows))
+    out = place / "out.csv"
+    command = ["certify", "--instances", str(place / "list.csv"), "--out", str(out), "--budget", "500MB"]
+    assert run([*command, "--engine", "loky", "--workers", "2"]) == 0
+    assert "2 unknown" in capsys.readouterr().out
+    found = list(csv.DictReader(out.read_text().splitlines()))
+    assert {r["onnx"] for r in found} == {"good.onnx", "half.onnx"}
+    assert all(r["result"] == "unknown" and "time limit; last: " in r["reason"] for r in found)
+
+
+def test_one_property_is_unknown_when_its_time_is_over_and_says_what_it_did(place, capsys):
+    question = [str(place / "good.onnx"), str(place / "p.vnnlib")]
+    assert run(["certify", *question, "--timeout", "0.001", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"] == "unknown" and told["witness"] is None and told["reason"] == "time limit; last: starting"
+    assert run(["certify", *question, "--budget", "soon"]) == 2
+    assert "memory budget 'soon'; expected a size such as 8GB" in capsys.readouterr().err
+    assert run(["certify", *question, "--engine", "loky"]) == 2
+    assert "found no list; expected --instances LIST.csv" in capsys.readouterr().err

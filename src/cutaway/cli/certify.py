@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.errors import InputError
+
+if TYPE_CHECKING:
+    from cutaway.engines.base import Executor
 
 SAMPLES = 100
 """Samples of a data set, where the user names no number."""
@@ -36,6 +42,10 @@ def certify(
     trust_pickle: bool = False,
     trust_code: bool = False,
     plot: Path | None = None,
+    budget: str | None = None,
+    engine: str = "inline",
+    workers: int | None = None,
+    address: str | None = None,
 ) -> Outcome:
     """Three forms: MODEL SPEC.vnnlib; --instances LIST.csv --out RESULTS.csv; MODEL --data NAME --radius R.
 
@@ -51,7 +61,7 @@ def certify(
         Where the results go: a csv for --instances (a run that was cut off goes on where it stood), else the answer as
         JSON.
     timeout
-        Seconds for an instance (for --data: for a sample, with --complete).
+        Seconds for an instance, start-up included (for --data: for a sample, with --complete).
     data
         A named set or a path.
     radius
@@ -80,16 +90,32 @@ def certify(
         Build the network of a run by the factory that the run names, which runs its code.
     plot
         Picture of the shares certified, unknown and broken by an attack against the radius (--data; .png or .svg).
+    budget
+        Memory above the network, such as 500MB; by default 2GB.
+    engine
+        inline, loky, dask or submitit: where the rows of --instances run.
+    workers
+        How many processes or jobs.
+    address
+        Of a Dask scheduler, or slurm for submitit.
     """
-    from cutaway.cli.options import check_double_on_cpu, check_picture
+    from cutaway.cli.options import check_double_on_cpu, check_picture, parse_budget
+    from cutaway.engines.executor import get_executor
 
     check_double_on_cpu("certify", device, dtype)
     if not timeout > 0:
         remedy = "give a positive number, for example --timeout 60"
         raise InputError("option --timeout", found=f"{timeout:g}", expected="more than 0 seconds", remedy=remedy)
-    settings = {"timeout": timeout, "seed": seed, "deployment": deployment}
+    settings: dict = {"timeout": timeout, "seed": seed, "deployment": deployment}
+    if budget is not None:
+        settings["budget"] = parse_budget(budget)
     if instances is not None:
-        return _instances(instances, out, settings | {"complete": complete is not False})
+        executor = get_executor(engine, workers, address)
+        return _instances(instances, out, settings | {"complete": complete is not False}, executor)
+    if (engine, workers, address) != ("inline", None, None):
+        raise InputError(
+            "option --engine", found="no list", expected="--instances LIST.csv, whose rows run on the engine"
+        )
     if model is None:
         raise InputError("cutaway certify", found="no network", expected="MODEL SPEC.vnnlib, --instances or --data")
     loading = {"weights": weights, "trust_pickle": trust_pickle, "trust_code": trust_code}
@@ -152,11 +178,46 @@ def _tell(text: str) -> None:
 
 
 def _property(model: str, spec: Path, options: dict, loading: dict) -> Outcome:
+    """Computed by a child process, which ends with the time limit whatever it is doing."""
     from cutaway import __version__
+    from cutaway.engines.watched import Overdue, Watched
+    from cutaway.status import Status
+
+    begin = time.monotonic()
+    with Watched() as child:
+        try:
+            question = (model, spec, options, loading, _memory(options))
+            return child.call(f"{__name__}:answer", *question, deadline=begin + options["timeout"], progress=_tell)
+        except Overdue as over:
+            seconds, reason = time.monotonic() - begin, f"time limit; last: {over.last}"
+    nothing = dict.fromkeys(("witness", "output", "bound", "model_hash", "property_hash"))
+    told = {"seconds": seconds, "decided_by": "nothing", "parts": 0, "reason": reason, "version": __version__}
+    words = f"unknown by nothing in {seconds:.2f} s: {Status.UNKNOWN.remedy}.\n{reason}"
+    return Outcome(payload={"verdict": Status.UNKNOWN.value} | nothing | told, words=words)
+
+
+def _memory(options: dict) -> int:
+    """Bytes above the network at which allocations fail: the budget that was given, else what is free."""
+    from cutaway.engines.budget import default_budget
+
+    return options["budget"] if "budget" in options else max(2_000_000_000, default_budget())
+
+
+def answer(
+    model: str, spec: Path, options: dict, loading: dict, memory: int, *, deadline: float, progress: Callable
+) -> Outcome:
+    """The verdict on a property, with its words; runs in a child process."""
+    from cutaway import __version__
+    from cutaway.cli.command import quiet
+    from cutaway.engines.budget import limit_memory
     from cutaway.robustness.verify.onnx_query import verify_vnnlib
     from cutaway.status import Status
 
-    verdict, model_hash = verify_vnnlib(model, spec, _settings(options), _tell, **loading)
+    options = options | {"timeout": max(deadline - time.monotonic(), 1e-3)}
+    with quiet(False):
+        verdict, model_hash = verify_vnnlib(
+            model, spec, _settings(options), progress, opened=lambda: limit_memory(memory), **loading
+        )
     witness = None if verdict.witness is None else verdict.witness.tolist()
     output = None if verdict.output is None else verdict.output.tolist()
     payload = {
@@ -188,12 +249,16 @@ def _short(values: list[float] | None) -> str:
     return "[" + ", ".join(shown) + (f", ... {len(values or [])} numbers]" if len(values or []) > 12 else "]")
 
 
-def _instances(instances: Path, out: Path | None, options: dict) -> Outcome:
+def _instances(instances: Path, out: Path | None, options: dict, executor: Executor) -> Outcome:
     from cutaway.robustness.verify.instances import run_instances
 
     if out is None:
         raise InputError("cutaway certify --instances", found="no --out", expected="--out RESULTS.csv")
-    counts = run_instances(instances, out, _settings(options), progress=_tell)
+    memory = _memory(options)
+    with executor:
+        counts = run_instances(
+            instances, out, _settings(options), progress=_tell, executor=executor, watched=True, memory=memory
+        )
     words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     return Outcome(payload={"counts": counts, "out": str(out)}, words=f"{words}\nresults: {out}")
 

@@ -54,7 +54,7 @@ def _file_trouble(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def _quiet(as_json: bool) -> Iterator[None]:
+def quiet(as_json: bool) -> Iterator[None]:
     """Warnings of ours without the line of code they come from; with `--json`, what the user's code prints goes to
     standard error."""
     usual = warnings.formatwarning
@@ -78,7 +78,7 @@ def execute(name: str, arguments: list[str]) -> int:
     arguments = [a for a in arguments if a != "--json"]
     app = importlib.import_module(f"cutaway.cli.{name}").app
     try:
-        with _quiet(as_json):
+        with quiet(as_json):
             outcome = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
         return _fail(f"cutaway {name}: {error}", 2, as_json)

@@ -78,3 +78,18 @@ def _free_in_container() -> int | None:
         return None if limit == "max" else max(int(limit) - int(used), 0)
     except (OSError, ValueError):
         return None
+
+
+def limit_memory(extra: int | None) -> None:
+    """From here on this process may take `extra` bytes more than it has, then allocations fail; None lifts that.
+
+    For child processes of ours, on Linux; elsewhere nothing happens and the sizes of chunks alone keep the budget."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    taken = re.search(r"VmData:\s+(\d+) kB", status.read_text())
+    limit = hard if extra is None or taken is None else int(taken[1]) * 1024 + extra
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

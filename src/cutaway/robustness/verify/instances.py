@@ -8,17 +8,23 @@ verdict, decided_by, bound, parts, model_hash, property_hash, version, witness (
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from cutaway.engines.base import Executor
+from cutaway.engines.budget import limit_memory
+from cutaway.engines.jobs import map_jobs
+from cutaway.engines.local import InlineExecutor
+from cutaway.engines.watched import Overdue, Watched
 from cutaway.errors import FileError, InputError, NotPiecewiseAffine, UnsupportedOperator, failure
 from cutaway.files import atomic
 from cutaway.robustness.verify.onnx_query import OpenedNetwork, open_onnx
 from cutaway.robustness.verify.replay import file_hash
-from cutaway.robustness.verify.verdict import Verdict, VerifySettings
+from cutaway.robustness.verify.verdict import Progress, Verdict, VerifySettings
 from cutaway.robustness.vnnlib import read_vnnlib
 from cutaway.status import Status
 
@@ -41,6 +47,7 @@ COLUMNS = [
     "reason",
 ]
 RESULTS = {Status.CERTIFIED: "unsat", Status.FALSIFIED: "sat", Status.UNKNOWN: "unknown"}
+_CHILD = Watched()
 
 
 def run_instances(
@@ -48,29 +55,41 @@ def run_instances(
     out: str | Path,
     settings: VerifySettings,
     *,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Progress = lambda text: None,
+    executor: Executor | None = None,
+    watched: bool = False,
+    memory: int | None = None,
 ) -> dict[str, int]:
-    """Verdicts for every row; gives counts by verdict. Rows already in `out` are kept if the hashes of their network
-    and property still hold, else InputError; rows `failed` are tried again. Whatever a row raises is its reason, never
-    the end of the list: `unsupported` where an operator is missing, else `failed`."""
+    """Verdicts for every row; gives counts by verdict.
+
+    Rows already in `out` are kept if the hashes of their network and property still hold, else InputError; rows
+    `failed` are tried again. Whatever a row raises is its reason, never the end of the list: `unsupported` where an
+    operator is missing, else `failed`. A row's time limit counts from the reading of its network. executor: where rows
+    run (by default here, one by one). watched: each in a child process that ends with its time limit, and takes at
+    most `memory` bytes above the opened network.
+    """
     rows, out = read_instances(instances), Path(out)
     if not out.parent.is_dir():
         raise FileError(str(out), found=f"no folder {out.parent}", expected="a file in a folder that is there")
     done = _finished(out, Path(instances).parent)
-    opened: dict[str, OpenedNetwork] = {}
-    for number, (onnx, vnnlib, timeout) in enumerate(rows, 1):
-        if (onnx, vnnlib) in done:
-            continue
-        limit = settings if timeout is None else replace(settings, timeout=min(timeout, settings.timeout))
-        row = _one(Path(instances).parent, onnx, vnnlib, limit, opened, progress)
-        done[onnx, vnnlib] = row
+    waiting = [row for row in dict.fromkeys(rows) if row[:2] not in done]
+
+    def keep(index: int, row: dict[str, str]) -> None:
+        done[row["onnx"], row["vnnlib"]] = row
         _write(out, [done[o, v] for o, v, _ in rows if (o, v) in done])
-        progress(f"{number}/{len(rows)} {onnx} {vnnlib}: {row['verdict']} in {row['run_time']} s")
-    counts: dict[str, int] = {}
-    for onnx, vnnlib, _ in rows:
-        verdict = done[onnx, vnnlib]["verdict"]
-        counts[verdict] = counts.get(verdict, 0) + 1
-    return counts
+        told = f"{row['onnx']} {row['vnnlib']}: {row['verdict']} in {row['run_time']} s"
+        progress(f"{len(rows) - len(waiting) + index + 1}/{len(rows)} {told}")
+
+    jobs = []
+    for onnx, vnnlib, timeout in waiting:
+        limit = settings if timeout is None else replace(settings, timeout=min(timeout, settings.timeout))
+        jobs.append((Path(instances).parent, onnx, vnnlib, limit, progress, memory))
+    try:
+        map_jobs(executor or InlineExecutor(), _watched_row if watched else _row, jobs, on_done=keep)
+    finally:
+        _CHILD.close()
+        _open.cache_clear()
+    return dict(Counter(done[onnx, vnnlib]["verdict"] for onnx, vnnlib, _ in rows))
 
 
 def read_instances(path: str | Path) -> list[tuple[str, str, float | None]]:
@@ -134,24 +153,49 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
     return done
 
 
-def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened, progress) -> dict[str, str]:
-    from cutaway import __version__
+def _watched_row(
+    folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, progress: Progress, memory: int | None
+) -> dict[str, str]:
+    begin = time.monotonic()
+    question = (folder, onnx, vnnlib, settings, memory)
+    row = _empty(onnx, vnnlib)
+    try:
+        return _CHILD.call(f"{__name__}:answer_row", *question, deadline=begin + settings.timeout, progress=progress)
+    except Overdue as over:
+        row |= {"verdict": Status.UNKNOWN.value, "result": "unknown", "reason": f"time limit; last: {over.last}"}
+    except Exception as error:
+        row |= {"verdict": Status.FAILED.value, "result": "error", "reason": failure(error)}
+    return row | {"run_time": f"{time.monotonic() - begin:.3f}"}
 
-    row = dict.fromkeys(COLUMNS, "") | {
-        "benchmark": Path(onnx).parent.parent.name or Path(onnx).parts[0],
-        "onnx": onnx,
-        "vnnlib": vnnlib,
-    }
-    row["version"] = __version__
+
+def answer_row(folder, onnx, vnnlib, settings, memory, *, deadline: float, progress: Progress) -> dict[str, str]:
+    """The row of a results file, in a child process."""
+    limit_memory(None)
+    left = replace(settings, timeout=max(deadline - time.monotonic(), 1e-3))
+    return _row(folder, onnx, vnnlib, left, progress, memory, child=True)
+
+
+def _row(
+    folder: Path,
+    onnx: str,
+    vnnlib: str,
+    settings: VerifySettings,
+    progress: Progress,
+    memory: int | None = None,
+    *,
+    child: bool = False,
+) -> dict[str, str]:
+    row = _empty(onnx, vnnlib)
     begin, spent = time.monotonic(), time.process_time()
     try:
-        if onnx not in opened:
-            opened.clear()
-            opened[onnx] = open_onnx(folder / onnx)
-        problem = opened[onnx]
+        progress(f"reading {onnx}")
+        problem = _open(folder / onnx, _stamp(folder / onnx))
+        if child:
+            limit_memory(memory)
         query = read_vnnlib(folder / vnnlib)
         ready = time.monotonic()
-        verdict = problem.decide(query, settings, progress)
+        left = replace(settings, timeout=max(settings.timeout - (ready - begin), 1e-3))
+        verdict = problem.decide(query, left, progress)
         row |= _cells(verdict) | {"model_hash": problem.model_hash, "prepare_time": f"{ready - begin:.3f}"}
     except Exception as error:
         missing = isinstance(error, (UnsupportedOperator, NotPiecewiseAffine))
@@ -160,6 +204,28 @@ def _one(folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, opened,
         row["run_time"] = f"{time.monotonic() - begin:.3f}"
     row["cpu_time"] = f"{time.process_time() - spent:.3f}"
     return row
+
+
+@functools.lru_cache(maxsize=1)
+def _open(path: Path, stamp: tuple[int, int] | None) -> OpenedNetwork:
+    return open_onnx(path)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What a cached network is told from a changed file by."""
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
+
+
+def _empty(onnx: str, vnnlib: str) -> dict[str, str]:
+    from cutaway import __version__
+
+    benchmark = Path(onnx).parent.parent.name or Path(onnx).parts[0]
+    return dict.fromkeys(COLUMNS, "") | {
+        "benchmark": benchmark,
+        "onnx": onnx,
+        "vnnlib": vnnlib,
+        "version": __version__,
+    }
 
 
 def _cells(verdict: Verdict) -> dict[str, str]:

@@ -3,7 +3,9 @@ other model is bounded as `torch.export` traces it and replayed by the module it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +94,20 @@ def verify_vnnlib(
     specification: str | Path,
     settings: VerifySettings,
     progress=lambda text: None,
+    *,
+    opened: Callable[[], None] = lambda: None,
     **loading: Any,
 ) -> tuple[Verdict, str]:
-    """The verdict on a VNN-LIB file and the network's hash; `loading` goes to `load_model`."""
+    """The verdict on a VNN-LIB file and the network's hash; `loading` goes to `load_model`. The time limit counts from
+    here, reading included; `opened` is called between the opening of the network and the search."""
+    begin = time.monotonic()
+    progress(f"reading {specification}")
     query = read_vnnlib(specification)
+    progress(f"opening {network}")
     if str(network).endswith((".onnx", ".onnx.gz")):
         problem = open_onnx(network)
     else:
         problem = open_module(str(network), query.num_inputs, **loading)
-    return problem.decide(query, settings, progress), problem.model_hash
+    opened()
+    left = max(settings.timeout - (time.monotonic() - begin), 1e-3)
+    return problem.decide(query, replace(settings, timeout=left), progress), problem.model_hash

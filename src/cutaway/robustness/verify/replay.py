@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -30,14 +31,19 @@ def module_replay(model: nn.Module, sample_shape: tuple[int, ...], *, batched: b
     def run(point: Tensor) -> Tensor:
         shaped = point.to(dtype).reshape(1, *sample_shape) if batched else point.to(dtype).reshape(sample_shape)
         training = model.training
-        model.eval()
+        _set_mode(model, False)
         try:
             with torch.no_grad():
                 return model(shaped).double().flatten()
         finally:
-            model.train(training)
+            _set_mode(model, training)
 
     return run
+
+
+def _set_mode(model: nn.Module, training: bool) -> None:
+    with contextlib.suppress(NotImplementedError):  # an exported program keeps the mode it was exported in
+        model.train(training)
 
 
 def file_hash(path: str | Path) -> str:
