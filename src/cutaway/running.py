@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.errors import FileError, InputError
-from cutaway.files import write_text
+from cutaway.files import read_json, write_text
 from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX, why_no_record
 from cutaway.status import Status
@@ -85,16 +85,16 @@ def read_record(folder: Path) -> dict[str, Any]:
     """`run.json`; raises `FileError` when it is missing, broken or of a newer format."""
     file = Path(folder) / "run.json"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = read_json(file, "record")
+    except FileError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise FileError(
-            f"run folder {str(folder)!r}", found=why_no_record(Path(folder), error),
+            f"run folder {str(folder)!r}", found=why_no_record(Path(folder), cause),
             expected="a folder that `cutaway scan` wrote", remedy="check the path",
         ) from error  # fmt: skip
-    if not isinstance(record, dict):
-        raise FileError(f"run folder {str(folder)!r}", found="a run.json that is no record", expected="one of ours")
-    if record.get("format", 0) > FORMAT:
-        raise FileError(f"run {str(folder)!r}", found=f"format {record['format']}", expected=f"{FORMAT} or older")
+    version = record.get("format", 0)
+    if type(version) is not int or version > FORMAT:
+        raise FileError(f"run {str(folder)!r}", found=f"format {str(version)[:40]}", expected=f"{FORMAT} or older")
     return record
 
 

@@ -7,16 +7,19 @@ uint8 arrays of three or four dimensions are images: (N, H, W), (N, H, W, C) or 
 from __future__ import annotations
 
 import difflib
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cutaway.data.dataset import Dataset, choose_rows
+from cutaway.data.parquet import parquet_columns, parquet_rows
 from cutaway.data.text import TextSet
-from cutaway.errors import FileError, InputError
+from cutaway.errors import CutawayError, FileError, InputError
+from cutaway.files import LARGEST, check_size, check_zip
 
+COPY = "it may be truncated: copy or download it again"
+LARGEST_IMAGE = 500_000_000  # bytes
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 INPUT_KEYS, LABEL_KEYS = ("x", "inputs", "X", "images", "data"), ("y", "labels", "Y", "label", "targets")
 
@@ -35,9 +38,9 @@ def load_file(path: str | Path, *, split: str = "test", num: int | None = None, 
     if path.suffix == ".npz":
         data = load_npz(path, split=split)
     elif path.suffix == ".npy":
-        data = load_npy(path)
+        return load_npy(path, num=num, seed=seed)
     elif path.suffix == ".parquet":
-        data = load_parquet(path, label_column=column)
+        return load_parquet(path, label_column=column, num=num, seed=seed)
     else:
         raise FileError(
             f"data file {path}",
@@ -67,6 +70,7 @@ def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
     """Inputs under x_SPLIT, x, inputs, images or data; labels (optional) under y_SPLIT, y, labels or targets; class
     names under classes."""
     try:
+        check_zip(path, f"file {path}", kind="npz file", largest=LARGEST, remedy=COPY)
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             keys = list(archive.files)
             input_key = _first_key(keys, (f"x_{split}", f"X_{split}", *INPUT_KEYS))
@@ -84,28 +88,40 @@ def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
             labels = archive[label_key] if label_key else None
             classes = _first_key(keys, ("classes", "class_names"))
             names = tuple(str(name) for name in archive[classes]) if classes else None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except CutawayError:
+        raise
+    except Exception as error:  # NumPy and zlib raise many kinds for damaged files
         raise _unreadable(path, "npz", error) from error
     return _from_arrays(Path(path).stem, inputs, labels, names)
 
 
-def load_npy(path: str | Path) -> Dataset:
-    """One array of inputs, without labels."""
+def load_npy(path: str | Path, *, num: int | None = None, seed: int = 0) -> Dataset:
+    """One array of inputs, without labels; only the chosen rows are read."""
     try:
-        with open(path, "rb") as file:
-            inputs = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        inputs = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(inputs, np.ndarray):
+            raise ValueError("no array")
+        if num is not None and inputs.ndim:
+            inputs = inputs[choose_rows(len(inputs), _checked_num(path, num, len(inputs)), seed, None)]
+        check_size(f"file {path}", inputs.size * inputs.dtype.itemsize, LARGEST)
+    except CutawayError:
+        raise
+    except Exception as error:  # NumPy raises many kinds for damaged files
         raise _unreadable(path, "npy", error) from error
     return _from_arrays(Path(path).stem, inputs, None, None)
 
 
 def load_parquet(
-    path: str | Path, *, label_column: str | None = None, columns: tuple[str, ...] | None = None
+    path: str | Path,
+    *,
+    label_column: str | None = None,
+    columns: tuple[str, ...] | None = None,
+    num: int | None = None,
+    seed: int = 0,
 ) -> Dataset:
     """Numeric columns as inputs (N, columns); `label_column` (default: one called label or y) holds class numbers or
-    class names."""
-    table = _read_parquet(path)
-    names = list(table.columns)
+    class names. With `num`, labels are read first, then only the row groups that hold chosen rows, one at a time."""
+    names, types, count = parquet_columns(path)
     if label_column is None:
         label_column = _first_key(names, ("label", "y", "target", "class"))
     elif label_column not in names:
@@ -114,7 +130,7 @@ def load_parquet(
         if column not in names:
             raise _no_column(path, column, names)
     if columns is None:
-        columns = tuple(n for n in names if n != label_column and table[n].dtype.kind in "fiub")
+        columns = tuple(n for n in names if n != label_column and types[n] in "fiub")
     if not columns:
         raise InputError(
             f"file {path}",
@@ -122,14 +138,25 @@ def load_parquet(
             expected="numeric columns as inputs",
             remedy="texts are read with cutaway.data.load_text",
         )
-    missing = [c for c in columns if table[c].dtype.kind not in "fiub"]
+    missing = [c for c in columns if types[c] not in "fiub"]
     if missing:
-        raise InputError(
-            f"column {missing[0]!r} of {path}", found=f"dtype {table[missing[0]].dtype}", expected="numbers"
-        )
+        raise InputError(f"column {missing[0]!r} of {path}", found="no numbers", expected="numbers")
+    labels, classes = None, None
+    if label_column is not None:
+        labels, classes = _label_column(path, parquet_rows(path, (label_column,)), label_column)
+    rows = None
+    if num is not None:
+        rows = choose_rows(count, _checked_num(path, num, count), seed, None if labels is None else labels.numpy())
+        labels = None if labels is None else labels[torch.from_numpy(np.asarray(rows, dtype=np.int64))]
+    table = parquet_rows(path, columns, rows)
     inputs = torch.from_numpy(np.array(table[list(columns)].to_numpy(dtype=np.float32)))
-    labels, classes = _label_column(path, table, label_column)
     return Dataset(name=Path(path).stem, inputs=inputs, labels=labels, class_names=classes)
+
+
+def _checked_num(path, num: int, count: int) -> int:
+    if not 1 <= num <= count:
+        raise InputError(f"data set {Path(path).stem!r}", found=f"a request for {num} rows", expected=f"1 to {count}")
+    return num
 
 
 def load_text(
@@ -137,7 +164,7 @@ def load_text(
 ) -> TextSet:
     """Texts of a Parquet file with their labels (class names are sorted and numbered) and, if named, a column of
     groups."""
-    table = _read_parquet(path)
+    table = parquet_rows(path, None)
     for column in (text_column, label_column, group_column):
         if column is not None and column not in table.columns:
             raise _no_column(path, column, list(table.columns))
@@ -199,10 +226,11 @@ def load_image_folder(path: str | Path, *, split: str = "test", num: int | None 
 
 
 def _read_image(path: Path) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
+            check_size(f"image {path}", 4 * image.width * image.height, LARGEST_IMAGE, "unpacked")
             if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
                 raise InputError(
                     f"image {path}", found=f"mode {image.mode!r}, whose white is not known", expected="8 or 16 bits",
@@ -211,7 +239,9 @@ def _read_image(path: Path) -> np.ndarray:
             if image.mode.startswith("I"):  # 16 bits
                 return np.asarray(image).astype(np.float32) / 65535
             return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except CutawayError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for damaged files
         raise _unreadable(path, "image", error) from error
 
 
@@ -259,18 +289,6 @@ def _label_column(path, table, column: str | None) -> tuple[torch.Tensor | None,
     return torch.from_numpy(numbers.astype(np.int64)), tuple(str(c) for c in classes)
 
 
-def _read_parquet(path: str | Path):
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    try:
-        return parquet.read_table(path).to_pandas()
-    except FileNotFoundError as error:
-        raise FileError(f"data file {path}", found="no such file", remedy="check the path") from error
-    except (arrow.ArrowException, OSError) as error:
-        raise _unreadable(path, "parquet", error) from error
-
-
 def _no_column(path, column: str, names: list[str]) -> InputError:
     close = difflib.get_close_matches(column, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else ""
@@ -296,5 +314,5 @@ def _unreadable(path, kind: str, error: Exception) -> FileError:
         f"file {path}",
         found=f"not a complete {kind} file ({reason})",
         expected=f"a readable {kind} file",
-        remedy="it may be truncated: copy or download it again",
+        remedy=COPY,
     )

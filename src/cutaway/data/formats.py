@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import pickle
 import struct
 import tarfile
@@ -18,7 +19,9 @@ from typing import ClassVar
 import numpy as np
 
 from cutaway.errors import FileError
+from cutaway.files import LARGEST, check_size, read_bytes
 
+LARGEST_BATCH = 100_000_000  # bytes; a published one has 31 million
 CIFAR_FOLDER = "cifar-10-batches-py"
 CIFAR_BATCHES = {"train": tuple(f"data_batch_{k}" for k in range(1, 6)), "test": ("test_batch",)}
 
@@ -27,8 +30,10 @@ def read_idx(path: str | Path) -> np.ndarray:
     """An idx file of unsigned bytes (gzipped or plain): magic 0 0 8 ndim, ndim big-endian sizes, then the data, row
     by row."""
     try:
-        raw = Path(path).read_bytes()
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        raw = read_bytes(path)
+        if raw[:2] == b"\x1f\x8b":
+            raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(LARGEST + 1)
+            check_size(f"file {path}", len(raw), LARGEST, "unpacked")
     except (OSError, EOFError, zlib.error) as error:
         raise _broken(path, "idx", str(error)) from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
@@ -38,7 +43,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     if len(raw) < start:
         raise _broken(path, "idx", "its head is cut off")
     shape = struct.unpack(f">{ndim}I", raw[4:start])
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
     if len(raw) - start != size:
         raise _broken(path, "idx", f"{len(raw) - start} bytes of data, {size} announced")
     return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape)
@@ -54,7 +59,7 @@ def read_cifar_archive(path: str | Path, split: str) -> tuple[np.ndarray, np.nda
                 member = archive.extractfile(f"{CIFAR_FOLDER}/{batch}")
                 if member is None:
                     raise _broken(path, "CIFAR-10 archive", f"{batch} is not a file")
-                content = read_cifar_batch(member.read(), f"{path}, member {batch}")
+                content = read_cifar_batch(member.read(LARGEST_BATCH), f"{path}, member {batch}")
                 images.append(content[0])
                 labels.append(content[1])
     except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
@@ -66,7 +71,7 @@ def read_cifar_batch(raw: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     """One pickled batch: a dictionary with data (N, 3072) uint8, channel by channel, and labels (N)."""
     try:
         content = _ArrayUnpickler(io.BytesIO(raw), encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+    except Exception as error:  # a damaged pickle raises many kinds
         raise _broken(where, "CIFAR-10 batch", str(error)) from error
     data = content.get(b"data", content.get("data")) if isinstance(content, dict) else None
     labels = content.get(b"labels", content.get("labels")) if isinstance(content, dict) else None
@@ -78,11 +83,20 @@ def read_cifar_batch(raw: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _empty_array(_kind, shape, dtype) -> np.ndarray:
+    if shape not in ((0,), 0):  # NumPy's own pickles fill an empty one
+        raise pickle.UnpicklingError(f"an array of shape {shape!r} without contents"[:200])
     return np.ndarray.__new__(np.ndarray, shape, dtype)
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode(encoding)
+
+
+class _Never:
+    """Stands for `numpy.ndarray`, which the pickle names but never calls."""
+
+    def __new__(cls, *_args) -> _Never:
+        raise pickle.UnpicklingError("it makes an array of its own size")
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -91,7 +105,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     _known: ClassVar = {
         ("numpy.core.multiarray", "_reconstruct"): _empty_array,
         ("numpy._core.multiarray", "_reconstruct"): _empty_array,
-        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "ndarray"): _Never,
         ("numpy", "dtype"): np.dtype,
         ("_codecs", "encode"): _encode,
     }

@@ -7,7 +7,6 @@ Two prompts count as the same when `normal.normalised` makes them equal.
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cutaway.errors import FileError, InputError
+from cutaway.files import LARGEST, check_size, parse_json, read_text
 from cutaway.guard.normal import normalised
 from cutaway.guard.prompts import check_prompt
 
@@ -176,8 +176,12 @@ def _columns(path: Path) -> dict[str, list]:
     if kind == ".parquet":
         import pandas
         import pyarrow
+        import pyarrow.parquet
 
         try:
+            rows = pyarrow.parquet.read_metadata(path)
+            groups = [rows.row_group(i).total_byte_size for i in range(rows.num_row_groups)]
+            check_size(f"file {path}", sum(groups), LARGEST, "unpacked")
             frame = pandas.read_parquet(path)
         except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise FileError(f"file {path}", found="not a readable Parquet file", remedy="copy it again") from error
@@ -191,15 +195,7 @@ def _columns(path: Path) -> dict[str, list]:
 def _decoded(path: Path) -> str:
     if not path.is_file():
         raise FileError(f"file {path}", found="no such file", remedy="check the path")
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise FileError(
-            f"file {path}", found=f"a byte that is not UTF-8 in line {line}", expected="UTF-8 text",
-            remedy="save it as UTF-8",
-        ) from error  # fmt: skip
+    return read_text(path)
 
 
 def _csv(path: Path, content: str) -> dict[str, list]:
@@ -207,7 +203,10 @@ def _csv(path: Path, content: str) -> dict[str, list]:
     import io
 
     csv.field_size_limit(2**31 - 1)
-    lines = list(csv.reader(io.StringIO(content, newline="")))
+    try:
+        lines = list(csv.reader(io.StringIO(content, newline="")))
+    except csv.Error as error:
+        raise FileError(f"file {path}", found=f"no valid CSV ({error})", expected="CSV") from error
     lines = [line for line in lines if line]
     if len(lines) < 2:
         raise FileError(f"file {path}", found="no rows", expected="a header and at least one row")
@@ -232,8 +231,8 @@ def _jsonl(path: Path, content: str) -> dict[str, list]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = parse_json(line, f"line {number} of {path.name}")
+        except FileError as error:
             raise FileError(
                 f"line {number} of {path.name}", found="no valid JSON", expected="one object a line"
             ) from error
