@@ -45,8 +45,9 @@ def main(arguments: Sequence[str] = ()) -> dict[str, list[float]]:
     options.out.mkdir(parents=True, exist_ok=True)
     dimension_curve(LENGTHS, curves["related"], curves["unrelated"]).save(str(options.out / "dimension.svg"))
     read = PromptFeatures(loaded.model, loaded.tokenizer, kind="geometry", max_length=96, plain=False)(rows.texts)
+    values = read.values[read.first]
     for method in ("pca", "tsne"):
-        prompt_map(read.values, rows.sources, method=method).save(str(options.out / f"prompts_{method}.svg"))
+        prompt_map(values, rows.sources, method=method).save(str(options.out / f"prompts_{method}.svg"))
     return curves
 
 

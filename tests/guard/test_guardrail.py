@@ -15,6 +15,7 @@ from cutaway.guard import Guardrail, PromptRows, calibrate, evaluate, from_lists
 from cutaway.guard.baselines import compare
 from cutaway.guard.evaluate import auroc, auroc_interval, rates
 from cutaway.guard.folder import _first_detector_hash, reseal
+from cutaway.guard.ordinary import ORDINARY, ordinary
 from cutaway.guard.prompts import PromptTokenizer, check_prompt
 
 
@@ -186,6 +187,25 @@ def test_calibration_keeps_the_rate_it_promises():
     assert np.mean(flagged) >= 0.1 - 4 * np.sqrt(0.1 * 0.9 / 2000)
 
 
+def test_a_threshold_on_few_rows_says_so_and_how_many_would_do():
+    """Its figure against simulated calibration sets: the true rate of uniform scores is 1 - threshold."""
+    rng = np.random.default_rng(3)
+    few, many = calibrate(rng.random(19), 0.05), calibrate(rng.random(2000), 0.05)
+    true = [1 - calibrate(rng.random(19), 0.05).logit for _ in range(4000)]
+    assert np.mean(np.array(true) <= few.highest_rate) == pytest.approx(0.95, abs=0.015)  # 4 standard errors
+    assert many.warning() is None and many.highest_rate < 0.06
+    assert "rests on 19 harmless calibration rows" in few.warning() and "where 0.05 was asked for" in few.warning()
+    enough = int(few.warning().split(";")[1].split()[0])
+    assert 19 < enough < 60 and calibrate(rng.random(enough), 0.05).warning() is None
+
+
+def test_fit_tells_what_the_guardrail_does_to_ordinary_text(fitted):
+    found = ordinary(fitted)
+    hits = [t for t, flag in zip(ORDINARY, fitted.predict(ORDINARY), strict=True) if flag]
+    assert found["rows"] == len(ORDINARY) == len(set(ORDINARY)) >= 50 and found["flagged"] == len(hits)
+    assert found["low"] <= found["share"] <= found["high"] and found["examples"] == hits[:3]
+
+
 def test_auroc_agrees_with_scikit_learn_and_its_interval_covers():
     from sklearn.metrics import roc_auc_score
 
@@ -302,6 +322,7 @@ def test_command_line_from_fit_to_certify(model_folder, make_rows, tmp_path, cap
     code, fit = _cli(
         capsys, "guard", "fit", model_folder, "--data", tmp_path / "rows.csv", "--out", folder, "--fpr", "0.1"
     )
+    assert fit["ordinary"]["rows"] == len(ORDINARY)
     assert code == 0 and {"auroc", "threshold", "fpr", "tpr", "by_source"} <= set(fit) and fit["auroc"] > 0.6
     code, score = _cli(
         capsys, "guard", "score", folder, *(" ".join(f"{kind}{i}" for i in range(8)) for kind in ("storm", "calm"))

@@ -78,6 +78,7 @@ def fit(
         cpu, cuda, ...
     """
     from cutaway.guard import Guardrail, evaluate, save
+    from cutaway.guard.ordinary import ordinary
     from cutaway.guard.rows import fingerprint
 
     check_seed(seed)
@@ -97,8 +98,8 @@ def fit(
     found = evaluate(guard, held, seed=seed)
     notes = list(dict.fromkeys((*guard.notes_, *found.notes)))
     payload = {"folder": str(folder), "train_rows": guard.train_rows_, "calibration_rows": guard.calibration_rows_}
-    payload |= _evaluation(found, notes)
-    return Outcome(payload=payload, words=f"guardrail: {folder}\n{_table(payload)}")
+    payload |= {**_evaluation(found, notes), "ordinary": ordinary(guard)}
+    return Outcome(payload=payload, words=f"guardrail: {folder}\n{_table(payload)}\n{_ordinary(payload['ordinary'])}")
 
 
 @app.command
@@ -162,6 +163,7 @@ def evaluate(
     group: str | None = None,
     positive: Names = None,
     num: int | None = None,
+    disguised: int = 60,
     seed: int = 0,
     model: str | None = None,
     device: str = "cpu",
@@ -185,6 +187,8 @@ def evaluate(
         Labels that count as harmful.
     num
         Use at most so many rows.
+    disguised
+        Prompts of either class, at most, that are disguised (spaced, leetspeak, base64, ...) to see what is flagged.
     seed
         Seed of everything random.
     model
@@ -196,10 +200,12 @@ def evaluate(
     from cutaway.guard import load
 
     check_seed(seed)
+    if disguised < 0:
+        raise InputError("option --disguised", found=str(disguised), expected="0 or more")
     columns = {"text": text, "label": label, "source": source, "positive": positive}
     rows = _rows(data, {**columns, "group": group}, num, seed)
     guard = load(folder, model=model, device=device)
-    found = run(guard, rows, seed=seed)
+    found = run(guard, rows, seed=seed, disguised=disguised)
     payload = _evaluation(found, list(found.notes))
     if baselines is not None:
         from cutaway.guard.baselines import compare
@@ -389,7 +395,9 @@ def _evaluation(found, notes: list[str]) -> dict:
     whole = dataclasses.asdict(found.overall)
     by_source = {k: dataclasses.asdict(v) for k, v in found.by_source.items()}
     by_group = {k: dataclasses.asdict(v) for k, v in found.by_group.items()}
-    return {**whole, "threshold": found.threshold, "by_source": by_source, "by_group": by_group, "notes": notes}
+    disguised = {k: dataclasses.asdict(v) for k, v in found.obfuscated.items()}
+    parts = {"by_source": by_source, "by_group": by_group, "obfuscated": disguised, "notes": notes}
+    return {**whole, "threshold": found.threshold, **parts}
 
 
 def _table(payload: dict) -> str:
@@ -407,4 +415,18 @@ def _table(payload: dict) -> str:
     if payload["by_group"]:
         lines += ["group", *(line(name[:18], r) for name, r in payload["by_group"].items())]
     lines += [line(f"({name})", r) for name, r in payload.get("baselines", {}).items()]
+    lines += _disguised(payload["obfuscated"])
     return "\n".join([*lines, f"threshold (logit) {payload['threshold']:.4f}"])
+
+
+def _ordinary(r: dict) -> str:
+    words = "{flagged} of {rows} ordinary requests are flagged ({share:.2f}, 95 % {low:.2f} to {high:.2f})".format(**r)
+    return words + (f", such as: {' / '.join(r['examples'])}" if r["examples"] else "")
+
+
+def _disguised(found: dict) -> list[str]:
+    if not found:
+        return []
+    head = f"{'harmful prompts':<18}{'rows':>6}{'flagged':>8}   share [    95 %     ]   harmless"
+    interval = "{share:6.3f} [{low:6.3f},{high:6.3f}]     {harmless_share:6.3f}"
+    return [head, *(f"{name:<18}{r['rows']:>6}{r['flagged']:>8}  " + interval.format(**r) for name, r in found.items())]

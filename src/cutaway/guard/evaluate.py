@@ -8,13 +8,14 @@ Clopper-Pearson intervals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
 
 from cutaway.evidence.resample import proportion_interval
+from cutaway.guard.obfuscation import Flagged, obfuscated
 from cutaway.guard.rows import PromptRows
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class Rates:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """`overall`, `by_source` and `by_group` (a part with one class only is judged against the other class of all rows
-    for AUROC; none without groups), `threshold` (logit) and `notes` on what was left out."""
+    for AUROC; none without groups), `threshold` (logit), `obfuscated`: what is still flagged of harmful prompts that
+    are disguised (none unless asked for), and `notes` on what was left out."""
 
     overall: Rates
     by_source: dict[str, Rates]
     threshold: float
     by_group: dict[str, Rates] = field(default_factory=dict)
+    obfuscated: dict[str, Flagged] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -126,9 +129,12 @@ def evaluate_scores(
     )  # fmt: skip
 
 
-def evaluate(guard: Guardrail, rows: PromptRows, *, seed: int = 0) -> Evaluation:
+def evaluate(guard: Guardrail, rows: PromptRows, *, seed: int = 0, disguised: int = 0) -> Evaluation:
     """Evaluate on rows that were not used for fitting: repeats among them and rows seen in fitting are left out, and
-    the notes say how many."""
+    the notes say how many. `disguised`: at most so many of either class are disguised
+    as well, in nine ways."""
     own = rows.deduplicated().without(set(guard.seen_), "in the fitting data", plain=guard.plain)
     _, scores, read = guard._read(own.texts)
-    return evaluate_scores(scores, own, guard.threshold_.logit, seed=seed, notes=read.notes())
+    found = evaluate_scores(scores, own, guard.threshold_.logit, seed=seed, notes=read.notes())
+    harmless, harmful = (own.subset(np.flatnonzero(own.labels == label)).texts for label in (0, 1))
+    return replace(found, obfuscated=obfuscated(guard, harmful, harmless, most=disguised, seed=seed))

@@ -77,7 +77,8 @@ class Guardrail(ClassifierMixin, BaseEstimator):
         worst = read.worst(logits)
         self.threshold_: Threshold = calibrate(logits[worst[check]][rows.labels[check] == 0], self.rate)
         self.classes_ = np.array([0, 1])
-        self.notes_ = (*rows.notes, *read.notes())
+        few = self.threshold_.warning()
+        self.notes_ = (*rows.notes, *read.notes(), *([few] if few else []))
         self.train_rows_, self.calibration_rows_ = len(learn), len(check)
         self.seen_ = tuple(sorted(fingerprint(t, plain=self.plain) for t in rows.texts))
         self.train_harmful_ = self.detector_.standardised(first)[learn][rows.labels[learn] == 1]

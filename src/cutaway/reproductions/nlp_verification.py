@@ -203,8 +203,9 @@ def _embedding(folder: Path):
 
     def embed(texts) -> np.ndarray:
         fresh = [t for t in dict.fromkeys(texts) if t not in known]
-        for text, value in zip(fresh, reader(fresh).values if fresh else [], strict=True):
-            known[text] = value
+        if fresh:
+            read = reader(fresh)
+            known.update(zip(fresh, read.values[read.first], strict=True))
         return np.stack([known[t] for t in texts])
 
     return embed
