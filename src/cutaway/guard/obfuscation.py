@@ -56,10 +56,10 @@ def obfuscated(
 ) -> dict[str, Flagged]:
     """Share flagged by obfuscation, "plain" first, on the same at most `most` prompts of either class, drawn with
     `seed`; empty without harmful ones. Costs ten passes over them, one of which is long."""
-    harmful, harmless = _drawn(harmful, most, seed), _drawn(harmless, most, seed)
-    if not harmful:
+    bad, good = _drawn(harmful, most, seed), _drawn(harmless, most, seed)
+    if not bad:
         return {}
-    return {name: _flagged(guard, disguise, harmful, harmless) for name, disguise in OBFUSCATIONS.items()}
+    return {name: _flagged(guard, disguise, bad, good) for name, disguise in OBFUSCATIONS.items()}
 
 
 def _drawn(texts: Sequence[str], most: int, seed: int) -> list[str]:
