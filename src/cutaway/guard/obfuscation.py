@@ -63,7 +63,7 @@ def obfuscated(
 
 
 def _drawn(texts: Sequence[str], most: int, seed: int) -> list[str]:
-    keep = np.sort(np.random.default_rng(seed).permutation(len(texts))[:most])
+    keep: list[int] = sorted(np.random.default_rng(seed).permutation(len(texts))[:most].tolist())
     return [texts[i] for i in keep]
 
 
