@@ -233,3 +233,31 @@ def test_an_mlp_without_modules_is_refused_though_other_blocks_could_be_read():
     model.model.layers[1].mlp = ByHand()
     with pytest.raises(ModelError, match="a nonlinearity in 'layers.1.mlp' over what no linear module gave"):
         GeometryReader(model, TOKENS)
+
+
+class TimeFirst(nn.Module):
+    """Gives its tokens to an MLP in one flat list, first tokens of all rows first."""
+
+    def __init__(self, mlp: nn.Module):
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, x):
+        n, length, width = x.shape
+        return self.mlp(x.transpose(0, 1).reshape(-1, width)).reshape(length, n, width).transpose(0, 1)
+
+
+def test_tokens_in_a_flat_list_of_another_order_are_refused():
+    model = llama()
+    model.model.layers[1].mlp = TimeFirst(model.model.layers[1].mlp)
+    with pytest.raises(ModelError, match="a row that is read otherwise beside another row"):
+        GeometryReader(model, TOKENS)
+
+
+def test_experts_that_do_something_else_than_their_layout_says_are_refused():
+    config = transformers.MixtralConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2)
+    model = transformers.MixtralForCausalLM(config).eval()
+    assert len(GeometryReader(model, TOKENS).blocks) == 2
+    model.model.layers[1].mlp.experts.register_forward_hook(lambda m, a, out: 2 * out)
+    with pytest.raises(ModelError, match=r"experts layers\.1\.mlp\.experts \(MixtralExperts\); found another layout"):
+        GeometryReader(model, TOKENS)
