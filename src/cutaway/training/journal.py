@@ -5,24 +5,30 @@
     payload = one line of JSON, a newline, raw bytes that the JSON describes
 
 A block counts only if it is whole and its checksum is right. What a kill leaves behind is at most one torn block at the
-end: readers stop before it, and the next writer cuts it off. Integers are little-endian.
+end: readers stop before it, and the next writer moves it to a file of its own (`journal.bin.cut-OFFSET`). A damaged
+block with whole ones behind it is skipped, and a warning says so: the next place where length and checksum agree is
+looked for. Integers are little-endian.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cutaway.errors import FileError
+from cutaway.errors import CutawayWarning, FileError
+from cutaway.files import atomic
 
 MAGIC = b"cutaway1"
 _HEAD = struct.Struct("<II")
+_START = re.compile(rb'\{"')  # of the JSON of a block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +40,7 @@ class Block:
 
 
 class JournalWriter:
-    """Appends blocks to `path`, each in one write; a torn end is cut off when the file is opened.
+    """Appends blocks to `path`, each in one write; a torn end is moved to a backup when the file is opened.
 
     Raises `FileError` where the disk is full or the folder cannot be written; a block that did not fit is taken back.
     """
@@ -49,6 +55,7 @@ class JournalWriter:
                 self._write(MAGIC)
             else:
                 _, end = _scan(path)
+                _keep_end(path, end)
                 self._file.truncate(end)
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
@@ -98,7 +105,7 @@ def _scan(path: Path, *, stop: bool = False) -> tuple[list[Block], int]:
             head = file.read(len(MAGIC))
     except OSError as error:
         raise FileError(f"journal {str(path)!r}", found=type(error).__name__, expected="a tracker's journal") from error
-    if head != MAGIC:
+    if head != MAGIC and (head[:-1] == MAGIC[:-1] or _whole(path.read_bytes(), len(MAGIC)) is None):
         newer = head[:-1] == MAGIC[:-1]
         raise FileError(
             f"journal {str(path)!r}",
@@ -110,18 +117,73 @@ def _scan(path: Path, *, stop: bool = False) -> tuple[list[Block], int]:
 
 
 def _read_from(path: Path, at: int) -> tuple[list[Block], int]:
-    blocks = []
+    """The whole blocks from `at` on, and where the last of them ends; damage between them is warned of."""
     with path.open("rb") as file:
         file.seek(at)
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            length, checksum = _HEAD.unpack(head)
-            payload = file.read(length)
-            if len(payload) != length or zlib.crc32(payload) != checksum:
+        content = file.read()
+    blocks, here, damage = [], 0, []
+    while True:
+        found = _whole(content, here)
+        if found is None:
+            next_one = _next_whole(content, here)
+            if next_one is None:
                 break
-            line, _, data = payload.partition(b"\n")
-            blocks.append(Block(record=json.loads(line), data=data))
-            at += _HEAD.size + length
-    return blocks, at
+            damage.append((at + here, next_one - here))
+            here = next_one
+            continue
+        block, here = found
+        blocks.append(block)
+    if damage:
+        _warn_of(path, damage)
+    return blocks, at + here
+
+
+def _whole(content: bytes, at: int) -> tuple[Block, int] | None:
+    """The block that begins at `at` and where it ends, or None where there is no whole one."""
+    begin = at + _HEAD.size
+    if begin > len(content):
+        return None
+    length, checksum = _HEAD.unpack_from(content, at)
+    end = begin + length
+    if end > len(content) or zlib.crc32(memoryview(content)[begin:end]) != checksum:
+        return None
+    line, _, data = content[begin:end].partition(b"\n")
+    try:
+        return Block(record=json.loads(line), data=data), end
+    except ValueError:
+        return None
+
+
+def _next_whole(content: bytes, at: int) -> int | None:
+    """Where the first whole block after a damaged one at `at` begins."""
+    for match in _START.finditer(content, at + _HEAD.size):
+        begin = match.start() - _HEAD.size
+        if begin > at and _whole(content, begin) is not None:
+            return begin
+    return None
+
+
+def _warn_of(path: Path, damage: list[tuple[int, int]]) -> None:
+    places = ", ".join(f"{size} bytes at {start}" for start, size in damage[:4])
+    warnings.warn(
+        CutawayWarning(
+            f"journal {str(path)!r}",
+            found=f"{len(damage)} damaged stretch{'es' if len(damage) > 1 else ''} ({places})",
+            expected="whole blocks",
+            remedy="all blocks round it were read; copy the file again if you have another copy",
+        ),
+        stacklevel=4,
+    )
+
+
+def _keep_end(path: Path, end: int) -> None:
+    """What stands behind the last whole block goes to a file of its own before it is cut off."""
+    with path.open("rb") as file:
+        file.seek(end)
+        torn = file.read()
+    if torn:
+        with atomic(path.with_name(f"{path.name}.cut-{end}")) as temporary:
+            temporary.write_bytes(torn)
 
 
 def _unwritable(path: Path, error: OSError) -> FileError:

@@ -25,6 +25,7 @@ from cutaway.files import write_text
 from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX, why_no_record
 from cutaway.training.journal import Block, JournalWriter, read_blocks
+from cutaway.training.lock import WriterLock
 
 FORMAT = 1
 JOURNAL = "journal.bin"
@@ -65,6 +66,7 @@ class TrainingRun:
 
     `scalars`: name to `(steps, values)`. `series`: name (`data/instrument/figure`) to `Series`. `events`: what else
     happened (`nan`, `resumed`, `finished`, `failed`). `shares`: `(step, elapsed, spent)` seconds at every measurement.
+    `missing`: step, data and instrument of every reading that was begun and neither finished nor given up.
     """
 
     folder: Path
@@ -77,6 +79,7 @@ class TrainingRun:
     shares: tuple[tuple[int, float, float], ...]
     last_step: int
     order_blocks: tuple[Block, ...]
+    missing: tuple[tuple[int, str, str], ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -118,19 +121,30 @@ class TrainingRun:
 class RunWriter:
     """Writes a run folder. `resume` goes on with the run that is there, which must have the same `key`.
 
-    Raises `InputError` for a folder with other content, or with a run and no `resume`; `FileError` for a newer format.
+    Raises `InputError` for a folder with other content, or with a run and no `resume`; `FileError` for a newer format
+    and for a folder that another writer holds.
     """
 
     def __init__(self, folder: Path, record: dict[str, Any], *, resume: bool) -> None:
         self.folder = Path(folder)
-        file = self.folder / "run.json"
+        self._lock = WriterLock(self.folder)
+        self.taken_over = self._lock.taken_over
+        try:
+            self._begin(record, resume)
+            self.journal = JournalWriter(self.folder / JOURNAL)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _begin(self, record: dict[str, Any], resume: bool) -> None:
+        folder = self.folder
+        file = folder / "run.json"
         if file.exists():
             _same_run(self.folder, record, resume)
         elif self.folder.exists() and (self.folder / JOURNAL).exists():
             raise FileError(f"run folder {str(folder)!r}", found="a journal without run.json", expected="both")
         else:
             write_text(file, json.dumps({**record, "format": FORMAT, "kind": "training"}, indent=1))
-        self.journal = JournalWriter(self.folder / JOURNAL)
 
     def rewind(self, step: int) -> None:
         """What was recorded after `step` does not count any more."""
@@ -164,8 +178,13 @@ class RunWriter:
     def event(self, step: int, what: str, **more: Any) -> None:
         self.journal.append({"kind": "event", "step": step, "what": what, **more})
 
+    def due(self, step: int, pairs: Iterable[tuple[str, str]]) -> None:
+        """What is about to be measured at `step`, so that a kill before it leaves a trace."""
+        self.journal.append({"kind": "due", "step": step, "pairs": [list(p) for p in pairs]})
+
     def close(self) -> None:
         self.journal.close()
+        self._lock.release()
 
 
 def open_training(folder: str | Path) -> TrainingRun:
@@ -179,9 +198,11 @@ def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -
     """A run from the blocks of its journal."""
     kept: list[Block] = []
     for block in blocks:
-        if block.record["kind"] == "rewind":
-            kept = [b for b in (_cut(b, block.record["to"]) for b in kept) if b is not None]
-        else:
+        record_of = block.record
+        if record_of["kind"] == "rewind" or record_of.get("what") == "resumed":  # either may be the one that is damaged
+            to = record_of["to"] if record_of["kind"] == "rewind" else record_of["step"] - 1
+            kept = [b for b in (_cut(b, to) for b in kept) if b is not None]
+        if record_of["kind"] != "rewind":
             kept.append(block)
     scalars, last = _scalars(kept)
     taken = [b.record for b in kept if b.record["kind"] == "reading"]
@@ -207,6 +228,7 @@ def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -
         ),
         last_step=kept_to,
         order_blocks=tuple(orders),
+        missing=_missing(kept),
     )  # fmt: skip
 
 
@@ -271,6 +293,17 @@ def _cut(block: Block, step: int) -> Block | None:
     return block if record.get("step", -1) <= step and record.get("what") != "finished" else None
 
 
+def _missing(blocks: list[Block]) -> tuple[tuple[int, str, str], ...]:
+    records = [b.record for b in blocks]
+    due = [(r["step"], *pair) for r in records if r["kind"] == "due" for pair in r["pairs"]]
+    done = {
+        (r["step"], r["data"], r["instrument"])
+        for r in records
+        if r["kind"] == "reading" or r.get("what") == "not-measured"
+    }
+    return tuple(d for d in dict.fromkeys(due) if d not in done)
+
+
 def _checkpoints(folder: Path, last_step: int) -> dict[int, Path]:
     """The checkpoints by step, up to the run's last one (files are whole or not there at all)."""
     files = {int(f.stem.removeprefix("step-")): f for f in (folder / "checkpoints").glob("step-*.safetensors")}
@@ -285,11 +318,12 @@ def _scalars(blocks: list[Block]) -> tuple[dict[str, tuple[np.ndarray, np.ndarra
             continue
         rows = np.frombuffer(block.data, dtype="<f8").reshape(-1, 1 + len(block.record["names"]))
         if len(rows):
-            last = max(last, int(rows[-1, 0]))
+            last = max(last, int(rows[:, 0].max()))
         for k, name in enumerate(block.record["names"]):
             parts.setdefault(name, []).append(rows[:, [0, k + 1]])
     joined = {name: np.concatenate(p) for name, p in parts.items()}
-    return {name: (a[:, 0].astype(np.int64), a[:, 1]) for name, a in joined.items()}, last
+    ordered = {name: a[np.argsort(a[:, 0], kind="stable")] for name, a in joined.items()}
+    return {name: (a[:, 0].astype(np.int64), a[:, 1]) for name, a in ordered.items()}, last
 
 
 def _series(taken: list[dict[str, Any]]) -> dict[str, Series]:

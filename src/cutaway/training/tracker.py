@@ -14,7 +14,8 @@ to one folder that a kill at any moment leaves readable (`training.store`), and 
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import copy
 import math
 import time
 import warnings
@@ -29,16 +30,18 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import CutawayError, CutawayWarning, FileError, InputError, WorkError
-from cutaway.files import atomic
 from cutaway.instrument import Instrument
 from cutaway.network import Network, preserved
+from cutaway.network.weights import load_weights
 from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.sinks import Sink
+from cutaway.training import told
 from cutaway.training.processes import Processes
 from cutaway.training.schedule import Moment, Schedule
-from cutaway.training.store import RunWriter, open_training
+from cutaway.training.store import RunWriter, TrainingRun, open_training
 
 FLUSH_SECONDS = 1.0  # what a kill can lose of the scalars and the order
+MOST_WAITING = 100_000  # steps that are kept for a disk that is full
 
 
 class Tracker:
@@ -63,9 +66,10 @@ class Tracker:
     failed with its reason and warned of once; the training goes on. Cost: that of the instruments; a step without
     measurement costs microseconds.
 
-    Raises `InputError` for a folder of another run, an instrument without any fitting data, steps out of order, a
-    step after `close`, scalars that are no number, and a model whose parameters change their shapes (another module at
-    once, one changed in place when it is next measured or saved); `FileError` when the disk is full.
+    Raises, at construction and at the first step: `InputError` for a folder of another run, an instrument without any
+    fitting data, scalars that are no number; `FileError` for a folder that another tracker writes and for a full disk.
+    After that a training is never ended: steps out of order or after `close`, another model, a full disk (what was told
+    is kept and written later) are warned of once and recorded. Only `on_nan="stop"` raises.
     """
 
     def __init__(
@@ -87,9 +91,9 @@ class Tracker:
     ) -> None:
         if on_nan not in ("mark", "stop"):
             raise InputError("on_nan", found=repr(on_nan), expected="'mark' or 'stop'")
-        self.instruments = _named(instruments)
+        self.instruments = told.named(instruments)
         self.data = {"data": data} if isinstance(data, Dataset) else dict(data)
-        self.pairs, self._left_out = _pairs(self.instruments, self.data)
+        self.pairs, self._left_out = told.pairs(self.instruments, self.data)
         self.schedule, self.checkpoints, self.folder = schedule, checkpoints, Path(out)
         self.seed, self.budget, self.intervals, self.on_nan = seed, budget, intervals, on_nan
         self._sinks, self._settings, self._resume = tuple(sinks), dict(settings or {}), resume
@@ -99,7 +103,9 @@ class Tracker:
         self._seen: Callable[[], nn.Module | None] = lambda: None
         self._last_step: int | None = None
         self._closed = self._waiting = self._nan_told = False
-        self._failed: set[tuple[str, str]] = set()
+        self._failed: dict[tuple[str, str], tuple[int, str]] = {}
+        self._troubles: set[str] = set()
+        self._sessions = 0
         self._rows: list[dict[str, Any]] = []
         self._orders: list[tuple[int, np.ndarray]] = []
         self._began = self._flushed = time.perf_counter()
@@ -136,15 +142,80 @@ class Tracker:
 
         `examples`: numbers of the training rows that this step used, in order. `scalars`: anything else to record.
         """
+        if self._closed:
+            self._trouble(step, InputError(f"step {step}", found="a tracker that was closed", expected="a new one"))
+            return False
+        first = self._last_step is None and not self._sessions
+        known = {"loss": loss, "learning_rate": learning_rate, **scalars}
+        try:
+            return self._step(model, step, examples, known)
+        except WorkError:  # asked for (on_nan), or other processes are gone
+            raise
+        except Exception as error:
+            if first:
+                raise
+            self._trouble(step, error)
+            return False
+
+    def begin(self, step: int) -> None:
+        """A training begins or goes on at `step`; callbacks say so, whose trainers may train more than once.
+
+        After an end, later steps go on in the same run, and steps from the start anew are a run of their own in the
+        folder `NAME-2`, `NAME-3`, ... Without an end (a trainer that tries again) what came from `step` on is recorded
+        anew.
+        """
+        if self._last_step is None:
+            return
+        try:
+            self._begin_again(step, self._last_step)
+        except Exception as error:
+            self._trouble(step, error)
+
+    def _begin_again(self, step: int, last: int) -> None:
+        self._sessions += 1
+        if not self._closed and step <= last:
+            self.flush()
+            if self._writer is not None:
+                self._writer.rewind(step - 1)
+                self._writer.event(step, "restarted", reason=f"the training began again after step {last}")
+            self._last_step = step - 1
+        if not self._closed:
+            return
+        if step <= last:
+            self.folder = told.next_folder(self.folder)
+            told.warn(
+                CutawayWarning(
+                    f"a tracker whose run ended at step {last}",
+                    found=f"a training that begins at step {step}",
+                    remedy=f"it is recorded as a run of its own in {str(self.folder)!r}",
+                )
+            )
+        self._resume = step > last
+        self._writer = self._signature = self._last_step = None
+        self._closed = self._waiting = self._nan_told = False
+        self._failed.clear()
+
+    def note(self, step: int, **scalars: float | torch.Tensor) -> None:
+        """Scalars of a step that was told already (a trainer that logs its loss later)."""
+        try:
+            values = told.numbers(scalars, step)
+            if self._writer is not None and not self._closed and values:
+                self._rows.append({"step": step, **values})
+                self._mark_nan(step, values)
+        except WorkError:
+            raise
+        except Exception as error:
+            self._trouble(step, error)
+
+    def _step(self, model: nn.Module, step: Any, examples: Any, scalars: Mapping[str, Any]) -> bool:
         entered = time.perf_counter()
         if self._last_step is None:
             self._began = self._flushed = entered
-        model = _unwrapped(model)
+        model, step = told.unwrapped(model), told.whole(step)
+        values = told.numbers(scalars, step)
         self._check(model, step)
         self._last_step = step
-        known = {k: _plain(k, v, step) for k, v in {"loss": loss, "learning_rate": learning_rate, **scalars}.items()}
-        values = {k: v for k, v in known.items() if v is not None}
-        if self._processes.measures:
+        if self._writer is not None:
             if values:
                 self._rows.append({"step": step, **values})
             if examples is not None:
@@ -152,7 +223,7 @@ class Tracker:
             self._mark_nan(step, values)
         moment = Moment(
             step=step, scalars=values, elapsed=self.elapsed, spent=self._spent,
-            cost=_price(self._costs), waiting=self._waiting,
+            cost=told.price(self._costs), waiting=self._waiting,
         )  # fmt: skip
         answer = self.schedule.due(moment)
         self._waiting = answer == "later"
@@ -168,45 +239,78 @@ class Tracker:
         return due
 
     def close(self, failed: str = "") -> None:
-        """Write what is left and mark the run finished (or `failed`, with the reason); closing twice does nothing."""
+        """Write what is left and mark the run finished (or `failed`, with the reason); closing twice does nothing.
+
+        A measurement that a `TimeBudget` put off to the end is made now, so that a short run has a first and a last
+        one. A full disk is warned of.
+        """
         if self._closed:
             return
-        self._closed = True
         try:
             if self._writer is not None:
-                self.flush()
-                if failed:
-                    self._writer.event(self._last_step or 0, "failed", reason=failed)
-                else:
-                    self._writer.event(self._last_step or 0, "finished")
-                self._writer.journal.sync()
-                self._writer.close()
+                self._finish(self._writer, failed)
+        except Exception as error:
+            self._trouble(self._last_step or 0, error)
         finally:
+            self._closed = True
             for sink in self._sinks:
-                sink.close()
+                with contextlib.suppress(Exception):
+                    sink.close()
+
+    def _finish(self, writer: RunWriter, failed: str) -> None:
+        last = max(self._last_step or 0, 0)
+        try:
+            model = self._seen()
+            if self._waiting and not failed and model is not None:
+                self._take(model, last, True, False, time.perf_counter())
+                if len(self._costs) <= 2:
+                    self._few(writer, last)
+            self.flush()
+            for (name, label), (times, reason) in self._failed.items():
+                told.warn(CutawayWarning(f"instrument {name!r} on {label!r} failed at {times} steps: {reason}"))
+            more = {"reason": failed} if failed else {}
+            writer.event(last, "failed" if failed else "finished", **more)
+            writer.journal.sync()
+        finally:
+            writer.close()
+
+    def _few(self, writer: RunWriter, last: int) -> None:
+        reason = (
+            f"{len(self._costs)} measurements in {last} steps: one takes {max(self._costs):.2g} s and the run took "
+            f"{self.elapsed:.2g} s; give a larger share of the time, fewer points or a longer run"
+        )
+        writer.event(last, "few-readings", reason=reason)
+        told.warn(CutawayWarning(reason))
+
+    def _trouble(self, step: Any, error: Exception) -> None:
+        """What would have ended the training is warned of once a kind, and recorded."""
+        reason = str(error) if isinstance(error, CutawayError) else f"{type(error).__name__}: {error}"
+        kind = f"{type(error).__name__} {getattr(error, 'expected', '')}"
+        if kind in self._troubles:
+            return
+        self._troubles.add(kind)
+        told.warn(CutawayWarning(f"step {step} is not recorded: {reason.rstrip('.')}"), 4)
+        with contextlib.suppress(Exception):
+            if self._writer is not None and not self._closed:
+                self._writer.event(max(self._last_step or 0, 0), "not-recorded", reason=reason)
 
     def _check(self, model: nn.Module, step: int) -> None:
-        if self._closed:
-            raise InputError(f"step {step}", found="a tracker that was closed", expected="steps before close()")
-        if step < 0 or step != int(step):
-            raise InputError(f"step {step}", found=str(step), expected="a whole number, 0 or more")
         if self._last_step is not None and step <= self._last_step:
-            told = "twice" if step == self._last_step else "out of order"
+            again = "twice" if step == self._last_step else "out of order"
             raise InputError(
-                f"step {step} told {told}",
+                f"step {step} told {again}",
                 found=f"step {step} after step {self._last_step}",
                 expected="steps that increase",
                 remedy="call tracker.step once after every optimisation step",
             )
         if self._signature is None:
-            self._signature = _shapes(model)
             self._open(model, step)
         elif self._seen() is not model:  # shapes changed in place are noticed when it is measured or saved
             self._same_model(model, step)
         self._seen = weakref.ref(model)
 
     def _same_model(self, model: nn.Module, step: int) -> None:
-        signature, first = _shapes(model), self._signature
+        signature, first = told.shapes(model), self._signature
         if signature == first or first is None:
             return
         old, new = dict(map(tuple, first)), dict(map(tuple, signature))
@@ -219,27 +323,31 @@ class Tracker:
         )
 
     def _open(self, model: nn.Module, step: int) -> None:
+        self._signature = told.shapes(model)
         if not self._processes.measures:
             return
         key = {
-            "model": _digest(self._signature),
-            "instruments": {label: [i.name, _jsonable(i.parameters)] for label, i in self.instruments.items()},
+            "model": told.digest(self._signature),
+            "instruments": {label: [i.name, told.jsonable(i.parameters)] for label, i in self.instruments.items()},
             "data": {label: d.fingerprint() for label, d in self.data.items()},
         }
         record = {
-            "key": _jsonable(key),
+            "key": told.jsonable(key),
             "model": {"name": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())},
             "instruments": {label: i.name for label, i in self.instruments.items()},
             "data": {label: {"name": d.name, "rows": len(d)} for label, d in self.data.items()},
             "left_out": [{"instrument": i, "data": d, "reason": r} for i, d, r in self._left_out],
             "schedule": str(self.schedule),
             "seed": self.seed,
-            "settings": _jsonable(self._settings),
+            "settings": told.jsonable(self._settings),
             "versions": package_versions(),
             "time": now(),
         }
         going_on = self._resume and (self.folder / "run.json").exists()
         self._writer = RunWriter(self.folder, record, resume=self._resume)
+        if self._writer.taken_over:
+            self._writer.event(step, "taken-over", reason=self._writer.taken_over)
+            told.warn(CutawayWarning(f"the writer before ({self._writer.taken_over}) died; its lock was taken over"))
         if not going_on:
             return
         run = open_training(self.folder)
@@ -248,11 +356,27 @@ class Tracker:
         self._writer.event(step, "resumed")
         if run.shares:
             _, self._elapsed_before, self._spent = run.shares[-1]
+        for at in sorted({m[0] for m in run.missing if m[0] < step and m[0] in run.checkpoints}):
+            self._make_up(model, at, run)
+
+    def _make_up(self, model: nn.Module, step: int, run: TrainingRun) -> None:
+        """The readings that a kill left out between a checkpoint and its measurement, on a copy with its weights."""
+        pairs = [(label, name) for at, label, name in run.missing if at == step]
+        try:
+            with preserved(model):
+                other = copy.deepcopy(model).eval()
+                load_weights(other, run.checkpoints[step])
+                for label, name in pairs:
+                    self._measure(other, step, label, name)
+        except Exception as error:
+            self._trouble(step, error)
 
     def _take(self, model: nn.Module, step: int, due: bool, save: bool, entered: float) -> None:
         assert self._writer is not None
         self._same_model(model, step)
         self.flush()
+        if due:
+            self._writer.due(step, self.pairs)
         if save:
             self._save(model, step)
         if due:
@@ -262,7 +386,10 @@ class Tracker:
                 for label, instrument in self.pairs:
                     numbers |= self._measure(model, step, label, instrument)
             for sink in self._sinks:
-                sink.write(step, numbers)
+                try:
+                    sink.write(step, numbers)
+                except Exception as error:
+                    self._trouble(step, error)
         seconds = time.perf_counter() - entered
         self._spent += seconds
         if due:
@@ -274,28 +401,30 @@ class Tracker:
         assert self._writer is not None
         dataset = self.data[label]
         try:
-            with torch.enable_grad():
+            with warnings.catch_warnings(record=True) as said, torch.enable_grad():
+                warnings.simplefilter("always")
                 network = Network(model, dataset.inputs[:2], probe=False)
                 reading = self.instruments[name].measure(
                     network, dataset, seed=self.seed, budget=self.budget, intervals=self.intervals
                 )
         except FileError:
             raise
-        except (CutawayError, RuntimeError, ValueError, ArithmeticError) as error:
+        except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             self._writer.event(step, "not-measured", instrument=name, data=label, reason=reason)
-            if (name, label) not in self._failed:
-                self._failed.add((name, label))
-                warnings.warn(
-                    CutawayWarning(f"instrument {name!r} on {label!r} failed at step {step}: {reason}"), stacklevel=5
-                )
+            times, _ = self._failed.get((name, label), (0, ""))
+            self._failed[name, label] = times + 1, reason
+            if not times:
+                told.warn(CutawayWarning(f"instrument {name!r} on {label!r} failed at step {step}: {reason}"), 6)
             return {}
+        for warning in said:
+            told.warn(warning.message, 6)
         self._writer.reading(step, label, name, reading)
         return {f"{label}/{name}/{f.name}": f.value for f in reading.figures}
 
     def _save(self, model: nn.Module, step: int) -> None:
         file = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
-        save_weights(model, file, {"step": str(step)})
+        told.save_weights(model, file, {"step": str(step)})
 
     def _mark_nan(self, step: int, values: Mapping[str, float]) -> None:
         loss = values.get("loss")
@@ -307,7 +436,7 @@ class Tracker:
             self.flush()
             self._writer.event(step, "nan", value=str(loss))
             if self.on_nan == "mark":
-                warnings.warn(CutawayWarning(f"the loss is {loss} at step {step}; tracking goes on"), stacklevel=3)
+                told.warn(CutawayWarning(f"the loss is {loss} at step {step}; tracking goes on"), stacklevel=3)
         if self.on_nan == "stop":
             raise WorkError(
                 f"training at step {step}",
@@ -321,107 +450,13 @@ class Tracker:
         if self._writer is None:
             return
         self._flushed = time.perf_counter()
-        rows, self._rows = self._rows, []
-        names = list(dict.fromkeys(k for row in rows for k in row if k != "step"))
-        if rows:
-            table = np.array([[row["step"], *(row.get(n, math.nan) for n in names)] for row in rows], dtype=float)
-            self._writer.scalars(names, table)
-        orders, self._orders = self._orders, []
-        if orders:
-            self._writer.order([s for s, _ in orders], [rows for _, rows in orders])
-
-
-def save_weights(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the weights as safetensors, atomically; tied weights are stored once. `FileError` when the disk is full."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_model
-
-    with atomic(path) as temporary:
-        try:
-            save_model(model, str(temporary), metadata=dict(metadata))
-        except SafetensorError as error:  # its own kind for a full disk, which is no OSError
-            raise OSError(str(error)) from error
-
-
-def _named(instruments: Sequence[Instrument] | Mapping[str, Instrument]) -> dict[str, Instrument]:
-    if isinstance(instruments, Mapping):
-        return dict(instruments)
-    names = [i.name for i in instruments]
-    double = next((n for n in names if names.count(n) > 1), None)
-    if double is not None:
-        raise InputError(
-            f"instrument {double!r}",
-            found="it twice",
-            expected="each once",
-            remedy=f"give a mapping of labels, such as {{'{double}-a': ..., '{double}-b': ...}}",
-        )
-    return dict(zip(names, instruments, strict=True))
-
-
-def _pairs(
-    instruments: Mapping[str, Instrument], data: Mapping[str, Dataset]
-) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
-    """Which instrument runs on which set, and which do not, with the reason."""
-    if not data:
-        raise InputError("tracker data", found="no data set", expected="at least one")
-    pairs, left_out = [], []
-    for name, instrument in instruments.items():
-        fitting = [label for label, d in data.items() if d.labels is not None or "labels" not in instrument.needs]
-        if not fitting:
-            raise InputError(
-                f"instrument {name!r}",
-                found="data without labels (" + ", ".join(data) + ")",
-                expected="labelled data",
-                remedy="add a labelled set, or leave this instrument out",
-            )
-        pairs += [(label, name) for label in fitting]
-        left_out += [(name, label, "needs labels") for label in data if label not in fitting]
-    return pairs, left_out
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The module under torch.compile and DistributedDataParallel, so that measuring takes no part in collectives."""
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            model = model.module
-        elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod  # type: ignore[assignment]
-        else:
-            return model
-
-
-def _shapes(model: nn.Module) -> list[list[Any]]:
-    return [[name, list(p.shape)] for name, p in model.named_parameters()]
-
-
-def _plain(name: str, value: float | torch.Tensor | None, step: int) -> float | None:
-    try:
-        return None if value is None else float(value.detach() if isinstance(value, torch.Tensor) else value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)[:80]
-        raise InputError(f"{name!r} told at step {step}", found=kind, expected="one number") from error
-
-
-def _price(costs: Sequence[float]) -> float | None:
-    """What the next measurement will take: the dearest of the last three. The first one, which also pays for what
-    happens once (imports, caches), counts half for the second and not at all later."""
-    if len(costs) < 2:
-        return costs[0] / 2 if costs else None
-    return max(costs[1:][-3:])
-
-
-def _digest(value: Any) -> str:
-    import hashlib
-    import json
-
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(v) for v in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _jsonable(dataclasses.asdict(value))
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+        del self._rows[:-MOST_WAITING], self._orders[:-MOST_WAITING]
+        while self._rows:
+            names = self._rows[0].keys()
+            same = [row for row in self._rows if row.keys() == names]
+            table = np.array([[row[n] for n in names] for row in same], dtype=float)
+            self._writer.scalars([n for n in names if n != "step"], table)
+            self._rows = [row for row in self._rows if row.keys() != names]
+        if self._orders:
+            self._writer.order([s for s, _ in self._orders], [rows for _, rows in self._orders])
+            self._orders = []

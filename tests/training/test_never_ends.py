@@ -1,0 +1,116 @@
+"""What a tracker meets in the middle of a training is warned of or recorded; one writer; nothing begun is lost."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutaway.data import Dataset
+from cutaway.errors import FileError
+from cutaway.outputs import Accuracy
+from cutaway.training import EveryN, TimeBudget, Tracker, open_training
+
+INPUTS = torch.rand(24, 6, generator=torch.Generator().manual_seed(0))
+DATA = Dataset(name="d", inputs=INPUTS, labels=torch.arange(24) % 3)
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def tracker(folder, schedule=None, **more) -> Tracker:
+    return Tracker([Accuracy()], schedule or EveryN(2), folder, data=DATA, **more)
+
+
+@pytest.mark.parametrize(
+    "steps", [np.arange(5), np.arange(5, dtype=np.uint8), torch.arange(5), [0.0, 1.0, 2.0, 3.0, 4.0]]
+)
+def test_steps_are_numbers_of_numpy_and_torch(tmp_path, steps):
+    settings = {"rate": np.float32(0.5), "n": np.int64(3), "on": np.bool_(True), "all": np.arange(2)}
+    with tracker(tmp_path / "r", settings=settings) as watched:
+        for step in steps:
+            watched.step(model(), step, loss=np.array([0.5]), learning_rate=np.float32(0.25))
+    run = open_training(tmp_path / "r")
+    assert [t.step for t in run.readings] == [0, 2, 4]
+    assert run.scalars["loss"][1].tolist() == [0.5] * 5
+    assert run.record["settings"] == {"rate": 0.5, "n": 3, "on": True, "all": [0, 1]}
+
+
+def test_warnings_turned_into_errors_end_no_training(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with tracker(tmp_path / "r") as watched:
+            for step, loss in enumerate([1.0, float("nan"), 1.0]):
+                watched.step(model(), step, loss=loss)
+            watched.step(model(), 1)
+            watched.step(model(), 4)
+    run = open_training(tmp_path / "r")
+    assert [e["what"] for e in run.events] == ["nan", "not-recorded", "finished"]
+    assert run.last_step == 4
+
+
+def test_a_second_training_goes_on_or_has_a_folder_of_its_own(tmp_path):
+    watched = tracker(tmp_path / "r")
+    for first, last in ((0, 4), (5, 6)):
+        watched.begin(first)
+        for step in range(first, last + 1):
+            watched.step(model(), step)
+        watched.close()
+    assert open_training(tmp_path / "r").last_step == 6
+    with pytest.warns(UserWarning, match="run ended at step 6; found a training that begins at step 0.*r-2"):
+        watched.begin(0)
+    watched.step(model(), 0)
+    watched.close()
+    assert open_training(tmp_path / "r").last_step == 6
+    assert open_training(tmp_path / "r-2").finished
+
+
+def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
+    first = tracker(tmp_path / "r")
+    first.step(model(), 0)
+    with pytest.raises(FileError, match=r"found another writer \(process \d+ on .*expected one writer at a time"):
+        tracker(tmp_path / "r", resume=True).step(model(), 1)
+    first.close()
+    with tracker(tmp_path / "r", resume=True) as second:
+        second.step(model(), 1)
+
+
+def test_a_kill_between_checkpoint_and_measurement_loses_no_reading(tmp_path, monkeypatch):
+    watched = tracker(tmp_path / "r", checkpoints=EveryN(2))
+    whole = [watched.step(model(), step) for step in range(2)]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watched, "_measure", killed)
+    with pytest.raises(KeyboardInterrupt):
+        watched.step(model(), 2)
+    assert whole == [True, False]
+    watched._writer.close()
+    assert open_training(tmp_path / "r").missing == ((2, "data", "accuracy"),)
+    other = model()
+    with torch.no_grad():
+        other[2].bias += 5.0
+    with tracker(tmp_path / "r", checkpoints=EveryN(2), resume=True) as watched:
+        watched.step(other, 3)
+    run = open_training(tmp_path / "r")
+    assert [t.step for t in run.readings] == [0, 2]
+    assert run.missing == ()
+    series = run.series["data/accuracy/accuracy"]
+    assert series.value[0] == series.value[1], "measured on the weights of the checkpoint"
+
+
+def test_a_short_loop_has_a_first_and_a_last_reading_and_says_why_no_more(tmp_path):
+    watched, network = tracker(tmp_path / "r", TimeBudget(1e-6)), model()
+    for step in range(200):
+        watched.step(network, step)
+    with pytest.warns(UserWarning, match="2 measurements in 199 steps: one takes .* give a larger share"):
+        watched.close()
+    run = open_training(tmp_path / "r")
+    assert [t.step for t in run.readings] == [0, 199]
+    assert [e["what"] for e in run.events] == ["few-readings", "finished"]
