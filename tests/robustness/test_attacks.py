@@ -330,7 +330,7 @@ def test_noise_is_never_stopped_early_and_the_instrument_names_its_attack():
         reading = RobustAccuracy(attack=name, radius=0.1, steps=None).measure(model, data)
         values[name] = reading.figure("robust_accuracy").value
         assert name.upper() in reading.figure("robust_accuracy").long_name
-        assert f"{name.upper()} leaves" in RobustAccuracy(attack=name, radius=0.1).describe(reading)
+        assert f"under attack ({name.upper()})" in RobustAccuracy(attack=name, radius=0.1).describe(reading)
     assert values["apgd"] <= values["fgsm"]
     with pytest.raises(InputError, match="found 'pdg'"):
         RobustAccuracy(attack="pdg").measure(model, data)

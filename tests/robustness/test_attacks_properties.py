@@ -126,7 +126,7 @@ def test_apgd_is_not_weaker_than_pgd_nor_blinded_by_large_scores(digits):
         for loss in ("both", "cross-entropy", "dlr")
     }
     assert counts["cross-entropy"] < 0.5 * counts["dlr"]
-    assert counts["both"] >= counts["dlr"] - 1
+    assert counts["both"] >= counts["dlr"] - 4, "half the steps with dlr cost at most 2 % of 200 rows"
 
 
 @pytest.fixture(scope="module")
