@@ -181,7 +181,8 @@ class Tracker:
             self._last_step = step - 1
         if not self._closed:
             return
-        if step <= last:
+        anew = step < last or step == 0
+        if anew:
             self.folder = told.next_folder(self.folder)
             told.warn(
                 CutawayWarning(
@@ -190,7 +191,7 @@ class Tracker:
                     remedy=f"it is recorded as a run of its own in {str(self.folder)!r}",
                 )
             )
-        self._resume = step > last
+        self._resume = not anew
         self._writer = self._signature = self._last_step = None
         self._closed = self._waiting = self._nan_told = False
         self._failed.clear()
