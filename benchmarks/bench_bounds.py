@@ -39,7 +39,7 @@ from cutaway.robustness.regions import Box, ball, box
 from cutaway.robustness.verify.onnx_query import open_onnx
 from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.search import witnesses_of_many
-from cutaway.robustness.verify.verdict import VerifySettings, verify
+from cutaway.robustness.verify.verdict import VerifySettings
 from cutaway.training.models import build
 
 
@@ -246,12 +246,8 @@ def sentence_search(data: Path, regions: list, bounds: list[torch.Tensor], minut
             break
         name, low, high = waiting[i]
         query = _question([(low, high)])
-        verdict = verify(
-            problems[name].net,
-            query,
-            problems[name].replay,
-            VerifySettings(timeout=min(rest, 10.0), restarts=1, attack_steps=10),
-        )
+        settings = VerifySettings(timeout=min(rest, 10.0), restarts=1, attack_steps=10)
+        verdict = problems[name].decide(query, settings)
         seen += 1
         if verdict.status.value in closed:
             closed[verdict.status.value] += 1

@@ -86,7 +86,7 @@ def safenlp(data: Path, timeout: float, limit: int | None) -> dict:
 
     from cutaway.robustness.query import Clause, Query
     from cutaway.robustness.verify.onnx_query import open_onnx
-    from cutaway.robustness.verify.verdict import VerifySettings, verify
+    from cutaway.robustness.verify.verdict import VerifySettings
 
     rows = list(csv.DictReader((data / "safenlp" / "verdicts.csv").read_text().splitlines()))[:: 8 if limit else 1]
     with np.load(data / "safenlp" / "boxes.npz") as archive:
@@ -104,7 +104,7 @@ def safenlp(data: Path, timeout: float, limit: int | None) -> dict:
         )
         problem = problems[row["dataset"]]
         query = Query(clauses=(clause,), num_inputs=30, num_outputs=2)
-        status = verify(problem.net, query, problem.replay, VerifySettings(timeout=timeout)).status.value
+        status = problem.decide(query, VerifySettings(timeout=timeout)).status.value
         result = {"certified": "unsat", "falsified": "sat"}.get(status, "unknown")
         entry["decided"] += result != "unknown"
         if result != "unknown":

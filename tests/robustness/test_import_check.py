@@ -25,6 +25,7 @@ from cutaway.robustness.certified_accuracy import certified_accuracy  # noqa: E4
 from cutaway.robustness.query import Clause, Query  # noqa: E402
 from cutaway.robustness.verify import import_check  # noqa: E402
 from cutaway.robustness.verify.onnx_query import open_module, open_onnx  # noqa: E402
+from cutaway.robustness.verify.replay import file_hash  # noqa: E402
 from cutaway.robustness.verify.verdict import VerifySettings  # noqa: E402
 from cutaway.status import Status  # noqa: E402
 
@@ -185,3 +186,21 @@ def test_at_least_sixteen_points_of_every_box():
     low = torch.arange(40.0, dtype=torch.float64)[:, None]
     many = import_check.points_of(torch.stack([low, low + 0.5], 1))
     assert len(many) >= 16 and many.min() == 0 and many.max() == 39.5
+
+
+def test_the_hash_covers_weights_in_a_file_of_their_own(tmp_path):
+    """The same file beside other weights is another network; without weights of its own the hash is the file's."""
+    hashes = []
+    for value in (1.0, 2.0, 1.0):
+        weight = numpy_helper.from_array(np.full((4, 3), value, np.float32), "w")
+        ends = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, size)) for name, size in (("x", 4), ("y", 3))
+        ]
+        graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [weight])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        path = tmp_path / "net.onnx"
+        (tmp_path / "net.data").unlink(missing_ok=True)
+        onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
+        hashes.append((path.read_bytes(), file_hash(path)))
+    assert hashes[0][0] == hashes[1][0]
+    assert hashes[0][1] == hashes[2][1] != hashes[1][1]

@@ -61,6 +61,16 @@ def file_bytes(path: str | Path) -> bytes:
     return b"".join(parts)
 
 
+def weight_files(path: str | Path) -> list[Path]:
+    """The files beside an ONNX file that hold its external weights, in order of their names."""
+    import onnx
+
+    proto = onnx.load_model_from_string(file_bytes(path))
+    external = (t for t in tensors_of(proto) if t.data_location == onnx.TensorProto.EXTERNAL)
+    names = {e.value for t in external for e in t.external_data if e.key == "location"}
+    return [Path(path).parent / name for name in sorted(names)]
+
+
 def check_bytes(size: int, offender: str, what: str) -> None:
     """Raise BudgetError for more bytes than the default memory budget."""
     budget = default_budget()

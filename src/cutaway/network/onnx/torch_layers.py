@@ -126,6 +126,8 @@ def _window(node: Node, operands: list[Operand | None]) -> Window:
     kernel = tuple(node.get("kernel_shape"))
     before, after = _padding(node, data.value, kernel)
     automatic = node.get("auto_pad", "NOTSET") not in ("NOTSET", "")
+    if automatic and any(step != 1 for step in _of(node, "dilations", len(kernel))):
+        raise node.refuse("dilated windows padded by auto_pad, which programs read differently", "export it with pads")
     window = Window(
         sizes=tuple(data.value.shape[2:]),
         kernel=kernel,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import MissingExtra
-from cutaway.network.onnx.read import file_bytes
+from cutaway.network.onnx.read import file_bytes, weight_files
 from cutaway.network.onnx.runtime import open_runtime
 from cutaway.robustness.verify.problem import Replay
 
@@ -47,8 +47,12 @@ def _set_mode(model: nn.Module, training: bool) -> None:
 
 
 def file_hash(path: str | Path) -> str:
-    """sha256 of the content, unpacked."""
-    return hashlib.sha256(file_bytes(path)).hexdigest()
+    """sha256 of the content, unpacked; of an ONNX file that of its external weights too."""
+    digest = hashlib.sha256(file_bytes(path))
+    if str(path).endswith((".onnx", ".onnx.gz")):
+        for file in weight_files(path):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def module_hash(model: nn.Module) -> str:
