@@ -14,7 +14,6 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from cutaway.cli import run  # noqa: E402
 from cutaway.data import Dataset  # noqa: E402
 from cutaway.errors import MissingExtra, ModelError  # noqa: E402
 from cutaway.network.graph import trace  # noqa: E402
@@ -24,7 +23,7 @@ from cutaway.robustness.bounds.network import bound_network  # noqa: E402
 from cutaway.robustness.certified_accuracy import certified_accuracy  # noqa: E402
 from cutaway.robustness.query import Clause, Query  # noqa: E402
 from cutaway.robustness.verify import import_check  # noqa: E402
-from cutaway.robustness.verify.onnx_query import open_module, open_onnx  # noqa: E402
+from cutaway.robustness.verify.onnx_query import open_module, open_onnx, verify_vnnlib  # noqa: E402
 from cutaway.robustness.verify.replay import file_hash  # noqa: E402
 from cutaway.robustness.verify.verdict import VerifySettings  # noqa: E402
 from cutaway.status import Status  # noqa: E402
@@ -65,13 +64,12 @@ def property_file(tmp_path):
 
 
 class TestPlantedFaults:
-    def test_everywhere_wrong_is_refused_by_the_name_of_the_node(self, tent, property_file, monkeypatch, capsys):
+    def test_everywhere_wrong_is_refused_by_the_name_of_the_node(self, tent, property_file, monkeypatch):
         monkeypatch.setitem(FUNCTIONS, "Abs", lambda _attributes, x: x.abs() + 0.1)
         with pytest.raises(ModelError, match=r"node 'fold' of .*tent.onnx.*differs from onnxruntime's"):
             load_onnx(tent)
-        assert run(["certify", str(tent), str(property_file)]) == 2
-        told = capsys.readouterr()
-        assert "node 'fold'" in told.err and "certified" not in told.out
+        with pytest.raises(ModelError, match="node 'fold'"):
+            verify_vnnlib(tent, property_file, SETTINGS)
 
     def test_wrong_in_the_box_only(self, tent, monkeypatch):
         """Round the example, in [0, 1], the import is right."""
@@ -115,13 +113,12 @@ class TestNothingToCompareWith:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         monkeypatch.setitem(sys.modules, "onnx.reference", None)
 
-    def test_no_certificate_and_what_to_install(self, tent, property_file, alone, capsys):
+    def test_no_certificate_and_what_to_install(self, tent, property_file, alone):
         found = open_onnx(tent).decide(at_most(0.1, 1, 2), SETTINGS)
         assert found.status is Status.UNKNOWN
         assert "pip install 'cutaway[onnx]'" in found.reason
-        run(["certify", str(tent), str(property_file)])
-        told = capsys.readouterr().out
-        assert "unknown" in told and "certified" not in told and "pip install 'cutaway[onnx]'" in told
+        verdict, _ = verify_vnnlib(tent, property_file, SETTINGS)
+        assert verdict.status is Status.UNKNOWN and "pip install 'cutaway[onnx]'" in verdict.reason
 
     def test_no_certified_accuracy(self, tent, alone):
         data = Dataset(name="d", inputs=torch.rand(4, 1), labels=torch.zeros(4, dtype=torch.int64))
