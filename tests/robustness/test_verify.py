@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,10 @@ needs_data = pytest.mark.skipif(not (DATA / "vnncomp2022").exists(), reason="CUT
 def half_space_query(center, radius, row, limit):
     """Is there x in the box with row . y <= limit?"""
     clause = Clause(
-        lower=center - radius, upper=center + radius, matrix=row.unsqueeze(0), limits=torch.tensor([limit]).double()
+        lower=center - radius,
+        upper=center + radius,
+        matrix=row.unsqueeze(0),
+        limits=torch.tensor([limit], dtype=torch.float64),
     )
     return Query(clauses=(clause,), num_inputs=len(center), num_outputs=len(row))
 
@@ -147,6 +151,26 @@ def test_deployment_needs_more_margin_than_real_arithmetic():
     assert verify(net, query, replay, VerifySettings(timeout=5)).status is Status.CERTIFIED
     deployed = VerifySettings(timeout=1, deployment=torch.float32)
     assert verify(net, query, replay, deployed).status is not Status.CERTIFIED
+
+
+@pytest.mark.parametrize("inputs", [2, 12])
+def test_a_deployment_asks_more_of_a_proof_and_no_less_of_a_witness(inputs, make_dense):
+    """Limits just below what the network reaches: float32 leaves it open, and no point that misses them is a witness."""
+    net, replay, _ = subject((inputs, 8, 2), make_dense)
+    center, row = torch.zeros(inputs, dtype=torch.float64), torch.tensor([1.0, -1.0], dtype=torch.float64)
+    tiny = torch.full((inputs,), 1e-12, dtype=torch.float64)
+    value = float(row @ replay(center))
+    query = half_space_query(center, tiny, row, value - 1e-9)
+    settings = VerifySettings(timeout=30, deployment=torch.float32)
+    problem = Problem.of(net, query, replay)
+    raised = replace(problem, limits=problem.limits + 1.0)
+    assert raised.confirm(center, 0) is None
+    assert float(raised.misses(center.unsqueeze(0), torch.tensor([0]))) > 0
+    assert raised.subset(torch.tensor([0])).confirm(center, 0) is None
+    verdict = verify(net, query, replay, settings)
+    assert verdict.status is Status.UNKNOWN, verdict
+    met = verify(net, half_space_query(center, tiny, row, value + 1e-9), replay, settings)
+    assert met.status is Status.FALSIFIED and float(row @ replay(met.witness)) <= value + 1e-9
 
 
 def test_refusals():

@@ -50,8 +50,9 @@ class BestPoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses. `accept` says of a point (n,)
-    whether it may be a witness at all (a pattern to follow). `best` takes note of the points that were tried.
+    """`lower`, `upper` (C, n); `matrix` (C, K, m), `limits` (C, K) for C clauses: what a proof must pass. `asked`
+    (C, K): the question's own limits, which a witness must meet (a deployment raises only the others). `accept` says
+    of a point (n,) whether it may be a witness at all (a pattern to follow). `best` notes the points that were tried.
     `budget`: bytes that chunks are sized by. Points are not evaluated after `deadline` (monotonic seconds):
     OutOfTime."""
 
@@ -61,6 +62,7 @@ class Problem:
     upper: Tensor
     matrix: Tensor
     limits: Tensor
+    asked: Tensor
     replay: Replay
     accept: Callable[[Tensor], bool] | None = None
     best: BestPoints = field(default_factory=BestPoints)
@@ -99,6 +101,7 @@ class Problem:
             deadline=deadline,
             matrix=torch.stack(matrix),
             limits=torch.stack(limits),
+            asked=torch.stack(limits),
             lower=torch.stack([c.lower for c in query.clauses]),
             upper=torch.stack([c.upper for c in query.clauses]),
         )
@@ -109,8 +112,8 @@ class Problem:
 
     def subset(self, clauses: Tensor) -> Problem:
         """The same question about some clauses."""
-        low, high, matrix, limits = (v[clauses] for v in (self.lower, self.upper, self.matrix, self.limits))
-        return replace(self, lower=low, upper=high, matrix=matrix, limits=limits)
+        names = ("lower", "upper", "matrix", "limits", "asked")
+        return replace(self, **{name: getattr(self, name)[clauses] for name in names})
 
     def clause_pieces(self, clauses: Tensor) -> list[Tensor]:
         """The clauses (indices) in pieces whose limits and functionals fit the budget."""
@@ -131,7 +134,7 @@ class Problem:
         return output_of(self.net.graph, points.reshape(len(points), *shape)).flatten(1)
 
     def misses(self, points: Tensor, clause: Tensor) -> Tensor:
-        """max_k g_k at points (N, n) for the clause of each: at most 0 where met. No gradient; N in chunks."""
+        """max_k g_k at points (N, n) for the clause of each as asked: at most 0 where met. No gradient; in chunks."""
         with torch.no_grad():
             return torch.cat([self._misses(points[some], clause[some]) for some in self._chunks(points)])
 
@@ -155,7 +158,7 @@ class Problem:
 
     def _misses(self, points: Tensor, clause: Tensor) -> Tensor:
         scores = self.outputs(points)
-        losses = ((self.matrix[clause] @ scores.unsqueeze(-1)).squeeze(-1) - self.limits[clause]).amax(-1)
+        losses = ((self.matrix[clause] @ scores.unsqueeze(-1)).squeeze(-1) - self.asked[clause]).amax(-1)
         self.best.note(points, losses)
         return losses
 
@@ -165,7 +168,7 @@ class Problem:
             if candidate is None:
                 continue
             output = self.replay(candidate).double().flatten()
-            met = bool((self.matrix[clause] @ output <= self.limits[clause]).all())
+            met = bool((self.matrix[clause] @ output <= self.asked[clause]).all())
             inside = bool(((candidate >= self.lower[clause]) & (candidate <= self.upper[clause])).all())
             allowed = self.accept is None or self.accept(candidate)
             if met and inside and allowed and bool(torch.isfinite(output).all()):
