@@ -31,7 +31,7 @@ bench-short: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --short
 
 fuzz-short: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_import.py --minutes 1
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_import.py --minutes 1 --models 5000
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_bounds.py --minutes 1
 
 $(VENV)/bin/python:

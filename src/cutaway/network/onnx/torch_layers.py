@@ -152,7 +152,7 @@ def _max_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.
         raise node.refuse("a window that holds padding alone")
     kind = _spatial(node, data.value, (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d))
     options: dict[str, Any] = {"stride": window.strides, "dilation": window.steps}
-    if window.plain:
+    if window.plain and window.fits:
         return kind(window.kernel, padding=window.before, ceil_mode=window.ceil, **options)
     pads = _pad_operands(window.before, window.reach, -math.inf)
     return nn.Sequential(Apply("Pad", {}, pads), kind(window.kernel, **options))
@@ -167,7 +167,7 @@ def _average_pool(node: Node, operands: list[Operand | None], _batched: bool) ->
     if any(step != 1 for step in window.steps):
         raise node.refuse("dilated average pooling")
     kind = _spatial(node, data.value, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d))
-    if window.plain and not window.ceil:
+    if window.plain and window.fits and not window.ceil:
         return kind(window.kernel, window.strides, padding=window.before, count_include_pad=counted)
     counts = functools.reduce(lambda a, b: a[..., None] * b, window.counts(padding=counted))
     if int(counts.min()) == 0:
@@ -195,6 +195,8 @@ def _batch_norm(node: Node, operands: list[Operand | None], _batched: bool) -> n
         raise node.refuse("statistics computed from the data")
     if node.get("training_mode", 0) or any(node.outputs[1:]):
         raise node.refuse("training mode", "export the model in inference mode")
+    if data.value.ndim > 5:
+        raise node.refuse("data of more than five dimensions")
     scale, bias, mean, variance = (operand.value for operand in numbers if operand is not None)
     kind = nn.BatchNorm1d if data.value.ndim <= 3 else nn.BatchNorm2d if data.value.ndim == 4 else nn.BatchNorm3d
     layer = kind(len(scale), eps=node.get("epsilon", 1e-5), dtype=scale.dtype).eval()

@@ -31,6 +31,11 @@ class Window:
         return self.before == self.after and all(2 * pad <= size for pad, size in zip(self.before, self.kernel))
 
     @property
+    def fits(self) -> bool:
+        """Whether the data alone hold a window, which torch's pooling in three dimensions asks for."""
+        return all(self._extent(k) <= size for k, size in enumerate(self.sizes))
+
+    @property
     def outputs(self) -> tuple[int, ...]:
         """How many windows there are."""
         found = []
