@@ -171,7 +171,7 @@ def check_size(offender: str, size: int, largest: int, word: str = "") -> None:
             offender,
             found=f"{size / 1e6:,.0f} MB {word}".rstrip(),
             expected=f"at most {largest / 1e6:,.0f} MB, the memory for it",
-            remedy="give more memory with --budget, or a smaller file",
+            remedy="split it, or give a smaller file",
         )
 
 
