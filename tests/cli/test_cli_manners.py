@@ -143,7 +143,7 @@ def test_run_folders_that_are_none_are_told_in_words(capsys, place):
     for open_it in (open_run, open_training):
         for name, words in (
             ("nowhere", "no such folder"), ("empty", "no run.json in it"), ("broken", "a broken run.json"),
-            ("d.npz", "a file"), ("list", "no record|another kind"),
+            ("d.npz", "a file"), ("list", "broken run.json|no record|another kind"),
         ):  # fmt: skip
             with pytest.raises(FileError, match=words):
                 open_it(place / name)

@@ -47,10 +47,14 @@ def _set_mode(model: nn.Module, training: bool) -> None:
 
 
 def file_hash(path: str | Path) -> str:
-    """sha256 of the content, unpacked; of an ONNX file that of its external weights too."""
+    """sha256 of the content, unpacked; of an ONNX file that of its external weights too (a damaged one has none)."""
     digest = hashlib.sha256(file_bytes(path))
     if str(path).endswith((".onnx", ".onnx.gz")):
-        for file in weight_files(path):
+        try:
+            files = weight_files(path)
+        except Exception:  # whatever protobuf has against it: opening the file will say so
+            files = ()
+        for file in files:
             digest.update(file.read_bytes())
     return digest.hexdigest()
 
