@@ -22,7 +22,8 @@ def main() -> int:
     from cutaway.demo import train_digits
     from cutaway.engines.executor import get_executor, map_jobs
     from cutaway.network import Network
-    from cutaway.scanning import default_instruments, null_figures
+    from cutaway.scan_nulls import null_figures
+    from cutaway.scanning import default_instruments
 
     short = "--short" in sys.argv
     model, data = train_digits(epochs=2)
