@@ -89,9 +89,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     except FileError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise FileError(
-            f"run folder {str(folder)!r}", found=why_no_record(Path(folder), cause),
-            expected="a folder that `cutaway scan` wrote", remedy="check the path",
-        ) from error  # fmt: skip
+            f"run folder {str(folder)!r}",
+            found=why_no_record(Path(folder), cause),
+            expected="a folder that `cutaway scan` wrote",
+            remedy="check the path",
+        ) from error
     version = record.get("format", 0)
     if type(version) is not int or version > FORMAT:
         raise FileError(f"run {str(folder)!r}", found=f"format {str(version)[:40]}", expected=f"{FORMAT} or older")

@@ -471,7 +471,7 @@ else:
     chosen = Sparsity()
 torch.manual_seed(0)
 model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)))
-tracker = Tracker([chosen], {schedule}, {folder!r}, data=small_set(), wait=5.0)
+tracker = Tracker([chosen], {schedule}, {folder!r}, data=small_set(), wait={wait})
 data, optimiser = small_set(), torch.optim.SGD(model.parameters(), 0.1)
 tracker.step(model, 0)
 for step in range(1, 9):
@@ -486,9 +486,9 @@ dist.destroy_process_group()
 """
 
 
-def _torchrun(tmp_path, *, schedule: str, die: bool = False, port: int = 0):
+def _torchrun(tmp_path, *, schedule: str, wait: float, die: bool = False):
     code = textwrap.dedent(DISTRIBUTED).format(
-        here=str(Path(__file__).parent), folder=str(tmp_path / "run"), schedule=schedule, die=die
+        here=str(Path(__file__).parent), folder=str(tmp_path / "run"), schedule=schedule, die=die, wait=wait
     )
     (tmp_path / "loop.py").write_text(code)
     command = [
@@ -504,8 +504,8 @@ def _torchrun(tmp_path, *, schedule: str, die: bool = False, port: int = 0):
 
 
 def test_two_processes_rank_zero_measures(tmp_path):
-    done = _torchrun(tmp_path, schedule="TimeBudget(0.5) | EveryN(4)")
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = _torchrun(tmp_path, schedule="TimeBudget(0.5) | EveryN(4)", wait=90.0)  # a loaded machine is slow
+    assert done.returncode == 0, done.stderr[:4000] + done.stderr[-1000:]
     run = open_training(tmp_path / "run")
     assert run.finished
     assert run.last_step == 8
@@ -514,7 +514,7 @@ def test_two_processes_rank_zero_measures(tmp_path):
 
 def test_a_dead_measuring_process_does_not_hang_the_others(tmp_path):
     began = time.perf_counter()
-    done = _torchrun(tmp_path, schedule="EveryN(4)", die=True)
+    done = _torchrun(tmp_path, schedule="EveryN(4)", wait=5.0, die=True)
     assert done.returncode != 0
     assert time.perf_counter() - began < 60
 

@@ -104,9 +104,14 @@ def fit(
 
 @app.command
 def score(
-    folder: Path, prompts: list[str] | None = None, *, file: Path | None = None, text: str = "text",
-    model: str | None = None, device: str = "cpu",
-) -> Outcome:  # fmt: skip
+    folder: Path,
+    prompts: list[str] | None = None,
+    *,
+    file: Path | None = None,
+    text: str = "text",
+    model: str | None = None,
+    device: str = "cpu",
+) -> Outcome:
     """Score prompts with the guardrail in FOLDER.
 
     Parameters
@@ -217,9 +222,16 @@ def evaluate(
 
 @app.command
 def certify(
-    folder: Path, *, out: Path | None = None, plot: Path | None = None, level: float = 0.9, cluster: int = 10,
-    seed: int = 0, model: str | None = None, device: str = "cpu",
-) -> Outcome:  # fmt: skip
+    folder: Path,
+    *,
+    out: Path | None = None,
+    plot: Path | None = None,
+    level: float = 0.9,
+    cluster: int = 10,
+    seed: int = 0,
+    model: str | None = None,
+    device: str = "cpu",
+) -> Outcome:
     """Certify the detector of the guardrail in FOLDER on regions round its harmful training rows.
 
     Parameters
@@ -297,11 +309,24 @@ def seal(folder: Path, *, model: str | None = None, device: str = "cpu") -> Outc
 
 @app.command
 def serve(
-    folder: Path, *, certificate: Path | None = None, host: str = "127.0.0.1", port: int = 8000, workers: int = 0,
-    keys: Path | None = None, decisions: Path | None = None, log_prompts: bool = False, model: str | None = None,
-    device: str = "cpu", max_chars: int = 100_000, max_prompts: int = 64, max_pieces: int = 4096, queue: int = 512,
-    sockets: int = 4096, stop_seconds: float = 75.0,
-) -> Outcome:  # fmt: skip
+    folder: Path,
+    *,
+    certificate: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 0,
+    keys: Path | None = None,
+    decisions: Path | None = None,
+    log_prompts: bool = False,
+    model: str | None = None,
+    device: str = "cpu",
+    max_chars: int = 100_000,
+    max_prompts: int = 64,
+    max_pieces: int = 4096,
+    queue: int = 512,
+    sockets: int = 4096,
+    stop_seconds: float = 75.0,
+) -> Outcome:
     """Serve the guardrail in FOLDER over HTTP until stopped.
 
     Parameters
@@ -341,13 +366,26 @@ def serve(
     from cutaway.guard.service.settings import Settings
 
     settings = Settings(
-        max_chars=max_chars, max_prompts=max_prompts, max_pieces=max_pieces, queue=queue, workers=workers,
-        log_prompts=log_prompts, sockets=sockets, stop_seconds=stop_seconds,
-    )  # fmt: skip
+        max_chars=max_chars,
+        max_prompts=max_prompts,
+        max_pieces=max_pieces,
+        queue=queue,
+        workers=workers,
+        log_prompts=log_prompts,
+        sockets=sockets,
+        stop_seconds=stop_seconds,
+    )
     run(
-        folder, certificate=certificate, host=host, port=port, settings=settings, model=model, device=device, keys=keys,
+        folder,
+        certificate=certificate,
+        host=host,
+        port=port,
+        settings=settings,
+        model=model,
+        device=device,
+        keys=keys,
         decisions=decisions,
-    )  # fmt: skip
+    )
     return Outcome(payload={"stopped": True}, words="stopped")
 
 

@@ -111,9 +111,15 @@ def measure(
     if nulls and reading.figures and instrument.null:
         with get_executor(engine, workers, address) as executor:
             draws = replicates(
-                instrument, network, dataset, NULLS[instrument.null], count=nulls, seed=seed, budget=limit,
+                instrument,
+                network,
+                dataset,
+                NULLS[instrument.null],
+                count=nulls,
+                seed=seed,
+                budget=limit,
                 executor=executor if engine != "inline" else None,
-            )  # fmt: skip
+            )
             reading = reading.against(draws, null=instrument.null)
     target = out or Path(f"{name}{store.SUFFIX}")
     if target.suffix == ".nc":

@@ -108,9 +108,11 @@ def check_double_on_cpu(command: str, device: str, dtype: str) -> None:
     for option, found, expected in (("--device", device, "cpu"), ("--dtype", dtype, "float64")):
         if found != expected:
             raise InputError(
-                f"option {option}", found=found, expected=expected,
+                f"option {option}",
+                found=found,
+                expected=expected,
                 remedy=f"cutaway {command} computes in float64 on the processor; the network itself may be of any type",
-            )  # fmt: skip
+            )
 
 
 def open_data(name: str, *, num: int | None, seed: int, split: str = "test") -> Dataset:

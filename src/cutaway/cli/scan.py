@@ -97,9 +97,15 @@ def scan(
     if nulls < 0:
         raise InputError("option --nulls", found=str(nulls), expected="0 or more")
     settings = Settings(
-        nulls=nulls, null=null, seed=seed, budget=parse_budget(budget), engine=engine, workers=workers, address=address,
+        nulls=nulls,
+        null=null,
+        seed=seed,
+        budget=parse_budget(budget),
+        engine=engine,
+        workers=workers,
+        address=address,
         resume=resume,
-    )  # fmt: skip
+    )
     say = _say
     if model is None:
         say("no model given: training a small convolutional network on scikit-learn's digits (a few seconds)")

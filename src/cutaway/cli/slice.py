@@ -98,9 +98,10 @@ def slice_(
         raise InputError("option --colour", found=colour, expected="class, area, norm, condition or none")
     if gates and colour in ("norm", "condition"):
         raise InputError(
-            "option --colour", found=f"{colour} with --gates, whose faces have no affine map",
+            "option --colour",
+            found=f"{colour} with --gates, whose faces have no affine map",
             expected="class, area or none",
-        )  # fmt: skip
+        )
     if max_faces < 1:
         raise InputError("option --max-faces", found=str(max_faces), expected="at least 1")
     if pad is not None and domain is not None:
@@ -109,9 +110,11 @@ def slice_(
     if through is None:
         if domain is None:
             raise InputError(
-                "cutaway slice", found="neither --through nor --domain", expected="one of them",
+                "cutaway slice",
+                found="neither --through nor --domain",
+                expected="one of them",
                 remedy="give --through FILE.npy, or --domain xmin,xmax,ymin,ymax for a network of two inputs",
-            )  # fmt: skip
+            )
         plane = input_plane()
     else:
         inputs, names = _anchors(through, data, split)

@@ -132,10 +132,19 @@ def ode(
     check_picture("--out", out, _PICTURES)
     _check_dimension(dimension)
     problem = OverlapProblem(
-        activation=activation, second_layer=(1.0,) * width,
-        rate=width / dimension if rate is None else rate, dimension=dimension, num_directions=directions,
-        link=target, batch=batch, label_noise=noise, loss=loss, projected=spherical, samples=samples, seed=seed,
-    )  # fmt: skip
+        activation=activation,
+        second_layer=(1.0,) * width,
+        rate=width / dimension if rate is None else rate,
+        dimension=dimension,
+        num_directions=directions,
+        link=target,
+        batch=batch,
+        label_noise=noise,
+        loss=loss,
+        projected=spherical,
+        samples=samples,
+        seed=seed,
+    )
     count = problem.target.num_directions
     overlaps = np.zeros((width, count))
     overlaps[:, 0] = dimension**-0.5 if start is None else start
@@ -229,12 +238,24 @@ def simulate(
     if second_layer not in ("ones", "signs", "gaussian"):
         raise InputError("option --second-layer", found=repr(second_layer), expected="ones, signs or gaussian")
     setting = Simulation(
-        link=target, activation=activation, dimension=dimension, num_steps=steps, method=method, batch=batch,
+        link=target,
+        activation=activation,
+        dimension=dimension,
+        num_steps=steps,
+        method=method,
+        batch=batch,
         rate=0.01 * batch * width / dimension if rate is None else rate,
         displacement=0.1 * width / dimension if displacement is None else displacement,
-        second_layer=(1.0,) * width if second_layer == "ones" else second_layer, width=width, label_noise=noise,
-        spherical=spherical, start=_start(start), record=max(1, steps // 50), num_seeds=seeds, seed=seed, device=device,
-    )  # fmt: skip
+        second_layer=(1.0,) * width if second_layer == "ones" else second_layer,
+        width=width,
+        label_noise=noise,
+        spherical=spherical,
+        start=_start(start),
+        record=max(1, steps // 50),
+        num_seeds=seeds,
+        seed=seed,
+        device=device,
+    )
     path = run(setting)
     captured = path.captured
     series: dict[str, Any] = {}
@@ -307,11 +328,18 @@ def _theory_lines(setting: Any, path: Any) -> dict[str, Any]:
             "option --theory", found=f"method {setting.method}", expected="sgd or correlation, second layer ones"
         )
     problem = OverlapProblem(
-        activation=setting.activation, second_layer=setting.second_layer, rate=setting.rate,
+        activation=setting.activation,
+        second_layer=setting.second_layer,
+        rate=setting.rate,
         dimension=setting.dimension,
-        link=setting.target, batch=setting.batch, label_noise=setting.label_noise, projected=setting.spherical,
-        loss="correlation" if setting.method == "correlation" else "square", samples=20_000, seed=setting.seed,
-    )  # fmt: skip
+        link=setting.target,
+        batch=setting.batch,
+        label_noise=setting.label_noise,
+        projected=setting.spherical,
+        loss="correlation" if setting.method == "correlation" else "square",
+        samples=20_000,
+        seed=setting.seed,
+    )
     ends = []
     for run in range(min(3, path.overlaps.shape[1])):
         theory = integrate(

@@ -67,20 +67,31 @@ def payload(run: TrainingRun, story: Story) -> dict[str, Any]:
     series = {s.name: [[int(a), b] for a, b in zip(s.steps, s.value, strict=True)] for s in run.series.values()}
     phases = [
         {
-            "series": name, "name": p.name, "start": p.start, "end": p.end, "end_low": p.end_low,
-            "end_high": p.end_high, "change": p.change, "change_low": p.change_low,
-            "change_high": p.change_high, "present": p.present,
+            "series": name,
+            "name": p.name,
+            "start": p.start,
+            "end": p.end,
+            "end_low": p.end_low,
+            "end_high": p.end_high,
+            "change": p.change,
+            "change_low": p.change_low,
+            "change_high": p.change_high,
+            "present": p.present,
         }
         for name, told in story.phases.items()
         for p in told.phases
-    ]  # fmt: skip
+    ]
     events = [
         {
-            "name": e.name, "series": e.series, "step": e.onset.step, "low": e.onset.low, "high": e.onset.high,
+            "name": e.name,
+            "series": e.series,
+            "step": e.onset.step,
+            "low": e.onset.low,
+            "high": e.onset.high,
             "text": e.text,
         }
         for e in story.events
-    ]  # fmt: skip
+    ]
     return {
         "steps": run.last_step,
         "finished": run.finished,

@@ -233,9 +233,11 @@ def _read_image(path: Path) -> np.ndarray:
             check_size(f"image {path}", 4 * image.width * image.height, LARGEST_IMAGE, "unpacked")
             if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
                 raise InputError(
-                    f"image {path}", found=f"mode {image.mode!r}, whose white is not known", expected="8 or 16 bits",
+                    f"image {path}",
+                    found=f"mode {image.mode!r}, whose white is not known",
+                    expected="8 or 16 bits",
                     remedy="convert it, or give the numbers themselves as .npz",
-                )  # fmt: skip
+                )
             if image.mode.startswith("I"):  # 16 bits
                 return np.asarray(image).astype(np.float32) / 65535
             return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))

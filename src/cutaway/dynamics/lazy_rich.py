@@ -88,9 +88,11 @@ def train_lazy_rich(setting: LazyRichSetting) -> LazyRichPath:
             moved.append(float((weights - start).norm() / start.norm()))
             if not math.isfinite(losses[-1]) or losses[-1] > 1e6:
                 raise InputError(
-                    "lazy-to-rich training", found=f"divergence at step {step}", expected="a falling loss",
+                    "lazy-to-rich training",
+                    found=f"divergence at step {step}",
+                    expected="a falling loss",
                     remedy="lower the rate",
-                )  # fmt: skip
+                )
         slope = (1.0 + eps * hidden) * residual[:, None]
         weights = weights - setting.rate / alpha * (slope.T @ train) / (setting.num_train * setting.width)
     train_loss, test_loss = np.array(losses) / losses[0], np.array(tests) / tests[0]
@@ -98,9 +100,13 @@ def train_lazy_rich(setting: LazyRichSetting) -> LazyRichPath:
     delay = math.log10(last / first) if math.isfinite(last) and math.isfinite(first) else math.inf
     floor = delay if math.isfinite(delay) else math.log10(steps[-1] / first) if math.isfinite(first) else -math.inf
     return LazyRichPath(
-        steps=np.array(steps), train=train_loss, test=test_loss, movement=np.array(moved), delay=delay,
+        steps=np.array(steps),
+        train=train_loss,
+        test=test_loss,
+        movement=np.array(moved),
+        delay=delay,
         delay_floor=floor,
-    )  # fmt: skip
+    )
 
 
 def _reach(steps: list[int], loss: Array, level: float = 0.1) -> float:

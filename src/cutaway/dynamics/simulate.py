@@ -113,9 +113,11 @@ def _check_inputs(inputs: Array, dimension: int, batch: int) -> None:
         raise InputError("inputs", found=found, expected=f"finite numbers of shape (n, {dimension})")
     if batch > len(inputs):
         raise InputError(
-            "batch", found=f"{batch} for {len(inputs)} rows of inputs", expected="at most the rows",
+            "batch",
+            found=f"{batch} for {len(inputs)} rows of inputs",
+            expected="at most the rows",
             remedy="lower the batch",
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,12 +104,9 @@ class NeuralCollapse(Instrument):
                 band = self._band(features, labels, weight, predictions, context)
         names = list(table["clean"])
         values = xr.Dataset(
-            {
-                n: variable([table[v][n] for v in views], ["view"], long_name=_WORDS[n])
-                for n in names
-            },
+            {n: variable([table[v][n] for v in views], ["view"], long_name=_WORDS[n]) for n in names},
             coords={"view": list(views)},
-        )  # fmt: skip
+        )
         figures = []
         for n in names:
             low, high = band if n == "nc1" else (None, None)

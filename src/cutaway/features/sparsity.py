@@ -89,14 +89,21 @@ class Sparsity(Instrument):
         dead_low, dead_high = proportion_interval(num_dead, int(neurons.sum()))
         figures = (
             Figure(
-                name="non_zero_share", value=float(whole.mean()), low=low, high=high,
+                name="non_zero_share",
+                value=float(whole.mean()),
+                low=low,
+                high=high,
                 long_name="share of all units that fire on an input",
             ),
             Figure(
-                name="dead_neuron_rate", value=num_dead / int(neurons.sum()), low=dead_low, high=dead_high,
-                alternative="greater", long_name="share of neurons that never fire on these samples",
+                name="dead_neuron_rate",
+                value=num_dead / int(neurons.sum()),
+                low=dead_low,
+                high=dead_high,
+                alternative="greater",
+                long_name="share of neurons that never fire on these samples",
             ),
-        )  # fmt: skip
+        )
         return Findings(values=values, figures=figures, sites=sites)
 
     def draw(self, reading):

@@ -179,10 +179,15 @@ class BoundaryDistance(Instrument):
             low, high = median_interval(numbers)
             figures.append(
                 Figure(
-                    name=f"median_{name}", value=float(np.median(numbers)), low=low, high=high, unit="input units",
-                    status=status, long_name=f"median {text}",
+                    name=f"median_{name}",
+                    value=float(np.median(numbers)),
+                    low=low,
+                    high=high,
+                    unit="input units",
+                    status=status,
+                    long_name=f"median {text}",
                 )
-            )  # fmt: skip
+            )
         return tuple(figures)
 
     def draw(self, reading):

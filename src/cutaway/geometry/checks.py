@@ -63,9 +63,17 @@ class SelfCheck:
 
 
 def self_check(
-    program: StagedProgram, plane: Plane, polygon: Floats, cells: Subdivision, measures: FaceMeasures,
-    outputs: Floats, *, max_edges: int = 1500, max_faces: int = 32, seed: int = 0,
-) -> SelfCheck:  # fmt: skip
+    program: StagedProgram,
+    plane: Plane,
+    polygon: Floats,
+    cells: Subdivision,
+    measures: FaceMeasures,
+    outputs: Floats,
+    *,
+    max_edges: int = 1500,
+    max_faces: int = 32,
+    seed: int = 0,
+) -> SelfCheck:
     """Check a slice on all faces (areas, Euler, pointers) and on a sample (residuals, affine maps); `outputs` (V, C) at
     the vertices."""
     generator = np.random.default_rng(seed)

@@ -62,11 +62,12 @@ class PlaneCoordinates:
     def _within(self, vertices: int, coordinates: int) -> None:
         if 8 * vertices * coordinates > self.budget:
             raise BudgetError(
-                "memory budget of the slice", found=f"{vertices * coordinates / 2**27:.2g} GB for {vertices} vertices "
+                "memory budget of the slice",
+                found=f"{vertices * coordinates / 2**27:.2g} GB for {vertices} vertices "
                 f"in {coordinates} coordinates and gates, {self.cells.num_faces} faces so far",
                 expected=f"at most {self.budget / 2**30:.2g} GB",
                 remedy="raise the memory budget (--budget 12GB, budget=...)",
-            )  # fmt: skip
+            )
 
     def gates(self, index: int, part: int) -> tuple[Ints, Floats, list[int], Floats]:
         """Columns of this part that may cut, their values (V, k), the same as a list, and their rounding errors."""
@@ -271,8 +272,10 @@ class PlaneCoordinates:
             return bent, np.where(value > 0, value, value * self._slope(node)[bent])
         if node.op == "clamp":
             edge = np.array(site.thresholds or (0.0,))[part] if len(part) else np.zeros(0)
-            low, high = (-np.inf if node.attributes["min"] is None else node.attributes["min"],
-                         np.inf if node.attributes["max"] is None else node.attributes["max"])  # fmt: skip
+            low, high = (
+                -np.inf if node.attributes["min"] is None else node.attributes["min"],
+                np.inf if node.attributes["max"] is None else node.attributes["max"],
+            )
             return bent, np.clip(value + edge, low, high)
         other = self._dot(self._operands(node)[1][:, torch.from_numpy(bent)])
         return bent, other + (np.maximum(value, 0.0) if node.op == "maximum" else np.minimum(value, 0.0))

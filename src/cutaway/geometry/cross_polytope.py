@@ -22,10 +22,15 @@ _SHAPES = frozenset({Tensor.flatten, torch.flatten, Tensor.contiguous})
 _VIEWS = frozenset({Tensor.reshape, torch.reshape, Tensor.view})
 _ARITHMETIC = frozenset(
     getattr(home, name)
-    for home, names in ((Tensor, "add sub mul div true_divide neg __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ "
-                                 "__truediv__ __neg__"), (torch, "add sub mul div neg"))
+    for home, names in (
+        (
+            Tensor,
+            "add sub mul div true_divide neg __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __neg__",
+        ),
+        (torch, "add sub mul div neg"),
+    )
     for name in names.split()
-)  # fmt: skip
+)
 
 
 class CrossPolytope(torch.Tensor):

@@ -118,9 +118,14 @@ class Cutter:
             tolerance = np.maximum(self.noise[index], 16 * np.finfo(float).eps * largest)
             tolerance = np.maximum(tolerance, error[start : start + BLOCK])
             done = insert_gates(
-                self.cells, block, (first + some).astype(np.int32), tolerance, decide=self.decide,
-                max_faces=self.settings.max_faces, compiled=self.settings.compiled,
-            )  # fmt: skip
+                self.cells,
+                block,
+                (first + some).astype(np.int32),
+                tolerance,
+                decide=self.decide,
+                max_faces=self.settings.max_faces,
+                compiled=self.settings.compiled,
+            )
             self.report.decided += done.decided
             self.report.snapped += done.snapped
             self.report.odd += done.odd

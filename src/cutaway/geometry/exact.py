@@ -239,8 +239,11 @@ class ExactSigns:
             rows = slice(g * share, (g + 1) * share)
             for i in range(kh):
                 for j in range(kw):
-                    patch = image[g * per_group : (g + 1) * per_group, i * dh : i * dh + sh * (height - 1) + 1 : sh,
-                                  j * dw : j * dw + sw * (width - 1) + 1 : sw]  # fmt: skip
+                    patch = image[
+                        g * per_group : (g + 1) * per_group,
+                        i * dh : i * dh + sh * (height - 1) + 1 : sh,
+                        j * dw : j * dw + sw * (width - 1) + 1 : sw,
+                    ]
                     flat = weight.number[rows, :, i, j] @ patch.reshape(per_group, -1)
                     made[rows] += flat.reshape(share, height, width)
         result = Whole(made[None], x.shift + weight.shift, x.over)

@@ -56,9 +56,15 @@ def same_class_pairs(labels: Tensor, per_class: int, generator: torch.Generator)
 
 
 def class_density(
-    model, inputs: Tensor, labels: Tensor, *, per_class: int = 32, generator: torch.Generator, resamples: int = 400,
+    model,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    per_class: int = 32,
+    generator: torch.Generator,
+    resamples: int = 400,
     budget: int = 1 << 30,
-) -> ClassDensity:  # fmt: skip
+) -> ClassDensity:
     """Crossing density on segments inside each class and between classes; exact per segment, sampled over pairs.
 
     Cost: one forward pass a crossing. Raises InputError when labels do not fit or every class has one sample.
@@ -122,9 +128,12 @@ def size_and_confidence(model, inputs: Tensor) -> SizeAndConfidence:
     top = logits.topk(2, dim=1).values
     confidence, margin = logits.softmax(dim=1).amax(dim=1).numpy(), (top[:, 0] - top[:, 1]).numpy()
     return SizeAndConfidence(
-        radius=radius, confidence=confidence, margin=margin, with_confidence=_spearman(radius, confidence),
+        radius=radius,
+        confidence=confidence,
+        margin=margin,
+        with_confidence=_spearman(radius, confidence),
         with_margin=_spearman(radius, margin),
-    )  # fmt: skip
+    )
 
 
 def _spearman(a: Floats, b: Floats) -> float:

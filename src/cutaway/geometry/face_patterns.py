@@ -74,9 +74,14 @@ def pattern_tree(result: Slice) -> PatternTree:
     step[children] = edge_of_key[np.searchsorted(keys, sought)]
     start, flips = _flips(result, step, gates, shown)
     return PatternTree(
-        gates=gates, root=root, root_pattern=_signs(result, root, gates), flip_start=start, flips=flips,
-        parent=np.where(step >= 0, parent, -1).astype(np.int32), windows_left_out=bool(windows[:-1].any()),
-    )  # fmt: skip
+        gates=gates,
+        root=root,
+        root_pattern=_signs(result, root, gates),
+        flip_start=start,
+        flips=flips,
+        parent=np.where(step >= 0, parent, -1).astype(np.int32),
+        windows_left_out=bool(windows[:-1].any()),
+    )
 
 
 def _signs(result: Slice, face: int, gates: Ints) -> NDArray[np.bool_]:

@@ -51,9 +51,11 @@ class GatedProgram:
             first += found[-1].num_gates
         if not found:
             raise ModelError(
-                "sign partition", found="no gated nonlinearity", expected="one of " + ", ".join(sorted(GATES)),
+                "sign partition",
+                found="no gated nonlinearity",
+                expected="one of " + ", ".join(sorted(GATES)),
                 remedy=_without_gates(graph),
-            )  # fmt: skip
+            )
         self.sites, self.num_gates = tuple(found), first
 
     def all_gates(self, inputs: torch.Tensor) -> list[torch.Tensor]:
@@ -115,8 +117,9 @@ def sign_partition(
         some = changing[begin : begin + 256]
         block = np.ascontiguousarray(gates[:, some])
         tolerance = 32 * np.finfo(float).eps * np.abs(block).max(axis=0)
-        done = insert_gates(cells, block, some.astype(np.int32), tolerance, max_faces=settings.max_faces,
-                            compiled=settings.compiled)  # fmt: skip
+        done = insert_gates(
+            cells, block, some.astype(np.int32), tolerance, max_faces=settings.max_faces, compiled=settings.compiled
+        )
         joint = done.extend_rows(np.concatenate([gates[:, changing], outputs], axis=1))
         gates = np.zeros((len(joint), gates.shape[1])) if begin + 256 < len(changing) else gates[:0]
         if len(gates):
@@ -150,11 +153,22 @@ def sign_partition(
             remedy="this is a defect of the partition: please report it with the model",
         )
     return Slice(
-        kind="sign regions of the gates", plane=plane, domain=polygon, cells=cells,
-        measures=measures, relative=outputs, offset=np.zeros(outputs.shape[1]), sites=program.sites, decision=decision,
-        report=report, check=None, program=program,  # type: ignore[arg-type]
-        cpu_seconds=time.process_time() - cpu, wall_seconds=time.perf_counter() - wall, mesh_classes=mesh_classes,
-    )  # fmt: skip
+        kind="sign regions of the gates",
+        plane=plane,
+        domain=polygon,
+        cells=cells,
+        measures=measures,
+        relative=outputs,
+        offset=np.zeros(outputs.shape[1]),
+        sites=program.sites,
+        decision=decision,
+        report=report,
+        check=None,
+        program=program,  # type: ignore[arg-type]
+        cpu_seconds=time.process_time() - cpu,
+        wall_seconds=time.perf_counter() - wall,
+        mesh_classes=mesh_classes,
+    )
 
 
 def _all_pieces(cells: Subdivision, measures: FaceMeasures, outputs: Floats) -> ClassPieces:

@@ -120,20 +120,29 @@ class LocalComplexity(Instrument):
         within_low, within_high = mean_interval(within, seed=context.seed, resamples=context.resamples)
         figures = (
             Figure(
-                name="local_complexity", value=float(total.mean()), low=low, high=high, unit="neurons",
+                name="local_complexity",
+                value=float(total.mean()),
+                low=low,
+                high=high,
+                unit="neurons",
                 long_name="neurons that change sign near a sample, all sites",
             ),
             Figure(
-                name="neurons_within_radius", value=float(within.mean()), low=within_low, high=within_high,
+                name="neurons_within_radius",
+                value=float(within.mean()),
+                low=within_low,
+                high=within_high,
                 unit="neurons",
                 long_name=said,
             ),
             Figure(
-                name="effective_radius", value=effective_radius(self.radius, used, dims), unit="input units",
+                name="effective_radius",
+                value=effective_radius(self.radius, used, dims),
+                unit="input units",
                 alternative="none",
                 long_name="distance at which a neuron is seen about half the time",
             ),
-        )  # fmt: skip
+        )
         odd = tuple(
             Skipped(what=s.name, reason=f"{s.kind} {why}: sign changes counted, not region boundaries")
             for s in sites

@@ -88,10 +88,11 @@ class _Visitor(Interceptor):
             k, site = self.wanted[ordinal]
             if site.function != name:
                 raise ModelError(
-                    "the order of the network's operations", found=repr(name),
+                    "the order of the network's operations",
+                    found=repr(name),
                     expected=f"{site.function!r}, as on the example input",
                     remedy="the path through this model depends on its data; it cannot be read",
-                )  # fmt: skip
+                )
             value = flatten_operands((*args, *kwargs.values()))[site.argument]
             self.counter.add(self.start, k, value, self.points)
         return func(*args, **kwargs)

@@ -192,9 +192,11 @@ class Slice:
     def _require_affine(self, wanted: str) -> None:
         if not self.affine:
             raise ModelError(
-                wanted, found=self.kind, expected="affine regions",
+                wanted,
+                found=self.kind,
+                expected="affine regions",
                 remedy="the network is not affine on these faces: take another colouring, such as class or area",
-            )  # fmt: skip
+            )
 
     @property
     def slopes(self) -> Floats:

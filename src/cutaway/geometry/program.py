@@ -78,8 +78,9 @@ class StagedProgram:
         _require_finite_weights(graph)
         depends = _depends_on_input(graph)
         self.constants = {n.index: _value_of_constant(graph, n) for n in graph.nodes if not depends[n.index]}
-        self.last_use = [max(users, default=len(graph.nodes) if i in graph.outputs else -1)
-                         for i, users in enumerate(graph.users)]  # fmt: skip
+        self.last_use = [
+            max(users, default=len(graph.nodes) if i in graph.outputs else -1) for i, users in enumerate(graph.users)
+        ]
         self.last_use[self.output.index] = len(graph.nodes)
         sites, first = [], 0
         for node in graph.nodes:

@@ -62,9 +62,15 @@ def masking_moments(images: Floats, drop: float, patch: int) -> tuple[Floats, fl
 
 
 def alignment(
-    inputs: Floats, labels: NDArray, *, drop: float = 0.0, patch: int = 1, sigma: float = 0.0, jitter: float = 1e-3,
+    inputs: Floats,
+    labels: NDArray,
+    *,
+    drop: float = 0.0,
+    patch: int = 1,
+    sigma: float = 0.0,
+    jitter: float = 1e-3,
     seed: int = 0,
-) -> Alignment:  # fmt: skip
+) -> Alignment:
     """Alignment of reconstruction and perception for N samples (N, C, H, W) or (N, D) with integer labels (N).
 
     `drop`, `patch`: masking noise; `sigma`: Gaussian noise instead. `jitter`: noise added to the data once (1e-3 of

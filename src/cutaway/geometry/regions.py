@@ -75,9 +75,13 @@ def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     length = np.linalg.norm(normals, axis=1)
     matters = length > 1e-14 * max(float(length.max(initial=0.0)), 1e-300)
     return Region(
-        point=point.to(torch.float64).reshape(-1).numpy(), normals=normals[matters], values=all_values[matters],
-        gates=np.flatnonzero(matters), pattern=all_values > 0, sites=program.sites,
-    )  # fmt: skip
+        point=point.to(torch.float64).reshape(-1).numpy(),
+        normals=normals[matters],
+        values=all_values[matters],
+        gates=np.flatnonzero(matters),
+        pattern=all_values > 0,
+        sites=program.sites,
+    )
 
 
 def tangents(program: StagedProgram, point: Tensor, directions: Tensor) -> Tensor:
@@ -179,19 +183,25 @@ def facets(region: Region, *, box: float, tolerance: float = 1e-9) -> Facets:
         table = np.concatenate([matrix[others], np.ones((len(others), 1))], axis=1)
         plane = np.append(matrix[i], 0.0)[None]
         result = linprog(
-            np.append(np.zeros(dims), -1.0), A_ub=table if len(others) else None,
-            b_ub=bound[others] if len(others) else None, A_eq=plane, b_eq=bound[i : i + 1],
-            bounds=[(-box, box)] * dims + [(None, box)], method="highs",
-        )  # fmt: skip
+            np.append(np.zeros(dims), -1.0),
+            A_ub=table if len(others) else None,
+            b_ub=bound[others] if len(others) else None,
+            A_eq=plane,
+            b_eq=bound[i : i + 1],
+            bounds=[(-box, box)] * dims + [(None, box)],
+            method="highs",
+        )
         if result.status == 0 and result.x[-1] > tolerance:
             rows.append(i)
             points.append(result.x[:-1])
             clearance.append(result.x[-1])
     reach = np.array(points).reshape(-1, dims)
     return Facets(
-        rows=np.array(rows, dtype=np.int64), points=reach, clearance=np.array(clearance),
+        rows=np.array(rows, dtype=np.int64),
+        points=reach,
+        clearance=np.array(clearance),
         unbounded=len(rows) <= dims,
-    )  # fmt: skip
+    )
 
 
 def chebyshev(region: Region, *, box: float) -> tuple[Floats, float]:

@@ -88,9 +88,11 @@ def slice_network(
     _fits(program, plane)
     exact = ExactSigns(program, plane, polygon, settings.exact_operations, settings.exact_total)
     cut = CutSettings(
-        budget=settings.budget, max_faces=settings.max_faces, compiled=settings.compiled,
+        budget=settings.budget,
+        max_faces=settings.max_faces,
+        compiled=settings.compiled,
         coordinates=settings.coordinates,
-    )  # fmt: skip
+    )
     cutter = Cutter(program, plane, polygon, cut, decide=exact if settings.exact else None)
     try:
         relative = cutter.run()
@@ -105,11 +107,21 @@ def slice_network(
     if check is not None:
         check.require()
     return Slice(
-        kind="affine regions", plane=plane, domain=polygon, cells=cutter.cells, measures=measures,
-        relative=relative, offset=offset, sites=program.sites, decision=decision,
-        report=cutter.report, check=check, program=program,
-        cpu_seconds=time.process_time() - cpu, wall_seconds=time.perf_counter() - wall,
-    )  # fmt: skip
+        kind="affine regions",
+        plane=plane,
+        domain=polygon,
+        cells=cutter.cells,
+        measures=measures,
+        relative=relative,
+        offset=offset,
+        sites=program.sites,
+        decision=decision,
+        report=cutter.report,
+        check=check,
+        program=program,
+        cpu_seconds=time.process_time() - cpu,
+        wall_seconds=time.perf_counter() - wall,
+    )
 
 
 def _how_to_go_on(error: BudgetError, cutter: Cutter, plane: Plane, polygon: Floats) -> BudgetError:
@@ -123,10 +135,12 @@ def _how_to_go_on(error: BudgetError, cutter: Cutter, plane: Plane, polygon: Flo
     centred = len(polygon) == 4 and np.allclose(polygon, square_around(plane, half))
     advice = f"--pad {half * factor:.2g}" if centred else f"its width times {factor:.2g}"
     return BudgetError(
-        error.offender, found=error.found, expected=error.expected,
+        error.offender,
+        found=error.found,
+        expected=error.expected,
         remedy=f"about {preview.regions:.2g} regions lie in this domain; a smaller one ({advice}) holds about "
         f"{enough:,}; else {error.remedy}",
-    )  # fmt: skip
+    )
 
 
 def _fits(program: StagedProgram, plane: Plane) -> None:
@@ -134,7 +148,8 @@ def _fits(program: StagedProgram, plane: Plane) -> None:
     wanted = shape[1:] if program.graph.batched else shape
     if tuple(plane.input_shape) != tuple(wanted):
         raise InputError(
-            "the plane of the slice", found=f"inputs of shape {tuple(plane.input_shape)}",
+            "the plane of the slice",
+            found=f"inputs of shape {tuple(plane.input_shape)}",
             expected=f"{tuple(wanted)}, the shape of the network's input",
             remedy="make the plane from inputs of the network",
-        )  # fmt: skip
+        )

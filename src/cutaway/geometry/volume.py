@@ -162,6 +162,9 @@ def count_patterns(program: StagedProgram, inputs: Tensor, *, chunk: int = 512) 
         variance = shrink * once * (once - 1) / 2 + shrink**2 * once * (2 * once - 1) ** 2 / 4
         variance -= shrink**2 * once**4 / (4 * total) if total else 0.0
     return RegionCount(
-        observed=len(counts), estimate=float(len(counts) + extra), error=float(np.sqrt(max(variance, 0.0))),
-        singletons=once, num_samples=n,
-    )  # fmt: skip
+        observed=len(counts),
+        estimate=float(len(counts) + extra),
+        error=float(np.sqrt(max(variance, 0.0))),
+        singletons=once,
+        num_samples=n,
+    )

@@ -132,8 +132,10 @@ def certify(
         weight, bias = detector.linear()
         mixtures = tuple(
             mixture_report(points, held_out, weight, bias, limit, components=k, covariance=kind, seed=seed)
-            for k in components for kind in ("full", "diag") if len(points) > 4 * k
-        )  # fmt: skip
+            for k in components
+            for kind in ("full", "diag")
+            if len(points) > 4 * k
+        )
     hits = int((judge.logits(held_out) > limit).sum())
     return Certificate(
         model_hash=model_hash,

@@ -33,10 +33,14 @@ def certify_guardrail(guard: Guardrail, points=None, held_out=None, **options) -
     """The certificate of a fitted guardrail; without points, of the harmful rows it was fitted on, held-out rows being
     the harmful rows of its calibration split."""
     return certify(
-        guard.detector_, guard.threshold_.logit,
-        guard.train_harmful_ if points is None else points, guard.held_harmful_ if held_out is None else held_out,
-        model_hash=model_hash(guard.loaded()), detector_hash=detector_hash(guard), **options,
-    )  # fmt: skip
+        guard.detector_,
+        guard.threshold_.logit,
+        guard.train_harmful_ if points is None else points,
+        guard.held_harmful_ if held_out is None else held_out,
+        model_hash=model_hash(guard.loaded()),
+        detector_hash=detector_hash(guard),
+        **options,
+    )
 
 
 def write(certificate: Certificate, path: str | Path) -> Path:

@@ -19,16 +19,21 @@ def certificate_chart(certificate: Certificate) -> Any:
     names = [r.name for r in shown]
     hull = next((r.worst for r in shown if r.slack is None), None)
     data = rows_of(
-        region=names, worst=[r.worst for r in shown], status=[r.status.value for r in shown],
-        hull=[r.worst if hull is None else hull for r in shown], slack=[r.slack for r in shown],
-        inside=[r.containment for r in shown], low=[r.containment_low for r in shown],
+        region=names,
+        worst=[r.worst for r in shown],
+        status=[r.status.value for r in shown],
+        hull=[r.worst if hull is None else hull for r in shown],
+        slack=[r.slack for r in shown],
+        inside=[r.containment for r in shown],
+        low=[r.containment_low for r in shown],
         high=[r.containment_high for r in shown],
-    )  # fmt: skip
+    )
     y = alt.Y("region:N", sort=names, title=None, axis=alt.Axis(labelLimit=260))
     color = alt.Color(
-        "status:N", legend=LEGEND,
+        "status:N",
+        legend=LEGEND,
         scale=alt.Scale(domain=["certified", "falsified", "unknown"], range=[INK, WARN, NULL]),
-    )  # fmt: skip
+    )
     tips = ["region:N", "status:N", "worst:Q", "slack:Q", "inside:Q", "low:Q", "high:Q"]
     base = alt.Chart(data).encode(y=y, color=color, tooltip=tips)
     height = 24 * len(names)

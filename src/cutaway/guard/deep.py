@@ -58,9 +58,15 @@ class DeepJudge(LinearJudge):
         value, witness = self.lower(region), self.attack(region)
         status = verdict(value, witness, self.limit)
         return result(
-            region.name, status, value, Status.BOUND, contained(region, held_out), hull,
-            witness if status is Status.FALSIFIED else None, note,
-        )  # fmt: skip
+            region.name,
+            status,
+            value,
+            Status.BOUND,
+            contained(region, held_out),
+            hull,
+            witness if status is Status.FALSIFIED else None,
+            note,
+        )
 
     def attack(self, region: shapes.LinearRegion, *, steps: int = 20, seed: int = 0) -> float:
         """Lowest logit found: samples, then Frank-Wolfe steps towards the region's minimiser of the local gradient."""

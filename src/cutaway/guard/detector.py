@@ -56,9 +56,11 @@ class Detector:
         """Everything it is made of, by name; InputError for a classifier that is not made of plain numbers."""
         if self.head is None:
             raise InputError(
-                "the detector", found=type(self.classifier).__name__, expected="a head made of plain numbers",
+                "the detector",
+                found=type(self.classifier).__name__,
+                expected="a head made of plain numbers",
                 remedy="use head='logistic' or head='mlp' to save or certify",
-            )  # fmt: skip
+            )
         found = {"mean": torch.from_numpy(self.mean), "scale": torch.from_numpy(self.scale)}
         for i, layer in enumerate(m for m in self.head if isinstance(m, nn.Linear)):
             found[f"weight.{i}"], found[f"bias.{i}"] = layer.weight.detach(), layer.bias.detach()

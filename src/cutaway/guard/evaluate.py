@@ -84,9 +84,14 @@ def auroc_interval(
 
 
 def rates(
-    scores: np.ndarray, labels: np.ndarray, threshold: float, *, others: tuple[np.ndarray, np.ndarray] | None = None,
-    seed: int = 0, resamples: int = 400,
-) -> Rates:  # fmt: skip
+    scores: np.ndarray,
+    labels: np.ndarray,
+    threshold: float,
+    *,
+    others: tuple[np.ndarray, np.ndarray] | None = None,
+    seed: int = 0,
+    resamples: int = 400,
+) -> Rates:
     """Rates of scores (n,) against labels; `others` (scores, labels) lends the missing class to the AUROC."""
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
     wide, known = scores, labels
@@ -101,9 +106,13 @@ def rates(
         found[name] = hits / total if total else float("nan")
         found[f"{name}_low"], found[f"{name}_high"] = proportion_interval(hits, total)
     return Rates(
-        rows=len(labels), harmful=int((labels == 1).sum()), auroc=auroc(wide, known), auroc_low=low, auroc_high=high,
+        rows=len(labels),
+        harmful=int((labels == 1).sum()),
+        auroc=auroc(wide, known),
+        auroc_low=low,
+        auroc_high=high,
         **found,
-    )  # fmt: skip
+    )
 
 
 def evaluate_scores(
@@ -124,9 +133,12 @@ def evaluate_scores(
     overall = rates(scores, labels, threshold, seed=seed)
     groups = parted(rows.groups) if rows.groups else {}
     return Evaluation(
-        overall=overall, by_source=parted(rows.sources), by_group=groups, threshold=threshold,
+        overall=overall,
+        by_source=parted(rows.sources),
+        by_group=groups,
+        threshold=threshold,
         notes=(*rows.notes, *notes),
-    )  # fmt: skip
+    )
 
 
 def evaluate(guard: Guardrail, rows: PromptRows, *, seed: int = 0, disguised: int = 0) -> Evaluation:

@@ -58,9 +58,16 @@ class PromptFeatures:
     beyond rounding."""
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, *, kind: str = "both", layers: int | None = None,
-        batch_size: int = 32, max_length: int | None = None, plain: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        kind: str = "both",
+        layers: int | None = None,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        plain: bool = True,
+    ) -> None:
         if kind not in KINDS:
             raise InputError("features", found=repr(kind), expected="one of " + ", ".join(KINDS))
         self.tokenizer = PromptTokenizer(tokenizer, model, max_length=max_length, plain=plain)

@@ -100,9 +100,11 @@ def load(
     content = read_record(folder)
     if content["format"] != FORMAT:
         raise FileError(
-            f"file {folder / 'guard.json'}", found=f"format {content['format']}", expected=f"format {FORMAT}",
+            f"file {folder / 'guard.json'}",
+            found=f"format {content['format']}",
+            expected=f"format {FORMAT}",
             remedy=f"convert it with cutaway guard seal {folder}",
-        )  # fmt: skip
+        )
     guard = _opened(folder, content, model, device, signed=True)
     if certificate and (kept := folder / CERTIFICATE).is_file():
         found = read_json(kept, "certificate", remedy="certify again")
@@ -142,9 +144,11 @@ def _opened(folder: Path, content: dict[str, Any], model, device: str, *, signed
     _check(f"guardrail {folder}", "language model", model_hash(guard.loaded()), record.model_hash)
     if guard._features().dimension != len(guard.detector_.mean):
         raise ModelError(
-            f"guardrail {folder}", found=f"{guard._features().dimension} features from the model",
-            expected=f"{len(guard.detector_.mean)}, as it was fitted on", remedy=REMEDY,
-        )  # fmt: skip
+            f"guardrail {folder}",
+            found=f"{guard._features().dimension} features from the model",
+            expected=f"{len(guard.detector_.mean)}, as it was fitted on",
+            remedy=REMEDY,
+        )
     found = detector_hash(guard) if record.format == FORMAT else _first_detector_hash(guard)
     _check(f"guardrail {folder}", "detector", found, record.detector_hash)
     return guard
@@ -181,15 +185,19 @@ def read_record(folder: Path) -> dict[str, Any]:
     if type(version) is not int or not 1 <= version <= FORMAT:
         newer = type(version) is int and version > FORMAT
         raise FileError(
-            f"file {path}", found=f"format {version!r}"[:80], expected=f"format {FORMAT} or older",
+            f"file {path}",
+            found=f"format {version!r}"[:80],
+            expected=f"format {FORMAT} or older",
             remedy="update Cutaway" if newer else REMEDY,
-        )  # fmt: skip
+        )
     return record
 
 
 def _check(offender: str, what: str, found: str, expected: str) -> None:
     if found != expected:
         raise ModelError(
-            offender, found=f"a {what} with hash {found[:12]}", expected=f"hash {expected[:12]}, what it was made for",
+            offender,
+            found=f"a {what} with hash {found[:12]}",
+            expected=f"hash {expected[:12]}, what it was made for",
             remedy=f"use the {what} that it was fitted with, or {REMEDY}",
-        )  # fmt: skip
+        )

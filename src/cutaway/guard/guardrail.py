@@ -52,10 +52,21 @@ class Guardrail(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, model: str | LoadedModel, *, features: str = "both", layers: int | None = None, head: Any = "logistic",
-        rate: float = 0.05, calibration: float = 0.3, strength: float = 0.1, max_length: int | None = None,
-        batch_size: int = 32, seed: int = 0, device: str = "cpu", plain: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        model: str | LoadedModel,
+        *,
+        features: str = "both",
+        layers: int | None = None,
+        head: Any = "logistic",
+        rate: float = 0.05,
+        calibration: float = 0.3,
+        strength: float = 0.1,
+        max_length: int | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        device: str = "cpu",
+        plain: bool = True,
+    ) -> None:
         self.model, self.features, self.layers, self.head = model, features, layers, head
         self.rate, self.calibration, self.strength = rate, calibration, strength
         self.max_length, self.batch_size, self.seed, self.device = max_length, batch_size, seed, device
@@ -91,9 +102,10 @@ class Guardrail(ClassifierMixin, BaseEstimator):
 
         if np.bincount(labels, minlength=2).min() < 4:
             raise InputError(
-                "the training rows", found=f"{np.bincount(labels, minlength=2).tolist()} harmless and harmful rows",
+                "the training rows",
+                found=f"{np.bincount(labels, minlength=2).tolist()} harmless and harmful rows",
                 expected="at least 4 of each",
-            )  # fmt: skip
+            )
         return tuple(  # pyright: ignore[reportReturnType]
             train_test_split(
                 np.arange(len(labels)), test_size=self.calibration, stratify=labels, random_state=self.seed % 2**32
@@ -111,9 +123,14 @@ class Guardrail(ClassifierMixin, BaseEstimator):
         if not hasattr(self, "_reader"):
             loaded = self.loaded()
             self._reader = PromptFeatures(
-                loaded.model, loaded.tokenizer, kind=self.features, layers=self.layers, batch_size=self.batch_size,
-                max_length=self.max_length, plain=self.plain,
-            )  # fmt: skip
+                loaded.model,
+                loaded.tokenizer,
+                kind=self.features,
+                layers=self.layers,
+                batch_size=self.batch_size,
+                max_length=self.max_length,
+                plain=self.plain,
+            )
         return self._reader
 
     def transform(self, X: Sequence[str]) -> np.ndarray:
@@ -147,11 +164,16 @@ class Guardrail(ClassifierMixin, BaseEstimator):
         _, logits, read = self._read(X)
         return [
             Verdict(
-                harmful=bool(s > self.threshold_.logit), score=float(s), probability=float(_logistic(s)),
-                threshold=self.threshold_.logit, truncated=bool(w > 1), tokens=int(n), windows=int(w),
+                harmful=bool(s > self.threshold_.logit),
+                score=float(s),
+                probability=float(_logistic(s)),
+                threshold=self.threshold_.logit,
+                truncated=bool(w > 1),
+                tokens=int(n),
+                windows=int(w),
             )
             for s, w, n in zip(logits, read.windows, read.tokens, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 def _logistic(x):

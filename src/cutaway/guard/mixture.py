@@ -65,9 +65,17 @@ def dkw_band(rows: int, level: float = 0.95) -> float:
 
 
 def mixture_report(
-    points: np.ndarray, held_out: np.ndarray, weight: np.ndarray, bias: float, limit: float, *, components: int = 1,
-    covariance: Literal["full", "diag"] = "full", level: float = 0.95, seed: int = 0,
-) -> MixtureReport:  # fmt: skip
+    points: np.ndarray,
+    held_out: np.ndarray,
+    weight: np.ndarray,
+    bias: float,
+    limit: float,
+    *,
+    components: int = 1,
+    covariance: Literal["full", "diag"] = "full",
+    level: float = 0.95,
+    seed: int = 0,
+) -> MixtureReport:
     """Fit scikit-learn's mixture to points (n, d) and judge it on held_out (m, d)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -93,10 +101,18 @@ def mixture_report(
     low, band = lower_limit(hits, rows, level), dkw_band(rows, level)
     edge = np.quantile(model.score_samples(points), 0.05)
     return MixtureReport(
-        components=components, covariance=covariance, coverage=predicted, recall=hits / rows, recall_low=low, band=band,
-        level=level, rows=rows, inside=float((model.score_samples(held_out) >= edge).mean()),
-        conservative=predicted <= low, consistent=abs(predicted - hits / rows) <= band,
-    )  # fmt: skip
+        components=components,
+        covariance=covariance,
+        coverage=predicted,
+        recall=hits / rows,
+        recall_low=low,
+        band=band,
+        level=level,
+        rows=rows,
+        inside=float((model.score_samples(held_out) >= edge).mean()),
+        conservative=predicted <= low,
+        consistent=abs(predicted - hits / rows) <= band,
+    )
 
 
 def normal_report(logits: np.ndarray, held_out: np.ndarray, limit: float, *, level: float = 0.95) -> MixtureReport:
@@ -106,6 +122,15 @@ def normal_report(logits: np.ndarray, held_out: np.ndarray, limit: float, *, lev
     hits, rows = int((held_out > limit).sum()), len(held_out)
     low, band = lower_limit(hits, rows, level), dkw_band(rows, level)
     return MixtureReport(
-        components=1, covariance="full", coverage=predicted, recall=hits / rows, recall_low=low, band=band, level=level,
-        rows=rows, inside=math.nan, conservative=predicted <= low, consistent=abs(predicted - hits / rows) <= band,
-    )  # fmt: skip
+        components=1,
+        covariance="full",
+        coverage=predicted,
+        recall=hits / rows,
+        recall_low=low,
+        band=band,
+        level=level,
+        rows=rows,
+        inside=math.nan,
+        conservative=predicted <= low,
+        consistent=abs(predicted - hits / rows) <= band,
+    )

@@ -21,9 +21,19 @@ MARKS = 30
 PASSES = 6  # what one step makes, an earlier one may undo; two are enough for nearly all texts
 _OVERLAID = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _INVISIBLE = (
-    *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0000, 0xE1000),
-    0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x2800, 0x3164, 0xFFA0,
-)  # fmt: skip
+    *range(0x180B, 0x1810),
+    *range(0xFE00, 0xFE10),
+    *range(0xE0000, 0xE1000),
+    0x034F,
+    0x115F,
+    0x1160,
+    0x17B4,
+    0x17B5,
+    0x2065,
+    0x2800,
+    0x3164,
+    0xFFA0,
+)
 _CLOSE = (  # lookalikes that few readers tell from the Latin letter
     ("аеорсухіјѕһԁԛԝѵӏАВЕКМНОРСТУХІЈЅ", "aeopcyxijshdqwvlABEKMHOPCTYXIJS"),
     ("οΑΒΕΖΗΙΚΜΝΟΡΤΥΧϲϳ", "oABEZHIKMNOPTYXcj"),

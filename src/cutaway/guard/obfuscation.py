@@ -72,6 +72,11 @@ def _flagged(guard: Guardrail, disguise: Callable[[str], str], harmful: list[str
     hits, others = int(found[: len(harmful)].sum()), found[len(harmful) :]
     low, high = proportion_interval(hits, len(harmful))
     return Flagged(
-        rows=len(harmful), flagged=hits, share=hits / len(harmful), low=low, high=high,
-        harmless_share=float(others.mean()) if len(others) else float("nan"), harmless_rows=len(others),
-    )  # fmt: skip
+        rows=len(harmful),
+        flagged=hits,
+        share=hits / len(harmful),
+        low=low,
+        high=high,
+        harmless_share=float(others.mean()) if len(others) else float("nan"),
+        harmless_rows=len(others),
+    )

@@ -28,9 +28,11 @@ def check_prompt(text: Any, *, where: str = "the prompt") -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            where, found=f"a lone surrogate at character {error.start}", expected="valid Unicode",
+            where,
+            found=f"a lone surrogate at character {error.start}",
+            expected="valid Unicode",
             remedy="decode the text again, from its bytes",
-        ) from error  # fmt: skip
+        ) from error
     return text
 
 
@@ -55,9 +57,11 @@ class PromptTokenizer:
     def __init__(self, tokenizer: Any, model: nn.Module, *, max_length: int | None = None, plain: bool = True) -> None:
         if tokenizer is None:
             raise InputError(
-                "the model's tokenizer", found="none", expected="a tokenizer beside the model",
+                "the model's tokenizer",
+                found="none",
+                expected="a tokenizer beside the model",
                 remedy="use a Hugging Face folder that holds tokenizer.json",
-            )  # fmt: skip
+            )
         self.tokenizer = tokenizer
         rows = _embedding_rows(model)
         largest = max(tokenizer.get_vocab().values(), default=0) if hasattr(tokenizer, "get_vocab") else 0

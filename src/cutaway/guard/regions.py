@@ -245,10 +245,11 @@ def ellipsoid_region(
     k = math.ceil((len(held_out) + 1) * level - 1e-9)
     if k > len(held_out):
         raise InputError(
-            "the rows that set the radius", found=f"{len(held_out)}",
+            "the rows that set the radius",
+            found=f"{len(held_out)}",
             expected=f"at least {math.ceil(level / (1 - level) - 1e-9)} for a level of {level:g}",
             remedy="give more harmful rows, or a lower level",
-        )  # fmt: skip
+        )
     mean = points.mean(0, dtype=np.float64)
     axes = frame(points, centre=mean, **options)
     squares, total, n = np.zeros(axes.axes.shape[1]), 0.0, len(points)
@@ -281,9 +282,13 @@ def largest_certified(
     if margin <= 0 or spread == 0:
         return None
     return EllipsoidRegion(
-        axes=ellipsoid.axes, mean=ellipsoid.mean, variance=ellipsoid.variance, rest=ellipsoid.rest,
-        radius=margin / spread * (1 - 1e-9), name="largest-certified-ellipsoid",
-    )  # fmt: skip
+        axes=ellipsoid.axes,
+        mean=ellipsoid.mean,
+        variance=ellipsoid.variance,
+        rest=ellipsoid.rest,
+        radius=margin / spread * (1 - 1e-9),
+        name="largest-certified-ellipsoid",
+    )
 
 
 def clusters(points: np.ndarray, *, smallest: int = 10, most: int = 4000, seed: int = 0) -> list[np.ndarray]:

@@ -42,10 +42,12 @@ class PromptRows:
         """The rows with these numbers, in that order."""
         keep = [int(i) for i in rows]
         return replace(
-            self, texts=tuple(self.texts[i] for i in keep), labels=self.labels[keep],
+            self,
+            texts=tuple(self.texts[i] for i in keep),
+            labels=self.labels[keep],
             sources=tuple(self.sources[i] for i in keep),
             groups=tuple(self.groups[i] for i in keep) if self.groups else (),
-        )  # fmt: skip
+        )
 
     def deduplicated(self) -> PromptRows:
         """The first of every group of equal prompts, with a note on how many went; InputError where equal prompts
@@ -56,9 +58,11 @@ class PromptRows:
             j = first.setdefault(key, i)
             if self.labels[i] != self.labels[j]:
                 raise InputError(
-                    f"rows {j + 1} and {i + 1} of {self.name}", found="the same prompt with both labels",
-                    expected="one label a prompt", remedy="correct one of them or remove both",
-                )  # fmt: skip
+                    f"rows {j + 1} and {i + 1} of {self.name}",
+                    found="the same prompt with both labels",
+                    expected="one label a prompt",
+                    remedy="correct one of them or remove both",
+                )
         gone = len(self) - len(first)
         if not gone:
             return self
@@ -80,9 +84,11 @@ class PromptRows:
         if len(present) < 2:
             word = "harmful" if present == [1] else "harmless"
             raise InputError(
-                f"data {self.name}", found=f"{len(self)} rows, all {word}", expected="harmful and harmless rows",
+                f"data {self.name}",
+                found=f"{len(self)} rows, all {word}",
+                expected="harmful and harmless rows",
                 remedy="add rows of the other class, or name the harmful labels with --positive",
-            )  # fmt: skip
+            )
         return self
 
 
@@ -115,9 +121,14 @@ def from_lists(
 
 
 def read_rows(
-    path: str | Path, *, text: str = "text", label: str = "label", source: str = "source",
-    positive: Sequence[str] | None = None, group: str | None = None,
-) -> PromptRows:  # fmt: skip
+    path: str | Path,
+    *,
+    text: str = "text",
+    label: str = "label",
+    source: str = "source",
+    positive: Sequence[str] | None = None,
+    group: str | None = None,
+) -> PromptRows:
     """Rows of a .csv, .jsonl or .parquet file. `positive` names the labels that count as harmful (default: the ones
     called harmful, toxic, unsafe, 1 or true), `group` a second column to evaluate by.
 
@@ -130,23 +141,28 @@ def read_rows(
     for name in (text, label, *([group] if group is not None else [])):
         if name not in columns:
             raise InputError(
-                f"column {name!r} of {path.name}", found="no such column",
+                f"column {name!r} of {path.name}",
+                found="no such column",
                 expected="one of " + ", ".join(map(repr, columns)),
                 remedy="name the columns with --text, --label and --group",
-            )  # fmt: skip
+            )
     words = [str(v) for v in columns[label]]
     for number, word in enumerate(words, start=1):
         if not word.strip() or word in _MISSING:
             raise InputError(
-                f"label of row {number} of {path.name}", found="none", expected="a label in every row",
+                f"label of row {number} of {path.name}",
+                found="none",
+                expected="a label in every row",
                 remedy="give it one or remove the row",
-            )  # fmt: skip
+            )
     wanted = set(positive or [w for w in _POSITIVE if w in words])
     if not wanted & set(words):
         raise InputError(
-            f"labels of {path.name}", found="labels " + ", ".join(sorted(set(words))[:12]),
-            expected="at least one that is named harmful", remedy="say which with --positive",
-        )  # fmt: skip
+            f"labels of {path.name}",
+            found="labels " + ", ".join(sorted(set(words))[:12]),
+            expected="at least one that is named harmful",
+            remedy="say which with --positive",
+        )
     sources = [str(v) for v in columns.get(source, [path.stem] * len(words))]
     rows = from_lists(list(columns[text]), [int(w in wanted) for w in words], sources, name=path.name)
     return rows if group is None else replace(rows, groups=tuple(str(v) for v in columns[group]))
@@ -163,9 +179,11 @@ def read_texts(path: str | Path, column: str = "text") -> list[str]:
     found = _columns(path)
     if column not in found:
         raise InputError(
-            f"column {column!r} of {path.name}", found="no such column",
-            expected="one of " + ", ".join(map(repr, found)), remedy="name the column with --text",
-        )  # fmt: skip
+            f"column {column!r} of {path.name}",
+            found="no such column",
+            expected="one of " + ", ".join(map(repr, found)),
+            remedy="name the column with --text",
+        )
     return [check_prompt(text, where=f"row {i} of {path.name}") for i, text in enumerate(found[column], start=1)]
 
 
@@ -213,15 +231,19 @@ def _csv(path: Path, content: str) -> dict[str, list]:
     twice = [name for k, name in enumerate(lines[0]) if name in lines[0][:k]]
     if twice:
         raise FileError(
-            f"header of {path.name}", found=f"two columns named {twice[0]!r}", expected="every name once",
+            f"header of {path.name}",
+            found=f"two columns named {twice[0]!r}",
+            expected="every name once",
             remedy="rename or remove one of them",
-        )  # fmt: skip
+        )
     for number, line in enumerate(lines[1:], start=2):
         if len(line) != len(lines[0]):
             raise FileError(
-                f"row {number} of {path.name}", found=f"{len(line)} fields", expected=f"{len(lines[0])}, as the header",
+                f"row {number} of {path.name}",
+                found=f"{len(line)} fields",
+                expected=f"{len(lines[0])}, as the header",
                 remedy="quote fields that hold commas or line ends",
-            )  # fmt: skip
+            )
     return {name: [line[k] for line in lines[1:]] for k, name in enumerate(lines[0])}
 
 

@@ -68,8 +68,9 @@ def calibrate(harmless_logits: np.ndarray, rate: float) -> Threshold:
     k = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
     if k > len(scores):
         raise InputError(
-            "the calibration rows", found=f"{len(scores)} harmless rows",
+            "the calibration rows",
+            found=f"{len(scores)} harmless rows",
             expected=f"at least {math.ceil(1 / rate - 1 - 1e-9)} for a false-positive rate of {rate:g}",
             remedy="give more harmless rows, or name a larger rate",
-        )  # fmt: skip
+        )
     return Threshold(logit=float(scores[k - 1]), rate=rate, harmless=len(scores))

@@ -141,8 +141,9 @@ class _Finder:
                 self._routed(watch, path, module, number, args, kwargs, output)
                 watch.paused -= 1
             elif watch.bends == bends and not watch.paused:
-                self._linear(watch, path, module, number, args[0] if args else next(iter(kwargs.values()), None),
-                             output, before)  # fmt: skip
+                self._linear(
+                    watch, path, module, number, args[0] if args else next(iter(kwargs.values()), None), output, before
+                )
 
         return [
             module.register_forward_pre_hook(enter, with_kwargs=True),
@@ -197,10 +198,16 @@ class _Finder:
             elif call.active and self._is_block(call, hidden):
                 n, length = self.rows.shape
                 yield MlpBlock(
-                    path=call.path, down=str(call.down), hidden=call.inputs, width=call.width, first=call.first,
-                    step=call.step, call=call.index, time_first=call.shape[:2] == (length, n),
+                    path=call.path,
+                    down=str(call.down),
+                    hidden=call.inputs,
+                    width=call.width,
+                    first=call.first,
+                    step=call.step,
+                    call=call.index,
+                    time_first=call.shape[:2] == (length, n),
                     flat=len(call.shape) == 2,
-                )  # fmt: skip
+                )
 
     def _is_block(self, call: Call, hidden: set[int]) -> bool:
         tokens = call.shape[:-1]
@@ -227,10 +234,11 @@ class _Finder:
 
     def _refuse(self, found: str) -> bool:
         raise ModelError(
-            f"model {type(self.model).__name__}", found=f"an MLP block that cannot be read: {found}",
+            f"model {type(self.model).__name__}",
+            found=f"an MLP block that cannot be read: {found}",
             expected="gates that are affine maps of every token, with their nonlinearity at zero",
             remedy="the other blocks alone would be a part of the model; merge adapters, or use another model",
-        )  # fmt: skip
+        )
 
 
 def _affine(model: nn.Module, block: MlpBlock, watch: Watch) -> MlpBlock:
@@ -243,10 +251,11 @@ def _affine(model: nn.Module, block: MlpBlock, watch: Watch) -> MlpBlock:
         inner = watch.calls[call.inner]
         return _affine(model, replace(block, path=inner.path, call=inner.index, hidden=inner.inputs), watch)
     raise ModelError(
-        f"module {block.path}", found=f"an output that differs from every W x + b (by {error:.2g})",
+        f"module {block.path}",
+        found=f"an output that differs from every W x + b (by {error:.2g})",
         expected="a gate that is an affine map of each token",
         remedy="adapters that depend on the input, or activations quantised on the way, cannot be read: merge them",
-    )  # fmt: skip
+    )
 
 
 def _departure(model: nn.Module, call: Call) -> float | None:

@@ -39,9 +39,10 @@ def head_map(values: xr.Dataset) -> Any:
     mean = values["dimension"].mean("sample").values
     layers, heads = mean.shape
     data = rows_of(
-        block=[i + 1 for i in range(layers) for _ in range(heads)], head=list(range(1, heads + 1)) * layers,
+        block=[i + 1 for i in range(layers) for _ in range(heads)],
+        head=list(range(1, heads + 1)) * layers,
         tokens=mean.ravel(),
-    )  # fmt: skip
+    )
     chart = (
         alt.Chart(data)
         .mark_rect()
@@ -87,9 +88,10 @@ def prompt_map(features: np.ndarray, sources: Sequence[str], *, method: str = "p
 def dimension_curve(lengths: Sequence[int], related: Sequence[float], unrelated: Sequence[float]) -> Any:
     """Intrinsic dimension of the last block against context length, with related and with unrelated context."""
     data = rows_of(
-        tokens=[*lengths, *lengths], dimension=[*related, *unrelated],
+        tokens=[*lengths, *lengths],
+        dimension=[*related, *unrelated],
         context=["related"] * len(lengths) + ["unrelated"] * len(lengths),
-    )  # fmt: skip
+    )
     chart = (
         alt.Chart(data)
         .mark_line(point=True)

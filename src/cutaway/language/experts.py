@@ -59,10 +59,11 @@ def layout_of(module: nn.Module, path: str, args: tuple, kwargs: dict, output: A
         fits = False
     if not fits:
         raise ModelError(
-            f"experts {path} ({type(module).__name__})", found="another layout, or another way through them",
+            f"experts {path} ({type(module).__name__})",
+            found="another layout, or another way through them",
             expected="states (N, D), chosen experts (N, k) and router weights (N, k), each expert gate, up and down",
             remedy="the other blocks alone would be a part of the model: read a model whose experts are of this kind",
-        )  # fmt: skip
+        )
     return layout
 
 

@@ -17,13 +17,13 @@ from cutaway.network.sites import candidate_kind, flatten_operands, function_nam
 
 _MIXING = frozenset(
     {"linear", "matmul", "__matmul__", "addmm", "mm", "bmm", "baddbmm", "einsum", "grouped_mm", "_grouped_mm"}
-)  # fmt: skip
+)
 _REORDER = frozenset({"transpose", "permute", "movedim", "swapaxes", "flip", "roll", "cumsum", "t", "sort"})
 _ATTENTION = frozenset({"softmax", "attention"})
 _SCALE = frozenset({"mul", "__mul__", "__rmul__", "__imul__", "multiply", "div", "__truediv__"})
 _VIEW = frozenset(
     {"view", "reshape", "chunk", "split", "__getitem__", "narrow", "unbind", "squeeze", "unsqueeze", "flatten"}
-)  # fmt: skip
+)
 _PRODUCT = frozenset({"mul", "__mul__", "__rmul__", "__imul__", "multiply", "square", "pow", "__pow__"})
 _SAME = frozenset({"to", "type", "float", "half", "bfloat16", "contiguous", "clone", "dropout", "type_as", "detach"})
 
@@ -147,10 +147,13 @@ class Watch(TorchFunctionMode):
         curved = any(f.curved for f in flows) or (name in _PRODUCT and not others and _nonlinear(name, flows))
         plain = len(before) == 1 and name in _SAME | _SCALE | _VIEW
         flow = Flow(
-            calls, frozenset().union(*(f.active for f in flows)), None, curved,
+            calls,
+            frozenset().union(*(f.active for f in flows)),
+            None,
+            curved,
             any(f.moved for f in flows) or not (plain or curved),
             any(f.foreign for f in flows) or len(sources) > 1 or bool(others),
-        )  # fmt: skip
+        )
         if plain:
             flow = replace(flow, columns=flows[0].columns)
         if flow.foreign:

@@ -33,9 +33,11 @@ def run_model(model: nn.Module, tokens: Tensor, mask: Tensor | None, **more: Any
         kwargs["attention_mask"] = torch.ones_like(tokens) if mask is None else mask
     elif mask is not None and not bool(mask.all()):
         raise ModelError(
-            f"model {type(model).__name__}", found="no argument attention_mask", expected="rows without padding",
+            f"model {type(model).__name__}",
+            found="no argument attention_mask",
+            expected="rows without padding",
             remedy="batch rows of equal length only",
-        )  # fmt: skip
+        )
     if accepts(model, "use_cache"):
         kwargs["use_cache"] = False
     try:
@@ -95,9 +97,11 @@ def check_tokens(tokens: Tensor) -> None:
     """Raise InputError unless tokens are ids (n, T)."""
     if tokens.ndim != 2 or tokens.is_floating_point() or tokens.is_complex() or not tokens.numel():
         raise InputError(
-            "the tokens", found=f"{tokens.dtype} of shape {tuple(tokens.shape)}", expected="token ids, integers (n, T)",
+            "the tokens",
+            found=f"{tokens.dtype} of shape {tuple(tokens.shape)}",
+            expected="token ids, integers (n, T)",
             remedy="give a language model and its token ids",
-        )  # fmt: skip
+        )
 
 
 def checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -107,8 +111,9 @@ def checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor:
     valid = mask.bool()
     if valid.shape != tokens.shape or not bool(valid[:, 0].all()) or bool((valid[:, 1:] & ~valid[:, :-1]).any()):
         raise InputError(
-            "the padding mask", found="a row that does not start with its tokens or has none",
+            "the padding mask",
+            found="a row that does not start with its tokens or has none",
             expected="ones, then zeros, in every row (right padding)",
             remedy="pad on the right: left padding shifts positions and pooled tokens",
-        )  # fmt: skip
+        )
     return valid

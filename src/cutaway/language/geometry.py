@@ -32,8 +32,14 @@ from cutaway.language.pooling import masked_mean, pool, token_features
 from cutaway.network.network import first_tensor
 
 FEATURE_NAMES = (
-    "share_mean", "share_min", "share_max", "share_std", "distance_min", "distance_mean", "distance_std",
-)  # fmt: skip
+    "share_mean",
+    "share_min",
+    "share_max",
+    "share_std",
+    "distance_min",
+    "distance_mean",
+    "distance_std",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,17 +116,20 @@ class GeometryReader:
             pass
         except IndexError as error:  # an embedding of positions, or one that reads other numbers than the ids
             raise InputError(
-                "the token rows", found=f"{tokens.shape[1]} tokens, ids up to {int(tokens.max())}, and {error}",
+                "the token rows",
+                found=f"{tokens.shape[1]} tokens, ids up to {int(tokens.max())}, and {error}",
                 expected="no more tokens than the model has positions, and ids in its vocabulary",
-            ) from error  # fmt: skip
+            ) from error
         finally:
             for handle in handles:
                 handle.remove()
         if len(kept) < count:
             raise ModelError(
-                f"model {type(self.model).__name__}", found=f"{len(kept)} MLP blocks run",
-                expected=f"{count}, as on the example", remedy="read it with an example that runs the same blocks",
-            )  # fmt: skip
+                f"model {type(self.model).__name__}",
+                found=f"{len(kept)} MLP blocks run",
+                expected=f"{count}, as on the example",
+                remedy="read it with an example that runs the same blocks",
+            )
         share, distance = (
             None if tokenwise is None else _blank(torch.stack([pair[i] for pair in tokenwise], dim=1), valid)
             for i in (0, 1)
@@ -139,9 +148,11 @@ class GeometryReader:
         low, high = (int(x) for x in tokens.aminmax())
         if low < 0 or high >= self.vocabulary:
             raise InputError(
-                "the token ids", found=str(low if low < 0 else high),
-                expected=f"0 to {self.vocabulary - 1}, the model's vocabulary", remedy="use the model's own tokenizer",
-            )  # fmt: skip
+                "the token ids",
+                found=str(low if low < 0 else high),
+                expected=f"0 to {self.vocabulary - 1}, the model's vocabulary",
+                remedy="use the model's own tokenizer",
+            )
 
     def _check_rows(self, row: Tensor) -> None:
         """A module that gets its tokens in one flat list: row after row, and whichever others stand beside it?"""
@@ -151,10 +162,11 @@ class GeometryReader:
         beside = self.read(torch.cat([row.roll(1, 1).flip(1), row])).pooled[1]
         if not torch.allclose(alone, beside, rtol=0.05, atol=1e-3 * float(alone.abs().max())):
             raise ModelError(
-                f"model {type(self.model).__name__}", found="a row that is read otherwise beside another row",
+                f"model {type(self.model).__name__}",
+                found="a row that is read otherwise beside another row",
                 expected="rows that do not change each other, flattened one after the other",
                 remedy="experts of limited capacity, or tokens flattened time first, cannot be read",
-            )  # fmt: skip
+            )
 
     def _hooked(
         self, count: int, shape: tuple[int, int], take: Callable[[int, Tensor, Tensor, Tensor], None]

@@ -67,10 +67,13 @@ class LanguageGeometry(Instrument):
         name = FEATURE_NAMES[k]
         what = "share of active gates" if name.startswith("share") else "distance to the nearest gate"
         return Figure(
-            name=name, value=float(per_sample.mean()), low=low, high=high,
+            name=name,
+            value=float(per_sample.mean()),
+            low=low,
+            high=high,
             unit="1" if name.startswith("share") else "hidden units",
             long_name=f"{what}: {name.split('_')[1]} over a prompt's tokens, mean over blocks",
-        )  # fmt: skip
+        )
 
     def _separability(self, pooled, labels, context):
         if labels is None or len(np.unique(labels.numpy())) != 2 or np.bincount(labels.numpy()).min() < 5:
@@ -95,10 +98,14 @@ class LanguageGeometry(Instrument):
         low, high = bootstrap_interval(auroc, len(y), seed=context.seed, resamples=context.resamples)
         return (
             Figure(
-                name="auroc", value=auroc(np.arange(len(y))), low=low, high=high, alternative="greater",
+                name="auroc",
+                value=auroc(np.arange(len(y))),
+                low=low,
+                high=high,
+                alternative="greater",
                 long_name="AUROC of the labels from the features (5-fold cross-validation)",
             ),
-        )  # fmt: skip
+        )
 
     def draw(self, reading):
         from cutaway.language.charts import feature_map
@@ -153,9 +160,13 @@ class IntrinsicDimension(Instrument):
     def _figure(self, name, numbers, text, context):
         low, high = mean_interval(numbers, seed=context.seed, resamples=context.resamples)
         return Figure(
-            name=name, value=float(numbers.mean()), low=low, high=high, unit="tokens",
+            name=name,
+            value=float(numbers.mean()),
+            low=low,
+            high=high,
+            unit="tokens",
             long_name=f"intrinsic dimension, {text}",
-        )  # fmt: skip
+        )
 
     def draw(self, reading):
         from cutaway.language.charts import head_map

@@ -108,16 +108,19 @@ def intrinsic_dimension(
     if watch.loose:
         loose = next(iter(watch.loose.values()))
         raise ModelError(
-            f"model {type(model).__name__}", found=f"attention weights of shape {tuple(loose.shape)}",
+            f"model {type(model).__name__}",
+            found=f"attention weights of shape {tuple(loose.shape)}",
             expected=f"{tokens.shape[1]} queries and keys, the tokens of a row",
             remedy="read a model that attends to its own tokens alone",
-        )  # fmt: skip
+        )
     if not watch.kept or watch.fused:
         how = f"{watch.fused} fused attention kernels" if watch.fused else "no attention (softmax over n, heads, T, T)"
         raise ModelError(
-            f"model {type(model).__name__}", found=how, expected="attention whose weights are computed",
+            f"model {type(model).__name__}",
+            found=how,
+            expected="attention whose weights are computed",
             remedy="load the model with attn_implementation='eager'",
-        )  # fmt: skip
+        )
     found = torch.stack(watch.kept, dim=1)
     if not every_token:
         return found

@@ -99,12 +99,22 @@ class _Discovery(Interceptor):
             self.gates |= {self.producers[id(o)] for o in operands if id(o) in self.producers and _multiplies(bends)}
         path, module = self.stack[-1]
         site = Site(
-            index=index, path=path, call=0, kind=_kind(fact, name, bends, [self.follower.steps[i].word for i in steps]),
-            function=name, module=module, in_place=in_place, input_shape=shapes[argument],
-            output_shape=tuple(result.shape[1:]), piecewise=all(b.piecewise for b in bends),
-            continuous=all(b.continuous for b in bends), known=all(b.known for b in bends),
-            kinks=self._kinks(bends, steps), ordinal=ordinal, argument=argument,
-        )  # fmt: skip
+            index=index,
+            path=path,
+            call=0,
+            kind=_kind(fact, name, bends, [self.follower.steps[i].word for i in steps]),
+            function=name,
+            module=module,
+            in_place=in_place,
+            input_shape=shapes[argument],
+            output_shape=tuple(result.shape[1:]),
+            piecewise=all(b.piecewise for b in bends),
+            continuous=all(b.continuous for b in bends),
+            known=all(b.known for b in bends),
+            kinks=self._kinks(bends, steps),
+            ordinal=ordinal,
+            argument=argument,
+        )
         self.found.append((site, steps, certain))
         self._watch(site, result, versions, operands[argument])
         return post
@@ -140,9 +150,13 @@ class _Discovery(Interceptor):
                 call = counts[site.path] = counts.get(site.path, -1) + 1
                 gate = site.index in self.gates and site.family == "activation"
                 yield dataclasses.replace(
-                    site, index=sum(counts.values()) + len(counts) - 1, call=call, gate=gate,
-                    overwritten=site.index in overwritten, continuous=site.continuous and not used,
-                )  # fmt: skip
+                    site,
+                    index=sum(counts.values()) + len(counts) - 1,
+                    call=call,
+                    gate=gate,
+                    overwritten=site.index in overwritten,
+                    continuous=site.continuous and not used,
+                )
 
 
 def _has_value(post: Any) -> bool:

@@ -252,19 +252,23 @@ class Follower(TorchDispatchMode):
             self._use(call.steps)
             self.bends.append(
                 Bend(
-                    word=call.word if form is Form.UNKNOWN else fact.word, piecewise=False, continuous=True,
-                    known=form is not Form.UNKNOWN, operand=whole[0],
+                    word=call.word if form is Form.UNKNOWN else fact.word,
+                    piecewise=False,
+                    continuous=True,
+                    known=form is not Form.UNKNOWN,
+                    operand=whole[0],
                 )
-            )  # fmt: skip
+            )
         elif any(not call.marks[n].whole for n in [*factors, *controls]):
             self._note_mask(call, whole)
         else:
             self._use(call.steps)
             if form is Form.PIECEWISE:
                 self.bends.append(
-                    Bend(word=fact.word, piecewise=True, continuous=fact.continuous, operand=whole[0],
-                         kinks=_kinks(call))
-                )  # fmt: skip
+                    Bend(
+                        word=fact.word, piecewise=True, continuous=fact.continuous, operand=whole[0], kinks=_kinks(call)
+                    )
+                )
 
     def _note_mask(self, call: Call, whole: list[Identity]) -> None:
         steps = [self.steps[i] for i in call.steps]

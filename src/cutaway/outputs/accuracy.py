@@ -82,11 +82,18 @@ class Accuracy(Instrument):
         error = error_of(np.arange(n))
         return (
             Figure(
-                name="accuracy", value=float(correct.mean()), low=low, high=high, alternative="greater",
+                name="accuracy",
+                value=float(correct.mean()),
+                low=low,
+                high=high,
+                alternative="greater",
                 long_name="share of samples classified right",
             ),
             Figure(
-                name="calibration_error", value=error, low=min(error_low, error), high=max(error_high, error),
+                name="calibration_error",
+                value=error,
+                low=min(error_low, error),
+                high=max(error_high, error),
                 long_name="debiased expected calibration error",
             ),
             Figure(
@@ -95,14 +102,23 @@ class Accuracy(Instrument):
                 long_name="plug-in expected calibration error (biased upwards)",
             ),
             Figure(
-                name="log_loss", value=float(loss.mean()), low=loss_low, high=loss_high, unit="nat", alternative="less",
+                name="log_loss",
+                value=float(loss.mean()),
+                low=loss_low,
+                high=loss_high,
+                unit="nat",
+                alternative="less",
                 long_name="mean negative log-probability of the label",
             ),
             Figure(
-                name="confidence", value=float(confidence.mean()), low=sure_low, high=sure_high, alternative="greater",
+                name="confidence",
+                value=float(confidence.mean()),
+                low=sure_low,
+                high=sure_high,
+                alternative="greater",
                 long_name="mean probability of the predicted class",
             ),
-        )  # fmt: skip
+        )
 
     def draw(self, reading):
         from cutaway.reading.charts import reliability_chart

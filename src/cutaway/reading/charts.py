@@ -103,9 +103,7 @@ def sites_chart(
         low, high = (
             (values[b].values for b in band) if band and k == 0 else (values[column].values, values[column].values)
         )
-        data = rows_of(
-            site=order, value=values[column].values, low=low, high=high, what=[label] * len(sites)
-        )  # fmt: skip
+        data = rows_of(site=order, value=values[column].values, low=low, high=high, what=[label] * len(sites))
         y = alt.Y("site:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
         color = alt.Color(
             "what:N",

@@ -91,19 +91,26 @@ class RobustAccuracy(Instrument):
             low, high = proportion_interval(int(hits.sum()), n)
             figures.append(
                 Figure(
-                    name=name, value=float(hits.mean()), low=low, high=high, alternative="greater", long_name=text,
+                    name=name,
+                    value=float(hits.mean()),
+                    low=low,
+                    high=high,
+                    alternative="greater",
+                    long_name=text,
                     status=Status.BOUND if name == "robust_accuracy" else Status.ESTIMATE,
                 )
-            )  # fmt: skip
+            )
         gap = quiet.astype(float) - stands.astype(float)
         half = 1.96 * float(gap.std(ddof=1)) / np.sqrt(n) if n > 1 else float("nan")
         figures.append(
             Figure(
-                name="drop_over_noise", value=float(gap.mean()),
-                low=float(gap.mean()) - half, high=float(gap.mean()) + half,
+                name="drop_over_noise",
+                value=float(gap.mean()),
+                low=float(gap.mean()) - half,
+                high=float(gap.mean()) + half,
                 long_name="accuracy lost to the search beyond the size of the change",
             )
-        )  # fmt: skip
+        )
         return Findings(values=values, figures=tuple(figures), status=Status.BOUND, sites=network.sites)
 
     @property

@@ -43,11 +43,16 @@ _HOMES = {
     "phases": ("Onset", "Phase", "Phases", "detect_phases", "half_rise", "onset", "plateau"),
     "stopping": ("GeometryStop", "ValidationStop", "Watch", "regret", "stop_step"),
     "regularisers": (
-        "BoundaryDensity", "InputGradient", "JacobianNorm", "LinearMargin", "MaximumMargin", "certified_radius",
+        "BoundaryDensity",
+        "InputGradient",
+        "JacobianNorm",
+        "LinearMargin",
+        "MaximumMargin",
+        "certified_radius",
     ),
     "adversarial": ("Ascent", "Free", "Mixed", "Trades", "fast"),
     "loop": ("Settings", "Term", "Trained", "train"),
-}  # fmt: skip
+}
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [

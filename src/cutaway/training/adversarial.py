@@ -113,9 +113,14 @@ def ball_of(settings: Ascent | Free, inputs: Tensor) -> Ball:
     unit = torch.ones((), dtype=inputs.dtype, device=inputs.device)
     norm: Any = settings.norm
     return Ball(
-        center=inputs.detach(), radius=settings.radius * unit, low=low, high=high, norm=norm,
-        data_radius=settings.radius, unit=unit,
-    )  # fmt: skip
+        center=inputs.detach(),
+        radius=settings.radius * unit,
+        low=low,
+        high=high,
+        norm=norm,
+        data_radius=settings.radius,
+        unit=unit,
+    )
 
 
 def fast(radius: float, *, norm: str = "inf", low: float | None = 0.0, high: float | None = 1.0) -> Ascent:
@@ -175,9 +180,11 @@ class Free:
         """Move the perturbation along the gradient that `loss.backward()` left at the inputs."""
         if self._point is None or self._ball is None or self._point.grad is None or self.change is None:
             raise InputError(
-                "free adversarial training", found="no gradient at the inputs", expected="one",
+                "free adversarial training",
+                found="no gradient at the inputs",
+                expected="one",
                 remedy="train on the inputs it returned and call update() after loss.backward()",
-            )  # fmt: skip
+            )
         moved = self._ball.project(self._point.detach() + self._ball.step(self._point.grad, self.radius))
         self.change[: len(moved)] = moved - self._ball.center
         self._point = None

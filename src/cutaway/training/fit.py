@@ -144,9 +144,11 @@ def _checked_folder(folder: Path, plan: Recipe, resume: bool) -> dict[str, Any]:
         ) from error
     if version > FORMAT:
         raise FileError(
-            f"run folder {str(folder)!r}", found=f"format {version}", expected=f"{FORMAT} or older",
+            f"run folder {str(folder)!r}",
+            found=f"format {version}",
+            expected=f"{FORMAT} or older",
             remedy="update Cutaway",
-        )  # fmt: skip
+        )
     if not resume:
         raise InputError(
             f"run folder {str(folder)!r}",
@@ -226,11 +228,14 @@ def write_state(state: State, path: Path, *, seconds: float = 0.0) -> None:
     buffer = io.BytesIO()
     torch.save(
         {
-            "step": state.step, "model": dict(state.model), "optimiser": state.optimiser, "adversary": state.adversary,
+            "step": state.step,
+            "model": dict(state.model),
+            "optimiser": state.optimiser,
+            "adversary": state.adversary,
             "seconds": seconds,
         },
         buffer,
-    )  # fmt: skip
+    )
     with atomic(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 

@@ -92,9 +92,14 @@ class Settings:
     def rate(self, step: int) -> float:
         """The learning rate of update number `step`, counted from 0."""
         return learning_rate(
-            step, steps=self.steps, peak=self.learning_rate, schedule=self.schedule, warmup=self.warmup,
-            milestones=self.milestones, decay=self.decay,
-        )  # fmt: skip
+            step,
+            steps=self.steps,
+            peak=self.learning_rate,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            milestones=self.milestones,
+            decay=self.decay,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,9 +237,11 @@ def smallest_batch(model: nn.Module, inputs: Tensor, settings: Settings, total: 
         if size > 1:
             return 2
         raise InputError(
-            "batch of the training", found=f"1 row ({total} in the data) under batch norm", expected="at least 2",
+            "batch of the training",
+            found=f"1 row ({total} in the data) under batch norm",
+            expected="at least 2",
             remedy="raise batch, or leave batch norm out",
-        ) from error  # fmt: skip
+        ) from error
     return 1
 
 

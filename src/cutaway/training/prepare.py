@@ -54,9 +54,12 @@ def prepare(plan: Recipe, device: str | None = None) -> Prepared:
         raise InputError(f"data set {plan.data.name!r}", found="no labels", expected="labels to train on")
     options = plan.training.model_dump(exclude={"loss", "milestones", "device"})
     settings = Settings(
-        **options, loss=loss, milestones=tuple(plan.training.milestones), seed=plan.seed,
+        **options,
+        loss=loss,
+        milestones=tuple(plan.training.milestones),
+        seed=plan.seed,
         device=device or plan.training.device,
-    )  # fmt: skip
+    )
     blueprint = blueprint_for(plan, train, alphabet)
     model = blueprint.build()
     check_fit(model, train, settings)
@@ -146,9 +149,11 @@ def watched_sets(plan: Recipe, sets: dict[str, Dataset]) -> dict[str, Dataset]:
             found[label] = random_points(sets["train"], part.num, plan.seed)
         elif label not in sets:
             raise InputError(
-                f"set {label!r} of the tracker", found="no such set in this recipe", expected=", ".join(sets),
+                f"set {label!r} of the tracker",
+                found="no such set in this recipe",
+                expected=", ".join(sets),
                 remedy="hold some training rows out with data.validation",
-            )  # fmt: skip
+            )
         else:
             found[label] = sets[label].take(min(part.num, len(sets[label])))
     return found

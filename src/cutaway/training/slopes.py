@@ -277,9 +277,11 @@ def boundary_sites_of(model: nn.Module, inputs: Tensor) -> tuple[tuple[Site, ...
         known[key] = sites, tuple(s.name for s in network.sites if s not in sites and s.kind != "avg_pool")
     if not known[key][0]:
         raise InputError(
-            "the model", found="no ReLU-like site", expected="at least one ReLU, LeakyReLU, PReLU or abs",
+            "the model",
+            found="no ReLU-like site",
+            expected="at least one ReLU, LeakyReLU, PReLU or abs",
             remedy="margins to region boundaries need piecewise-affine activations",
-        )  # fmt: skip
+        )
     return known[key]
 
 

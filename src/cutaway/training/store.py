@@ -169,11 +169,17 @@ class RunWriter:
         ]
         self.journal.append(
             {
-                "kind": "reading", "step": step, "data": data, "instrument": instrument, "file": name,
-                "seconds": reading.cost.seconds, "figures": figures, "status": reading.status.value,
+                "kind": "reading",
+                "step": step,
+                "data": data,
+                "instrument": instrument,
+                "file": name,
+                "seconds": reading.cost.seconds,
+                "figures": figures,
+                "status": reading.status.value,
                 "reason": reading.reason,
             }
-        )  # fmt: skip
+        )
 
     def event(self, step: int, what: str, **more: Any) -> None:
         self.journal.append({"kind": "event", "step": step, "what": what, **more})
@@ -216,7 +222,10 @@ def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -
         series=_series(taken),
         readings=tuple(
             Taken(
-                step=r["step"], data=r["data"], instrument=r["instrument"], seconds=r["seconds"],
+                step=r["step"],
+                data=r["data"],
+                instrument=r["instrument"],
+                seconds=r["seconds"],
                 file=folder / "readings" / r["file"],
             )
             for r in taken
@@ -229,7 +238,7 @@ def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -
         last_step=kept_to,
         order_blocks=tuple(orders),
         missing=_missing(kept),
-    )  # fmt: skip
+    )
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -239,9 +248,11 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileError(
-            f"run folder {str(folder)!r}", found=why_no_record(Path(folder), error),
-            expected="a folder that a tracker filled", remedy="check the path",
-        ) from error  # fmt: skip
+            f"run folder {str(folder)!r}",
+            found=why_no_record(Path(folder), error),
+            expected="a folder that a tracker filled",
+            remedy="check the path",
+        ) from error
     if not isinstance(record, dict) or record.get("kind") != "training":
         raise FileError(
             f"run folder {str(folder)!r}",
@@ -340,9 +351,16 @@ def _series(taken: list[dict[str, Any]]) -> dict[str, Series]:
         steps, value, low, high = np.array(rows, dtype=float).T
         data, instrument, figure, unit = about[name]
         result[name] = Series(
-            name=name, data=data, instrument=instrument, figure=figure, unit=unit,
-            steps=steps.astype(np.int64), value=value, low=low, high=high,
-        )  # fmt: skip
+            name=name,
+            data=data,
+            instrument=instrument,
+            figure=figure,
+            unit=unit,
+            steps=steps.astype(np.int64),
+            value=value,
+            low=low,
+            high=high,
+        )
     return result
 
 

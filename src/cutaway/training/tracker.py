@@ -223,9 +223,13 @@ class Tracker:
                 self._orders.append((step, np.asarray(torch.as_tensor(examples).detach().cpu())))
             self._mark_nan(step, values)
         moment = Moment(
-            step=step, scalars=values, elapsed=self.elapsed, spent=self._spent,
-            cost=told.price(self._costs), waiting=self._waiting,
-        )  # fmt: skip
+            step=step,
+            scalars=values,
+            elapsed=self.elapsed,
+            spent=self._spent,
+            cost=told.price(self._costs),
+            waiting=self._waiting,
+        )
         answer = self.schedule.due(moment)
         self._waiting = answer == "later"
         due, save = self._processes.agree(

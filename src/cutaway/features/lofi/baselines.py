@@ -253,9 +253,11 @@ class GradientDescentTwin(_Baseline):
         self._net, loss, self.best_step_ = self._train(x, t, split, rates[0], self.steps)
         if not np.isfinite(loss):
             raise EstimatorInputError(
-                "parameter learning_rate", found=f"divergence at {rates[0]:g}", expected="a rate that training bears",
+                "parameter learning_rate",
+                found=f"divergence at {rates[0]:g}",
+                expected="a rate that training bears",
                 remedy="lower it, or standardise the inputs",
-            )  # fmt: skip
+            )
         if self.refit and self.best_step_:
             everything = torch.arange(len(codes)), split[1][:0]
             again = self._train(x, t, everything, rates[0], self.best_step_)[0]

@@ -24,21 +24,24 @@ def features_chart(reading: Any) -> Any:
     data = rows_of(site=[sites[r] for r in row], over=ratio[row, column].tolist(), what=told)
     y = alt.Y("site:N", sort=sites, title=None, axis=alt.Axis(labelLimit=220))
     color = alt.Color(
-        "what:N", legend=LEGEND,
+        "what:N",
+        legend=LEGEND,
         scale=alt.Scale(domain=[FOUND, LOST, "alignment", "permuted labels"], range=[INK, "#c9cdd4", INK, NULL]),
-    )  # fmt: skip
+    )
     axis = alt.X("over:Q", title="strength over the noise edge", scale=alt.Scale(zero=False, padding=12))
     height = 26 * len(sites)
     left = alt.Chart(data).mark_point(filled=True, size=45, opacity=0.8).encode(x=axis, y=y, color=color)
     one = alt.Chart(rows_of(edge=[1.0])).mark_rule(color="#444", strokeDash=[4, 3]).encode(x="edge:Q")
     pair = rows_of(
-        site=sites * 2, cosine=[*values["alignment"].values, *values["alignment_null"].values],
+        site=sites * 2,
+        cosine=[*values["alignment"].values, *values["alignment_null"].values],
         what=["alignment"] * len(sites) + ["permuted labels"] * len(sites),
-    )  # fmt: skip
+    )
     beside = alt.Chart(pair).encode(y=alt.Y("site:N", sort=sites, title=None, axis=alt.Axis(labels=False)))
     right = beside.mark_point(filled=True, size=60, opacity=1.0).encode(
         x=alt.X("cosine:Q", title="squared cosine with what the network uses", scale=alt.Scale(domain=[0, 1])),
-        color=color, shape=alt.Shape("what:N", legend=None),
-    )  # fmt: skip
+        color=color,
+        shape=alt.Shape("what:N", legend=None),
+    )
     joined = alt.hconcat((left + one).properties(width=300, height=height), right.properties(width=220, height=height))
     return joined.configure_view(strokeWidth=0).configure(font="system-ui, sans-serif", background="white")

@@ -199,23 +199,32 @@ def _figures(found: dict[str, SiteDirections]) -> tuple[Figure, ...]:
     excess = [f.alignment - f.alignment_null for f in each]
     return (
         Figure(
-            name="relevant_directions", value=float(np.mean([f.num_relevant for f in each])), unit="directions",
-            alternative="greater", long_name="label-relevant directions a layer, mean over sites",
+            name="relevant_directions",
+            value=float(np.mean([f.num_relevant for f in each])),
+            unit="directions",
+            alternative="greater",
+            long_name="label-relevant directions a layer, mean over sites",
         ),
         Figure(
-            name="unused_directions", value=float(np.mean([f.unused for f in each])), unit="directions",
-            alternative="greater", long_name="label-relevant directions that the gradient avoids, mean over sites",
+            name="unused_directions",
+            value=float(np.mean([f.unused for f in each])),
+            unit="directions",
+            alternative="greater",
+            long_name="label-relevant directions that the gradient avoids, mean over sites",
         ),
         Figure(
-            name="alignment_excess", value=float(np.mean(excess)), alternative="greater",
+            name="alignment_excess",
+            value=float(np.mean(excess)),
+            alternative="greater",
             long_name="mean squared cosine with the network's own directions, less that of permuted labels",
         ),
         Figure(
             name="strongest_over_edge",
-            value=float(np.mean([f.strengths[0] / max(f.edge, 1e-300) for f in each])), alternative="greater",
+            value=float(np.mean([f.strengths[0] / max(f.edge, 1e-300) for f in each])),
+            alternative="greater",
             long_name="strongest direction over the noise edge of permuted labels, mean over sites",
         ),
-    )  # fmt: skip
+    )
 
 
 def _table(sites: tuple[Site, ...], found: dict[str, SiteDirections], count: int) -> xr.Dataset:

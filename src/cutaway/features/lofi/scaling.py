@@ -67,9 +67,14 @@ def learn_scaling(inputs: Array, standardize: Any) -> Scaling:
     rows = Scaling(exponent=exponent, **_wild_rows(np.ldexp(inputs, -exponent) if exponent else inputs, notes))
     shift, spread = _columns(rows(inputs), standardize, notes)
     return Scaling(
-        exponent=exponent, medians=rows.medians, bound=rows.bound, reach=rows.reach, shift=shift, spread=spread,
+        exponent=exponent,
+        medians=rows.medians,
+        bound=rows.bound,
+        reach=rows.reach,
+        shift=shift,
+        spread=spread,
         notes=tuple(notes),
-    )  # fmt: skip
+    )
 
 
 def row_lengths(rows: Array) -> Array:

@@ -202,9 +202,10 @@ class _Doubts:
         if self.decide is not None and face is not None:
             value = float(values[vertex, column])
             sign = self.decide(
-                Doubt(polygon=self.polygon(face), first=first, second=second,
-                      gate=int(self.gate_of[column]), value=value)
-            )  # fmt: skip
+                Doubt(
+                    polygon=self.polygon(face), first=first, second=second, gate=int(self.gate_of[column]), value=value
+                )
+            )
         if sign is None:
             self.snapped += 1
             values[vertex, column] = 0.0
@@ -237,9 +238,14 @@ def _insert_vectorised(cells, values, gate_of, tolerance, doubts: _Doubts, max_f
     parent = np.concatenate([m.parent for m in made]) if made else np.zeros((0, 2), dtype=np.int32)
     weight = np.concatenate([m.weight for m in made]) if made else np.zeros((0, 2))
     return Insertion(
-        base=base, parent=parent.astype(np.int32), weight=weight, root=root[: cells.num_faces],
-        values=values[: cells.num_vertices], batches=batches, odd=odd,
-    )  # fmt: skip
+        base=base,
+        parent=parent.astype(np.int32),
+        weight=weight,
+        root=root[: cells.num_faces],
+        values=values[: cells.num_vertices],
+        batches=batches,
+        odd=odd,
+    )
 
 
 def _changing(values: Floats) -> NDArray[np.int64]:
@@ -251,9 +257,11 @@ def _changing(values: Floats) -> NDArray[np.int64]:
 def _within(faces: int, max_faces: int | None) -> None:
     if max_faces is not None and faces > max_faces:
         raise BudgetError(
-            "region budget", found=f"{faces} faces so far", expected=f"at most {max_faces}",
+            "region budget",
+            found=f"{faces} faces so far",
+            expected=f"at most {max_faces}",
             remedy="raise the number of regions allowed (--max-faces, max_faces=...)",
-        )  # fmt: skip
+        )
 
 
 def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_faces) -> Insertion:
@@ -269,9 +277,12 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
     chain = np.full(num_roots, -1, dtype=np.int32)
     rim = cells.face_half_edge[:num_roots].copy()
     record = {
-        "parent": np.empty((0, 2), np.int32), "weight": np.empty((0, 2)), "under": np.empty(0, np.int32),
-        "gate": np.empty(0, np.int32), "root": np.empty(0, np.int32),
-    }  # fmt: skip
+        "parent": np.empty((0, 2), np.int32),
+        "weight": np.empty((0, 2)),
+        "under": np.empty(0, np.int32),
+        "gate": np.empty(0, np.int32),
+        "root": np.empty(0, np.int32),
+    }
     coincident = np.zeros(values.shape[1], dtype=np.bool_)
     doubtful = np.empty((4096, 2), dtype=np.int64)
     counts = np.array([base, cells.num_half_edges, num_roots, 0, 0, 0, 0], dtype=np.int64)
@@ -286,10 +297,31 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
         state = kernels.MORE_ROOM
         while True:
             state = kernels.insert(
-                cells.position, values, tolerance, record["parent"], record["weight"], record["under"],
-                record["gate"], record["root"], base, cells.origin, cells.twin, cells.following, cells.face, cells.tag,
-                cells.face_half_edge, root, chain, start, columns, rim, gate_of, doubtful, coincident, counts,
-            )  # fmt: skip
+                cells.position,
+                values,
+                tolerance,
+                record["parent"],
+                record["weight"],
+                record["under"],
+                record["gate"],
+                record["root"],
+                base,
+                cells.origin,
+                cells.twin,
+                cells.following,
+                cells.face,
+                cells.tag,
+                cells.face_half_edge,
+                root,
+                chain,
+                start,
+                columns,
+                rim,
+                gate_of,
+                doubtful,
+                coincident,
+                counts,
+            )
             if state != kernels.DOUBTFUL:
                 break
             doubts.settle_new(values, doubtful[: counts[5]], base, record["under"], record["gate"], record["root"])
@@ -302,6 +334,10 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
     cells.trim()
     new = cells.num_vertices - base
     return Insertion(
-        base=base, parent=record["parent"][:new].copy(), weight=record["weight"][:new].copy(),
-        root=root[: cells.num_faces].copy(), values=values[: cells.num_vertices], odd=int(counts[6]),
-    )  # fmt: skip
+        base=base,
+        parent=record["parent"][:new].copy(),
+        weight=record["weight"][:new].copy(),
+        root=root[: cells.num_faces].copy(),
+        values=values[: cells.num_vertices],
+        odd=int(counts[6]),
+    )

@@ -55,10 +55,31 @@ def crossings(face_half_edge, following, origin, values, num_faces):
 
 @njit(cache=True)
 def insert(
-    position, values, tolerance, parent, weight, under, made_gate, made_root, base,
-    origin, twin, following, face, tag, face_half_edge, root, next_in_root,
-    start, columns, rim_of, gate_of, doubts, coincident, counts,
-):  # fmt: skip
+    position,
+    values,
+    tolerance,
+    parent,
+    weight,
+    under,
+    made_gate,
+    made_root,
+    base,
+    origin,
+    twin,
+    following,
+    face,
+    tag,
+    face_half_edge,
+    root,
+    next_in_root,
+    start,
+    columns,
+    rim_of,
+    gate_of,
+    doubts,
+    coincident,
+    counts,
+):
     """Insert all listed gates, going on at the cursor in `counts`; returns DONE, MORE_ROOM or DOUBTFUL.
 
     `base`: vertices before this stage (descent is kept from there). New vertices whose value in another column is
@@ -73,8 +94,25 @@ def insert(
             before = counts[VERTICES]
             if _no_room(counts[AT_GATE], position, origin, face_half_edge, counts):
                 return MORE_ROOM
-            state = (position, values, parent, weight, under, made_gate, made_root, base,
-                     origin, twin, following, face, tag, face_half_edge, root, next_in_root, counts)  # fmt: skip
+            state = (
+                position,
+                values,
+                parent,
+                weight,
+                under,
+                made_gate,
+                made_root,
+                base,
+                origin,
+                twin,
+                following,
+                face,
+                tag,
+                face_half_edge,
+                root,
+                next_in_root,
+                counts,
+            )
             if not _walk(state, f, j, gate_of[j], base, rim_of[f]):
                 _scan(state, f, j, gate_of[j], base, coincident)
             counts[AT_GATE] += 1
@@ -108,8 +146,25 @@ def _no_room(lines, position, origin, face_half_edge, counts):
 @njit(cache=True)
 def _split_edge(state, h, j, gate, f, base):
     """A vertex of value 0 on half-edge h and its twin; h keeps the first part."""
-    (position, values, parent, weight, under, made_gate, made_root, _b,
-     origin, twin, following, face, tag, _fh, _r, _n, counts) = state  # fmt: skip
+    (
+        position,
+        values,
+        parent,
+        weight,
+        under,
+        made_gate,
+        made_root,
+        _b,
+        origin,
+        twin,
+        following,
+        face,
+        tag,
+        _fh,
+        _r,
+        _n,
+        counts,
+    ) = state
     t = twin[h]
     a, b = origin[h], origin[t]
     if values[a, j] < 0.0:  # always from + to -, so that both faces would get the same vertex
@@ -142,8 +197,25 @@ def _split_edge(state, h, j, gate, f, base):
 @njit(cache=True)
 def _chord(state, into_negative, into_positive, gate):
     """Cut a face between the vertex where `into_negative` ends and that where `into_positive` ends."""
-    (_p, _v, _pa, _w, _u, _mg, _mr, _b,
-     origin, twin, following, face, tag, face_half_edge, root, next_in_root, counts) = state  # fmt: skip
+    (
+        _p,
+        _v,
+        _pa,
+        _w,
+        _u,
+        _mg,
+        _mr,
+        _b,
+        origin,
+        twin,
+        following,
+        face,
+        tag,
+        face_half_edge,
+        root,
+        next_in_root,
+        counts,
+    ) = state
     old = face[into_negative]
     after_p, after_q = following[into_negative], following[into_positive]
     there = counts[HALF_EDGES]
@@ -190,8 +262,25 @@ def _is_rim(face, twin, root, h, f):
 @njit(cache=True)
 def _walk(state, f, j, gate, base, rim):
     """Follow the line through face f from where its rim goes from + to -. False: something for `_scan` was met."""
-    (_p, values, _pa, _w, _u, _mg, _mr, _b,
-     origin, twin, following, face, _tag, _face_half_edge, root, _next_in_root, _counts) = state  # fmt: skip
+    (
+        _p,
+        values,
+        _pa,
+        _w,
+        _u,
+        _mg,
+        _mr,
+        _b,
+        origin,
+        twin,
+        following,
+        face,
+        _tag,
+        _face_half_edge,
+        root,
+        _next_in_root,
+        _counts,
+    ) = state
     enter = -1
     h = rim
     while True:
@@ -240,8 +329,25 @@ def _walk(state, f, j, gate, base, rim):
 @njit(cache=True)
 def _scan(state, f, j, gate, base, coincident):
     """Look at every cell of face f: cut edges that change sign, join the two zero points, note edges along the line."""
-    (position, values, _pa, _w, _u, _mg, _mr, _b,
-     origin, twin, following, _face, tag, face_half_edge, _root, next_in_root, counts) = state  # fmt: skip
+    (
+        position,
+        values,
+        _pa,
+        _w,
+        _u,
+        _mg,
+        _mr,
+        _b,
+        origin,
+        twin,
+        following,
+        _face,
+        tag,
+        face_half_edge,
+        _root,
+        next_in_root,
+        counts,
+    ) = state
     g = f
     while g >= 0:
         if _no_room(0, position, origin, face_half_edge, counts):

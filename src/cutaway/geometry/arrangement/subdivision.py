@@ -22,9 +22,19 @@ class Subdivision:
     """Growing half-edge arrays; see the module's page for the layout."""
 
     __slots__ = (
-        "also", "combined", "face", "face_half_edge", "following", "num_faces", "num_half_edges", "num_vertices",
-        "origin", "position", "tag", "twin",
-    )  # fmt: skip
+        "also",
+        "combined",
+        "face",
+        "face_half_edge",
+        "following",
+        "num_faces",
+        "num_half_edges",
+        "num_vertices",
+        "origin",
+        "position",
+        "tag",
+        "twin",
+    )
 
     def __init__(self, polygon: Floats) -> None:
         """One face: a convex polygon (m, 2), counter-clockwise; side b runs from corner b to corner b + 1."""

@@ -15,10 +15,33 @@ import numpy as np
 from cutaway.errors import InputError
 
 _KEYS = {
-    "q": "wa", "w": "qes", "e": "wrd", "r": "etf", "t": "ryg", "y": "tuh", "u": "yij", "i": "uok", "o": "ipl", "p": "o",
-    "a": "qsz", "s": "adwx", "d": "sfec", "f": "dgrv", "g": "fhtb", "h": "gjyn", "j": "hkum", "k": "jlio", "l": "kop",
-    "z": "ax", "x": "zcs", "c": "xvd", "v": "cbf", "b": "vng", "n": "bmh", "m": "njk",
-}  # fmt: skip
+    "q": "wa",
+    "w": "qes",
+    "e": "wrd",
+    "r": "etf",
+    "t": "ryg",
+    "y": "tuh",
+    "u": "yij",
+    "i": "uok",
+    "o": "ipl",
+    "p": "o",
+    "a": "qsz",
+    "s": "adwx",
+    "d": "sfec",
+    "f": "dgrv",
+    "g": "fhtb",
+    "h": "gjyn",
+    "j": "hkum",
+    "k": "jlio",
+    "l": "kop",
+    "z": "ax",
+    "x": "zcs",
+    "c": "xvd",
+    "v": "cbf",
+    "b": "vng",
+    "n": "bmh",
+    "m": "njk",
+}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _PLURAL = {
     "is": "are",
@@ -31,13 +54,35 @@ _PLURAL = {
     "do": "does",
 }
 _TENSE = {
-    "is": "was", "are": "were", "was": "is", "were": "are", "am": "was", "do": "did", "does": "did", "did": "do",
-    "can": "could", "could": "can", "will": "would", "would": "will", "have": "had", "has": "had", "had": "have",
-}  # fmt: skip
+    "is": "was",
+    "are": "were",
+    "was": "is",
+    "were": "are",
+    "am": "was",
+    "do": "did",
+    "does": "did",
+    "did": "do",
+    "can": "could",
+    "could": "can",
+    "will": "would",
+    "would": "will",
+    "have": "had",
+    "has": "had",
+    "had": "have",
+}
 _SHORT = {
-    "are you": "you are", "i am": "i'm", "do not": "don't", "is not": "isn't", "can not": "can't", "it is": "it's",
-    "you are": "you're", "i have": "i've", "what is": "what's", "i'm": "i am", "don't": "do not",
-}  # fmt: skip
+    "are you": "you are",
+    "i am": "i'm",
+    "do not": "don't",
+    "is not": "isn't",
+    "can not": "can't",
+    "it is": "it's",
+    "you are": "you're",
+    "i have": "i've",
+    "what is": "what's",
+    "i'm": "i am",
+    "don't": "do not",
+}
 _OPENINGS = ("so, ", "well, ", "please tell me, ", "i wonder: ", "hey, ", "ok, ", "just to be sure, ")
 
 
@@ -63,8 +108,12 @@ def _repeat(s: str, i: int, rng) -> str:
 
 
 CHARACTER: dict[str, Callable] = {
-    "swap": _swap, "replace": _replace, "delete": _delete, "insert": _insert, "repeat": _repeat,
-}  # fmt: skip
+    "swap": _swap,
+    "replace": _replace,
+    "delete": _delete,
+    "insert": _insert,
+    "repeat": _repeat,
+}
 
 
 def _word_delete(words: list[str], i: int, rng) -> list[str]:
@@ -95,9 +144,13 @@ def _swapped(table: dict[str, str]) -> Callable:
 
 
 WORD: dict[str, Callable] = {
-    "delete": _word_delete, "repeat": _word_repeat, "negate": _negate, "move": _move, "plural": _swapped(_PLURAL),
+    "delete": _word_delete,
+    "repeat": _word_repeat,
+    "negate": _negate,
+    "move": _move,
+    "plural": _swapped(_PLURAL),
     "tense": _swapped(_TENSE),
-}  # fmt: skip
+}
 LEVELS = ("character", "word", "sentence")
 
 

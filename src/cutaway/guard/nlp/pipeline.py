@@ -81,9 +81,13 @@ class Projection:
 
 
 def run(
-    train: tuple[Sequence[str], np.ndarray], test: tuple[Sequence[str], np.ndarray], embed: Embedding, *,
-    settings: Settings = Settings(), seed: int = 0,
-) -> Outcome:  # fmt: skip
+    train: tuple[Sequence[str], np.ndarray],
+    test: tuple[Sequence[str], np.ndarray],
+    embed: Embedding,
+    *,
+    settings: Settings = Settings(),
+    seed: int = 0,
+) -> Outcome:
     """One run. Labels are 0 for the positive class (whose regions are verified) and 1 for the other."""
     (texts, labels), (fresh, truth) = train, test
     labels, truth = np.asarray(labels), np.asarray(truth)
@@ -105,13 +109,16 @@ def run(
     own = np.vstack([unseen[truth == 0], *moved[0]])
     steered = proved.inside(np.vstack([unseen[truth == 1], *moved[1]])).any(0)
     return Outcome(
-        boxes=len(boxes), verifiability=_share(verified), falsified=_share(falsified),
-        generalisability=_share(proved.inside(own).any(1)), reach=_share(boxes.inside(own).any(1)),
+        boxes=len(boxes),
+        verifiability=_share(verified),
+        falsified=_share(falsified),
+        generalisability=_share(proved.inside(own).any(1)),
+        reach=_share(boxes.inside(own).any(1)),
         embedding_error=_share(proved.inside(unseen[truth == 1]).any(1)),
         falsifiability=_share(steered) if len(proved) else float("nan"),
         overlap=int(proved.inside(points[labels == 1]).any(0).sum()) if len(positives) else 0,
         **_quality(model, unseen, truth),
-    )  # fmt: skip
+    )
 
 
 def _regions(texts, labels, points, embed, project, settings: Settings, rng, seed: int) -> Boxes:

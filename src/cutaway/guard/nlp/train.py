@@ -15,9 +15,17 @@ from cutaway.guard.nlp.regions import Boxes
 
 
 def train_classifier(
-    points: np.ndarray, labels: np.ndarray, *, boxes: Boxes | None = None, epochs: int = 30, batch: int = 64,
-    hidden: int = 128, rate: float = 1e-3, steps: int = 5, seed: int = 0,
-) -> nn.Sequential:  # fmt: skip
+    points: np.ndarray,
+    labels: np.ndarray,
+    *,
+    boxes: Boxes | None = None,
+    epochs: int = 30,
+    batch: int = 64,
+    hidden: int = 128,
+    rate: float = 1e-3,
+    steps: int = 5,
+    seed: int = 0,
+) -> nn.Sequential:
     """Linear-ReLU-Linear in float32, in evaluation mode. points (n, d), labels (n,) of 0 and 1; same seed, same
     network."""
     generator = torch.Generator().manual_seed(seed)

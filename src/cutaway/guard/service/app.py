@@ -49,9 +49,15 @@ class Service:
     """What the routes share. `certificate`: its status in words, "none" without one."""
 
     def __init__(
-        self, workers: Workers, settings: Settings, metrics: Metrics, certificate: str = "none", *,
-        keys: Keys | None = None, decisions: Decisions | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        workers: Workers,
+        settings: Settings,
+        metrics: Metrics,
+        certificate: str = "none",
+        *,
+        keys: Keys | None = None,
+        decisions: Decisions | None = None,
+    ) -> None:
         self.settings, self.metrics, self.certificate, self.workers = settings, metrics, certificate, workers
         self.keys, self.decisions = keys or Keys(), decisions or Decisions()
         self.batcher, self.bodies = Batcher(workers, settings, metrics), Bodies(settings)
@@ -97,9 +103,14 @@ class Service:
 
 
 def create_app(
-    workers: Workers, *, settings: Settings | None = None, certificate: str = "none", metrics: Metrics | None = None,
-    keys: Path | None = None, decisions: Path | None = None,
-) -> FastAPI:  # fmt: skip
+    workers: Workers,
+    *,
+    settings: Settings | None = None,
+    certificate: str = "none",
+    metrics: Metrics | None = None,
+    keys: Path | None = None,
+    decisions: Path | None = None,
+) -> FastAPI:
     """The application for a set of workers. `keys`: a file of keys; `decisions`: a file for the log of decisions."""
     service = Service(
         workers,

@@ -25,9 +25,15 @@ QUEUED, ACCEPTED_AT_ONCE = 4096, 32
 
 
 def build(
-    folder: Path, *, certificate: Path | None = None, settings: Settings | None = None, model: str | None = None,
-    device: str = "cpu", keys: Path | None = None, decisions: Path | None = None,
-):  # fmt: skip
+    folder: Path,
+    *,
+    certificate: Path | None = None,
+    settings: Settings | None = None,
+    model: str | None = None,
+    device: str = "cpu",
+    keys: Path | None = None,
+    decisions: Path | None = None,
+):
     """The application for a guardrail folder. Raises ModelError for a certificate of another model or detector."""
     from cutaway.guard.service.app import create_app
     from cutaway.guard.service.metrics import Metrics
@@ -53,10 +59,17 @@ def build(
 
 
 def serve(
-    folder: Path, *, certificate: Path | None = None, host: str = "127.0.0.1", port: int = 8000,
-    settings: Settings | None = None, model: str | None = None, device: str = "cpu", keys: Path | None = None,
+    folder: Path,
+    *,
+    certificate: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    settings: Settings | None = None,
+    model: str | None = None,
+    device: str = "cpu",
+    keys: Path | None = None,
     decisions: Path | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Listen until SIGINT or SIGTERM; then answer what was accepted, refuse what arrives, and return."""
     try:
         import uvicorn  # noqa: F401
@@ -160,7 +173,9 @@ def _bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         raise InputError(
-            f"address {host}:{port}", found=str(error), expected="a free address of this machine",
+            f"address {host}:{port}",
+            found=str(error),
+            expected="a free address of this machine",
             remedy="choose another --port",
-        ) from error  # fmt: skip
+        ) from error
     return listener

@@ -73,9 +73,15 @@ class ProcessWorkers:
     """`count` processes, each with the guardrail in `folder` loaded. `seconds`: longest that a batch may take."""
 
     def __init__(
-        self, folder: Path, count: int, metrics: Metrics, *, model: str | None = None, device: str = "cpu",
+        self,
+        folder: Path,
+        count: int,
+        metrics: Metrics,
+        *,
+        model: str | None = None,
+        device: str = "cpu",
         seconds: float = 60.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.parallel, self.metrics, self.seconds = count, metrics, seconds
         context, start = multiprocessing.get_context("spawn"), (str(folder), model, device)
         self.processes = [WorkerProcess(context, start) for _ in range(count)]

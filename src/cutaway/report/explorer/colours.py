@@ -7,8 +7,17 @@ from numpy.typing import NDArray
 
 # light to mid tones that stay apart for the common colour-vision deficiencies, dark edges readable on top
 CLASSES = (
-    "#8ecae6", "#f4a261", "#95d5b2", "#e5989b", "#cdb4db", "#ffd166", "#a3b18a", "#f7b2d9", "#9fb4ff", "#c8ad8d",
-)  # fmt: skip
+    "#8ecae6",
+    "#f4a261",
+    "#95d5b2",
+    "#e5989b",
+    "#cdb4db",
+    "#ffd166",
+    "#a3b18a",
+    "#f7b2d9",
+    "#9fb4ff",
+    "#c8ad8d",
+)
 EDGE_SCALE = "plasma"
 FACE_SCALE = "viridis"
 BOUNDARY = "#111111"

@@ -50,9 +50,11 @@ def explorer_page(
             )
         if other.num_faces > _MAX_FACES:
             raise BudgetError(
-                f"explorer, slice {number}", found=f"{other.num_faces} faces", expected=f"at most {_MAX_FACES}",
+                f"explorer, slice {number}",
+                found=f"{other.num_faces} faces",
+                expected=f"at most {_MAX_FACES}",
                 remedy="take a smaller domain for the page; the picture has no such bound",
-            )  # fmt: skip
+            )
     names = [
         labels[i] if i < len(labels) else (f"checkpoint {i}" if len(slices) > 1 else "") for i in range(len(slices))
     ]
@@ -111,7 +113,7 @@ def _frame(result: Slice, label: str) -> dict[str, Any]:
             name: _colouring(result, name) for name in (("area", "norm", "condition") if result.affine else ("area",))
         },
         **_patterns(result),
-    }  # fmt: skip
+    }
 
 
 def _maps(result: Slice) -> np.ndarray:

@@ -53,9 +53,12 @@ def draw_slice(
     for site in np.unique(sites):
         shade = colours.DOMAIN if site < 0 else palette[site]
         lines = LineCollection(
-            list(segments[sites == site]), colors=shade, linewidths=1.0 if site < 0 else width, capstyle="round",
+            list(segments[sites == site]),
+            colors=shade,
+            linewidths=1.0 if site < 0 else width,
+            capstyle="round",
             rasterized=raster,
-        )  # fmt: skip
+        )
         axes.add_collection(lines)
     bold = float(np.clip(40 / np.sqrt(max(len(result.decision.segments), 1)), 0.8, 1.8))
     axes.add_collection(

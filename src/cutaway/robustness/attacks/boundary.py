@@ -64,8 +64,13 @@ class _Walk:
 
     def __init__(self, settings: Boundary, oracle, ball: Ball, labels, targets, point, rows) -> None:
         self.oracle, self.ball, self.labels, self.targets, self.point, self.rows = (
-            oracle, ball, labels, targets, point, rows,
-        )  # fmt: skip
+            oracle,
+            ball,
+            labels,
+            targets,
+            point,
+            rows,
+        )
         self.sizes = {
             "spherical": torch.full((len(point),), settings.spherical, dtype=point.dtype, device=point.device),
             "forward": torch.full((len(point),), settings.forward, dtype=point.dtype, device=point.device),

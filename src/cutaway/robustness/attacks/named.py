@@ -25,9 +25,11 @@ def make_attack(name: str, **settings) -> Attack:
     if name not in ATTACKS:
         near = difflib.get_close_matches(name, ATTACKS, 1)
         raise InputError(
-            "attack", found=repr(name), expected=f"one of {', '.join(ATTACKS)}",
+            "attack",
+            found=repr(name),
+            expected=f"one of {', '.join(ATTACKS)}",
             remedy=f"did you mean {near[0]!r}?" if near else "",
-        )  # fmt: skip
+        )
     kind = ATTACKS[name]
     fields = {f.name for f in dataclasses.fields(kind)}
     return kind(**{k: v for k, v in settings.items() if k in fields and v is not None})

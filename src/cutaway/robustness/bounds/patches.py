@@ -49,9 +49,13 @@ class Patch:
         flat = y.clamp(0, height - 1).unsqueeze(2) * width + x.clamp(0, width - 1).unsqueeze(1)
         plane = torch.arange(channels).reshape(1, channels, 1, 1) * (height * width)
         return cls(
-            values=values, top=top, left=left, sample=sample, shape=shape,
+            values=values,
+            top=top,
+            left=left,
+            sample=sample,
+            shape=shape,
             place=(flat.unsqueeze(1) + plane).flatten(1),
-        )  # fmt: skip
+        )
 
     @property
     def flat(self) -> Tensor:
@@ -185,9 +189,13 @@ def _through_unary(
         gain = gain - ((above - below) * patch.of_sample(extra)).sum(1)
     values = above * patch.of_sample(slope_low) + below * patch.of_sample(slope_high)
     return Patch(
-        values=values.reshape(patch.values.shape), top=patch.top, left=patch.left, sample=patch.sample,
-        shape=net.graph.nodes[node.inputs[0]].shape, place=patch.place,
-    ), gain  # fmt: skip
+        values=values.reshape(patch.values.shape),
+        top=patch.top,
+        left=patch.left,
+        sample=patch.sample,
+        shape=net.graph.nodes[node.inputs[0]].shape,
+        place=patch.place,
+    ), gain
 
 
 def _tiles(net: BoundNetwork, node: Node) -> bool:
