@@ -13,7 +13,6 @@ from cutaway import registry, seeds
 from cutaway.evidence.null import null_seed
 from cutaway.instrument import Context
 from cutaway.robustness import attacks
-from cutaway.training.loop import stream_seed
 
 WHOLE = st.integers(min_value=-(2**70), max_value=2**70)
 PATHS = st.lists(WHOLE | st.text(max_size=5), max_size=4).map(tuple)
@@ -73,17 +72,17 @@ def test_no_two_streams_of_the_package_coincide():
         streams += [seeds.generator(seed, "attack", name, start) for name in names for start in (0, 1, 256)]
         streams += [null_seed(seed, replicate) for replicate in range(39)]
         streams += [seeds.generator(null_seed(seed, r), "twin") for r in range(39)]
-        streams += [stream_seed(seed, kind, step) for kind in range(3) for step in range(20)]
+        streams += [seeds.generator(seed, "training", kind, step) for kind in ("order", "terms") for step in range(20)]
+        streams += [seeds.number(seed, "training", "noise", step) for step in range(20)]
         streams += [seeds.generator(seed, "simulation", i) for i in range(20)]
     seen = [first(s) for s in streams]
     assert len(set(seen)) == len(seen)
 
 
 def test_no_seed_is_made_by_arithmetic():
-    """The way two streams come to coincide: `seed * constant + offset`. Reproductions may name their runs so, and LoFi
-    keeps its hold-out, on which published scores stand (the only other draws under its seed are a sample's)."""
+    """The way two streams come to coincide: `seed * constant + offset`. Reproductions may name their runs so."""
     root = Path(seeds.__file__).parent
     pattern = re.compile(r"(manual_seed|default_rng|SeedSequence)\([^)\n]*seed[^)\n]*[*+]")
     files = [f for f in root.rglob("*.py") if "reproductions" not in f.parts]
     found = {str(f.relative_to(root)) for f in files if pattern.search(f.read_text())}
-    assert found == {"features/lofi/fitting.py"}
+    assert not found

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cutaway import seeds
 from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, WorkError
 from cutaway.network import first_tensor
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from cutaway.training.tracker import Tracker
 
 OPTIMISERS = ("adamw", "adam", "sgd")
-_LARGE = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +186,7 @@ def train(
             tracker.step(model, 0)
         model.train()
         for step, rows in batches(len(inputs), settings, first, getattr(adversary, "repeats", 1), least=least):
-            torch.default_generator.manual_seed(stream_seed(settings.seed, 1, step))
+            torch.default_generator.manual_seed(seeds.number(settings.seed, "training", "noise", step))
             there = rows.to(inputs.device)
             rate, scalars = settings.rate(step), {}
             for group in optimiser.param_groups:
@@ -260,21 +260,16 @@ def batches(
     for step in range(first, settings.steps):
         number, position = divmod(step // repeats, per_epoch)
         if number != epoch:
-            generator = torch.Generator().manual_seed(stream_seed(settings.seed, 0, number))
+            generator = seeds.generator(settings.seed, "training", "order", number)
             epoch, order = number, torch.randperm(total, generator=generator)
         yield step, order[position * size : (position + 1) * size if position + 1 < per_epoch else total]
-
-
-def stream_seed(seed: int, kind: int, number: int) -> int:
-    """A seed for stream `kind` (0 order, 1 global noise, 2 adversary and terms) at epoch or step `number`."""
-    return int(np.random.SeedSequence((seed % _LARGE, kind, number)).generate_state(2, np.uint32) @ (1, 2**31)) % _LARGE
 
 
 def _update(model, inputs, labels, optimiser, settings, step, terms, adversary, scalars) -> float:
     """One optimisation step; fills `scalars` with the parts of the loss and gives the loss."""
     generator = None
     if adversary is not None or any("generator" in term.needs for term in terms):
-        generator = torch.Generator().manual_seed(stream_seed(settings.seed, 2, step))
+        generator = seeds.generator(settings.seed, "training", "terms", step)
     if adversary is not None:
         assert generator is not None
         inputs = adversary(model, inputs, labels, generator)

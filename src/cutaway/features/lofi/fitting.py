@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway import seeds
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.kernel_path import KernelPath
 from cutaway.features.lofi.labels import Signals
@@ -173,7 +174,7 @@ def fit_stack(
     num = inputs.shape[0]
     mode = resolve_mode(settings.mode, num, settings.memory_gb)
     columns = signals.operator.shape[1]
-    generator = np.random.default_rng(settings.seed + 1)
+    generator = np.random.default_rng(seeds.stream(settings.seed, "lofi", "held out"))
     mask = hold_out(num, codes, settings.validation_fraction, generator)
     if settings.validation_fraction <= 0 or mask.sum() < 4:
         count = DEFAULT_COUNT if settings.n_directions == "auto" else count_grid(settings, num, columns)[-1]
