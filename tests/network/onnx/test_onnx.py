@@ -292,8 +292,3 @@ class TestRows:
             helper.make_node("Add", ["x", "r"], ["y"]),
         ]
         assert not load_onnx(make(tmp_path / "m.onnx", nodes, {"c": np.float32(3)}, ("n", 2), 13)).batch_free
-
-    def test_a_part_of_a_split_that_nobody_takes_counts(self, tmp_path):
-        nodes = [helper.make_node("Split", ["x"], ["y", "rest"], axis=1)]
-        model = load_onnx(make(tmp_path / "m.onnx", nodes, shape=(1, 4), opset=13))
-        assert model(torch.ones(1, 4)).shape == (1, 2)

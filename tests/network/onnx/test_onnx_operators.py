@@ -241,14 +241,14 @@ MOVES = {
     "shape where": (
         [
             n("Shape", "x", "s"),
-            n("Equal", "s five", "e"),
+            n("Equal", "s minus", "e"),
             n("Where", "e one s", "t"),
             n("Div", "t one", "u"),
             n("Mul", "u one", "v"),
             n("ConstantOfShape", "v", "z", value=numpy_helper.from_array(numbers(1))),
             n("Add", "x z"),
         ],
-        {"five": ints(5), "one": ints(1)},
+        {"minus": ints(-1), "one": ints(1)},
         BLOCK,
         17,
     ),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -40,25 +40,31 @@ def to_host(value: Tensor) -> Any:
     return tuple(listed) if isinstance(listed, list) else listed
 
 
+def as_tensors(operands: Sequence[Any]) -> list[Any]:
+    """Sizes beside tensors are data, as tensors."""
+    return [torch.tensor(o) if is_host(o) else o for o in operands]
+
+
 def _elementwise(tensor_function: Callable, host_function: Callable | None = None) -> Callable:
     def apply(_attributes, *operands):
-        if host_function is not None and any(is_host(o) for o in operands):
+        if host_function is not None and all(is_host(o) for o in operands):
             return _on_host(host_function, *operands)
-        return tensor_function(*operands)
+        return tensor_function(*as_tensors(operands))
 
     return apply
 
 
 def _on_host(function: Callable, *operands) -> Any:
-    lengths = {len(o) for o in operands if isinstance(o, tuple)} - {1}
     if not any(isinstance(o, tuple) for o in operands):
         return function(*operands)
-    length = lengths.pop() if lengths else 1
-    columns = [
-        o * length if isinstance(o, tuple) and len(o) == 1 else o if isinstance(o, tuple) else (o,) * length
-        for o in operands
-    ]
-    return tuple(function(*entries) for entries in zip(*columns))
+    return tuple(function(*entries) for entries in columns(operands))
+
+
+def columns(operands: Sequence[Any]) -> list[tuple]:
+    """The entries of host values side by side, one number or a tuple of one broadcast."""
+    listed = [as_tuple(o) for o in operands]
+    length = next((len(o) for o in listed if len(o) != 1), 1)
+    return list(zip(*(o * length if len(o) == 1 else o for o in listed)))
 
 
 def _divide(a: Tensor, b: Any) -> Tensor:
@@ -228,11 +234,10 @@ def _range(attributes, start, limit, delta):
 
 
 def _where(attributes, condition, a, b):
-    if any(is_host(o) for o in (condition, a, b)):
-        condition, a, b = (o.tolist() if isinstance(o, Tensor) else o for o in (condition, a, b))
-        condition, a, b = (tuple(o) if isinstance(o, list) else o for o in (condition, a, b))
+    if all(is_host(o) for o in (condition, a, b)):
         return _on_host(lambda c, x, y: x if c else y, condition, a, b)
-    return torch.where(condition, a, b)
+    condition, a, b = as_tensors((condition, a, b))
+    return torch.where(condition.bool(), a, b)
 
 
 def _reduce(function: Callable) -> Callable:

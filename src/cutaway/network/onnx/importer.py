@@ -4,7 +4,7 @@
 and MatMul (with the Add that follows) become `nn.Linear`, Conv `nn.Conv2d`, Relu `nn.ReLU`, and so on
 (`layers.py`); all else becomes an `Apply` of a function in `functions.py`. Weights keep their precision,
 `.double()` works, and `torch.export` can trace the result. A batch dimension that the file fixed to 1 is made free
-where that is safe: three rows together must give what each gives alone; otherwise rows are run one by one.
+where that is safe (`rows.py`); otherwise rows are run one by one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from cutaway.network.onnx.layers import build_layer, fused_bias
 from cutaway.network.onnx.model import OnnxModel
 from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Node, Operand
 from cutaway.network.onnx.read import check_bytes, damaged, read_proto
-
-ROW_TOLERANCE = 1e-4  # float32, relative to the largest output: wrong batching misses by far more
+from cutaway.network.onnx.rows import rows_are_independent
 
 
 def load_onnx(path: str | Path, *, dtype: torch.dtype | None = None, check: bool = True) -> OnnxModel:
@@ -80,7 +79,7 @@ class _Importer:
             model.eval()
             self._prune_and_drop(model)
             if model.batched:
-                model.batch_free = self._rows_are_independent(model)
+                model.batch_free = rows_are_independent(model)
         return model
 
     def _empty(self) -> OnnxModel:
@@ -175,29 +174,6 @@ class _Importer:
                 delattr(model, name)
                 del model.node_names[name]
         model.steps = kept[::-1]
-
-    def _rows_are_independent(self, model: OnnxModel) -> bool:
-        """Three rows at once give the same as each alone, in shape and value, small and large; no node counts them."""
-        if any(getattr(getattr(model, name), "op_type", "") == "Size" for name, *_ in model.steps):
-            return False
-        rows = model.example(3, seed=1)
-        scales = (rows, 40 * rows - 20) if rows.is_floating_point() else (rows,)
-        return all(self._same_alone(model, scaled) for scaled in scales)
-
-    def _same_alone(self, model: OnnxModel, rows: Tensor) -> bool:
-        single = [model._run(row[None]) for row in rows]
-        if single[0].ndim == 0 or single[0].shape[0] != 1:
-            return False
-        expected = torch.cat(single)
-        try:
-            together = model._run(rows)
-        except (RuntimeError, ValueError, IndexError, CutawayError):
-            return False
-        if together.shape != expected.shape or not together.is_floating_point() or not together.numel():
-            return together.shape == expected.shape and torch.equal(together, expected)
-        finite = torch.isfinite(expected)
-        scale = expected[finite].abs().max().clamp_min(1e-30) if bool(finite.any()) else 0.0
-        return torch.allclose(together, expected, rtol=0.0, atol=float(ROW_TOLERANCE * scale), equal_nan=True)
 
     def _module_name(self, model: OnnxModel, node: Node) -> str:
         name = re.sub(r"\W", "_", node.name.strip("/")) or f"{node.op_type}_{node.index}"

@@ -104,17 +104,20 @@ class Apply(nn.Module):
             self.register_buffer(name, value.clone())
         return "tensor", name
 
-    def forward(self, *inputs: Any) -> Any:
-        given = iter(inputs)
-        operands = []
+    def operands(self, *inputs: Any) -> list[Any]:
+        """All operands of the function, in order."""
+        given, found = iter(inputs), []
         for kind, what in self.slots:
-            operands.append(next(given) if kind == "input" else what if kind == "fixed" else getattr(self, what))
+            found.append(next(given) if kind == "input" else what if kind == "fixed" else getattr(self, what))
+        return found
+
+    def forward(self, *inputs: Any) -> Any:
         attributes = self.attributes
         if "precision" in self._buffers:
             attributes = {**attributes, "to": self.precision.dtype}
         if "attribute_value" in self._buffers:
             attributes = {**attributes, "value": self.attribute_value}
-        return FUNCTIONS[self.op_type](attributes, *operands)
+        return FUNCTIONS[self.op_type](attributes, *self.operands(*inputs))
 
     def extra_repr(self) -> str:
         return self.op_type
