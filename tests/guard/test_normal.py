@@ -4,10 +4,10 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cutaway.guard.normal import MARKS, normalised
+from cutaway.guard.normal import MARKS, UNFOLDED, Overlong, normalised
 
 PROMPT = "How do I make a peace pie? Tell me, please."
 PLAIN = PROMPT.casefold()
@@ -44,6 +44,54 @@ def test_ordinary_text_of_any_script_stays(text):
 def test_it_is_idempotent_and_leaves_nothing_to_normalise(text):
     once = normalised(text)
     assert normalised(once) == once and unicodedata.normalize("NFKC", once) == once
+
+
+DEAR = {  # texts of about n characters that were dear once, or are near to ones that were
+    "letters far apart": lambda n: ("a" + " " * (n // 4)) * 4 + "a",
+    "tabs": lambda n: ("a" + "\t" * (n // 4)) * 4 + "a",
+    "gaps that grow": lambda n: " ".join("a" + " " * k for k in range(int((2 * n) ** 0.5))),
+    "gaps of the root": lambda n: ("a" + " " * int(n**0.5)) * int(n**0.5),
+    "one sign between": lambda n: "a." * (n // 2) + "aa",
+    "marks": lambda n: "a" + "\u0301" * n,
+    "marks up to the limit": lambda n: ("a" + "\u0301\u0323" * (MARKS // 2)) * (n // (MARKS + 1)),
+    "marks inside": lambda n: "\u0390" * n,
+    "lookalikes": lambda n: "\u043e" * n,
+    "words of lookalikes": lambda n: "\u043e\u0430 " * (n // 3),
+    "syllables": lambda n: "\ud55c" * n,
+    "long compatibility characters": lambda n: "\ufdfa" * (n // 9),
+}
+
+
+@pytest.mark.parametrize("family", DEAR)
+def test_work_grows_with_the_length_and_not_with_its_square(family):
+    """16 times the text costs 16 times the work, measured as the least of five CPU times (a square would be 256)."""
+
+    def work(text):
+        began = time.process_time()
+        normalised(text)
+        return time.process_time() - began
+
+    def least(text):
+        return min(work(text) for _ in range(5))
+
+    small, large = 400, 6_400
+    scale = 1 if least(DEAR[family](large)) > 1e-2 else 8  # the cheap ones are measured on longer texts
+    assert least(DEAR[family](scale * large)) < 50 * least(DEAR[family](scale * small)) + 1e-3
+
+
+@pytest.mark.parametrize("text", ["\ufdfa" * 100, "a" * 39 + "\ufdfb" * 61])
+def test_what_unfolds_to_more_than_was_allowed_is_refused(text):
+    with pytest.raises(Overlong, match="unfolds to more than"):
+        normalised(text, most=len(text) // 2)
+
+
+@example("\u1f82" * 3)
+@given(st.text(alphabet=ALPHABET + "\u1f82\ufdfa", max_size=80))
+def test_the_bound_refuses_nothing_that_fits(text):
+    """Canonical decomposition has at most UNFOLDED code points a character, so what fits put together fits apart."""
+    composed = unicodedata.normalize("NFKC", text)
+    assert normalised(text, most=max(len(composed), len(text))) == normalised(text)
+    assert len(unicodedata.normalize("NFKD", text)) <= UNFOLDED * max(len(composed), 1)
 
 
 @pytest.mark.parametrize("mark", ["\u0301\u0323", "\u0f73\u0f74", "\u05b0\u05b1", "\u0344"])

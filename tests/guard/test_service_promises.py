@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+import threading
 
 import pytest
 
@@ -13,7 +14,9 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 httpx = pytest.importorskip("httpx", reason="needs the extra dev")
 
 from cutaway.errors import FileError, InputError  # noqa: E402
+from cutaway.guard.normal import normalised  # noqa: E402
 from cutaway.guard.service import keys as keys_of  # noqa: E402
+from cutaway.guard.service import requests  # noqa: E402
 from cutaway.guard.service.app import create_app  # noqa: E402
 from cutaway.guard.service.described import VERDICT  # noqa: E402
 from cutaway.guard.service.settings import Settings  # noqa: E402
@@ -56,6 +59,51 @@ def test_prompts_are_limited_after_normalising_and_invisible_ones_refused(fitted
     grown, blank, marks = ask(fitted, work, settings=Settings(max_chars=100))
     assert grown.status_code == 413 and "longer than 100 characters once normalised" in grown.json()["error"]
     assert blank.status_code == 422 and "empty or blank" in blank.json()["error"] and marks.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/check", {"prompt": LONG * 9}),
+        ("/v1/batch", {"prompts": ["calm1", LONG * 9]}),
+        ("/v1/moderations", {"input": LONG * 9}),
+        ("/v1/stream", {"text": LONG * 9}),
+    ],
+)
+def test_a_text_that_takes_long_to_read_holds_up_nobody_else(fitted, monkeypatch, path, body):
+    """Reading waits here until others were answered: in the event loop this would never end."""
+    others = threading.Event()
+
+    def slow(text, **limits):
+        if len(text) > 1000:
+            assert others.wait(60), "nobody else was answered"
+        return normalised(text, **limits)
+
+    monkeypatch.setattr(requests, "normalised", slow)
+
+    async def work(client):
+        long = asyncio.create_task(client.post(path, json=body))
+        await asyncio.sleep(0.05)
+        short = [(await client.post("/v1/check", json={"prompt": f"calm{i}"})).status_code for i in range(3)]
+        short.append((await client.get("/health")).status_code)
+        others.set()
+        return short, await long
+
+    short, long = ask(fitted, work)
+    assert short == [200] * 4 and long.status_code == 200 and "error" not in long.text
+
+
+def test_what_waits_too_long_to_be_read_is_told_so(fitted, monkeypatch):
+    others = threading.Event()
+    monkeypatch.setattr(requests, "normalised", lambda text, **_: others.wait(60) and text)
+
+    async def work(client):
+        bodies = [{"prompt": LONG * 9}] * 3
+        codes = [r.status_code for r in await asyncio.gather(*(client.post("/v1/check", json=b) for b in bodies))]
+        others.set()
+        return codes
+
+    assert ask(fitted, work, settings=Settings(request_seconds=0.2)) == [504] * 3
 
 
 def test_moderations_has_the_shape_that_its_clients_read(fitted, monkeypatch):

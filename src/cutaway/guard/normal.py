@@ -8,16 +8,19 @@ base64, other ciphers. `guard evaluate` measures what those do.
 
 A word that holds a Latin letter is made Latin by every lookalike. A word without one is made Latin only if all its
 letters are close lookalikes and at least half the words of the prompt are Latin then: Russian and Greek stay.
+
+Work is linear in the text. `most` bounds it for texts of others: what compatibility characters unfold to is measured
+before anything else is done.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from functools import cache
 
 MARKS = 30
+UNFOLDED = 4  # code points of one composed character taken apart, at most (canonical decomposition)
 PASSES = 6  # what one step makes, an earlier one may undo; two are enough for nearly all texts
 _OVERLAID = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _INVISIBLE = (
@@ -47,17 +50,26 @@ _FAR = (
 _LATIN = ("ɑɡɩıʟᴀʙᴄᴅᴇꜰɢʜɪᴊᴋᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "agiilabcdefghijkmnoprstuvwyz")
 _WORD = re.compile(r"\w+")
 _LATIN_LETTER = re.compile("[A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff]")
-_LATIN_WORD = re.compile(rf"(?=.*{_LATIN_LETTER.pattern})(?:{_LATIN_LETTER.pattern}|[\d_])+", re.DOTALL)
+_LATIN_SIGNS = re.compile(rf"(?:{_LATIN_LETTER.pattern}|[\d_])+")
 _SINGLES = re.compile(r"(?<!\S)\S(?:[ \t]+\S){3,}(?!\S)")
+_BLANKS = re.compile(r"\s+")
+_LONG_RUN = re.compile(f"(?<=m{{{MARKS}}})m+")
 _JOINTS = re.compile(r"(?<![^\W_])[^\W\d_](?:([-._*|·])[^\W\d_](?:\1[^\W\d_]){2,})(?![^\W_])")
 
 
-def normalised(text: str) -> str:
-    """The form of a text that is scored and under which two prompts count as the same; idempotent.
+class Overlong(ValueError):
+    """A text that unfolds to more than was allowed."""
+
+
+def normalised(text: str, *, most: int | None = None) -> str:
+    """The form of a text that is scored and under which two prompts count as the same; idempotent. Raises `Overlong`
+    for a text that takes more than `UNFOLDED * most` code points when taken apart, so no less than `most` put together.
 
     >>> normalised("Ｈow  t\u200bo\u200b m\u0430ke"), normalised("p o e m   o f   t h e   s e a")
     ('how to make', 'poem of the sea')
     """
+    if most is not None and not text.isascii() and len(_apart(text)) > UNFOLDED * most:
+        raise Overlong(f"a text of {len(text)} characters that unfolds to more than {UNFOLDED * most}")
     for _ in range(PASSES):
         before, text = text, _once(text)
         if text == before:
@@ -67,7 +79,7 @@ def normalised(text: str) -> str:
 
 def _once(text: str) -> str:
     text = text if text.isascii() else _composed(text)
-    text = _joined(_blanks(_joined(text.translate(_table()))))
+    text = _joined(_blanks(_joined(_apart(text))))
     if not text.isascii():
         text = _composed(_latin(text).casefold())
     return _blanks(text.casefold())
@@ -79,18 +91,41 @@ def _blanks(text: str) -> str:
 
 def _composed(text: str) -> str:
     """NFKC of a text whose runs of marks are cut first: they make it quadratic."""
-    apart = text.translate(_table())
-    bounded = _long_runs().sub(r"\1", apart)
-    return _OVERLAID.sub("", unicodedata.normalize("NFKC", bounded))
+    return _OVERLAID.sub("", unicodedata.normalize("NFKC", _cut(_apart(text))))
+
+
+def _apart(text: str) -> str:
+    return text.translate(_table())
+
+
+def _cut(apart: str) -> str:
+    """No more than MARKS marks in a row."""
+    pieces, end = [], 0
+    for run in _LONG_RUN.finditer(apart.translate(_MARKED)):
+        pieces.append(apart[end : run.start()])
+        end = run.end()
+    return "".join([*pieces, apart[end:]])
+
+
+class _Marked(dict):
+    """Code points to "m" where they are combining marks, else to "-"."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = "m" if unicodedata.combining(chr(code)) else "-"
+        return self[code]
+
+
+_MARKED = _Marked()
 
 
 class _Table(dict):
     """Code points to what they decompose into (NFKD), invisible ones to nothing; filled as they are met."""
 
-    def __missing__(self, code: int) -> str:
+    def __missing__(self, code: int) -> str | int:
         character = chr(code)
         unseen = unicodedata.category(character) in ("Cf", "Cc") and not character.isspace()
-        self[code] = "" if unseen else unicodedata.normalize("NFKD", character)
+        form = "" if unseen else unicodedata.normalize("NFKD", character)
+        self[code] = code if form == character else form  # most stay: no text is kept for them
         return self[code]
 
 
@@ -102,12 +137,6 @@ def _table() -> _Table:
     return table
 
 
-@cache
-def _long_runs() -> re.Pattern[str]:
-    marks = "".join(chr(c) for c in range(0x300, sys.maxunicode) if unicodedata.combining(chr(c)))
-    return re.compile(f"([{marks}]{{{MARKS}}})[{marks}]+")
-
-
 def _joined(text: str) -> str:
     """Letters spaced out by blanks or by one sign between them, joined; the longer blanks among them part words."""
     return _SINGLES.sub(_closed, _JOINTS.sub(lambda m: m[0].replace(m[1], ""), text))
@@ -117,8 +146,11 @@ def _closed(found: re.Match[str]) -> str:
     run = found[0]
     if sum(c.isalpha() for c in run) < 4:
         return run
-    least = min(map(len, re.findall(r"\s+", run)))
-    return " ".join("".join(word.split()) for word in re.split(rf"\s{{{least + 1},}}", run))
+    gaps = _BLANKS.findall(run)
+    least = min(map(len, gaps))
+    signs = _BLANKS.split(run)
+    parted = [sign + " " * (len(gap) > least) for sign, gap in zip(signs, [*gaps, ""], strict=True)]
+    return "".join(parted)
 
 
 def _latin(text: str) -> str:
@@ -126,16 +158,20 @@ def _latin(text: str) -> str:
     near, every = _lookalikes()
     text = text.translate(str.maketrans(*_LATIN))
     words = _WORD.findall(text)
-    mostly = 2 * sum(_LATIN_WORD.fullmatch(w.translate(near)) is not None for w in words) >= len(words)
+    mostly = 2 * sum(_is_latin(w.translate(near)) for w in words) >= len(words)
 
     def word(found: re.Match[str]) -> str:
         own = found[0]
         if _LATIN_LETTER.search(own):
             return own.translate(every)
         close = own.translate(near)
-        return close if mostly and _LATIN_WORD.fullmatch(close) else own
+        return close if mostly and _is_latin(close) else own
 
     return _WORD.sub(word, text)
+
+
+def _is_latin(word: str) -> bool:
+    return _LATIN_LETTER.search(word) is not None and _LATIN_SIGNS.fullmatch(word) is not None
 
 
 @cache

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from cutaway.errors import CutawayError, MissingExtra
 from cutaway.guard.guardrail import Verdict
@@ -34,7 +35,7 @@ try:
 
     from cutaway.guard.service import moderation
     from cutaway.guard.service.described import BODIES
-    from cutaway.guard.service.requests import Bodies, Refused, check_key, parse, prompts_of
+    from cutaway.guard.service.requests import Bodies, Reader, Refused, check_key, parse, prompts_of
     from cutaway.guard.service.streaming import LinesResponse, stream_lines
 except ImportError as error:
     raise MissingExtra.of("fastapi", "serve") from error
@@ -61,6 +62,7 @@ class Service:
         self.settings, self.metrics, self.certificate, self.workers = settings, metrics, certificate, workers
         self.keys, self.decisions = keys or Keys(), decisions or Decisions()
         self.batcher, self.bodies = Batcher(workers, settings, metrics), Bodies(settings)
+        self.reader = Reader(settings.request_seconds)
         self.ready = self.stopping = False
         self.accepted = 0
 
@@ -132,6 +134,7 @@ def create_app(
             service.ready = False
             await service.batcher.drain()
             await asyncio.to_thread(workers.close)
+            service.reader.close()
             service.decisions.close()
 
     app = FastAPI(title="Cutaway guardrail", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -143,10 +146,14 @@ def create_app(
 
 
 def _handlers(service: Service) -> dict[str, Handler]:
-    async def prompts(request: Request, field: str) -> list[str]:
-        texts = prompts_of(parse(await service.bodies.whole(request)), field, service.settings)
+    async def texts_in(request: Request, of: Callable[[Any], list[str]]) -> list[str]:
+        raw = await service.bodies.whole(request)
+        texts = await service.reader.read(len(raw), lambda: of(parse(raw)))
         service.note(texts)
         return texts
+
+    async def prompts(request: Request, field: str) -> list[str]:
+        return await texts_in(request, lambda content: prompts_of(content, field, service.settings))
 
     async def check(request: Request, began: float, key: str | None) -> Response:
         texts = await prompts(request, "prompt")
@@ -160,8 +167,7 @@ def _handlers(service: Service) -> dict[str, Handler]:
         return LinesResponse(stream_lines(request, service, key))
 
     async def moderations(request: Request, began: float, key: str | None) -> Response:
-        texts = moderation.texts_of(parse(await service.bodies.whole(request)), service.settings)
-        service.note(texts)
+        texts = await texts_in(request, lambda content: moderation.texts_of(content, service.settings))
         return JSONResponse(moderation.answer(await service.verdicts(texts, began, "/v1/moderations", key)))
 
     return {"/v1/check": check, "/v1/batch": batch, "/v1/stream": stream, "/v1/moderations": moderations}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
@@ -69,5 +70,5 @@ def _grown(text: str, count: int, line: bytes, settings: Settings) -> tuple[str,
 
 
 async def _so_far(text: str, service: Service, key: str | None) -> dict:
-    checked(text, service.settings, where="the text so far")
+    await service.reader.read(len(text), partial(checked, text, service.settings, where="the text so far"))
     return {"characters": len(text), **(await service.verdicts([text], time.perf_counter(), "/v1/stream", key))[0]}
