@@ -65,7 +65,7 @@ def against_dense(num: int = 1500) -> dict[str, float]:
 
     from cutaway.features.lofi.dual_kernels import gram_kernel
     from cutaway.features.lofi.kernel_path import moment_operator
-    from cutaway.features.lofi.krylov import leading_pairs
+    from cutaway.network.lanczos import leading_pairs
     from cutaway.reproductions.lofi_hierarchy import hierarchy
 
     x, y, _, _ = hierarchy(num, 0)

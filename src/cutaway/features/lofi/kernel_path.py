@@ -3,7 +3,7 @@
 One layer (arXiv 2605.13612, kernel form; exact up to the eigensolver's tolerance): inputs h (n, q), scale c, Gram
 G_ij = k(h_i/c, h_j/c); dual directions a_j are the leading eigenvectors of Y G in the inner product of G, so that
 A^T G A = I; new features F = G A on the training points and K(x, X) A elsewhere. We differ from the public code in the
-route only (`krylov`): no square root of G, no floor. Memory: one n x n array a step (two while a readout is
+route only (`network.lanczos`): no square root of G, no floor. Memory: one n x n array a step (two while a readout is
 factorised) and an m x n one for evaluation points. Cost of a layer: n^2 (q + a few tens of k) flops.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.features.lofi.dual_kernels import cross_kernel, gram_kernel
-from cutaway.features.lofi.krylov import leading_pairs
 from cutaway.features.lofi.labels import Signals, label_directions
 from cutaway.features.lofi.layer import LayerRecord, input_scale, signs
 from cutaway.features.lofi.readout import dual_readout
+from cutaway.network.lanczos import leading_pairs
 
 Array = NDArray[Any]
 _ROWS = 1024

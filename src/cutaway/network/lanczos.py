@@ -1,4 +1,5 @@
-"""Leading eigenpairs of an operator that is self-adjoint in the inner product <u, v> = u^T G v.
+"""Lanczos: leading eigenpairs of an operator that is self-adjoint in the inner product <u, v> = u^T G v, and the
+spectral density of a symmetric one.
 
 In kernel LoFi the moment operator in the coordinates of the data is T = Y G: it is self-adjoint in the G inner product,
 since (Y G)^T G = G Y G. Block Lanczos in that inner product needs one product with G a step, and neither a square root
@@ -87,6 +88,48 @@ def leading_pairs(
         residuals=residuals[: values.size],
         converged=converged,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quadrature:
+    """Gauss quadrature of the spectral density of A, probe by probe: `nodes` and `weights` (probes, steps), weights
+    >= 0 that add up to 1 a probe. E over probes of sum_k w_k f(x_k) estimates tr f(A) / n, exactly for polynomials f
+    of degree < 2 steps at the same probe. Short rows (an invariant space) are padded with weight 0."""
+
+    nodes: Array
+    weights: Array
+
+
+def quadrature(
+    operator: Callable[[Array], Array], size: int, *, probes: int, steps: int, generator: np.random.Generator
+) -> Quadrature:
+    """Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017, Algorithm 1) of a symmetric `operator`, which maps
+    blocks (n, b) to blocks: `probes` Rademacher vectors, all moved in one product a step, each with full
+    re-orthogonalisation. Cost: `steps` products with blocks of `probes`, n probes steps numbers."""
+    steps = min(steps, size)
+    current = generator.choice([-1.0, 1.0], size=(size, probes)) / np.sqrt(size)
+    basis = np.zeros((steps, size, probes))
+    diagonal, beside = np.zeros((steps, probes)), np.zeros((steps, probes))
+    for step in range(steps):
+        basis[step] = current
+        moved = operator(current)
+        diagonal[step] = np.sum(current * moved, axis=0)
+        for _ in range(2):
+            shares = np.einsum("snp,np->sp", basis[: step + 1], moved)
+            moved = moved - np.einsum("snp,sp->np", basis[: step + 1], shares)
+        beside[step] = np.linalg.norm(moved, axis=0)
+        scale = np.abs(diagonal[: step + 1]).max(axis=0) + beside[: step + 1].max(axis=0)
+        ended = beside[step] <= 1e-12 * np.maximum(scale, 1e-300)
+        beside[step, ended] = 0.0
+        current = np.where(ended, 0.0, moved / np.where(ended, 1.0, beside[step]))
+    nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
+    for probe in range(probes):
+        cut = beside[:, probe] == 0.0
+        length = int(cut.argmax()) + 1 if cut.any() else steps
+        inner = np.diag(beside[: length - 1, probe], 1)
+        values, vectors = np.linalg.eigh(np.diag(diagonal[:length, probe]) + inner + inner.T)
+        nodes[probe, :length], weights[probe, :length] = values, vectors[0] ** 2
+    return Quadrature(nodes=nodes, weights=weights)
 
 
 class _Basis:
