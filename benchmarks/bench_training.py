@@ -25,12 +25,9 @@ from pathlib import Path
 import torch
 
 from cutaway.data import Dataset
-from cutaway.geometry.boundary_distance import BoundaryDistance
-from cutaway.geometry.local_complexity import LocalComplexity
 from cutaway.instrument import Instrument
-from cutaway.outputs import Accuracy
+from cutaway.instruments import Accuracy, BoundaryDistance, LocalComplexity, RobustAccuracy
 from cutaway.robustness.certified_training import small_cnn
-from cutaway.robustness.robust_accuracy import RobustAccuracy
 from cutaway.training.loop import Settings, train
 from cutaway.training.models import build
 from cutaway.training.schedule import EveryN, LogSpaced, Schedule, TimeBudget

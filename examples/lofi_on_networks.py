@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset, load
-from cutaway.features.lofi.network_features import LofiFeatures
+from cutaway.instruments import LofiFeatures
 from cutaway.network import Network
 from cutaway.reading import Reading
 

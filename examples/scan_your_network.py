@@ -10,11 +10,9 @@ import tempfile
 from pathlib import Path
 
 from cutaway.demo import train_digits
-from cutaway.features.sparsity import Sparsity
+from cutaway.instruments import Accuracy, RobustAccuracy, Sparsity
 from cutaway.network import Network
-from cutaway.outputs import Accuracy
 from cutaway.report.page import write_report
-from cutaway.robustness.robust_accuracy import RobustAccuracy
 from cutaway.scanning import Settings, scan
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from cutaway.data import load
-from cutaway.geometry.local_complexity import LocalComplexity
-from cutaway.robustness.robust_accuracy import RobustAccuracy
+from cutaway.instruments import LocalComplexity, RobustAccuracy
 from cutaway.training import LogSpaced, Tracker, open_training
 from cutaway.training.story import tell
 

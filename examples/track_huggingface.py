@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from cutaway.data import Dataset
-from cutaway.features.sparsity import Sparsity
+from cutaway.instruments import Sparsity
 from cutaway.training import LogSpaced, Tracker, open_training
 from cutaway.training.adapters.huggingface import TrackerCallback
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from cutaway.data import load
-from cutaway.features.sparsity import Sparsity
-from cutaway.outputs import Accuracy
+from cutaway.instruments import Accuracy, Sparsity
 from cutaway.training import EveryN, Tracker, open_training
 from cutaway.training.adapters.lightning import TrackerCallback
 

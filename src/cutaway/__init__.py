@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from cutaway import _moved
+from cutaway import _late, _moved
 
 _HOMES = {
     "Network": "cutaway.network",
@@ -27,6 +27,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 _moved.install()
+_late.attach("Reading.plot", "cutaway.registry:draw")
 
 
 def __getattr__(name: str) -> Any:

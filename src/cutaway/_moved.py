@@ -1,6 +1,7 @@
-"""Modules that have moved: the old path still imports for one release, and warns with the new one.
+"""Modules and names that have moved: the old path still imports for one release, and warns with the new one.
 
-A finder at the end of `sys.meta_path` answers for the old names alone; nothing is imported until one is asked for.
+A finder at the end of `sys.meta_path` answers for the old modules alone; nothing is imported until one is asked for.
+A module that stays, but some of whose names have moved, ends with `__getattr__ = moved_names(__name__)`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import importlib
 import importlib.util
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED = {
     "cutaway.run": "cutaway.running",
@@ -19,15 +22,45 @@ MOVED = {
     "cutaway.geometry.language": "cutaway.language.geometry",
     "cutaway.geometry.language_blocks": "cutaway.language.blocks",
     "cutaway.geometry.language_charts": "cutaway.language.charts",
-    "cutaway.geometry.language_instrument": "cutaway.language.instruments",
+    "cutaway.geometry.language_instrument": "cutaway.instruments.language.language_geometry",
     "cutaway.geometry.intrinsic_dimension": "cutaway.language.intrinsic_dimension",
+    "cutaway.geometry.instruments": "cutaway.instruments.geometry",
+    "cutaway.geometry.instruments.affine_slice": "cutaway.instruments.geometry.affine_slice",
+    "cutaway.geometry.instruments.ray_crossings": "cutaway.instruments.geometry.ray_crossings",
+    "cutaway.geometry.instruments.sample_region": "cutaway.instruments.geometry.sample_region",
+    "cutaway.geometry.local_complexity": "cutaway.instruments.geometry.local_complexity",
+    "cutaway.robustness.robust_accuracy": "cutaway.instruments.robustness.robust_accuracy",
+    "cutaway.outputs.accuracy": "cutaway.instruments.outputs.accuracy",
+    "cutaway.language.instruments": "cutaway.instruments.language.language_geometry",
+    "cutaway.evidence.resample": "cutaway.reading.intervals",
+    "cutaway.reading.charts": "cutaway.pictures.charts",
+    "cutaway.reading.words": "cutaway.wording",
 }
 """Old path -> new path."""
+
+NAMES = {
+    "cutaway.language.instruments:IntrinsicDimension": "cutaway.instruments.language.intrinsic_dimension",
+    "cutaway.features.collapse:NeuralCollapse": "cutaway.instruments.features.neural_collapse",
+    "cutaway.features.lofi.network_features:LofiFeatures": "cutaway.instruments.features.lofi_features",
+    "cutaway.features.sparsity:Sparsity": "cutaway.instruments.features.sparsity",
+    "cutaway.geometry.boundary_distance:BoundaryDistance": "cutaway.instruments.geometry.boundary_distance",
+    "cutaway.geometry:AffineSlice": "cutaway.instruments.geometry.affine_slice",
+    "cutaway.geometry:BoundaryDistance": "cutaway.instruments.geometry.boundary_distance",
+    "cutaway.geometry:LocalComplexity": "cutaway.instruments.geometry.local_complexity",
+    "cutaway.geometry:RayCrossings": "cutaway.instruments.geometry.ray_crossings",
+    "cutaway.geometry:SampleRegion": "cutaway.instruments.geometry.sample_region",
+    "cutaway.outputs:Accuracy": "cutaway.instruments.outputs.accuracy",
+    "cutaway.robustness:RobustAccuracy": "cutaway.instruments.robustness.robust_accuracy",
+}
+"""Old module:name -> the module that has the name now."""
 
 
 class _Finder(MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None) -> ModuleSpec | None:
-        return importlib.util.spec_from_loader(fullname, _Forward()) if fullname in MOVED else None
+        if fullname not in MOVED:
+            return None
+        package = any(old.startswith(f"{fullname}.") for old in MOVED)
+        return importlib.util.spec_from_loader(fullname, _Forward(), is_package=package)
 
 
 class _Forward(Loader):
@@ -42,6 +75,21 @@ class _Forward(Loader):
         new = importlib.import_module(MOVED[old])
         vars(module).update({name: value for name, value in vars(new).items() if not name.startswith("__")})
         module.__doc__ = new.__doc__
+        module.__getattr__ = moved_names(old)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def moved_name(module: str, name: str) -> Any:
+    """What `module.name` has become, with a warning; `AttributeError` for a name that never was there."""
+    home = NAMES.get(f"{module}:{name}")
+    if home is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    warnings.warn(f"{name} is now in {home}; {module}.{name} goes with the next release", DeprecationWarning, 3)
+    return getattr(importlib.import_module(home), name)
+
+
+def moved_names(module: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module some of whose names have moved."""
+    return lambda name: moved_name(module, name)
 
 
 def install() -> None:

@@ -3,7 +3,7 @@
 An instrument is a frozen dataclass of parameters with class attributes that say what it is, and one method
 `_measure`. The public `measure` checks the inputs, keeps the model as it was, counts the cost, records coverage and
 provenance, and turns "does not apply" into a reading of status `unsupported`. To write one: subclass, decorate,
-implement `_measure`, register the class as an entry point of the group `cutaway.instruments`. See CONTRIBUTING.
+implement `_measure`, in a file of its own under `instruments/`. See CONTRIBUTING.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Instrument(ABC):
     name : kebab-case, the word on the command line.
     question : one sentence with a question mark.
     source : where the formula comes from.
-    needs : any of `labels`, `inputs` (floating-point inputs), `classifier` (output `(n, classes)`).
+    needs : any of `labels`, `inputs` (floating-point inputs), `tokens` (token ids `(n, length)`), `classifier` (output
+        `(n, classes)`).
     expense : the cost in words, e.g. "2P forward passes a sample".
     limits : what the figures do not tell, for the report.
     null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum` or "" for none.
@@ -192,7 +193,7 @@ class Instrument(ABC):
 
     def draw(self, reading: Reading) -> altair.TopLevelMixin:
         """The picture of a reading; the default draws every figure with its interval and its null."""
-        from cutaway.reading.charts import figures_chart
+        from cutaway.pictures.charts import figures_chart
 
         return figures_chart(reading)
 
@@ -211,6 +212,10 @@ class Instrument(ABC):
             return f"needs a classifier with outputs (n, classes); found ({found})"
         if "inputs" in self.needs and network.example is not None and not network.example.is_floating_point():
             return "needs floating-point inputs; this network reads token ids"
+        if "tokens" in self.needs:
+            example = network.example
+            if example is None or example.is_floating_point() or example.ndim != 2:
+                return "needs a language model that reads token ids (n, length); this network reads numbers"
         return ""
 
     def check(self, network: Network, data: Dataset) -> None:

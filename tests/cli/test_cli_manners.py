@@ -13,10 +13,8 @@ from safetensors.torch import save_file
 
 from cutaway.cli import run
 from cutaway.errors import FileError, InputError
-from cutaway.geometry import LocalComplexity
-from cutaway.outputs import Accuracy
+from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy
 from cutaway.report.training_page import state
-from cutaway.robustness import RobustAccuracy
 from cutaway.running import open_run
 from cutaway.testing.contract import small_classifier, small_data
 from cutaway.training.store import open_training

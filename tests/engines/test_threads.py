@@ -7,8 +7,8 @@ from torch import nn
 from cutaway import Network
 from cutaway.data import Dataset
 from cutaway.engines.threads import WORTH, threads_for
+from cutaway.instruments import Accuracy
 from cutaway.network.flops import forward_flops
-from cutaway.outputs import Accuracy
 
 
 @pytest.fixture

@@ -21,10 +21,9 @@ from cutaway.evidence import (
     replicates,
 )
 from cutaway.evidence.null import null_seed
-from cutaway.features.collapse import NeuralCollapse, collapse
-from cutaway.features.sparsity import Sparsity
+from cutaway.features.collapse import collapse
+from cutaway.instruments import Accuracy, NeuralCollapse, Sparsity
 from cutaway.network import Network
-from cutaway.outputs import Accuracy
 from cutaway.reading.rank import undecided
 from cutaway.testing.contract import small_classifier, small_data
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.features.lofi.network_features import LofiFeatures
+from cutaway.instruments import LofiFeatures
 from cutaway.training import EveryN, Tracker, open_training
 
 

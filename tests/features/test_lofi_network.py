@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.features.lofi.network_features import LofiFeatures, site_directions
+from cutaway.features.lofi.network_features import site_directions
+from cutaway.instruments import LofiFeatures
 from cutaway.network import Network
 from cutaway.status import Status
 from cutaway.testing import check_instrument

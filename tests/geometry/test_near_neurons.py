@@ -10,8 +10,8 @@ from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.geometry import linearisation
 from cutaway.geometry.cross_polytope import CrossPolytope
-from cutaway.geometry.local_complexity import LocalComplexity
 from cutaway.geometry.near_neurons import frame, local_complexity, mean_share, neurons_within
+from cutaway.instruments import LocalComplexity
 from cutaway.network import Network
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]

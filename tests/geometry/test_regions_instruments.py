@@ -7,11 +7,9 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.geometry.instruments.affine_slice import AffineSlice
-from cutaway.geometry.instruments.ray_crossings import RayCrossings
-from cutaway.geometry.instruments.sample_region import SampleRegion
 from cutaway.geometry.plane import plane_through, square_around
 from cutaway.geometry.slice import slice_network
+from cutaway.instruments import AffineSlice, RayCrossings, SampleRegion
 from cutaway.status import Status
 from cutaway.testing import check_instrument
 

@@ -10,9 +10,7 @@ from torch import nn
 from cutaway import Network
 from cutaway.data import Dataset
 from cutaway.errors import InputError
-from cutaway.geometry import LocalComplexity
-from cutaway.outputs import Accuracy
-from cutaway.robustness import RobustAccuracy
+from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy
 from cutaway.seeds import check_seed
 
 DATA = Dataset(

@@ -115,7 +115,7 @@ def test_token_networks_get_unsupported_readings_with_the_reason():
 )
 def test_numbers_of_numpy_and_torch_are_settings_and_seeds(number, tmp_path):
     """0.25 is the same in every type, so the reading is the same, and its record is plain numbers."""
-    from cutaway.geometry import LocalComplexity
+    from cutaway.instruments import LocalComplexity
 
     data = Dataset(name="d", inputs=torch.rand(20, 6), labels=torch.arange(20) % 3)
     model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3)).eval()

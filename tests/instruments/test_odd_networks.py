@@ -92,8 +92,7 @@ def test_half_precision_is_left_as_it_was():
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_the_callers_grad_mode_changes_no_reading(mode):
-    from cutaway.geometry import BoundaryDistance, LocalComplexity
-    from cutaway.robustness import RobustAccuracy
+    from cutaway.instruments import BoundaryDistance, LocalComplexity, RobustAccuracy
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3)).eval()

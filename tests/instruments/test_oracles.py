@@ -11,14 +11,13 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.features.collapse import collapse
-from cutaway.features.sparsity import Sparsity
-from cutaway.geometry.boundary_distance import BoundaryDistance, first_crossing, nearest_boundary
+from cutaway.geometry.boundary_distance import first_crossing, nearest_boundary
 from cutaway.geometry.linearisation import boundary_sites
-from cutaway.geometry.local_complexity import LocalComplexity, effective_radius, frame, local_complexity, neurons_within
+from cutaway.geometry.near_neurons import effective_radius, frame, local_complexity, neurons_within
+from cutaway.instruments import BoundaryDistance, LocalComplexity, RobustAccuracy, Sparsity
 from cutaway.network import Network
 from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
 from cutaway.robustness.attacks import PGD, Noise
-from cutaway.robustness.robust_accuracy import RobustAccuracy
 from cutaway.testing.contract import small_classifier, small_data
 
 

@@ -8,9 +8,9 @@ import torch
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError, ModelError
+from cutaway.instruments import IntrinsicDimension, LanguageGeometry
 from cutaway.language.blocks import find_mlp_blocks
 from cutaway.language.geometry import GeometryReader, batches, language_geometry
-from cutaway.language.instruments import IntrinsicDimension, LanguageGeometry
 from cutaway.language.intrinsic_dimension import intrinsic_dimension, support_size
 from cutaway.network import Network
 from cutaway.status import Status

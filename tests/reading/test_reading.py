@@ -14,8 +14,8 @@ from zarr.storage import ZipStore
 
 from cutaway.errors import FileError, InputError
 from cutaway.files import atomic
+from cutaway.pictures.charts import figures_chart
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped, variable
-from cutaway.reading.charts import figures_chart
 from cutaway.reading.store import to_netcdf, to_parquet
 from cutaway.status import Status
 

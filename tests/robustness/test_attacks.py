@@ -9,6 +9,7 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import ClaimError, CutawayWarning, InputError
+from cutaway.instruments import RobustAccuracy
 from cutaway.network import Network
 from cutaway.robustness.attacks import (
     APGD,
@@ -28,7 +29,6 @@ from cutaway.robustness.attacks.ascent import checkpoints, climb
 from cutaway.robustness.attacks.oracle import Oracle
 from cutaway.robustness.attacks.square import bump, share_after, two_sided
 from cutaway.robustness.attacks.units import plausible_radius
-from cutaway.robustness.robust_accuracy import RobustAccuracy
 from cutaway.testing.contract import small_classifier, small_data
 
 MANY = [

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from cutaway.features.sparsity import Sparsity
+from cutaway.instruments import Accuracy, Sparsity
 from cutaway.network import Network
-from cutaway.outputs import Accuracy
 from cutaway.testing.contract import small_classifier, small_data
 
 

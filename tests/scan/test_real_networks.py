@@ -5,12 +5,7 @@ import json
 import pytest
 
 from cutaway.cli.options import open_subject
-from cutaway.features.collapse import NeuralCollapse
-from cutaway.features.sparsity import Sparsity
-from cutaway.geometry.boundary_distance import BoundaryDistance
-from cutaway.geometry.local_complexity import LocalComplexity
-from cutaway.outputs import Accuracy
-from cutaway.robustness.robust_accuracy import RobustAccuracy
+from cutaway.instruments import Accuracy, BoundaryDistance, LocalComplexity, NeuralCollapse, RobustAccuracy, Sparsity
 from cutaway.scanning import Settings, default_instruments, scan
 
 OPTIONS = {"weights": None, "seed": 0, "split": "test", "device": "cpu", "dtype": None, "trust_pickle": False}

@@ -7,7 +7,7 @@ import pytest
 from cutaway import scan_nulls as scanning
 from cutaway.comparing import differences
 from cutaway.errors import FileError, InputError
-from cutaway.features.sparsity import Sparsity
+from cutaway.instruments import Sparsity
 from cutaway.running import open_run
 from cutaway.scanning import Settings, scan
 

@@ -13,16 +13,13 @@ import xarray as xr
 from cutaway.cli.command import execute
 from cutaway.cli.scan import payload
 from cutaway.evidence.decision import decide
-from cutaway.features.collapse import NeuralCollapse
-from cutaway.geometry import BoundaryDistance
 from cutaway.instrument import Findings, Instrument
+from cutaway.instruments import Accuracy, BoundaryDistance, NeuralCollapse, RobustAccuracy
 from cutaway.network import Network
 from cutaway.network.origin import note_range
-from cutaway.outputs import Accuracy
 from cutaway.reading import Figure, variable
 from cutaway.report.page import write_report
 from cutaway.report.words import digest
-from cutaway.robustness import RobustAccuracy
 from cutaway.scan_words import cautions
 from cutaway.scanning import Settings, scan
 from cutaway.status import Status

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.features.sparsity import Sparsity
+from cutaway.instruments import Sparsity
 from cutaway.training import EveryN, Tracker, open_training
 
 

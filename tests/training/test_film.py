@@ -12,9 +12,7 @@ from torch import nn
 
 from cutaway.cli import run as cutaway
 from cutaway.data import load
-from cutaway.geometry.local_complexity import LocalComplexity
-from cutaway.outputs import Accuracy
-from cutaway.robustness.robust_accuracy import RobustAccuracy
+from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy
 from cutaway.training import LogSpaced, Tracker, open_training
 from cutaway.training.store import Series, TrainingRun
 from cutaway.training.story import tell

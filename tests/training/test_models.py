@@ -6,9 +6,8 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError
-from cutaway.geometry.local_complexity import LocalComplexity
+from cutaway.instruments import Accuracy, LocalComplexity
 from cutaway.network import Network
-from cutaway.outputs import Accuracy
 from cutaway.training.models import MODELS, Normalise, build
 
 IMAGE = (3, 8, 8)

@@ -11,7 +11,7 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import FileError
-from cutaway.outputs import Accuracy
+from cutaway.instruments import Accuracy
 from cutaway.training import EveryN, TimeBudget, Tracker, open_training
 
 INPUTS = torch.rand(24, 6, generator=torch.Generator().manual_seed(0))

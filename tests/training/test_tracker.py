@@ -22,11 +22,8 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import FileError, InputError, WorkError
-from cutaway.features.sparsity import Sparsity
-from cutaway.geometry.local_complexity import LocalComplexity
-from cutaway.outputs import Accuracy
+from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy, Sparsity
 from cutaway.reading.sinks import CsvSink, JsonLinesSink, TensorBoardSink
-from cutaway.robustness.robust_accuracy import RobustAccuracy
 from cutaway.training import EveryN, LogSpaced, TimeBudget, Tracker, When, open_training
 from cutaway.training.journal import JournalWriter, read_blocks
 from cutaway.training.told import save_weights

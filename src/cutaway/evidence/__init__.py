@@ -3,7 +3,7 @@
 from cutaway.evidence.decision import Decision, decide
 from cutaway.evidence.multiplicity import q_values
 from cutaway.evidence.null import NULLS, MatchedSpectrum, Null, PermutedLabels, Reinitialised, replicates
-from cutaway.evidence.resample import bootstrap_interval, mean_interval, median_interval, proportion_interval
+from cutaway.reading.intervals import bootstrap_interval, mean_interval, median_interval, proportion_interval
 from cutaway.reading.rank import p_value, undecided
 
 __all__ = [

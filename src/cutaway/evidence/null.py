@@ -18,7 +18,7 @@ import numpy as np
 from cutaway import seeds
 from cutaway.engines.jobs import map_jobs
 from cutaway.errors import InputError
-from cutaway.reading.words import NULL_WORDS, NullWords
+from cutaway.wording import NULL_WORDS, NullWords
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset

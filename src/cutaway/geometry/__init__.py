@@ -7,7 +7,6 @@
 | the region of a sample | `sample_region`, `Region`, `facets`, `chebyshev`, `neighbours`, `region_volume`, `polytope_volume`, `regions_in_ball`, `count_patterns` |
 | near neurons | `frame`, `near_neurons.local_complexity`, `neurons_within`, `effective_radius`, `boundary_density`, `nearest_boundary`, `first_crossing` |
 | statistics | `class_density`, `size_and_confidence`, `alignment`, `without_biases`, `pruned`, `with_statistics_of`, `hyperplane_misfit` |
-| instruments | `LocalComplexity`, `BoundaryDistance`, `AffineSlice`, `RayCrossings`, `SampleRegion` |
 
     from cutaway.geometry import plane_through, slice_network, square_around
     plane = plane_through(three_inputs)
@@ -21,6 +20,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from cutaway import _moved
+
 _HOMES = {
     "plane": ("Plane", "input_plane", "plane_of", "plane_through", "rectangle", "square_around"),
     "partition": ("Slice",),
@@ -31,16 +32,12 @@ _HOMES = {
     "rays": ("Crossings", "crossings"),
     "regions": ("Facets", "Neighbourhood", "Region", "chebyshev", "facets", "neighbours", "sample_region"),
     "volume": ("Estimate", "RegionCount", "count_patterns", "polytope_volume", "region_volume", "regions_in_ball"),
-    "near_neurons": ("frame", "neurons_within"),
-    "local_complexity": ("LocalComplexity", "effective_radius"),
+    "near_neurons": ("effective_radius", "frame", "neurons_within"),
     "density": ("boundary_density",),
-    "boundary_distance": ("BoundaryDistance", "first_crossing", "nearest_boundary"),
+    "boundary_distance": ("first_crossing", "nearest_boundary"),
     "expressivity": ("ClassDensity", "SizeAndConfidence", "class_density", "size_and_confidence"),
     "reconstruction": ("Alignment", "alignment"),
     "studies": ("hyperplane_misfit", "pruned", "with_statistics_of", "without_biases"),
-    "instruments.affine_slice": ("AffineSlice",),
-    "instruments.ray_crossings": ("RayCrossings",),
-    "instruments.sample_region": ("SampleRegion",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -50,7 +47,7 @@ __all__ = sorted(_MODULE_OF)
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _moved.moved_name(__name__, name)
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ Linearised: #{i : |h_i(x)| / |V_i|_2 < r} with V_i the gradient of h_i in the re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -277,3 +278,14 @@ class _Counter:
                 here = mine[site[mine] == k]
                 signs[here] = pre[s.name].flatten(1)[which[here] - begin, neuron[here]].sign().to(signs)
         return signs
+
+
+def effective_radius(radius: float, num_directions: int, dims: int) -> float:
+    """The distance at which a neuron is seen about half the time: radius x E max_{p<=P} |N(0,1)| / sqrt(D).
+
+    Derived from |<w, v>| / |w| ~ N(0, 1/D) for a random unit v; the expectation is integrated numerically.
+    """
+    from scipy import integrate, stats
+
+    top, _ = integrate.quad(lambda t: 1 - (2 * stats.norm.cdf(t) - 1) ** num_directions, 0, 12)
+    return radius * float(top) / math.sqrt(dims)

@@ -8,7 +8,7 @@ import altair as alt
 
 from cutaway.guard.certificate import Certificate
 from cutaway.guard.evaluate import Evaluation
-from cutaway.reading.charts import INK, LEGEND, NULL, WARN, WIDTH, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, WIDTH, rows_of
 
 
 def certificate_chart(certificate: Certificate) -> Any:

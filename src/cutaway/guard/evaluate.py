@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import rankdata
 
-from cutaway.evidence.resample import proportion_interval
 from cutaway.guard.obfuscation import Flagged, obfuscated
 from cutaway.guard.rows import PromptRows
+from cutaway.reading.intervals import proportion_interval
 
 if TYPE_CHECKING:
     from cutaway.guard.guardrail import Guardrail

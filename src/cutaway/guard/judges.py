@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.evidence.resample import proportion_interval
 from cutaway.guard import regions as shapes
 from cutaway.guard.detector import Detector
+from cutaway.reading.intervals import proportion_interval
 from cutaway.status import Status
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cutaway.evidence.resample import proportion_interval
+from cutaway.reading.intervals import proportion_interval
 
 if TYPE_CHECKING:
     from cutaway.guard.guardrail import Guardrail

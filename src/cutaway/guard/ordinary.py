@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cutaway.evidence.resample import proportion_interval
+from cutaway.reading.intervals import proportion_interval
 
 if TYPE_CHECKING:
     from cutaway.guard.guardrail import Guardrail

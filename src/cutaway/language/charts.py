@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import xarray as xr
 
-from cutaway.reading.charts import INK, LEGEND, NULL, WARN, finished, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, finished, rows_of
 
 
 def feature_map(values: xr.Dataset) -> Any:

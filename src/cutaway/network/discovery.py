@@ -19,7 +19,7 @@ from cutaway.network.follow import READERS, Bend, Follower, Identity, identity
 from cutaway.network.graph import facts
 from cutaway.network.graph.fact import Fact, Form
 from cutaway.network.sites import Interceptor, Site, fact_of, first_result, flatten_operands, function_name, is_in_place
-from cutaway.reading.provenance import Skipped
+from cutaway.records import Skipped
 
 _PRINTING = {"__repr__", "__format__", "__str__"}
 _LEAVING = {"numpy", "__array__", "tolist", "__dlpack__"}

@@ -28,7 +28,7 @@ from cutaway.network.preserve import alone, preserved
 from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
 from cutaway.network.sites import Site
 from cutaway.network.weights import check_finite
-from cutaway.reading.provenance import Skipped
+from cutaway.records import Skipped
 
 _NOISE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 

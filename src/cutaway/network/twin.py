@@ -13,7 +13,7 @@ from torch import nn
 
 from cutaway import seeds
 from cutaway._compat import fresh_transformers_model, is_transformers_model, own_initialiser
-from cutaway.reading.provenance import Skipped
+from cutaway.records import Skipped
 
 
 def untrained(model: nn.Module, seed: int) -> tuple[nn.Module, tuple[Skipped, ...]]:

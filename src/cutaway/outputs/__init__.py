@@ -1,5 +1,5 @@
-"""What a network answers: accuracy and calibration."""
+"""What a network answers: calibration."""
 
-from cutaway.outputs.accuracy import Accuracy
+from cutaway._moved import moved_names
 
-__all__ = ["Accuracy"]
+__getattr__ = moved_names(__name__)

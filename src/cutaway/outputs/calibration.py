@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from cutaway.evidence.resample import proportion_interval
+from cutaway.reading.intervals import proportion_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

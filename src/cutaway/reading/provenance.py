@@ -13,15 +13,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cutaway.records import Skipped
+
 REPORTED_PACKAGES = ("cutaway", "torch", "numpy", "scipy", "scikit-learn", "xarray")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """Something that was not read, and why: nothing is skipped in silence."""
-
-    what: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

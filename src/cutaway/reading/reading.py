@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from cutaway import _late
 from cutaway.errors import InputError
 from cutaway.reading.provenance import Cost, Coverage, Provenance
 from cutaway.reading.rank import Alternative, p_value
@@ -174,9 +175,7 @@ class Reading:
         """The instrument's picture of this reading as an Altair chart; saved to `path` (.png, .svg, .html, .json) if
         given.
         """
-        from cutaway.registry import draw
-
-        chart = draw(self)
+        chart = _late.attached("Reading.plot")(self)
         if path is not None:
             chart.save(str(path), scale_factor=2.0 if str(path).endswith("png") else 1.0)
         return chart

@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from cutaway.reading.charts import INK, LEGEND, NULL, WARN, finished, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, finished, rows_of
 from cutaway.training.phases import Phases
 from cutaway.training.store import Series, TrainingRun
 from cutaway.training.story import Story

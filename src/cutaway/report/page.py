@@ -14,9 +14,9 @@ from cutaway import registry
 from cutaway.evidence.decision import CALLED
 from cutaway.files import write_text
 from cutaway.reading import Figure, Reading
-from cutaway.reading.words import null_words
 from cutaway.report.words import digest, sentence
 from cutaway.running import Run
+from cutaway.wording import null_words
 
 
 def write_report(run: Run, path: str | Path | None = None) -> Path:
@@ -61,7 +61,7 @@ def _section(reading: Reading, index: int) -> dict[str, Any]:
 
 def _spec(reading: Reading) -> dict[str, Any] | None:
     """The picture as Vega-Lite, the plain one where the instrument's own code fails."""
-    from cutaway.reading.charts import figures_chart
+    from cutaway.pictures.charts import figures_chart
 
     try:
         return reading.plot().to_dict()

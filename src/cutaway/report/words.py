@@ -1,7 +1,7 @@
 """What a run found, in words for a reader in a hurry: findings, what the null shows as well, what nulls were too few
 for, what could not be read.
 
-Every sentence is made of the same figures as the tables and of the null's own words (`cutaway.reading.words`).
+Every sentence is made of the same figures as the tables and of the null's own words (`cutaway.wording`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from cutaway import registry
 from cutaway.evidence.decision import Decision, decide
 from cutaway.reading import Figure, Reading
-from cutaway.reading.words import null_words, said
 from cutaway.running import Run
+from cutaway.wording import null_words, said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

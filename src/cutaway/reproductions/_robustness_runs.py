@@ -33,8 +33,7 @@ from cutaway import seeds
 from cutaway.data import Dataset, load
 from cutaway.files import atomic
 from cutaway.geometry.dense_norms import dense_layers, dense_norms
-from cutaway.geometry.local_complexity import frame, local_complexity
-from cutaway.geometry.near_neurons import neurons_within
+from cutaway.geometry.near_neurons import frame, local_complexity, neurons_within
 from cutaway.network import Network
 from cutaway.reproductions._robustness_marks import judged, marks, proved
 from cutaway.robustness.attacks import PGD, Noise

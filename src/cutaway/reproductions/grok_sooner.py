@@ -126,7 +126,7 @@ def table(found: dict[str, list[dict[str, np.ndarray]]], progress, *, short: boo
 
 def onset_of(run: dict[str, np.ndarray], seed: int, *, clean: float):
     """Onset of robustness of one run where clean accuracy is at least `clean`; see the module's text."""
-    from cutaway.evidence.resample import mean_interval
+    from cutaway.reading.intervals import mean_interval
     from cutaway.training.phases import onset
 
     bounds = np.array([mean_interval(right.astype(float), seed=seed) for right in run["robust"]])

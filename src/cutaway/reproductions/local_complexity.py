@@ -35,7 +35,7 @@ def _mlp(widths: tuple[int, ...], seed: int, dtype: torch.dtype) -> nn.Sequentia
 
 def _estimator(points: int, seed: int, progress) -> list[Row]:
     """Layer 1 of a 784-200x3: the published count by number of directions beside the exact one within the radius."""
-    from cutaway.geometry.local_complexity import effective_radius, frame, local_complexity
+    from cutaway.geometry.near_neurons import effective_radius, frame, local_complexity
     from cutaway.network import Network
 
     radius, dims = 0.5, 784
@@ -96,7 +96,7 @@ def _training(steps: int, seed: int, progress) -> list[Row]:
     """Digits, AdamW: crossings near training points and the density form from start to end."""
     from cutaway.data import load
     from cutaway.geometry.density import boundary_density
-    from cutaway.geometry.local_complexity import frame, local_complexity
+    from cutaway.geometry.near_neurons import frame, local_complexity
     from cutaway.network import Network
 
     data = load("digits", split="train", num=500, seed=seed)

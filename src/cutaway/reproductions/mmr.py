@@ -186,7 +186,7 @@ def _robust_errors(model: nn.Module, part, seed: int) -> tuple[float, float, flo
 
 def rows(found: dict[str, Outcome], *, short: bool) -> list[Row]:
     """The table, and what is claimed of it."""
-    from cutaway.evidence.resample import proportion_interval
+    from cutaway.reading.intervals import proportion_interval
 
     table = []
     for method in METHODS:

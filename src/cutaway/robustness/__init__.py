@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from cutaway import _moved
+
 if TYPE_CHECKING:
     from cutaway.robustness.attacks import (
         APGD,
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from cutaway.robustness.query import Clause, Query, robustness_query
     from cutaway.robustness.regions import Intersection, Region, ball, box
     from cutaway.robustness.regions_linear import Ellipsoid, Hull, RotatedBox
-    from cutaway.robustness.robust_accuracy import RobustAccuracy
     from cutaway.robustness.vnnlib import parse_vnnlib, read_vnnlib
 
 __all__ = [
@@ -67,7 +68,6 @@ __all__ = [
     "Pattern",
     "Query",
     "Region",
-    "RobustAccuracy",
     "RotatedBox",
     "Square",
     "SweepSettings",
@@ -109,7 +109,6 @@ _HOMES = {
     "query": "Clause Query robustness_query",
     "regions": "Intersection Region ball box",
     "regions_linear": "Ellipsoid Hull RotatedBox",
-    "robust_accuracy": "RobustAccuracy",
     "vnnlib": "parse_vnnlib read_vnnlib",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -117,7 +116,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 def __getattr__(name: str):
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _moved.moved_name(__name__, name)
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 

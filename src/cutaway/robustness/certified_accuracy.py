@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from cutaway.data import Dataset
 from cutaway.errors import ClaimError, InputError
-from cutaway.evidence.resample import proportion_interval
 from cutaway.network import Network
+from cutaway.reading.intervals import proportion_interval
 from cutaway.robustness.attacks import PGD
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
 from cutaway.robustness.bounds.deployment import deployment_radius

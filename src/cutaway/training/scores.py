@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutaway.errors import InputError
-from cutaway.evidence.resample import mean_interval, proportion_interval
 from cutaway.network import first_tensor
+from cutaway.reading.intervals import mean_interval, proportion_interval
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from cutaway.reading.charts import INK, LEGEND, NULL, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, rows_of
 
 FOUND, LOST = "told from noise", "not told from noise"
 

@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import altair as alt
 import numpy as np
 
-from cutaway.reading import Reading
-from cutaway.reading.words import null_words
+from cutaway.wording import null_words
 
 INK, NULL, WARN = "#2563a8", "#8a8f98", "#d9822b"
 LEGEND = alt.Legend(title=None, orient="top", symbolOpacity=1.0)
 WIDTH, ROW = 520, 22
+
+
+class Measured(Protocol):
+    """What a chart draws: of a reading its values, its figures and the name of its null."""
+
+    @property
+    def values(self) -> Any: ...
+
+    @property
+    def figures(self) -> Sequence[Any]: ...
+
+    @property
+    def null(self) -> str: ...
+
+    def figure(self, name: str) -> Any: ...
 
 
 def finished(chart: Any, *, height: int | None = None) -> Any:
@@ -50,7 +64,7 @@ def _plain(value: Any) -> Any:
     return number
 
 
-def figures_chart(reading: Reading) -> Any:
+def figures_chart(reading: Measured) -> Any:
     """Every figure with its interval and its null, each on an axis of its own."""
     charts, null = [], null_words(reading.null).short
     for figure in reading.figures:
@@ -86,7 +100,7 @@ def _marks(marks: list[tuple[str, float, float | None, float | None]], title: st
 
 
 def sites_chart(
-    reading: Reading,
+    reading: Measured,
     columns: Mapping[str, str],
     *,
     band: tuple[str, str] | None = None,
@@ -125,7 +139,7 @@ def sites_chart(
     return finished(alt.layer(*layers), height=max(60, ROW * len(sites)))
 
 
-def reliability_chart(reading: Reading) -> Any:
+def reliability_chart(reading: Measured) -> Any:
     """Accuracy against confidence with exact bands; the diagonal is perfect calibration."""
     v = reading.values
     data = rows_of(
@@ -149,7 +163,7 @@ def reliability_chart(reading: Reading) -> Any:
     return finished(chart, height=300).properties(width=360)
 
 
-def bars_chart(reading: Reading, names: Sequence[str], *, title: str) -> Any:
+def bars_chart(reading: Measured, names: Sequence[str], *, title: str) -> Any:
     """Figures side by side with intervals, and the null's median as a grey mark."""
     figures = [reading.figure(n) for n in names]
     labels = [f.long_name or f.name for f in figures]
@@ -172,7 +186,7 @@ def bars_chart(reading: Reading, names: Sequence[str], *, title: str) -> Any:
     return finished(alt.layer(*layers), height=(ROW + 12) * len(figures))
 
 
-def distances_chart(reading: Reading, columns: Sequence[str]) -> Any:
+def distances_chart(reading: Measured, columns: Sequence[str]) -> Any:
     """Share of samples with a boundary within a distance, one curve a column, log distance."""
     xs, ys, what = [], [], []
     for column in columns:
@@ -199,7 +213,7 @@ def distances_chart(reading: Reading, columns: Sequence[str]) -> Any:
     return finished(chart, height=260)
 
 
-def collapse_chart(reading: Reading) -> Any:
+def collapse_chart(reading: Measured) -> Any:
     """Each collapse measure, clean, under attack and under noise."""
     values, words = reading.values, {"clean": "clean", "attacked": "under attack", "noised": "under noise"}
     views = [words[str(v)] for v in values["view"].values]

@@ -17,28 +17,15 @@ import torch
 import xarray as xr
 
 from cutaway.data.dataset import spread_rows
-from cutaway.evidence.resample import mean_interval
-from cutaway.geometry.near_neurons import EXACT_DIMS, frame, local_complexity, neurons_within
+from cutaway.geometry.near_neurons import EXACT_DIMS, effective_radius, frame, local_complexity, neurons_within
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.network import Site
 from cutaway.reading import Figure, variable
-from cutaway.reading.provenance import Skipped
-from cutaway.reading.words import said
-
-__all__ = ["EXACT_DIMS", "LocalComplexity", "effective_radius", "frame", "local_complexity", "neurons_within"]
+from cutaway.reading.intervals import mean_interval
+from cutaway.records import Skipped
+from cutaway.wording import said
 
 _SAID = {"exact": "counted exactly", "estimate": "estimated"}
-
-
-def effective_radius(radius: float, num_directions: int, dims: int) -> float:
-    """The distance at which a neuron is seen about half the time: radius x E max_{p<=P} |N(0,1)| / sqrt(D).
-
-    Derived from |<w, v>| / |w| ~ N(0, 1/D) for a random unit v; the expectation is integrated numerically.
-    """
-    from scipy import integrate, stats
-
-    top, _ = integrate.quad(lambda t: 1 - (2 * stats.norm.cdf(t) - 1) ** num_directions, 0, 12)
-    return radius * float(top) / float(np.sqrt(dims))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +157,7 @@ class LocalComplexity(Instrument):
         return counted, torch.cat(parts).numpy()
 
     def draw(self, reading):
-        from cutaway.reading.charts import sites_chart
+        from cutaway.pictures.charts import sites_chart
 
         return sites_chart(
             reading,

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cutaway.evidence.resample import bootstrap_interval, mean_interval, proportion_interval
 from cutaway.instrument import Findings, Instrument
 from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
 from cutaway.reading import Figure, variable
+from cutaway.reading.intervals import bootstrap_interval, mean_interval, proportion_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class Accuracy(Instrument):
         )
 
     def draw(self, reading):
-        from cutaway.reading.charts import reliability_chart
+        from cutaway.pictures.charts import reliability_chart
 
         return reliability_chart(reading)
 

@@ -10,13 +10,13 @@ import torch
 import xarray as xr
 
 from cutaway.errors import ModelError
-from cutaway.evidence.resample import mean_interval
 from cutaway.geometry.expressivity import same_class_pairs
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.volume import count_patterns
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.reading import Figure, variable
-from cutaway.reading.words import said
+from cutaway.reading.intervals import mean_interval
+from cutaway.wording import said
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,13 @@ import xarray as xr
 
 from cutaway.data.dataset import spread_rows
 from cutaway.errors import CutawayWarning
-from cutaway.evidence.resample import proportion_interval
 from cutaway.instrument import Findings, Instrument
 from cutaway.reading import Figure, variable
-from cutaway.reading.words import distance, said
+from cutaway.reading.intervals import proportion_interval
 from cutaway.robustness.attacks import Noise, make_attack
 from cutaway.robustness.attacks.units import warn_of_units
 from cutaway.status import Status
+from cutaway.wording import distance, said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ class RobustAccuracy(Instrument):
         return self.attack.upper() + (f"-{named.steps}" if hasattr(named, "steps") else "")  # type: ignore[attr-defined]
 
     def draw(self, reading):
-        from cutaway.reading.charts import bars_chart
+        from cutaway.pictures.charts import bars_chart
 
         names = ("clean_accuracy", "noise_accuracy", "robust_accuracy")
         return bars_chart(reading, names, title="share of samples right")

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from cutaway.errors import ModelError
-from cutaway.evidence.resample import mean_interval
 from cutaway.geometry.expressivity import size_and_confidence
 from cutaway.geometry.rays import as_program
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.reading import Figure, variable
+from cutaway.reading.intervals import mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)

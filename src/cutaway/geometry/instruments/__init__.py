@@ -1,1 +1,0 @@
-"""Instruments on the affine pieces: `ray-crossings`, `affine-slice`, `sample-region`."""

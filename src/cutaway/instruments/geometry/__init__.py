@@ -1,0 +1,1 @@
+"""Questions about a network's affine pieces."""

@@ -1,0 +1,1 @@
+"""Questions about how far an answer may be relied on."""

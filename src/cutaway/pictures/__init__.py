@@ -1,0 +1,1 @@
+"""Marks and drawing that instruments, reports and rooms share."""
