@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from cutaway.data import Dataset
 
 DEFAULT_BUDGET = 2 * 1024**3
+NEEDS = frozenset({"labels", "inputs", "tokens", "classifier"})
+"""What an instrument may need of its network and data."""
 
 
 class NotApplicable(Exception):

@@ -23,7 +23,7 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import CutawayError
-from cutaway.instrument import Instrument
+from cutaway.instrument import NEEDS, Instrument
 from cutaway.network import Network
 from cutaway.reading import Reading
 from cutaway.status import Status
@@ -139,9 +139,7 @@ def _described(instrument: Instrument) -> None:
     assert parameters is not None and parameters.frozen, f"{kind.__name__} is not a frozen dataclass"
     assert instrument.question.endswith("?"), f"{instrument.name}: the question has no question mark"
     assert instrument.source and instrument.expense, f"{instrument.name}: no source or no expense"
-    assert instrument.needs <= {"labels", "inputs", "classifier"}, (
-        f"{instrument.name}: unknown needs {instrument.needs}"
-    )
+    assert instrument.needs <= NEEDS, f"{instrument.name}: unknown needs {set(instrument.needs - NEEDS)}"
 
 
 def _agree(
