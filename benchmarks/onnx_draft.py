@@ -25,6 +25,7 @@ class Draft:
     nodes: list[Any] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     first: tuple[int, ...] = ()
+    known: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.first = self.shape
@@ -47,6 +48,11 @@ class Draft:
         self.nodes.append(helper.make_node(op, list(inputs), names, name=f"n{len(self.nodes)}", **given))
         return names[0]
 
+    def like_data(self, name: str) -> str:
+        """The same name; its shape is that of `value`, which onnx's inference does not tell of every operator."""
+        self.known[name] = self.shape
+        return name
+
     def take(self, name: str) -> None:
         self.value = name
         self.shape = self._shape_of(name)
@@ -64,10 +70,17 @@ class Draft:
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes)],
             [helper.make_empty_tensor_value_info(output)],
             [numpy_helper.from_array(v, k) for k, v in self.constants.items()],
+            value_info=[helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in self._known_here()],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 
+    def _known_here(self) -> list[tuple[str, tuple[int, ...]]]:
+        made = {name for node in self.nodes for name in node.output}
+        return [(k, v) for k, v in self.known.items() if k in made]
+
     def _shape_of(self, name: str) -> tuple[int, ...]:
+        if name in self.known:
+            return self.known[name]
         known = onnx.shape_inference.infer_shapes(self._build(name, list(self.first)), data_prop=True)
         for value in known.graph.output:
             dims = value.type.tensor_type.shape.dim

@@ -20,7 +20,10 @@ def unary(d: Draft, op: str) -> str:
         x = d.node("Clip", x, d.constant(-5), d.constant(5)) if d.opset >= 11 else d.node("Clip", x, min=-5.0, max=5.0)
     number = lambda: d.pick(None, float(d.rng.uniform(0.05, 2)))  # noqa: E731
     options: dict[str, Any] = {}
-    if op in ("LeakyRelu", "Elu", "Celu", "Selu", "HardSigmoid"):
+    if op == "Round":  # halves among them
+        halves = d.node("Mul", d.node("Floor", d.node("Mul", x, d.constant(4.0))), d.constant(0.5))
+        x = d.pick(halves, d.node("Mul", x, d.constant(3.0)))
+    if op in ("LeakyRelu", "Elu", "Celu", "Selu", "HardSigmoid", "ThresholdedRelu"):
         options["alpha"] = number()
     if op == "Selu":
         options["gamma"] = number()
@@ -326,12 +329,49 @@ def global_pool(d: Draft, op: str) -> str:
 
 def normalisation(d: Draft, op: str) -> str:
     epsilon = d.pick(None, 0.1)
-    if op == "LayerNormalization":
+    if op in ("LayerNormalization", "RMSNormalization"):
         axis = d.axis()
-        scale, shift = d.normal(*d.shape[axis:]), d.normal(*d.shape[axis:])
-        return d.node(op, d.value, scale, *d.pick((), (shift,)), axis=d.pick(axis, axis), epsilon=epsilon)
+        shape = d.shape[axis:]
+        shift = d.pick((), (d.normal(*shape),)) if op == "LayerNormalization" else ()
+        given = d.pick(axis, axis, None) if axis in (-1, len(d.shape) - 1) else axis
+        return d.node(op, d.value, d.normal(*shape), *shift, axis=given, epsilon=epsilon, stash_type=d.pick(None, 1))
     if len(d.shape) < 2:
         raise Unfit
     width = d.shape[1]
     variance = d.constant(d.rng.uniform(0.2, 2, size=width))
     return d.node(op, d.value, d.normal(width), d.normal(width), d.normal(width), variance, epsilon=epsilon)
+
+
+def group_normalisation(d: Draft, op: str) -> str:
+    """Over groups of channels, or single ones."""
+    if len(d.shape) < 3:
+        raise Unfit
+    width, epsilon = d.shape[1], d.pick(None, 0.1)
+    if op == "InstanceNormalization":
+        return d.node(op, d.value, d.normal(width), d.normal(width), epsilon=epsilon)
+    groups = d.pick(*(n for n in range(1, width + 1) if width % n == 0))
+    size = groups if d.opset < 21 else width
+    stash = d.pick(None, 1) if d.opset >= 21 else None
+    y = d.node(op, d.value, d.normal(size), d.normal(size), num_groups=groups, epsilon=epsilon, stash_type=stash)
+    return d.like_data(y)
+
+
+def local_normalisation(d: Draft, op: str) -> str:
+    """onnxruntime knows odd windows over four dimensions."""
+    if len(d.shape) != 4:
+        raise Unfit
+    numbers = {"alpha": d.pick(None, 0.5, 2.0), "beta": d.pick(None, 0.5, 1.0, 1.3), "bias": d.pick(None, 0.4, 2.0)}
+    return d.node(op, d.value, size=d.pick(1, 3, 5, 7), **numbers)
+
+
+def root_mean_square(d: Draft, op: str) -> str:
+    """RMSNormalization, or spelled out as exporters do."""
+    if op == "RMSNormalization" and d.opset >= 23:
+        return normalisation(d, op)
+    x = d.value
+    square = d.pick(d.node("Mul", x, x), d.node("Pow", x, d.constant(2.0)))
+    axes = {"axes": [-1]} if d.opset < 18 else {}
+    inputs = [square] if axes else [square, d.integers(-1)]
+    root = d.node("Sqrt", d.node("Add", d.node("ReduceMean", *inputs, keepdims=1, **axes), d.constant(1e-3)))
+    y = d.node("Div", x, root) if d.pick(True, False) else d.node("Mul", x, d.node("Reciprocal", root))
+    return d.node("Mul", y, d.normal(d.shape[-1] if d.shape else 1))

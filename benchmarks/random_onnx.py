@@ -1,4 +1,4 @@
-"""Random ONNX models of every operator that the importer knows, with all its attributes, opsets 7 to 21.
+"""Random ONNX models of every operator that the importer knows, with all its attributes, opsets 7 to 23.
 
 `random_model(rng, wanted)` begins with data of random shape and applies one to three operators, the first of which is
 `wanted` where that fits. What an operator of an opset cannot be is drawn too: onnxruntime refuses such a model.
@@ -14,12 +14,14 @@ import onnx_draws as draws
 from onnx import TensorProto
 from onnx_draft import Draft, Unfit
 
-OPSETS = range(7, 22)
+OPSETS = range(7, 24)
 FIRST = {  # the first opset of an operator, where it is above 7
     **dict.fromkeys(("Erf", "Sign", "Where", "ConstantOfShape"), 9),
     **dict.fromkeys(("Range", "Equal"), 11),
     **dict.fromkeys(("Celu", "Einsum", "GreaterOrEqual", "LessOrEqual"), 12),
-    **{"Mod": 10, "HardSwish": 14, "LayerNormalization": 17, "Mish": 18, "Gelu": 20},
+    **dict.fromkeys(("GroupNormalization", "Mish"), 18),
+    **{"ThresholdedRelu": 10, "Round": 11, "RMSNormalization": 23},
+    **{"Mod": 10, "HardSwish": 14, "LayerNormalization": 17, "Gelu": 20},
 }
 
 
@@ -45,7 +47,7 @@ DRAWS: dict[str, draws.Draw] = {
         ["Neg", "Abs", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin", "Cos", "Floor", "Ceil", "Sign", "Softsign"],
         draws.unary,
     ),
-    **dict.fromkeys(["HardSigmoid", "Dropout"], draws.unary),
+    **dict.fromkeys(["HardSigmoid", "Dropout", "Round", "Atan", "ThresholdedRelu"], draws.unary),
     **dict.fromkeys(["Add", "Sub", "Mul", "Div", "Mod", "Pow", "Max", "Min", "Sum", "Mean"], draws.binary),
     **dict.fromkeys(["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"], draws.comparison),
     **dict.fromkeys(["And", "Or", "Not", "Where"], draws.logical),
@@ -58,6 +60,9 @@ DRAWS: dict[str, draws.Draw] = {
     **dict.fromkeys(["MaxPool", "AveragePool"], draws.pool),
     **dict.fromkeys(["GlobalAveragePool", "GlobalMaxPool"], draws.global_pool),
     **dict.fromkeys(["BatchNormalization", "LayerNormalization"], draws.normalisation),
+    **dict.fromkeys(["GroupNormalization", "InstanceNormalization"], draws.group_normalisation),
+    "RMSNormalization": draws.root_mean_square,
+    "LRN": draws.local_normalisation,
     **{f"Reduce{name}": draws.reduce for name in ["Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "SumSquare"]},
     "Clip": draws.clip,
     "PRelu": draws.prelu,
@@ -75,13 +80,14 @@ DRAWS: dict[str, draws.Draw] = {
     "Gemm": draws.gemm,
     "Einsum": draws.einsum,
 }
+SPATIAL = (draws.convolution, draws.pool, draws.global_pool, draws.group_normalisation, draws.local_normalisation)
+"""Draws of data with channels and at least one dimension beside."""
 
 
 def random_model(rng: np.random.Generator, wanted: str) -> tuple[Any, list[str]]:
     """A model and the operators that were asked for; Unfit where `wanted` fits nothing here."""
     opset = int(rng.integers(max(OPSETS.start, FIRST.get(wanted, 0)), OPSETS.stop))
-    spatial_first = DRAWS[wanted] in (draws.convolution, draws.pool, draws.global_pool)
-    rank = int(rng.integers(3, 6) if spatial_first else rng.integers(1, 6))
+    rank = int(rng.integers(3, 6) if DRAWS[wanted] in SPATIAL else rng.integers(1, 6))
     head = 1 if rng.random() < 0.9 or rank == 1 else 2
     most = 8 if rank < 5 else 4
     draft = Draft(rng, opset, (head, *(int(s) for s in rng.integers(1, most, size=rank - 1))))

@@ -43,6 +43,18 @@ def first_of(fuzzer, operator):
     [
         ("Mod", lambda attributes, a, b: torch.remainder(a, b)),  # fmod=1 unread
         ("ReduceSum", lambda attributes, x, axes=None: x.sum(-1, keepdim=True)),
+        (
+            "InstanceNormalization",
+            lambda attributes, x, scale, shift: torch.group_norm(x, x.shape[1], scale, shift, 1e-4),
+        ),
+        (
+            "GroupNormalization",
+            lambda attributes, x, scale, shift: torch.group_norm(x, 1, scale[:1].expand(x.shape[1])),
+        ),
+        ("RMSNormalization", lambda attributes, x, scale: torch.layer_norm(x, x.shape[-1:]) * scale),
+        ("LRN", lambda attributes, x: torch.nn.functional.local_response_norm(x, attributes["size"])),
+        ("Round", lambda attributes, x: torch.floor(x + 0.5)),
+        ("ThresholdedRelu", lambda attributes, x: torch.where(x > 1, x, 0.0)),
         ("Erf", lambda attributes, x: torch.erf(x) + 3e-5),
         ("Concat", lambda attributes, *parts: torch.cat(parts[::-1], attributes["axis"])),
     ],
@@ -50,7 +62,7 @@ def first_of(fuzzer, operator):
 def test_a_planted_fault_is_found_and_the_repeating_command_told(fuzzer, operator, fault, monkeypatch, capsys):
     monkeypatch.setitem(FUNCTIONS, operator, fault)
     step = len(fuzzer.DRAWS)
-    codes = [fuzzer.main(["--first", str(first_of(fuzzer, operator) + k * step), "--models", "1"]) for k in range(8)]
+    codes = [fuzzer.main(["--first", str(first_of(fuzzer, operator) + k * step), "--models", "1"]) for k in range(20)]
     told = capsys.readouterr()
     assert 1 in codes
     assert f"BROKEN {operator}" in told.err and "python benchmarks/fuzz_import.py --seed 0 --first" in told.err

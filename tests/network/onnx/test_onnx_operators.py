@@ -9,6 +9,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from cutaway.errors import UnsupportedOperator  # noqa: E402
 from cutaway.network.onnx import load_onnx  # noqa: E402
 from cutaway.network.onnx.functions import FUNCTIONS  # noqa: E402
 from cutaway.network.onnx.torch_layers import BUILDERS  # noqa: E402
@@ -66,7 +67,7 @@ def check(path, batch_free=True, tolerance=1e-5, inputs=None):
 
 
 IMAGE, ROW, BLOCK = (1, 4, 9, 8), (1, 6), (1, 3, 4, 5)
-PLAIN = """Relu LeakyRelu Sigmoid Tanh Elu Celu Selu Softplus HardSwish HardSigmoid
+PLAIN = """Relu Round Atan ThresholdedRelu LeakyRelu Sigmoid Tanh Elu Celu Selu Softplus HardSwish HardSigmoid
 Softsign Abs Neg Exp Erf Sin Cos Floor Ceil Sign Softmax LogSoftmax Identity Dropout Flatten"""
 SIMPLE = {
     **{op: ([n(op)], {}, ROW, 17) for op in PLAIN.split()},
@@ -159,6 +160,56 @@ SIMPLE = {
     ),
     "layer norm": ([n("LayerNormalization", "x s b", epsilon=1e-3)], {"s": numbers(5), "b": numbers(5)}, BLOCK, 17),
     "layer norm two": ([n("LayerNormalization", "x s", axis=-2)], {"s": numbers(4, 5)}, BLOCK, 17),
+    "thresholded relu own": ([n("ThresholdedRelu", alpha=0.3)], {}, ROW, 22),
+    "thresholded relu below zero": ([n("ThresholdedRelu", alpha=-0.7)], {}, ROW, 10),
+    "round halves": (
+        [n("Mul", "x t", "m"), n("Floor", "m", "f"), n("Mul", "f h", "g"), n("Round", "g")],
+        {"t": np.float32(4), "h": np.float32(0.5)},
+        ROW,
+        11,
+    ),
+    "instance norm": (
+        [n("InstanceNormalization", "x s b", epsilon=1e-2)],
+        {"s": numbers(4), "b": numbers(4)},
+        IMAGE,
+        17,
+    ),
+    "instance norm of signals": (
+        [n("InstanceNormalization", "x s b")],
+        {"s": numbers(3), "b": numbers(3)},
+        (1, 3, 7),
+        22,
+    ),
+    "group norm of groups": (
+        [n("GroupNormalization", "x s b", num_groups=2)],
+        {"s": numbers(2), "b": numbers(2)},
+        IMAGE,
+        18,
+    ),
+    "group norm of channels": (
+        [n("GroupNormalization", "x s b", num_groups=2, epsilon=1e-2, stash_type=1)],
+        {"s": numbers(4), "b": numbers(4)},
+        IMAGE,
+        21,
+    ),
+    "rms norm": ([n("RMSNormalization", "x s", epsilon=1e-2)], {"s": numbers(5)}, BLOCK, 23),
+    "rms norm of two": ([n("RMSNormalization", "x s", axis=-2, stash_type=1)], {"s": numbers(4, 5)}, BLOCK, 23),
+    "rms norm with one scale": ([n("RMSNormalization", "x s", axis=1)], {"s": numbers(1)}, BLOCK, 24),
+    "rms norm spelled out": (
+        [
+            n("Pow", "x two", "q"),
+            n("ReduceMean", "q", "m", axes=[-1]),
+            n("Add", "m e", "v"),
+            n("Sqrt", "v", "r"),
+            n("Div", "x r", "z"),
+            n("Mul", "z s"),
+        ],
+        {"two": np.float32(2), "e": np.float32(1e-3), "s": numbers(5)},
+        BLOCK,
+        17,
+    ),
+    "local response norm": ([n("LRN", size=3, alpha=0.7, beta=0.6, bias=1.5)], {}, IMAGE, 17),
+    "local response norm beyond": ([n("LRN", size=9)], {}, IMAGE, 17),
     "global pools": ([n("GlobalAveragePool", "x", "a"), n("GlobalMaxPool", "x", "b"), n("Add", "a b")], {}, IMAGE, 17),
 }
 CONVOLUTION = {
@@ -296,6 +347,12 @@ MOVES = {
         BLOCK,
         17,
     ),
+    "slice back from before the start": (
+        [n("Slice", "x s e a t")],
+        {"s": ints(-9), "e": ints(-(2**62)), "a": ints(3), "t": ints(-1)},
+        BLOCK,
+        17,
+    ),
     "slice old": ([n("Slice", starts=[1], ends=[3], axes=[2])], {}, BLOCK, 9),
     "gather": ([n("Gather", "x i", axis=2)], {"i": ints(3, 0, -1)}, BLOCK, 17),
     "gather one": ([n("Gather", "x i", axis=-1)], {"i": np.int64(2)}, BLOCK, 17),
@@ -401,3 +458,39 @@ def test_embedding(tmp_path):
     nodes = [n("Gather", "w x", "e"), n("ReduceMean", "e", "y", axes=[1], keepdims=0)]
     path = save(tmp_path / "m.onnx", nodes, {"w": numbers(9, 4)}, (1, 5), 17, TensorProto.INT64)
     check(path, inputs=torch.randint(0, 9, (4, 5)))
+
+
+def test_an_opset_that_onnxruntime_lacks_is_compared_with_the_reference_evaluator(tmp_path):
+    constants = {"s": numbers(4), "b": numbers(4)}
+    newest = onnx.defs.onnx_opset_version()
+    path = save(tmp_path / "m.onnx", [n("GroupNormalization", "x s b", num_groups=2)], constants, IMAGE, newest)
+    model = load_onnx(path)
+    try:
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        assert model.checked_by == "onnxruntime"
+    except Exception:
+        assert model.checked_by == "onnx's reference evaluator"
+
+
+def test_a_window_of_lrn_that_no_program_runs_is_refused(tmp_path):
+    """onnxruntime has none of even size, and the reference evaluator takes the batch for the channels."""
+    with pytest.raises(UnsupportedOperator, match="LRN.*even size"):
+        load_onnx(save(tmp_path / "m.onnx", [n("LRN", size=4)], {}, IMAGE, 17))
+
+
+def test_roundings_are_granted_to_a_normalisation_by_its_own_steepness(tmp_path):
+    """The data of a channel are equal, so that onnxruntime's x * scale - mean * scale is off by 1 / sqrt(epsilon)."""
+    from cutaway.network.onnx.agreement import refuse_difference
+    from cutaway.network.onnx.normalisations import gain
+
+    x = torch.full((1, 1, 4), 1.7)
+    assert gain("InstanceNormalization", {"epsilon": 1e-6}, x, torch.tensor([2.0])) == pytest.approx(2000)
+    assert gain("GroupNormalization", {"epsilon": 1e-2, "num_groups": 1}, x, torch.ones(1)) == pytest.approx(
+        180, rel=0.1
+    )
+    assert gain("RMSNormalization", {"epsilon": 0.0}, x, torch.tensor([3.4])) == pytest.approx(2)
+    assert gain("LayerNormalization", {"epsilon": 1.0}, x, torch.ones(4)) == 1.0
+    assert gain("LRN", {"size": 3}, x) == gain("Reshape", {}, x, (1, 4)) == 1.0
+    nodes = [n("InstanceNormalization", "x s b", epsilon=1e-6)]
+    path = save(tmp_path / "m.onnx", nodes, {"s": np.float32([2.0]), "b": np.float32([1.0])}, (1, 1, 4))
+    refuse_difference(path, load_onnx(path, check=False), x[0])

@@ -122,8 +122,10 @@ def _differs_alone(model: OnnxModel, name: str, given: list, dtype, gives, their
         mine, other = np.asarray(value), np.asarray(theirs[key])
         if mine.shape != other.shape and mine.size == other.size and key in hosts:
             mine = mine.reshape(other.shape)
-        least = INPUT_ROUNDING if _is_minus_one(getattr(model, name)) else 0.0
-        if not close(mine, other, rounding=INPUT_ROUNDING * _largest(numbers), least=least):
+        step = getattr(model, name)
+        least = INPUT_ROUNDING if _is_minus_one(step) else 0.0
+        rounding = INPUT_ROUNDING * _largest(numbers) * (step.gain(*numbers) if hasattr(step, "gain") else 1.0)
+        if not close(mine, other, rounding=rounding, least=least):
             if mine.shape != other.shape:
                 return f"shape {mine.shape} instead of {other.shape}"
             gap = np.abs(mine.astype(float) - other.astype(float))

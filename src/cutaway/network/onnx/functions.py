@@ -3,7 +3,7 @@
 A *host* value is a Python int or tuple of ints: what `Shape` gives, and what arithmetic on it gives. Host values stay
 exact and symbolic when `torch.export` traces with a free batch, so that Reshape(Concat(Shape(x)[0], 512)) keeps the
 batch open. Every function here is called as function(attributes, *operands); a missing optional operand is None.
-Semantics: the ONNX operator specification, https://onnx.ai/onnx/operators/ (opsets 7 to 22; differences between
+Semantics: the ONNX operator specification, https://onnx.ai/onnx/operators/ (opsets 7 to 23; differences between
 opsets are settled in layers.py).
 """
 
@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from cutaway.network.onnx.normalisations import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 
 HOST = (int, tuple, torch.SymInt)
 
@@ -149,11 +151,10 @@ def _slice(attributes, x, starts, ends, axes=None, steps=None):
             index[axis] = slice(start, end, step)
             x = x[tuple(index)]
         else:  # torch has no negative steps
-            rows = torch.tensor(
-                list(range(x.shape[axis]))[slice(start, None if end < -x.shape[axis] else end, step)],
-                dtype=torch.int64,
-                device=x.device,
-            )
+            size = x.shape[axis]
+            first = min(max(start + size if start < 0 else start, 0), size - 1)
+            last = min(max(end + size if end < 0 else end, -1), size - 1)
+            rows = torch.tensor(list(range(first, last, step)), dtype=torch.int64, device=x.device)
             x = x.index_select(axis, rows)
     return x
 
@@ -279,11 +280,6 @@ def _softmax_of_block(attributes, x):
     return function(block, -1).reshape(x.shape)
 
 
-def _layer_norm(attributes, x, scale, bias=None):
-    axis = attributes.get("axis", -1) % x.ndim
-    return F.layer_norm(x, tuple(x.shape[axis:]), scale, bias, attributes.get("epsilon", 1e-5))
-
-
 def _einsum(attributes, *operands):
     return torch.einsum(attributes["equation"], *operands)
 
@@ -333,6 +329,9 @@ FUNCTIONS: dict[str, Callable] = {
     "Cos": _elementwise(torch.cos),
     "Floor": _elementwise(torch.floor),
     "Ceil": _elementwise(torch.ceil),
+    "Round": _elementwise(torch.round),
+    "Atan": _elementwise(torch.atan),
+    "ThresholdedRelu": lambda attributes, x: F.threshold(x, attributes.get("alpha", 1.0), 0.0),
     "Sign": _elementwise(torch.sign),
     "Softsign": _elementwise(F.softsign),
     "Not": _elementwise(torch.logical_not),
@@ -382,7 +381,11 @@ FUNCTIONS: dict[str, Callable] = {
     "ReduceSumSquare": _reduce(lambda x, dims, keep: x.square().sum(dims, keep)),
     "ArgMax": _arg(torch.argmax),
     "ArgMin": _arg(torch.argmin),
-    "LayerNormalization": _layer_norm,
+    "LayerNormalization": layer_norm,
+    "GroupNormalization": group_norm,
+    "InstanceNormalization": instance_norm,
+    "RMSNormalization": rms_norm,
+    "LRN": local_response_norm,
     "PRelu": _prelu,
     "Selu": _selu,
     "HardSigmoid": _hard_sigmoid,

@@ -98,6 +98,10 @@ def _apply(node: Node, operands: list[Operand | None], batched: bool) -> tuple[n
         attributes["to"] = torch.float32 if value is None else value.dtype  # pyright: ignore[reportArgumentType]
     if op_type == "LayerNormalization" and len(operands) < 3:
         operands = [*operands, None]
+    if op_type == "LRN" and node.get("size") % 2 == 0:
+        raise node.refuse("a window of even size, which nothing is there to compare with", "use an odd one")
+    if op_type == "GroupNormalization":
+        attributes["of_groups"] = node.opset < 21
     used = [k for k, operand in enumerate(operands) if operand is not None and not operand.constant]
     return Apply(op_type, attributes, operands), used
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cutaway.errors import UnsupportedOperator
 from cutaway.network.onnx.functions import FUNCTIONS, as_tuple, is_host, to_host
+from cutaway.network.onnx.normalisations import gain
 
 # operands that are sizes, axes or positions: plain integers, never data
 INTEGER_OPERANDS = {
@@ -29,7 +30,8 @@ INTEGER_OPERANDS = {
     "ConstantOfShape": {0},
     **{name: {1} for name in FUNCTIONS if name.startswith("Reduce")},
 }
-WEIGHTED = {"MatMul", "Gemm", "PRelu", "LayerNormalization", "Einsum", "Gather"}
+WEIGHTED = {"MatMul", "Gemm", "PRelu", "Einsum", "Gather"}
+WEIGHTED |= {f"{kind}Normalization" for kind in ("Layer", "Group", "Instance", "RMS")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,11 @@ class Apply(nn.Module):
         for kind, what in self.slots:
             found.append(next(given) if kind == "input" else what if kind == "fixed" else getattr(self, what))
         return found
+
+    def gain(self, *inputs: Any) -> float:
+        """By how much the operator may enlarge a rounding of its inputs at these inputs, where that is known; else
+        1."""
+        return gain(self.op_type, self.attributes, *self.operands(*inputs)[:2])
 
     def forward(self, *inputs: Any) -> Any:
         attributes = self.attributes
