@@ -150,7 +150,7 @@ def _whole(content: bytes, at: int) -> tuple[Block, int] | None:
     line, _, data = content[begin:end].partition(b"\n")
     try:
         return Block(record=json.loads(line), data=data), end
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.errors import FileError, InputError
-from cutaway.files import write_text
+from cutaway.files import LARGEST, check_size, write_text
 from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX, why_no_record
 from cutaway.training.journal import Block, JournalWriter, read_blocks
@@ -29,6 +29,7 @@ from cutaway.training.lock import WriterLock
 
 FORMAT = 1
 JOURNAL = "journal.bin"
+_ORDER_KINDS = ("<u2", "<u4", "<u8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,8 +95,7 @@ class TrainingRun:
     def order(self) -> Iterator[tuple[int, np.ndarray]]:
         """`(step, rows)` of every step whose examples were told: which training rows, in which order."""
         for block in self.order_blocks:
-            rows = np.frombuffer(zlib.decompress(block.data), dtype=block.record["dtype"])
-            at = 0
+            rows, at = _examples(block), 0
             for step, count in zip(block.record["steps"], block.record["counts"], strict=True):
                 if step <= self.last_step:
                     yield step, rows[at : at + count].astype(np.int64)
@@ -298,10 +298,24 @@ def _cut(block: Block, step: int) -> Block | None:
         keep = sum(s <= step for s in record["steps"])
         if keep == len(record["steps"]):
             return block
-        rows = np.frombuffer(zlib.decompress(block.data), dtype=record["dtype"])[: sum(record["counts"][:keep])]
+        rows = _examples(block)[: sum(record["counts"][:keep])]
         changed = {**record, "steps": record["steps"][:keep], "counts": record["counts"][:keep]}
         return Block(record=changed, data=zlib.compress(rows.tobytes(), level=1)) if keep else None
     return block if record.get("step", -1) <= step and record.get("what") != "finished" else None
+
+
+def _examples(block: Block) -> np.ndarray:
+    """The rows that an `order` block names. Raises `FileError` where it unpacks to other bytes than it announces."""
+    kind, where = block.record["dtype"], "journal of a run, order of its examples"
+    size = sum(block.record["counts"]) * int(kind[2:]) if kind in _ORDER_KINDS else -1
+    check_size(where, size, LARGEST, "unpacked")
+    try:
+        content = zlib.decompressobj().decompress(block.data, size + 1) if size >= 0 else b""
+    except zlib.error:
+        content = b""
+    if len(content) != size:
+        raise FileError(where, found="a damaged block", expected=f"{size} bytes unpacked", remedy="copy the file again")
+    return np.frombuffer(content, dtype=kind)
 
 
 def _missing(blocks: list[Block]) -> tuple[tuple[int, str, str], ...]:
