@@ -192,7 +192,7 @@ def _row(
         problem = _open(folder / onnx, _stamp(folder / onnx))
         if child:
             limit_memory(memory)
-        query = read_vnnlib(folder / vnnlib)
+        query = read_vnnlib(folder / vnnlib, settings.budget)
         ready = time.monotonic()
         left = replace(settings, timeout=max(settings.timeout - (ready - begin), 1e-3))
         verdict = problem.decide(query, left, progress)

@@ -102,7 +102,7 @@ def verify_vnnlib(
     here, reading included; `opened` is called between the opening of the network and the search."""
     begin = time.monotonic()
     progress(f"reading {specification}")
-    query = read_vnnlib(specification)
+    query = read_vnnlib(specification, settings.budget)
     progress(f"opening {network}")
     if str(network).endswith((".onnx", ".onnx.gz")):
         problem = open_onnx(network)
