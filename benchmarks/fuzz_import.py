@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz_import.py [--minutes 5] [--models N] [--seed 0] [--first 0] [--json]
 
-Model k of a seed is always the same (`random_onnx`). Of each that onnxruntime runs, three rows given together, and each
+Model k of a seed is always the same (`random_onnx`). Of each that onnxruntime runs, four rows given together, and each
 row in float64, must give what onnxruntime gives row by row, to 1e-5 of its largest value; where rounding has grown
 beyond that, every node alone must. Else the model is refused as an unsupported operator, by name (or
 as a constant). All else is broken:
@@ -72,8 +72,12 @@ def judge(path: Path, names: list[str], tally: Tally) -> str:
 
 
 def points(runtime: Runtime) -> Tensor:
+    """Two rows of random numbers, and two that grow in one direction, so that the largest number of every window is its
+    last or its first."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn((3, *runtime.shape), generator=generator)
+    random = torch.randn((2, *runtime.shape), generator=generator)
+    growing = torch.linspace(-1, 2.5, random[0].numel()).reshape(runtime.shape)
+    return torch.cat([random, growing[None], growing.flatten().flip(0).reshape(1, *runtime.shape)])
 
 
 def agrees(path: Path, runtime: Runtime, rows: Tensor, theirs: list[Tensor], dtype: torch.dtype | None) -> bool:

@@ -278,12 +278,11 @@ def spatial(d: Draft) -> tuple[list[int], list[int]]:
     return sizes, [int(d.rng.integers(1, min(4, s + 1) + 1)) for s in sizes]
 
 
-def padding(d: Draft, kernel: list[int], small: bool = False) -> dict[str, Any]:
+def padding(d: Draft, kernel: list[int]) -> dict[str, Any]:
     if d.pick(True, False, False):
         return {"auto_pad": d.pick("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")}
-    most = [max(1, k if small else k + 1) for k in kernel]
-    before = [int(d.rng.integers(0, m)) for m in most]
-    after = d.pick(before, [int(d.rng.integers(0, m)) for m in most])
+    before = [int(d.rng.integers(0, k + 1)) for k in kernel]
+    after = d.pick(before, [int(d.rng.integers(0, k + 1)) for k in kernel])
     return {"pads": [*before, *after]} if d.pick(True, True, False) else {}
 
 
@@ -311,15 +310,20 @@ def convolution(d: Draft, op: str) -> str:
 
 
 def pool(d: Draft, op: str) -> str:
-    _, kernel = spatial(d)
-    options = padding(d, kernel, small=True)
-    if d.opset >= 10:
-        options["ceil_mode"] = d.pick(None, 0, 1)
+    """Half of them dilated, half with a ceil_mode, most padded unevenly: what moves the last window."""
+    sizes, _ = spatial(d)
+    kernel = [int(d.rng.integers(min(2, s), min(4, s + 1) + 1)) for s in sizes]
+    options = {"auto_pad": d.pick("VALID", "SAME_UPPER", "SAME_LOWER")}
+    if d.pick(True, True, True, False):
+        before, after = ([int(d.rng.integers(0, k)) for k in kernel] for _ in "ab")
+        options = {"pads": [*before, *d.pick(before, after, after)]}
     if op == "AveragePool":
         options["count_include_pad"] = d.pick(None, 0, 1)
-    if d.opset >= (10 if op == "MaxPool" else 19):
-        options["dilations"] = d.pick(None, None, steps(d, kernel))
-    return d.node(op, d.value, kernel_shape=kernel, strides=steps(d, kernel), **options)
+    if d.opset >= (10 if op == "MaxPool" else 19) and "pads" in options:
+        options["dilations"] = d.pick(None, [int(s) for s in d.rng.integers(1, 4, size=len(kernel))])
+    if d.opset >= 10:
+        options["ceil_mode"] = d.pick(None, 0, 1, 1)
+    return d.node(op, d.value, kernel_shape=kernel, strides=d.pick(None, steps(d, kernel)), **options)
 
 
 def global_pool(d: Draft, op: str) -> str:

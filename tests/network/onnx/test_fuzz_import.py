@@ -68,11 +68,25 @@ def test_a_planted_fault_is_found_and_the_repeating_command_told(fuzzer, operato
     assert f"BROKEN {operator}" in told.err and "python benchmarks/fuzz_import.py --seed 0 --first" in told.err
 
 
-@pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
-def test_padding_of_pools_taken_for_even_is_found(fuzzer, operator, monkeypatch):
-    monkeypatch.setattr(torch_layers.Window, "plain", True)
+WINDOWS = {
+    "padding taken for even": ("plain", True),
+    "no reach beyond the padding": ("reach", property(lambda window: window.after)),
+    "reach one too short": ("reach", property(lambda window: tuple(r - 1 for r in REACH(window)))),
+    "reach one too far": ("reach", property(lambda window: tuple(r + 1 for r in REACH(window)))),
+    "windows one too short": ("_extent", lambda window, k: EXTENT(window, k) - 1),
+    "dilation left out": ("_extent", lambda window, k: window.kernel[k]),
+}
+REACH, EXTENT = torch_layers.Window.reach.fget, torch_layers.Window._extent
+
+
+@pytest.mark.parametrize(
+    ("operator", "fault"),
+    [("MaxPool", fault) for fault in WINDOWS] + [("AveragePool", fault) for fault in list(WINDOWS)[:-1]],
+)
+def test_a_fault_in_where_windows_end_is_found(fuzzer, operator, fault, monkeypatch):
+    monkeypatch.setattr(torch_layers.Window, *WINDOWS[fault])
     first, step = first_of(fuzzer, operator), len(fuzzer.DRAWS)
-    assert any(fuzzer.fuzz(0, first + k * step, 1, 60).broken for k in range(300))
+    assert any(fuzzer.fuzz(0, first + k * step, 1, 60).broken for k in range(150))
 
 
 def test_a_model_repeats_itself(fuzzer):

@@ -125,8 +125,9 @@ def _window(node: Node, operands: list[Operand | None]) -> Window:
     assert data is not None
     kernel = tuple(node.get("kernel_shape"))
     before, after = _padding(node, data.value, kernel)
-    automatic = node.get("auto_pad", "NOTSET") not in ("NOTSET", "")
-    if automatic and any(step != 1 for step in _of(node, "dilations", len(kernel))):
+    if node.get("auto_pad", "NOTSET") not in ("NOTSET", "") and any(
+        step != 1 for step in _of(node, "dilations", len(kernel))
+    ):
         raise node.refuse("dilated windows padded by auto_pad, which programs read differently", "export it with pads")
     window = Window(
         sizes=tuple(data.value.shape[2:]),
@@ -135,7 +136,7 @@ def _window(node: Node, operands: list[Operand | None]) -> Window:
         steps=_of(node, "dilations", len(kernel)),
         before=tuple(before),
         after=tuple(after),
-        ceil=bool(node.get("ceil_mode", 0)) and not automatic,
+        ceil=bool(node.get("ceil_mode", 0)) and node.get("auto_pad") not in ("SAME_UPPER", "SAME_LOWER"),
     )
     if min(window.outputs) < 1:
         raise node.refuse("windows larger than the data")
