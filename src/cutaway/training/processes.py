@@ -3,11 +3,15 @@
 Schedules that look at the step alone give the same answer everywhere and need no talk. For others rank 0 decides and
 tells, one small broadcast a step. Messages go through a gloo group of our own, so that the training's collectives
 are not touched.
+
+gloo's threads let go of a message's tensor after its receiver went on, and need the interpreter for that: one that
+finds it gone ends the process with SIGABRT. So the group is left, and its threads joined, before the interpreter goes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -28,9 +32,14 @@ class Processes:
         distributed = torch.distributed
         self.several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
         self.rank = distributed.get_rank() if self.several else 0
-        self._group: Any = (
-            distributed.new_group(backend="gloo", timeout=timedelta(seconds=wait)) if self.several else None
-        )
+        self._held: list[Any] = []
+        if self.several:
+            self._held.append(distributed.new_group(backend="gloo", timeout=timedelta(seconds=wait)))
+            weakref.finalize(self, _leave, self._held)  # also at the end of the program, before threads are stopped
+
+    @property
+    def _group(self) -> Any:
+        return self._held[0]
 
     @property
     def measures(self) -> bool:
@@ -66,3 +75,10 @@ class Processes:
                 expected="all of them to reach the same step",
                 remedy="give the tracker a longer `wait`, or look at the log of the process that died",
             ) from error
+
+
+def _leave(held: list[Any]) -> None:
+    """Give up the one group in `held`; dropping the last reference to it joins its threads."""
+    with contextlib.suppress(Exception):  # the training has left all groups already
+        torch.distributed.destroy_process_group(held[0])
+    held.clear()
