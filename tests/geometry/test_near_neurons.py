@@ -84,6 +84,34 @@ def test_equals_the_naive_transcription(make, device):
         torch.testing.assert_close(found, naive(network, inputs, directions, radius, sites), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("rows", [2, 6, 8])
+@pytest.mark.parametrize("make", [perceptron, Residual, lambda: Residual(in_place=True)], ids=["mlp", "view", "place"])
+def test_vertices_that_come_in_parts_are_counted_as_those_that_come_at_once(make, rows):
+    network = Network(build(make), points(2))
+    sites, directions = network.select("activation"), frame(192, 10, torch.Generator().manual_seed(2))
+    found = local_complexity(network, points(5), directions, 0.6, sites, rows=rows)
+    assert found.sum() > 5
+    torch.testing.assert_close(found, naive(network, points(5), directions, 0.6, sites), rtol=0, atol=0)
+
+
+def test_no_more_vertices_go_through_at_once_than_were_asked_for():
+    seen = []
+
+    class Seen(nn.Linear):
+        def forward(self, x):
+            seen.append(len(x))
+            return super().forward(x)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.ReLU(), Seen(9, 3)).double().eval()
+    network = Network(model, points(2))
+    seen.clear()
+    local_complexity(network, points(4), frame(192, 5, torch.Generator().manual_seed(0)), 0.1, network.sites, rows=4)
+    assert max(seen) == 4 and sum(seen[1:]) == 4 * 10  # the first asks for the layout of memory
+    seen.clear()
+    neurons_within(network, points(4), 0.1, network.sites, generator=torch.Generator(), rows=4)
+    assert len(seen) == 4 * 7  # twenty directions, three at a time, of each of four points
+
+
 def test_first_layer_takes_one_row_a_point_and_direction():
     """A counting linear layer in front: n + P + 1 rows instead of 2 P n, and the others in full."""
     seen = []
@@ -112,9 +140,10 @@ def test_referee_gives_the_counts_of_double_precision():
     directions = frame(192, 6, torch.Generator().manual_seed(0))
     truth = local_complexity(double, inputs.double(), directions, 0.1, sites)
     alone = local_complexity(network, inputs, directions, 0.1, sites)
-    decided = local_complexity(network, inputs, directions, 0.1, sites, referee=double)
     assert (alone != truth).any()
-    torch.testing.assert_close(decided, truth, rtol=0, atol=0)
+    for rows, kept in ((2048, 32), (4, 3)):
+        decided = local_complexity(network, inputs, directions, 0.1, sites, rows=rows, referee=double, kept=kept)
+        torch.testing.assert_close(decided, truth, rtol=0, atol=0)
 
 
 def test_a_view_that_is_changed_in_place_changes_what_it_is_a_view_of():
@@ -172,6 +201,17 @@ def test_shared_tangents_equal_those_along_one_direction():
         for site in sites:
             torch.testing.assert_close(slopes[site.name][row], one[site.name])
             torch.testing.assert_close(values[site.name], one_value[site.name])
+
+
+def test_tangents_that_come_in_parts_give_the_count_of_those_that_come_at_once():
+    network = Network(build(Residual, seed=1), points(2))
+    inputs, sites = points(6), network.select("activation")
+    whole, parts = (
+        neurons_within(network, inputs, 0.05, sites, generator=torch.Generator().manual_seed(0), rows=rows)
+        for rows in (2048, 3)
+    )
+    assert whole.sum() > 20
+    torch.testing.assert_close(parts, whole, rtol=0, atol=0)
 
 
 def test_directions_must_fit():

@@ -231,16 +231,18 @@ class Network:
         pre: bool = True,
         post: bool = True,
         factor: float = 1,
+        fast: bool = True,
     ) -> int:
         """Rows per chunk so that captured values, working buffers and what a consumer makes of them (`factor`) fit
-        in `budget` bytes.
+        in `budget` bytes. `fast`: no more than goes through quickly; without it as many as fit.
         """
         element = torch.finfo(self.dtype).bits // 8
         peak = max(
             [s.width for s in self.sites] + [int(torch.tensor(self.output_shape).prod()) if self.output_shape else 1]
         )
         per_sample = bytes_per_sample(inputs, sites, element, pre=pre, post=post, peak=peak) * factor
-        bounded = min((budget or DEFAULT_BUDGET) // 2, FAST_CHUNK)
+        half = (budget or DEFAULT_BUDGET) // 2
+        bounded = min(half, FAST_CHUNK) if fast else half
         return max(1, min(len(inputs), int(bounded // per_sample), 1024))
 
     def stream(

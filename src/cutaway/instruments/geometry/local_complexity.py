@@ -70,9 +70,17 @@ class LocalComplexity(Instrument):
         dims = inputs[0].numel()
         used = min(self.num_directions, dims)
         directions = frame(dims, used, context.generator())
-        batch = max(2 * used, used_network.chunk_size(inputs, sites, context.budget, pre=True, post=False, factor=2))
+        copied = [n for n in (used_network, referee) if n is not None and n is not network]
+        budget = max(context.budget - sum(map(_weights, copied)), context.budget // 4)
         counts = local_complexity(
-            used_network, inputs, directions, self.radius, sites, rows=min(batch, 2048), referee=referee
+            used_network,
+            inputs,
+            directions,
+            self.radius,
+            sites,
+            rows=self._vertices(used_network, inputs, sites, 2 * used, budget),
+            referee=referee,
+            kept=_fitting(referee or used_network, inputs, sites, budget, factor=1.5, most=32),
         ).numpy()
         network.forward_passes += 2 * used * len(inputs) * (used_network is not network)
         total = counts.sum(axis=1)
@@ -99,7 +107,7 @@ class LocalComplexity(Instrument):
             variables["by_class"] = variable(means, ["class", "site"], unit="neurons", long_name="mean over the class")
             coords["class"] = classes
         low, high = mean_interval(total, seed=context.seed, resamples=context.resamples)
-        counted, within = self._within(used_network, inputs, sites, context)
+        counted, within = self._within(used_network, inputs, sites, context, budget)
         kind = "exact" if self.exact or dims <= EXACT_DIMS else "estimate"
         said = f"neurons whose boundary lies within the radius ({_SAID[kind]} at {len(within)} samples)"
         variables["within_radius"] = variable(within, ["counted"], unit="neurons", long_name=said, kind=kind)
@@ -140,21 +148,23 @@ class LocalComplexity(Instrument):
             odd = (*odd, Skipped(what=lost, reason=f"an input of {dims} numbers has no more than {dims}"))
         return Findings(values=xr.Dataset(variables, coords), figures=figures, sites=sites, skipped=odd)
 
-    def _within(self, network, inputs, sites, context):
+    def _vertices(self, network, inputs, sites, wanted, budget):
+        """How many vertices at once: those of one point at least where memory holds them."""
+        quick = network.chunk_size(inputs, sites, budget, post=False, factor=2)
+        return min(max(wanted, quick), _fitting(network, inputs, sites, budget, pre=False, most=2048))
+
+    def _within(self, network, inputs, sites, context, budget):
         """Which `num_counted` of the points, and their counts within the radius; only sites with a boundary at 0
         count."""
         chosen = [s for s in sites if s.bends_at_zero] or list(sites)
         counted = torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs))).round().long()
         points = inputs[counted.to(inputs.device)]
-        rows = network.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), chosen, context.budget, factor=3)
-        generator, parts = context.generator(2), []
-        for start in range(0, len(points), max(1, rows)):
-            part = points[start : start + max(1, rows)]
-            near = neurons_within(
-                network, part, self.radius, chosen, generator=generator, rows=rows, exact=True if self.exact else None
-            )
-            parts.append(near.sum(dim=1))
-        return counted, torch.cat(parts).numpy()
+        rows = _fitting(network, inputs, chosen, budget, factor=2, most=256)
+        exact = True if self.exact else None
+        near = neurons_within(
+            network, points, self.radius, chosen, generator=context.generator(2), rows=rows, exact=exact
+        )
+        return counted, near.sum(dim=1).numpy()
 
     def draw(self, reading):
         from cutaway.pictures.charts import sites_chart
@@ -175,6 +185,16 @@ class LocalComplexity(Instrument):
             f"(effective radius {said(reading.figure('effective_radius').value, '.2g')}); the boundaries of "
             f"{said(near.value)} lie within the radius itself" + (f" ({how})." if how else ".")
         )
+
+
+def _weights(network):
+    return sum(p.numel() * p.element_size() for p in network.model.parameters())
+
+
+def _fitting(network, inputs, sites, budget, *, pre=True, factor=1.0, most):
+    """At most `most` rows whose pre-activations (`pre`) and buffers the budget holds; one at least."""
+    many = inputs[:1].expand(most, *inputs.shape[1:])
+    return network.chunk_size(many, sites, budget, pre=pre, post=False, factor=factor, fast=False)
 
 
 def _no_boundary_at_zero(site: Site) -> str:
