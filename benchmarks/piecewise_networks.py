@@ -70,6 +70,25 @@ BENDS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """Functions that keep every shape."""
 
+JUMPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "hardshrink": lambda h: F.hardshrink(h, 0.3),
+    "threshold_jump": lambda h: F.threshold(h, 0.1, -0.5),
+    "where_jump": lambda h: torch.where(h > 0, h + 1, h),
+    "where_pairs": lambda h: torch.where(h > h.flip(1), h + 1, 2 * h),
+    "masked_fill_jump": lambda h: h.masked_fill(h < 0, 0.7),
+    "mask_jump": lambda h: h * (h > 0.5),
+    "mask_of_others": lambda h: h * (h.roll(1, 1) > 0.1),
+    "index_put_jump": lambda h: h.index_put((h < 0.2,), h.new_tensor(0.9)),
+    "sign_jump": lambda h: torch.sign(h) + 0.1 * h,
+    "steps": lambda h: (h > 0).to(h.dtype) - 0.2 * h,
+    "heaviside": lambda h: torch.heaviside(h.detach(), h.new_tensor(0.5)) + h,
+    "any": lambda h: torch.where((h > 0.3).any(1, keepdim=True), h, -h),
+    "both": lambda h: torch.where((h > 0.0) & (h.flip(1) < 0.2), h, 0.3 * h.roll(1, 1)),
+    "dead": lambda h: torch.where(torch.relu(h) == 0, h.roll(1, 1), h),
+    "count": lambda h: h * (h > 0).to(h.dtype).sum(1, keepdim=True),
+}
+"""Functions that jump."""
+
 IMAGES: dict[str, Callable[[], nn.Module]] = {
     "circular": lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"),
     "reflect": lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
@@ -89,8 +108,8 @@ def random_piecewise(generator: torch.Generator) -> tuple[nn.Module, tuple[int, 
         return names[int(torch.randint(0, len(names), (1,), generator=generator))]
 
     def bend() -> nn.Module:
-        parts.append(pick(list(BENDS)))
-        return Function(BENDS[parts[-1]])
+        parts.append(pick([*BENDS, *JUMPS]))
+        return Function({**BENDS, **JUMPS}[parts[-1]])
 
     parts: list[str] = []
     with torch.random.fork_rng(devices=[]):

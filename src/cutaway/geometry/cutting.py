@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from cutaway.errors import BudgetError
-from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
+from cutaway.geometry.arrangement import Subdivision, close_cracks, insert_gates, remove_edges
 from cutaway.geometry.arrangement.insertion import Decide
 from cutaway.geometry.arrangement.subdivision import COMBINED
 from cutaway.geometry.coordinates import PlaneCoordinates
@@ -33,7 +33,8 @@ _WIDE = 1000  # values of a layer from which on coordinates are the cheaper stat
 class CutSettings:
     """`budget`: bytes for vertex values; `max_faces`: BudgetError beyond; `compiled`: None takes numba when installed;
     `coordinates`: which state to keep at the vertices (None: coordinates for convolutional networks with a layer of
-    over a thousand values; they cannot be dropped and computed again, BudgetError when they outgrow the budget)."""
+    over a thousand values; never for networks that jump). Coordinates cannot be dropped and computed again: BudgetError
+    when they outgrow the budget."""
 
     budget: int = 3 << 30
     max_faces: int = 5_000_000
@@ -63,7 +64,7 @@ class Cutter:
         self.program, self.plane, self.settings, self.decide = program, plane, settings, decide
         self.cells = Subdivision(polygon)
         self.report = CutReport()
-        wide = settings.coordinates
+        wide = False if program.jumps else settings.coordinates
         if wide is None:
             nodes = program.graph.nodes
             wide = any(n.op == "convolution" for n in nodes) and max(n.numel for n in nodes) > _WIDE
@@ -73,8 +74,9 @@ class Cutter:
         )
         self.noise = rounding_noise(program, plane, polygon)
 
-    def run(self) -> Floats:
-        """Cut by all sites; returns the network's outputs (V, C) at the vertices, less `offset` (C,)."""
+    def run(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Cut by all sites; returns the network's outputs (R, C), less `offset` (C,), and the row (H,) that each
+        half-edge's face has at its origin: the origin itself, unless the network jumps."""
         with torch.no_grad():
             for index in range(len(self.program.sites)):
                 try:
@@ -85,7 +87,11 @@ class Cutter:
             refuse_overflow(outputs, "the outputs")
             self.report.recomputed += self.state.recomputed
             self.report.forward_rows += self.state.forward_rows
-            return outputs
+            if not self.cells.cracks:
+                return outputs, self.cells.origin.astype(np.int64)
+            rows, parent, weight = close_cracks(self.cells)
+            mixed = weight[:, :1] * outputs[parent[:, 0]] + weight[:, 1:] * outputs[parent[:, 1]]
+            return np.concatenate([outputs, mixed]), rows
 
     def _cut_site(self, index: int) -> None:
         site = self.program.sites[index]
@@ -188,8 +194,11 @@ def rounding_noise(program: StagedProgram, plane: Plane, polygon: Floats, *, num
     points = torch.from_numpy(plane.lift(np.concatenate([polygon[:8], weights @ polygon])))
     single = program.in_dtype(torch.float32)
     with torch.no_grad():
-        exact, rough = program.all_gates(points), single.all_gates(points)
-    noise = np.array([float((a - b.to(torch.float64)).abs().max()) if a.numel() else 0.0 for a, b in zip(exact, rough)])
+        exact, rough = program.all_gates(points), [g.to(torch.float64) for g in single.all_gates(points)]
+    same = torch.ones(len(points), dtype=torch.bool)  # where rounding does not take a jump
+    for site, a, b in zip(program.sites, exact, rough):
+        same &= ((a > 0) == (b > 0)).all(dim=1) if site.jumps else same
+    noise = np.array([float((a - b)[same].abs().max()) if a[same].numel() else 0.0 for a, b in zip(exact, rough)])
     scale = np.array([float(a.abs().max()) if a.numel() else 0.0 for a in exact])
     noise = np.where(np.isfinite(noise), noise * 2.0**-29, scale * 2.0**-46)
     return 64 * np.maximum(noise, scale * 2.0**-55)

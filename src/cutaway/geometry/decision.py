@@ -8,7 +8,7 @@ not.) One output is read as two classes, negative (0) and positive (1).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,25 +38,58 @@ def as_logits(outputs: Floats) -> Floats:
 
 
 def decision_boundary(cells: Subdivision, measures: FaceMeasures, outputs: Floats) -> DecisionBoundary:
-    """The arg-max boundary over all faces. `outputs` (V, C) at the vertices.
+    """The arg-max boundary over all faces. `outputs` (R, C) at the corners.
 
-    Exact up to rounding. A boundary that runs along an edge is reported by one of its faces. Cost: O(V C) and, on the
-    faces whose corners disagree, O(C^3).
+    Exact up to rounding. A boundary that runs along an edge is reported by one of its faces; so is one where the
+    network jumps from class to class. Cost: O(V C) and, on the faces whose corners disagree, O(C^3).
     """
     logits = as_logits(outputs)
     best = logits.argmax(axis=1)
-    order, first = measures.order, measures.start[:-1]
-    vertex = cells.origin[order]
-    mixed = np.minimum.reduceat(best[vertex], first) != np.maximum.reduceat(best[vertex], first)
-    found: list[tuple[Floats, NDArray, NDArray]] = []
+    first, rows, vertex = measures.start[:-1], measures.rows, cells.origin[measures.order]
+    mixed = np.minimum.reduceat(best[rows], first) != np.maximum.reduceat(best[rows], first)
+    found: list[tuple[Floats, NDArray, NDArray]] = list(_along_jumps(cells, measures, logits))
     for sides in np.unique(measures.num_sides[mixed]):
         faces = np.flatnonzero(mixed & (measures.num_sides == sides))
-        corners = vertex[measures.start[faces][:, None] + np.arange(sides)]
-        found.extend(_on_polygons(cells.position[corners], logits[corners], faces))
+        corners = measures.start[faces][:, None] + np.arange(sides)
+        found.extend(_on_polygons(cells.position[vertex[corners]], logits[rows[corners]], faces))
     if not found:
         return DecisionBoundary(segments=np.zeros((0, 2, 2)), pairs=np.zeros((0, 2), int), faces=np.zeros(0, int))
     segments, pairs, faces = (np.concatenate(parts) for parts in zip(*found))
     return DecisionBoundary(segments=segments, pairs=pairs, faces=faces)
+
+
+def _along_jumps(cells: Subdivision, measures: FaceMeasures, logits: Floats):
+    """Segments of edges whose two faces have different classes along them, though not at a common value."""
+    rows = np.full(cells.num_half_edges, -1, dtype=np.int64)
+    rows[measures.order] = measures.rows
+    half = np.flatnonzero((rows >= 0) & (np.arange(len(rows)) < cells.twin) & (rows[cells.twin] >= 0))
+    twin, ahead = cells.twin[half], cells.following[half]
+    ends = np.stack(
+        [rows[half], rows[cells.following[twin]], rows[ahead], rows[twin]], axis=1
+    )  # start, end: both sides
+    jumping = (ends[:, 0] != ends[:, 1]) | (ends[:, 2] != ends[:, 3])
+    for h, (a, b, c, d) in zip(half[jumping], ends[jumping]):
+        start, end = cells.position[cells.origin[h]], cells.position[cells.origin[cells.twin[h]]]
+        cuts = np.unique(np.concatenate([[0.0, 1.0], _changes(logits[a], logits[c]), _changes(logits[b], logits[d])]))
+        for low, high in pairwise(cuts):
+            middle = (low + high) / 2
+            one, other = (int(((1 - middle) * logits[p] + middle * logits[q]).argmax()) for p, q in ((a, c), (b, d)))
+            if one != other:
+                segment = np.stack([start + t * (end - start) for t in (low, high)])
+                yield segment[None], np.array([sorted((one, other))]), cells.face[[h]]
+
+
+def _changes(start: Floats, end: Floats) -> list[float]:
+    """Where in (0, 1) the arg-max of logits linear in between changes."""
+    at, found = 0.0, []
+    best = int(start.argmax())
+    while True:
+        lead, change = start[best] - start, (end - start) - (end[best] - start[best])
+        meets = np.divide(lead, change, out=np.full(len(lead), np.inf), where=change > 0)
+        if not meets.min() < 1:
+            return found
+        best, at = int(meets.argmin()), max(float(meets.min()), at)
+        found.append(at)
 
 
 def _on_polygons(position: Floats, logits: Floats, faces: NDArray):
@@ -116,19 +149,18 @@ class ClassPieces:
 
 
 def class_pieces(cells: Subdivision, measures: FaceMeasures, outputs: Floats) -> ClassPieces:
-    """The pieces of faces on which the outputs (V, C) are linear; of classes that tie the lowest wins, as in arg-max.
+    """The pieces of faces on which the outputs (R, C) are linear; of classes that tie the lowest wins, as in arg-max.
 
     Exact up to rounding. Cost: O(C) clippings of each face that the decision boundary crosses.
     """
     logits = as_logits(outputs)
     best = logits.argmax(axis=1)
-    order, first = measures.order, measures.start[:-1]
-    vertex = cells.origin[order]
-    mixed = np.flatnonzero(np.minimum.reduceat(best[vertex], first) != np.maximum.reduceat(best[vertex], first))
+    first, rows = measures.start[:-1], measures.rows
+    mixed = np.flatnonzero(np.minimum.reduceat(best[rows], first) != np.maximum.reduceat(best[rows], first))
     polygons, classes, faces = [], [], []
     for face in mixed:
-        corners = vertex[measures.start[face] : measures.start[face + 1]]
-        values = logits[corners]
+        around = slice(measures.start[face], measures.start[face + 1])
+        corners, values = cells.origin[measures.order[around]], logits[rows[around]]
         reachable = values.max(axis=0) >= values.max(axis=1).min()
         for c in np.flatnonzero(reachable & ~_tied_with_lower(values[None])[0]):
             joint = np.concatenate([cells.position[corners], values - values[:, [c]]], axis=1)

@@ -12,51 +12,23 @@ spelled out here get the answer None (the caller then takes the sign for zero an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cutaway.geometry.arrangement.insertion import Doubt
+from cutaway.geometry.jumps import compared, jumps, one_sided, word
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import Site, StagedProgram, operations
+from cutaway.geometry.rational import Whole, add, padded, times, together, whole
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
+from cutaway.network.graph.operators import Slot
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """Exact tensor: `number` (object array of int) * 2**-`shift` / `over`."""
-
-    number: NDArray
-    shift: int
-    over: int = 1
-
-    def aligned(self, shift: int, over: int) -> NDArray:
-        return self.number * ((1 << (shift - self.shift)) * (over // self.over))
-
-    def with_number(self, number: NDArray) -> Whole:
-        return Whole(number, self.shift, self.over)
-
-    def fraction(self, index: int) -> Fraction:
-        return Fraction(int(self.number.reshape(-1)[index]), self.over << self.shift)
-
-
-def whole(values: Floats) -> Whole:
-    """Floats as exact integers over a power of two (the shift is at least 0)."""
-    mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64))
-    digits = (mantissa * 2.0**53).astype(np.int64)
-    power = exponent.astype(np.int64) - 53
-    shift = int(max(0, -power[digits != 0].min(initial=0)))
-    number = np.empty(digits.shape, dtype=object)
-    flat = number.reshape(-1)
-    for i, (d, p) in enumerate(zip(digits.reshape(-1).tolist(), power.reshape(-1).tolist())):
-        flat[i] = d << (p + shift) if p + shift >= 0 else d >> -(p + shift)
-    return Whole(number, shift)
 
 
 class UnknownOperator(Exception):
@@ -148,7 +120,7 @@ class ExactSigns:
         terms = [self.origin] + [
             Whole(d.number * c.number[0], d.shift + c.shift) for d, c in zip(self.directions, coordinate)
         ]
-        start = _add(terms, [1, 1, 1])
+        start = add(terms, [1, 1, 1])
         values[self.program.input.index] = start.with_number(start.number.reshape(self.program.input.shape))
         for node in graph.nodes[: self.program.stop_of(last) + 1]:
             if node.index in values:
@@ -158,7 +130,8 @@ class ExactSigns:
                 continue
             inputs = [values[i] for i in node.inputs]
             if node.index in sites:
-                found[sites[node.index]] = tuple(inputs) if node.op in PAIRED else inputs[0]
+                pair = self._compared(node, inputs) if jumps(node) else inputs
+                found[sites[node.index]] = tuple(pair) if node.op in PAIRED or jumps(node) else inputs[0]
                 if sites[node.index] == last:
                     break
             values[node.index] = self._apply(node, inputs)
@@ -178,15 +151,26 @@ class ExactSigns:
         if node.op == "linear":
             weight, bias = self._constant(node, "weight"), self._constant(node, "bias")
             made = Whole(x.number @ weight.number.T, x.shift + weight.shift, x.over)
-            return made if bias is None else _add([made, bias], [1, 1])
+            return made if bias is None else add([made, bias], [1, 1])
         if node.op == "convolution":
             return self._convolution(node, x)
         if node.op == "scale_shift":
             scale, shift = self._constant(node, "scale"), self._constant(node, "shift")
-            made = x if scale is None else Whole(x.number * scale.number, x.shift + scale.shift, x.over)
-            return made if shift is None else _add([made, shift], [1, 1])
+            made = x if scale is None else times(x, scale)
+            return made if shift is None else add([made, shift], [1, 1])
+        if jumps(node):
+            return self._jump(node, v)
+        if node.op == "mul":
+            return times(*v)
+        if node.op in _LOGIC:
+            return Whole(np.asarray(_LOGIC[node.op](*(w.number != 0 for w in v)), dtype=object) + 0, 0)
+        if node.op == "aten._to_copy.default":
+            return x
+        if node.op == "aten.where.self":
+            choice, one, other = together([self._given(a, v) for a in a["args"]])
+            return one.with_number(np.asarray(np.where(choice.number != 0, one.number, other.number), dtype=object))
         if node.op == "add":
-            return _add(v, a["coefficients"])
+            return add(v, a["coefficients"])
         if node.op == "relu":
             return x.with_number(np.maximum(x.number, 0))
         if node.op == "abs":
@@ -195,15 +179,15 @@ class ExactSigns:
             slope = node.constants["slope"] if "slope" in node.constants else a["slope"]
             low = whole(np.asarray(slope, dtype=np.float64))
             negative = Whole(np.minimum(x.number, 0) * low.number, x.shift + low.shift, x.over)
-            return _add([x.with_number(np.maximum(x.number, 0)), negative], [1, 1])
+            return add([x.with_number(np.maximum(x.number, 0)), negative], [1, 1])
         if node.op == "clamp":
             for bound, pick in ((a["min"], np.maximum), (a["max"], np.minimum)):
                 if bound is not None:
-                    x, edge = _together([x, whole(np.array(float(bound)))])
+                    x, edge = together([x, whole(np.array(float(bound)))])
                     x = x.with_number(pick(x.number, edge.number))
             return x
         if node.op in ("maximum", "minimum"):
-            x, y = _together(v)
+            x, y = together(v)
             return x.with_number((np.maximum if node.op == "maximum" else np.minimum)(x.number, y.number))
         if node.op in ("max_reduce", "max_pool"):
             site = next(s for s in self.program.sites if s.node == node.index)
@@ -214,9 +198,9 @@ class ExactSigns:
             return x.with_number(_REARRANGE[node.op](node, x.number))
         if node.op == "pad" and float(a["value"]) == 0.0 and min(a["pad"]) >= 0:
             widths = [(low, high) for low, high in zip(a["pad"][::2], a["pad"][1::2])][::-1]
-            return x.with_number(_padded(x.number, ((0, 0),) * (x.number.ndim - len(widths)) + tuple(widths)))
+            return x.with_number(padded(x.number, ((0, 0),) * (x.number.ndim - len(widths)) + tuple(widths)))
         if node.op == "cat":
-            parts = _together(v)
+            parts = together(v)
             return parts[0].with_number(np.concatenate([p.number for p in parts], axis=a["dim"]))
         if node.op in ("sum", "mean"):
             dims = tuple(a["dims"])
@@ -225,12 +209,33 @@ class ExactSigns:
             return Whole(np.asarray(total, dtype=object).reshape(node.shape), x.shift, x.over * count)
         raise UnknownOperator(node.op)
 
+    def _given(self, item: Any, v: list[Whole]) -> Whole:
+        """An argument of an operator that was kept as it is: one of its inputs, or a constant."""
+        return v[item.position] if isinstance(item, Slot) else whole(np.asarray(item, dtype=np.float64))
+
+    def _compared(self, node: Node, v: list[Whole]) -> list[Whole]:
+        pair = together([self._given(c, v) for c in compared(node)])
+        return [w.with_number(np.broadcast_to(w.number, node.shape)) for w in pair]
+
+    def _jump(self, node: Node, v: list[Whole]) -> Whole:
+        """The value of a site that jumps, at a point beside the jump."""
+        one, other = self._compared(node, v)
+        sign = np.sign(np.asarray(one.number - other.number, dtype=object)).astype(np.int64)
+        if node.op == "threshold":
+            x, value = together([v[0], whole(np.array(float(node.attributes["value"])))])
+            return x.with_number(np.where(sign > 0, x.number, value.number))
+        if word(node) == "heaviside":
+            raise UnknownOperator("heaviside")
+        return Whole(
+            one_sided(node, [torch.zeros(0)], torch.from_numpy(sign)).numpy().astype(np.int64).astype(object), 0
+        )
+
     def _convolution(self, node: Node, x: Whole) -> Whole:
         a, weight, bias = node.attributes, self._constant(node, "weight"), self._constant(node, "bias")
         if a["transposed"] or len(a["stride"]) != 2 or x.number.ndim != 4 or x.number.shape[0] != 1:
             raise UnknownOperator("convolution")
         (sh, sw), (ph, pw), (dh, dw), groups = a["stride"], a["padding"], a["dilation"], a["groups"]
-        image = _padded(x.number[0], ((0, 0), (ph, ph), (pw, pw)))
+        image = padded(x.number[0], ((0, 0), (ph, ph), (pw, pw)))
         out_channels, per_group, kh, kw = weight.number.shape
         height, width = node.shape[-2:]
         made = np.zeros((out_channels, height, width), dtype=object)
@@ -249,14 +254,7 @@ class ExactSigns:
         result = Whole(made[None], x.shift + weight.shift, x.over)
         if bias is None:
             return result
-        return _add([result, bias.with_number(bias.number.reshape(1, -1, 1, 1))], [1, 1])
-
-
-def _padded(x: NDArray, widths) -> NDArray:
-    """Zeros around an object array, as Python integers (np.pad would put in 64-bit ones, which overflow)."""
-    made = np.zeros([n + a + b for n, (a, b) in zip(x.shape, widths)], dtype=object)
-    made[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, widths))] = x
-    return made
+        return add([result, bias.with_number(bias.number.reshape(1, -1, 1, 1))], [1, 1])
 
 
 def _take_slice(node: Node, x: NDArray) -> NDArray:
@@ -275,21 +273,14 @@ _REARRANGE = {
 }
 
 
-def _together(parts: list[Whole]) -> list[Whole]:
-    shift, over = max(p.shift for p in parts), lcm(*(p.over for p in parts))
-    return [Whole(p.aligned(shift, over), shift, over) for p in parts]
-
-
-def _add(parts: list[Whole], coefficients) -> Whole:
-    scaled = []
-    for part, c in zip(parts, coefficients):
-        factor = whole(np.array(float(c)))
-        scaled.append(Whole(part.number * factor.number.item(), part.shift + factor.shift, part.over))
-    level = _together(scaled)
-    total = level[0].number
-    for part in level[1:]:
-        total = total + part.number
-    return level[0].with_number(total)
+_LOGIC = {
+    "aten.logical_not.default": np.logical_not,
+    "aten.bitwise_not.default": np.logical_not,
+    "aten.logical_and.default": np.logical_and,
+    "aten.bitwise_and.Tensor": np.logical_and,
+    "aten.logical_or.default": np.logical_or,
+    "aten.bitwise_or.Tensor": np.logical_or,
+}
 
 
 def _turn(a: Floats, b: Floats, p: Floats) -> Fraction:

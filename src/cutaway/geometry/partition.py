@@ -32,11 +32,11 @@ def polygon_area(polygon: Floats) -> float:
 class Slice:
     """The partition of a plane polygon by a network.
 
-    `cells`: half-edge arrays; `measures`: per face; `relative` (V, C): the outputs at the vertices less `offset` (C,),
-    which the last layer adds; a face is inside one activation region of every site. `status`: exact where every sign
-    was decided and the self-check passed, else estimate (`caveats` says why); estimate for a sign partition (`kind`),
-    whose classes were traced on its mesh (`mesh_classes`). `check` None: not made. Seconds: from tracing the model to
-    the end of the self-check.
+    `cells`: half-edge arrays; `measures`: per face; `relative` (R, C): the outputs at the corners less `offset` (C,),
+    which the last layer adds: one row a vertex, more where the network jumps (`measures.rows` finds them); a face is
+    inside one activation region of every site. `status`: exact where every sign was decided and the self-check passed,
+    else estimate (`caveats` says why); estimate for a sign partition (`kind`), whose classes were traced on its mesh
+    (`mesh_classes`). `check` None: not made. Seconds: from tracing the model to the end of the self-check.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class Slice:
 
     @property
     def outputs(self) -> Floats:
-        """(V, C): the network at the vertices."""
+        """(R, C): the network at the vertices, from each side where it jumps."""
         return self.relative + self.offset
 
     @property
@@ -153,8 +153,7 @@ class Slice:
     @property
     def interior_outputs(self) -> Floats:
         """(F, C): the network at each face's interior point (the mean of its corners)."""
-        vertex = self.cells.origin[self.measures.order]
-        total = np.add.reduceat(self.outputs[vertex], self.measures.start[:-1], axis=0)
+        total = np.add.reduceat(self.outputs[self.measures.rows], self.measures.start[:-1], axis=0)
         return total / self.measures.num_sides[:, None]
 
     @property

@@ -6,94 +6,82 @@ is cut along their zero sets the values behind it are affine on every piece, up 
 function: for ReLU-like kinks the pre-activation, for a clamp the distance to each threshold, for a window of m entries
 the m - 1 comparisons of an entry with the largest before it.
 
-Values of a batch are kept as {node: (B, *shape)} in float64, only those that a later operator still reads.
+Values of a batch are kept as {node: (B, *shape)} in float64, only those that a later operator still reads. With
+`allow_jumps` comparisons, signs and thresholds are kinks too (see `jumps`).
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cutaway.errors import ModelError
-from cutaway.geometry.vocabulary import AFFINE, KINKS, PAIRED, RELU_LIKE, WINDOWED, refuse
+from cutaway.geometry import jumps
+from cutaway.geometry.jumps import Depends
+from cutaway.geometry.kinks import Site, site_of_node
+from cutaway.geometry.vocabulary import AFFINE, KINKS, PAIRED, RELU_LIKE, refuse
 from cutaway.network.graph import Graph, Node
 from cutaway.network.graph.operators import apply_node
 
 Values = dict[int, Tensor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """One call of one kink. Gates `first` .. `first + parts * width` - 1 are its; `shape` is that of one part, without
-    the batch dimension; `window` (width, parts + 1) indexes the entries compared (-1: padding), None without
-    windows."""
-
-    name: str
-    kind: str
-    node: int
-    first: int
-    parts: int
-    shape: tuple[int, ...]
-    thresholds: tuple[float, ...] = ()
-    window: Tensor | None = None
-
-    @property
-    def width(self) -> int:
-        width = 1
-        for length in self.shape:
-            width *= length
-        return width
-
-    @property
-    def num_gates(self) -> int:
-        return self.parts * self.width
-
-    def place(self, gate: int) -> tuple[int, tuple[int, ...], int]:
-        """(channel, position, part) of a gate number."""
-        part, flat = divmod(gate - self.first, self.width)
-        if not self.shape:
-            return 0, (), part
-        index = []
-        for length in reversed(self.shape):
-            flat, rest = divmod(flat, length)
-            index.append(rest)
-        return index[-1], tuple(reversed(index[:-1])), part
-
-
 class StagedProgram:
     """The stages of a piecewise-affine graph with one input and one output.
 
-    Raises `NotPiecewiseAffine` naming the first operator that is not, ModelError for weights that are not finite.
+    Raises `NotPiecewiseAffine` naming the first operator that is not (jumps among them, unless `allow_jumps`),
+    ModelError for weights that are not finite.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, allow_jumps: bool = False) -> None:
         self.graph = graph
         self.input, self.output = graph.input, graph.output
         _require_finite_weights(graph)
-        depends = _depends_on_input(graph)
-        self.constants = {n.index: _value_of_constant(graph, n) for n in graph.nodes if not depends[n.index]}
+        self.depends: list[Depends] = []
+        for node in graph.nodes:
+            self.depends.append(self._dependence(node, allow_jumps))
+        still = (n for n in graph.nodes if self.depends[n.index] is Depends.NOT)
+        self.constants = {n.index: _value_of_constant(graph, n) for n in still}
         self.last_use = [
             max(users, default=len(graph.nodes) if i in graph.outputs else -1) for i, users in enumerate(graph.users)
         ]
         self.last_use[self.output.index] = len(graph.nodes)
         sites, first = [], 0
         for node in graph.nodes:
-            if not depends[node.index] or node.op in AFFINE:
+            if not self._is_kink(node):
                 continue
-            if node.op not in KINKS:
-                refuse(node, graph)
-            site = _site(graph, node, first)
+            site = site_of_node(graph, node, first)
             if site.num_gates:
                 sites.append(site)
                 first += site.num_gates
         self.sites: tuple[Site, ...] = tuple(sites)
         self.num_gates = first
+        self.jumps = any(s.jumps for s in sites)
+
+    def _is_kink(self, node: Node) -> bool:
+        whole = any(self.depends[i] is Depends.WHOLE for i in node.inputs)
+        return whole and (node.op in KINKS or jumps.jumps(node))
+
+    def _dependence(self, node: Node, allow_jumps: bool) -> Depends:
+        """How a node depends on the input, given the nodes before it; raises where that is not known."""
+        if node.op == "input":
+            return Depends.WHOLE
+        inputs = [self.depends[i] for i in node.inputs]
+        if Depends.WHOLE not in inputs:
+            if Depends.STEPWISE in inputs and not jumps.is_stepwise(node):
+                refuse(node, self.graph)
+            return Depends.STEPWISE if Depends.STEPWISE in inputs else Depends.NOT
+        if node.op in AFFINE or node.op in KINKS or jumps.stays_affine(node, inputs):
+            return Depends.WHOLE
+        if not (allow_jumps and jumps.jumps(node)):
+            refuse(node, self.graph)
+        return Depends.WHOLE if node.op == "threshold" else Depends.STEPWISE
 
     def begin(self, inputs: Tensor) -> Values:
         """Values at the input, (B, *input shape) given without the graph's leading batch dimension of one."""
@@ -120,8 +108,12 @@ class StagedProgram:
         if node.op == "convolution" and self._is_batch_of_one(node):
             merged = inputs[0].reshape(inputs[0].shape[0], *inputs[0].shape[2:])
             return apply_node(node, [merged]).unsqueeze(1)
-        in_dims = tuple(None if i in self.constants else 0 for i in node.inputs)
-        return torch.vmap(lambda *v: apply_node(node, list(v)), in_dims=in_dims)(*inputs)  # pyright: ignore[reportArgumentType]
+        return self._on_samples(lambda *v: apply_node(node, list(v)), node, inputs)
+
+    def _on_samples(self, function: Callable[..., Tensor], node: Node, inputs: list[Tensor], *more: Tensor) -> Tensor:
+        """A function of one sample's values at the node's inputs (and of `more`), for all."""
+        in_dims = (*(None if i in self.constants else 0 for i in node.inputs), *(0 for _ in more))
+        return torch.vmap(function, in_dims=in_dims)(*inputs, *more)  # pyright: ignore[reportArgumentType]
 
     def _is_batch_of_one(self, node: Node) -> bool:
         shape = self.graph.nodes[node.inputs[0]].shape
@@ -132,6 +124,10 @@ class StagedProgram:
     def gates(self, values: Values, site: Site, part: int) -> Tensor:
         """(B, width): the gate functions of one part, affine on the pieces cut so far."""
         node = self.graph.nodes[site.node]
+        if site.jumps:
+            inputs = [self._read(values, i) for i in node.inputs]
+            found = self._on_samples(lambda *v: jumps.difference(node, list(v)), node, inputs)
+            return found.reshape(found.shape[0], -1)
         read = self._read(values, node.inputs[0])
         if node.op in RELU_LIKE:
             return read.reshape(read.shape[0], -1)
@@ -147,6 +143,13 @@ class StagedProgram:
         gap[:, padding[:, part + 1]] = -1.0  # padding never wins, and whatever is compared with padding only wins
         gap[:, padding[:, : part + 1].all(dim=1) & ~padding[:, part + 1]] = 1.0
         return gap
+
+    def one_sided(self, values: Values, site: Site, sign: Tensor) -> Tensor:
+        """(B, *shape): the value of a site that jumps where its gates have these signs (B, width)."""
+        node = self.graph.nodes[site.node]
+        inputs = [self._read(values, i) for i in node.inputs]
+        sign = sign.reshape(-1, *node.shape)
+        return self._on_samples(lambda *v: jumps.one_sided(node, list(v[:-1]), v[-1]), node, inputs, sign)
 
     def entries(self, values: Values, site: Site) -> tuple[Tensor, Tensor]:
         """What a windowed site compares: (B, width, m), and where it is padding (width, m)."""
@@ -261,13 +264,6 @@ def operations(node: Node) -> int:
     return node.numel
 
 
-def _depends_on_input(graph: Graph) -> list[bool]:
-    depends: list[bool] = []
-    for node in graph.nodes:
-        depends.append(node.op == "input" or any(depends[i] for i in node.inputs))
-    return depends
-
-
 def _value_of_constant(graph: Graph, node: Node) -> Tensor:
     memo: dict[int, Tensor] = {}
 
@@ -278,46 +274,3 @@ def _value_of_constant(graph: Graph, node: Node) -> Tensor:
         return memo[index]
 
     return value(node.index)
-
-
-def _site(graph: Graph, node: Node, first: int) -> Site:
-    name = (node.module or node.name) + (f"#{node.call}" if node.call else "")
-    read = graph.nodes[node.inputs[0]]
-    common = {"name": name, "kind": node.op, "node": node.index, "first": first}
-    if node.op == "clamp":
-        bounds = tuple(float(b) for b in (node.attributes["min"], node.attributes["max"]) if b is not None)
-        return Site(**common, parts=len(bounds), shape=_bare(read.shape), thresholds=bounds)
-    if node.op in PAIRED:
-        return Site(**common, parts=1, shape=_bare(node.shape))
-    if node.op in WINDOWED:
-        window = _windows(node, read)
-        return Site(**common, parts=window.shape[1] - 1, shape=_bare(node.shape), window=window)
-    return Site(**common, parts=1, shape=_bare(read.shape))
-
-
-def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[1:]) if len(shape) > 1 and shape[0] == 1 else tuple(shape)
-
-
-def _windows(node: Node, read: Node) -> Tensor:
-    """(outputs, m): flat indices into the input of what each output is the maximum of; -1 stands for padding."""
-    index = torch.arange(read.numel).reshape(read.shape)
-    a = node.attributes
-    if node.op == "max_reduce":
-        dims = [d % len(read.shape) for d in (a["dims"] if isinstance(a["dims"], (list, tuple)) else [a["dims"]])]
-        rest = [d for d in range(len(read.shape)) if d not in dims]
-        kept = index.permute(*rest, *dims)
-        width = 1
-        for d in rest:
-            width *= read.shape[d]
-        return kept.reshape(width, -1)
-    spatial = len(a["kernel"])
-    for axis in range(spatial):
-        dim = len(read.shape) - spatial + axis
-        size = (a["kernel"][axis] - 1) * a["dilation"][axis] + 1
-        length = (node.shape[dim] - 1) * a["stride"][axis] + size
-        after = max(0, length - read.shape[dim] - a["padding"][axis])
-        pads = [0, 0] * (index.ndim - dim - 1) + [a["padding"][axis], after]
-        index = F.pad(index, pads, value=-1).narrow(dim, 0, length)
-        index = index.unfold(dim, size, a["stride"][axis])[..., :: a["dilation"][axis]]
-    return index.reshape(node.numel, -1)

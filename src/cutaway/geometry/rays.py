@@ -93,7 +93,7 @@ def crossings(
 def as_program(model: nn.Module | Graph | StagedProgram, example: Tensor) -> StagedProgram:
     """The staged program of a module (traced at `example`), a graph, or itself."""
     if isinstance(model, StagedProgram):
-        return model
+        return StagedProgram(model.graph) if model.jumps else model
     return StagedProgram(model if isinstance(model, Graph) else trace(model, example))
 
 

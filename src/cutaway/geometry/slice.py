@@ -84,7 +84,7 @@ def slice_network(
     polygon = check_domain(domain)
     wall, cpu = time.perf_counter(), time.process_time()
     graph = model if isinstance(model, Graph) else trace_for(model, plane)
-    program = StagedProgram(graph)
+    program = StagedProgram(graph, allow_jumps=True)
     _fits(program, plane)
     exact = ExactSigns(program, plane, polygon, settings.exact_operations, settings.exact_total)
     cut = CutSettings(
@@ -95,10 +95,10 @@ def slice_network(
     )
     cutter = Cutter(program, plane, polygon, cut, decide=exact if settings.exact else None)
     try:
-        relative = cutter.run()
+        relative, rows = cutter.run()
     except BudgetError as error:
         raise _how_to_go_on(error, cutter, plane, polygon) from error
-    measures = measure_faces(cutter.cells)
+    measures = measure_faces(cutter.cells, rows)
     offset = cutter.offset.numpy()
     outputs = relative + offset
     refuse_overflow(outputs, "the outputs")
@@ -126,7 +126,9 @@ def slice_network(
 
 def _how_to_go_on(error: BudgetError, cutter: Cutter, plane: Plane, polygon: Floats) -> BudgetError:
     """The error with an estimate of what the domain holds and of the domain that would fit (n regions have about 2.3
-    sqrt(n) coordinates)."""
+    sqrt(n) coordinates); as it is for a network that jumps."""
+    if cutter.program.jumps:
+        return error
     fits = (cutter.settings.budget / 40) ** (2 / 3) if isinstance(cutter.state, PlaneCoordinates) else np.inf
     enough = max(int(min(cutter.settings.max_faces / 2, fits)), 1)
     preview = estimated_regions(cutter.program, plane, polygon)

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutaway.geometry.arrangement import Subdivision
+from cutaway.errors import BudgetError
+from cutaway.geometry.arrangement import Subdivision, open_cracks
 from cutaway.geometry.arrangement.insertion import Insertion
+from cutaway.geometry.jumps import Depends
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import Site, StagedProgram, Values, refuse_overflow
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
@@ -28,6 +30,7 @@ class VertexValues:
     def __init__(self, program: StagedProgram, plane: Plane, cells: Subdivision, budget: int) -> None:
         self.program, self.plane, self.cells, self.budget = program, plane, cells, budget
         self.values: Values | None = None
+        self.settled: list[tuple[NDArray[np.int64], Floats]] = []  # gates of a site that jumps, as they were cut
         self.at = 0
         self.recomputed = self.forward_rows = 0
 
@@ -69,10 +72,51 @@ class VertexValues:
     def inserted(self, site: Site, part: int, columns: NDArray[np.int64], done: Insertion, whole: bool) -> None:
         """Follow an insertion of `columns` of a part (`whole`: of all gates of the site at once)."""
         self._extend(site, done, done.values if whole and site.kind in RELU_LIKE else None)
-        self._impose_zeros(site, part, columns, done.values)
+        if site.jumps:
+            self.settled = [(c, done.extend_rows(v)) for c, v in self.settled] + [(columns, done.values)]
+        else:
+            self._impose_zeros(site, part, columns, done.values)
 
     def close(self, index: int) -> None:
-        """Nothing is left to do when a site is cut: the next one computes what it reads."""
+        """The site is cut. One that jumps gives both sides of its edges values of their own (raises BudgetError where
+        they do not fit); for any other nothing is left to do: the next one computes what it reads."""
+        site = self.program.sites[index]
+        if not site.jumps:
+            return
+        if self.values is None:
+            raise BudgetError(
+                "memory budget of the slice",
+                found=f"values at {self.cells.num_vertices} vertices of a network that jumps",
+                expected=f"at most {self.budget / 2**31:.2g} GB",
+                remedy="raise the memory budget (--budget 12GB, budget=...)",
+            )
+        sides = self._sides(site)
+        half = np.arange(self.cells.num_half_edges)
+        one, other = self.cells.face[half], self.cells.face[self.cells.twin[half]]
+        half = half[(half < self.cells.twin[half]) & (one >= 0) & (other >= 0)]
+        half = half[(sides[self.cells.face[half]] != sides[self.cells.face[self.cells.twin[half]]]).any(axis=1)]
+        self.keep(open_cracks(self.cells, half))
+        inner = np.flatnonzero(self.cells.face[: self.cells.num_half_edges] >= 0)
+        beside = np.zeros(self.cells.num_vertices, dtype=np.int64)
+        beside[self.cells.origin[inner]] = self.cells.face[inner]
+        sign = torch.from_numpy(sides[beside])
+        self.values[site.node] = self.program.one_sided(self.values, site, sign)
+
+    def _sides(self, site: Site) -> NDArray[np.int8]:
+        """(F, width): the sign that each gate of the site has inside each face; 0 where it is 0 all over it."""
+        assert self.values is not None
+        start, order = self.cells.cycles()
+        corners = self.cells.origin[order]
+        sides = np.empty((self.cells.num_faces, site.width), dtype=np.int8)
+        gates = self.program.gates(self.values, site, 0).numpy().copy()
+        for columns, values in self.settled:
+            gates[:, columns] = values
+        self.settled = []
+        for begin in range(0, site.width, 64):
+            some = gates[:, begin : begin + 64][corners]
+            high, low = (pick.reduceat(some, start[:-1], axis=0) for pick in (np.maximum, np.minimum))
+            sides[:, begin : begin + 64] = np.sign(np.where(high > -low, high, low))
+        return sides
 
     def keep(self, vertices: NDArray[np.int64]) -> None:
         """Only these vertices are left."""
@@ -84,10 +128,11 @@ class VertexValues:
             return
         read = self.program.graph.nodes[site.node].inputs[0]
         for node, old in self.values.items():
-            if same is not None and node == read:
-                rows = same
+            flat = old.reshape(old.shape[0], -1).numpy()
+            if self.program.depends[node] is Depends.STEPWISE:
+                rows = done.copied_rows(flat)
             else:
-                rows = done.extend_rows(old.reshape(old.shape[0], -1).numpy())
+                rows = same if same is not None and node == read else done.extend_rows(flat)
             self.values[node] = torch.from_numpy(rows).reshape(rows.shape[0], *old.shape[1:])
 
     def _impose_zeros(self, site: Site, part: int, columns: NDArray[np.int64], gates: Floats) -> None:

@@ -36,8 +36,8 @@ def refuse(node: Node, graph: Graph) -> None:
     if fact.form is Form.STEP or not fact.continuous or name == "where":
         raise NotPiecewiseAffine(
             place,
-            found=f"{what}, a choice between values that do not meet: the network jumps",
-            expected="a continuous network, whose pieces share the values at their corners",
+            found=f"{what}, which jumps",
+            expected="a continuous network; in a slice also comparisons, signs and thresholds",
             remedy="cut the network before it, or take a function without a jump (ReLU, Softshrink)",
         )
     if fact.form is not Form.CURVED and name not in OPERATORS:

@@ -1,11 +1,12 @@
 """Planar subdivisions that are cut by piecewise linear functions given at their vertices.
 
 `subdivision` holds the half-edge arrays, `split_vectorised` (NumPy) and `split_compiled` (numba) cut them, `insertion`
-drives either through a batch of gates, `exact` decides what rounding cannot, `merge` takes edges out again.
+drives either through a batch of gates, `merge` takes edges out again, `cracks` parts faces between which values jump.
 """
 
+from cutaway.geometry.arrangement.cracks import close_cracks, open_cracks
 from cutaway.geometry.arrangement.insertion import Insertion, insert_gates
 from cutaway.geometry.arrangement.merge import remove_edges
 from cutaway.geometry.arrangement.subdivision import Subdivision
 
-__all__ = ["Insertion", "Subdivision", "insert_gates", "remove_edges"]
+__all__ = ["Insertion", "Subdivision", "close_cracks", "insert_gates", "open_cracks", "remove_edges"]

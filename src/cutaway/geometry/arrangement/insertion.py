@@ -63,6 +63,13 @@ class Insertion:
         self.fill_rows(made)
         return made
 
+    def copied_rows(self, rows: Floats) -> Floats:
+        """The same for functions that are constant on the faces: a new vertex has the value of an old one beside it."""
+        source = self.parent[:, 0].copy()
+        while len(late := np.flatnonzero(source >= self.base)):
+            source[late] = self.parent[source[late] - self.base, 0]
+        return np.concatenate([rows[: self.base], rows[source]])
+
     def fill_rows(self, made: Floats) -> None:
         """The same in place: `made` (base + new, s) holds the rows at the start, the others are written."""
         compiled = compiled_kernels() if not self.batches else None
@@ -193,19 +200,17 @@ class _Doubts:
                 continue
             cycle = self.order[self.start[face] : self.start[face + 1]]
             before = cycle[np.flatnonzero(cycle == h)[0] - 1]
-            if cells.tag[h] != cells.tag[before]:
-                return face, cells.tags_of(int(cells.tag[h]))[0], cells.tags_of(int(cells.tag[before]))[0]
+            one, other = (cells.tags_of(int(cells.tag[e]))[0] for e in (h, before))
+            if one != other:
+                return face, one, other
         return None
 
     def _settle(self, values, vertex, column, face, first, second) -> None:
         sign = None
         if self.decide is not None and face is not None:
             value = float(values[vertex, column])
-            sign = self.decide(
-                Doubt(
-                    polygon=self.polygon(face), first=first, second=second, gate=int(self.gate_of[column]), value=value
-                )
-            )
+            gate = int(self.gate_of[column])
+            sign = self.decide(Doubt(polygon=self.polygon(face), first=first, second=second, gate=gate, value=value))
         if sign is None:
             self.snapped += 1
             values[vertex, column] = 0.0

@@ -24,6 +24,7 @@ class Subdivision:
     __slots__ = (
         "also",
         "combined",
+        "cracks",
         "face",
         "face_half_edge",
         "following",
@@ -50,6 +51,7 @@ class Subdivision:
         self.num_vertices, self.num_half_edges, self.num_faces = corners, 2 * corners, 1
         self.also: set[int] = set()  # gates noted to vanish along an edge that is there already
         self.combined: list[tuple[int, ...]] = []
+        self.cracks: list[tuple[float, ...]] = []  # ends (x, y, x, y) of edges that were opened
 
     @classmethod
     def triangulated(cls, polygon: Floats, position: Floats, triangles: Ints) -> Subdivision:
@@ -162,6 +164,7 @@ class Subdivision:
 
 
 MESH_EDGE = np.iinfo(np.int32).min
+CRACK = -(1 << 40)  # tags from here down number cracks, see `cracks`
 COMBINED = 1 << 30
 
 

@@ -41,17 +41,31 @@ def decompositions() -> dict:
 
 
 def spell_out(program: torch.export.ExportedProgram) -> None:
-    """Softshrink as x - clamp(x, -l, l), in place: export decomposes it into comparisons whatever the table says."""
+    """Softshrink as x - clamp(x, -l, l) and hardshrink as x (x > l) + x (x < -l), in place: export decomposes them into
+    comparisons (of |x|, which bends at 0 besides) whatever the table says."""
     graph, aten = program.graph, torch.ops.aten
     for place in list(graph.nodes):
-        if place.op == "call_function" and place.target is aten.softshrink.default:
-            x, width = place.args[0], float((*place.args[1:], 0.5)[0])
-            with graph.inserting_before(place):
-                inner = graph.call_function(aten.clamp.default, (x, -width, width))
-                rest = graph.call_function(aten.sub.Tensor, (x, inner))
-            inner.meta, rest.meta = dict(place.meta), dict(place.meta)
-            place.replace_all_uses_with(rest)
-            graph.erase_node(place)
+        if place.op != "call_function" or place.target not in (aten.softshrink.default, aten.hardshrink.default):
+            continue
+        x, width = place.args[0], float((*place.args[1:], 0.5)[0])
+        soft = place.target is aten.softshrink.default
+        if not soft and width <= 0:  # x itself, which export's own spelling says
+            continue
+        with graph.inserting_before(place):
+            if soft:
+                made = [graph.call_function(aten.clamp.default, (x, -width, width))]
+                made.append(graph.call_function(aten.sub.Tensor, (x, made[0])))
+            else:
+                made = [
+                    graph.call_function(aten.gt.Scalar, (x, width)),
+                    graph.call_function(aten.lt.Scalar, (x, -width)),
+                ]
+                made += [graph.call_function(aten.mul.Tensor, (x, mask)) for mask in made]
+                made.append(graph.call_function(aten.add.Tensor, (made[2], made[3])))
+        for node in made:
+            node.meta = dict(place.meta)
+        place.replace_all_uses_with(made[-1])
+        graph.erase_node(place)
 
 
 def _map(item: Any, function) -> Any:

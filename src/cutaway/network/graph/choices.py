@@ -48,10 +48,18 @@ def _not(b: Builder, x: Ref) -> Any:
     return ref
 
 
+def _or(b: Builder, x: Any, y: Any) -> Any:
+    """Nothing is added by a mask that is false everywhere."""
+    for mask, other in ((x, y), (y, x)):
+        if isinstance(mask, Tensor) and not bool(mask.any()):
+            return other
+    return NotImplemented
+
+
 def _cast(b: Builder, x: Ref, *_: Any, dtype: Any = None, **__: Any) -> Any:
     """A mask as numbers is still a mask."""
     if b.value(x).is_floating_point():
-        return x
+        return x if dtype is None or dtype.is_floating_point else NotImplemented
     if x.index not in b.compared:
         return NotImplemented
     own = next(b.values[i].dtype for i in b.inputs if b.values[i].is_floating_point())
@@ -175,9 +183,10 @@ def _index_put(b: Builder, x: Any, indices: Any, value: Any, accumulate: bool = 
     mask = indices[0] if len(indices) == 1 else None
     if not isinstance(mask, Ref) or accumulate or isinstance(value, Ref) or exact(value).numel() != 1:
         return NotImplemented
-    if mask.index not in b.compared or b.shape(mask) != (b.shape(x) if isinstance(x, Ref) else tuple(x.shape)):
+    if b.shape(mask) != (b.shape(x) if isinstance(x, Ref) else tuple(x.shape)):
         return NotImplemented
-    return _where(b, mask, exact(value).reshape(()), x)
+    bent = _where(b, mask, exact(value).reshape(()), x)
+    return _keep(b, "aten.where.self", mask, value.reshape(()), x) if bent is NotImplemented else bent
 
 
 def _filled(value: float) -> Callable[..., Tensor]:
@@ -244,6 +253,8 @@ CHOICES: dict[str, Callable[..., Any]] = {
     **{kind: _compare(kind) for kind in MIRRORED},
     "logical_not": _not,
     "bitwise_not": _not,
+    "logical_or": _or,
+    "isnan": lambda b, x: torch.zeros(b.shape(x), dtype=torch.bool),  # real numbers are none
     "_to_copy": _cast,
     "to": _cast,
     "where": _where,

@@ -98,8 +98,14 @@ class Graph:
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Graph:
         """The same graph with its floating-point constants in another dtype or on another device."""
 
-        def move(value: Tensor) -> Tensor:
-            return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+            if isinstance(value, dict):
+                return {k: move(v) for k, v in value.items()}
+            if isinstance(value, list | tuple):
+                return type(value)(move(v) for v in value)
+            return dtype if dtype and isinstance(value, torch.dtype) and value.is_floating_point else value
 
-        nodes = tuple(replace(n, constants={k: move(v) for k, v in n.constants.items()}) for n in self.nodes)
+        nodes = tuple(replace(n, constants=move(n.constants), attributes=move(n.attributes)) for n in self.nodes)
         return replace(self, nodes=nodes, dtype=dtype or self.dtype)
