@@ -32,8 +32,8 @@ class Figure:
 
     `low` and `high` bound it at confidence `level`; `p_value` is its rank among what networks that learned nothing give
     (`alternative` says which direction counts as evidence, `none` that no null applies), `q_value` the same after
-    control of the false-discovery rate. `null_median` is what the null gives. A figure that could not be computed is
-    NaN, never zero.
+    control of the false-discovery rate. `null_median` is what the null gives, `null_draws` its finite draws. A figure
+    that could not be computed is NaN, never zero.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Figure:
     q_value: float | None = None
     null_median: float | None = None
     null_count: int = 0
+    null_draws: tuple[float, ...] = dataclasses.field(default=(), repr=False)
     long_name: str = ""
 
     def told(self) -> str:
@@ -124,6 +125,7 @@ class Reading:
                     p_value=p_value(figure.value, values, figure.alternative, limit=limit),
                     null_median=float(np.median(finite)) if finite.size else math.nan,
                     null_count=int(values.size),
+                    null_draws=tuple(finite.tolist()),
                 )
             )
         return dataclasses.replace(self, figures=tuple(judged), null=null)

@@ -95,6 +95,8 @@ def to_parquet(reading: Reading, path: str | Path) -> Path:
     rows = [
         {"instrument": reading.instrument, **dataclasses.asdict(f), "status": f.status.value} for f in reading.figures
     ]
+    for row in rows:
+        row["null_draws"] = list(row["null_draws"])
     table = pa.Table.from_pylist(rows)
     table = table.replace_schema_metadata({"cutaway": json.dumps(_to_json(reading), allow_nan=True)})
     with atomic(path) as temporary:
@@ -153,7 +155,7 @@ def _from_json(record: dict[str, Any], values: xr.Dataset) -> Reading:
     coverage = record["coverage"]
     return Reading(
         values=values,
-        figures=tuple(Figure(**{**f, "status": Status(f["status"])}) for f in record["figures"]),
+        figures=tuple(_figure(f) for f in record["figures"]),
         status=Status(record["status"]),
         coverage=Coverage(
             sites=tuple(coverage["sites"]),
@@ -164,4 +166,11 @@ def _from_json(record: dict[str, Any], values: xr.Dataset) -> Reading:
         provenance=Provenance(**record["provenance"]),
         reason=record["reason"],
         null=record["null"],
+    )
+
+
+def _figure(record: dict[str, Any]) -> Figure:
+    """A figure as it was written; earlier files have no draws of the null."""
+    return Figure(
+        **{**record, "status": Status(record["status"]), "null_draws": tuple(record.get("null_draws", ()))}
     )
