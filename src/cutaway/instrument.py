@@ -59,6 +59,17 @@ class Context:
         return seeds.generator(self.seed, "instrument", self.name, offset)
 
 
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure for a report's first screen: its name, a title of a few words, its place there (smaller comes first),
+    and whether it is said in per cent."""
+
+    figure: str
+    title: str
+    rank: int
+    percent: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """What `_measure` returns: the dataset, the figures, a status, and what was read or left out."""
@@ -85,6 +96,7 @@ class Instrument(ABC):
     limits : what the figures do not tell, for the report.
     null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum` or "" for none.
     in_scan : whether `cutaway scan` runs it without being asked (leave out what takes minutes).
+    tiles : its figures for a report's first screen.
     attacks : whether its `radius` is an attack's, to be chosen by the data's range.
     """
 
@@ -97,6 +109,7 @@ class Instrument(ABC):
     null: ClassVar[str] = "reinitialised"
     in_scan: ClassVar[bool] = True
     attacks: ClassVar[bool] = False
+    tiles: ClassVar[tuple[Tile, ...]] = ()
 
     @classmethod
     def suited(cls, data: Dataset) -> Self:
@@ -201,6 +214,10 @@ class Instrument(ABC):
 
     def describe(self, reading: Reading) -> str:
         """What the figures of this reading say, in a sentence or two for the report; empty for nothing to add."""
+        return ""
+
+    def brief(self, reading: Reading) -> str:
+        """A clause for the verdict of a report, lower case and without a full stop; empty to take no part."""
         return ""
 
     @property

@@ -171,6 +171,4 @@ def _from_json(record: dict[str, Any], values: xr.Dataset) -> Reading:
 
 def _figure(record: dict[str, Any]) -> Figure:
     """A figure as it was written; earlier files have no draws of the null."""
-    return Figure(
-        **{**record, "status": Status(record["status"]), "null_draws": tuple(record.get("null_draws", ()))}
-    )
+    return Figure(**{**record, "status": Status(record["status"]), "null_draws": tuple(record.get("null_draws", ()))})

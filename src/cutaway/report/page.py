@@ -14,7 +14,9 @@ from cutaway import registry
 from cutaway.evidence.decision import CALLED
 from cutaway.files import write_text
 from cutaway.reading import Figure, Reading
-from cutaway.report.words import digest, sentence
+from cutaway.report.glossary import marked, used
+from cutaway.report.tiles import tiles
+from cutaway.report.words import Digest, decisions_of, digest, ranked, sentence
 from cutaway.running import Run
 from cutaway.wording import null_words
 
@@ -23,23 +25,51 @@ def write_report(run: Run, path: str | Path | None = None) -> Path:
     """Write the page of `run` (by default `report.html` in its folder); returns the path. The page loads nothing from
     outside."""
     target = Path(path) if path is not None else run.report
-    sections = [_section(reading, index) for index, reading in enumerate(run.readings)]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cutaway.report", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(number=number, interval=interval, chance=chance)
+    decisions = decisions_of(run)
+    sections = [_section(reading, index) for index, reading in enumerate(ranked(run, decisions))]
+    drawn = [s for s in sections if s["reading"].figures]
+    lead = drawn[0] if drawn else None
+    told = digest(run)
+    seen: set[str] = set()
+    environment = page_environment()
+    environment.filters.update(interval=interval, chance=chance, marked=lambda text: marked(text, seen))
     html = environment.get_template("run.html").render(
         run=run,
         record=run.record,
-        digest=digest(run),
-        sections=[s for s in sections if s["reading"].figures],
+        digest=told,
+        tiles=tiles(run.readings, decisions),
+        lead=lead,
+        sections=drawn,
         silent=[s for s in sections if not s["reading"].figures],
         called=CALLED,
         nulls=sorted({null_words(r.null).long for r in run.readings if r.null}),
+        terms=used(" ".join([*_texts(told), *(s["words"] for s in drawn), *_names(drawn), "null q-value p-value"])),
         bundle=vega_bundle(),
-        specs=json.dumps({s["id"]: s["spec"] for s in sections if s["spec"]}).replace("</", "<\\/"),
+        specs=embedded({s["id"]: s["spec"] for s in drawn} | ({"lead": lead["spec"]} if lead else {})),
     )
     return write_text(target, html)
+
+
+def page_environment() -> jinja2.Environment:
+    """The templates of this folder, escaping what they are given."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cutaway.report", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(number=number)
+    return environment
+
+
+def embedded(value: Any) -> str:
+    """JSON that may stand inside a script element."""
+    return json.dumps(value).replace("</", "<\\/")
+
+
+def _texts(told: Digest) -> list[str]:
+    return [told.verdict, told.network, *told.findings, *told.alike, *told.open, *told.unread]
+
+
+def _names(sections: list[dict[str, Any]]) -> list[str]:
+    return [f.long_name for s in sections for f in s["reading"].figures]
 
 
 def _section(reading: Reading, index: int) -> dict[str, Any]:
@@ -48,7 +78,7 @@ def _section(reading: Reading, index: int) -> dict[str, Any]:
     return {
         "id": f"figure-{index}",
         "reading": reading,
-        "title": reading.instrument.replace("-", " "),
+        "title": title_of(reading.instrument),
         "question": kind.question if kind else "",
         "source": kind.source if kind else "",
         "limits": kind.limits if kind else "",
@@ -57,6 +87,12 @@ def _section(reading: Reading, index: int) -> dict[str, Any]:
         "spec": _spec(reading) if reading.figures else None,
         "null": null_words(reading.null) if reading.null else None,
     }
+
+
+def title_of(instrument: str) -> str:
+    """What an instrument is called in a heading: Boundary distance, LoFi features."""
+    words = instrument.replace("-", " ").replace("lofi", "LoFi")
+    return words[:1].upper() + words[1:]
 
 
 def _spec(reading: Reading) -> dict[str, Any] | None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-
-import jinja2
 
 from cutaway.files import write_text
 from cutaway.report.film import film
-from cutaway.report.page import number, vega_bundle
+from cutaway.report.page import embedded, page_environment, vega_bundle
 from cutaway.training.store import TrainingRun
 from cutaway.training.story import Story, tell
 
@@ -22,12 +19,9 @@ def write_training_page(
     With `refresh`, the page asks the browser to load it again every so many seconds (for runs under way).
     """
     told = story if story is not None else tell(run)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cutaway.report", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(number=number)
     spent = run.shares[-1] if run.shares else None
-    html = environment.get_template("training.html").render(
+    template = page_environment().get_template("training.html")
+    html = template.render(
         run=run,
         record=run.record,
         story=told,
@@ -39,7 +33,7 @@ def write_training_page(
         last=[(s, s.value[-1], s.low[-1], s.high[-1]) for s in run.series.values()],
         opens=(run.folder / "model.json").exists(),
         bundle=vega_bundle(),
-        spec=json.dumps(film(run, told).to_dict()).replace("</", "<\\/"),
+        specs=embedded({"film": film(run, told).to_dict()}),
     )
     return write_text(Path(path) if path is not None else run.folder / "report.html", html)
 

@@ -6,7 +6,11 @@ Every sentence is made of the same figures as the tables and of the null's own w
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from cutaway import registry
 from cutaway.evidence.decision import Decision, decide
@@ -14,13 +18,16 @@ from cutaway.reading import Figure, Reading
 from cutaway.running import Run
 from cutaway.wording import null_words, said
 
+Decisions = Mapping[tuple[str, str], Decision]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
-    """The first screen. network: a sentence on the network. warnings: what to know before reading on. findings: a
-    sentence an instrument. alike: figures not told apart from their null. open: figures with too few nulls to tell.
-    unread: what was not measured or not read, each with the reason."""
+    """The first screen. verdict: one sentence for all. network: a sentence on the network. warnings: what to know
+    first. findings: a sentence an instrument, the most surprising first. alike: figures not told apart from their null.
+    open: figures with too few nulls to tell. unread: what was not measured or not read, each with the reason."""
 
+    verdict: str
     network: str
     warnings: tuple[str, ...]
     findings: tuple[str, ...]
@@ -31,10 +38,10 @@ class Digest:
 
 def digest(run: Run) -> Digest:
     """The digest of a run."""
-    decisions = decide({(r.instrument, f.name): f for r in run.readings for f in r.figures})
+    decisions = decisions_of(run)
     findings: list[str] = []
     told: dict[str, list[str]] = {"alike": [], "open": []}
-    for reading in run.readings:
+    for reading in ranked(run, decisions):
         mine = {f.name: decisions[reading.instrument, f.name] for f in reading.figures if f.p_value is not None}
         text = sentence(reading) if reading.figures else ""
         if text:
@@ -43,6 +50,7 @@ def digest(run: Run) -> Digest:
             if figure.name in mine and mine[figure.name].word != "apart":
                 told[mine[figure.name].word].append(_beside(reading, figure, mine[figure.name]))
     return Digest(
+        verdict=verdict(run, decisions),
         network=describe(run),
         warnings=tuple(run.record.get("warnings", ())),
         findings=tuple(findings),
@@ -50,6 +58,64 @@ def digest(run: Run) -> Digest:
         open=tuple(told["open"]),
         unread=tuple(_unread(run)),
     )
+
+
+def decisions_of(run: Run) -> Decisions:
+    """What may be said of every figure of a run that has a null, by instrument and figure."""
+    return decide({(r.instrument, f.name): f for r in run.readings for f in r.figures})
+
+
+def ranked(run: Run, decisions: Decisions) -> list[Reading]:
+    """The readings by what is surprising: first those with figures told apart from their null, the farthest from it
+    (in spreads of the null) before the others; then those that cannot be told; then the rest."""
+    order = {"apart": 0, "open": 1, "alike": 2}
+
+    def key(reading: Reading) -> tuple[int, float]:
+        found = [
+            (order[d.word], -_spreads(f)) for f in reading.figures if (d := decisions.get((reading.instrument, f.name)))
+        ]
+        return min(found, default=(3, 0.0))
+
+    return sorted(run.readings, key=key)
+
+
+def _spreads(figure: Figure) -> float:
+    """Distance of a figure from its null's median, in the null's interquartile ranges."""
+    if figure.null_median is None or len(figure.null_draws) < 4 or not math.isfinite(figure.null_median):
+        return 0.0
+    low, high = np.percentile(figure.null_draws, [25, 75])
+    return abs(figure.value - figure.null_median) / max(float(high - low), 1e-12 * abs(figure.value), 1e-300)
+
+
+def verdict(run: Run, decisions: Decisions) -> str:
+    """The run in one sentence: what the first instruments say in brief, and how much of it is learned."""
+    briefs = [text for _, text in sorted(_briefs(run)) if text][:3]
+    told = [d.word for d in decisions.values()]
+    if told:
+        apart = told.count("apart")
+        nulls = sorted({null_words(r.null).long for r in run.readings if r.null})
+        whose = nulls[0] if len(nulls) == 1 else "their nulls"
+        if apart:
+            briefs.append(f"{apart} of {len(told)} figures are told apart from {whose}")
+        elif "open" in told:
+            briefs.append(f"too few nulls to tell any of {len(told)} figures from {whose}")
+        else:
+            briefs.append(f"none of {len(told)} figures is told apart from {whose}")
+    text = "; ".join(briefs)
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def _briefs(run: Run) -> list[tuple[int, str]]:
+    found = []
+    for reading in run.readings:
+        if reading.instrument in registry.names() and reading.figures:
+            kind = registry.instrument(reading.instrument)
+            rank = min((tile.rank for tile in kind.tiles), default=1000)
+            try:
+                found.append((rank, kind(**reading.provenance.parameters).brief(reading)))
+            except Exception:  # another package's code: the report goes on
+                continue
+    return found
 
 
 def _unread(run: Run) -> list[str]:

@@ -20,7 +20,7 @@ from cutaway.features.lofi.network_features import (
     site_directions,
     spread,
 )
-from cutaway.instrument import Context, Findings, Instrument, NotApplicable
+from cutaway.instrument import Context, Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network, Site
 from cutaway.reading import Figure, variable
 from cutaway.wording import said
@@ -42,6 +42,7 @@ class LofiFeatures(Instrument):
     num_positions: int = 4
 
     name: ClassVar[str] = "lofi-features"
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("relevant_directions", "Directions that carry the label", 50),)
     question: ClassVar[str] = "Which label-relevant directions does each layer hold, and does the network use them?"
     source: ClassVar[str] = "Neural LoFi, arXiv 2605.13612; bank of label directions and use by gradients are ours"
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})

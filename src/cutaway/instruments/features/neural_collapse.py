@@ -10,7 +10,7 @@ import xarray as xr
 
 from cutaway.data.dataset import spread_rows
 from cutaway.features.collapse import collapse, last_linear, penultimate
-from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import bootstrap_interval
 from cutaway.robustness.attacks import PGD, Noise
@@ -32,6 +32,7 @@ class NeuralCollapse(Instrument):
     num_points: int = 500
 
     name: ClassVar[str] = "neural-collapse"
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("nc1", "Neural collapse (NC1)", 80),)
     question: ClassVar[str] = "Have the features collapsed to class means, and does that survive an attack?"
     source: ClassVar[str] = "Papyan et al. 2020, arXiv 2008.08186; Su, Kempe et al., arXiv 2311.07444"
     attacks: ClassVar[bool] = True

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from cutaway.features.sparsity import by_neuron, static_dead
-from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import mean_interval, proportion_interval
 from cutaway.wording import said
@@ -32,6 +32,7 @@ class Sparsity(Instrument):
     threshold: float = 0.0
 
     name: ClassVar[str] = "sparsity"
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("dead_neuron_rate", "Dead neurons", 60, percent=True),)
     question: ClassVar[str] = "Which share of units fires on an input, and which never fire at all?"
     source: ClassVar[str] = "Li et al. 2023, arXiv 2210.06313; Liu et al. 2022, arXiv 2212.06145"
     expense: ClassVar[str] = "1 forward pass a sample"

@@ -18,7 +18,7 @@ import xarray as xr
 
 from cutaway.data.dataset import spread_rows
 from cutaway.geometry.near_neurons import EXACT_DIMS, effective_radius, frame, local_complexity, neurons_within
-from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Site
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import mean_interval
@@ -49,6 +49,7 @@ class LocalComplexity(Instrument):
     exact: bool = False
 
     name: ClassVar[str] = "local-complexity"
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("local_complexity", "Bends near a sample", 70),)
     question: ClassVar[str] = "How many neurons change sign within a small neighbourhood of a sample?"
     source: ClassVar[str] = "Humayun et al. 2024, arXiv 2402.15555, section 3"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})

@@ -13,7 +13,7 @@ from cutaway.errors import ModelError
 from cutaway.geometry.expressivity import same_class_pairs
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.volume import count_patterns
-from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import mean_interval
 from cutaway.wording import said
@@ -34,6 +34,7 @@ class RayCrossings(Instrument):
     num_patterns: int = 128
 
     name: ClassVar[str] = "ray-crossings"
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("crossing_density", "Regions near the data", 40),)
     question: ClassVar[str] = "How many affine pieces does the network lay between one sample and the next?"
     source: ClassVar[str] = (
         "Exact crossing sequences; compare TE-NAS, ICLR 2021, and Hanin and Rolnick, arXiv 1901.09021"

@@ -9,10 +9,11 @@ import torch
 import xarray as xr
 
 from cutaway.errors import ModelError
-from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.language.intrinsic_dimension import intrinsic_dimension
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import mean_interval
+from cutaway.reading.words import said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class IntrinsicDimension(Instrument):
     batch_size: int = 16
 
     name: ClassVar[str] = "intrinsic-dimension"
+    tiles: ClassVar[tuple[Tile, ...]] = (
+        Tile("last_block", "Tokens mixed, last block", 11),
+        Tile("mean_block", "Tokens mixed, mean block", 12),
+    )
     question: ClassVar[str] = "How many tokens does each attention head mix at the end of a prompt?"
     source: ClassVar[str] = "Balestriero et al. 2023, arXiv 2312.01648, section 3; arXiv 2407.02678"
     needs: ClassVar[frozenset[str]] = frozenset({"tokens"})
@@ -74,3 +79,13 @@ class IntrinsicDimension(Instrument):
         from cutaway.language.charts import head_map
 
         return head_map(reading.values)
+
+    def brief(self, reading):
+        return f"its last block's heads mix {said(reading.figure('last_block').value)} tokens at a prompt's end"
+
+    def describe(self, reading):
+        last, mean = reading.figure("last_block").value, reading.figure("mean_block").value
+        return (
+            f"At the end of a prompt the heads of the last block mix {said(last)} tokens in all, those of an average "
+            f"block {said(mean)}."
+        )

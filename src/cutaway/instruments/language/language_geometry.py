@@ -10,10 +10,11 @@ import torch
 import xarray as xr
 
 from cutaway.errors import ModelError
-from cutaway.instrument import Findings, Instrument, NotApplicable
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.language.geometry import FEATURE_NAMES, GeometryReader
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import mean_interval
+from cutaway.reading.words import said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,11 @@ class LanguageGeometry(Instrument):
     batch_size: int = 32
 
     name: ClassVar[str] = "language-geometry"
+    tiles: ClassVar[tuple[Tile, ...]] = (
+        Tile("auroc", "Labels told apart (AUROC)", 10),
+        Tile("share_mean", "Active gates", 13, percent=True),
+        Tile("distance_min", "Nearest gate", 14),
+    )
     question: ClassVar[str] = "In which region of every MLP block does a prompt lie, and how near to its border?"
     source: ClassVar[str] = "Balestriero et al. 2023, arXiv 2312.01648, section 4"
     needs: ClassVar[frozenset[str]] = frozenset({"tokens"})
@@ -103,3 +109,15 @@ class LanguageGeometry(Instrument):
         from cutaway.language.charts import feature_map
 
         return feature_map(reading.values)
+
+    def brief(self, reading):
+        return f"{said(reading.figure('share_mean').value, '.0%')} of its gates are open on an average token"
+
+    def describe(self, reading):
+        share, near = reading.figure("share_mean").value, reading.figure("distance_min").value
+        text = f"On an average token {said(share, '.0%')} of the gates of a block are open; the nearest gate lies "
+        text += f"{said(near)} hidden units away."
+        named = {f.name: f for f in reading.figures}
+        if "auroc" in named:
+            text += f" These features alone tell the labels apart with an AUROC of {said(named['auroc'].value)}."
+        return text

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cutaway.instrument import Findings, Instrument
+from cutaway.instrument import Findings, Instrument, Tile
 from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import bootstrap_interval, mean_interval, proportion_interval
+from cutaway.reading.words import said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,10 @@ class Accuracy(Instrument):
     bins: int = 15
 
     name: ClassVar[str] = "accuracy"
+    tiles: ClassVar[tuple[Tile, ...]] = (
+        Tile("accuracy", "Accuracy", 10, percent=True),
+        Tile("calibration_error", "Calibration error", 30, percent=True),
+    )
     question: ClassVar[str] = "How often is the network right, and does its confidence say so?"
     source: ClassVar[str] = "Guo et al. 2017, arXiv 1706.04599; Kumar et al. 2019, arXiv 1909.10155"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
@@ -124,6 +129,9 @@ class Accuracy(Instrument):
         from cutaway.pictures.charts import reliability_chart
 
         return reliability_chart(reading)
+
+    def brief(self, reading):
+        return f"right on {said(reading.figure('accuracy').value, '.1%')} of the inputs"
 
     def describe(self, reading):
         accuracy, error = reading.figure("accuracy"), reading.figure("calibration_error")

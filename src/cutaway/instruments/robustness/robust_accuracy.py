@@ -11,7 +11,7 @@ import xarray as xr
 
 from cutaway.data.dataset import spread_rows
 from cutaway.errors import CutawayWarning
-from cutaway.instrument import Findings, Instrument
+from cutaway.instrument import Findings, Instrument, Tile
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import proportion_interval
 from cutaway.robustness.attacks import Noise, make_attack
@@ -42,6 +42,7 @@ class RobustAccuracy(Instrument):
     num_points: int = 200
 
     name: ClassVar[str] = "robust-accuracy"
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("robust_accuracy", "Right under attack", 20, percent=True),)
     question: ClassVar[str] = "How often is the network still right when the input is attacked?"
     source: ClassVar[str] = "Madry et al. 2018, arXiv 1706.06083; Su, Kempe et al., arXiv 2311.07444 (noise control)"
     attacks: ClassVar[bool] = True
@@ -123,6 +124,10 @@ class RobustAccuracy(Instrument):
 
         names = ("clean_accuracy", "noise_accuracy", "robust_accuracy")
         return bars_chart(reading, names, title="share of samples right")
+
+    def brief(self, reading):
+        robust = reading.figure("robust_accuracy").value
+        return f"{said(robust, '.0%')} stay right under an attack of {distance(self.norm)} size {self.radius:.3g}"
 
     def describe(self, reading):
         value = {f.name: said(f.value, ".0%") for f in reading.figures}
