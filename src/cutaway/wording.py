@@ -35,6 +35,12 @@ def said(value: float | None, form: str = ".3g") -> str:
     return format(value, form)
 
 
+def title(instrument: str) -> str:
+    """What an instrument is called in a heading: Boundary distance, LoFi features."""
+    words = instrument.replace("-", " ").replace("lofi", "LoFi")
+    return words[:1].upper() + words[1:]
+
+
 def distance(norm: str) -> str:
     """How a norm is called: l2, l∞."""
     return "l∞" if norm in ("inf", "linf") else f"l{norm}"

@@ -18,7 +18,7 @@ from cutaway.report.glossary import marked, used
 from cutaway.report.tiles import tiles
 from cutaway.report.words import Digest, decisions_of, digest, ranked, sentence
 from cutaway.running import Run
-from cutaway.wording import null_words
+from cutaway.wording import null_words, title
 
 
 def write_report(run: Run, path: str | Path | None = None) -> Path:
@@ -78,7 +78,7 @@ def _section(reading: Reading, index: int) -> dict[str, Any]:
     return {
         "id": f"figure-{index}",
         "reading": reading,
-        "title": title_of(reading.instrument),
+        "title": title(reading.instrument),
         "question": kind.question if kind else "",
         "source": kind.source if kind else "",
         "limits": kind.limits if kind else "",
@@ -87,12 +87,6 @@ def _section(reading: Reading, index: int) -> dict[str, Any]:
         "spec": _spec(reading) if reading.figures else None,
         "null": null_words(reading.null) if reading.null else None,
     }
-
-
-def title_of(instrument: str) -> str:
-    """What an instrument is called in a heading: Boundary distance, LoFi features."""
-    words = instrument.replace("-", " ").replace("lofi", "LoFi")
-    return words[:1].upper() + words[1:]
 
 
 def _spec(reading: Reading) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from cutaway import registry
 from cutaway.evidence.decision import Decision
 from cutaway.instrument import Tile
 from cutaway.reading import Figure, Reading
-from cutaway.reading.words import null_words
+from cutaway.wording import null_words
 
 MOST = 6
 """Tiles on a page: what is read in twenty seconds."""

@@ -16,7 +16,7 @@ from cutaway import registry
 from cutaway.evidence.decision import Decision, decide
 from cutaway.reading import Figure, Reading
 from cutaway.running import Run
-from cutaway.wording import null_words, said
+from cutaway.wording import null_words, said, title
 
 Decisions = Mapping[tuple[str, str], Decision]
 
@@ -120,8 +120,8 @@ def _briefs(run: Run) -> list[tuple[int, str]]:
 
 def _unread(run: Run) -> list[str]:
     """What was not run, does not apply, failed, or could not be read, with reasons; one line a reason."""
-    lines = [f"{r.instrument}: {r.reason}" for r in run.readings if r.reason]
-    lines += [f"{row['instrument']}: {row['reason']}" for row in run.record.get("not_run", ())]
+    lines = [f"{title(r.instrument)}: {r.reason}" for r in run.readings if r.reason]
+    lines += [f"{title(row['instrument'])}: {row['reason']}" for row in run.record.get("not_run", ())]
     places: dict[str, set[str]] = {}
     for reading in run.readings:
         for skipped in reading.coverage.skipped:
@@ -185,7 +185,7 @@ def _against(reading: Reading, decisions: dict[str, Decision]) -> str:
 
 
 def _beside(reading: Reading, figure: Figure, decision: Decision) -> str:
-    text = f"{reading.instrument}: {plain(figure)} is {said(figure.value)}, and {said(figure.null_median)} for "
+    text = f"{title(reading.instrument)}: {plain(figure)} is {said(figure.value)}, and {said(figure.null_median)} for "
     text += null_words(reading.null).long
     worth = f"{decision.needed:,} nulls needed" if decision.word == "open" else f"q = {figure.q_value:.2g}"
     return f"{text} ({worth})"

@@ -13,7 +13,7 @@ from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.language.intrinsic_dimension import intrinsic_dimension
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import mean_interval
-from cutaway.reading.words import said
+from cutaway.wording import said
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from cutaway.instrument import Findings, Instrument, Tile
 from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import bootstrap_interval, mean_interval, proportion_interval
-from cutaway.reading.words import said
+from cutaway.wording import said
 
 
 @dataclass(frozen=True, kw_only=True)
