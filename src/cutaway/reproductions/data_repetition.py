@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from cutaway.reproductions.row import Row
 
@@ -16,57 +17,10 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     """|cosine| at t = 100 d .. 500 d (full: 1,000 d) for d = 128 and 256 (short: 64 and 128, to 300 d), and SGD's."""
     import numpy as np
 
-    from cutaway.dynamics.simulate import Simulation, simulate
-
     dims, last = ((64, 128), 3) if short else ((128, 256), 10)
-    found = {}
-    for dim in dims:
-        for method in ("repetition", "sgd"):
-            path = simulate(
-                Simulation(
-                    link="He3(z)",
-                    activation="relu",
-                    dimension=dim,
-                    rate=0.01 / dim,
-                    displacement=0.1 / dim,
-                    num_steps=100 * last * dim,
-                    method=method,
-                    start="orthogonal",
-                    num_seeds=16,
-                    record=100 * dim,
-                    seed=seed,
-                )
-            )
-            found[dim, method] = np.abs(path.cosines[1:, :, 0, 0])
-            progress(f"d = {dim}, {method}: {np.round(found[dim, method].mean(axis=1), 3)}")
-    rows = []
-    for dim in dims:
-        means = found[dim, "repetition"].mean(axis=1)
-        errors = found[dim, "repetition"].std(axis=1) / 4.0
-        for index, before in enumerate(COSINES.get(dim, COSINES[128])[:last]):
-            good = abs(means[index] - before) <= 0.05 + 2 * errors[index]
-            rows.append(
-                Row(
-                    quantity=f"He3 cosine at t = {100 * (index + 1)} d, d = {dim} (an earlier run: {before})",
-                    ours=float(means[index]),
-                    low=float(means[index] - 2 * errors[index]),
-                    high=float(means[index] + 2 * errors[index]),
-                    tolerance="0.05 and two standard errors",
-                    verdict="pass" if good else "fail",
-                )
-            )
-        plain = float(found[dim, "sgd"].mean(axis=1).max())
-        rows.append(
-            Row(
-                quantity=f"plain SGD, largest mean cosine, d = {dim}",
-                paper="stays where it starts",
-                reference="published",
-                ours=plain,
-                tolerance="at most 0.3",
-                verdict="pass" if plain <= 0.3 else "fail",
-            )
-        )
-    gap = float(np.max(np.abs(found[dims[0], "repetition"].mean(axis=1) - found[dims[1], "repetition"].mean(axis=1))))
+    found = {dim: curves(dim, last, seed, progress) for dim in dims}
+    rows = [row for dim in dims for row in rows_of(dim, found[dim])]
+    gap = float(np.max(np.abs(np.subtract(*(found[dim]["repetition"].mean(axis=1) for dim in dims)))))
     rows.append(
         Row(
             quantity="largest gap between the two dimensions' curves in t / d",
@@ -75,6 +29,75 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
             ours=gap,
             tolerance="0.06",
             verdict="pass" if gap <= 0.06 else "fail",
+        )
+    )
+    return rows
+
+
+def curves(dim: int, last: int, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """|cosine| (last, 16 starts) at t = 100 d, 200 d, ... of both methods."""
+    import numpy as np
+
+    from cutaway.dynamics.simulate import Simulation, simulate
+
+    found = {}
+    for method in ("repetition", "sgd"):
+        path = simulate(
+            Simulation(
+                link="He3(z)",
+                activation="relu",
+                dimension=dim,
+                rate=0.01 / dim,
+                displacement=0.1 / dim,
+                num_steps=100 * last * dim,
+                method=method,
+                start="orthogonal",
+                num_seeds=16,
+                record=100 * dim,
+                seed=seed,
+            )
+        )
+        found[method] = np.abs(path.cosines[1:, :, 0, 0])
+        progress(f"d = {dim}, {method}: {np.round(found[method].mean(axis=1), 3)}")
+    return found
+
+
+def rows_of(dim: int, found: dict[str, Any]) -> list[Row]:
+    """One dimension: that repetition learns what plain SGD does not, and the curve of an earlier run."""
+    means = found["repetition"].mean(axis=1)
+    errors = found["repetition"].std(axis=1) / 4.0
+    rows = []
+    for index, before in enumerate(COSINES.get(dim, COSINES[128])[: len(means)]):
+        good = abs(means[index] - before) <= 0.05 + 2 * errors[index]
+        rows.append(
+            Row(
+                quantity=f"He3 cosine at t = {100 * (index + 1)} d, d = {dim} (an earlier run: {before})",
+                ours=float(means[index]),
+                low=float(means[index] - 2 * errors[index]),
+                high=float(means[index] + 2 * errors[index]),
+                tolerance="0.05 and two standard errors",
+                verdict="pass" if good else "fail",
+            )
+        )
+    plain, learned = float(found["sgd"].mean(axis=1).max()), float(means.max())
+    rows.append(
+        Row(
+            quantity=f"plain SGD, largest mean cosine, d = {dim}",
+            paper="stays where it starts",
+            reference="published",
+            ours=plain,
+            tolerance="at most 0.3",
+            verdict="pass" if plain <= 0.3 else "fail",
+        )
+    )
+    rows.append(
+        Row(
+            quantity=f"repetition, largest mean cosine, d = {dim}",
+            paper="learned in t of order d",
+            reference="published",
+            ours=learned,
+            tolerance="at least 0.5 (our threshold)",
+            verdict="pass" if learned >= 0.5 else "fail",
         )
     )
     return rows

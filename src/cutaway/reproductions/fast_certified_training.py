@@ -26,10 +26,16 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     )
     record = train_certified(model, train.inputs[:count], train.labels[:count], settings, progress)
     num = 500 if short else 10_000
-    clean, interval, engine = _errors(model, test.inputs[:num], test.labels[:num], radius)
-    progress(f"clean {clean:.2%}, interval {interval:.2%}, CROWN with IBP {engine:.2%} on {num} test images")
+    seconds = Row(quantity="seconds of training", paper=None, ours=record.seconds, tolerance="", verdict="report")
+    return [*judged(model, test.inputs[:num], test.labels[:num], radius, short, progress), seconds]
+
+
+def judged(model, inputs, labels, radius: float, short: bool, progress) -> list[Row]:
+    """Errors of a trained network on test images, clean and verified by two bounds."""
+    clean, interval, engine = _errors(model, inputs, labels, radius)
+    progress(f"clean {clean:.2%}, interval {interval:.2%}, CROWN with IBP {engine:.2%} on {len(inputs)} test images")
     consistent = engine <= interval + 1e-12
-    target = 0.15
+    target = 0.9 if short else 0.15
     return [
         Row(
             quantity=f"clean error, radius {radius}",
@@ -44,8 +50,8 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
             paper=None if short else 0.1098,
             reference="own" if short else "published",
             ours=engine,
-            tolerance="too short to compare" if short else f"at most {target:.0%} (paper: radius 0.4)",
-            verdict="report" if short else "pass" if engine <= target else "fail",
+            tolerance=f"at most {target:.0%}" + (" (untrained: 100 %)" if short else " (paper: radius 0.4)"),
+            verdict="pass" if engine <= target else "fail",
         ),
         Row(
             quantity="verified error by the training bound",
@@ -54,7 +60,6 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
             tolerance="never below the engine's",
             verdict="pass" if consistent else "fail",
         ),
-        Row(quantity="seconds of training", paper=None, ours=record.seconds, tolerance="", verdict="report"),
     ]
 
 

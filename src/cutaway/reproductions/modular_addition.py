@@ -17,58 +17,61 @@ MODULUS_OF_TRANSFORMER = 113
 
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """Two-layer networks of width 512 at p = 23 (short: width 256, fewer and larger steps), then the transformer."""
+    rows = [row for activation in ("square", "relu") for row in two_layers(activation, short, seed, progress)]
+    if not short:
+        rows += _grokking(seed, progress)
+    return rows + _transformer(progress)
+
+
+def two_layers(activation: str, short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
+    """One trained network: accuracy, frequencies, phases, winners."""
     import numpy as np
 
     from cutaway.dynamics.modular_addition import ModularSetting, predicted_winner, read_frequencies, train_modular
 
-    rows = []
-    for activation in ("square", "relu"):
-        setting = ModularSetting(
-            activation=activation,
-            width=256 if short else 512,
-            rate=5e-4 if short else 5e-5,
-            num_steps=1200 if short else 5000,
-            seed=seed,
-        )
-        path = train_modular(setting)
-        before, after = read_frequencies(path.start), read_frequencies(path.end)
-        large = after.size >= np.median(after.size)
-        hit = float(np.mean(predicted_winner(path.start) == after.frequency))
-        chance = 2.0 / (setting.modulus - 1)
-        progress(f"{activation}: accuracy {path.train_accuracy[-1]:.3f}, share {np.median(after.share):.3f}")
-        rows += [
-            _row(
-                f"{activation}: accuracy",
-                "1.0",
-                float(path.train_accuracy[-1]),
-                path.train_accuracy[-1] >= 0.99,
-                ">= 0.99",
-            ),
-            _row(
-                f"{activation}: median energy on one frequency (start {np.median(before.share):.2f})",
-                "single frequency",
-                float(np.median(after.share)),
-                np.median(after.share) >= 2.5 * np.median(before.share),
-                "2.5 times the start",
-            ),
-            _row(
-                f"{activation}: median phase mismatch |psi - phi - chi| (start {np.median(before.mismatch):.2f})",
-                "0: locked, doubling",
-                float(np.median(after.mismatch[large])),
-                np.median(after.mismatch[large]) <= 0.2,
-                "at most 0.2 rad",
-            ),
-            _row(
-                f"{activation}: winners predicted from the start (chance {chance:.2f})",
-                "predicted",
-                hit,
-                hit >= 4 * chance,
-                "four times chance",
-            ),
-        ]
-    if not short:
-        rows += _grokking(seed, progress)
-    return rows + _transformer(progress)
+    setting = ModularSetting(
+        activation=activation,
+        width=256 if short else 512,
+        rate=5e-4 if short else 5e-5,
+        num_steps=1200 if short else 5000,
+        seed=seed,
+    )
+    path = train_modular(setting)
+    before, after = read_frequencies(path.start), read_frequencies(path.end)
+    large = after.size >= np.median(after.size)
+    hit = float(np.mean(predicted_winner(path.start) == after.frequency))
+    chance = 2.0 / (setting.modulus - 1)
+    progress(f"{activation}: accuracy {path.train_accuracy[-1]:.3f}, share {np.median(after.share):.3f}")
+    return [
+        _row(
+            f"{activation}: accuracy",
+            "1.0",
+            float(path.train_accuracy[-1]),
+            path.train_accuracy[-1] >= 0.99,
+            ">= 0.99",
+        ),
+        _row(
+            f"{activation}: median energy on one frequency (start {np.median(before.share):.2f})",
+            "single frequency",
+            float(np.median(after.share)),
+            np.median(after.share) >= 2.5 * np.median(before.share),
+            "2.5 times the start",
+        ),
+        _row(
+            f"{activation}: median phase mismatch |psi - phi - chi| (start {np.median(before.mismatch):.2f})",
+            "0: locked, doubling",
+            float(np.median(after.mismatch[large])),
+            np.median(after.mismatch[large]) <= 0.2,
+            "at most 0.2 rad",
+        ),
+        _row(
+            f"{activation}: winners predicted from the start (chance {chance:.2f})",
+            "predicted",
+            hit,
+            hit >= 4 * chance,
+            "four times chance",
+        ),
+    ]
 
 
 def _row(quantity: str, paper: str, ours: float, good: Any, tolerance: str) -> Row:

@@ -1,0 +1,248 @@
+"""A reproduction is worth what its rows can refuse: under each of them the method is broken on purpose, and a judged row
+must fail. The rows are those of the short form, or its cheapest part.
+
+A fault is an edit of one function's source, put in place of its code wherever it was imported.
+"""
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from cutaway import reproductions
+from cutaway.reproductions.row import Row
+
+
+def quiet(*_args, **_named):
+    """Progress that nobody reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """`says` in words; `where` "module:function"; `right` is replaced by `wrong` in its source; `rows` of the
+    reproduction's module, to be judged. `twice`: cheap enough to see them pass first (the others do in the short form).
+    `data`: needs real data. `own`: only rows held against nothing published fail."""
+
+    says: str
+    where: str
+    right: str
+    wrong: str
+    rows: Callable[..., list[Row]]
+    twice: bool = False
+    slow: bool = False
+    data: bool = False
+    own: bool = False
+
+
+def plant(monkeypatch, where: str, right: str, wrong: str) -> None:
+    """Replace the code of the function at `where` by that of its edited source."""
+    module_name, _, path = where.partition(":")
+    module = importlib.import_module(module_name)
+    function = module
+    for part in path.split("."):
+        function = getattr(function, part)
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(right) == 1, f"{where} has {source.count(right)} times {right!r}"
+    made: dict = {}
+    exec(
+        compile("from __future__ import annotations\n" + source.replace(right, wrong), where, "exec"),
+        vars(module),
+        made,
+    )
+    monkeypatch.setattr(function, "__code__", made[function.__name__].__code__)
+
+
+def short(module) -> list[Row]:
+    return module.reproduce(short=True, seed=0, progress=quiet)
+
+
+def _batchnorm(module):
+    from cutaway.data import load
+
+    inputs = load("digits", split="train", num=400, seed=0).inputs.flatten(1).double()
+    return module._least_squares(module._network(inputs.shape[1], (64, 64, 64), 0), inputs)
+
+
+def _certified(module):
+    from cutaway.data import load
+    from cutaway.robustness.certified_training import CertifiedTrainingSettings, small_cnn, train_certified
+
+    train, test = load("digits", split="train"), load("digits", split="test")
+    model = small_cnn(size=8, width=4)
+    settings = CertifiedTrainingSettings(radius=0.05, epochs=5, seconds=60.0, learning_rate=5e-3)
+    train_certified(model, train.inputs, train.labels, settings, quiet)
+    return module.judged(model, test.inputs[:200], test.labels[:200], 0.05, True, quiet)
+
+
+def _polynomial(module):
+    from cutaway.dynamics.hierarchical import hierarchical_target
+
+    rng = np.random.default_rng(0)
+    goal = hierarchical_target(16, rng)
+    return module.rows_at(goal, rng.standard_normal((2000, 16)), 30, rng, True, quiet)
+
+
+def _sentences(module):
+    import os
+    from pathlib import Path
+
+    from cutaway.guard.nlp import WordCounts
+
+    train, _ = module._medical(Path(os.environ["CUTAWAY_DATA"]) / "text", 0, 400)
+    return [module.shrunk_row("medical", train, WordCounts(train[0]), 0)]
+
+
+def _stopping(module):
+    return module._rows("digits", [(module.short_plan(0), module.measured_run(module.short_plan(0), None, quiet))])
+
+
+FAULTS = {
+    "batch-reuse": Fault(
+        says="the coloured drive of reused data is left out",
+        where="cutaway.dynamics.dmft:integrate_mean_field", right="+ memory + drive", wrong="+ memory",
+        rows=lambda m: m.against_table(True, 0, quiet),
+    ),
+    "batch-size": Fault(
+        says="the noise term does not shrink with the batch",
+        where="cutaway.dynamics.ode:_advance", right="(problem.dimension / problem.batch)", wrong="problem.dimension",
+        rows=lambda m: m.curves(quiet),
+    ),
+    "batchnorm-geometry": Fault(
+        says="statistics are averaged with those before",
+        where="cutaway.geometry.studies:with_statistics_of", right="norm.momentum = None", wrong="norm.momentum = 0.1",
+        rows=_batchnorm,
+    ),
+    "data-repetition": Fault(
+        says="the first step on a sample goes the wrong way",
+        where="cutaway.dynamics.simulate:_stepper", right="hidden + rho", wrong="hidden - rho",
+        rows=lambda m: m.rows_of(64, m.curves(64, 3, 0, quiet)), slow=True,
+    ),
+    "delayed-robustness": Fault(
+        says="a neuron counts where its sign stays",
+        where="cutaway.geometry.near_neurons:_Counter.add", right="low.sign() != high.sign()", wrong="low.sign() == high.sign()",
+        rows=short, slow=True,
+    ),
+    "escaping-mediocrity": Fault(
+        says="the step's own noise does not slow the escape",
+        where="cutaway.dynamics.exit_time:growth_rate", right="8.0 - 8.0 * step * constant(width)", wrong="8.0",
+        rows=lambda m: [m.exit_row(500, 1, 0.1, 0.75, 1.25, seeds=16, short=True, seed=0, progress=quiet)],
+    ),
+    "fast-certified-training": Fault(
+        says="intervals cancel where weights have both signs",
+        where="cutaway.robustness.certified_training:interval_forward", right="half = F.linear(half, layer.weight.abs())",
+        wrong="half = F.linear(half, layer.weight).abs()", rows=_certified, own=True,
+    ),
+    "grok-sooner": Fault(
+        says="the penalty rewards large Jacobians",
+        where="cutaway.training.regularisers:JacobianNorm.__call__", right="total = total + _gradient", wrong="total = total - _gradient",
+        rows=short, slow=True, data=True, own=True,
+    ),
+    "guardrail-certificates": Fault(
+        says="the limit is the upper one",
+        where="cutaway.guard.mixture:lower_limit", right="ppf(1 - level", wrong="ppf(level",
+        rows=lambda m: m._limits(), twice=True,
+    ),
+    "hierarchical-polynomials": Fault(
+        says="features of degree one in place of two",
+        where="cutaway.dynamics.hierarchical:_lift", right="(inputs @ first) ** 2", wrong="(inputs @ first)",
+        rows=_polynomial,
+    ),
+    "lazy-to-rich": Fault(
+        says="the residual forgets the laziness",
+        where="cutaway.dynamics.lazy_rich:train_lazy_rich", right="alpha * (hidden + 0.5 * eps * hidden**2).mean(dim=1) - origin - goal",
+        wrong="(hidden + 0.5 * eps * hidden**2).mean(dim=1) - origin - goal",
+        rows=short, slow=True,
+    ),
+    "lipsdp": Fault(
+        says="the multipliers' diagonal counts twice",
+        where="cutaway.robustness.lipschitz:squared_bound", right="2 * torch.diag(s)", wrong="4 * torch.diag(s)",
+        rows=lambda m: m.bounds_of((10, 32, 32, 2), 1.6676, True, 0, quiet), twice=True,
+    ),
+    "llm-geometry": Fault(
+        says="a gate at rest counts as active",
+        where="cutaway.language.pooling:token_features", right="torch.gt(gates, 0", wrong="torch.gt(gates, -1",
+        rows=lambda m: m._definitions(0), twice=True,
+    ),
+    "local-complexity": Fault(
+        says="the reach falls with the dimension, not its root",
+        where="cutaway.geometry.local_complexity:effective_radius", right="float(np.sqrt(dims))", wrong="float(dims)",
+        rows=lambda m: m._estimator(64, 0, quiet), twice=True,
+    ),
+    "lofi-emergence": Fault(
+        says="the operator forgets the labels",
+        where="cutaway.features.lofi.emergence:top_eigenvalues", right="(labels[:, None] * features)", wrong="features",
+        rows=lambda m: m.overlaps_at(2400, True, 0, quiet),
+    ),
+    "lofi-hierarchy": Fault(
+        says="the operator forgets the labels",
+        where="cutaway.features.lofi.kernel_path:moment_operator", right="return weights * images", wrong="return images",
+        rows=lambda m: m.rows_at(500, False, True, 0, quiet), slow=True,
+    ),
+    "lofi-images": Fault(
+        says="the directions are those of least weight",
+        where="cutaway.features.lofi.moments:leading_directions", right="argsort(-np.abs(values)", wrong="argsort(np.abs(values)",
+        rows=lambda m: m._fashion(True, 0, quiet), slow=True, data=True,
+    ),
+    "mmr": Fault(
+        says="the decision boundary is drawn near",
+        where="cutaway.training.margins:MaximumMargin.__call__", right="(1 - gap /", wrong="(1 + gap /",
+        rows=short, slow=True, data=True,
+    ),
+    "modular-addition": Fault(
+        says="the output's phase is added",
+        where="cutaway.dynamics.modular_addition:read_frequencies", right="phases[1] - phases[2]", wrong="phases[1] + phases[2]",
+        rows=lambda m: m.two_layers("square", True, 0, quiet),
+    ),
+    "nap": Fault(
+        says="neurons count as fixed where they are fixed the least",
+        where="cutaway.robustness.patterns:mine", right="active[label] >= needed", wrong="active[label] < needed",
+        rows=short, slow=True, data=True,
+    ),
+    "nlp-verification": Fault(
+        says="boxes are not cut where they hold the other class",
+        where="cutaway.guard.nlp.regions:shrink", right="if not inside.any() or", wrong="if True or",
+        rows=_sentences, data=True, twice=True,
+    ),
+    "reconstruction-vs-perception": Fault(
+        says="pixels of different patches are dropped together",
+        where="cutaway.geometry.reconstruction:masking_moments", right="keep**2", wrong="keep",
+        rows=short, twice=True,
+    ),
+    "splinecam": Fault(
+        says="the point where two classes tie lies elsewhere on the edge",
+        where="cutaway.geometry.decision:_cut", right="a / (a - b)", wrong="a / (a + b)",
+        rows=lambda m: m._digits(True, 0, quiet),
+    ),
+    "stopping-rule": Fault(
+        says="the rule stops while the measure moves",
+        where="cutaway.training.stopping:GeometryStop.stops", right="<= self.flat", wrong=">= self.flat",
+        rows=_stopping, slow=True, own=True,
+    ),
+}  # fmt: skip
+
+
+def test_every_reproduction_has_a_fault():
+    assert set(FAULTS) == set(reproductions.names())
+
+
+def cases():
+    for name, fault in FAULTS.items():
+        yield pytest.param(name, id=name, marks=[pytest.mark.slow] if fault.slow else [])
+
+
+@pytest.mark.parametrize("name", list(cases()))
+def test_a_broken_method_fails_its_reproduction(name, monkeypatch, request):
+    fault, module = FAULTS[name], reproductions.get(name)
+    if fault.data:
+        request.getfixturevalue("real_data")
+    if fault.twice:
+        before = fault.rows(module)
+        assert not [row for row in before if row.verdict == "fail"] and any(row.verdict == "pass" for row in before)
+    plant(monkeypatch, fault.where, fault.right, fault.wrong)
+    failed = [row for row in fault.rows(module) if row.verdict == "fail"]
+    assert failed, f"{fault.says}: no row of {name} says so"
+    assert fault.own or any(row.reference != "own" for row in failed), f"{fault.says}: only rows of our own say so"
