@@ -169,7 +169,7 @@ FAULTS = {
     ),
     "local-complexity": Fault(
         says="the reach falls with the dimension, not its root",
-        where="cutaway.geometry.local_complexity:effective_radius", right="float(np.sqrt(dims))", wrong="float(dims)",
+        where="cutaway.geometry.near_neurons:effective_radius", right="math.sqrt(dims)", wrong="dims",
         rows=lambda m: m._estimator(64, 0, quiet), twice=True,
     ),
     "lofi-emergence": Fault(
@@ -199,7 +199,7 @@ FAULTS = {
     ),
     "nap": Fault(
         says="neurons count as fixed where they are fixed the least",
-        where="cutaway.robustness.patterns:mine", right="active[label] >= needed", wrong="active[label] < needed",
+        where="cutaway.robustness.patterns:mine", right="off = active[label] >= needed", wrong="off = active[label] < needed",
         rows=short, slow=True, data=True,
     ),
     "nlp-verification": Fault(
