@@ -28,6 +28,9 @@ __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 _moved.install()
 _late.attach("Reading.plot", "cutaway.registry:draw")
+_late.attach("Reading._repr_html_", "cutaway.report.notebook:reading_html")
+_late.attach("Run.report", "cutaway.report.page:write_report")
+_late.attach("Run._repr_html_", "cutaway.report.notebook:run_html")
 
 
 def __getattr__(name: str) -> Any:

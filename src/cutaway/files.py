@@ -14,6 +14,8 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
+import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,3 +215,11 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class TemporaryFolder:
+    """A folder that lives as long as this object: `path`."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="cutaway-"))
+        weakref.finalize(self, shutil.rmtree, self.path, True)

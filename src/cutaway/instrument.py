@@ -19,6 +19,7 @@ import torch
 import xarray as xr
 
 from cutaway import seeds
+from cutaway.data.anything import as_dataset
 from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
 from cutaway.jsonable import plain
@@ -136,13 +137,14 @@ class Instrument(ABC):
     def measure(
         self,
         network: Network | torch.nn.Module,
-        data: Dataset,
+        data: Any,
         *,
         seed: int = 0,
         budget: int | None = None,
         intervals: bool = True,
     ) -> Reading:
-        """Measure `network` on `data` (a `cutaway.data.Dataset`, rows are samples).
+        """Measure `network` on `data` (rows are samples; a pair (inputs, labels), or what else
+        `cutaway.data.as_dataset` takes).
 
         The model is left as it was, also after an exception. The same seed gives the same reading; the budget
         (bytes) bounds the memory and never changes the numbers beyond rounding. A question that has no meaning for
@@ -150,6 +152,7 @@ class Instrument(ABC):
         intervals (null replicates do). Raises `InputError` when labels or inputs needed are not there, or a setting has
         no sense.
         """
+        data = as_dataset(data)
         if not isinstance(network, Network):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])

@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas
+
+from cutaway._late import attached
 from cutaway.errors import FileError, InputError
 from cutaway.files import read_json, write_text
 from cutaway.reading import Reading
@@ -26,13 +29,14 @@ from cutaway.status import Status
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Run:
     """A finished or unfinished run: its folder, the settings it was made with, and its final readings in order."""
 
     folder: Path
     record: Mapping[str, Any]
     readings: tuple[Reading, ...] = field(default_factory=tuple)
+    keeper: Any = field(default=None, repr=False, compare=False)  # a folder made for this run goes with it
 
     @property
     def network(self) -> Mapping[str, Any]:
@@ -40,8 +44,25 @@ class Run:
         return self.record["network"]
 
     @property
-    def report(self) -> Path:
+    def page(self) -> Path:
+        """Where the report stands, once it is written."""
         return self.folder / "report.html"
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the page of this run (by default `report.html` in its folder) and return its path."""
+        return attached("Run.report")(self, path)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Every figure as a row: instrument, name, value, interval, null, p, q, unit, status."""
+        return pandas.concat([reading.to_frame() for reading in self.readings], ignore_index=True)
+
+    def _repr_html_(self) -> str:
+        """The first screen of the report, for notebooks."""
+        return attached("Run._repr_html_")(self)
+
+    def __repr__(self) -> str:
+        rows = f"{len(self.readings)} readings of {self.network['name']} on {self.record['data']['name']}"
+        return f"Run({str(self.folder)!r}, {rows})"
 
     @property
     def failed(self) -> bool:

@@ -15,11 +15,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from cutaway import registry
+from cutaway.data.anything import as_dataset
 from cutaway.errors import CutawayError, failure
 from cutaway.evidence.decision import LIMIT, reach
 from cutaway.evidence.multiplicity import q_values
-from cutaway.files import write_text
+from cutaway.files import TemporaryFolder, write_text
 from cutaway.instrument import Instrument
 from cutaway.network import Network
 from cutaway.reading import Reading
@@ -54,22 +57,29 @@ class Settings:
 
 
 def scan(
-    network: Network,
-    data: Dataset,
-    out: str | Path,
+    network: Network | torch.nn.Module,
+    data: Any,
+    out: str | Path | None = None,
     *,
     instruments: Sequence[Instrument] | None = None,
     settings: Settings | None = None,
     note: Note = lambda _text: None,
     tell: Note | None = None,
 ) -> Run:
-    """Scan `network` on `data` into the folder `out` and return the run; `report` writes its page.
+    """Scan `network` (a module will do) on `data` (what `cutaway.data.as_dataset` takes) into the folder `out`, by
+    default a temporary one that goes with the run, and return the run: `run.report()` writes its page, `run.to_frame()`
+    gives the figures, and a notebook shows the first screen.
 
     What is finished is kept if the scan is interrupted; `Settings(resume=True)` goes on. `note` is called with a line
     of text as the work moves on, `tell` (by default `note`) with what a reader has to know: cautions on network and
     data, what that many nulls can tell. Raises `InputError` for a folder that holds another run.
     """
     settings, tell = settings or Settings(), tell or note
+    data, keeper = as_dataset(data), None
+    network = network if isinstance(network, Network) else Network(network, data.inputs[:2])
+    if out is None:
+        keeper = TemporaryFolder()
+        out = keeper.path / "run"
     chosen = list(instruments) if instruments is not None else default_instruments(data)
     folder, began = Path(out), time.perf_counter()
     network = network.with_example(data.inputs[:2])
@@ -92,7 +102,7 @@ def scan(
     seconds = time.perf_counter() - began
     record["seconds"] = seconds
     write_text(folder / "run.json", json.dumps(record, indent=1))
-    return Run(folder=folder, record=record, readings=readings)
+    return Run(folder=folder, record=record, readings=readings, keeper=keeper)
 
 
 def default_instruments(data: Dataset) -> list[Instrument]:

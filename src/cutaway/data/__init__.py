@@ -1,5 +1,6 @@
 """Data sets: named ones, files of the user, texts. Images are NCHW float32 in [0, 1], labels int64."""
 
+from cutaway.data.anything import as_dataset
 from cutaway.data.dataset import Dataset
 from cutaway.data.files import load_image_folder, load_npy, load_npz, load_parquet, load_text
 from cutaway.data.named import NAMED, available, load
@@ -9,6 +10,7 @@ __all__ = [
     "NAMED",
     "Dataset",
     "TextSet",
+    "as_dataset",
     "available",
     "load",
     "load_image_folder",

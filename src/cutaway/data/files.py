@@ -41,14 +41,33 @@ def load_file(path: str | Path, *, split: str = "test", num: int | None = None, 
         return load_npy(path, num=num, seed=seed)
     elif path.suffix == ".parquet":
         return load_parquet(path, label_column=column, num=num, seed=seed)
+    elif path.suffix == ".csv":
+        data = load_csv(path)
     else:
         raise FileError(
             f"data file {path}",
             found=f"suffix {path.suffix or '(none)'}",
-            expected=".npz, .npy, .parquet or a folder of images by class",
+            expected=".npz, .npy, .parquet, .csv or a folder of images by class",
             remedy="convert it, for instance with numpy.savez(path, x=inputs, y=labels)",
         )
     return data if num is None else data.take(num, seed)
+
+
+def load_csv(path: str | Path) -> Dataset:
+    """A table with a header: numeric columns are inputs (N, columns), a column called label, y, target or class holds
+    class numbers or names. Raises `FileError` for what is no table, `InputError` for one without numbers."""
+    import pandas
+
+    from cutaway.data.anything import as_dataset
+
+    size = Path(path).stat().st_size
+    if size > LARGEST:
+        raise FileError(f"file {path}", found=f"{size:,} bytes", expected=f"at most {LARGEST:,}", remedy="use Parquet")
+    try:
+        frame = pandas.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
+        raise _unreadable(path, "csv", error) from error
+    return as_dataset(frame, name=Path(path).stem)
 
 
 def images_to_tensor(array: np.ndarray) -> torch.Tensor:

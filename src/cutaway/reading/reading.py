@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas
 import xarray as xr
 
 from cutaway import _late
@@ -64,7 +65,7 @@ class Figure:
         return text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Reading:
     """Values, figures, status, coverage, cost and provenance of one measurement.
 
@@ -159,6 +160,22 @@ class Reading:
             getattr(self, name) == getattr(other, name)
             for name in ("figures", "coverage", "cost", "provenance", "reason", "null")
         )
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The figures as rows: instrument, name, value, low, high, unit, status, p_value, q_value, null_median."""
+        columns = ("name", "value", "low", "high", "level", "unit", "p_value", "q_value", "null_median", "long_name")
+        rows = [{c: getattr(f, c) for c in columns} | {"status": f.status.value} for f in self.figures]
+        frame = pandas.DataFrame(rows, columns=[*columns, "status"])
+        frame.insert(0, "instrument", self.instrument)
+        return frame
+
+    def __repr__(self) -> str:
+        told = [self.status.value, *(f"{f.name}={f.value:.4g}" for f in self.figures[:3]), self.reason]
+        return f"Reading({self.instrument}: {', '.join(filter(None, told))})"
+
+    def _repr_html_(self) -> str:
+        """The figures as a table, for notebooks."""
+        return _late.attached("Reading._repr_html_")(self)
 
     def summary(self) -> str:
         """The reading in words, one figure a line."""

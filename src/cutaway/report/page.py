@@ -24,7 +24,7 @@ from cutaway.wording import null_words, title
 def write_report(run: Run, path: str | Path | None = None) -> Path:
     """Write the page of `run` (by default `report.html` in its folder); returns the path. The page loads nothing from
     outside."""
-    target = Path(path) if path is not None else run.report
+    target = Path(path) if path is not None else run.page
     decisions = decisions_of(run)
     sections = [_section(reading, index) for index, reading in enumerate(ranked(run, decisions))]
     drawn = [s for s in sections if s["reading"].figures]

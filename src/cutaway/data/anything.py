@@ -1,0 +1,228 @@
+"""What people hold their data in, as a `Dataset`: tensors, arrays, frames, torch and Hugging Face data sets, loaders.
+
+Nothing is converted in silence: images of whole numbers 0 to 255 are divided by 255 and numbered string labels keep
+their names; the data set's note says so, and so does every report on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cutaway.data.dataset import Dataset
+from cutaway.data.files import images_to_tensor
+from cutaway.errors import InputError
+
+LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class")
+MOST_ROWS = 100_000
+"""Rows taken from a source that is read row by row."""
+
+
+def as_dataset(data: Any, *, name: str = "") -> Dataset:
+    """`data` as a checked `Dataset`.
+
+    Accepted: a `Dataset`; the name of a set or a path; inputs (n, ...), or a pair (inputs, labels), of tensors, arrays
+    or lists; a pandas frame (numeric columns are inputs, a column called label, y, target or class the labels); a
+    Hugging Face data set (its numeric columns, or its images, likewise); a torch `Dataset` of pairs or a `DataLoader`
+    (read whole, at most 100,000 rows). Labels may be class names. Raises `InputError` for anything else, for labels
+    that are neither names nor whole numbers, and what `Dataset` raises.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | Path):
+        from cutaway.data.named import load
+
+        return load(data)
+    for fits, read in _READERS:
+        if fits(data):
+            inputs, labels = read(data)
+            return _made(inputs, labels, name or "your data")
+    raise InputError(
+        f"data of type {type(data).__module__}.{type(data).__qualname__}",
+        found="nothing that can be read as a data set",
+        expected="inputs (n, ...), a pair (inputs, labels), a data frame, a torch or Hugging Face data set, or a path",
+        remedy="give a pair of tensors, or make a cutaway.data.Dataset(name=..., inputs=..., labels=...)",
+    )
+
+
+def _made(inputs: Any, labels: Any, name: str) -> Dataset:
+    notes: list[str] = []
+    tensor, value_range = _inputs(inputs, name, notes)
+    numbers, classes = (None, None) if labels is None else _labels(labels, name, len(tensor))
+    return Dataset(
+        name=name, inputs=tensor, labels=numbers, class_names=classes, value_range=value_range, note="; ".join(notes)
+    )
+
+
+def _inputs(inputs: Any, name: str, notes: list[str]) -> tuple[torch.Tensor, tuple[float, float] | None]:
+    if isinstance(inputs, torch.Tensor):
+        tensor = inputs.detach()
+        if tensor.dtype == torch.uint8:
+            inputs = tensor.cpu().numpy()
+        elif tensor.is_floating_point() or tensor.dtype == torch.int64:
+            return tensor, _image_range(tensor)
+        else:
+            return tensor.to(torch.int64), None
+    array = _array(inputs, f"inputs of data {name!r}")
+    if array.dtype == np.uint8 and array.ndim in (3, 4):
+        notes.append("images of whole numbers 0 to 255 were divided by 255")
+        return images_to_tensor(array), (0.0, 1.0)
+    if array.dtype.kind == "f":
+        kept = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+        tensor = torch.from_numpy(np.ascontiguousarray(kept))
+        return tensor, _image_range(tensor)
+    if array.dtype.kind in "iub":
+        if array.ndim == 2 and array.dtype.kind != "u":
+            return torch.from_numpy(array.astype(np.int64)), None
+        return torch.from_numpy(array.astype(np.float32)), None
+    raise InputError(
+        f"inputs of data {name!r}",
+        found=f"an array of {array.dtype}",
+        expected="numbers",
+        remedy="encode categories and text as numbers first",
+    )
+
+
+def _image_range(tensor: torch.Tensor) -> tuple[float, float] | None:
+    """[0, 1] where images lie inside it, else unknown."""
+    if tensor.dim() != 4 or not tensor.is_floating_point() or not len(tensor):
+        return None
+    return (0.0, 1.0) if float(tensor.min()) >= 0 and float(tensor.max()) <= 1 else None
+
+
+def _labels(labels: Any, name: str, count: int) -> tuple[torch.Tensor, tuple[str, ...] | None]:
+    values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else _array(labels, f"labels of {name}")
+    what = f"labels of data {name!r}"
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or len(values) != count:
+        raise InputError(
+            what,
+            found=f"shape {values.shape}",
+            expected=f"({count},), one a row",
+            remedy="one-hot labels become class numbers by argmax(axis=1)",
+        )
+    if values.dtype.kind in "OUS":
+        classes, numbers = np.unique([str(v) for v in values], return_inverse=True)
+        return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, classes))
+    if values.dtype.kind == "f" and not np.array_equal(values, np.round(values)):
+        raise InputError(
+            what,
+            found="numbers that are not whole",
+            expected="class numbers from 0, or class names",
+            remedy="regression targets are no labels: leave them out",
+        )
+    return torch.from_numpy(values.astype(np.int64)), None
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+    try:
+        array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    except ValueError as error:
+        raise InputError(
+            what, found="rows of different lengths", expected="one shape for all", remedy="pad or crop them"
+        ) from error
+    if array.dtype == object and array.ndim > 1:
+        raise InputError(what, found="mixed types", expected="numbers", remedy="convert each column to numbers")
+    return array
+
+
+def _of_frame(frame: Any) -> tuple[Any, Any]:
+    column = next((n for n in frame.columns if str(n).lower() in LABEL_NAMES), None)
+    rest = frame.drop(columns=[column]) if column is not None else frame
+    numeric = rest.select_dtypes("number")
+    if numeric.shape[1] == 0:
+        raise InputError(
+            "a data frame",
+            found=f"columns {', '.join(map(str, frame.columns[:8]))}, none numeric",
+            expected="numeric columns",
+            remedy="give a pair (inputs, labels)",
+        )
+    return numeric.to_numpy(dtype=np.float32), None if column is None else frame[column].to_numpy()
+
+
+def _of_hugging_face(rows: Any) -> tuple[Any, Any]:
+    names = list(rows.column_names)
+    column = next((n for n in names if n.lower() in LABEL_NAMES), None)
+    labels = None if column is None else _named(rows, column)
+    image = next((n for n in names if n in ("image", "img", "pixel_values", "input_ids", "inputs", "x")), None)
+    if image is None:
+        return _of_frame(rows.to_pandas())[0], labels
+    return np.stack([np.asarray(row) for row in rows[image]]), labels
+
+
+def _named(rows: Any, column: str) -> Any:
+    """The labels of a Hugging Face data set, by name where it has names."""
+    names = getattr(rows.features.get(column), "names", None)
+    values = rows[column]
+    return [names[v] for v in values] if names else values
+
+
+def _of_rows(rows: Iterable[Any]) -> tuple[Any, Any]:
+    """Pairs (or inputs alone) one by one."""
+    pairs = [row for row, _ in zip(rows, range(MOST_ROWS + 1), strict=False)]
+    _few("a torch data set", len(pairs))
+    if not pairs:
+        raise InputError("a torch data set", found="no rows", expected="at least one")
+    if isinstance(pairs[0], tuple | list) and len(pairs[0]) >= 2:
+        inputs, labels = [p[0] for p in pairs], [p[1] for p in pairs]
+    else:
+        inputs, labels = [p[0] if isinstance(p, tuple | list) else p for p in pairs], None
+    if not isinstance(inputs[0], torch.Tensor):
+        inputs = [torch.from_numpy(np.asarray(v)) for v in inputs]
+    if len({tuple(v.shape) for v in inputs}) > 1:
+        raise InputError("a torch data set", found="inputs of different shapes", expected="one shape for all")
+    return torch.stack(inputs), None if labels is None else _array(_scalars(labels), "labels of a torch data set")
+
+
+def _of_loader(loader: Iterable[Any]) -> tuple[Any, Any]:
+    """Batches of a loader, joined."""
+    inputs, labels = [], []
+    for batch in loader:
+        first, *others = batch if isinstance(batch, tuple | list) else (batch,)
+        inputs.append(torch.as_tensor(first))
+        labels += [] if not others else [torch.as_tensor(others[0]).reshape(-1)]
+        _few("a data loader", sum(map(len, inputs)))
+    if not inputs:
+        raise InputError("a data loader", found="no batches", expected="at least one")
+    return torch.cat(inputs), torch.cat(labels) if labels else None
+
+
+def _few(what: str, rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise InputError(
+            what,
+            found=f"more than {MOST_ROWS:,} rows",
+            expected=f"at most {MOST_ROWS:,}, since all are held in memory",
+            remedy="take a part of it, for instance torch.utils.data.Subset(data, range(1000))",
+        )
+
+
+def _scalars(values: list[Any]) -> list[Any]:
+    return [v.item() if hasattr(v, "item") else v for v in values]
+
+
+def _is_pair(data: Any) -> bool:
+    return isinstance(data, tuple | list) and len(data) == 2 and all(_is_array(d) for d in data)
+
+
+def _is_array(data: Any) -> bool:
+    return isinstance(data, torch.Tensor | np.ndarray) or (isinstance(data, list) and bool(data))
+
+
+def _of_module(data: Any, *modules: str) -> bool:
+    return type(data).__module__.split(".")[0] in modules
+
+
+_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], tuple[Any, Any]]], ...] = (
+    (_is_pair, tuple),
+    (lambda d: isinstance(d, torch.Tensor | np.ndarray), lambda d: (d, None)),
+    (lambda d: _of_module(d, "pandas") and hasattr(d, "columns"), _of_frame),
+    (lambda d: _of_module(d, "datasets") and hasattr(d, "column_names"), _of_hugging_face),
+    (lambda d: isinstance(d, torch.utils.data.DataLoader), _of_loader),
+    (lambda d: isinstance(d, torch.utils.data.Dataset), _of_rows),
+)
