@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from cutaway.network.onnx.normalisations import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 
+MOST_SIZES = 10**6
 HOST = (int, tuple, torch.SymInt)
 
 
@@ -32,12 +33,14 @@ def is_host(value: Any) -> bool:
 def as_tuple(value: Any) -> tuple:
     """A host value, list or integer tensor as a tuple of ints."""
     if isinstance(value, Tensor):
-        value = value.tolist()
+        value = to_host(value)
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
 def to_host(value: Tensor) -> Any:
-    """An integer tensor of at most one dimension as int or tuple."""
+    """An integer tensor of at most one dimension as int or tuple. Raises ValueError for more than a million sizes."""
+    if value.numel() > MOST_SIZES:
+        raise ValueError(f"{value.numel()} sizes or positions, more than {MOST_SIZES}")
     listed = value.tolist()
     return tuple(listed) if isinstance(listed, list) else listed
 

@@ -19,13 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import CutawayError, ModelError, UnsupportedOperator
-from cutaway.network.onnx.agreement import check_import
+from cutaway.network.onnx.agreement import POINTS, check_import
 from cutaway.network.onnx.functions import is_host, to_host
 from cutaway.network.onnx.layers import build_layer, fused_bias
 from cutaway.network.onnx.model import OnnxModel
 from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Node, Operand
 from cutaway.network.onnx.read import check_bytes, damaged, read_proto
-from cutaway.network.onnx.rows import rows_are_independent
+from cutaway.network.onnx.rows import ROWS, rows_are_independent
+from cutaway.network.onnx.sizes import SizeGuard
+
+COPIES = 2
+"""Of a constant: itself and the one in its layer. Of a value, `rows_are_independent` holds up to 4 * ROWS."""
 
 
 def load_onnx(path: str | Path, *, dtype: torch.dtype | None = None, check: bool = True) -> OnnxModel:
@@ -109,37 +113,20 @@ class _Importer:
                 remedy="fix them, for instance with onnxruntime.tools.make_dynamic_shape_fixed",
             )
         model = OnnxModel(tuple(int(size) for size in shape if size), batched, self._dtype(kind.elem_type))
-        check_bytes(8 * math.prod(model.input_shape), f"input {value.name!r} of {self.path}", f"its shape {sizes}")
+        what = f"{POINTS} of its shape {sizes}, as many as the import is checked with"
+        check_bytes(8 * POINTS * math.prod(model.input_shape), f"input {value.name!r} of {self.path}", what)
         model.input_name, model.output_name = value.name, self.output
         return model
 
     def _step(self, model: OnnxModel, node: Node, done: set[int]) -> set[int]:
         """Fold or build one node; gives the numbers of the nodes it stands for."""
         operands = [self._operand(node, name) for name in node.inputs]
-        given = [operand for operand in operands if operand is not None]
-        fold = all(operand.constant for operand in given)
-        if fold and given:  # a constant as data: built like any other layer, run once, forgotten
-            sizes_only = 0 in INTEGER_OPERANDS.get(node.op_type, ())
-            operands[0] = Operand(to_host(given[0].value) if sizes_only else given[0].value, False)
+        fold = all(operand.constant for operand in operands if operand is not None)
         outputs, taken = node.outputs, {node.index}
         bias = None if fold else fused_bias(node, operands, self.nodes, self.constants, self.output)
         if bias is not None:
-            follower, offset = bias
-            outputs, taken = follower.outputs, {node.index, follower.index}
-            layer, used = build_layer(node, operands, model.batched, offset)
-        else:
-            layer, used = build_layer(node, operands, model.batched)
-        try:
-            result = layer(*[operands[k].value for k in used])  # type: ignore[union-attr]
-        except CutawayError:
-            raise
-        except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
-            raise ModelError(
-                f"node {node.name!r} ({node.op_type}) of {self.path}",
-                found=f"operands it cannot work on ({str(error).splitlines()[0][:160]})",
-                expected="a graph that runs",
-                remedy="check the file with onnx.checker.check_model and onnxruntime",
-            ) from error
+            outputs, taken = bias[0].outputs, {node.index, bias[0].index}
+        layer, used, result = self._try(model, node, operands, None if bias is None else bias[1], fold)
         results = result if isinstance(result, list) else (result,)
         if fold:
             for name, value in zip(outputs, results):
@@ -152,6 +139,29 @@ class _Importer:
         model.node_names[name] = node.name
         model.steps.append((name, tuple(node.inputs[k] for k in used), tuple(outputs), ()))
         return taken
+
+    def _try(
+        self, model: OnnxModel, node: Node, operands: list[Operand | None], bias: Tensor | None, fold: bool
+    ) -> tuple[nn.Module, list[int], Any]:
+        """The layer of a node, which operands it takes, and what it gives; sizes are checked before memory is taken."""
+        try:
+            with SizeGuard(node, COPIES):
+                if fold and operands and operands[0]:  # a constant as data: a layer like any other, run once, forgotten
+                    sizes_only = 0 in INTEGER_OPERANDS.get(node.op_type, ())
+                    value = operands[0].value
+                    operands[0] = Operand(to_host(value) if sizes_only else value, False)
+                layer, used = build_layer(node, operands, model.batched, bias)
+            with SizeGuard(node, COPIES if fold else 4 * ROWS):
+                return layer, used, layer(*[operands[k].value for k in used])  # type: ignore[union-attr]
+        except CutawayError:
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError, OverflowError) as error:
+            raise ModelError(
+                f"node {node.name!r} ({node.op_type}) of {self.path}",
+                found=f"operands it cannot work on ({str(error).splitlines()[0][:160]})",
+                expected="a graph that runs",
+                remedy="check the file with onnx.checker.check_model and onnxruntime",
+            ) from error
 
     def _operand(self, node: Node, name: str) -> Operand | None:
         if name == "":
