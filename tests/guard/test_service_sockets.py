@@ -2,16 +2,23 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import random
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cutaway.guard.service import run as run_of
 from cutaway.guard.service.app import create_app
+from cutaway.guard.service.metrics import Metrics
 from cutaway.guard.service.run import _bind, run
 from cutaway.guard.service.settings import Settings
+from cutaway.guard.service.sockets import AT_ONCE, Waiting
 from cutaway.guard.service.workers import ThreadWorker
 
 OPEN = []
@@ -129,6 +136,77 @@ def test_headers_have_a_deadline_that_trickling_does_not_move(fitted):
     ends, first, rest = asyncio.run(work())
     assert ends[:3] == [b"", b"", b""] and b" 408 " in ends[3] and first[0] == 200 and rest == b""
     assert app.state.service.metrics.value("guard_sockets_closed_total", reason="deadline") >= 4
+
+
+def test_a_turn_of_the_loop_closes_few_sockets_whatever_is_due():
+    """300 deadlines pass at the same moment: requests come to their turn between the closes, the oldest go first."""
+    closed = []
+
+    class Socket:
+        def __init__(self, number):
+            self.answered, self.transport = number % 2, SimpleNamespace(abort=lambda: closed.append(number))
+
+    sockets = [Socket(k) for k in range(300)]
+
+    async def work():
+        waiting, turns = Waiting(1000, 0.0, Metrics()), []
+        for each in sockets:
+            waiting.add(each)
+        waiting.headed(sockets[7])
+        while len(closed) < 299:
+            before = len(closed)
+            await asyncio.sleep(0)
+            turns.append(len(closed) - before)
+        return turns
+
+    assert max(asyncio.run(work())) == AT_ONCE and closed == [k for k in range(300) if k != 7]
+
+
+def test_half_headers_are_only_collected(fitted, monkeypatch):
+    """uvicorn's part of a connection begins with the first complete headers, and a later half starts no parsing."""
+    app, parsed = create_app(ThreadWorker(fitted)), []
+    whole = H11Protocol.data_received
+    monkeypatch.setattr(H11Protocol, "data_received", lambda self, data: (parsed.append(data), whole(self, data)))
+
+    async def work():
+        async with serving(app) as (port, _):
+            reader, writer = await connect(port)
+            answers = []
+            for _ in range(2):
+                for byte in HEALTH:
+                    writer.write(bytes([byte]))
+                    await asyncio.sleep(0.001)
+                answers.append((await answer_of(reader))[0])
+            writer.write(HEALTH[:9])
+            await asyncio.sleep(0.05)
+            return answers
+
+    assert asyncio.run(work()) == [200, 200] and parsed == [HEALTH, HEALTH]
+
+
+@pytest.mark.parametrize("head", [b"GET /health HTTP/1.1\nHost: x\n\n", b"\r\n" + HEALTH, HEALTH + HEALTH[:20]])
+def test_unusual_heads_are_read_as_uvicorn_reads_them(fitted, head):
+    async def work():
+        async with serving(create_app(ThreadWorker(fitted))) as (port, _):
+            return await sent(port, head), await sent(port, b"\x16\x03\x01\x02"), await sent(port, b"a" * 20_000)
+
+    right, tls, endless = asyncio.run(work())
+    assert right[0] == 200 and tls[0] == 400 and endless[0] == 400
+
+
+def test_what_is_loaded_is_out_of_garbage_collection_before_the_first_request(guard_folder, monkeypatch):
+    """A full collection of a process with torch takes a quarter of a second, and a crowd of connections brings it about."""
+    frozen = []
+
+    async def no_service(*_):
+        frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr(run_of, "run", no_service)
+    try:
+        run_of.serve(guard_folder, port=0)
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 100_000
 
 
 def test_a_client_that_does_not_read_its_answer_is_closed(fitted):

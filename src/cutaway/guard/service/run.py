@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ from cutaway.guard import certificate_file
 from cutaway.guard.folder import load
 from cutaway.guard.service.settings import Settings
 
-QUEUED, ACCEPTED_AT_ONCE = 4096, 32
+QUEUED = 4096  # connections that wait to be accepted
 
 
 def build(
@@ -84,6 +85,8 @@ def serve(
         listener.close()
         raise
     print(f"guardrail: listening on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+    gc.collect()
+    gc.freeze()  # a full collection of what is loaded would hold every request up for a quarter of a second
     try:
         asyncio.run(run(app, listener, asyncio.Event()))
     finally:
@@ -94,7 +97,7 @@ def make_server(app, settings: Settings):
     """uvicorn's server with our protocol; it is stopped by `run`, not by signals of its own."""
     import uvicorn
 
-    from cutaway.guard.service.sockets import protocol
+    from cutaway.guard.service.sockets import AT_ONCE, LONGEST_HEAD, protocol
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -108,10 +111,11 @@ def make_server(app, settings: Settings):
         log_level="critical",  # what clients get wrong is counted, not written
         access_log=False,
         server_header=False,
-        backlog=ACCEPTED_AT_ONCE,
+        backlog=AT_ONCE,
+        timeout_keep_alive=int(settings.header_seconds) + 5,  # ours comes first
         timeout_graceful_shutdown=10,
         lifespan="on",
-        h11_max_incomplete_event_size=16384,
+        h11_max_incomplete_event_size=LONGEST_HEAD,
     )
     return Server(config)
 

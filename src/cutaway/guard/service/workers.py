@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
@@ -215,6 +216,8 @@ def _work(pipe: Any, folder: str, model: str | None, device: str) -> None:
         guard.verdicts(WARM_UP)
     except CutawayError as error:
         return pipe.send(("error", error))
+    gc.collect()
+    gc.freeze()  # a full collection of what is loaded would hold a batch up for a quarter of a second
     pipe.send(("ready", None))
     while True:
         try:
