@@ -52,11 +52,11 @@ class _Recorder(Interceptor):
             raise _other_path(f"{name!r} as candidate {ordinal}", repr(site.function))
         operands = flatten_operands((*args, *kwargs.values()))
         if self.want_pre:
-            value = operands[site.argument]
+            value = site.before.by_rows(operands[site.argument], site.name)
             self.pre[site.name] = value.clone() if site.in_place or site.overwritten else value
         post = func(*args, **kwargs)
         if self.want_post:
-            result = first_result(post, operands, site.argument)
+            result = site.after.by_rows(first_result(post, operands, site.argument), site.name)
             self.post[site.name] = result.clone() if site.overwritten else result
         return post
 

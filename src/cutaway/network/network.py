@@ -26,6 +26,7 @@ from cutaway.network.flops import forward_flops
 from cutaway.network.gradient import derivatives
 from cutaway.network.preserve import alone, preserved
 from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
+from cutaway.network.rows import SiteShapes, with_layouts
 from cutaway.network.sites import Site
 from cutaway.network.weights import check_finite
 from cutaway.records import Skipped
@@ -121,10 +122,11 @@ class Network:
                     remedy="check the shape and the order of the channels (images are N, C, H, W)",
                 ) from error
             if self._probe:
-                self._probe_assumptions(found.output)
+                found = dataclasses.replace(found, sites=self._probe_assumptions(found.output, found.sites))
         return dataclasses.replace(found, output=tuple(found.output.shape[1:]))
 
-    def _probe_assumptions(self, output: torch.Tensor) -> None:
+    def _probe_assumptions(self, output: torch.Tensor, sites: tuple[Site, ...]) -> tuple[Site, ...]:
+        """Raises where the model is not one function of each row; the sites, with the places of the rows in them."""
         assert self.example is not None
         if (
             output.is_floating_point()
@@ -137,8 +139,10 @@ class Network:
                 expected="finite outputs",
                 remedy="check the weights and the preprocessing; Network(..., probe=False) switches this check off",
             )
+        some, one = SiteShapes(sites, len(self.example)), SiteShapes(sites, 1)
         with torch.no_grad():
-            again = self.forward(self.example)
+            with some:
+                again = self.forward(self.example)
             if not torch.equal(again, output):
                 noise = float((again - output).abs().max())
                 if not noise <= _NOISE.get(self.dtype, 1e-3) * max(1.0, float(output.abs().max())):
@@ -148,7 +152,10 @@ class Network:
                         expected="a deterministic model",
                         remedy="call model.eval(), or switch this check off with Network(..., probe=False)",
                     )
-            alone = torch.cat([self._alone(row[None], output) for row in self.example])
+            head, *rest = (row[None] for row in self.example)
+            with one:
+                first = self._alone(head, output)
+            alone = torch.cat([first, *(self._alone(row, output) for row in rest)])
         difference = float((alone - output).abs().max())
         if not difference <= _NOISE.get(self.dtype, 1e-3) * max(1.0, float(output.abs().max())):
             raise ModelError(
@@ -157,6 +164,7 @@ class Network:
                 expected="every row computed by itself",
                 remedy="remove batch-wise operations; Network(..., probe=False) switches this check off",
             )
+        return tuple(with_layouts(sites, some, one)) if len(self.example) > 1 else sites
 
     def _alone(self, row: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """The output of one row of the example that gave `output`; a ModelError where its shape is not that of a row,

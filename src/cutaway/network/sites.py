@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from cutaway.errors import ModelError
 from cutaway.network.graph import facts
 from cutaway.network.graph.fact import Fact, Form
 
@@ -72,6 +73,26 @@ def flatten_operands(args: Any) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where the rows of the batch are: along `axis`, `per` entries a row (row by row); -1 where that is not known."""
+
+    axis: int = 0
+    per: int = 1
+
+    def by_rows(self, value: torch.Tensor, name: str) -> torch.Tensor:
+        """The values with one row for each input first. Raises ModelError naming the site where that is not known."""
+        if self.axis < 0:
+            raise ModelError(
+                f"site {name!r}",
+                found=f"values of shape {tuple(value.shape)} in which the rows of the batch cannot be told",
+                expected="one axis with one row for each input",
+                remedy="leave the batch first in this layer (batch_first=True), or choose other sites",
+            )
+        value = value.movedim(self.axis, 0) if self.axis else value
+        return value if self.per == 1 else value.unflatten(0, (-1, self.per))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """One call of one nonlinearity or pooling.
 
@@ -83,7 +104,8 @@ class Site:
     is at fixed numbers. `gate` marks an activation whose output multiplies another value that depends on the input
     (SwiGLU and its relatives); there the network is not piecewise affine even if the activation is. `overwritten` says
     that the model changes the value in place afterwards: captures copy it in time. `ordinal` (count among all calls
-    that may be sites) and `argument` (which operand is the pre-activation) let a capture find the call again.
+    that may be sites) and `argument` (which operand is the pre-activation) let a capture find the call again; `before`
+    and `after` say where the rows of the batch are in its operand and its result.
     """
 
     index: int
@@ -103,6 +125,8 @@ class Site:
     kinks: tuple[float, ...] = ()
     ordinal: int
     argument: int
+    before: Layout = Layout()
+    after: Layout = Layout()
 
     @property
     def name(self) -> str:
@@ -130,6 +154,13 @@ class Site:
         for size in self.input_shape:
             width *= size
         return width
+
+
+def no_activation(sites: Sequence[Site]) -> str:
+    """What to say of a network none of whose sites is an activation function."""
+    kinds = ", ".join(dict.fromkeys(s.kind for s in sites))
+    told = f"none of the nonlinear calls is an activation function whose neurons can be seen ({kinds})"
+    return told if sites else "the network has no activation functions"
 
 
 class Interceptor(TorchFunctionMode):

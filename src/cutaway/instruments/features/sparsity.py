@@ -11,6 +11,7 @@ import xarray as xr
 
 from cutaway.features.sparsity import by_neuron, static_dead
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
+from cutaway.network.sites import no_activation
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import mean_interval, proportion_interval
 from cutaway.wording import said
@@ -43,7 +44,7 @@ class Sparsity(Instrument):
     def _measure(self, network, data, context):
         sites = network.select("activation")
         if not sites:
-            raise NotApplicable("the network has no activation functions")
+            raise NotApplicable(no_activation(network.sites))
         share = {s.name: np.zeros(len(data.inputs)) for s in sites}
         positive = dict.fromkeys(share, 0.0)
         alive: dict[str, torch.Tensor] = {}

@@ -20,6 +20,7 @@ from cutaway.data.dataset import spread_rows
 from cutaway.geometry.near_neurons import EXACT_DIMS, effective_radius, frame, local_complexity, neurons_within
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Site
+from cutaway.network.sites import no_activation
 from cutaway.reading import Figure, variable
 from cutaway.reading.intervals import mean_interval
 from cutaway.records import Skipped
@@ -62,7 +63,7 @@ class LocalComplexity(Instrument):
     def _measure(self, network, data, context):
         sites = network.select("activation")
         if not sites:
-            raise NotApplicable("the network has no activation functions")
+            raise NotApplicable(no_activation(network.sites))
         full = network.dtype in (torch.float32, torch.float64)
         used_network = network if full or not self.float64 else network.double()
         referee = network.double() if self.float64 and used_network.dtype == torch.float32 else None

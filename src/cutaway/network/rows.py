@@ -1,0 +1,72 @@
+"""Which axis of a site's values holds the rows of the batch, found by passing two rows and one.
+
+Most sites have one row for each input first. Where a model permutes (`batch_first=False`, a stack of candidates) or
+folds other axes into the rows, one axis has another length in the two passes; entries that several times as many as
+the rows must come row by row, which their values show.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+
+from cutaway.network.sites import Interceptor, Layout, Site, first_result, flatten_operands
+
+
+class SiteShapes(Interceptor):
+    """Shapes of what the sites read and give in one pass of `rows` rows; values too, where rows do not come first."""
+
+    def __init__(self, sites: tuple[Site, ...], rows: int) -> None:
+        super().__init__()
+        self.wanted, self.rows = {site.ordinal: site for site in sites}, rows
+        self.found: dict[int, list[tuple[tuple[int, ...], torch.Tensor | None]]] = {}
+
+    def candidate(self, ordinal, kind, name, func, args, kwargs):
+        site = self.wanted.get(ordinal)
+        if site is None or site.function != name:
+            return func(*args, **kwargs)
+        operands = flatten_operands((*args, *kwargs.values()))
+        before = self._note(operands[site.argument])
+        post = func(*args, **kwargs)
+        self.found[ordinal] = [before, self._note(first_result(post, operands, site.argument))]
+        return post
+
+    def _note(self, value: torch.Tensor) -> tuple[tuple[int, ...], torch.Tensor | None]:
+        first = value.dim() > 0 and value.shape[0] == self.rows
+        return tuple(value.shape), None if first else value.detach().clone()
+
+
+def with_layouts(sites: tuple[Site, ...], some: SiteShapes, one: SiteShapes) -> Iterator[Site]:
+    """The sites with the layouts that passes of several rows (the first of them that of `one`) and of one show."""
+    for site in sites:
+        both = [
+            _layout(some.rows, *a, *b)
+            for a, b in zip(some.found.get(site.ordinal, ()), one.found.get(site.ordinal, ()), strict=False)
+        ]
+        if len(both) < 2 or all(layout == Layout() for layout, _ in both):
+            yield site
+            continue
+        (before, shape), (after, given) = both
+        yield dataclasses.replace(site, before=before, after=after, input_shape=shape, output_shape=given)
+
+
+def _layout(rows: int, shape, value, one_shape, one_value) -> tuple[Layout, tuple[int, ...]]:
+    """The layout, and the shape of one row."""
+    rest = tuple(shape[1:])
+    if len(shape) != len(one_shape):
+        return Layout(axis=-1), rest
+    axes = [i for i, (a, b) in enumerate(zip(shape, one_shape)) if a != b]
+    if len(axes) != 1 or shape[axes[0]] != rows * one_shape[axes[0]]:
+        return Layout(axis=-1), rest
+    axis, per = axes[0], one_shape[axes[0]]
+    rest = (*(() if per == 1 else (per,)), *shape[:axis], *shape[axis + 1 :])
+    if per > 1 and (value is None or one_value is None or not _row_by_row(value, one_value, axis, per)):
+        return Layout(axis=-1), rest
+    return Layout(axis=axis, per=per), rest
+
+
+def _row_by_row(value: torch.Tensor, one: torch.Tensor, axis: int, per: int) -> bool:
+    first = value.narrow(axis, 0, per).double()
+    return bool((first - one.double()).abs().max() <= 1e-3 * first.abs().max())
