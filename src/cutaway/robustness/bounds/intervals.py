@@ -22,6 +22,11 @@ from cutaway.robustness.bounds.unary import interval
 from cutaway.robustness.regions import Region
 
 
+def flat(values: Tensor, start: int) -> Tensor:
+    """Values of a node in a row after `start` leading dimensions; a node may be a single number without dimensions."""
+    return values.unsqueeze(-1).flatten(start)
+
+
 @dataclass(slots=True, kw_only=True)
 class Limits:
     """Lower, upper and slack by node; `empty` (B,) where splits contradict the limits, so that nothing is left."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cutaway.robustness.bounds.backward import Choices
-from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.intervals import Limits, flat
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows
 from cutaway.robustness.regions import Region
@@ -61,7 +61,7 @@ def _scores(bounding: Bounding, readers: dict[int, int], record: dict[int, Tenso
     found = []
     row = torch.arange(len(best))
     for source, candidate in bounding.undecided.items():
-        low, high = (side[source].flatten(1) for side in (bounding.limits.lower, bounding.limits.upper))
+        low, high = (flat(side[source], 1) for side in (bounding.limits.lower, bounding.limits.upper))
         seen = record[readers[source]]
         reach = seen[row, best if seen.shape[1] > 1 else torch.zeros_like(best)].flatten(1)
         width = (high - low).clamp(min=1e-30)
@@ -80,9 +80,9 @@ def _mean_child(bounding: Bounding, place: Tensor) -> Tensor:
             inside = (place >= start) & (place < start + candidate.shape[1])
             index = inside.nonzero().squeeze(1), (place - start)[inside]
             table = lower if side > 0 else upper
-            flat = table[source].flatten(1).clone()
-            flat[index] = 0.0
-            table[source] = flat.reshape(table[source].shape)
+            ends = flat(table[source], 1).clone()
+            ends[index] = 0.0
+            table[source] = ends.reshape(table[source].shape)
             start += candidate.shape[1]
         child = Limits(lower=lower, upper=upper, slack=bounding.limits.slack)
         values.append(bounding.rows_over(child).amax(1))

@@ -60,7 +60,7 @@ def check_points(net: BoundNetwork, replay: Replay, points: Tensor, explain: Exp
     shape = node.shape[1:] if net.graph.batched else node.shape
     points = points.float().double()
     with torch.no_grad():
-        ours = output_of(net.graph, points.reshape(len(points), *shape)).flatten(1)
+        ours = output_of(net.graph, points.reshape(len(points), *shape)).reshape(len(points), -1)
     for point, mine in zip(points, ours):
         if not close(mine, replay(point)):
             explain(point, mine)

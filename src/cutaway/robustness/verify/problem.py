@@ -131,7 +131,7 @@ class Problem:
         """Network outputs (N, m) at flattened points (N, n), in float64."""
         node = self.net.graph.input
         shape = node.shape[1:] if self.net.graph.batched else node.shape
-        return output_of(self.net.graph, points.reshape(len(points), *shape)).flatten(1)
+        return output_of(self.net.graph, points.reshape(len(points), *shape)).reshape(len(points), -1)
 
     def misses(self, points: Tensor, clause: Tensor) -> Tensor:
         """max_k g_k at points (N, n) for the clause of each as asked: at most 0 where met. No gradient; in chunks."""

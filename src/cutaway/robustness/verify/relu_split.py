@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cutaway.robustness.bounds.alpha import narrow
 from cutaway.robustness.bounds.backward import Choices
-from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.intervals import Limits, flat
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import Splits, SweepSettings, bound_rows, open_rows, sweep
 from cutaway.robustness.bounds.unary import initial_alpha, tunable
@@ -106,7 +106,7 @@ def split_nodes(net: BoundNetwork) -> dict[int, int]:
 
 def _unstable(limits: Limits, index: int) -> Tensor:
     """Neurons (B, n) of a node that may have either sign."""
-    return ((limits.lower[index] < 0) & (limits.upper[index] > 0)).flatten(1)
+    return flat((limits.lower[index] < 0) & (limits.upper[index] > 0), 1)
 
 
 def split_relus(
@@ -360,7 +360,7 @@ def _optimise(problem: Problem, search: BoundNetwork, parts: Parts, settings: Sp
 def _ended(problem: Problem, parts: Parts) -> Tensor:
     """Which parts have no neuron left to split."""
     candidates = [
-        (_unstable(parts.limits, k) & (parts.signs[k].flatten(1) == 0)).any(1) for k in split_nodes(problem.net)
+        (_unstable(parts.limits, k) & (flat(parts.signs[k], 1) == 0)).any(1) for k in split_nodes(problem.net)
     ]
     return ~torch.stack(candidates).any(0)
 
@@ -368,7 +368,7 @@ def _ended(problem: Problem, parts: Parts) -> Tensor:
 def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings) -> Parts:
     """Both children of every part; each must have a neuron left to split."""
     nodes = split_nodes(problem.net)
-    undecided = {k: _unstable(parts.limits, k) & (parts.signs[k].flatten(1) == 0) for k in nodes}
+    undecided = {k: _unstable(parts.limits, k) & (flat(parts.signs[k], 1) == 0) for k in nodes}
     bounding = Bounding(
         search=search,
         region=problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32),
@@ -386,7 +386,7 @@ def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: Spli
         inside = (at >= start) & (at < start + candidates.shape[1])
         rows = inside.repeat(2).nonzero().squeeze(1)
         columns = (at - start).repeat(2)[rows]
-        signs = child.signs[source].flatten(1).clone()
+        signs = flat(child.signs[source], 1).clone()
         signs[rows, columns] = direction[rows]
         child.signs[source] = signs.reshape(child.signs[source].shape)
         start += candidates.shape[1]

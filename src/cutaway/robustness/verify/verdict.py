@@ -19,7 +19,7 @@ from cutaway.engines.budget import format_bytes
 from cutaway.errors import InputError
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised, optimised_rows
 from cutaway.robustness.bounds.deployment import deployment_radius
-from cutaway.robustness.bounds.intervals import Limits
+from cutaway.robustness.bounds.intervals import Limits, flat
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, sweep
 from cutaway.robustness.query import Query
@@ -202,7 +202,7 @@ def _swept(problem: Problem, deadline: float) -> tuple[Limits, Box]:
 
 def _deployed(problem: Problem, limits: Limits, dtype: torch.dtype) -> Problem:
     """The problem with every limit raised by twice what rounding may change."""
-    radius = deployment_radius(problem.net, limits, dtype).flatten(1)
+    radius = flat(deployment_radius(problem.net, limits, dtype), 1)
     extra = 2 * (problem.matrix.abs() @ radius.unsqueeze(-1)).squeeze(-1)
     return replace(problem, limits=problem.limits + torch.where(torch.isnan(extra), torch.inf, extra))
 
