@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+import cutaway
 from cutaway.cli import run
-from cutaway.robustness.verify import instances
+from cutaway.robustness.verify import import_check, instances
 from cutaway.robustness.verify.instances import run_instances
 from cutaway.robustness.verify.verdict import VerifySettings
 
@@ -77,10 +78,10 @@ def test_no_row_ends_the_list(place, capsys):
 def test_what_a_row_raises_is_its_reason_and_it_is_tried_again(place, monkeypatch, error):
     read = instances.read_vnnlib
 
-    def breaks(path):
+    def breaks(path, budget):
         if path.name == "two.vnnlib":
             raise error
-        return read(path)
+        return read(path, budget)
 
     monkeypatch.setattr(instances, "read_vnnlib", breaks)
     (place / "list.csv").write_text("good.onnx,two.vnnlib\ngood.onnx,p.vnnlib\n")
@@ -92,6 +93,21 @@ def test_what_a_row_raises_is_its_reason_and_it_is_tried_again(place, monkeypatc
     (place / "two.vnnlib").write_text(PROPERTY)
     counts = run_instances(place / "list.csv", place / "out.csv", VerifySettings(timeout=60))
     assert counts == {"certified": 2}
+
+
+@pytest.mark.parametrize("older", ["", "0"], ids=["before it was noted", "an earlier one"])
+def test_rows_carry_the_version_of_the_import_check_and_those_of_another_are_decided_again(place, older):
+    (place / "list.csv").write_text("good.onnx,p.vnnlib\n")
+    out = place / "out.csv"
+    run_instances(place / "list.csv", out, VerifySettings(timeout=60))
+    (row,) = csv.DictReader(out.read_text().splitlines())
+    assert row["version"] == cutaway.__version__ and row["import_check"] == import_check.CHECK
+    old = row | {"import_check": older, "decided_by": "a version that compared less"}
+    names = [name for name in row if older or name != "import_check"]
+    out.write_text(",".join(names) + "\n" + ",".join(old[name] for name in names) + "\n")
+    run_instances(place / "list.csv", out, VerifySettings(timeout=60))
+    (again,) = csv.DictReader(out.read_text().splitlines())
+    assert again["decided_by"] == row["decided_by"] and again["import_check"] == import_check.CHECK
 
 
 def test_watched_rows_end_with_their_time_on_any_engine(place, capsys):

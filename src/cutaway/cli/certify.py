@@ -210,6 +210,7 @@ def answer(
     from cutaway import __version__
     from cutaway.cli.command import quiet
     from cutaway.engines.budget import limit_memory
+    from cutaway.robustness.verify.import_check import CHECK
     from cutaway.robustness.verify.onnx_query import verify_vnnlib
     from cutaway.status import Status
 
@@ -232,6 +233,7 @@ def answer(
         "parts": verdict.parts,
         "reason": verdict.reason,
         "version": __version__,
+        "import_check": CHECK,
     }
     words = f"{verdict.status.value} by {verdict.decided_by} in {verdict.seconds:.2f} s: {verdict.status.remedy}."
     if witness is not None:

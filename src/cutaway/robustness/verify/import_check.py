@@ -24,6 +24,9 @@ from cutaway.robustness.regions import Region
 from cutaway.robustness.verify.problem import Replay
 from cutaway.robustness.verify.replay import module_replay
 
+CHECK = "1"
+"""Version of this comparison, raised whenever it gets stricter; verdicts carry it, and lists decide again what an
+earlier one let through."""
 MOST_BOXES = 32
 REAL_TOLERANCE = 1e-9
 """Between the graph and the module, both in float64."""

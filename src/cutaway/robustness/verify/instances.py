@@ -2,7 +2,8 @@
 
 Input: csv rows `onnx,vnnlib[,timeout]` with paths relative to the list (a header line is allowed). Output: VNN-COMP's
 columns benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: cpu_time,
-verdict, decided_by, bound, parts, model_hash, property_hash, version, witness (JSON list), reason.
+verdict, decided_by, bound, parts, model_hash, property_hash, version (of Cutaway), import_check (version of the
+comparison with onnxruntime, see `import_check`), witness (JSON list), reason.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cutaway.engines.local import InlineExecutor
 from cutaway.engines.watched import Overdue, Watched
 from cutaway.errors import FileError, InputError, NotPiecewiseAffine, UnsupportedOperator, failure
 from cutaway.files import atomic
+from cutaway.robustness.verify.import_check import CHECK
 from cutaway.robustness.verify.onnx_query import OpenedNetwork, open_onnx
 from cutaway.robustness.verify.replay import file_hash
 from cutaway.robustness.verify.verdict import Progress, Verdict, VerifySettings
@@ -43,6 +45,7 @@ COLUMNS = [
     "model_hash",
     "property_hash",
     "version",
+    "import_check",
     "witness",
     "reason",
 ]
@@ -63,8 +66,8 @@ def run_instances(
     """Verdicts for every row; gives counts by verdict.
 
     Rows already in `out` are kept if the hashes of their network and property still hold, else InputError; rows
-    `failed` are tried again. Whatever a row raises is its reason, never the end of the list: `unsupported` where an
-    operator is missing, else `failed`. A row's time limit counts from the reading of its network. executor: where rows
+    `failed`, and those of another version of the import check, are tried again. Whatever a row raises is its reason,
+    never the end of the list: `unsupported` where an operator is missing, else `failed`. A row's time limit counts from the reading of its network. executor: where rows
     run (by default here, one by one). watched: each in a child process that ends with its time limit, and takes at
     most `memory` bytes above the opened network.
     """
@@ -127,12 +130,12 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
         return {}
     with out.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        if reader.fieldnames is None or list(reader.fieldnames) != COLUMNS:
+        if list(reader.fieldnames or []) not in (COLUMNS, [c for c in COLUMNS if c != "import_check"]):
             remedy = "write to another file"
             raise InputError(
                 str(out), found="a file with other columns", expected="results of this command", remedy=remedy
             )
-        done = {(r["onnx"], r["vnnlib"]): r for r in reader if r["verdict"] != Status.FAILED}
+        done = {(r["onnx"], r["vnnlib"]): r for r in reader if _stands(r)}
     hashes: dict[str, str] = {}
     for (onnx, vnnlib), row in done.items():
         for name, column, kind, digest in (
@@ -151,6 +154,10 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
                     remedy=f"the {kind} has changed since: write to another file",
                 )
     return done
+
+
+def _stands(row: dict[str, str]) -> bool:
+    return row["verdict"] != Status.FAILED and row.get("import_check") == CHECK
 
 
 def _watched_row(
@@ -225,6 +232,7 @@ def _empty(onnx: str, vnnlib: str) -> dict[str, str]:
         "onnx": onnx,
         "vnnlib": vnnlib,
         "version": __version__,
+        "import_check": CHECK,
     }
 
 
