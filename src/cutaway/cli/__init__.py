@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 COMMANDS: dict[str, str] = {
@@ -28,6 +29,10 @@ COMMANDS: dict[str, str] = {
 }
 
 
+called = time.monotonic()
+"""When the command line was called last: time limits count from there."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exits with the command's code."""
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
@@ -35,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code: 0 done, 1 the work failed, 2 bad input."""
+    global called
+    called = time.monotonic()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0

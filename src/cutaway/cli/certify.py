@@ -179,18 +179,18 @@ def _tell(text: str) -> None:
 
 def _property(model: str, spec: Path, options: dict, loading: dict) -> Outcome:
     """Computed by a child process, which ends with the time limit whatever it is doing."""
-    from cutaway import __version__
+    from cutaway import __version__, cli
     from cutaway.engines.watched import Overdue, Watched
     from cutaway.status import Status
 
-    begin = time.monotonic()
+    begin = cli.called
     with Watched() as child:
         try:
             question = (model, spec, options, loading, _memory(options))
             return child.call(f"{__name__}:answer", *question, deadline=begin + options["timeout"], progress=_tell)
         except Overdue as over:
             seconds, reason = time.monotonic() - begin, f"time limit; last: {over.last}"
-    nothing = dict.fromkeys(("witness", "output", "bound", "model_hash", "property_hash"))
+    nothing = dict.fromkeys(("witness", "output", "bound", "model_hash", "property_hash", "import_check"))
     told = {"seconds": seconds, "decided_by": "nothing", "parts": 0, "reason": reason, "version": __version__}
     words = f"unknown by nothing in {seconds:.2f} s: {Status.UNKNOWN.remedy}.\n{reason}"
     return Outcome(payload={"verdict": Status.UNKNOWN.value} | nothing | told, words=words)

@@ -34,8 +34,7 @@ from cutaway.robustness.vnnlib_forms import (
 )
 from cutaway.robustness.vnnlib_names import Names
 
-DEEPEST = 200
-"""Lists inside each other."""
+DEEPEST = 200  # lists inside each other
 _PIECE, _LONGEST = 1 << 20, 1 << 24  # characters read at once, and of one token
 _WORD = r"[^\s();\[\]]+"
 _TOKEN = re.compile(
@@ -91,8 +90,11 @@ def read_vnnlib(path: str | Path, budget: int | None = None) -> Query:
     limits."""
     path = Path(path)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return _read(io.TextIOWrapper(file, encoding="utf-8", newline=""), str(path), budget)  # type: ignore[arg-type]
+        with (
+            gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
+            io.TextIOWrapper(file, encoding="utf-8", newline="") as text,  # type: ignore[arg-type]
+        ):
+            return _read(text, str(path), budget)
     except FileNotFoundError as error:
         raise FileError(str(path), found="no such file", expected="a .vnnlib or .vnnlib.gz file") from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:

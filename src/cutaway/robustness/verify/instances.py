@@ -68,8 +68,8 @@ def run_instances(
     Rows already in `out` are kept if the hashes of their network and property still hold, else InputError; rows
     `failed`, and those of another version of the import check, are tried again. Whatever a row raises is its reason,
     never the end of the list: `unsupported` where an operator is missing, else `failed`. A row's time limit counts
-    from the reading of its network. executor: where rows run (by default here, one by one). watched: each in a child process that ends with its time limit, and takes at
-    most `memory` bytes above the opened network.
+    from the reading of its network. executor: where rows run (by default here, one by one). watched: each in
+    a child process that ends with its time limit, and takes at most `memory` bytes above the opened network.
     """
     rows, out = read_instances(instances), Path(out)
     if not out.parent.is_dir():
