@@ -183,6 +183,36 @@ def _layer_norm(d: Draft) -> None:
     d.add("LayerNormalization", d.numbers(d.shape[-1]), d.numbers(d.shape[-1]), axis=-1, epsilon=1e-5)
 
 
+def _group_norm(d: Draft) -> None:
+    if len(d.shape) != 3:
+        return _layer_norm(d)
+    c = d.shape[0]
+    groups = int(d.rng.choice([n for n in range(1, c + 1) if c % n == 0]))
+    if d.rng.random() < 0.5:
+        d.add("InstanceNormalization", d.numbers(c), d.numbers(c), epsilon=1e-5)
+    else:
+        d.add("GroupNormalization", d.numbers(groups), d.numbers(groups), num_groups=groups, epsilon=1e-5)
+    return None
+
+
+def _local_response_norm(d: Draft) -> None:
+    if len(d.shape) != 3:
+        return _root_mean_square(d)
+    numbers = {"alpha": abs(d.scale()), "beta": float(d.rng.uniform(0.3, 2)), "bias": abs(d.scale())}
+    d.add("LRN", size=int(d.rng.choice([1, 3, 5])), **numbers)
+    return None
+
+
+def _root_mean_square(d: Draft) -> None:
+    before = d.name
+    d.add("Mul", before)
+    d.add("ReduceMean", d.constant(np.array([-1])), keepdims=1)
+    d.add("Add", d.positive(1))
+    d.add("Sqrt")
+    d.add("Div", d.name, data=before)
+    d.add("Mul", d.numbers(d.shape[-1]))
+
+
 def _root(d: Draft) -> None:
     d.add("Mul", d.name)
     d.add("Add", d.positive(1))
@@ -207,6 +237,7 @@ def _plain(op: str, **attributes):
 
 
 FUNCTIONS = ("Relu", "Sigmoid", "Tanh", "Exp", "Selu", "Softplus", "Gelu", "Mish", "HardSwish", "Floor", "Sin", "Erf")
+FUNCTIONS += ("Ceil", "Round", "Atan", "ThresholdedRelu", "Softsign")
 
 PARTS = {
     "scale": lambda d: d.add("Mul", d.constant(d.scale())) and None,
@@ -221,6 +252,9 @@ PARTS = {
     "residual": _residual,
     "centred": _centred,
     "layer norm": _layer_norm,
+    "group norm": _group_norm,
+    "local response norm": _local_response_norm,
+    "root mean square": _root_mean_square,
     "root": _root,
     "swish": _swish,
     "quotient": _quotient,

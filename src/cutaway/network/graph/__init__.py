@@ -47,10 +47,11 @@ broadcasting of torch; numbers are `attributes`.
 | `mul`, `matmul` | products of two nodes | | |
 | `softmax`, `log_softmax` | | | `dim` |
 | `layer_norm` | over the last `num_dims` dimensions | `weight`? `bias`? | `num_dims eps` |
+| `local_response_norm` | x / (k + alpha / size * sum of x² over neighbouring channels)^beta | | `size alpha beta k` |
 | `embedding` | rows of a table, integer input | `weight` | |
 | `aten.NAME...` | an operator outside the vocabulary, kept as it is | | `target args kwargs` |
 
-Hardsigmoid, RMSNorm, GroupNorm, attention, LogSigmoid, Tanhshrink and division are
+Hardsigmoid, RMSNorm, GroupNorm, InstanceNorm, attention, LogSigmoid, Tanhshrink and division are
 spelled out in these words. Tracing keeps what it does not know; the consumer that cannot go on calls
 `graph.unsupported(node, consumer)`. What is known of each word (affine or not, kinks, slopes, curvature) stands in
 `facts`, one record a word.

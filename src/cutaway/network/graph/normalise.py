@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cutaway.network.graph import choices
+from cutaway.network.graph import choices, norms
 from cutaway.network.graph.arithmetic import add, exact, maximum, minimum, rsub, scale_shift, sub
 from cutaway.network.graph.builder import Builder, Ref
 from cutaway.network.graph.facts import FACTS
@@ -40,7 +40,8 @@ def _div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Any
         return scale_shift(b, x, scale=1.0 / y)
     if isinstance(x, Ref) and _is_one_plus_abs(b, y, x):
         return b.emit("softsign", x)
-    return _mul(b, x, b.emit("reciprocal", y))
+    known = norms.local_response_norm(b, x, y) if isinstance(x, Ref) else None
+    return known or _mul(b, x, b.emit("reciprocal", y))
 
 
 def _is_one_plus_abs(b: Builder, y: Ref, x: Ref) -> bool:
@@ -211,46 +212,6 @@ def _glu(b: Builder, x: Ref, dim: int = -1) -> Ref:
     return _mul(b, parts[0], b.emit("sigmoid", parts[1]))
 
 
-def _layer_norm(b: Builder, x: Ref, shape, weight=None, bias=None, eps: float = 1e-5, *_: Any) -> Ref:
-    return b.emit("layer_norm", x, constants={"weight": weight, "bias": bias}, num_dims=len(shape), eps=float(eps))
-
-
-def _group_norm(b: Builder, x: Ref, groups: int, weight=None, bias=None, eps: float = 1e-5, *_: Any) -> Ref:
-    shape = b.shape(x)
-    grouped = b.emit("reshape", x, shape=(shape[0], groups, math.prod(shape[1:]) // groups))
-    y = b.emit("reshape", b.emit("layer_norm", grouped, num_dims=1, eps=float(eps)), shape=shape)
-    tail = (-1, *(1,) * (len(shape) - 2))
-    if weight is None and bias is None:
-        return y
-    return scale_shift(
-        b, y, None if weight is None else weight.reshape(tail), None if bias is None else bias.reshape(tail)
-    )
-
-
-def _instance_norm(b: Builder, x: Ref, weight, bias, *rest: Any) -> Any:
-    """Batch norm by the sample's own statistics, which is what InstanceNorm becomes."""
-    shape = b.shape(x)
-    if len(rest) != 3 or not rest[0] or shape[0] != 1:  # running statistics, or a batch inside the sample
-        return NotImplemented
-    y = b.emit(
-        "layer_norm", b.emit("reshape", x, shape=(shape[1], math.prod(shape[2:]))), num_dims=1, eps=float(rest[2])
-    )
-    y, tail = b.emit("reshape", y, shape=shape), (-1, *(1,) * (len(shape) - 2))
-    if weight is None and bias is None:
-        return y, None, None
-    scale, shift = (None if c is None else c.reshape(tail) for c in (weight, bias))
-    return scale_shift(b, y, scale, shift), None, None
-
-
-def _rms_norm(b: Builder, x: Ref, shape, weight=None, eps: float | None = None) -> Ref:
-    rank = len(b.shape(x))
-    dims = tuple(range(rank - len(shape), rank))
-    eps = torch.finfo(b.value(x).dtype).eps if eps is None else eps
-    size = b.emit("mean", b.emit("square", x), dims=dims, keepdim=True)
-    y = b.emit("mul", x, b.emit("rsqrt", scale_shift(b, size, shift=float(eps))))
-    return y if weight is None else scale_shift(b, y, scale=weight)
-
-
 def _softmax(op: str) -> Handler:
     def handler(b: Builder, x: Ref, dim: int, *_: Any, **__: Any) -> Ref:
         return b.emit(op, x, dim=wrap_dim(dim, len(b.shape(x))))
@@ -303,7 +264,7 @@ HANDLERS: dict[str, Handler] = {
     "baddbmm": _addmm,
     "convolution": _convolution,
     "_native_batch_norm_legit_no_training": _batch_norm,
-    "_native_batch_norm_legit": _instance_norm,
+    "_native_batch_norm_legit": norms.instance_norm,
     "sum": _reduce("sum"),
     "mean": _reduce("mean"),
     "amax": _reduce("max_reduce"),
@@ -336,12 +297,12 @@ HANDLERS: dict[str, Handler] = {
     "rrelu_with_noise_functional": _rrelu,
     "glu": _glu,
     "gelu": lambda b, x, approximate="none": b.emit("gelu", x, approximate=approximate),
-    "layer_norm": _layer_norm,
+    "layer_norm": norms.layer_norm,
     "expm1": lambda b, x: scale_shift(b, b.emit("exp", x), shift=-1.0),
     "log1p": lambda b, x: b.emit("log", scale_shift(b, x, shift=1.0)),
-    "native_layer_norm": lambda b, *a: (_layer_norm(b, *a), None, None),
-    "group_norm": _group_norm,
-    "rms_norm": _rms_norm,
+    "native_layer_norm": lambda b, *a: (norms.layer_norm(b, *a), None, None),
+    "group_norm": norms.group_norm,
+    "rms_norm": norms.rms_norm,
     "softmax": _softmax("softmax"),
     "_softmax": _softmax("softmax"),
     "_safe_softmax": _softmax("softmax"),

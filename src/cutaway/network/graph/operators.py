@@ -137,6 +137,11 @@ def _layer_norm(node: Node, v: Values) -> Tensor:
     return F.layer_norm(v[0], shape, c.get("weight"), c.get("bias"), node.attributes["eps"])
 
 
+def _local_response_norm(node: Node, v: Values) -> Tensor:
+    a = node.attributes
+    return F.local_response_norm(v[0], a["size"], a["alpha"], a["beta"], a["k"])
+
+
 def _of_one_number(function: Callable[[Node, Tensor], Tensor]) -> Callable[[Node, Values], Tensor]:
     return lambda node, v: function(node, v[0])
 
@@ -169,6 +174,7 @@ OPERATORS: dict[str, Callable[[Node, Values], Tensor]] = {
     "softmax": lambda n, v: v[0].softmax(n.attributes["dim"]),
     "log_softmax": lambda n, v: v[0].log_softmax(n.attributes["dim"]),
     "layer_norm": _layer_norm,
+    "local_response_norm": _local_response_norm,
     "embedding": lambda n, v: F.embedding(v[0], n.constants["weight"]),
 }
 """op -> function of (node, input values of one sample)."""

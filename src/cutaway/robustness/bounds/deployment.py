@@ -9,7 +9,8 @@ u, the smallest normal number t and the largest number M of the deployment dtype
   into
   the weights before or not, and the terms of the sum stay the same.
 - functions: |f'| e, or the width of f's range where that is less, and the roundings of `rounding.own_error`;
-- products |x| e_y + |y| e_x + e_x e_y and a rounding; maxima the largest e; softmax and layer norm in closed form.
+- products |x| e_y + |y| e_x + e_x e_y and a rounding; maxima the largest e; softmax, layer norm and local response norm in
+  closed form.
 
 Holds for any order of summation, with fused multiply-adds or not, with numbers below t kept or flushed to zero (each
 costs at most t times the factors that follow), with constants rounded to the dtype, and with a layer norm that computes
@@ -307,6 +308,35 @@ def _layer_norm(walk: _Walk, node: Node) -> Tensor:
     )
 
 
+def _local_response_norm(walk: _Walk, node: Node) -> Tensor:
+    """x s^-beta with s = k + w (sum over a window of channels of x^2). onnxruntime moves the window by adding a channel
+    and taking one away, so that what it has seen of all channels stays behind as rounding."""
+    (i,), a = node.inputs, node.attributes
+    w, k, beta = a["alpha"] / a["size"], a["k"], a["beta"]
+    if w < 0 or k < 0:
+        return _unknown(walk, node)
+    size, wrong, channels = walk.size(i), walk.error[i], node.shape[1]
+    low, high = walk.range(i)
+    least = torch.where((low <= 0) & (high >= 0), 0.0, torch.minimum(low.abs(), high.abs())).square()
+    all_of_it = k + w * size.square().sum(2, keepdim=True)
+    moved = w * _window_sum(2 * size * wrong, a["size"]) + gamma(2 * channels + SPARE, walk.dtype) * all_of_it
+    moved = moved + 4 * channels * walk.tiny * (1 + w)
+    left = k + w * _window_sum(least, a["size"]) - moved
+    left = torch.where(left > 0, left, math.nan)
+    top = k + w * _window_sum(size.square(), a["size"]) + moved
+    factor, slope = (torch.maximum(left**-p, top**-p) for p in (beta, beta + 1))
+    relative = walk.unit * (SPARE + 16 + 104 * abs(beta))  # of a power, as in `rounding`
+    found = size * (abs(beta) * slope * moved + relative * factor) + wrong * factor + 4 * walk.tiny * (1 + size)
+    return walk.capped(found, torch.maximum(all_of_it, size * factor))
+
+
+def _window_sum(values: Tensor, size: int) -> Tensor:
+    """Sum over the window of channels, dimension 2 of (B, rows, channels, ...)."""
+    rows = values.movedim(2, -1)
+    wide = torch.nn.functional.pad(rows, (size // 2, (size - 1) // 2))
+    return wide.unfold(-1, size, 1).sum(-1).movedim(-1, 2)
+
+
 _RULES: dict[str, Callable[[_Walk, Node], Tensor]] = {
     **dict.fromkeys(("input", "constant"), _given),
     **dict.fromkeys(MOVES, _moved),
@@ -321,4 +351,5 @@ _RULES: dict[str, Callable[[_Walk, Node], Tensor]] = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "layer_norm": _layer_norm,
+    "local_response_norm": _local_response_norm,
 }

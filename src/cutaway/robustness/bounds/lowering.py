@@ -19,6 +19,7 @@ from torch import Tensor
 from cutaway.network.graph import Graph, Node
 from cutaway.network.graph.builder import Builder, Ref
 from cutaway.network.graph.operators import AFFINE_OPERATORS
+from cutaway.robustness.bounds import norms
 from cutaway.robustness.bounds.maxima import MAXIMA, pooling_windows
 from cutaway.robustness.bounds.unary import UNARY
 
@@ -206,22 +207,6 @@ def _rule_log_softmax(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -
     return _back(b, b.emit("scale_shift", b.emit("log", total), constants={"scale": -1.0}), order)
 
 
-def _rule_layer_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
-    shape, count = b.shape(inputs[0]), node.attributes["num_dims"]
-    size = math.prod(shape[len(shape) - count :])
-    x = b.emit("reshape", inputs[0], shape=(*shape[: len(shape) - count], size))
-    centring = torch.eye(size, dtype=graph.dtype) - 1.0 / size
-    x = b.emit("linear", x, constants={"weight": centring})
-    variance = b.emit("mean", b.emit("square", x), dims=(len(b.shape(x)) - 1,), keepdim=True)
-    scale = b.emit("rsqrt", b.emit("scale_shift", variance, constants={"shift": node.attributes["eps"]}))
-    limit = math.sqrt(max(size - 1, 0)) * (1 + 1e-12)
-    y = b.emit("reshape", b.emit("mul", x, scale, range=(-limit, limit)), shape=node.shape)
-    weight, bias = node.constants.get("weight"), node.constants.get("bias")
-    return (
-        y if weight is None and bias is None else b.emit("scale_shift", y, constants={"scale": weight, "shift": bias})
-    )
-
-
 Rule = Callable[[Builder, Graph, Node, list[Ref]], Ref]
 
 REWRITES: dict[str, Rule] = {
@@ -233,6 +218,9 @@ REWRITES: dict[str, Rule] = {
     "scale_shift": _rule_scale_shift,
     "softmax": _rule_softmax,
     "log_softmax": _rule_log_softmax,
-    "layer_norm": _rule_layer_norm,
+    "layer_norm": norms.layer_norm,
+    "local_response_norm": norms.local_response_norm,
+    "mul": norms.product,
+    "reciprocal": norms.reciprocal,
 }
 """op -> rule that emits its exact replacement."""
