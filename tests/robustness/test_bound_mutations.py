@@ -17,7 +17,7 @@ from torch import nn
 
 from cutaway.network.graph import evaluate, trace
 from cutaway.robustness import regions, regions_linear
-from cutaway.robustness.bounds import backward, intervals, lowering, maxima, patches, sweep, transpose
+from cutaway.robustness.bounds import backward, intervals, lowering, maxima, norms, patches, sweep, transpose
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
 from cutaway.robustness.bounds.backward import Choices
 from cutaway.robustness.bounds.network import bound_network
@@ -120,6 +120,22 @@ class Normalised(nn.Module):
         return torch.cat([part.flatten(1) for part in parts], 1)
 
 
+class Norms(nn.Module):
+    """Group, instance, RMS and local response norms, and one spelled out."""
+
+    def __init__(self):
+        super().__init__()
+        self.local, self.root = nn.LocalResponseNorm(4, alpha=2.0, beta=0.75, k=0.7), nn.RMSNorm(3, eps=1e-2)
+        self.group, self.instance = nn.GroupNorm(2, 6, eps=1e-2), nn.InstanceNorm1d(2, eps=1e-2, affine=True)
+
+    def forward(self, x):
+        y = x.reshape(-1, 2, 3)
+        spelled_out = y / (y.square().mean(2, keepdim=True) + 1e-2).sqrt()
+        wide = torch.cat([x, 2 * x], 1).reshape(-1, 6, 2)
+        parts = [self.local(x.unsqueeze(2)), self.root(y), self.group(wide), self.instance(y), spelled_out]
+        return torch.cat([part.flatten(1) for part in parts], 1)
+
+
 def dense():
     torch.manual_seed(3)
     return nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 7), nn.ReLU(), nn.Linear(7, 3))
@@ -137,6 +153,7 @@ def networks():
         "overhanging": overhanging(),
         "largest": Largest(),
         "normalised": Normalised(),
+        "norms": Norms(),
     }
     shapes = {"picture": (1, 4, 4), "chain": (1, 6, 6), "tiles": (1, 7, 6), "overhanging": (1, 7, 7)}
     return {
@@ -252,6 +269,11 @@ def broken(net, region, generator) -> str:
 
 # Function, what is replaced in its source, and by what.
 MUTANTS = {
+    "norms: range too narrow": (norms.largest, "ROUNDING / math.sqrt(w)", "0.7 / math.sqrt(w)"),
+    "norms: local range too narrow": (norms.largest, "ROUNDING * math.sqrt(square)", "0.7 * math.sqrt(square)"),
+    "norms: range of a layer norm too narrow": (norms.layer_norm, "size - 1, 0", "size - 2, 0"),
+    "norms: taken for centred": (norms.own_limit, "if _centred(", "if not _centred("),
+    "norms: sum taken for a mean": (norms.own_limit, 'if node.op == "mean" else', 'if node.op == "sum" else'),
     "products: lower plane's slope": (backward._through_product, "(mix * yl + (1 - mix) * yu, ", "(mix * yu + (1 - mix) * yl, "),
     "products: lower plane's offset dropped": (backward._through_product, "-(mix * xl * yl + (1 - mix) * xu * yu))", "-0.9 * (mix * xl * yl + (1 - mix) * xu * yu))"),
     "products: upper plane's slope": (backward._through_product, "(mix * yu + (1 - mix) * yl, mix", "(mix * yl + (1 - mix) * yu, mix"),
@@ -331,8 +353,13 @@ REWRITES = {
     "softmax without its own term": (lowering._odds, 'constants={"shift": 1.0}', 'constants={"shift": 0.5}'),
     "softmax differences reversed": (lowering._odds, "coefficients=(1, -1)", "coefficients=(-1, 1)"),
     "log-softmax of the wrong sign": (lowering._rule_log_softmax, '{"scale": -1.0}', '{"scale": 1.0}'),
-    "layer norm without epsilon": (lowering._rule_layer_norm, 'node.attributes["eps"]', "0.1"),
-    "layer norm not centred": (lowering._rule_layer_norm, "- 1.0 / size", "- 0.9 / size"),
+    "layer norm without epsilon": (norms.layer_norm, 'node.attributes["eps"]', "0.1"),
+    "local response norm of twice the window": (norms.local_response_norm, 'a["alpha"] / a["size"])', '2 * a["alpha"] / a["size"])'),
+    "local response norm without its constant": (norms.local_response_norm, '{"shift": a["k"]}', '{"shift": 0.1}'),
+    "local response norm of the other power": (norms.local_response_norm, 'exponent=-float(a["beta"])', 'exponent=-1.0'),
+    "local response norm one channel off": (norms.local_response_norm, '-(a["size"] // 2)', '1 - (a["size"] // 2)'),
+    "one over the root becomes the root": (norms.reciprocal, '"rsqrt", Ref', '"sqrt", Ref'),
+    "layer norm not centred": (norms.layer_norm, "- 1.0 / size", "- 0.9 / size"),
 }  # fmt: skip
 
 

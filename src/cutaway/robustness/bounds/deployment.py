@@ -9,8 +9,8 @@ u, the smallest normal number t and the largest number M of the deployment dtype
   into
   the weights before or not, and the terms of the sum stay the same.
 - functions: |f'| e, or the width of f's range where that is less, and the roundings of `rounding.own_error`;
-- products |x| e_y + |y| e_x + e_x e_y and a rounding; maxima the largest e; softmax, layer norm and local response norm in
-  closed form.
+- products |x| e_y + |y| e_x + e_x e_y and a rounding; maxima the largest e; softmax, layer norm and local response
+  norm in closed form.
 
 Holds for any order of summation, with fused multiply-adds or not, with numbers below t kept or flushed to zero (each
 costs at most t times the factors that follow), with constants rounded to the dtype, and with a layer norm that computes
