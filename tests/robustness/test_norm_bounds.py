@@ -180,7 +180,7 @@ def test_what_is_no_norm_gets_no_range_and_its_bounds_hold(kind):
     assert bool(((low - 1e-9 <= values) & (values <= high + 1e-9)).all())
 
 
-@pytest.mark.parametrize("size", [1, 4, 5])
+@pytest.mark.parametrize("size", [1, 4])
 @pytest.mark.parametrize("shape", [(1, 5, 7), (1, 5, 3, 2), (1, 4, 2, 2, 2)])
 def test_a_local_response_norm_is_one_word_and_its_rewriting_gives_the_same(size, shape):
     from cutaway.network.graph import evaluate
