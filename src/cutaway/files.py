@@ -193,6 +193,11 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.part")
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether this is what a killed process left of a file that it had not written to the end."""
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     try:

@@ -21,7 +21,7 @@ import pandas
 
 from cutaway._late import attached
 from cutaway.errors import FileError, InputError
-from cutaway.files import read_json, write_text
+from cutaway.files import is_unfinished, read_json, write_text
 from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX, why_no_record
 from cutaway.status import Status
@@ -97,7 +97,7 @@ def start(folder: Path, record: dict[str, Any], *, resume: bool) -> None:
                     expected="the run to go on with",
                     remedy="call with the same arguments, or name another folder with --out",
                 )
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(not is_unfinished(entry) for entry in folder.iterdir()):
         raise InputError(f"folder {str(folder)!r}", found="other files", expected="an empty or new folder")
     write_text(file, json.dumps(record, indent=1))
 

@@ -175,13 +175,10 @@ def _observe(
     note(f"{instrument.name}: measuring")
     try:
         reading = _measure_or_tell(instrument, network, data, settings)
-        reading.save(file)
-    except OSError:  # a full disk is no fault of the instrument
-        raise
     except Exception as error:
         reading = instrument.unsupported(network, data, failure(error), seed=settings.seed, status=Status.FAILED)
         note(f"{instrument.name}: failed: {reading.reason}")
-        reading.save(file)
+    reading.save(file)  # a full disk is no fault of the instrument: it ends the scan
     return reading
 
 

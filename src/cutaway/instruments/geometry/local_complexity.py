@@ -153,7 +153,7 @@ class LocalComplexity(Instrument):
     def _vertices(self, network, inputs, sites, wanted, budget):
         """How many vertices at once: those of one point at least where memory holds them."""
         quick = network.chunk_size(inputs, sites, budget, post=False, factor=2)
-        return min(max(wanted, quick), _fitting(network, inputs, sites, budget, pre=False, most=2048))
+        return min(max(wanted, quick), _fitting(network, inputs, sites, budget, pre=False, factor=2, most=2048))
 
     def _within(self, network, inputs, sites, context, budget):
         """Which `num_counted` of the points, and their counts within the radius; only sites with a boundary at 0
