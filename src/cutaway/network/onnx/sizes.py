@@ -40,7 +40,7 @@ class SizeGuard(TorchDispatchMode):
 
 
 def _results(func: Any, args: tuple, kwargs: dict) -> list[tuple[tuple[int, ...], int]]:
-    """Shape and bytes a number of what an operation makes larger than its operands; nothing where that depends on data."""
+    """Shape and bytes a number of what an operation makes larger than its operands; none where that hangs on data."""
     args, kwargs = tree_map_only(Tensor, _without_memory, (args, kwargs))
     if any(argument.name == "device" for argument in func._schema.arguments):
         kwargs = {**kwargs, "device": torch.device("meta")}
