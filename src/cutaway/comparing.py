@@ -1,4 +1,4 @@
-"""Two runs side by side: which figures differ by more than their own uncertainty."""
+"""Two runs side by side: which figures differ by more than their own uncertainty, and which of these for the worse."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from cutaway import registry
 from cutaway.reading import Figure, Reading
 from cutaway.running import Run
 
+LEVEL = 0.05
+"""Chance that any of the figures of two equal networks is called changed."""
+
 
 def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows `{instrument, name, a, b, p_value, paired}` and notes on what does not compare.
+    """Rows `{instrument, name, a, b, p_value, paired, change}` and notes on what does not compare.
+
+    `change`: "same" (no more than noise), "different", "better" or "worse" (of b, where the instrument says which way
+    is good: `Instrument.better`), "unknown" (no interval). More than noise is p <= 0.05 after Holm's step-down over all
+    rows, so that one in twenty comparisons of equal networks shows a change at all.
 
     Where both readings hold the quantity per sample for the same samples, p is that of a paired permutation test
     (sign flips, scipy.stats); otherwise of a z-test on the two intervals, taken as normal and independent, which is
@@ -42,9 +50,46 @@ def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
                         "b": by_name[figure.name].value,
                         "p_value": p,
                         "paired": paired,
+                        "long_name": figure.long_name or figure.name.replace("_", " "),
                     }
                 )
-    return rows, notes
+    return _judged(rows), notes
+
+
+def _judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with `change`, by Holm (1979)."""
+    tested = sorted((row for row in rows if row["p_value"] is not None), key=lambda row: row["p_value"])
+    holds = True
+    for rank, row in enumerate(tested):
+        holds = holds and row["p_value"] <= LEVEL / (len(tested) - rank)
+        row["change"] = _direction(row) if holds else "same"
+    for row in rows:
+        row.setdefault("change", "same" if row["a"] == row["b"] else "unknown")
+    return rows
+
+
+def _direction(row: dict[str, Any]) -> str:
+    known = registry.instrument(row["instrument"]).better if row["instrument"] in registry.names() else {}
+    if row["name"] not in known:
+        return "different"
+    return "better" if (row["b"] > row["a"]) == (known[row["name"]] == "higher") else "worse"
+
+
+def told(rows: list[dict[str, Any]], notes: list[str], a: str, b: str) -> str:
+    """The comparison in one sentence."""
+    judged = [row for row in rows if row["change"] != "unknown"]
+    by_word = {word: [r for r in judged if r["change"] == word] for word in ("worse", "better", "different")}
+    parts = [f"{b} is {word} in {_listed(by_word[word])}" for word in ("worse", "better") if by_word[word]]
+    moved = sum(map(len, by_word.values()))
+    many = f"{moved} of {len(judged)} figures differ by more than noise" if moved else ""
+    text = "; ".join([*parts, *([many] if many else [])])
+    text = text or f"nothing here tells {b} from {a}: none of {len(judged)} figures differs by more than noise"
+    return text[:1].upper() + text[1:] + "." + (f" Mind: {'; '.join(notes)}." if notes else "")
+
+
+def _listed(rows: list[dict[str, Any]]) -> str:
+    named = [f"{row['long_name']} ({row['a']:.3g} to {row['b']:.3g})" for row in rows[:3]]
+    return ", ".join(named) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
 
 
 _PER_SAMPLE = {

@@ -12,6 +12,7 @@ import dataclasses
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -98,6 +99,7 @@ class Instrument(ABC):
     null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum` or "" for none.
     in_scan : whether `cutaway scan` runs it without being asked (leave out what takes minutes).
     tiles : its figures for a report's first screen.
+    better : for figures that a user wants "higher" or "lower", which; a comparison judges these.
     attacks : whether its `radius` is an attack's, to be chosen by the data's range.
     """
 
@@ -111,6 +113,7 @@ class Instrument(ABC):
     in_scan: ClassVar[bool] = True
     attacks: ClassVar[bool] = False
     tiles: ClassVar[tuple[Tile, ...]] = ()
+    better: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def suited(cls, data: Dataset) -> Self:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from cutaway import scan_nulls as scanning
-from cutaway.comparing import differences
+from cutaway.cli.command import execute
+from cutaway.comparing import _judged, differences, told
 from cutaway.errors import FileError, InputError
 from cutaway.instruments import Sparsity
 from cutaway.running import open_run
@@ -96,6 +97,36 @@ def test_compare_pairs_samples(subject, few, tmp_path):
     assert notes == []
     same, _ = differences(a, a)
     assert all(r["p_value"] in (None, 1.0) for r in same)
+    assert {r["change"] for r in same} == {"same"}
+    assert {by_name[n]["change"] for n in ("accuracy", "log_loss")} == {"worse"}
+    back, _ = differences(b, a)
+    assert {r["change"] for r in back if r["name"] in ("accuracy", "log_loss")} == {"better"}
+    assert "worse" in told(rows, notes, "A", "B") and f"({by_name['accuracy']['a']:.3g} to " in told(
+        rows, notes, "A", "B"
+    )
+    assert told(same, [], "A", "B").startswith("Nothing here tells B from A")
+
+
+def test_holm_keeps_one_in_twenty_over_all_rows():
+    names = [f"f{k}" for k in range(10)]
+    rows = [
+        {"instrument": "x", "name": n, "a": 0.0, "b": 1.0, "p_value": p, "long_name": n}
+        for n, p in zip(names, [0.004, 0.0056, 0.007, *[0.3] * 7], strict=True)
+    ]
+    assert [r["change"] for r in _judged(rows)][:4] == ["different", "same", "same", "same"]
+
+
+def test_a_comparison_is_a_page_and_a_gate_for_continuous_integration(subject, few, tmp_path):
+    network, data = subject
+    scan(network, data, tmp_path / "a", instruments=few, settings=Settings(nulls=0))
+    scan(network.twin(0), data, tmp_path / "b", instruments=few, settings=Settings(nulls=0))
+    page = tmp_path / "page.html"
+    good, bad = [str(tmp_path / "b"), str(tmp_path / "a")], [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert execute("compare", [*bad, "--out", str(page)]) == 0
+    assert execute("compare", [*bad, "--fail-on", "regression"]) == 3
+    assert execute("compare", [*good, "--fail-on", "regression"]) == 0
+    html = page.read_text()
+    assert 'class="tile worse"' in html and "http" not in html and "calibration_error_plug_in<" not in html
 
 
 def test_nulls_are_plain_json(subject, few, tmp_path):

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from cutaway.cli.command import Outcome, new_app
 
 app = new_app("compare", "Two runs side by side: every figure, the difference, and whether it is more than noise.")
 
+REGRESSION = 3
+"""Exit code where B is worse and `--fail-on regression` was given."""
+
 
 @app.default
-def compare(run_a: Path, run_b: Path) -> Outcome:
+def compare(
+    run_a: Path, run_b: Path, *, out: Path | None = None, fail_on: Literal["regression"] | None = None
+) -> Outcome:
     """Compare the figures of two run folders.
 
     Parameters
     ----------
     run_a
-        First run folder.
+        First run folder: what was there before.
     run_b
-        Second run folder.
+        Second run folder: what is there now.
+    out
+        Write a page to this file.
+    fail_on
+        `regression`: exit code 3 where some figure of B is worse by more than noise (for continuous integration).
     """
-    from cutaway.comparing import differences
+    from cutaway.comparing import differences, told
     from cutaway.running import open_run
 
-    rows, notes = differences(open_run(run_a), open_run(run_b))
-    lines = [f"{'instrument':<20} {'figure':<28} {'a':>10} {'b':>10} {'p':>8}"]
+    a, b = open_run(run_a), open_run(run_b)
+    rows, notes = differences(a, b)
+    worse = [f"{row['instrument']}/{row['name']}" for row in rows if row["change"] == "worse"]
+    lines = [told(rows, notes, str(run_a), str(run_b)), ""]
+    lines.append(f"{'instrument':<20} {'figure':<28} {'a':>10} {'b':>10} {'p':>8}  change")
     for row in rows:
         p = "–" if row["p_value"] is None else f"{row['p_value']:.2g}"
-        lines.append(f"{row['instrument']:<20} {row['name']:<28} {row['a']:>10.4g} {row['b']:>10.4g} {p:>8}")
-    return Outcome(payload={"differences": rows, "notes": notes}, words="\n".join([*lines, *notes]))
+        figures = f"{row['a']:>10.4g} {row['b']:>10.4g} {p:>8}  {row['change']}"
+        lines.append(f"{row['instrument']:<20} {row['name']:<28} {figures}")
+    payload = {"differences": rows, "notes": notes, "worse": worse}
+    if out is not None:
+        from cutaway.report.compare_page import write_comparison
+
+        payload["page"] = str(write_comparison(a, b, rows, notes, out))
+        lines.append(f"page: {out}")
+    code = REGRESSION if fail_on and worse else 0
+    return Outcome(payload=payload, words="\n".join(lines), code=code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from markupsafe import Markup, escape
 
@@ -17,7 +18,7 @@ from cutaway.wording import null_words
 MOST = 6
 """Tiles on a page: what is read in twenty seconds."""
 
-_WIDTH, _HEIGHT, _PAD = 200, 26, 6
+_HEIGHT = 26
 
 Decisions = Mapping[tuple[str, str], Decision]
 
@@ -85,25 +86,37 @@ def _interval(figure: Figure, tile: Tile) -> str:
     return f"{low.removesuffix(' %')} to {high}"
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Places on a strip: `low` to `low + span` over its width."""
+
+    low: float
+    span: float
+    width: ClassVar[int] = 200
+    pad: ClassVar[int] = 6
+
+    @classmethod
+    def over(cls, places: list[float]) -> Scale:
+        return cls(min(places), (max(places) - min(places)) or 1.0)
+
+    def __call__(self, value: float) -> str:
+        return f"{self.pad + (value - self.low) / self.span * (self.width - 2 * self.pad):.1f}"
+
+
 def strip(figure: Figure, null: str) -> Markup:
     """The null's draws as ticks and the network's value as a dot on one scale, with its interval; empty without
     draws."""
     if not figure.null_draws:
         return Markup("")
     ends = [v for v in (figure.low, figure.high) if v is not None and math.isfinite(v)]
-    places = [*figure.null_draws, figure.value, *ends]
-    low, high = min(places), max(places)
-    span = (high - low) or 1.0
-
-    def x(value: float) -> str:
-        return f"{_PAD + (value - low) / span * (_WIDTH - 2 * _PAD):.1f}"
-
+    x = Scale.over([*figure.null_draws, figure.value, *ends])
     middle = _HEIGHT // 2
     ticks = "".join(f'<path class="draw" d="M{x(v)} {middle - 7}v14"/>' for v in figure.null_draws)
     bar = f'<path class="range" d="M{x(min(ends))} {middle}H{x(max(ends))}"/>' if len(ends) == 2 else ""
     told = f"{len(figure.null_draws)} nulls ({null}) from {min(figure.null_draws):.3g} to {max(figure.null_draws):.3g}"
     label = escape(f"This network: {figure.value:.3g}; {told}")
     return Markup(
-        f'<svg class="strip" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}"><title>{label}</title>'
+        f'<svg class="strip" viewBox="0 0 {Scale.width} {_HEIGHT}" role="img" aria-label="{label}">'
+        f"<title>{label}</title>"
         f'{ticks}{bar}<circle class="mark" cx="{x(figure.value)}" cy="{middle}" r="5"/></svg>'
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +30,7 @@ class LanguageGeometry(Instrument):
     batch_size: int = 32
 
     name: ClassVar[str] = "language-geometry"
+    better: ClassVar[Mapping[str, str]] = {"auroc": "higher"}
     tiles: ClassVar[tuple[Tile, ...]] = (
         Tile("auroc", "Labels told apart (AUROC)", 10),
         Tile("share_mean", "Active gates", 13, percent=True),

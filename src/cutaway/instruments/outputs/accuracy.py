@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +32,11 @@ class Accuracy(Instrument):
     bins: int = 15
 
     name: ClassVar[str] = "accuracy"
+    better: ClassVar[Mapping[str, str]] = {
+        "accuracy": "higher",
+        "calibration_error": "lower",
+        "log_loss": "lower",
+    }
     tiles: ClassVar[tuple[Tile, ...]] = (
         Tile("accuracy", "Accuracy", 10, percent=True),
         Tile("calibration_error", "Calibration error", 30, percent=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +43,11 @@ class RobustAccuracy(Instrument):
     num_points: int = 200
 
     name: ClassVar[str] = "robust-accuracy"
+    better: ClassVar[Mapping[str, str]] = {
+        "clean_accuracy": "higher",
+        "robust_accuracy": "higher",
+        "noise_accuracy": "higher",
+    }
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("robust_accuracy", "Right under attack", 20, percent=True),)
     question: ClassVar[str] = "How often is the network still right when the input is attacked?"
     source: ClassVar[str] = "Madry et al. 2018, arXiv 1706.06083; Su, Kempe et al., arXiv 2311.07444 (noise control)"
