@@ -50,7 +50,7 @@ def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
                         "b": by_name[figure.name].value,
                         "p_value": p,
                         "paired": paired,
-                        "long_name": figure.long_name or figure.name.replace("_", " "),
+                        "long_name": _called(name, figure),
                     }
                 )
     return _judged(rows), notes
@@ -85,6 +85,13 @@ def told(rows: list[dict[str, Any]], notes: list[str], a: str, b: str) -> str:
     text = "; ".join([*parts, *([many] if many else [])])
     text = text or f"nothing here tells {b} from {a}: none of {len(judged)} figures differs by more than noise"
     return text[:1].upper() + text[1:] + "." + (f" Mind: {'; '.join(notes)}." if notes else "")
+
+
+def _called(instrument: str, figure: Figure) -> str:
+    """What a figure is called: its tile's title where it has one, else its long name."""
+    tiles = registry.instrument(instrument).tiles if instrument in registry.names() else ()
+    titles = {tile.figure: tile.title.lower() for tile in tiles}
+    return titles.get(figure.name) or figure.long_name or figure.name.replace("_", " ")
 
 
 def _listed(rows: list[dict[str, Any]]) -> str:
