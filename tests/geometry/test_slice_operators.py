@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cutaway.errors import ModelError, NotPiecewiseAffine
-from cutaway.geometry import plane_of, rectangle, sign_partition, slice_network
+from cutaway.geometry import crossings, plane_of, rectangle, sign_partition, slice_network
 
 SQUARE = rectangle(-2, 2, -2, 2)
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -65,9 +65,31 @@ def test_the_oracle_sees_a_wrong_map(random):
     assert max(random.disagreement(model, result, np.random.default_rng(0), 60)) > 1e-8
 
 
-def test_an_operator_that_is_not_known_is_told_as_such():
-    with pytest.raises(NotPiecewiseAffine, match=r"operator 'cummax' .* is not supported"):
-        slice_network(between(lambda h: h.cummax(1)[0]), domain=SQUARE)
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("median", lambda h: h - h.median(1, keepdim=True)[0]),
+        ("topk", lambda h: h.topk(8, 1)[0]),
+        ("kthvalue", lambda h: h - h.kthvalue(3, 1, True)[0]),
+    ],
+)
+def test_an_operator_that_is_not_supported_is_told_as_such(name, function):
+    with pytest.raises(NotPiecewiseAffine, match=rf"operator '{name}' .* is not supported"):
+        slice_network(between(function), domain=SQUARE)
+
+
+def test_an_integer_cast_is_told_as_such():
+    with pytest.raises(NotPiecewiseAffine, match="_to_copy"):
+        slice_network(between(lambda h: h.to(torch.int64) + h), domain=SQUARE)
+
+
+def test_two_entries_sorted_bend_once_along_a_ray():
+    """Sorting a pair gives its maximum and its minimum, which bend at the same places."""
+    one, two = (
+        crossings(between(f), torch.full((1, 2), -3.0), torch.full((1, 2), 3.0))
+        for f in (torch.relu, lambda h: torch.stack([h, 0 * h], 2).sort(2)[0][:, :, 1])
+    )
+    assert len(one.at) > 2 and torch.equal(one.at, two.at)
 
 
 def test_gates_are_offered_only_where_their_sign_is_the_bend():

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from cutaway.geometry.arrangement.insertion import Doubt
-from cutaway.geometry.jumps import compared, jumps, one_sided, word
+from cutaway.geometry.jumps import compared, jumps, one_sided
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import Site, StagedProgram, operations
 from cutaway.geometry.rational import Whole, add, padded, times, together, whole
@@ -224,8 +224,6 @@ class ExactSigns:
         if node.op == "threshold":
             x, value = together([v[0], whole(np.array(float(node.attributes["value"])))])
             return x.with_number(np.where(sign > 0, x.number, value.number))
-        if word(node) == "heaviside":
-            raise UnknownOperator("heaviside")
         return Whole(
             one_sided(node, [torch.zeros(0)], torch.from_numpy(sign)).numpy().astype(np.int64).astype(object), 0
         )

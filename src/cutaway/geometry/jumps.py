@@ -36,7 +36,7 @@ _COMPARE: dict[str, Callable[[Tensor], Tensor]] = {
     "eq": lambda sign: sign == 0,
     "ne": lambda sign: sign != 0,
 }
-_JUMPING = {*_COMPARE, "sign", "threshold", "heaviside"}
+_JUMPING = {*_COMPARE, "sign", "threshold"}
 _CHOOSING = {"where": (0,), "masked_fill": (1,), "mul": (), "matmul": ()}
 """Operators whose operand at these places only steers; the last two multiply."""
 
@@ -74,8 +74,7 @@ def compared(node: Node) -> tuple[Any, Any]:
         return Slot(0), 0.0
     if node.op == "threshold":
         return Slot(0), node.attributes["threshold"]
-    args = node.attributes["args"]
-    return args[0], 0.0 if word(node) == "heaviside" else args[1]
+    return node.attributes["args"][0], node.attributes["args"][1]
 
 
 def difference(node: Node, values: list[Tensor]) -> Tensor:
@@ -93,8 +92,4 @@ def one_sided(node: Node, values: list[Tensor], sign: Tensor) -> Tensor:
         return _COMPARE[name](sign)
     if name == "threshold":
         return torch.where(sign > 0, values[0], node.attributes["value"])
-    if name == "sign":
-        return sign.to(values[0].dtype)
-    at_zero = node.attributes["args"][1]
-    at_zero = values[at_zero.position] if isinstance(at_zero, Slot) else at_zero
-    return torch.where(sign == 0, at_zero, (sign > 0).to(at_zero.dtype))
+    return sign.to(values[0].dtype)

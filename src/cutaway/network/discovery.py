@@ -222,11 +222,14 @@ def _unknown(sites: tuple[Site, ...], hidden: list[tuple[str, Bend]]) -> Iterato
         yield Skipped(what=path or ".", reason=f"operator {word}: {lost}")
 
 
-_NONLINEAR_NAMES = """ReLU ReLU6 LeakyReLU PReLU RReLU ELU SELU CELU GELU SiLU Mish Softplus Sigmoid Tanh Hardtanh
-Hardswish Hardsigmoid Softmax LogSoftmax MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d
-AdaptiveAvgPool2d AdaptiveMaxPool2d MultiheadAttention Threshold GLU LogSigmoid Softsign Hardshrink Softshrink
-LayerNorm RMSNorm GroupNorm"""
-_NONLINEAR_MODULES = tuple(getattr(nn, name) for name in _NONLINEAR_NAMES.split())
+def _nonlinear_modules() -> tuple[type[nn.Module], ...]:
+    """Modules of torch that a record of `facts` names."""
+    families = ("activation", "pooling", "attention", "normalisation")
+    names = {n.replace("_", "") for f in facts.FACTS.values() if f.family in families for n in (f.word, *f.names)}
+    return tuple(module for name, module in vars(nn).items() if name.lower() in names and isinstance(module, type))
+
+
+_NONLINEAR_MODULES = _nonlinear_modules()
 
 
 def _unread(model: nn.Module, paths: dict[int, str], called: set[int]):

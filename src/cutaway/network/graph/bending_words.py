@@ -24,6 +24,10 @@ def _norm_form(arguments: Arguments) -> Form:
     return Form.PIECEWISE if order in (1, math.inf, -math.inf) else Form.CURVED
 
 
+def _lp_form(arguments: Arguments) -> Form:
+    return Form.PIECEWISE if arguments.get("norm_type") == 1 else Form.CURVED
+
+
 MAX_POOLS = """max_pool=max_pool1d,max_pool2d,max_pool3d,max_pool1d_with_indices,max_pool2d_with_indices,
 max_pool3d_with_indices,adaptive_max_pool1d,adaptive_max_pool2d,adaptive_max_pool3d,mkldnn_max_pool2d"""
 
@@ -35,12 +39,13 @@ bitwise_xor=__xor__,__rxor__,__ixor__ count_nonzero"""
 COMPARISONS = "step=gt,ge,lt,le,greater,greater_equal,less,less_equal,__gt__,__ge__,__lt__,__le__"
 
 ATTENTION = """softmax=_softmax,_safe_softmax,special_softmax log_softmax=_log_softmax,special_log_softmax softmin
-attention=scaled_dot_product_attention,multi_head_attention_forward"""
+attention=scaled_dot_product_attention,multi_head_attention_forward,multihead_attention"""
 
 NORMALISATION = """layer_norm=native_layer_norm rms_norm=_fused_rms_norm group_norm=native_group_norm normalize
 local_response_norm"""
 
-POOLS = "lp_pool=lp_pool1d,lp_pool2d,lp_pool3d fractional_max_pool=fractional_max_pool2d,fractional_max_pool3d"
+LP_POOLS = "lp_pool=lp_pool1d,lp_pool2d,lp_pool3d"
+FRACTIONAL = "fractional_max_pool=fractional_max_pool2d,fractional_max_pool3d"
 
 NORMS = "linalg_vector_norm=norm,linalg_norm,frobenius_norm dist=cdist,_cdist_forward,_pdist_forward,pairwise_distance"
 
@@ -57,7 +62,8 @@ BENDING_FACTS: list[Fact] = [
     *_words(STEPS, Form.STEP),
     *_words(ATTENTION, Form.CURVED, "attention"),
     *_words(NORMALISATION, Form.CURVED, "normalisation"),
-    *_words(POOLS, Form.CURVED, "pooling"),
+    *_words(LP_POOLS, Form.CURVED, "pooling", where=_lp_form),
+    *_words(FRACTIONAL, Form.CURVED, "pooling"),
     *_words("tanhshrink glu logsigmoid=log_sigmoid,log_sigmoid_forward", Form.CURVED, "activation"),
     *_words(NORMS, Form.CURVED, where=_norm_form),
     *_words("exp2 expm1=special_expm1 log1p log2 log10 logsumexp prod var std cumprod", Form.CURVED),

@@ -23,7 +23,7 @@ KEPT_WHOLE = (
     "linear matmul softplus prelu _prelu_kernel hardswish hardsigmoid celu selu relu6 log_sigmoid "
     "glu scaled_dot_product_attention layer_norm group_norm rms_norm softmax log_softmax leaky_relu elu max_pool1d "
     "max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d threshold split unbind stack upsample_nearest2d roll pixel_shuffle rsub"
+    "adaptive_avg_pool3d threshold heaviside split unbind stack upsample_nearest2d roll pixel_shuffle rsub"
 )
 """ATen operators (separated by blanks) that export would decompose and that the vocabulary has a better word for,
 beside the plain functions of `facts`."""

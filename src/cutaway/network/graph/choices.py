@@ -156,6 +156,9 @@ def product(b: Builder, x: Any, y: Any) -> Any:
         if other.index in b.compared and b.value(value).is_floating_point() and value.index not in b.compared:
             found = _where(b, other, value, torch.zeros((), dtype=torch.float64))
             return None if found is NotImplemented or b.shape(found) != _joint(b, x, y) else found
+        chosen = _of_sign(b, other, value)
+        if chosen is not None:
+            return chosen
         if node.op == "sign":
             read = b.nodes[value.index]
             if node.inputs == (value.index,):
@@ -163,6 +166,53 @@ def product(b: Builder, x: Any, y: Any) -> Any:
             if read.op == "abs" and read.inputs == node.inputs:
                 return Ref(node.inputs[0])
     return None
+
+
+def _of_sign(b: Builder, factor: Ref, x: Ref) -> Ref | None:
+    """x (c sign(x) + d) = c |x| + d x, where the factor is that; None for any other."""
+    inner = factor
+    while b.nodes[inner.index].op == "scale_shift":
+        inner = Ref(b.nodes[inner.index].inputs[0])
+    if b.nodes[inner.index].op != "sign" or b.nodes[inner.index].inputs != (x.index,):
+        return None
+    found = _affine_in(b, factor, inner)
+    if found is None or inner.index == factor.index:
+        return None
+    return add(b, scale_shift(b, b.emit("abs", x), scale=found[0]), scale_shift(b, x, scale=found[1]))
+
+
+def _heaviside(b: Builder, x: Any, values: Any) -> Any:
+    """A mask but at 0, where continuous choices agree."""
+    if not isinstance(x, Ref):
+        return NotImplemented
+    above, at_zero = _keep(b, "aten.gt.Scalar", x, 0.0), _keep(b, "aten.eq.Scalar", x, 0.0)
+    one = torch.ones((), dtype=b.value(x).dtype)
+    ref = _keep(b, "aten.where.self", above, one, _keep(b, "aten.where.self", at_zero, values, 0 * one))
+    b.compared[ref.index] = ("gt", x, 0.0)
+    return ref
+
+
+def _running(sign: float) -> Callable[..., Any]:
+    """The largest (sign 1) or smallest (-1) of all entries up to each."""
+
+    def handler(b: Builder, x: Ref, dim: int) -> Any:
+        shape = b.shape(x)
+        dim = wrap_dim(dim, len(shape))
+        if shape[dim] > LONGEST_SORT:
+            return NotImplemented
+        x = x if sign > 0 else scale_shift(b, x, scale=-1.0)
+        place = torch.arange(math.prod(shape)).reshape(shape).movedim(dim, -1)
+        upto = place[..., None, :].expand(*place.shape, -1)
+        late = torch.ones(shape[dim], shape[dim], dtype=torch.bool).triu(1)
+        index = torch.where(late, upto[..., :1], upto)  # shorter windows repeat their first entry
+        entries = b.emit("take", x, constants={"index": index.reshape(-1)}, shape=tuple(index.shape))
+        found = b.emit("max_reduce", entries, dims=(index.ndim - 1,), keepdim=False)
+        order = list(range(len(shape)))
+        order.insert(dim, order.pop())
+        found = b.emit("permute", found, dims=tuple(order))
+        return found if sign > 0 else scale_shift(b, found, scale=-1.0), None
+
+    return handler
 
 
 def _joint(b: Builder, x: Ref, y: Ref) -> tuple[int, ...]:
@@ -212,7 +262,8 @@ def _round(b: Builder, x: Ref, dim: int, start: int, descending: bool) -> Ref:
     cut = REARRANGE["slice"]
     ends = start + 2 * pairs
     left, right = (cut(b, x, dim, start + k, ends, 2) for k in (0, 1))
-    low, high = b.emit("minimum", left, right), b.emit("maximum", left, right)
+    swap = b.emit("relu", add(b, left, right, alpha=-1))  # one bend for both
+    low, high = add(b, left, swap, alpha=-1), add(b, right, swap)
     rest = [cut(b, x, dim, 0, start)] if start else []
     rest += [cut(b, x, dim, ends, length)] if ends < length else []
     joined = b.emit("cat", *((high, low) if descending else (low, high)), *rest, dim=dim)
@@ -265,6 +316,9 @@ CHOICES: dict[str, Callable[..., Any]] = {
     "zeros_like": _filled(0.0),
     "ones_like": _filled(1.0),
     "sort": _sort,
+    "cummax": _running(1.0),
+    "cummin": _running(-1.0),
+    "heaviside": _heaviside,
     "linalg_vector_norm": _vector_norm,
     **{f"adaptive_max_pool{n}d": _adaptive_max_pool for n in (1, 2, 3)},
 }

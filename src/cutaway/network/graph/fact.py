@@ -39,6 +39,9 @@ class Curve:
     limits: f lies between these.
     slopes: f' lies between these, wherever it is defined.
     jumps: (place, value that f has or tends to there), of piecewise affine functions that jump.
+    cancels: for |x| <= size, how far a computed f(x) may be off beyond a few units of its own size, in units of the
+    type's epsilon: terms that nearly cancel.
+    shortcut: how far the function that runs is from the formula.
     """
 
     kind: str
@@ -52,6 +55,8 @@ class Curve:
     limits: tuple[float, float] = (-math.inf, math.inf)
     slopes: tuple[float, float] | Callable[[Node], tuple[float, float]] = (-math.inf, math.inf)
     jumps: Callable[[Node], tuple[tuple[float, float], ...]] | None = None
+    cancels: Callable[[Node, Tensor], Tensor | float] | None = None
+    shortcut: Callable[[Node], float] | None = None
 
     def slope_range(self, node: Node) -> tuple[float, float]:
         """`slopes` of a node with its own parameters."""

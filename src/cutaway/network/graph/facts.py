@@ -161,7 +161,7 @@ SMOOTH = [
         limits=(-math.pi / 2 - 1e-15, math.pi / 2 + 1e-15),
         slopes=UP_TO_1,
     ),
-    _smooth("softsign", call(F.softsign), plain=True, curvature=2.0, tail=9.2e-4, limits=(-1.0, 1.0), slopes=UP_TO_1),
+    _smooth("softsign", call(F.softsign), curvature=2.0, tail=9.2e-4, limits=(-1.0, 1.0), slopes=UP_TO_1),
     _smooth(
         "gelu",
         p.gelu,
@@ -169,6 +169,7 @@ SMOOTH = [
         curvature=0.82,
         tail=1e-8,
         turning=p.gelu_turning,
+        cancels=lambda n, size: 2 * size,  # x (1 + erf(x)) / 2
         limits=(-0.1701, INF),
         slopes=(-0.129, 1.129),
     ),
@@ -203,8 +204,18 @@ SMOOTH = [
         derivative=p.d_elu,
         slopes=p.elu_slopes,
         turning=p.elu_turning,
+        cancels=lambda n, size: 2 * abs(n.attributes["scale"] * n.attributes["alpha"]),  # exp(x) - 1
     ),
-    _smooth("softplus", p.softplus, "convex", gate="zero", derivative=p.d_softplus, limits=RISING, slopes=UP_TO_1),
+    _smooth(
+        "softplus",
+        p.softplus,
+        "convex",
+        gate="zero",
+        derivative=p.d_softplus,
+        limits=RISING,
+        slopes=UP_TO_1,
+        shortcut=lambda n: 2.1e-9 / n.attributes["beta"],  # the identity where beta x > 20
+    ),
     _plain("exp", "convex", derivative=lambda n, x: torch.exp(x), limits=RISING, slopes=RISING),
     _plain("square", "convex", derivative=lambda n, x: 2 * x, turning=at(0.0), limits=RISING),
     _plain("log", "concave", derivative=lambda n, x: 1 / x, domain=0.0, slopes=RISING),

@@ -45,19 +45,11 @@ def _widen(x: Tensor, sign: float) -> Tensor:
     return x + sign * (1e-14 * x.abs() + 1e-300)
 
 
-def cancellation(node: Node, lower: Tensor, upper: Tensor) -> Tensor | float:
-    """How far a computed f(x) may be off, in units of eps, beyond a few units of its own size: x (1 + erf(x)) / 2 and
-    exp(x) - 1 lose digits where their terms nearly cancel."""
-    if node.op == "gelu":
-        return 2 * torch.maximum(lower.abs(), upper.abs())
-    if node.op == "elu":
-        return 2 * abs(node.attributes["scale"] * node.attributes["alpha"])
-    return 0.0
-
-
-def shortcut(node: Node) -> float:
-    """How far the function that runs is from the formula: softplus is the identity where beta x > 20."""
-    return 2.1e-9 / node.attributes["beta"] if node.op == "softplus" else 0.0
+def _rounding(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor | float, float]:
+    """What `Curve.cancels` and `Curve.shortcut` say of f on [lower, upper]."""
+    rule = UNARY[node.op]
+    cancels = rule.cancels(node, torch.maximum(lower.abs(), upper.abs())) if rule.cancels else 0.0
+    return cancels, rule.shortcut(node) if rule.shortcut else 0.0
 
 
 def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +66,8 @@ def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
             high = torch.where(inside, torch.maximum(high, y), high)
         if node.op in ("sin", "cos"):
             low, high = _periodic(node, lower, upper, low, high)
-    noise = torch.finfo(lower.dtype).eps * cancellation(node, lower, upper) + shortcut(node)
+    cancels, shortcut = _rounding(node, lower, upper)
+    noise = torch.finfo(lower.dtype).eps * cancels + shortcut
     low, high = _widen(low - noise, -1).clamp(min=rule.limits[0]), _widen(high + noise, 1).clamp(max=rule.limits[1])
     bad = ~_allowed(node, rule, lower, upper)
     return torch.where(bad, -math.inf, low), torch.where(bad, math.inf, high)
@@ -125,7 +118,8 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
         found = _curved(node, rule, kind, lower, upper, alpha)
     else:
         found = _smooth(node, rule, lower, upper)
-    noise = 4 * torch.finfo(lower.dtype).eps * cancellation(node, lower, upper) + shortcut(node)
+    cancels, shortcut = _rounding(node, lower, upper)
+    noise = 4 * torch.finfo(lower.dtype).eps * cancels + shortcut
     found = found[0], found[1] - noise, found[2], found[3] + noise
     bad = ~(_allowed(node, rule, lower, upper) & torch.isfinite(lower) & torch.isfinite(upper))
     return tuple(torch.where(bad, math.nan, part) for part in found) if bool(bad.any()) else found  # pyright: ignore[reportReturnType]
