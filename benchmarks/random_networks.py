@@ -62,6 +62,12 @@ ELEMENTWISE: dict[str, Callable[[], nn.Module]] = {
     "rsqrt": lambda: Function(lambda x: (x.square() + 0.5).rsqrt()),
     "reciprocal": lambda: Function(lambda x: 1 / (1 + x.square())),
     "log": lambda: Function(lambda x: (1 + x.exp()).log()),
+    "atan": lambda: Function(torch.atan),
+    "floor": lambda: Function(lambda x: (2 * x).floor()),
+    "ceil": lambda: Function(lambda x: x.ceil()),
+    "round": lambda: Function(lambda x: (3 * x).round()),
+    "threshold": lambda: nn.Threshold(0.3, 0.0),
+    "thresholds": lambda: nn.Threshold(-0.2, 0.5),
     "scale": lambda: Function(lambda x: 1.5 - 2 * x),
 }
 """Functions that keep every shape."""
@@ -76,6 +82,11 @@ def _seen_norm(norm: nn.Module, draw: Draw) -> nn.Module:
     return norm
 
 
+def _root_mean_square(x: Tensor) -> Tensor:
+    """An RMS norm as exporters spell it out."""
+    return x / (x.pow(2).mean(1, keepdim=True) + 1e-3).sqrt()
+
+
 def _vector_part(width: int, draw: Draw) -> tuple[str, nn.Module, int]:
     out = draw(2, 7)
     made: dict[str, Callable[[], tuple[nn.Module, int]]] = {
@@ -83,6 +94,7 @@ def _vector_part(width: int, draw: Draw) -> tuple[str, nn.Module, int]:
         "batch_norm": lambda: (_seen_norm(nn.BatchNorm1d(width), draw), width),
         "layer_norm": lambda: (nn.LayerNorm(width), width),
         "rms_norm": lambda: (nn.RMSNorm(width, eps=1e-3), width),
+        "root_mean_square": lambda: (Function(_root_mean_square), width),
         "residual": lambda: (Function(lambda x, y: x + torch.relu(y), nn.Linear(width, width)), width),
         "concat": lambda: (Function(lambda x, y: torch.cat([x, y.tanh()], 1), nn.Linear(width, out)), width + out),
         "product": lambda: (Function(lambda x, y, z: y * z, nn.Linear(width, out), nn.Linear(width, out)), out),
@@ -118,6 +130,8 @@ def _image_part(shape: tuple[int, int, int], draw: Draw) -> tuple[str, nn.Module
         "transposed_convolution": lambda: nn.ConvTranspose2d(channels, out, 2),
         "batch_norm_2d": lambda: _seen_norm(nn.BatchNorm2d(channels), draw),
         "group_norm": lambda: nn.GroupNorm(1, channels),
+        "instance_norm": lambda: nn.InstanceNorm2d(channels, affine=True),
+        "local_response_norm": lambda: nn.LocalResponseNorm(draw(1, 4), 0.1 * draw(1, 20), 0.25 * draw(1, 6), 0.8),
         "max_pool": lambda: nn.MaxPool2d(2, stride=draw(1, 2), padding=draw(0, 1), ceil_mode=draw(0, 1) == 1),
         "avg_pool": lambda: nn.AvgPool2d(2, stride=1, padding=draw(0, 1)),
         "adaptive_pool": lambda: nn.AdaptiveAvgPool2d(2),
