@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cutaway.errors import CutawayError, FileError, ModelError
 from cutaway.network.onnx.functions import is_host
@@ -23,7 +23,7 @@ from cutaway.network.onnx.runtime import Runtime, open_runtime
 POINTS = 16
 TOLERANCE = 1e-5
 INPUT_ROUNDING = 2.0**-22  # of a node's largest input, where its output is small by cancellation
-MINUS_ONE = ("ELU", "CELU", "SELU", "Elu", "Celu", "Selu")  # computed as exp(x) - 1, to 2**-22 whatever x
+OF_ONE = ("ELU", "CELU", "SELU", "Elu", "Celu", "Selu", "Sigmoid")  # exp(x) - 1 and onnxruntime's sigmoid: to 2**-22
 HALF_TOLERANCE = 1e-2  # where the other program computes in float16: 2**-11 an operation
 
 
@@ -123,7 +123,7 @@ def _differs_alone(model: OnnxModel, name: str, given: list, dtype, gives, their
         if mine.shape != other.shape and mine.size == other.size and key in hosts:
             mine = mine.reshape(other.shape)
         step = getattr(model, name)
-        least = INPUT_ROUNDING if _is_minus_one(step) else 0.0
+        least = INPUT_ROUNDING * _terms(step, numbers)
         rounding = INPUT_ROUNDING * _largest(numbers) * (step.gain(*numbers) if hasattr(step, "gain") else 1.0)
         if not close(mine, other, rounding=rounding, least=least):
             if mine.shape != other.shape:
@@ -133,8 +133,20 @@ def _differs_alone(model: OnnxModel, name: str, given: list, dtype, gives, their
     return None
 
 
-def _is_minus_one(step: Any) -> bool:
-    return type(step).__name__ in MINUS_ONE or getattr(step, "op_type", "") in MINUS_ONE
+def _terms(step: Any, numbers: list[Any]) -> float:
+    """The largest sum of the sizes of what the operator adds up, which may cancel: |W| |x| + |b| of a linear layer,
+    (|x| + |mean|) |scale| + |b| of a batch norm, 1 for exp(x) - 1 and a sigmoid; 0 for others."""
+    if type(step).__name__ in OF_ONE or getattr(step, "op_type", "") in OF_ONE:
+        return 1.0
+    if not isinstance(step, nn.Linear | nn.modules.conv._ConvNd | nn.modules.batchnorm._BatchNorm):
+        return 0.0
+    absolute = copy.deepcopy(step)
+    with torch.no_grad():
+        for parameter in absolute.parameters():
+            parameter.abs_()
+        if isinstance(absolute, nn.modules.batchnorm._BatchNorm) and absolute.running_mean is not None:
+            absolute.running_mean.abs_().neg_()
+        return _largest([absolute(*(v.abs() for v in numbers))])
 
 
 def _largest(values: list[Any]) -> float:

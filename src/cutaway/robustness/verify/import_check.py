@@ -81,7 +81,7 @@ def check_module(net: BoundNetwork, model: nn.Module, sample_shape: tuple[int, .
 def explain_module(model: nn.Module, sample_shape: tuple[int, ...], *, batched: bool = True) -> Explain:
     """The module itself in float64 is what the graph must give, to 1e-9."""
     twin = copy.deepcopy(model).double()
-    run = module_replay(twin, sample_shape, batched=batched)
+    run = module_replay(twin, sample_shape, batched=batched, dtype=torch.float64)
 
     def explain(point: Tensor, mine: Tensor) -> None:
         theirs = run(point)

@@ -24,9 +24,13 @@ def onnx_replay(path: str | Path) -> Replay:
     return runtime.output
 
 
-def module_replay(model: nn.Module, sample_shape: tuple[int, ...], *, batched: bool = True) -> Replay:
-    """The module in its own dtype, on one sample of `sample_shape` (without batch)."""
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+def module_replay(
+    model: nn.Module, sample_shape: tuple[int, ...], *, batched: bool = True, dtype: torch.dtype | None = None
+) -> Replay:
+    """The module on one sample of `sample_shape` (without batch), given in `dtype`: by default that of its parameters,
+    else of its buffers, else float32."""
+    own = (t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
+    dtype = dtype or next(own, torch.float32)
 
     def run(point: Tensor) -> Tensor:
         shaped = point.to(dtype).reshape(1, *sample_shape) if batched else point.to(dtype).reshape(sample_shape)
