@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cutaway.network.graph import Node
-from cutaway.robustness.bounds import deployment
+from cutaway.robustness.bounds import deployment, rounding
 from cutaway.robustness.bounds.unary import derivative_limit
 
 pytest.importorskip("onnxruntime")
@@ -47,3 +47,34 @@ def test_an_elu_is_as_steep_as_its_steeper_side(alpha, scale, steepest):
     node = Node(index=1, op="elu", attributes={"alpha": alpha, "scale": scale, "input_scale": 1.0})
     low, high = torch.tensor([-1.0, 0.1]).double(), torch.tensor([0.5, 0.5]).double()
     assert torch.allclose(derivative_limit(node, low, high), torch.tensor([steepest, scale]).double(), rtol=1e-4)
+
+
+@pytest.fixture
+def functions(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    yield importlib.import_module("float32_functions")
+    sys.modules.pop("float32_functions", None)
+
+
+def test_what_functions_lose_in_float32_is_within_its_limits(functions, capsys):
+    assert functions.main(["--points", "40000"]) == 0
+    assert "gelu tanh" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "word",
+    "exp erf tanh atan sin cos sigmoid softsign mish reciprocal sqrt log rsqrt square leaky_relu silu gelu".split(),
+)
+def test_a_limit_that_is_too_low_is_seen(functions, monkeypatch, word):
+    monkeypatch.setitem(rounding.FLOAT32, word, tuple(v / 16 for v in rounding.FLOAT32[word]))
+    shares = [
+        row["share"] for f in functions.FUNCTIONS if f.word == word for row in functions.measured(f, 40000, 0).values()
+    ]
+    assert max(shares) > 1
+
+
+def test_where_torch_overflows_on_the_way_nothing_is_promised():
+    node = Node(index=1, op="hardswish")
+    x = torch.tensor([5e37, 6e37], dtype=torch.float64)
+    assert bool(torch.isfinite(torch.nn.functional.hardswish(x.float())[0]))
+    assert torch.isfinite(rounding.own_error(node, x, x)).tolist() == [True, False]

@@ -1,13 +1,15 @@
 """What computing an elementwise function in float32 adds to the error of its argument.
 
 `own_error` is in units of the roundoff u: relative |f| + fixed + by_argument |x|. The numbers are generous limits of
-what onnxruntime and torch were seen to do on the CPU, no theorems: `benchmarks/fuzz_deployment.py` tries to break them.
+what onnxruntime and torch were seen to do on the CPU, no theorems: `benchmarks/float32_functions.py` measures them beside
+these limits, `benchmarks/fuzz_deployment.py` tries to break them.
 onnxruntime's sigmoid, for instance, has no relative accuracy below -17. Below the smallest normal number nothing is
 relative: `deployment` adds that.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from cutaway.network.graph import Node
@@ -46,4 +48,7 @@ def own_error(node: Node, argument: Tensor, value: Tensor) -> Tensor:
         by_argument = 12
     elif node.op == "power":  # a rounded exponent p changes x^p by |p log x| units, and |log x| < 104
         relative += 104 * abs(a["exponent"])
-    return relative * value + fixed + by_argument * argument
+    found = relative * value + fixed + by_argument * argument
+    if node.op == "hardswish":  # torch multiplies by up to 6 before it divides by 6
+        found = torch.where(6 * argument >= torch.finfo(torch.float32).max, torch.inf, found)
+    return found
