@@ -1,10 +1,9 @@
 """What computing an elementwise function in float32 adds to the error of its argument.
 
 `own_error` is in units of the roundoff u: relative |f| + fixed + by_argument |x|. The numbers are generous limits of
-what onnxruntime and torch were seen to do on the CPU, no theorems: `benchmarks/float32_functions.py` measures them beside
-these limits, `benchmarks/fuzz_deployment.py` tries to break them.
-onnxruntime's sigmoid, for instance, has no relative accuracy below -17. Below the smallest normal number nothing is
-relative: `deployment` adds that.
+what onnxruntime and torch were seen to do on the CPU, no theorems: `benchmarks/float32_functions.py` measures them
+beside these limits, `benchmarks/fuzz_deployment.py` tries to break them. onnxruntime's sigmoid, for instance, has no
+relative accuracy below -17. Below the smallest normal number nothing is relative: `deployment` adds that.
 """
 
 from __future__ import annotations
