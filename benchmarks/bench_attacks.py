@@ -129,15 +129,15 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     data = Path(os.environ.get("CUTAWAY_DATA", ""))
     if not (data / "classifiers").exists():
-        print("CUTAWAY_DATA does not name a folder with classifiers", file=sys.stderr)
+        print("not run: CUTAWAY_DATA does not name a folder with classifiers", file=sys.stderr)
         return 2
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import foolbox
     except ImportError:
-        print("foolbox, the peer of this benchmark, is not installed: nothing to compare with", file=sys.stderr)
-        return 0
+        print("not run: foolbox, the peer of this benchmark, is not installed", file=sys.stderr)
+        return 2
     rows = []
     for network, images, radius in networks(data, options.short):
         square = make_attack("square", radius=radius, steps=200 if options.short else 1000)

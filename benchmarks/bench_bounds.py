@@ -315,7 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     data = Path(os.environ.get("CUTAWAY_DATA", ""))
     if not (data / "vnncomp2022").exists():
-        print("CUTAWAY_DATA does not name a folder with vnncomp2022", file=sys.stderr)
+        print("not run: CUTAWAY_DATA does not name a folder with vnncomp2022", file=sys.stderr)
         return 2
     rows = [
         lipschitz(),

@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> dict:
     say = sys.stderr if options.json else sys.stdout
     data = Path(os.environ.get("CUTAWAY_DATA", ""))
     if not (data / "text" / "safety_prompts.parquet").is_file():
-        sys.exit("set CUTAWAY_DATA to the folder of models and texts")
+        print("not run: CUTAWAY_DATA does not name a folder with text", file=sys.stderr)
+        sys.exit(2)
     model = str(data / "stories260k")
     found: dict = {"num": options.num, "seeds": options.seeds, "settings": {}}
     for name in options.only:

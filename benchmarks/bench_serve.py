@@ -62,7 +62,8 @@ def guard_folder(target: Path) -> tuple[Path, str]:
     texts = [" ".join(rng.choice(WORDS, 12)) + (" lock pick" if i % 2 else " bread") for i in range(160)]
     data = Path(os.environ.get("CUTAWAY_DATA", "")) / "stories260k"
     if not data.is_dir():
-        raise SystemExit("needs the 260k model: set CUTAWAY_DATA")
+        print("not run: CUTAWAY_DATA does not name a folder with stories260k", file=sys.stderr)
+        raise SystemExit(2)
     guard = Guardrail(str(data), rate=0.2).fit(texts, [i % 2 for i in range(160)])
     return save(guard, target), "stories260k"
 

@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     data = Path(os.environ.get("CUTAWAY_DATA", ""))
     if not (data / "vnncomp2022" / "verdicts.csv").exists():
-        print("CUTAWAY_DATA does not name a folder with vnncomp2022", file=sys.stderr)
+        print("not run: CUTAWAY_DATA does not name a folder with vnncomp2022", file=sys.stderr)
         return 2
     rows = truths(data / "vnncomp2022")
     if options.table:

@@ -3,13 +3,14 @@
     python reproductions/run_all.py [--short] [NAME ...]
 
 Exits with 1 when one of them fails that is not listed in KNOWN (with the reason why the published figure does not
-come out).
+come out), crashes, or judges nothing. One whose data are missing is not run, and said.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--timeout", type=float, default=900 if "--short" in sys.argv else 7200)
     options = parser.parse_args()
-    bad = []
+    bad, absent = [], []
     for name in options.names or names():
         command = [
             sys.executable,
@@ -44,21 +45,26 @@ def main() -> int:
         try:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=options.timeout, check=False)
             result = json.loads(done.stdout) if done.stdout.strip() else {}
-            verdict = result.get("outcome", "crashed")
+            missing = done.returncode == 2 and not os.environ.get("CUTAWAY_DATA")
+            verdict = result.get("outcome", "not run" if missing else "crashed")
         except subprocess.TimeoutExpired:
             result, verdict = {}, "timed out"
         rows = result.get("rows", [])
-        counts = ", ".join(f"{sum(r['verdict'] == v for r in rows)} {v}" for v in ("pass", "fail", "report"))
+        counts = ", ".join(f"{sum(r['verdict'] == v for r in rows)} {v}" for v in ("pass", "fail", "report", "not run"))
         print(
-            f"{name:<28} {verdict:<10} {counts:<32} {time.perf_counter() - began:6.1f} s {KNOWN.get(name, '')}",
+            f"{name:<28} {verdict:<14} {counts:<42} {time.perf_counter() - began:6.1f} s {KNOWN.get(name, '')}",
             flush=True,
         )
         for row in rows:
             if row["verdict"] == "fail":
                 print(f"    {row['quantity']}: paper {row['paper']}, ours {row['ours']} (tolerance {row['tolerance']})")
-        if verdict != "passed" and not (verdict == "failed" and name in KNOWN):
+        if verdict == "not run":
+            absent.append(name)
+        elif verdict != "passed" and not (verdict == "failed" and name in KNOWN):
             bad.append(name)
-    print(f"reproductions not passed: {', '.join(bad)}" if bad else "all reproductions passed or are known not to")
+    if absent:
+        print(f"not run, for their data are missing: {', '.join(absent)}")
+    print(f"reproductions not passed: {', '.join(bad)}" if bad else "all that ran passed or are known not to")
     return 1 if bad else 0
 
 

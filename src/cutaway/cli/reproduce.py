@@ -101,7 +101,11 @@ def _words(payload: dict, table: list) -> str:
     console = Console(width=165)
     with console.capture() as captured:
         console.print(grid)
-    verdict = {"failed": "NOT passed", "nothing judged": "nothing judged (no row of it can fail)"}
+    verdict = {
+        "failed": "NOT passed",
+        "nothing judged": "nothing judged (no row of it can fail)",
+        "not run": "not run (its data are missing)",
+    }
     told = verdict.get(payload["outcome"], payload["outcome"])
     return f"{captured.get()}{payload['name']}: {told} in {payload['seconds']:.0f} s" + (
         " (short form)" if payload["short"] else ""

@@ -37,7 +37,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
 
 def skipped(what: str) -> Row:
     """The row that says that data are missing."""
-    return Row(quantity=what, paper=None, ours="left out: set CUTAWAY_DATA", verdict="report")
+    return Row(quantity=what, paper=None, ours="left out: set CUTAWAY_DATA", verdict="not run")
 
 
 def corpora(seed: int, per_class: int) -> tuple[str, PromptRows] | None:

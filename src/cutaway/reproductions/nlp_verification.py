@@ -34,7 +34,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     """The rows; needs CUTAWAY_DATA for texts and the embedding model."""
     folder = os.environ.get("CUTAWAY_DATA", "")
     if not folder or not (Path(folder) / "text" / "ruarobot.parquet").is_file():
-        return [Row(quantity="all", paper=None, ours="left out: set CUTAWAY_DATA", verdict="report")]
+        return [Row(quantity="all", paper=None, ours="left out: set CUTAWAY_DATA", verdict="not run")]
     embed = _embedding(Path(folder) / "stories260k")
     rows: list[Row] = []
     plan = {"medical": _medical, "ruarobot": _ruarobot}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["pass", "fail", "report"]
+Verdict = Literal["pass", "fail", "report", "not run"]
 Reference = Literal["published", "authors-code", "theory", "own"]
 REFERENCES: dict[str, str] = {
     "published": "a table, figure or sentence of the paper",
@@ -21,8 +21,8 @@ class Row:
     out, `low`/`high` its interval.
 
     `paper` is None exactly where `reference` is "own". `tolerance` says in words or as a number when the two agree.
-    `verdict` is `pass`, `fail`, or `report` where the figure cannot be compared on this scale and ours is shown as it
-    is.
+    `verdict` is `pass`, `fail`, `report` where the figure cannot be compared on this scale and ours is shown as it is,
+    or `not run` where what it takes is missing (`ours` says what).
     """
 
     quantity: str
@@ -39,9 +39,11 @@ class Row:
             raise ValueError(f"row {self.quantity!r}: a figure of a paper needs its kind of reference, ours has none")
 
 
-def outcome(rows: list[Row]) -> Literal["passed", "failed", "nothing judged"]:
+def outcome(rows: list[Row]) -> Literal["passed", "failed", "nothing judged", "not run"]:
     """`passed` takes at least one row that could have failed, and none that did."""
     verdicts = {row.verdict for row in rows}
     if "fail" in verdicts:
         return "failed"
-    return "passed" if "pass" in verdicts else "nothing judged"
+    if "pass" in verdicts:
+        return "passed"
+    return "not run" if verdicts == {"not run"} else "nothing judged"
