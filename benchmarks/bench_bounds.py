@@ -1,4 +1,4 @@
-"""Tightness and cost of the bound engine beside auto_LiRPA's published-on-this-data figures.
+"""Tightness and cost of the bound engine.
 
     python benchmarks/bench_bounds.py [--short] [--json]
 
@@ -6,8 +6,9 @@ Needs CUTAWAY_DATA. Five measurements in one run, CPU seconds (one thread): the 
 batch 100, radius 0.02 and 0.1; the adversarially trained MNIST CNN, batch 100, radius 0.1; a CNN with max pooling,
 maxima in one step beside maxima as pairs; sentence boxes of the safeNLP networks (CROWN on all, then how many of those
 that optimised slopes leave open are closed by branch and bound within five minutes); the Lipschitz bound of
-784-256-256-10. The limits are those of the project; the figures of auto_LiRPA 0.7.1 stand beside (its images: the
-VNN-COMP ones with shifts by one pixel, rebuilt here from the property files). Exits 1 when a limit is missed.
+784-256-256-10. The limits are those of the project (images: the VNN-COMP ones with shifts by one pixel, rebuilt here
+from the property files); `benchmarks/peers/auto_lirpa.py` measures auto_LiRPA on the same. Exits 1 when a limit is
+missed.
 """
 
 from __future__ import annotations
@@ -88,10 +89,6 @@ def dense_network(data: Path) -> list[dict]:
     with torch.no_grad():
         labels = model(images.float()).argmax(1)
     deep = AlphaSettings(depth="all", steps=20, learning_rate=0.1, shared=False, drop_solved=False)
-    peers = {
-        0.02: "CROWN 75 proved, mean 0.364, 0.55 s; all-layer alpha 81, 0.495, 29 s",
-        0.1: "CROWN mean -14.54; alpha -7.40, 38 s",
-    }
     rows = []
     for radius, wanted in ((0.02, {"proved": 80, "mean": 0.46, "cpu": 8.0}), (0.1, {"mean": -8.1, "cpu": 40.0})):
         plain = margins(net, images, labels, radius, None)
@@ -101,7 +98,6 @@ def dense_network(data: Path) -> list[dict]:
             {
                 "name": f"mnist_fc 256x2 radius {radius} CROWN with IBP",
                 **plain,
-                "peer": peers[radius],
                 "limit": None,
                 "met": True,
             }
@@ -110,7 +106,6 @@ def dense_network(data: Path) -> list[dict]:
             {
                 "name": f"mnist_fc 256x2 radius {radius} slopes",
                 **tight,
-                "peer": peers[radius],
                 "limit": wanted,
                 "met": met and tight["cpu_seconds"] <= 1.3 * wanted["cpu"],
             }
@@ -136,7 +131,6 @@ def adversarial_cnn(data: Path) -> dict:
     return {
         "name": "mnist_cnn_a_adv radius 0.1",
         **found,
-        "peer": "CROWN 95 of 100, 2.6 s, 1040 MB",
         "limit": wanted,
         "met": met,
     }
@@ -214,7 +208,6 @@ def sentence_boxes(data: Path, count: int, minutes: float) -> list[dict]:
         "proved": sum(int((b > 0).sum()) for b in bounds),
         "batch": count,
         "cpu_seconds": spent,
-        "peer": "auto_LiRPA: 10,812 boxes in 0.06 s (float32, without rounding)",
         "limit": {"cpu": 0.2},
         "met": spent <= 0.26,
     }
@@ -301,7 +294,6 @@ def lipschitz() -> dict:
         "optimised": found.optimised,
         "sampled": found.sampled,
         "cpu_seconds": spent,
-        "peer": "1.62 in 14.5 s (another draw)",
         "limit": {"value": "1.62 +- 5 %", "cpu": 20.0},
         "met": met,
     }

@@ -2,12 +2,12 @@
 
     python benchmarks/bench_local_complexity.py [--short] [--json]
 
-One thread. Limits: 784-200x3 network, 1,000 points, 50 vertices at most 0.4 CPU s (the authors' code takes 1.2);
-pre-activation ResNet-18 of width 16 without batch normalisation, 1,024 CIFAR-shaped points, 40 vertices at most 30 CPU
-s (theirs about 150), the count within the radius at most twice that; counts equal to a naive transcription in double
-precision on some points. --short takes 64 points of the residual network and scales up. A machine busy with other work
-takes more CPU seconds for the same arithmetic, so the plain forward passes of all vertices are timed in the same run.
-Exits 1 when a limit is missed by more than a third.
+One thread. Limits: 784-200x3 network, 1,000 points, 50 vertices at most 0.4 CPU s; pre-activation ResNet-18 of width 16
+without batch normalisation, 1,024 CIFAR-shaped points, 40 vertices at most 30 CPU s, the count within the radius at
+most twice that; counts equal to a naive transcription in double precision on some points. The authors' code is measured
+by `benchmarks/peers/local_complexity.py`. --short takes 64 points of the residual network and scales up. A machine busy
+with other work takes more CPU seconds for the same arithmetic, so the plain forward passes of all vertices are timed in
+the same run. Exits 1 when a limit is missed by more than a third.
 """
 
 from __future__ import annotations

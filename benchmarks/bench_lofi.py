@@ -1,11 +1,10 @@
 """LoFi in kernel mode on the synthetic hierarchy: seconds and memory at n = 4,000 and 8,000; at 60,000 rows the finite
 mode and what stands in for a kernel that does not fit in memory (Nystroem, with the share of the kernel it misses).
 
-Limits (methods notes, section 4; the authors' code takes 41.9 s and 1.5 GB at n = 4,000 on two cores): n = 4,000 in at
-most 8 s and 1.2 GB, n = 8,000 in 40 s, finite mode with 4,000 features and 60,000 rows in 10 minutes and 4 GB; 60,000
-rows without a kernel in memory in 24 GB (ours in time: 10 minutes). Each case runs in a process of its own on one
-thread; seconds are CPU seconds of fit and score, memory is the process's peak. The short form takes the n = 4,000 case
-and the same data through two dense eigendecompositions, as the public code does, at n = 1,500.
+Limits: n = 4,000 in at most 8 s and 1.2 GB, n = 8,000 in 40 s, finite mode with 4,000 features and 60,000 rows in 10
+minutes and 4 GB; 60,000 rows without a kernel in memory in 24 GB (ours in time: 10 minutes). Each case runs in a
+process of its own on one thread; seconds are CPU seconds of fit and score, memory is the process's peak. The short form
+takes the n = 4,000 case and the same data through two dense eigendecompositions, as the public code does, at n = 1,500.
 """
 
 from __future__ import annotations

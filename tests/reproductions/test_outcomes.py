@@ -72,10 +72,11 @@ def test_one_that_asks_for_data_is_not_run_only_where_there_are_none(monkeypatch
     assert found == 1 and "crashed" in said
 
 
-def test_the_benchmarks_say_that_they_are_not_run(monkeypatch):
+def test_the_benchmarks_and_peers_say_that_they_are_not_run(monkeypatch):
     monkeypatch.setenv("CUTAWAY_DATA", "/nowhere")
-    for name in ("bench_attacks", "bench_guard_detectors"):
-        done = subprocess.run(
-            [sys.executable, ROOT / "benchmarks" / f"{name}.py", "--short"], capture_output=True, text=True
-        )
+    for name in ("CUTAWAY_PEER_AUTO_LIRPA", "CUTAWAY_PEER_LOCAL_COMPLEXITY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("bench_attacks", "bench_guard_detectors", "peers/auto_lirpa", "peers/local_complexity"):
+        command = [sys.executable, ROOT / "benchmarks" / f"{name}.py"]
+        done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 2 and "not run" in done.stderr, name

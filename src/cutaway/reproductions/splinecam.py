@@ -1,4 +1,4 @@
-"""SplineCam's exact slices: what the paper's tool does, what it fails on, and what ours gives on the same questions."""
+"""SplineCam's exact slices: cones, areas, edges and decision boundaries against theory, and the cost a region."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from cutaway.reproductions.row import Row
 SOURCE = "arXiv 2302.12828"
 TITLE = "Exact slices of deep networks (SplineCam)"
 
-# CPU seconds and regions of the released tool, measured on graph-tool 2.45 and torch 2.13, one process
-_PUBLISHED_TOOL = {(10,) * 5: (5.0, 755), (50,) * 3: (41.0, 7247), (100,) * 2: (73.0, 15481)}
+_WIDTHS = ((10,) * 5, (50,) * 3, (100,) * 2)
 
 
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """Random networks of the published sizes, a bias-free one, and a slice through three digits of a trained one."""
     rows = [_cones(seed)]
-    for widths, (seconds, regions) in _PUBLISHED_TOOL.items():
-        rows += _random_network(widths, seconds, regions, seed, progress)
+    for widths in _WIDTHS:
+        rows += _random_network(widths, seed, progress)
     return rows + _digits(short, seed, progress)
 
 
@@ -51,7 +50,7 @@ def _cones(seed: int) -> Row:
     count = slice_network(model, domain=_SQUARE).num_faces
     return Row(
         quantity="regions of a bias-free 2-10-1 (10 lines through the origin)",
-        paper="20; the released tool gives 35",
+        paper=20,
         reference="theory",
         ours=count,
         tolerance="20 exactly",
@@ -59,7 +58,7 @@ def _cones(seed: int) -> Row:
     )
 
 
-def _random_network(widths, seconds: float, regions: int, seed: int, progress) -> list[Row]:
+def _random_network(widths, seed: int, progress) -> list[Row]:
     from cutaway.geometry.rays import crossings
     from cutaway.geometry.slice import slice_network
 
@@ -75,17 +74,15 @@ def _random_network(widths, seconds: float, regions: int, seed: int, progress) -
     residual = result.check.median_residual
     return [
         Row(
-            quantity=f"{name}: CPU milliseconds a region (other random weights: {regions} regions there)",
-            paper=1e3 * seconds / regions,
-            reference="authors-code",
+            quantity=f"{name}: CPU milliseconds a region",
             ours=1e3 * each,
-            tolerance="less, with the tracing of the network (about half a second a slice)",
-            verdict="pass" if each <= seconds / regions else "fail",
+            tolerance="with the tracing of the network (about half a second a slice)",
+            verdict="report",
         ),
         Row(
             quantity=f"{name}: median distance of a vertex from its neuron's line",
-            paper=1e-8,
-            reference="authors-code",
+            paper=0.0,
+            reference="theory",
             ours=residual,
             tolerance="at most 1e-12",
             verdict="pass" if residual <= 1e-12 else "fail",
