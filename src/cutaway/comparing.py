@@ -11,6 +11,7 @@ from scipy import stats
 from cutaway import registry
 from cutaway.reading import Figure, Reading
 from cutaway.running import Run
+from cutaway.wording import said, title
 
 LEVEL = 0.05
 """Chance that any of the figures of two equal networks is called changed."""
@@ -32,12 +33,12 @@ def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
         notes.append("the runs used different data: differences mix model and data")
     ours, theirs = ({r.instrument: r for r in run.readings} for run in (a, b))
     for name in sorted(set(ours) ^ set(theirs)):
-        notes.append(f"only one run has {name}")
+        notes.append(f"only one run has {title(name)}")
     rows = []
     for name in [n for n in ours if n in theirs]:
         mine, other = ours[name], theirs[name]
         if mine.provenance.parameters != other.provenance.parameters:
-            notes.append(f"{name}: settings differ")
+            notes.append(f"{title(name)}: settings differ")
         by_name = {f.name: f for f in other.figures}
         for figure in mine.figures:
             if figure.name in by_name:
@@ -95,7 +96,7 @@ def _called(instrument: str, figure: Figure) -> str:
 
 
 def _listed(rows: list[dict[str, Any]]) -> str:
-    named = [f"{row['long_name']} ({row['a']:.3g} to {row['b']:.3g})" for row in rows[:3]]
+    named = [f"{row['long_name']} ({said(row['a'])} to {said(row['b'])})" for row in rows[:3]]
     return ", ".join(named) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from cutaway.cli import run as cutaway
@@ -15,7 +18,7 @@ from cutaway.data import load
 from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy
 from cutaway.training import LogSpaced, Tracker, open_training
 from cutaway.training.store import Series, TrainingRun
-from cutaway.training.story import tell
+from cutaway.training.story import tell, when
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +151,67 @@ def test_delayed_robustness_is_told_from_the_curves(tracked, robust, text):
     assert text in events["robustness"].text
     assert events["memorised"].onset.step == 10
     assert "not delayed" in events["generalisation"].text
+
+
+NUMBERS = st.one_of(
+    st.floats(-1e3, 1e3), st.floats(0, 1), st.sampled_from([0.0, float("nan"), float("inf"), -float("inf")])
+)
+FALSE_WORDS = re.compile(r"\b(inf|nan|none)\b|\b0\.0 of them|[a-z]_[a-z]|– to –|-0\.000|∞", re.IGNORECASE)
+
+
+def told_of(run, folder):
+    """What `track` prints and what the page says of a run, outside its pictures, settings and provenance."""
+    from cutaway.cli.track import words
+    from cutaway.report.training_page import write_training_page
+
+    html = write_training_page(run, folder / "page.html").read_text()
+    main = html[html.index("<main>") : html.index("<h2>Checkpoints")]
+    return words(run, tell(run)).split("\n", 1)[1] + re.sub(r"<[^>]*>", " ", main)
+
+
+@given(data=st.data())
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_sentence_holds_what_is_not_a_number_or_a_variables_name(tracked, tmp_path, data):
+    run = open_training(tracked)
+    for name, one in list(run.series.items()):
+        if one.figure in ("accuracy", "clean_accuracy", "robust_accuracy"):
+            n = len(one.steps)
+            columns = {
+                k: np.array(data.draw(st.lists(NUMBERS, min_size=n, max_size=n))) for k in ("value", "low", "high")
+            }
+            run.series[name] = replace(one, **columns)
+    event = {"what": "nan", "step": 3, "value": float("nan")}
+    text = told_of(TrainingRun(**{**_fields(run), "events": (*run.events, event)}), tmp_path)
+    assert "loss was not a finite number" in text
+    assert not (found := FALSE_WORDS.findall(text)), found
+
+
+@given(steps=st.integers(4, 12), data=st.data())
+def test_every_story_is_told_in_numbers(steps, data):
+    """Any two readings: clean and robust accuracy on held-out data, values missing or not."""
+    from types import SimpleNamespace
+
+    def series(figure):
+        low, value, high = (np.array(data.draw(st.lists(NUMBERS, min_size=steps, max_size=steps))) for _ in range(3))
+        grid = np.concatenate([[0], 2 ** np.arange(steps - 1)])
+        return Series(name=f"test/a/{figure}", data="test", instrument="a", figure=figure, unit="1", steps=grid,
+                      value=value, low=low, high=high)  # fmt: skip
+
+    found = {figure: series(figure) for figure in ("accuracy", "robust_accuracy")}
+    story = tell(SimpleNamespace(record={"instruments": ()}, series=found))  # pyright: ignore[reportArgumentType]
+    for event in story.events:
+        said = event.text + when(event.onset)
+        assert not FALSE_WORDS.findall(said), said
+
+
+def test_a_comparison_calls_figures_by_their_words(capsys, tmp_path, monkeypatch):
+    from cutaway import comparing, running
+
+    row = {"instrument": "robust-accuracy", "name": "robust_accuracy", "long_name": "right under attack",
+           "a": float("nan"), "b": 0.5, "p_value": None, "paired": False, "change": "different"}  # fmt: skip
+    monkeypatch.setattr(comparing, "differences", lambda a, b: ([row, {**row, "change": "worse"}], []))
+    monkeypatch.setattr(running, "open_run", lambda folder: folder)
+    assert cutaway(["compare", "a", "b"]) == 0
+    said = capsys.readouterr().out
+    assert "Robust accuracy" in said and "worse in right under attack (undefined to 0.5)" in said
+    assert not FALSE_WORDS.findall(said)

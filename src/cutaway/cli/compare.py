@@ -37,11 +37,9 @@ def compare(
     rows, notes = differences(a, b)
     worse = [f"{row['instrument']}/{row['name']}" for row in rows if row["change"] == "worse"]
     lines = [told(rows, notes, str(run_a), str(run_b)), ""]
-    lines.append(f"{'instrument':<20} {'figure':<28} {'a':>10} {'b':>10} {'p':>8}  change")
-    for row in rows:
-        p = "–" if row["p_value"] is None else f"{row['p_value']:.2g}"
-        figures = f"{row['a']:>10.4g} {row['b']:>10.4g} {p:>8}  {row['change']}"
-        lines.append(f"{row['instrument']:<20} {row['name']:<28} {figures}")
+    shown = [("instrument", "figure", "a", "b", "p", "change"), *map(_shown, rows)]
+    wide = [max(len(row[k]) for row in shown) for k in range(6)]
+    lines += ["  ".join(f"{cell:{_ALIGNED[k]}{wide[k]}}" for k, cell in enumerate(row)).rstrip() for row in shown]
     payload = {"differences": rows, "notes": notes, "worse": worse}
     if out is not None:
         from cutaway.report.compare_page import write_comparison
@@ -50,3 +48,13 @@ def compare(
         lines.append(f"page: {out}")
     code = REGRESSION if fail_on and worse else 0
     return Outcome(payload=payload, words="\n".join(lines), code=code)
+
+
+_ALIGNED = "<<>>><"
+
+
+def _shown(row: dict) -> tuple[str, ...]:
+    from cutaway.wording import said, title
+
+    p = "–" if row["p_value"] is None else f"{row['p_value']:.2g}"
+    return title(row["instrument"]), row["long_name"], said(row["a"], ".4g"), said(row["b"], ".4g"), p, row["change"]

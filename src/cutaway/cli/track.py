@@ -106,19 +106,16 @@ def payload(run: TrainingRun, story: Story) -> dict[str, Any]:
 
 def words(run: TrainingRun, story: Story) -> str:
     from cutaway.report.training_page import state
+    from cutaway.training.story import when
+    from cutaway.wording import said
 
     lines = [f"{run.record['model']['name']}: step {run.last_step:,}, {state(run)}"]
-    lines += [f"  {_line(s.value)}  {s.name} = {s.value[-1]:.4g} at step {s.steps[-1]:,}" for s in run.series.values()]
-    lines += [f"- {e.name}{_when(e.onset)}: {e.text} ({e.series})" for e in story.events]
-    lines += [f"- {name}: {told.told()}" for name, told in story.phases.items()]
+    for s in run.series.values():
+        lines.append(f"  {_line(s.value)}  {s.called}: {said(s.value[-1], '.4g')} at step {s.steps[-1]:,}")
+    lines += [f"- {e.name}{when(e.onset)}: {e.text} ({run.series[e.series].called})" for e in story.events]
+    lines += [f"- {run.series[name].called}: {told.told()}" for name, told in story.phases.items()]
+    lines += [f"- {note}" for note in story.notes]
     return "\n".join(lines)
-
-
-def _when(onset: Any) -> str:
-    if not onset.seen:
-        return ""
-    late = f"to {onset.high:,.0f}" if onset.high < float("inf") else "or later"
-    return f" at step {onset.step:,.0f} ({onset.low:,.0f} {late})"
 
 
 def _watch(folder: Path, every: float, page: Path | None, seed: int) -> TrainingRun:
@@ -152,16 +149,17 @@ def _table(run: TrainingRun) -> Any:
     from rich.table import Table
 
     from cutaway.report.training_page import state
+    from cutaway.wording import said
 
     table = Table(title=f"{run.record['model']['name']}: step {run.last_step:,}, {state(run)}", title_justify="left")
     for name in ("measure", "over the steps", "step", "value", "95 % interval"):
         table.add_column(name, justify="left" if name in ("measure", "over the steps") else "right")
     if "loss" in run.scalars:
         steps, values = run.scalars["loss"]
-        table.add_row("loss", _line(values), f"{steps[-1]:,}", f"{values[-1]:.4g}", "")
+        table.add_row("loss", _line(values), f"{steps[-1]:,}", said(values[-1], ".4g"), "")
     for s in run.series.values():
         band = f"{s.low[-1]:.3g} to {s.high[-1]:.3g}" if s.low[-1] == s.low[-1] else ""
-        table.add_row(s.name, _line(s.value), f"{s.steps[-1]:,}", f"{s.value[-1]:.4g}", band)
+        table.add_row(s.called, _line(s.value), f"{s.steps[-1]:,}", said(s.value[-1], ".4g"), band)
     return table
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from cutaway.files import write_text
 from cutaway.report.film import film
-from cutaway.report.page import embedded, page_environment, vega_bundle
+from cutaway.report.page import embedded, number, page_environment, vega_bundle
 from cutaway.training.store import TrainingRun
-from cutaway.training.story import Story, tell
+from cutaway.training.story import Story, tell, when
+from cutaway.wording import said
 
 
 def write_training_page(
@@ -29,13 +31,27 @@ def write_training_page(
         spent=spent,
         share=spent[2] / spent[1] if spent and spent[1] else 0.0,
         state=state(run),
-        troubles=[e for e in run.events if e["what"] in ("nan", "not-measured", "failed", "resumed")],
-        last=[(s, s.value[-1], s.low[-1], s.high[-1]) for s in run.series.values()],
+        troubles=[(e, _TROUBLES[e["what"]]) for e in run.events if e["what"] in _TROUBLES],
+        when=when,
+        last=[(s, said(s.value[-1]), band(s.low[-1], s.high[-1])) for s in run.series.values()],
         opens=(run.folder / "model.json").exists(),
         bundle=vega_bundle(),
         specs=embedded({"film": film(run, told).to_dict()}),
     )
     return write_text(Path(path) if path is not None else run.folder / "report.html", html)
+
+
+_TROUBLES = {
+    "nan": "the loss was not a finite number",
+    "not-measured": "not measured",
+    "failed": "failed",
+    "resumed": "resumed",
+}
+
+
+def band(low: float, high: float) -> str:
+    """An interval in a table; empty where an end is missing."""
+    return f"{number(low)} to {number(high)}" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def state(run: TrainingRun) -> str:

@@ -5,8 +5,8 @@ counted in products of a batch with the first layer's matrix, which take nearly 
 (forward, gradient of the weights), 2 more for each attack step, 3 for each rival class of MMR (row forward, two
 gradients). CPU seconds are shown beside it.
 
-Lower: share of wrong or attacked images (PGD, 50 steps, 3 restarts). Upper: 1 - certified share, by CROWN with
-optimised slopes; beside it what MMR's own certificate min(d_B, d_D) proves (own).
+Lower: share of images that are wrong or broken by an attack (PGD, 50 steps, 3 restarts). Upper: 1 - certified share, by
+CROWN with optimised slopes; beside it what MMR's own certificate min(d_B, d_D) proves (own).
 
 Differences from the source: 8 epochs of MMR in place of 100, d_D over the 3 highest-scoring rivals, 5 attack steps in
 training in place of 40, slope optimisation in place of integer programming. gamma is that in the file names of the
@@ -165,7 +165,7 @@ def _clean_error(model: nn.Module, test) -> float:
 
 
 def _robust_errors(model: nn.Module, part, seed: int) -> tuple[float, float, float]:
-    """(attacked, not certified by bounds, not certified by MMR's own certificate), as shares of `part`."""
+    """Shares of `part`: (wrong or broken by an attack, not certified by bounds, nor by MMR's own certificate)."""
     from cutaway.network import Network
     from cutaway.robustness.attacks import PGD
     from cutaway.robustness.certified_accuracy import certified_accuracy
@@ -192,7 +192,7 @@ def rows(found: dict[str, Outcome], *, short: bool) -> list[Row]:
     for method in METHODS:
         one = found[method.name]
         for name, paper, ours in zip(
-            ("clean error", "lower robust error (attacked)", "upper robust error (certified)"),
+            ("clean error", "lower robust error (wrong or broken by an attack)", "upper robust error (certified)"),
             method.paper,
             (one.clean, one.lower, one.upper),
             strict=True,
@@ -231,7 +231,7 @@ def rows(found: dict[str, Outcome], *, short: bool) -> list[Row]:
             quantity="upper robust error by MMR's own certificate",
             paper=None,
             ours=margin.own_upper,
-            tolerance="never below the attacked error",
+            tolerance="never below the error under attack",
             verdict="pass" if margin.own_upper >= margin.lower else "fail",
         )
     )

@@ -46,6 +46,12 @@ class Series:
     low: np.ndarray
     high: np.ndarray
 
+    @property
+    def called(self) -> str:
+        """What it is called in a sentence: the figure, the data, and the instrument where its name says more."""
+        figure, instrument = self.figure.replace("_", " "), self.instrument.replace("-", " ")
+        return f"{figure} on {self.data}" + (f" ({instrument})" if instrument != figure else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:

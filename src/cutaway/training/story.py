@@ -9,7 +9,7 @@ at least `DELAY` times later than clean.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -53,13 +53,14 @@ def tell(run: TrainingRun, *, seed: int = 0) -> Story:
         try:
             phases[series.name] = detect_phases(steps, table, seed=seed)
         except CutawayError as error:
-            notes.append(f"no phases of {series.name}: {error}")
+            notes.append(f"no phases of {series.called}: {error}")
     return Story(phases=phases, events=tuple(_events(run, kinds)), notes=tuple(notes))
 
 
 def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
     events = []
-    accuracy = [s for s in run.series.values() if s.figure in ("accuracy", "clean_accuracy") and len(s.steps) > 3]
+    known = [_known(series) for series in run.series.values()]
+    accuracy = [s for s in known if s.figure in ("accuracy", "clean_accuracy") and len(s.steps) > 3]
     train = next((s for s in accuracy if s.data == "train"), None)
     held_out = next((s for s in accuracy if s.data != "train"), None)
     memorised = clean = None
@@ -79,16 +80,34 @@ def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
             )
             events.append(Event(name="generalisation", series=held_out.name, onset=clean, text=text))
     if clean is not None and clean.seen:
-        for series in run.series.values():
+        for series in known:
             if series.figure == "robust_accuracy" and series.data != "train" and len(series.steps) > 3:
                 events.append(_robust(series, clean))
     return events
+
+
+def _known(series: Series) -> Series:
+    """The series where its value is a number."""
+    keep = np.isfinite(series.value)
+    columns = {name: getattr(series, name)[keep] for name in ("steps", "value", "low", "high")}
+    return series if keep.all() else replace(series, **columns)
+
+
+def when(found: Onset) -> str:
+    """` at step 10 (8 to 20)`, `(8 or later)`; empty for what was not seen."""
+    if not found.seen:
+        return ""
+    low = found.low if math.isfinite(found.low) else found.step
+    late = f"to {found.high:,.0f}" if math.isfinite(found.high) else "or later"
+    return f" at step {found.step:,.0f} ({low:,.0f} {late})"
 
 
 def _recovery(series: Series, clean: Onset) -> str:
     """In words, a fall after the clean plateau that is made good in part later; empty where there is none."""
     later = series.steps >= clean.step
     steps, value = series.steps[later], series.value[later]
+    if not len(value):
+        return ""
     bottom = int(np.argmin(value))
     top = bottom + int(np.argmax(value[bottom:]))
     if value[top] - value[bottom] <= max(SMALLEST_RISE, 2 * _noise(series)):
@@ -113,11 +132,15 @@ def _robust(series: Series, clean: Onset) -> Event:
     wide = series.low[best] if math.isfinite(series.low[best]) else series.value[best]
     if rise < SMALLEST_RISE or wide <= at:
         none = Onset(step=math.inf, low=math.inf, high=math.inf, level=math.nan, last_step=int(series.steps[-1]))
-        text = f"robust accuracy rises by no more than {rise:+.3f} after the clean plateau: no delayed robustness"
+        much = f"rises by no more than {rise:.3f}" if rise > 0 else "does not rise"
+        text = f"robust accuracy {much} after the clean plateau: no delayed robustness"
         text += _recovery(series, clean)
         return Event(name="robustness", series=series.name, onset=none, text=text)
     found = half_rise(series.steps, series.value, after=clean.step, low=series.low, high=series.high)
     factor = found.step / max(clean.step, 1.0)
+    if not found.seen:
+        text = f"{rise:+.3f} after the clean plateau, but half of it does not stay within {found.last_step:,} steps"
+        return Event(name="robustness", series=series.name, onset=found, text=text)
     words = "delayed" if factor >= DELAY else "not delayed"
     text = f"{rise:+.3f} after the clean plateau, half of it by {factor:.1f} times its step: robustness was {words}"
     return Event(name="robustness", series=series.name, onset=found, text=text)
