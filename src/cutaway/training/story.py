@@ -120,8 +120,8 @@ def _recovery(series: Series, clean: Onset) -> str:
 
 def _noise(series: Series) -> float:
     """Half the width of the series' 95 % intervals, 0 where it has none."""
-    half = (series.high - series.low) / 2
-    return float(np.nanmedian(half)) if np.isfinite(half).any() else 0.0
+    known = np.isfinite(series.low) & np.isfinite(series.high)
+    return float(np.median(series.high[known] - series.low[known])) / 2 if known.any() else 0.0
 
 
 def _robust(series: Series, clean: Onset) -> Event:
