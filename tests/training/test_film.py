@@ -170,7 +170,9 @@ def told_of(run, folder):
 
 
 @given(data=st.data())
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_no_sentence_holds_what_is_not_a_number_or_a_variables_name(tracked, tmp_path, data):
     run = open_training(tracked)
     for name, one in list(run.series.items()):
@@ -187,6 +189,7 @@ def test_no_sentence_holds_what_is_not_a_number_or_a_variables_name(tracked, tmp
 
 
 @given(steps=st.integers(4, 12), data=st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_story_is_told_in_numbers(steps, data):
     """Any two readings: clean and robust accuracy on held-out data, values missing or not."""
     from types import SimpleNamespace
