@@ -122,7 +122,7 @@ def compare(name: str, model: nn.Sequential, plane, polygon, repeats: int) -> di
 
 
 def has_numba() -> bool:
-    from cutaway.geometry.arrangement.insertion import compiled_kernels
+    from cutaway.arrangement.insertion import compiled_kernels
 
     return compiled_kernels() is not None
 

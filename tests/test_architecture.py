@@ -11,7 +11,7 @@ import cutaway
 SOURCE = Path(cutaway.__file__).parent
 FLOORS = {
     0: ("errors", "status", "records", "wording", "jsonable", "seeds", "files", "_compat", "_moved", "_late"),
-    1: ("network", "data", "engines"),
+    1: ("network", "data", "engines", "arrangement"),
     2: ("pictures",),
     3: ("reading",),
     4: ("instrument", "registry", "testing", "evidence"),

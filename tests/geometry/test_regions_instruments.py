@@ -41,3 +41,10 @@ def test_slice_figures_are_those_of_the_slice(mlp):
     plane = plane_through(inputs[torch.tensor(rows.tolist())].numpy())
     reach = max((plane.anchors**2).sum(axis=1)) ** 0.5
     assert reading.figure("regions").value == slice_network(model, plane, square_around(plane, reach)).num_faces
+
+
+def test_rays_take_any_pairs_where_no_class_has_two_samples(mlp):
+    """Every sample a class of its own: no pair of one class is there."""
+    data = Dataset(name="d", inputs=torch.rand(6, 2, dtype=torch.float64), labels=torch.arange(6))
+    reading = RayCrossings(num_segments=12).measure(Network(mlp(2, 8, 3), data.inputs[:2]), data)
+    assert reading.status.value == "estimate" and reading.figure("crossing_density").value > 0

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway.arrangement import Subdivision
 from cutaway.errors import ClaimError
-from cutaway.geometry.arrangement import Subdivision
 from cutaway.geometry.faces import FaceMeasures
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import StagedProgram, operations

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cutaway.arrangement import Subdivision
+from cutaway.arrangement.insertion import Insertion
 from cutaway.errors import BudgetError
-from cutaway.geometry.arrangement import Subdivision
-from cutaway.geometry.arrangement.insertion import Insertion
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import Site, StagedProgram, refuse_overflow
 from cutaway.geometry.row_blocks import RowBlocks

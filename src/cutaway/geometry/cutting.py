@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway.arrangement import Subdivision, close_cracks, insert_gates, remove_edges
+from cutaway.arrangement.insertion import Decide
+from cutaway.arrangement.subdivision import COMBINED
 from cutaway.errors import BudgetError
-from cutaway.geometry.arrangement import Subdivision, close_cracks, insert_gates, remove_edges
-from cutaway.geometry.arrangement.insertion import Decide
-from cutaway.geometry.arrangement.subdivision import COMBINED
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import Site, StagedProgram, refuse_overflow

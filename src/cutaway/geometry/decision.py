@@ -13,7 +13,7 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.geometry.arrangement import Subdivision
+from cutaway.arrangement import Subdivision
 from cutaway.geometry.faces import FaceMeasures
 
 Floats = NDArray[np.float64]

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutaway.geometry.arrangement.insertion import Doubt
+from cutaway.arrangement.insertion import Doubt
 from cutaway.geometry.jumps import compared, jumps, one_sided
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import Site, StagedProgram, operations

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order
 
-from cutaway.geometry.arrangement.subdivision import COMBINED
+from cutaway.arrangement.subdivision import COMBINED
 from cutaway.geometry.checks import gate_values
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.vocabulary import WINDOWED

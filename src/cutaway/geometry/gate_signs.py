@@ -19,9 +19,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import nn
 
+from cutaway.arrangement import Subdivision, insert_gates, remove_edges
+from cutaway.arrangement.subdivision import MESH_EDGE
 from cutaway.errors import ClaimError, InputError, ModelError
-from cutaway.geometry.arrangement import Subdivision, insert_gates, remove_edges
-from cutaway.geometry.arrangement.subdivision import MESH_EDGE
 from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, decision_boundary
 from cutaway.geometry.faces import FaceMeasures, measure_faces

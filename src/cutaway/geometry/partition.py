@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from cutaway.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.errors import ModelError
-from cutaway.geometry.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.geometry.checks import SelfCheck, input_map
 from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, DecisionBoundary, as_logits, class_pieces

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway.arrangement import Subdivision, open_cracks
+from cutaway.arrangement.insertion import Insertion
 from cutaway.errors import BudgetError
-from cutaway.geometry.arrangement import Subdivision, open_cracks
-from cutaway.geometry.arrangement.insertion import Insertion
 from cutaway.geometry.jumps import Depends
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import Site, StagedProgram, Values, refuse_overflow

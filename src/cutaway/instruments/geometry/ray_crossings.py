@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cutaway.errors import ModelError
+from cutaway.errors import InputError, ModelError
 from cutaway.geometry.expressivity import same_class_pairs
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.volume import count_patterns
@@ -128,7 +128,7 @@ class RayCrossings(Instrument):
             classes = max(1, len(data.labels.unique()))
             try:
                 return same_class_pairs(data.labels.cpu(), max(2, self.num_segments // classes), generator)
-            except ValueError:
+            except InputError:  # no class has two samples: any pairs
                 pass
         first = torch.randint(count, (self.num_segments,), generator=generator)
         return torch.stack(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.geometry.arrangement.subdivision import Subdivision, grown
+from cutaway.arrangement.subdivision import Subdivision, grown
 
 
 class Made:

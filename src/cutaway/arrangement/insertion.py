@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.arrangement.split_vectorised import split_by_gate
+from cutaway.arrangement.subdivision import Subdivision, grown
 from cutaway.errors import BudgetError
-from cutaway.geometry.arrangement.split_vectorised import split_by_gate
-from cutaway.geometry.arrangement.subdivision import Subdivision, grown
 
 Floats = NDArray[np.float64]
-_KERNELS = "cutaway.geometry.arrangement.split_compiled"
+_KERNELS = "cutaway.arrangement.split_compiled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def compiled_kernels():
     if os.environ.get("CUTAWAY_PLAIN_SPLITTING"):
         return None
     try:
-        from cutaway.geometry.arrangement import split_compiled
+        from cutaway.arrangement import split_compiled
     except ImportError:
         return None
     return split_compiled
@@ -285,8 +285,8 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
         "parent": np.empty((0, 2), np.int32),
         "weight": np.empty((0, 2)),
         "under": np.empty(0, np.int32),
-        "gate": np.empty(0, np.int32),
-        "root": np.empty(0, np.int32),
+        "made_gate": np.empty(0, np.int32),
+        "made_root": np.empty(0, np.int32),
     }
     coincident = np.zeros(values.shape[1], dtype=np.bool_)
     doubtful = np.empty((4096, 2), dtype=np.int64)
@@ -299,37 +299,28 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
         values = grown(values, len(cells.position))
         record = {name: grown(array, len(cells.position) - base) for name, array in record.items()}
         root, chain = grown(root, len(cells.face_half_edge)), grown(chain, len(cells.face_half_edge))
-        state = kernels.MORE_ROOM
+        arrays = kernels.State(
+            position=cells.position,
+            values=values,
+            **record,
+            base=base,
+            origin=cells.origin,
+            twin=cells.twin,
+            following=cells.following,
+            face=cells.face,
+            tag=cells.tag,
+            face_half_edge=cells.face_half_edge,
+            root=root,
+            next_in_root=chain,
+            counts=counts,
+        )
         while True:
-            state = kernels.insert(
-                cells.position,
-                values,
-                tolerance,
-                record["parent"],
-                record["weight"],
-                record["under"],
-                record["gate"],
-                record["root"],
-                base,
-                cells.origin,
-                cells.twin,
-                cells.following,
-                cells.face,
-                cells.tag,
-                cells.face_half_edge,
-                root,
-                chain,
-                start,
-                columns,
-                rim,
-                gate_of,
-                doubtful,
-                coincident,
-                counts,
-            )
+            state = kernels.insert(arrays, tolerance, start, columns, rim, gate_of, doubtful, coincident)
             if state != kernels.DOUBTFUL:
                 break
-            doubts.settle_new(values, doubtful[: counts[5]], base, record["under"], record["gate"], record["root"])
+            doubts.settle_new(
+                values, doubtful[: counts[5]], base, record["under"], record["made_gate"], record["made_root"]
+            )
         _within(int(counts[2]), max_faces)
         if state == kernels.DONE:
             break

@@ -4,9 +4,9 @@
 drives either through a batch of gates, `merge` takes edges out again, `cracks` parts faces between which values jump.
 """
 
-from cutaway.geometry.arrangement.cracks import close_cracks, open_cracks
-from cutaway.geometry.arrangement.insertion import Insertion, insert_gates
-from cutaway.geometry.arrangement.merge import remove_edges
-from cutaway.geometry.arrangement.subdivision import Subdivision
+from cutaway.arrangement.cracks import close_cracks, open_cracks
+from cutaway.arrangement.insertion import Insertion, insert_gates
+from cutaway.arrangement.merge import remove_edges
+from cutaway.arrangement.subdivision import Subdivision
 
 __all__ = ["Insertion", "Subdivision", "close_cracks", "insert_gates", "open_cracks", "remove_edges"]

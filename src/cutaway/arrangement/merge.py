@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.geometry.arrangement.subdivision import Subdivision
+from cutaway.arrangement.subdivision import Subdivision
 
 
 def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,6 +9,8 @@ again.
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 import numpy as np
 from numba import njit
 
@@ -53,39 +55,24 @@ def crossings(face_half_edge, following, origin, values, num_faces):
     return start, found[:used].copy()
 
 
+State = namedtuple(
+    "State",
+    "position values parent weight under made_gate made_root base origin twin following face tag face_half_edge root "
+    "next_in_root counts",
+)
+"""The arrays of a subdivision and of the descent of its new vertices (see `Insertion`), which compiled code fills."""
+
+
 @njit(cache=True)
-def insert(
-    position,
-    values,
-    tolerance,
-    parent,
-    weight,
-    under,
-    made_gate,
-    made_root,
-    base,
-    origin,
-    twin,
-    following,
-    face,
-    tag,
-    face_half_edge,
-    root,
-    next_in_root,
-    start,
-    columns,
-    rim_of,
-    gate_of,
-    doubts,
-    coincident,
-    counts,
-):
+def insert(state, tolerance, start, columns, rim_of, gate_of, doubts, coincident):
     """Insert all listed gates, going on at the cursor in `counts`; returns DONE, MORE_ROOM or DOUBTFUL.
 
     `base`: vertices before this stage (descent is kept from there). New vertices whose value in another column is
     within `tolerance` of 0, and not known to be 0 because the edge cut lies on that line, are listed in `doubts`
     (vertex, column) for the caller to decide.
     """
+    parent, values, counts, base = state.parent, state.values, state.counts, state.base
+    position, origin, face_half_edge = state.position, state.origin, state.face_half_edge
     num_roots = len(start) - 1
     while counts[AT_FACE] < num_roots:
         f = counts[AT_FACE]
@@ -94,25 +81,6 @@ def insert(
             before = counts[VERTICES]
             if _no_room(counts[AT_GATE], position, origin, face_half_edge, counts):
                 return MORE_ROOM
-            state = (
-                position,
-                values,
-                parent,
-                weight,
-                under,
-                made_gate,
-                made_root,
-                base,
-                origin,
-                twin,
-                following,
-                face,
-                tag,
-                face_half_edge,
-                root,
-                next_in_root,
-                counts,
-            )
             if not _walk(state, f, j, gate_of[j], base, rim_of[f]):
                 _scan(state, f, j, gate_of[j], base, coincident)
             counts[AT_GATE] += 1
@@ -146,25 +114,10 @@ def _no_room(lines, position, origin, face_half_edge, counts):
 @njit(cache=True)
 def _split_edge(state, h, j, gate, f, base):
     """A vertex of value 0 on half-edge h and its twin; h keeps the first part."""
-    (
-        position,
-        values,
-        parent,
-        weight,
-        under,
-        made_gate,
-        made_root,
-        _b,
-        origin,
-        twin,
-        following,
-        face,
-        tag,
-        _fh,
-        _r,
-        _n,
-        counts,
-    ) = state
+    position, values, parent, weight = state.position, state.values, state.parent, state.weight
+    under, made_gate, made_root, origin = state.under, state.made_gate, state.made_root, state.origin
+    twin, following, face, tag = state.twin, state.following, state.face, state.tag
+    counts = state.counts
     t = twin[h]
     a, b = origin[h], origin[t]
     if values[a, j] < 0.0:  # always from + to -, so that both faces would get the same vertex
@@ -197,25 +150,9 @@ def _split_edge(state, h, j, gate, f, base):
 @njit(cache=True)
 def _chord(state, into_negative, into_positive, gate):
     """Cut a face between the vertex where `into_negative` ends and that where `into_positive` ends."""
-    (
-        _p,
-        _v,
-        _pa,
-        _w,
-        _u,
-        _mg,
-        _mr,
-        _b,
-        origin,
-        twin,
-        following,
-        face,
-        tag,
-        face_half_edge,
-        root,
-        next_in_root,
-        counts,
-    ) = state
+    origin, twin, following, face = state.origin, state.twin, state.following, state.face
+    tag, face_half_edge, root, next_in_root = state.tag, state.face_half_edge, state.root, state.next_in_root
+    counts = state.counts
     old = face[into_negative]
     after_p, after_q = following[into_negative], following[into_positive]
     there = counts[HALF_EDGES]
@@ -262,25 +199,8 @@ def _is_rim(face, twin, root, h, f):
 @njit(cache=True)
 def _walk(state, f, j, gate, base, rim):
     """Follow the line through face f from where its rim goes from + to -. False: something for `_scan` was met."""
-    (
-        _p,
-        values,
-        _pa,
-        _w,
-        _u,
-        _mg,
-        _mr,
-        _b,
-        origin,
-        twin,
-        following,
-        face,
-        _tag,
-        _face_half_edge,
-        root,
-        _next_in_root,
-        _counts,
-    ) = state
+    values, origin, twin, following = state.values, state.origin, state.twin, state.following
+    face, root = state.face, state.root
     enter = -1
     h = rim
     while True:
@@ -329,25 +249,9 @@ def _walk(state, f, j, gate, base, rim):
 @njit(cache=True)
 def _scan(state, f, j, gate, base, coincident):
     """Look at every cell of face f: cut edges that change sign, join the two zero points, note edges along the line."""
-    (
-        position,
-        values,
-        _pa,
-        _w,
-        _u,
-        _mg,
-        _mr,
-        _b,
-        origin,
-        twin,
-        following,
-        _face,
-        tag,
-        face_half_edge,
-        _root,
-        next_in_root,
-        counts,
-    ) = state
+    position, values, origin, twin = state.position, state.values, state.origin, state.twin
+    following, tag, face_half_edge, next_in_root = state.following, state.tag, state.face_half_edge, state.next_in_root
+    counts = state.counts
     g = f
     while g >= 0:
         if _no_room(0, position, origin, face_half_edge, counts):

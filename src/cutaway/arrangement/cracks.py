@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from cutaway.geometry.arrangement.subdivision import COMBINED, CRACK, Subdivision
+from cutaway.arrangement.subdivision import COMBINED, CRACK, Subdivision
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
