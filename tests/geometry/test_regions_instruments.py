@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from cutaway import Network
 from cutaway.data import Dataset
 from cutaway.geometry.plane import plane_through, square_around
 from cutaway.geometry.slice import slice_network
