@@ -18,6 +18,7 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +27,23 @@ from cutaway.errors import FileError
 LARGEST = 2_000_000_000  # bytes that one file may take in memory where no budget is given
 LARGEST_RECORD = 200_000_000  # bytes of a record (JSON, TOML): ours have at most a few megabytes
 DEEPEST = 200  # levels of nested JSON
+_room: ContextVar[int] = ContextVar("room", default=LARGEST)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def room() -> int:
+    """Bytes that a data file may take in memory now."""
+    return _room.get()
+
+
+@contextlib.contextmanager
+def within(budget: int | None) -> Iterator[None]:
+    """Data files that are read meanwhile may take `budget` bytes in memory; None changes nothing."""
+    token = _room.set(_room.get() if budget is None else budget)
+    try:
+        yield
+    finally:
+        _room.reset(token)
 
 
 @contextlib.contextmanager
@@ -173,7 +190,7 @@ def check_size(offender: str, size: int, largest: int, word: str = "") -> None:
             offender,
             found=f"{size / 1e6:,.0f} MB {word}".rstrip(),
             expected=f"at most {largest / 1e6:,.0f} MB, the memory for it",
-            remedy="split it, or give a smaller file",
+            remedy="split it, give a smaller file, or a larger --budget where the command has one",
         )
 
 

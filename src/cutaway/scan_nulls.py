@@ -18,7 +18,7 @@ import numpy as np
 from cutaway.errors import failure
 from cutaway.evidence.decision import LIMIT
 from cutaway.evidence.null import NULLS, null_seed
-from cutaway.files import write_text
+from cutaway.files import read_json, write_text
 from cutaway.instrument import Instrument
 from cutaway.network import Network
 from cutaway.reading import Figure, Reading, Skipped
@@ -141,4 +141,4 @@ def _null_file(folder: Path, replicate: int) -> Path:
 
 def _read_null(folder: Path, replicate: int) -> dict | None:
     file = _null_file(folder, replicate)
-    return json.loads(file.read_text()) if file.exists() else None
+    return read_json(file, "null replicate") if file.exists() else None

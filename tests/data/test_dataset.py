@@ -164,3 +164,21 @@ def test_text_set_tokenised_and_taken(says):
     assert words.fingerprint() != words.subset([1, 0, 2]).fingerprint()
     says(InputError, lambda: words.tokenised(tokenizer, 9), "no text of 9 tokens")
     says(InputError, lambda: TextSet(name="t", texts=("a", " ")), "row 1", "an empty text")
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=300),
+    num=st.integers(1, 300),
+    seed=st.integers(0, 3),
+    rare=st.integers(0, 3),
+)
+def test_choosing_rows_looks_at_part_of_the_permutation_and_finds_the_same(labels, num, seed, rare):
+    """The definition: order by rank within the class, along one permutation of all rows; the first `num`."""
+    values = np.array(labels + [9] * rare)
+    num = min(num, len(values))
+    order = np.random.default_rng(seed).permutation(len(values))
+    rank = np.zeros(len(values), dtype=int)
+    for value in np.unique(values):
+        (where,) = np.nonzero(values[order] == value)
+        rank[where] = np.arange(len(where))
+    assert choose_rows(len(values), num, seed, values).tolist() == sorted(order[np.argsort(rank, kind="stable")[:num]])

@@ -163,6 +163,6 @@ class TestImageFolder:
 def test_unknown_names_and_suffixes(tmp_path, says):
     says(InputError, lambda: load("mnits"), "neither a named set nor a file", "Did you mean 'mnist'?")
     says(FileError, lambda: load("somewhere/x.npz"), "no such file")
-    (tmp_path / "x.csv").write_text("1,2")
-    says(FileError, lambda: load(tmp_path / "x.csv"), "suffix .csv", "numpy.savez")
+    (tmp_path / "x.tsv").write_text("1,2")
+    says(FileError, lambda: load(tmp_path / "x.tsv"), "suffix .tsv", "numpy.savez")
     says(InputError, lambda: load("digits", split="validation"), "split 'validation'", "train or test")

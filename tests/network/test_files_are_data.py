@@ -15,6 +15,7 @@ from torch import nn
 
 from cutaway.errors import CutawayError, FileError, InputError
 from cutaway.network.sources import check_recorded, form_of, load_model
+from cutaway.network.weights import read_weights
 from cutaway.training.fit import fit
 
 
@@ -249,3 +250,70 @@ class TestHuggingFace:
         (tmp_path / "pytorch_model.bin").write_bytes(pickled({"lm_head.weight": Touch(tmp_path / "ran")}))
         refused(tmp_path, "weights that cannot be read")
         assert not (tmp_path / "ran").exists()
+
+
+class TestHuggingFaceFolders:
+    """What a folder names is neither run nor fetched."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+        config = transformers.LlamaConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=32
+        )
+        transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+        return tmp_path / "model"
+
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_an_adapter_is_refused_by_the_model_that_it_names(self, folder, whole, monkeypatch):
+        """Beside whole weights too: the library would take the adapter's base first."""
+        monkeypatch.setattr("socket.getaddrinfo", lambda *_: pytest.fail("the network was asked"))
+        (folder / "adapter_config.json").write_text(
+            json.dumps({"base_model_name_or_path": "evil/base", "peft_type": "LORA"})
+        )
+        if not whole:
+            (folder / "model.safetensors").unlink()
+        refused(folder, "adapter of 'evil/base'; expected a whole model.*[Mm]erge")
+
+    @pytest.mark.parametrize("name", ["pytorch_model.bin", "optimizer.pt", "embeddings.pkl", "index/passages.pkl"])
+    def test_pickles_in_a_folder_do_not_run(self, folder, name, tmp_path):
+        mark = tmp_path / "ran"
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(pickled(Touch(mark)))
+        if name == "pytorch_model.bin":
+            (folder / "model.safetensors").unlink()
+            refused(folder, "weights that cannot be read")
+        else:
+            load_model(folder)
+        assert not mark.exists()
+
+    def test_retrieval_models_do_not_unpickle_their_index(self, folder, tmp_path):
+        mark, record = tmp_path / "ran", json.loads((folder / "config.json").read_text())
+        record |= {
+            "model_type": "rag",
+            "architectures": ["RagTokenForGeneration"],
+            "index_name": "legacy",
+            "index_path": str(folder),
+        }
+        (folder / "config.json").write_text(json.dumps(record))
+        for name in (
+            "psgs_w100.tsv.pkl",
+            "index.index.dpr",
+            "hf_bert_base.hnswSQ8_correct_phi_128.c_index.index_meta.dpr",
+        ):
+            (folder / name).write_bytes(pickled(Touch(mark)))
+        with pytest.raises(CutawayError):
+            load_model(folder)
+        assert not mark.exists()
+
+    def test_weights_that_unpack_to_more_than_they_are_are_refused(self, tmp_path):
+        torch.save({"w": torch.zeros(10**6)}, tmp_path / "w.pt")
+        with (
+            zipfile.ZipFile(tmp_path / "w.pt") as old,
+            zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as new,
+        ):
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+        with pytest.raises(FileError, match="weights file .*bomb.pt.*unpacked"):
+            read_weights(tmp_path / "bomb.pt")
+        assert read_weights(tmp_path / "w.pt")["w"].shape == (10**6,)

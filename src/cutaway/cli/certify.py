@@ -271,9 +271,9 @@ def _accuracy(model, data, radius, norm, num, options, *, loading, split, plot) 
     from cutaway.robustness.certified_accuracy import certified_accuracy, radius_curve
 
     loaded = load_model(model, **loading)
-    dataset = open_data(data, num=num, seed=options["seed"], split=split)
+    dataset = open_data(data, num=num, seed=options["seed"], split=split, budget=options.get("budget"))
     if num is None and len(dataset) > SAMPLES:
-        dataset = open_data(data, num=SAMPLES, seed=options["seed"], split=split)
+        dataset = open_data(data, num=SAMPLES, seed=options["seed"], split=split, budget=options.get("budget"))
     settings = _settings(options)
     result = certified_accuracy(loaded.model, dataset, radius=radius, norm=norm, settings=settings, progress=_tell)
     payload = result.summary()

@@ -104,6 +104,7 @@ def measure(
         dtype=dtype,
         trust_pickle=trust_pickle,
         trust_code=trust_code,
+        budget=budget,
     )
     instrument = dataclasses.replace(kind.suited(dataset), **_settings(kind, set or []))
     limit = parse_budget(budget)

@@ -24,6 +24,7 @@ def open_subject(
     dtype: str | None,
     trust_pickle: bool,
     trust_code: bool = False,
+    budget: str | None = None,
 ) -> tuple[Network, Dataset]:
     """The network that a `MODEL` argument names and the data set that `--data` names, which must fit each other.
 
@@ -33,6 +34,7 @@ def open_subject(
     """
     import torch
 
+    from cutaway.files import within
     from cutaway.network import Network
     from cutaway.network.sources import load_model, usable_device
 
@@ -48,13 +50,14 @@ def open_subject(
             raise InputError("option --weights", found="no model", expected="a model to load the weights into")
         module, dataset = train_digits(seed=seed)
         if data is not None:
-            dataset = open_data(data, num=None, seed=seed, split=split)
+            dataset = open_data(data, num=None, seed=seed, split=split, budget=parse_budget(budget))
         dataset = dataset.take(num, seed) if num is not None else dataset
         name = "small CNN trained on digits"
     else:
         loaded = load_model(model, weights=weights, trust_pickle=trust_pickle, device=device, trust_code=trust_code)
         module, name = loaded.model, loaded.name
-        dataset = _fitting_data(loaded, data, num, seed, split)
+        with within(parse_budget(budget)):
+            dataset = _fitting_data(loaded, data, num, seed, split)
     module = module.to(device)
     if dtype is not None:
         module = module.to(getattr(torch, dtype))
@@ -115,11 +118,13 @@ def check_double_on_cpu(command: str, device: str, dtype: str) -> None:
             )
 
 
-def open_data(name: str, *, num: int | None, seed: int, split: str = "test") -> Dataset:
-    """The data set that `--data` names, cut to `num` rows."""
+def open_data(name: str, *, num: int | None, seed: int, split: str = "test", budget: int | None = None) -> Dataset:
+    """The data set that `--data` names, cut to `num` rows; read within `budget` bytes."""
     from cutaway.data import load
+    from cutaway.files import within
 
-    return load(name, split=split, num=num, seed=seed)
+    with within(budget):
+        return load(name, split=split, num=num, seed=seed)
 
 
 def parse_budget(text: str | None) -> int | None:

@@ -120,6 +120,7 @@ def scan(
         dtype=dtype,
         trust_pickle=trust_pickle,
         trust_code=trust_code,
+        budget=budget,
     )
     folder = out or default_folder(network.name, resume=resume)
     chosen = choose(dataset, only, radius)

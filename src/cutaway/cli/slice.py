@@ -88,6 +88,7 @@ def slice_(
     import numpy as np
 
     from cutaway.cli.options import check_double_on_cpu, parse_budget
+    from cutaway.files import within
     from cutaway.geometry.gate_signs import sign_partition
     from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
     from cutaway.geometry.slice import SliceSettings, slice_network
@@ -106,7 +107,7 @@ def slice_(
         raise InputError("option --max-faces", found=str(max_faces), expected="at least 1")
     if pad is not None and domain is not None:
         raise InputError("cutaway slice", found="both --pad and --domain", expected="one of them")
-    names: tuple[str, ...] = ()
+    names, room = (), parse_budget(budget)
     if through is None:
         if domain is None:
             raise InputError(
@@ -117,14 +118,16 @@ def slice_(
             )
         plane = input_plane()
     else:
-        inputs, names = _anchors(through, data, split)
+        with within(room):
+            inputs, names = _anchors(through, data, split)
         plane = plane_through(inputs, seed=seed)
     if domain is not None:
-        polygon = _numbers_of(domain) if domain.endswith(".npy") else rectangle(*_four_numbers(domain))
+        with within(room):
+            polygon = _numbers_of(domain) if domain.endswith(".npy") else rectangle(*_four_numbers(domain))
     else:
         reach = 1.05 * float(np.abs(plane.anchors).sum(axis=1).max()) if len(plane.anchors) > 1 else 1.0
         polygon = square_around(plane, pad if pad is not None else reach)
-    settings = SliceSettings(max_faces=max_faces, budget=parse_budget(budget) or SliceSettings().budget)
+    settings = SliceSettings(max_faces=max_faces, budget=room or SliceSettings().budget)
     slices, labels = [], []
     source, checkpoints = _checkpoints(model, weights)
     for checkpoint in checkpoints:
@@ -171,13 +174,9 @@ def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tu
 def _numbers_of(name: str) -> np.ndarray:
     import numpy as np
 
-    path = Path(name)
-    if not path.is_file():
-        raise FileError(f"file {name!r}", found="no such file", expected="a .npy file of numbers")
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise FileError(f"file {name!r}", found=str(error), expected="a .npy file of numbers") from error
+    from cutaway.data.arrays import read_npy
+
+    found = read_npy(name)
     if not np.issubdtype(found.dtype, np.number) or np.iscomplexobj(found):
         raise FileError(f"file {name!r}", found=f"type {found.dtype}", expected="a .npy file of real numbers")
     return found

@@ -165,17 +165,26 @@ def choose_rows(num_rows: int, num: int, seed: int, labels: np.ndarray | None = 
     """`num` sorted row numbers out of num_rows, as equal over the classes as the class sizes allow when labels are
     given.
 
-    A random permutation is stably ordered by each row's rank within its class, and the first `num` are kept.
+    A random permutation is stably ordered by each row's rank within its class, and the first `num` are kept. Only as
+    much of the permutation is looked at as can hold them. Memory: the permutation, 8 bytes a row.
     """
     order = np.random.default_rng(seed).permutation(num_rows)
-    if labels is not None:
-        shuffled = np.asarray(labels)[order]
-        rank = np.empty(num_rows, dtype=np.int64)
-        for value in np.unique(shuffled):
+    if labels is None:
+        return np.sort(order[:num])
+    labels = np.asarray(labels)
+    classes, there = np.unique(labels, return_counts=True)
+    looked_at = 8 * num * len(classes)
+    while True:
+        part = order[:looked_at]
+        shuffled = labels[part]
+        rank, seen = np.empty(len(part), dtype=np.int64), np.zeros(len(classes), dtype=np.int64)
+        for k, value in enumerate(classes):
             (where,) = np.nonzero(shuffled == value)
-            rank[where] = np.arange(len(where))
-        order = order[np.argsort(rank, kind="stable")]
-    return np.sort(order[:num])
+            rank[where], seen[k] = np.arange(len(where)), len(where)
+        chosen = np.argsort(rank, kind="stable")[:num]
+        if len(part) == num_rows or (len(chosen) == num and (seen >= np.minimum(there, rank[chosen].max())).all()):
+            return np.sort(part[chosen])  # whatever comes later has a higher rank, or its place after them
+        looked_at *= 4
 
 
 def _check_num(name: str, num: int, available: int) -> None:

@@ -7,18 +7,19 @@ uint8 arrays of three or four dimensions are images: (N, H, W), (N, H, W, C) or 
 from __future__ import annotations
 
 import difflib
+import io
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from cutaway.data.arrays import opened_npy, opened_npz, unreadable
 from cutaway.data.dataset import Dataset, choose_rows
-from cutaway.data.parquet import parquet_columns, parquet_rows
+from cutaway.data.parquet import parquet_columns, parquet_labels, parquet_rows
 from cutaway.data.text import TextSet
 from cutaway.errors import CutawayError, FileError, InputError
-from cutaway.files import LARGEST, check_size, check_zip
+from cutaway.files import check_size, read_bytes, room
 
-COPY = "it may be truncated: copy or download it again"
 LARGEST_IMAGE = 500_000_000  # bytes
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 INPUT_KEYS, LABEL_KEYS = ("x", "inputs", "X", "images", "data"), ("y", "labels", "Y", "label", "targets")
@@ -60,13 +61,11 @@ def load_csv(path: str | Path) -> Dataset:
 
     from cutaway.data.anything import as_dataset
 
-    size = Path(path).stat().st_size
-    if size > LARGEST:
-        raise FileError(f"file {path}", found=f"{size:,} bytes", expected=f"at most {LARGEST:,}", remedy="use Parquet")
+    content = io.BytesIO(read_bytes(path, largest=room()))
     try:
-        frame = pandas.read_csv(path)
+        frame = pandas.read_csv(content)
     except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
-        raise _unreadable(path, "csv", error) from error
+        raise unreadable(path, "csv", error) from error
     return as_dataset(frame, name=Path(path).stem)
 
 
@@ -89,8 +88,7 @@ def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
     """Inputs under x_SPLIT, x, inputs, images or data; labels (optional) under y_SPLIT, y, labels or targets; class
     names under classes."""
     try:
-        check_zip(path, f"file {path}", kind="npz file", largest=LARGEST, remedy=COPY)
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with opened_npz(path) as archive:
             keys = list(archive.files)
             input_key = _first_key(keys, (f"x_{split}", f"X_{split}", *INPUT_KEYS))
             if input_key is None:
@@ -110,23 +108,21 @@ def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
     except CutawayError:
         raise
     except Exception as error:  # NumPy and zlib raise many kinds for damaged files
-        raise _unreadable(path, "npz", error) from error
+        raise unreadable(path, "npz", error) from error
     return _from_arrays(Path(path).stem, inputs, labels, names)
 
 
 def load_npy(path: str | Path, *, num: int | None = None, seed: int = 0) -> Dataset:
     """One array of inputs, without labels; only the chosen rows are read."""
     try:
-        inputs = np.load(path, allow_pickle=False, mmap_mode="r")
-        if not isinstance(inputs, np.ndarray):
-            raise ValueError("no array")
+        inputs = opened_npy(path)
         if num is not None and inputs.ndim:
             inputs = inputs[choose_rows(len(inputs), _checked_num(path, num, len(inputs)), seed, None)]
-        check_size(f"file {path}", inputs.size * inputs.dtype.itemsize, LARGEST)
+        check_size(f"file {path}", inputs.size * inputs.dtype.itemsize, room())
     except CutawayError:
         raise
     except Exception as error:  # NumPy raises many kinds for damaged files
-        raise _unreadable(path, "npy", error) from error
+        raise unreadable(path, "npy", error) from error
     return _from_arrays(Path(path).stem, inputs, None, None)
 
 
@@ -160,15 +156,16 @@ def load_parquet(
     missing = [c for c in columns if types[c] not in "fiub"]
     if missing:
         raise InputError(f"column {missing[0]!r} of {path}", found="no numbers", expected="numbers")
-    labels, classes = None, None
+    numbers, classes = None, None
     if label_column is not None:
-        labels, classes = _label_column(path, parquet_rows(path, (label_column,)), label_column)
+        numbers, classes = parquet_labels(path, label_column)
     rows = None
     if num is not None:
-        rows = choose_rows(count, _checked_num(path, num, count), seed, None if labels is None else labels.numpy())
-        labels = None if labels is None else labels[torch.from_numpy(np.asarray(rows, dtype=np.int64))]
+        rows = choose_rows(count, _checked_num(path, num, count), seed, numbers)
+        numbers = None if numbers is None else numbers[rows]
     table = parquet_rows(path, columns, rows)
     inputs = torch.from_numpy(np.array(table[list(columns)].to_numpy(dtype=np.float32)))
+    labels = None if numbers is None else torch.from_numpy(numbers.astype(np.int64))
     return Dataset(name=Path(path).stem, inputs=inputs, labels=labels, class_names=classes)
 
 
@@ -183,10 +180,12 @@ def load_text(
 ) -> TextSet:
     """Texts of a Parquet file with their labels (class names are sorted and numbered) and, if named, a column of
     groups."""
-    table = parquet_rows(path, None)
-    for column in (text_column, label_column, group_column):
-        if column is not None and column not in table.columns:
-            raise _no_column(path, column, list(table.columns))
+    wanted = [column for column in (text_column, label_column, group_column) if column is not None]
+    names, _, _ = parquet_columns(path)
+    for column in wanted:
+        if column not in names:
+            raise _no_column(path, column, names)
+    table = parquet_rows(path, list(dict.fromkeys(wanted)))
     labels, classes = _label_column(path, table, label_column)
     groups = None if group_column is None else tuple(str(g) for g in table[group_column])
     return TextSet(
@@ -263,7 +262,7 @@ def _read_image(path: Path) -> np.ndarray:
     except CutawayError:
         raise
     except Exception as error:  # Pillow raises many kinds for damaged files
-        raise _unreadable(path, "image", error) from error
+        raise unreadable(path, "image", error) from error
 
 
 def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...] | None) -> Dataset:
@@ -320,20 +319,3 @@ def _no_column(path, column: str, names: list[str]) -> InputError:
 
 def _first_key(keys: list[str], wanted: tuple[str, ...]) -> str | None:
     return next((key for key in wanted if key in keys), None)
-
-
-def _unreadable(path, kind: str, error: Exception) -> FileError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "pickle" in reason.lower():
-        return FileError(
-            f"file {path}",
-            found="pickled objects",
-            expected="plain numeric arrays",
-            remedy="save it again without object arrays",
-        )
-    return FileError(
-        f"file {path}",
-        found=f"not a complete {kind} file ({reason})",
-        expected=f"a readable {kind} file",
-        remedy=COPY,
-    )

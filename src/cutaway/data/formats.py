@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from cutaway.errors import FileError
-from cutaway.files import LARGEST, check_size, read_bytes
+from cutaway.files import check_size, read_bytes, room
 
 LARGEST_BATCH = 100_000_000  # bytes; a published one has 31 million
 CIFAR_FOLDER = "cifar-10-batches-py"
@@ -30,10 +30,10 @@ def read_idx(path: str | Path) -> np.ndarray:
     """An idx file of unsigned bytes (gzipped or plain): magic 0 0 8 ndim, ndim big-endian sizes, then the data, row
     by row."""
     try:
-        raw = read_bytes(path)
+        raw = read_bytes(path, largest=room())
         if raw[:2] == b"\x1f\x8b":
-            raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(LARGEST + 1)
-            check_size(f"file {path}", len(raw), LARGEST, "unpacked")
+            raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(room() + 1)
+            check_size(f"file {path}", len(raw), room(), "unpacked")
     except (OSError, EOFError, zlib.error) as error:
         raise _broken(path, "idx", str(error)) from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":

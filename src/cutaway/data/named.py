@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cutaway.data.arrays import opened_npz
 from cutaway.data.dataset import Dataset, choose_rows
 from cutaway.data.files import images_to_tensor, load_file
 from cutaway.data.formats import read_cifar_archive, read_idx
@@ -157,7 +158,7 @@ def _fashion(split: str) -> _Raw:
 def _mnist_like(split: str, mirrored: str, url: str, files, folder: str, classes: tuple[str, ...]) -> _Raw:
     path = _from_mirror(mirrored)
     if path is not None:
-        with np.load(path, allow_pickle=False) as archive:
+        with opened_npz(path) as archive:
             return _array_raw(archive[f"x_{split}"], archive[f"y_{split}"], classes)
     images, labels = (read_idx(_download(url + file, md5, folder)) for file, md5 in files[split])
     return _array_raw(images, labels, classes)
@@ -166,7 +167,7 @@ def _mnist_like(split: str, mirrored: str, url: str, files, folder: str, classes
 def _cifar10(split: str) -> _Raw:
     path = _from_mirror("cifar10/cifar10_exact.npz")
     if path is not None:
-        with np.load(path, allow_pickle=False) as archive:
+        with opened_npz(path) as archive:
             images, labels = archive[f"x_{split}"], archive[f"y_{split}"]
         note = (
             f"{len(labels)} of the 10000 test images, most of them chosen because some network classifies "
@@ -189,7 +190,7 @@ def _cifar10_jpeg(split: str) -> _Raw:
             expected=f"it in the folder that the environment variable {MIRROR_VARIABLE} names",
             remedy="this set has no public download; use cifar10",
         )
-    with np.load(path, allow_pickle=False) as archive:
+    with opened_npz(path) as archive:
         head, tail, body = (archive[key].tobytes() for key in ("head", "tail", "body"))
         offset, all_labels, is_train = archive["offset"], archive["label"], archive["is_train"]
     (members,) = np.nonzero(is_train == (split == "train"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cutaway.errors import CutawayError, FileError
-from cutaway.files import LARGEST, check_size
+from cutaway.errors import CutawayError, FileError, InputError
+from cutaway.files import check_size, room
+
+BATCH = 1 << 16  # rows that are read at once
 
 
 def parquet_columns(path: str | Path) -> tuple[list[str], dict[str, str], int]:
@@ -25,26 +26,78 @@ def parquet_rows(path: str | Path, columns: Sequence[str] | None, rows: Any = No
     """A pandas table of `columns` (None: all), of the rows with these numbers in that order (None: all).
 
     Memory: the chosen rows and one row group of those columns. Raises `FileError`, also where these take more than
-    `LARGEST` bytes.
+    `files.room()` bytes.
     """
     with _opened(path) as file:
         if rows is None:
-            check_size(f"file {path}", sum(_sizes(file, columns)), LARGEST, "unpacked")
+            check_size(f"file {path}", sum(_sizes(file, columns)), room(), "unpacked")
             return file.read(columns=None if columns is None else list(columns)).to_pandas()
         return _some(file, path, list(columns or file.schema_arrow.names), np.asarray(rows))
+
+
+def parquet_labels(path: str | Path, column: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Class numbers of all rows, in the smallest integers that hold them, and, where the column holds names, their
+    sorted names.
+
+    Memory: the numbers and one batch of rows. Raises `InputError` for a row without a label and for floating-point
+    numbers.
+    """
+    numbers: dict[str, int] = {}
+    parts, row = [], 0
+    with _opened(path) as file:
+        for batch in file.iter_batches(BATCH, columns=[column]):
+            values = batch.column(0)
+            if values.null_count:
+                raise _no_label(
+                    row + int(np.nonzero(values.is_null().to_numpy(zero_copy_only=False))[0][0]), path, column
+                )
+            parts.append(_class_numbers(values, numbers, path, column))
+            row += len(batch)
+    found = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+    if not numbers:
+        return found, None
+    names = sorted(numbers)
+    place = np.empty(len(names), dtype=np.min_scalar_type(len(names)))
+    place[[numbers[name] for name in names]] = np.arange(len(names))
+    return place[found], tuple(names)
+
+
+def _class_numbers(values, numbers: dict[str, int], path, column: str) -> np.ndarray:
+    """One batch; `numbers` counts the names in the order in which they come."""
+    import pyarrow as arrow
+
+    if arrow.types.is_floating(values.type):
+        raise InputError(
+            f"label column {column!r} of {path}", found="floating-point numbers", expected="class numbers or names"
+        )
+    if arrow.types.is_integer(values.type) or arrow.types.is_boolean(values.type):
+        found = values.to_numpy(zero_copy_only=False)
+        return found.astype(np.result_type(np.min_scalar_type(found.min()), np.min_scalar_type(found.max())))
+    coded = values.cast(arrow.string()).dictionary_encode()
+    own = [numbers.setdefault(name, len(numbers)) for name in coded.dictionary.to_pylist()]
+    return np.asarray(own, dtype=np.min_scalar_type(len(numbers)))[coded.indices.to_numpy()]
+
+
+def _no_label(row: int, path, column: str) -> InputError:
+    return InputError(
+        f"row {row} of {path}", found=f"no value in label column {column!r}", expected="a label in every row"
+    )
 
 
 def _some(file, path, columns: list[str], rows: np.ndarray) -> Any:
     import pyarrow as arrow
 
-    counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-    starts, order, parts = np.cumsum([0, *counts]), np.argsort(rows, kind="stable"), []
-    sizes = _sizes(file, columns)
-    for i, (start, stop) in enumerate(itertools.pairwise(starts.tolist())):
-        inside = rows[order][(rows[order] >= start) & (rows[order] < stop)]
-        if len(inside):
-            check_size(f"row group {i} of {path}", sizes[i], LARGEST, "unpacked")
-            parts.append(file.read_row_group(i, columns=columns).take(arrow.array(inside - start)))
+    order, parts, start = np.argsort(rows, kind="stable"), [], 0
+    ordered = rows[order]
+    for i, size in enumerate(_sizes(file, columns)):
+        stop = start + file.metadata.row_group(i).num_rows
+        if np.searchsorted(ordered, start) < np.searchsorted(ordered, stop):
+            check_size(f"row group {i} of {path}", size, room(), "unpacked")
+            for batch in file.iter_batches(BATCH, row_groups=[i], columns=columns):
+                first, last = np.searchsorted(ordered, [start, start + len(batch)])
+                parts.append(arrow.Table.from_batches([batch]).take(arrow.array(ordered[first:last] - start)))
+                start += len(batch)
+        start = stop
     return arrow.concat_tables(parts).to_pandas().iloc[np.argsort(order)]
 
 

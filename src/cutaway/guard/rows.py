@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from cutaway.data.parquet import parquet_columns, parquet_rows
 from cutaway.errors import FileError, InputError
-from cutaway.files import LARGEST, check_size, parse_json, read_text
+from cutaway.files import parse_json, read_text, room
 from cutaway.guard.normal import normalised
 from cutaway.guard.prompts import check_prompt
 
@@ -137,8 +138,9 @@ def read_rows(
     means one source.
     """
     path = Path(path)
-    columns = _columns(path)
-    for name in (text, label, *([group] if group is not None else [])):
+    wanted = (text, label, *([group] if group is not None else []))
+    columns = _columns(path, wanted)
+    for name in wanted:
         if name not in columns:
             raise InputError(
                 f"column {name!r} of {path.name}",
@@ -176,7 +178,7 @@ def read_texts(path: str | Path, column: str = "text") -> list[str]:
     path = Path(path)
     if path.suffix.lower() == ".txt":
         return [line for line in _decoded(path).split("\n") if line.strip()]
-    found = _columns(path)
+    found = _columns(path, (column,))
     if column not in found:
         raise InputError(
             f"column {column!r} of {path.name}",
@@ -187,23 +189,15 @@ def read_texts(path: str | Path, column: str = "text") -> list[str]:
     return [check_prompt(text, where=f"row {i} of {path.name}") for i, text in enumerate(found[column], start=1)]
 
 
-def _columns(path: Path) -> dict[str, list]:
+def _columns(path: Path, wanted: Container[str]) -> dict[str, list]:
+    """The columns of a table by name; those that are not wanted may be empty."""
     kind = path.suffix.lower()
     if not path.is_file():
         raise FileError(f"file {path}", found="no such file", remedy="check the path")
     if kind == ".parquet":
-        import pandas
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            rows = pyarrow.parquet.read_metadata(path)
-            groups = [rows.row_group(i).total_byte_size for i in range(rows.num_row_groups)]
-            check_size(f"file {path}", sum(groups), LARGEST, "unpacked")
-            frame = pandas.read_parquet(path)
-        except (OSError, ValueError, pyarrow.ArrowException) as error:
-            raise FileError(f"file {path}", found="not a readable Parquet file", remedy="copy it again") from error
-        return {str(c): frame[c].tolist() for c in frame.columns}
+        names, _, _ = parquet_columns(path)
+        frame = parquet_rows(path, [name for name in names if name in wanted])
+        return {name: frame[name].tolist() if name in wanted else [] for name in names}
     if kind not in (".csv", ".jsonl", ".ndjson"):
         raise FileError(f"file {path}", found=f"ending {kind!r}", expected=".csv, .jsonl or .parquet")
     content = _decoded(path)
@@ -213,7 +207,7 @@ def _columns(path: Path) -> dict[str, list]:
 def _decoded(path: Path) -> str:
     if not path.is_file():
         raise FileError(f"file {path}", found="no such file", remedy="check the path")
-    return read_text(path)
+    return read_text(path, largest=room())
 
 
 def _csv(path: Path, content: str) -> dict[str, list]:

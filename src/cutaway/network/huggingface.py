@@ -33,6 +33,7 @@ def load_huggingface(
     except ImportError as error:
         raise MissingExtra.of("transformers", "hf") from error
     where = {"local_files_only": not (Path(text).is_dir() or hub_in_reach()), "trust_remote_code": False}
+    _no_adapter(text)
     config = _attempt(text, "configuration", lambda: transformers.AutoConfig.from_pretrained(text, **where))
     kind = _auto_class(transformers, config)
     options: dict[str, Any] = {
@@ -58,6 +59,19 @@ def load_huggingface(
             )
     tokenizer = load_tokenizer(text, local_files_only=where["local_files_only"])
     return model, tokenizer, _example(tokenizer, model.config)
+
+
+def _no_adapter(text: str) -> None:
+    """A folder of an adapter names another model, which the library would open, or fetch, by itself."""
+    file = Path(text) / "adapter_config.json"
+    if file.is_file():
+        base = str(read_json(file, "adapter").get("base_model_name_or_path", "?"))[:100]
+        raise FileError(
+            f"Hugging Face folder {text}",
+            found=f"an adapter of {base!r}",
+            expected="a whole model: what a file names is not opened",
+            remedy="merge it where it was made (PEFT: merge_and_unload, then save_pretrained)",
+        )
 
 
 def hub_in_reach() -> bool:

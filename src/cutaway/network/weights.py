@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cutaway.errors import FileError, ModelError
+from cutaway.errors import CutawayError, FileError, ModelError
+from cutaway.files import check_zip
 
 NESTED = ("state_dict", "model_state_dict", "model")
 
@@ -66,7 +67,11 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        if zipfile.is_zipfile(path):  # torch packs nothing
+            check_zip(path, f"weights file {path}", kind="weights file", largest=2 * path.stat().st_size)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except CutawayError:
+        raise
     except pickle.UnpicklingError as error:
         raise FileError(
             f"weights file {path}",

@@ -31,6 +31,7 @@ from torch import nn
 
 from cutaway import seeds
 from cutaway.data import Dataset, load
+from cutaway.data.arrays import opened_npz
 from cutaway.files import atomic
 from cutaway.geometry.dense_norms import dense_layers, dense_norms
 from cutaway.geometry.near_neurons import frame, local_complexity, neurons_within
@@ -89,7 +90,7 @@ def measured_run(
     """Train and measure, or read the run back from `folder` where it was finished before with the same plan."""
     file = None if folder is None else folder / f"{plan.name}.npz"
     if file is not None and file.exists():
-        with np.load(file) as archive:
+        with opened_npz(file) as archive:
             if str(archive["plan"]) == repr(plan):
                 return {name: archive[name] for name in archive.files if name != "plan"}
     found = _run(plan, progress)

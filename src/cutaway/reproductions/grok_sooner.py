@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cutaway.data.arrays import opened_npz
 from cutaway.reproductions.row import Row
 
 TITLE = "Robustness sooner: onset of delayed robustness with and without regularisers"
@@ -154,7 +155,7 @@ def _kept(folder: Path | None, way: Way, seed: int, progress) -> dict[str, np.nd
     file = None if folder is None else folder / f"{way.name.replace(' ', '-')}-{seed}.npz"
     plan = repr((way, seed, RADIUS, PER_DECADE))
     if file is not None and file.exists():
-        with np.load(file) as archive:
+        with opened_npz(file) as archive:
             if str(archive["plan"]) == plan:
                 return {name: archive[name] for name in archive.files if name != "plan"}
     found = run(way, seed=seed)

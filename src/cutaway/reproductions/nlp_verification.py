@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pandas
 
+from cutaway.data.parquet import parquet_rows
 from cutaway.guard.nlp import Settings, WordCounts, run
 from cutaway.reproductions.row import Row
 
@@ -229,14 +229,14 @@ def _embedding(folder: Path):
 
 def _medical(folder: Path, seed: int, most: int):
     """Class 0: queries that experts gave a risk of 1 to 3; shuffled 70/30 split."""
-    frame = pandas.read_parquet(folder / "medical_safety.parquet").drop_duplicates("text")
+    frame = parquet_rows(folder / "medical_safety.parquet", None).drop_duplicates("text")
     labels = (frame["label"] != "medical").astype(int).to_numpy()
     return _split(frame["text"].tolist(), labels, seed, most)
 
 
 def _ruarobot(folder: Path, seed: int, most: int):
     """Class 0: positive and ambiguous questions; the set's own split."""
-    frame = pandas.read_parquet(folder / "ruarobot.parquet").drop_duplicates("text")
+    frame = parquet_rows(folder / "ruarobot.parquet", None).drop_duplicates("text")
     labels = (frame["label"] == "neg").astype(int).to_numpy()
     return _split(frame["text"].tolist(), labels, seed, most, own=(frame["split"] == "test").to_numpy())
 

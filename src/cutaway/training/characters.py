@@ -11,6 +11,7 @@ import torch
 
 from cutaway.data import Dataset, load_text
 from cutaway.errors import FileError, InputError
+from cutaway.files import read_text, room
 
 TEXT_SUFFIXES = (".txt", ".parquet")
 
@@ -35,12 +36,7 @@ def read_characters(path: str | Path) -> str:
     path = Path(path)
     if path.suffix == ".parquet":
         return "\n".join(load_text(path, label_column=None).texts)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"text {path}", found=error.strerror or str(error), expected="a readable file") from error
-    except UnicodeDecodeError as error:
-        raise FileError(f"text {path}", found="bytes that are not UTF-8", expected="a text in UTF-8") from error
+    text = read_text(path, "text", largest=room())
     if not text:
         raise FileError(f"text {path}", found="an empty file", expected="a text")
     return text

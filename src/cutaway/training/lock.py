@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cutaway.errors import FileError
-from cutaway.files import write_text
+from cutaway.files import read_json, write_text
 from cutaway.reading.provenance import now
 
 PATIENCE = 10.0  # seconds that helpers of a dead process (workers of a data loader) may still hold its lock
@@ -50,8 +50,8 @@ class WriterLock:
 
 def _read(note: Path) -> dict[str, object]:
     try:
-        content = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(note, "lock note", largest=10_000)
+    except FileError:
         return {}
     return content if isinstance(content, dict) else {}
 

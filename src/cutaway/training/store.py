@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.errors import FileError, InputError
-from cutaway.files import LARGEST, check_size, write_text
+from cutaway.files import LARGEST, LARGEST_RECORD, check_size, parse_json, write_text
 from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX, why_no_record
 from cutaway.training.journal import Block, JournalWriter, read_blocks
@@ -251,8 +251,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     """`run.json` of a tracked run; raises `FileError` where it is missing, broken, of a newer format or a scan's."""
     file = Path(folder) / "run.json"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        check_size(f"file {str(file)!r}", file.stat().st_size, LARGEST_RECORD)
+        record = parse_json(file.read_text(encoding="utf-8"), f"file {str(file)!r}")
+    except (OSError, UnicodeDecodeError) as error:
         raise FileError(
             f"run folder {str(folder)!r}",
             found=why_no_record(Path(folder), error),

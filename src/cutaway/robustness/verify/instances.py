@@ -22,7 +22,7 @@ from cutaway.engines.jobs import map_jobs
 from cutaway.engines.local import InlineExecutor
 from cutaway.engines.watched import Overdue, Watched
 from cutaway.errors import FileError, InputError, NotPiecewiseAffine, UnsupportedOperator, failure
-from cutaway.files import atomic
+from cutaway.files import LARGEST_RECORD, atomic, read_text
 from cutaway.robustness.verify.import_check import CHECK
 from cutaway.robustness.verify.onnx_query import OpenedNetwork, open_onnx
 from cutaway.robustness.verify.replay import file_hash
@@ -97,10 +97,7 @@ def run_instances(
 
 def read_instances(path: str | Path) -> list[tuple[str, str, float | None]]:
     """Rows (onnx, vnnlib, timeout or None). Raises FileError or InputError with the row number."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(str(path), found=f"unreadable ({error})", expected="a csv list of instances") from error
+    text = read_text(path, "list of instances", largest=LARGEST_RECORD)
     rows = []
     for number, row in enumerate(csv.reader(text.splitlines()), 1):
         cells = [c.strip() for c in row]

@@ -59,7 +59,9 @@ def file_hash(path: str | Path) -> str:
         except Exception:  # whatever protobuf has against it: opening the file will say so
             files = ()
         for file in files:
-            digest.update(file.read_bytes())
+            with file.open("rb") as content:
+                while part := content.read(1 << 24):
+                    digest.update(part)
     return digest.hexdigest()
 
 
