@@ -201,3 +201,72 @@ def test_the_hash_covers_weights_in_a_file_of_their_own(tmp_path):
         hashes.append((path.read_bytes(), file_hash(path)))
     assert hashes[0][0] == hashes[1][0]
     assert hashes[0][1] == hashes[2][1] != hashes[1][1]
+
+
+class TestRoundingOfTheWhole:
+    """Every node agrees alone, and yet the model as it runs gives another thing than its real values."""
+
+    @pytest.fixture
+    def cancelling(self, tmp_path):
+        """y = 1e9 (1 - sigmoid(x)): .76 to 2.06 for x in [20, 21], and 0 or 59.6 in float32."""
+        nodes = [
+            helper.make_node("Sigmoid", ["x"], ["s"], name="squash"),
+            helper.make_node("Sub", ["one", "s"], ["d"], name="rest"),
+            helper.make_node("Mul", ["d", "big"], ["y"], name="scale"),
+        ]
+        value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 1)) for name in "xy"]
+        constants = [numpy_helper.from_array(np.array([v], np.float32), k) for k, v in (("one", 1), ("big", 1e9))]
+        graph = helper.make_graph(nodes, "g", value[:1], value[1:], constants)
+        path = tmp_path / "cancelling.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+        return path
+
+    def test_no_certificate_where_rounding_moves_the_whole(self, cancelling):
+        """No y in [5, 10] for x in [20, 21], nor in float32: but the values of the file are not its real ones."""
+        found = open_onnx(cancelling).decide(between(5.0, 10.0, 20, 21), SETTINGS)
+        assert found.status is Status.UNKNOWN
+        assert "rounding changes the model's outputs by" in found.reason and "--deployment" in found.reason
+
+    def test_a_proof_that_the_model_as_it_runs_contradicts_is_falsified(self, cancelling):
+        """Really y > .7 everywhere; the file gives 0."""
+        found = open_onnx(cancelling).decide(at_most(0.3, 20, 21), SETTINGS)
+        assert found.status is Status.FALSIFIED
+        assert found.witness is not None and 20 <= float(found.witness) <= 21
+        assert open_onnx(cancelling).replay(found.witness).item() == found.output.item() == 0.0
+        deployed = VerifySettings(timeout=10.0, deployment=torch.float32)
+        assert open_onnx(cancelling).decide(at_most(0.3, 20, 21), deployed).status is Status.FALSIFIED
+
+    def test_a_deployment_has_its_own_bound_of_rounding(self, cancelling):
+        settings = VerifySettings(timeout=10.0, deployment=torch.float32)
+        assert open_onnx(cancelling).decide(between(5e3, 1e4, 20, 21), settings).status is Status.CERTIFIED
+        assert open_onnx(cancelling).decide(between(5.0, 10.0, 20, 21), settings).status is not Status.CERTIFIED
+
+    def test_rounding_of_a_module(self):
+        model = Cancelling()
+        data = Dataset(name="d", inputs=torch.full((4, 1), 20.5), labels=torch.zeros(4, dtype=torch.int64))
+        data = Dataset(name="d", inputs=data.inputs, labels=data.labels, value_range=(0.0, 100.0))
+        with pytest.raises(ModelError, match="rounding changes them by .* Run it in float64"):
+            certified_accuracy(model, data, radius=0.1)
+        double = Dataset(name="d", inputs=data.inputs.double(), labels=data.labels, value_range=(0.0, 100.0))
+        assert certified_accuracy(model.double(), double, radius=0.1).certified.all()
+
+
+class Cancelling(nn.Module):
+    """Two outputs, 1e9 (1 - sigmoid(x)) and 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("big", torch.tensor([1e9, 0.0]))
+
+    def forward(self, x):
+        return (1 - torch.sigmoid(x)) * self.big
+
+
+def between(least, most, low, high):
+    """Is there x in [low, high] with least <= y <= most?"""
+    query = at_most(most, low, high)
+    (clause,) = query.clauses
+    matrix = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    limits = torch.tensor([most, -least], dtype=torch.float64)
+    both = Clause(lower=clause.lower, upper=clause.upper, matrix=matrix, limits=limits)
+    return Query(clauses=(both,), num_inputs=1, num_outputs=1)

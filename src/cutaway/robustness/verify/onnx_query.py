@@ -17,7 +17,14 @@ from cutaway.network.onnx.runtime import INSTALL, open_runtime
 from cutaway.network.sources import load_model
 from cutaway.robustness.bounds.network import BoundNetwork, bound_network
 from cutaway.robustness.query import Query
-from cutaway.robustness.verify.import_check import Explain, box_points, check_points, explain_module, explain_onnx
+from cutaway.robustness.verify.import_check import (
+    Compared,
+    Explain,
+    box_points,
+    check_points,
+    explain_module,
+    explain_onnx,
+)
 from cutaway.robustness.verify.problem import BestPoints, Replay
 from cutaway.robustness.verify.replay import file_hash, module_hash, module_replay
 from cutaway.robustness.verify.verdict import Progress, Verdict, VerifySettings, verify
@@ -42,13 +49,34 @@ class OpenedNetwork:
         if self.replay is None:
             return Verdict(status=Status.UNKNOWN, reason=NOT_COMPARED, property_hash=query.fingerprint)
         query.check_network(self.net.graph.input.numel, self.net.graph.output.numel)
-        best = BestPoints()
+        best, compared = BestPoints(), []
         if query.clauses:
-            check_points(self.net, self.replay, box_points(query, settings.seed), self.explain)
+            compared.append(check_points(self.net, self.replay, box_points(query, settings.seed), self.explain))
         verdict = verify(self.net, query, self.replay, settings, progress, best)
         if verdict.status is Status.CERTIFIED:
-            check_points(self.net, self.replay, best.points, self.explain)
+            compared.append(check_points(self.net, self.replay, best.points, self.explain))
+        for found in compared:
+            verdict = _as_it_runs(verdict, found, query, settings)
         return verdict
+
+
+def _as_it_runs(verdict: Verdict, compared: Compared, query: Query, settings: VerifySettings) -> Verdict:
+    """The verdict, unless the model as it runs contradicts a proof at a compared point, or is mostly rounding there (of
+    which a deployment has a bound)."""
+    if verdict.status is Status.FALSIFIED:
+        return verdict
+    at = compared.witness(query)
+    if at is not None:
+        witness, output = compared.points[at], compared.outputs[at]
+        found = {"witness": witness, "output": output, "decided_by": "attack", "bound": float("nan"), "reason": ""}
+        return replace(verdict, status=Status.FALSIFIED, **found)
+    if verdict.status is Status.CERTIFIED and compared.mostly_rounding and settings.deployment is None:
+        reason = (
+            f"proved in real arithmetic, but rounding changes the model's outputs by {compared.share:.1g} of the "
+            "largest at a point of the box: ask with --deployment"
+        )
+        return replace(verdict, status=Status.UNKNOWN, decided_by="nothing", bound=float("nan"), reason=reason)
+    return verdict
 
 
 NOT_COMPARED = f"no program here can run the file, so that its import cannot be checked: {INSTALL}"
