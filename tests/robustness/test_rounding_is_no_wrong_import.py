@@ -1,4 +1,5 @@
-"""Where float32 is far from real arithmetic the import is not called wrong: real claims are decided, deployments not."""
+"""Where float32 is far from real arithmetic the import is not called wrong; but what is proved of real arithmetic and
+refuted by the file as it runs is no certificate."""
 
 from __future__ import annotations
 
@@ -63,9 +64,9 @@ def files(folder, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_real_claims_are_certified_and_deployments_are_not(name, tmp_path):
+def test_nothing_is_certified_that_the_file_as_it_runs_refutes(name, tmp_path):
     real, _ = verify_vnnlib(*files(tmp_path, name), VerifySettings(timeout=60))
-    assert real.status.value == "certified"
+    assert real.status.value == "falsified" or "rounding changes the model's outputs" in real.reason
     deployed, _ = verify_vnnlib(*files(tmp_path, name), VerifySettings(timeout=60, deployment=torch.float32))
     assert deployed.status.value != "certified"
 
