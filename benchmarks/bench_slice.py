@@ -28,7 +28,7 @@ from naive_splitter import naive_slice
 from torch import nn
 
 from cutaway.geometry.cutting import CutSettings, Cutter
-from cutaway.geometry.plane import input_plane, plane_through, square_around
+from cutaway.geometry.plane import input_plane, plane_of, plane_through, rectangle, square_around
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.slice import SliceSettings, slice_network
 from cutaway.network.graph import trace
@@ -188,6 +188,21 @@ def residual(short: bool) -> dict | None:
     }  # fmt: skip
 
 
+def advisories() -> dict | None:
+    """The slice of ACAS Xu 1-1 that the guide shows: its printed CPU seconds (tracing and self-check included), the
+    first in this process and the median of five more; None without data."""
+    if not os.environ.get("CUTAWAY_DATA"):
+        return None
+    from cutaway.network.sources import load_model
+
+    file = Path(os.environ["CUTAWAY_DATA"]) / "vnncomp2022/acasxu/onnx/ACASXU_run2a_1_1_batch_2000.onnx"
+    model = load_model(file).model
+    plane = plane_of(np.zeros((1, 1, 5)), np.eye(5)[:2].reshape(2, 1, 1, 5))
+    found = [slice_network(model, plane, rectangle(-0.35, 0.65, -0.5, 0.5)) for _ in range(6)]
+    warm = float(np.median([f.cpu_seconds for f in found[1:]]))
+    return {"regions": found[0].num_faces, "first_cpu": found[0].cpu_seconds, "warm_cpu": warm}
+
+
 def cones() -> int:
     model = nn.Sequential(nn.Linear(2, 10, bias=False), nn.ReLU(), nn.Linear(10, 1)).double()
     return slice_network(model, domain=SQUARE).num_faces
@@ -220,7 +235,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    extra: dict = {"cones": cones()}
+    extra: dict = {"ACAS Xu 1-1": advisories(), "cones": cones()}
     if not options.short:
         extra["million"] = million()  # first, so that the peak memory is its own
     rows = [compare(*case, repeats=2 if options.short else 3) for case in cases(options.short)]
