@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import cutaway
 
 ROOT = Path(cutaway.__file__).parent
-FILES = sorted(f for f in ROOT.rglob("*.py") if ">>>" in f.read_text())
+FILES = sorted(f for f in ROOT.rglob("*.py") if re.search(r"^\s*>>> ", f.read_text(), re.MULTILINE))
 
 
 def test_there_are_examples():
