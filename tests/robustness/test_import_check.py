@@ -270,3 +270,14 @@ def between(least, most, low, high):
     limits = torch.tensor([most, -least], dtype=torch.float64)
     both = Clause(lower=clause.lower, upper=clause.upper, matrix=matrix, limits=limits)
     return Query(clauses=(both,), num_inputs=1, num_outputs=1)
+
+
+def test_a_file_is_read_once_however_many_differences_are_explained(tent, monkeypatch):
+    problem, reads = open_onnx(tent), []
+    monkeypatch.setattr(
+        import_check, "load_onnx", lambda *given, **more: reads.append(given) or load_onnx(*given, **more)
+    )
+    monkeypatch.setattr(import_check, "close", lambda *sides: len(sides) > 2)  # every point is told apart from float32
+    points = torch.rand(20, problem.net.graph.input.numel, dtype=torch.float64)
+    import_check.check_points(problem.net, problem.replay, points, problem.explain)
+    assert len(reads) == 2

@@ -10,6 +10,7 @@ nothing of the model as it runs, and is no certificate.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from cutaway.errors import MissingExtra, ModelError
 from cutaway.network.graph import output_of
 from cutaway.network.onnx.agreement import POINTS, TOLERANCE, close, refuse_difference
 from cutaway.network.onnx.importer import load_onnx
+from cutaway.network.onnx.model import OnnxModel
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.query import Query
 from cutaway.robustness.regions import Region
@@ -140,13 +142,18 @@ def explain_module(model: nn.Module, sample_shape: tuple[int, ...], *, batched: 
 
 
 def explain_onnx(path: str | Path) -> Explain:
-    """Every node of the file alone is what its import gives, and the graph is what the import gives."""
+    """Every node of the file alone is what its import gives, and the graph is what the import gives. The file is read
+    when the first difference is to be explained."""
     path = Path(path)
 
-    def explain(point: Tensor, mine: Tensor) -> None:
-        model = load_onnx(path, check=False)
-        refuse_difference(path, model, point.reshape(model.input_shape).to(model.input_dtype))
+    @functools.cache
+    def opened() -> tuple[OnnxModel, Explain]:
         exact = load_onnx(path, dtype=torch.float64, check=False)
-        explain_module(exact, exact.input_shape, batched=exact.batched)(point, mine)
+        return load_onnx(path, check=False), explain_module(exact, exact.input_shape, batched=exact.batched)
+
+    def explain(point: Tensor, mine: Tensor) -> None:
+        model, explain_exact = opened()
+        refuse_difference(path, model, point.reshape(model.input_shape).to(model.input_dtype))
+        explain_exact(point, mine)
 
     return explain
