@@ -114,8 +114,13 @@ def certify(onnx: Path, vnnlib: Path, timeout: float) -> dict[str, Any]:
         process = subprocess.Popen(command, stdout=told, stderr=errors, start_new_session=True)
         watch = threading.Timer(timeout + 120, os.killpg, (process.pid, signal.SIGKILL))
         watch.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        watch.cancel()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            watch.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.monotonic() - begin
         told.seek(0)
