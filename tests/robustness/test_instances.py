@@ -25,8 +25,8 @@ PROPERTY = """
 """
 
 
-def write_network(path, op="Relu", kind=onnx.TensorProto.FLOAT, output=(1, 1)):
-    nodes = [onnx.helper.make_node(op, ["x"], ["y"])]
+def write_network(path, op="Relu", kind=onnx.TensorProto.FLOAT, output=(1, 1), **attributes):
+    nodes = [onnx.helper.make_node(op, ["x"], ["y"], **attributes)]
     ends = [onnx.helper.make_tensor_value_info(n, kind, s) for n, s in (("x", (1, 1)), ("y", output))]
     graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:])
     made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
@@ -39,6 +39,7 @@ def place(tmp_path):
     write_network(tmp_path / "good.onnx")
     write_network(tmp_path / "half.onnx", kind=onnx.TensorProto.FLOAT16)
     write_network(tmp_path / "odd.onnx", op="Det")
+    write_network(tmp_path / "single.onnx", op="ReduceMax", output=(), keepdims=0)
     (tmp_path / "cut.onnx").write_bytes((tmp_path / "good.onnx").read_bytes()[:-20])
     (tmp_path / "text.onnx").write_text("no network at all")
     (tmp_path / "p.vnnlib").write_text(PROPERTY)
@@ -57,6 +58,7 @@ ROWS = {
     "good.onnx,open.vnnlib": ("failed", "'(' that is never closed"),
     "good.onnx,two.vnnlib": ("failed", "found 2 inputs; expected the network's 1 inputs"),
     "half.onnx,p.vnnlib": ("certified", ""),
+    "single.onnx,p.vnnlib": ("certified", ""),
     "good.onnx,p.vnnlib": ("certified", ""),
 }
 
@@ -66,7 +68,7 @@ def test_no_row_ends_the_list(place, capsys):
     out = place / "out.csv"
     assert run(["certify", "--instances", str(place / "list.csv"), "--out", str(out), "--timeout", "60"]) == 0
     told = capsys.readouterr().out
-    assert "2 certified, 7 failed, 1 unsupported" in told
+    assert "3 certified, 7 failed, 1 unsupported" in told
     found = list(csv.DictReader(out.read_text().splitlines()))
     assert [f"{r['onnx']},{r['vnnlib']}" for r in found] == list(ROWS)
     for row, (verdict, reason) in zip(found, ROWS.values()):
