@@ -5,10 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from cutaway.data import Dataset
 from cutaway.data.files import load_image_folder
 from cutaway.errors import InputError, ModelError
 from cutaway.geometry.linearisation import shared_tangents, tangents
+from cutaway.instruments.outputs.accuracy import Accuracy
 from cutaway.network import Network, first_tensor
+from cutaway.training.scores import evaluate
 
 Z, H = torch.rand(4, 3), torch.rand(4, 16)
 
@@ -28,6 +31,48 @@ def test_several_entries_that_could_be_meant_are_a_question(output):
         ModelError, match=r"2 entries of shapes \(4, 16\), \(4, 3\), none called logits.*Wrap the model"
     ):
         first_tensor(output)
+
+
+class Structured(nn.Module):
+    """A classifier that returns what `form` makes of its features and logits."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.a, self.b, self.form = nn.Linear(6, 16), nn.Linear(16, 3), form
+
+    def forward(self, x):
+        hidden = torch.relu(self.a(x))
+        return self.form(hidden, self.b(hidden))
+
+
+FORMS = {
+    "tensor": lambda h, z: z,
+    "loss_first": lambda h, z: (z.sum(), z),
+    "none_first": lambda h, z: (None, z),
+    "list": lambda h, z: [z],
+    "dict": lambda h, z: {"loss": None, "hidden_states": h, "logits": z},
+    "maps_behind": lambda h, z: (z, h[:, :, None]),
+}
+
+
+def structured(name, data):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Network(Structured({**FORMS, "features_first": lambda h, z: (h, z)}[name]).eval(), data.inputs[:2])
+
+
+def test_readings_take_ordinary_forms_and_ask_where_several_could_be_meant():
+    data = Dataset(name="d", inputs=torch.rand(30, 6), labels=torch.arange(30) % 3)
+    values = {n: Accuracy().measure(structured(n, data), data).figures[0].value for n in FORMS}
+    assert len(set(values.values())) == 1 and 0 < values["tensor"] < 1, values
+    with pytest.raises(ModelError, match="Wrap the model so that it returns that tensor, or call it logits"):
+        structured("features_first", data)
+
+
+def test_training_scores_ordinary_forms_alike():
+    data = Dataset(name="d", inputs=torch.rand(30, 6), labels=torch.arange(30) % 3)
+    scores = {name: evaluate(structured(name, data).model, data) for name in FORMS}
+    assert len({(s.accuracy, s.loss) for s in scores.values()}) == 1, scores
 
 
 class Attention(nn.Module):
