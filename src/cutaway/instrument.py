@@ -12,14 +12,15 @@ import dataclasses
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import xarray as xr
 
-from cutaway import seeds
+from cutaway.context import DEFAULT_BUDGET, Context
 from cutaway.data.anything import as_dataset
 from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
@@ -29,6 +30,7 @@ from cutaway.network.gradient import derivatives
 from cutaway.network.preserve import alone
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
 from cutaway.reading.provenance import now, package_versions
+from cutaway.reading.table import Table
 from cutaway.status import Status
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
     from cutaway.data import Dataset
 
-DEFAULT_BUDGET = 2 * 1024**3
 NEEDS = frozenset({"labels", "inputs", "tokens", "classifier"})
 """What an instrument may need of its network and data."""
 
@@ -45,20 +46,13 @@ class NotApplicable(Exception):
     """Raised inside `_measure` when the question has no meaning for this network; the text is the reason."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What a measurement is given beside network and data: seed, memory budget in bytes, number of bootstrap
-    resamples (0: none), and the name of the instrument."""
-
-    seed: int = 0
-    budget: int = DEFAULT_BUDGET
-    resamples: int = 400
-    name: str = ""
-
-    def generator(self, offset: int = 0) -> torch.Generator:
-        """A CPU generator of the instrument's own; `offset` gives independent streams. Draw on the CPU so that
-        devices agree, and with a `dtype`, which the caller's default does not change."""
-        return seeds.generator(self.seed, "instrument", self.name, offset)
+@contextmanager
+def not_applicable(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of these `kinds` inside mean that the question has no meaning for this network."""
+    try:
+        yield
+    except kinds as error:
+        raise NotApplicable(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +74,19 @@ class Findings:
     figures: tuple[Figure, ...]
     status: Status = Status.ESTIMATE
     sites: tuple[Site, ...] = ()
-    skipped: tuple[Skipped, ...] = field(default_factory=tuple)
+    skipped: tuple[Skipped, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        table: Table,
+        *,
+        status: Status = Status.ESTIMATE,
+        sites: tuple[Site, ...] = (),
+        skipped: tuple[Skipped, ...] = (),
+    ) -> Findings:
+        """What a table has collected."""
+        return cls(values=table.values, figures=table.figures, status=status, sites=sites, skipped=skipped)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,48 @@ A unit is one entry of a site's output (for convolutions every channel at every 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cutaway._moved import moved_names
+from cutaway.network import Network, Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Firing:
+    """`share` (n, S): share of a site's units that fire on a sample; `positive` (S,): share of outputs above 0;
+    `neurons` (S,) and `silent` (S,): how many neurons (channels) a site has, and how many fire on no sample."""
+
+    share: NDArray[np.float64]
+    positive: NDArray[np.float64]
+    neurons: NDArray[np.int64]
+    silent: NDArray[np.int64]
+
+
+def firing(
+    network: Network, inputs: torch.Tensor, sites: Sequence[Site], threshold: float, *, budget: int | None = None
+) -> Firing:
+    """Which units are off zero by more than `threshold` on `inputs` (n, ...). Exact; one forward pass a sample."""
+    share, positive = np.zeros((len(inputs), len(sites))), np.zeros(len(sites))
+    alive: dict[int, torch.Tensor] = {}
+    for chunk in network.stream(inputs, sites, pre=False, post=True, budget=budget):
+        for k, site in enumerate(sites):
+            value = chunk.post[site.name]
+            fires = value.abs() > threshold
+            share[chunk.rows, k] = fires.flatten(1).double().mean(dim=1).cpu().numpy()
+            positive[k] += float((value > 0).double().mean()) * len(value)
+            seen = by_neuron(fires)
+            alive[k] = seen if k not in alive else alive[k] | seen
+    return Firing(
+        share=share,
+        positive=positive / len(inputs),
+        neurons=np.array([alive[k].numel() for k in range(len(sites))]),
+        silent=np.array([int((~alive[k]).sum()) for k in range(len(sites))]),
+    )
 
 
 def by_neuron(fires: torch.Tensor) -> torch.Tensor:
@@ -19,7 +57,7 @@ def by_neuron(fires: torch.Tensor) -> torch.Tensor:
     return fires.movedim(channel, 0).flatten(1).any(dim=1).cpu()
 
 
-def static_dead(network, sites) -> np.ndarray:
+def static_dead(network: Network, sites: Sequence[Site]) -> np.ndarray:
     """Per site, the share of neurons whose incoming weights are all zero; NaN where no weighted layer feeds the site
     directly."""
     makers: dict[int, torch.nn.Module] = {}

@@ -9,9 +9,11 @@ positive t_i = -h_i / (V_i u).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cutaway._moved import moved_names
 from cutaway.geometry import linearisation
@@ -73,6 +75,43 @@ def first_crossing(
     slope = torch.cat([slopes[s.name] for s in sites], dim=1)
     time = -height / slope
     return torch.where((time > 0) & torch.isfinite(time), time, torch.inf).min(dim=1).values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Distances:
+    """Per sample (n,): l2 distance to the `nearest` boundary, `site` whose it is (its index), and to the first boundary
+    `along_gradient` and `along_random` directions."""
+
+    nearest: NDArray[np.float64]
+    site: NDArray[np.int64]
+    along_gradient: NDArray[np.float64]
+    along_random: NDArray[np.float64]
+
+
+def boundary_distances(
+    network: Network,
+    inputs: torch.Tensor,
+    sites: Sequence[Site],
+    *,
+    generator: torch.Generator,
+    ranking: Network | None = None,
+    probes: int = 8,
+    candidates: int = 24,
+    budget: int | None = None,
+) -> Distances:
+    """`nearest_boundary`, and `first_crossing` along `ascent` and along a random direction, in batches that
+    fit `budget` bytes."""
+    rows = network.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), sites, budget, factor=3)
+    found: list[tuple[torch.Tensor, ...]] = []
+    for part in inputs.split(min(64, rows)):
+        nearest, site = nearest_boundary(
+            network, part, sites, generator=generator, ranking=ranking, probes=probes, candidates=candidates, rows=rows
+        )
+        along = first_crossing(network, part, ascent(network, part), sites)
+        noise = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
+        found.append((nearest, site, along, first_crossing(network, part, unit_vectors(noise), sites)))
+    nearest, site, along, across = (torch.cat(column).cpu().numpy() for column in zip(*found))
+    return Distances(nearest=nearest, site=site, along_gradient=along, along_random=across)
 
 
 def ascent(network: Network, inputs: torch.Tensor) -> torch.Tensor:

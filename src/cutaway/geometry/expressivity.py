@@ -12,11 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.geometry.rays import crossings
+from cutaway.geometry.pairs import same_class_pairs
+from cutaway.geometry.program import StagedProgram
+from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.regions import sample_region
+from cutaway.network import Network
+from cutaway.network.graph import Graph
 
 Floats = NDArray[np.float64]
 
@@ -37,22 +41,6 @@ class ClassDensity:
     def spread(self) -> float:
         """Largest over smallest class density: 1 when all classes are served alike."""
         return float(self.density.max() / max(self.density.min(), 1e-300))
-
-
-def same_class_pairs(labels: Tensor, per_class: int, generator: torch.Generator) -> Tensor:
-    """(P, 2) rows: random pairs of different samples of one class, `per_class` a class (fewer where it is small)."""
-    found = []
-    for c in labels.unique():
-        rows = (labels == c).nonzero().flatten()
-        if len(rows) < 2:
-            continue
-        count = min(per_class, len(rows) * (len(rows) - 1) // 2)
-        first = torch.randint(len(rows), (count,), generator=generator)
-        second = (first + 1 + torch.randint(len(rows) - 1, (count,), generator=generator)) % len(rows)
-        found.append(torch.stack([rows[first], rows[second]], dim=1))
-    if not found:
-        raise InputError("labels", found="no class with two samples", expected="at least one")
-    return torch.cat(found)
 
 
 def class_density(
@@ -112,14 +100,12 @@ class SizeAndConfidence:
     with_margin: float
 
 
-def size_and_confidence(model, inputs: Tensor) -> SizeAndConfidence:
+def size_and_confidence(model: nn.Module | Graph | StagedProgram | Network, inputs: Tensor) -> SizeAndConfidence:
     """Exact inscribed radius of every sample's region against the network's confidence there (float64).
 
     One output f is read as two logits (0, f). Rank correlations are Spearman's; NaN for constant columns. Cost: 2 D
     forward passes a sample (see `sample_region`).
     """
-    from cutaway.geometry.rays import as_program
-
     program = as_program(model, inputs[:1])
     radius = np.array([sample_region(program, x).radius for x in inputs])
     with torch.no_grad():

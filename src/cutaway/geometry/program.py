@@ -28,6 +28,7 @@ from cutaway.geometry.kinks import Site, site_of_node
 from cutaway.geometry.vocabulary import AFFINE, KINKS, PAIRED, RELU_LIKE, refuse
 from cutaway.network.graph import Graph, Node
 from cutaway.network.graph.operators import apply_node
+from cutaway.network.passes import Passes
 
 Values = dict[int, Tensor]
 
@@ -40,7 +41,7 @@ class StagedProgram:
     """
 
     def __init__(self, graph: Graph, *, allow_jumps: bool = False) -> None:
-        self.graph = graph
+        self.graph, self.passes = graph, Passes()
         self.input, self.output = graph.input, graph.output
         _require_finite_weights(graph)
         self.depends: list[Depends] = []

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cutaway.errors import InputError
 from cutaway.geometry.program import Site, StagedProgram, Values
+from cutaway.network import Network
 from cutaway.network.graph import Graph, trace
 
 
@@ -90,10 +91,18 @@ def crossings(
     return Crossings(segment=segment, at=at, gate=gate, length=length.to(where), sites=program.sites)
 
 
-def as_program(model: nn.Module | Graph | StagedProgram, example: Tensor) -> StagedProgram:
-    """The staged program of a module (traced at `example`), a graph, or itself."""
+def as_program(model: nn.Module | Graph | StagedProgram | Network, example: Tensor) -> StagedProgram:
+    """The staged program of a module (traced at `example`), a graph, a network (whose passes it counts), or itself."""
     if isinstance(model, StagedProgram):
-        return StagedProgram(model.graph) if model.jumps else model
+        if not model.jumps:
+            return model
+        program = StagedProgram(model.graph)
+        program.passes = model.passes
+        return program
+    if isinstance(model, Network):
+        program = StagedProgram(trace(model.on_cpu(), example.detach().cpu().double()))
+        program.passes = model.passes
+        return program
     return StagedProgram(model if isinstance(model, Graph) else trace(model, example))
 
 
@@ -129,6 +138,7 @@ def _walk(program: StagedProgram, starts: Tensor, ends: Tensor) -> tuple[Tensor,
             made += len(gate)
         if site.window is not None and site.parts > 1:
             _drop_beaten(program, site, path, events, first_of_site)
+    program.passes.forward += 2 * count + made
     segment, where, gate = (torch.cat([e[k] for e in events]) for k in range(3)) if events else (torch.zeros(0),) * 3
     keep = gate >= 0
     segment, where, gate = segment[keep].long(), where[keep], gate[keep].long()

@@ -65,6 +65,7 @@ def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
         raise InputError("sample", found="NaN or infinite values", expected="a finite input")
     program = as_program(model, point[None])
     dims = point.numel()
+    program.passes.forward += 2 * dims
     size = int(max(1, min(dims, budget // (64 * max(n.numel for n in program.graph.nodes)))))
     basis, rows = torch.eye(dims, dtype=torch.float64), []
     with torch.no_grad():

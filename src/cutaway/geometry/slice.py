@@ -37,6 +37,7 @@ from cutaway.geometry.plane import Plane, check_domain, input_plane, square_arou
 from cutaway.geometry.preview import estimated_regions
 from cutaway.geometry.program import StagedProgram, refuse_overflow
 from cutaway.geometry.tracing import trace_for
+from cutaway.network import Network
 from cutaway.network.graph import Graph
 
 Floats = NDArray[np.float64]
@@ -61,7 +62,7 @@ class SliceSettings:
 
 
 def slice_network(
-    model: nn.Module | Graph,
+    model: nn.Module | Graph | Network,
     plane: Plane | None = None,
     domain: ArrayLike | None = None,
     settings: SliceSettings | None = None,
@@ -69,9 +70,10 @@ def slice_network(
     """Cut the polygon `domain` (m, 2), strictly convex and counter-clockwise in `plane`, by the network.
 
     Exact (float64; signs within rounding by rational arithmetic). `plane` None: all of a two-dimensional input space.
-    `model`: a module in evaluation mode, or its `Graph`. Cost: one float64 forward pass of every vertex (of every
-    crossing neuron in wide convolutional networks, see `coordinates`) and about a microsecond a region and crossing
-    neuron. Memory: vertices times live values (coordinates), within `settings.budget`.
+    `model`: a module in evaluation mode, its `Graph`, or a `Network`, whose passes it counts. Cost: one float64 forward
+    pass of every vertex (of every crossing neuron in wide convolutional networks, see `coordinates`) and about a
+    microsecond a region and crossing neuron. Memory: vertices times live values (coordinates), within
+    `settings.budget`.
 
     Raises `InputError` for a bad domain or a plane of another input shape, `ModelError` for NaN, infinite or
     overflowing values and for training mode, `NotPiecewiseAffine` naming the operator, `BudgetError` saying how many
@@ -83,8 +85,10 @@ def slice_network(
         raise InputError("domain of the slice", found="none", expected="a convex polygon (m, 2), see square_around()")
     polygon = check_domain(domain)
     wall, cpu = time.perf_counter(), time.process_time()
-    graph = model if isinstance(model, Graph) else trace_for(model, plane)
-    program = StagedProgram(graph, allow_jumps=True)
+    module = model.on_cpu() if isinstance(model, Network) else model
+    program = StagedProgram(module if isinstance(module, Graph) else trace_for(module, plane), allow_jumps=True)
+    if isinstance(model, Network):
+        program.passes = model.passes
     _fits(program, plane)
     exact = ExactSigns(program, plane, polygon, settings.exact_operations, settings.exact_total)
     cut = CutSettings(
@@ -98,6 +102,7 @@ def slice_network(
         relative, rows = cutter.run()
     except BudgetError as error:
         raise _how_to_go_on(error, cutter, plane, polygon) from error
+    program.passes.forward += cutter.report.forward_rows
     measures = measure_faces(cutter.cells, rows)
     offset = cutter.offset.numpy()
     outputs = relative + offset

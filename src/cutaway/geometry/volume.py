@@ -144,6 +144,7 @@ def regions_in_ball(
 def count_patterns(program: StagedProgram, inputs: Tensor, *, chunk: int = 512) -> RegionCount:
     """Distinct activation patterns among given inputs, as in `regions_in_ball` (the statistic of TE-NAS)."""
     seen: dict[bytes, int] = {}
+    program.passes.forward += len(inputs)
     with torch.no_grad():
         for begin in range(0, len(inputs), chunk):
             gates = torch.cat(program.all_gates(inputs[begin : begin + chunk]), dim=1) > 0

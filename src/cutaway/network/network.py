@@ -24,6 +24,7 @@ from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chu
 from cutaway.network.discovery import Found, discover
 from cutaway.network.flops import forward_flops
 from cutaway.network.gradient import derivatives
+from cutaway.network.passes import Passes
 from cutaway.network.preserve import alone, preserved
 from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
 from cutaway.network.rows import SiteShapes, with_layouts
@@ -58,7 +59,7 @@ class Network:
         self, model: nn.Module, example: torch.Tensor | None = None, *, name: str = "", probe: bool = True
     ) -> None:
         self.model, self.name, self._probe = model, name or type(model).__name__, probe
-        self.forward_passes = self.backward_passes = 0
+        self.passes = Passes()
         refuse_unreadable(model)
         refuse_training_mode(model)
         check_finite(model, f"network {self.name!r}")
@@ -69,6 +70,22 @@ class Network:
             with alone(), derivatives():
                 self.example = self.place(example[:2]).detach().clone()
                 _ = self._discovered
+
+    @property
+    def forward_passes(self) -> int:
+        return self.passes.forward
+
+    @forward_passes.setter
+    def forward_passes(self, count: int) -> None:
+        self.passes.forward = count
+
+    @property
+    def backward_passes(self) -> int:
+        return self.passes.backward
+
+    @backward_passes.setter
+    def backward_passes(self, count: int) -> None:
+        self.passes.backward = count
 
     @property
     def device(self) -> torch.device:
@@ -328,7 +345,13 @@ class Network:
             if self.example is None
             else (self.example.double() if self.example.is_floating_point() else self.example)
         )
-        return Network(model, example, name=self.name, probe=False)
+        made = Network(model, example, name=self.name, probe=False)
+        made.passes = self.passes
+        return made
+
+    def on_cpu(self) -> nn.Module:
+        """The module itself where it is on the CPU, else a copy there: the caller's model is never moved."""
+        return self.model if self.device.type == "cpu" else copy.deepcopy(self.model).cpu()
 
     def twin(self, seed: int) -> Network:
         """An untrained copy by the modules' own initialisers; `twin_skipped` lists parameters that have none."""

@@ -67,3 +67,10 @@ def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, flo
     while k > 0 and 2 * stats.binom.cdf(k - 1, n, 0.5) > 1 - level:
         k -= 1
     return float(ordered[max(k - 1, 0)]), float(ordered[min(n - k, n - 1)])
+
+
+def normal_interval(values: np.ndarray) -> tuple[float, float]:
+    """Mean of `values` (n,) plus and minus 1.96 standard errors; NaN for fewer than two. An estimate, for large n."""
+    values = np.asarray(values, dtype=float)
+    half = 1.96 * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return float(values.mean()) - half, float(values.mean()) + half

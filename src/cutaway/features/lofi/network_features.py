@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway import seeds
 from cutaway._moved import moved_names
+from cutaway.data import Dataset
 from cutaway.network import Network, Site
 from cutaway.network.gradient import no_gradient
 from cutaway.network.sites import Interceptor, first_result
@@ -44,6 +46,46 @@ class SiteDirections:
     alignment_p: float
     use: Array
     unused: int
+
+
+def network_directions(
+    network: Network,
+    data: Dataset,
+    sites: tuple[Site, ...],
+    *,
+    count: int,
+    permutations: int,
+    positions: int,
+    seed: int,
+    budget: int,
+) -> dict[str, SiteDirections]:
+    """`site_directions` of every site, by name, from labelled `data` and `positions` random positions a sample.
+
+    Estimates. One forward and one backward pass a sample. Raises `NoGradient` where the output has none.
+    """
+    assert data.labels is not None
+    codes = data.labels.cpu().numpy()
+    generator = np.random.default_rng(seeds.stream(seed, "lofi", "positions"))
+    chosen = {s.name: draw_positions(s, positions, generator) for s in sites}
+    values: dict[str, list[Array]] = {s.name: [] for s in sites}
+    outer = {s.name: np.zeros((channels(s), channels(s))) for s in sites}
+    for captured, gradients in passes(network, data, sites, budget):
+        for site in sites:
+            values[site.name].append(rows_at(captured[site.name], site, chosen[site.name]))
+            slope = rows_at(gradients[site.name], site, None)
+            flat = slope.reshape(-1, slope.shape[-1])
+            outer[site.name] += flat.T @ flat / len(codes)
+    return {
+        s.name: site_directions(
+            np.concatenate(values[s.name]),
+            codes,
+            outer[s.name],
+            count=count,
+            permutations=permutations,
+            generator=np.random.default_rng(seeds.stream(seed, "lofi", "permutations")),
+        )
+        for s in sites
+    }
 
 
 def site_directions(
@@ -183,13 +225,6 @@ def rows_at(value: torch.Tensor, site: Site, positions: Array | None) -> Array:
     if positions is not None:
         moved = moved[:, torch.from_numpy(positions[positions < moved.shape[1]]).to(moved.device)]
     return moved.double().cpu().numpy()
-
-
-def spread(codes: Array, count: int) -> Array:
-    """Up to `count` row numbers, in order, spread evenly over the data."""
-    if len(codes) <= count:
-        return np.arange(len(codes))
-    return np.unique(np.linspace(0, len(codes) - 1, count).round().astype(int))
 
 
 __getattr__ = moved_names(__name__)

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-import xarray as xr
-from numpy.typing import NDArray
 
-from cutaway import seeds
-from cutaway.features.lofi.network_features import (
-    SiteDirections,
-    channels,
-    draw_positions,
-    passes,
-    rows_at,
-    site_directions,
-    spread,
-)
-from cutaway.instrument import Context, Findings, Instrument, NotApplicable, Tile
-from cutaway.network import Network, Site
-from cutaway.reading import Figure, variable
+from cutaway.context import Context
+from cutaway.data import Dataset
+from cutaway.features.lofi.network_features import SiteDirections, channels, network_directions
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
+from cutaway.network import Network
+from cutaway.reading.table import Table
 from cutaway.wording import said
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,39 +41,55 @@ class LofiFeatures(Instrument):
         "is scored on the given data: for a training set, directions found by memorisation count."
     )
 
-    def _measure(self, network: Network, data: Any, context: Context) -> Findings:
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         sites = tuple(s for s in network.select("activation") if channels(s) >= 2)
         if not sites:
             raise NotApplicable("the network has no activation functions with two channels or more")
-        if len(torch.unique(data.labels)) < 2:
+        sample = context.sample(network, data, self.num_points, balanced=False)
+        if len(np.unique(sample.labels)) < 2:
             raise NotApplicable("all samples have one label, so that no direction can carry it")
-        rows = spread(data.labels.cpu().numpy(), self.num_points)
-        part = data.subset(rows)
-        codes = part.labels.cpu().numpy()
-        if len(codes) < 8:
-            raise NotApplicable(f"{len(codes)} samples are too few to tell directions from noise; it takes 8")
-        generator = np.random.default_rng(seeds.stream(context.seed, "lofi", "positions"))
-        positions = {s.name: draw_positions(s, self.num_positions, generator) for s in sites}
-        values: dict[str, list[Array]] = {s.name: [] for s in sites}
-        outer = {s.name: np.zeros((channels(s), channels(s))) for s in sites}
-        for captured, gradients in passes(network, part, sites, context.budget):
-            for site in sites:
-                values[site.name].append(rows_at(captured[site.name], site, positions[site.name]))
-                slope = rows_at(gradients[site.name], site, None)
-                flat = slope.reshape(-1, slope.shape[-1])
-                outer[site.name] += flat.T @ flat / len(codes)
-        found = {
-            s.name: site_directions(
-                np.concatenate(values[s.name]),
-                codes,
-                outer[s.name],
-                count=self.num_directions,
-                permutations=self.num_permutations,
-                generator=np.random.default_rng(seeds.stream(context.seed, "lofi", "permutations")),
-            )
-            for s in sites
-        }
-        return Findings(values=_table(sites, found, self.num_directions), figures=_figures(found), sites=sites)
+        if len(sample) < 8:
+            raise NotApplicable(f"{len(sample)} samples are too few to tell directions from noise; it takes 8")
+        found = network_directions(
+            network,
+            sample.data,
+            sites,
+            count=self.num_directions,
+            permutations=self.num_permutations,
+            positions=self.num_positions,
+            seed=context.seed,
+            budget=context.budget,
+        )
+        each = list(found.values())
+        table = context.table({"site": list(found), "direction": np.arange(self.num_directions)})
+        self._columns(each, table)
+        for name, numbers, unit, long_name in (
+            ("relevant_directions", [f.num_relevant for f in each], "directions", _RELEVANT),
+            ("unused_directions", [f.unused for f in each], "directions", _UNUSED),
+            ("alignment_excess", [f.alignment - f.alignment_null for f in each], "1", _EXCESS),
+            ("strongest_over_edge", [f.strengths[0] / max(f.edge, 1e-300) for f in each], "1", _STRONGEST),
+        ):
+            table.figure(name, np.mean(numbers), unit=unit, alternative="greater", long_name=long_name)
+        return Findings.of(table, sites=sites)
+
+    def _columns(self, each: Sequence[SiteDirections], table: Table) -> None:
+        for name, field, long_name in (
+            ("strength", "strengths", "size of the label-weighted operator, whitened"),
+            ("p_value", "p_values", "rank among permuted labels"),
+            ("use", "use", "gradient energy along the direction over the mean one"),
+        ):
+            rows = [getattr(f, field) for f in each]
+            padded = [np.pad(r, (0, self.num_directions - len(r)), constant_values=np.nan) for r in rows]
+            table.keep(name, padded, ["site", "direction"], long_name=long_name)
+        for name, field, unit, long_name in (
+            ("noise_edge", "edge", "1", "95 % quantile of the permuted maximum"),
+            ("num_relevant", "num_relevant", "directions", "directions with p at most 0.05"),
+            ("num_unused", "unused", "directions", "relevant directions the gradient avoids"),
+            ("alignment", "alignment", "1", "mean squared cosine with the network's own directions"),
+            ("alignment_null", "alignment_null", "1", "the same for permuted labels, mean"),
+            ("alignment_p", "alignment_p", "1", "p-value of the alignment"),
+        ):
+            table.keep(name, [float(getattr(f, field)) for f in each], ["site"], unit=unit, long_name=long_name)
 
     def draw(self, reading: Any) -> Any:
         from cutaway.features.lofi.network_chart import features_chart
@@ -104,73 +109,7 @@ class LofiFeatures(Instrument):
         )
 
 
-def _figures(found: dict[str, SiteDirections]) -> tuple[Figure, ...]:
-    each = list(found.values())
-    excess = [f.alignment - f.alignment_null for f in each]
-    return (
-        Figure(
-            name="relevant_directions",
-            value=float(np.mean([f.num_relevant for f in each])),
-            unit="directions",
-            alternative="greater",
-            long_name="label-relevant directions a layer, mean over sites",
-        ),
-        Figure(
-            name="unused_directions",
-            value=float(np.mean([f.unused for f in each])),
-            unit="directions",
-            alternative="greater",
-            long_name="label-relevant directions that the gradient avoids, mean over sites",
-        ),
-        Figure(
-            name="alignment_excess",
-            value=float(np.mean(excess)),
-            alternative="greater",
-            long_name="mean squared cosine with the network's own directions, less that of permuted labels",
-        ),
-        Figure(
-            name="strongest_over_edge",
-            value=float(np.mean([f.strengths[0] / max(f.edge, 1e-300) for f in each])),
-            alternative="greater",
-            long_name="strongest direction over the noise edge of permuted labels, mean over sites",
-        ),
-    )
-
-
-def _table(sites: tuple[Site, ...], found: dict[str, SiteDirections], count: int) -> xr.Dataset:
-    def padded(pick: str) -> Array:
-        out = np.full((len(sites), count), np.nan)
-        for row, site in enumerate(sites):
-            entry = getattr(found[site.name], pick)
-            out[row, : len(entry)] = entry
-        return out
-
-    def single(pick: str) -> Array:
-        return np.array([float(getattr(found[s.name], pick)) for s in sites])
-
-    return xr.Dataset(
-        {
-            "strength": variable(
-                padded("strengths"), ["site", "direction"], long_name="size of the label-weighted operator, whitened"
-            ),
-            "p_value": variable(padded("p_values"), ["site", "direction"], long_name="rank among permuted labels"),
-            "use": variable(
-                padded("use"), ["site", "direction"], long_name="gradient energy along the direction over the mean one"
-            ),
-            "noise_edge": variable(single("edge"), ["site"], long_name="95 % quantile of the permuted maximum"),
-            "num_relevant": variable(
-                single("num_relevant"), ["site"], unit="directions", long_name="directions with p at most 0.05"
-            ),
-            "num_unused": variable(
-                single("unused"), ["site"], unit="directions", long_name="relevant directions the gradient avoids"
-            ),
-            "alignment": variable(
-                single("alignment"), ["site"], long_name="mean squared cosine with the network's own directions"
-            ),
-            "alignment_null": variable(
-                single("alignment_null"), ["site"], long_name="the same for permuted labels, mean"
-            ),
-            "alignment_p": variable(single("alignment_p"), ["site"], long_name="p-value of the alignment"),
-        },
-        coords={"site": [s.name for s in sites], "direction": np.arange(count)},
-    )
+_RELEVANT = "label-relevant directions a layer, mean over sites"
+_UNUSED = "label-relevant directions that the gradient avoids, mean over sites"
+_EXCESS = "mean squared cosine with the network's own directions, less that of permuted labels"
+_STRONGEST = "strongest direction over the noise edge of permuted labels, mean over sites"

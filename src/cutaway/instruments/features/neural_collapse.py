@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import xarray as xr
+import torch
 
-from cutaway.data.dataset import spread_rows
+from cutaway.context import Context
+from cutaway.data import Dataset
 from cutaway.features.collapse import collapse, last_linear, penultimate
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import bootstrap_interval
+from cutaway.network import Network
 from cutaway.robustness.attacks import PGD, Noise
 
 
@@ -42,52 +42,40 @@ class NeuralCollapse(Instrument):
         "On held-out data collapse is weaker than on training data; NC1 needs several samples a class."
     )
 
-    def _measure(self, network, data, context):
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         head = last_linear(network)
         if head is None:
             raise NotApplicable(
                 "the output is not that of an nn.Linear, so there is no linear head to compare features with"
             )
-        rows = spread_rows(len(data.inputs), self.num_points, data.labels)
-        part = data.subset(rows)
-        labels = part.labels.cpu().numpy()
-        weight = head.weight.detach().double().cpu().numpy()
-        batch = max(1, min(256, network.chunk_size(part.inputs, network.sites, context.budget, factor=4)))
-        attacked = PGD(radius=self.radius, steps=self.steps).attack(network, part, seed=context.seed, batch=batch)
-        noised = Noise(radius=self.radius).attack(network, part, seed=context.seed + 1, batch=batch)
-        views = {"clean": part.inputs, "attacked": attacked.inputs, "noised": noised.inputs}
-        table: dict[str, dict[str, float]] = {}
-        band = (float("nan"), float("nan"))
-        for view, inputs in views.items():
-            features, predictions = penultimate(network, head, inputs, batch)
-            table[view] = collapse(features, labels, weight, predictions)
-            if view == "clean":
-                band = self._band(features, labels, weight, predictions, context)
-        names = list(table["clean"])
-        values = xr.Dataset(
-            {n: variable([table[v][n] for v in views], ["view"], long_name=_WORDS[n]) for n in names},
-            coords={"view": list(views)},
-        )
-        figures = []
-        for n in names:
-            low, high = band if n == "nc1" else (None, None)
-            words = _WORDS[n]
-            value = table["clean"][n]
-            figures.append(Figure(name=n, value=value, low=low, high=high, alternative="less", long_name=words))
-        clean = table["clean"]["nc1"]
-        for view in ("attacked", "noised"):
-            ratio = table[view]["nc1"] / clean if clean > 0 else float("nan")
-            words = f"variation within classes, under {_VIEWS[view]} over clean"
-            figures.append(Figure(name=f"nc1_ratio_{view}", value=ratio, alternative="greater", long_name=words))
-        return Findings(values=values, figures=tuple(figures), sites=network.sites)
+        sample = context.sample(network, data, self.num_points)
+        labels, weight = sample.labels, head.weight.detach().double().cpu().numpy()
+        batch = max(1, min(256, network.chunk_size(sample.data.inputs, network.sites, context.budget, factor=4)))
+        views = self._views(network, sample.data, context.seed, batch)
+        read = {view: penultimate(network, head, inputs, batch) for view, inputs in views.items()}
+        found = {v: collapse(features, labels, weight, predicted) for v, (features, predicted) in read.items()}
+        table = context.table({"view": list(views)})
+        for name, words in _WORDS.items():
+            table.keep(name, [found[view][name] for view in views], ["view"], long_name=words)
+        features, predicted = read["clean"]
 
-    @staticmethod
-    def _band(features, labels, weight, predictions, context):
         def nc1(rows):
-            return collapse(features[rows], labels[rows], weight, predictions[rows])["nc1"]
+            return collapse(features[rows], labels[rows], weight, predicted[rows])["nc1"]
 
-        whole = nc1(slice(None))
-        return bootstrap_interval(nc1, len(labels), seed=context.seed, resamples=context.resamples // 6, about=whole)
+        table.statistic("nc1", nc1, len(labels), fewer=6, rescaled=True, alternative="less", long_name=_WORDS["nc1"])
+        for name in list(_WORDS)[1:]:
+            table.figure(name, found["clean"][name], alternative="less", long_name=_WORDS[name])
+        clean = found["clean"]["nc1"]
+        for view, cause in _VIEWS.items():
+            ratio = found[view]["nc1"] / clean if clean > 0 else float("nan")
+            words = f"variation within classes, under {cause} over clean"
+            table.figure(f"nc1_ratio_{view}", ratio, alternative="greater", long_name=words)
+        return Findings.of(table, sites=network.sites)
+
+    def _views(self, network: Network, part: Dataset, seed: int, batch: int) -> dict[str, torch.Tensor]:
+        attacked = PGD(radius=self.radius, steps=self.steps).attack(network, part, seed=seed, batch=batch)
+        noised = Noise(radius=self.radius).attack(network, part, seed=seed + 1, batch=batch)
+        return {"clean": part.inputs, "attacked": attacked.inputs, "noised": noised.inputs}
 
     def draw(self, reading):
         from cutaway.pictures.charts import collapse_chart

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
-import xarray as xr
 
-from cutaway.features.sparsity import by_neuron, static_dead
+from cutaway.context import Context
+from cutaway.data import Dataset
+from cutaway.features.sparsity import firing, static_dead
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
+from cutaway.network import Network
 from cutaway.network.sites import no_activation
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import mean_interval, proportion_interval
 from cutaway.wording import said
 
 
@@ -41,70 +40,26 @@ class Sparsity(Instrument):
         "A neuron that is dead on these samples may fire on others; the rate can only fall with more data."
     )
 
-    def _measure(self, network, data, context):
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         sites = network.select("activation")
         if not sites:
             raise NotApplicable(no_activation(network.sites))
-        share = {s.name: np.zeros(len(data.inputs)) for s in sites}
-        positive = dict.fromkeys(share, 0.0)
-        alive: dict[str, torch.Tensor] = {}
-        for chunk in network.stream(data.inputs, sites, pre=False, post=True, budget=context.budget):
-            for site in sites:
-                value = chunk.post[site.name]
-                fires = value.abs() > self.threshold
-                share[site.name][chunk.rows] = fires.flatten(1).double().mean(dim=1).cpu().numpy()
-                positive[site.name] += float((value > 0).double().mean()) * len(value)
-                seen = by_neuron(fires)
-                alive[site.name] = seen if site.name not in alive else alive[site.name] | seen
+        sample = context.sample(network, data)
+        found = firing(network, sample.data.inputs, sites, self.threshold, budget=context.budget)
+        table = context.table({"site": [s.name for s in sites]})
+        table.means("non_zero_share", found.share, ["site"], band="non_zero", long_name="share of units that fire")
+        table.keep("positive_share", found.positive, ["site"], long_name="share of outputs above 0")
+        dead = found.silent / found.neurons
+        table.keep("dynamic_dead_rate", dead, ["site"], long_name="neurons that never fire", kind="upper_bound")
         static = static_dead(network, sites)
-        dead = np.array([float((~alive[s.name]).double().mean()) for s in sites])
-        neurons = np.array([alive[s.name].numel() for s in sites])
-        count = context.resamples // 2
-        bands = np.array([mean_interval(share[s.name], seed=context.seed, resamples=count) for s in sites])
-        values = xr.Dataset(
-            {
-                "non_zero_share": variable(
-                    [share[s.name].mean() for s in sites], ["site"], long_name="share of units that fire"
-                ),
-                "non_zero_low": variable(
-                    bands[:, 0], ["site"], long_name="lower end of its interval", kind="lower_bound"
-                ),
-                "non_zero_high": variable(
-                    bands[:, 1], ["site"], long_name="upper end of its interval", kind="upper_bound"
-                ),
-                "positive_share": variable(
-                    [positive[s.name] / len(data.inputs) for s in sites], ["site"], long_name="share of outputs above 0"
-                ),
-                "dynamic_dead_rate": variable(dead, ["site"], long_name="neurons that never fire", kind="upper_bound"),
-                "static_dead_rate": variable(
-                    static, ["site"], long_name="neurons without incoming weights", kind="exact"
-                ),
-                "neurons": variable(neurons, ["site"], unit="neurons", long_name="neurons (channels)", kind="exact"),
-            },
-            coords={"site": [s.name for s in sites]},
-        )
-        whole = np.average(np.stack([share[s.name] for s in sites]), axis=0, weights=[s.width for s in sites])
-        low, high = mean_interval(whole, seed=context.seed, resamples=context.resamples)
-        num_dead = round(float((dead * neurons).sum()))
-        dead_low, dead_high = proportion_interval(num_dead, int(neurons.sum()))
-        figures = (
-            Figure(
-                name="non_zero_share",
-                value=float(whole.mean()),
-                low=low,
-                high=high,
-                long_name="share of all units that fire on an input",
-            ),
-            Figure(
-                name="dead_neuron_rate",
-                value=num_dead / int(neurons.sum()),
-                low=dead_low,
-                high=dead_high,
-                alternative="greater",
-                long_name="share of neurons that never fire on these samples",
-            ),
-        )
-        return Findings(values=values, figures=figures, sites=sites)
+        table.keep("static_dead_rate", static, ["site"], long_name="neurons without incoming weights", kind="exact")
+        table.keep("neurons", found.neurons, ["site"], unit="neurons", long_name="neurons (channels)", kind="exact")
+        whole = np.average(found.share, axis=1, weights=[s.width for s in sites])
+        table.mean("non_zero_share", whole, long_name="share of all units that fire on an input")
+        never = np.arange(found.neurons.sum()) < found.silent.sum()
+        long_name = "share of neurons that never fire on these samples"
+        table.rate("dead_neuron_rate", never, alternative="greater", long_name=long_name)
+        return Findings.of(table, sites=sites)
 
     def draw(self, reading):
         from cutaway.pictures.charts import sites_chart

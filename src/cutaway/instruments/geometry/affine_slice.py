@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import xarray as xr
 
+from cutaway.context import Context
+from cutaway.data import Dataset
 from cutaway.errors import BudgetError, InputError, ModelError
 from cutaway.geometry.faces import in_plane_spectrum
-from cutaway.geometry.plane import plane_through, square_around
+from cutaway.geometry.pairs import distinct_rows
+from cutaway.geometry.partition import Slice
+from cutaway.geometry.plane import Plane, plane_through, square_around
 from cutaway.geometry.slice import SliceSettings, slice_network
-from cutaway.instrument import Findings, Instrument, NotApplicable
-from cutaway.reading import Figure, variable
+from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
+from cutaway.network import Network
+from cutaway.reading.table import Table
 from cutaway.status import Status
 
 
@@ -39,90 +43,44 @@ class AffineSlice(Instrument):
     expense: ClassVar[str] = "one float64 forward pass a vertex; a few seconds for networks of a thousand neurons"
     limits: ClassVar[str] = "One plane through three samples: repeat with other seeds before speaking of the network."
 
-    def _measure(self, network, data, context):
-        rows = self._rows(data, context)
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        rows = distinct_rows(data.labels, len(data.inputs), 3, context.generator())
         inputs = network.place(data.inputs[rows]).detach().cpu().double()
-        try:
+        with not_applicable(ModelError, InputError):
             plane = plane_through(inputs.numpy(), seed=context.seed)
             result = self._slice(network, plane, context)
-        except (ModelError, InputError) as error:
-            raise NotApplicable(str(error)) from error
-        network.forward_passes += result.report.forward_rows
-        area, total = result.measures.area, float(result.measures.area.sum())
-        site = result.edge_sites
-        per_site = np.bincount(site[site >= 0], minlength=len(result.sites))
-        norm = in_plane_spectrum(result.slopes)[:, 0]
-        variables = {
-            "area": variable(area, ["face"], unit="input units squared", long_name="area of the face", kind="exact"),
-            "sides": variable(result.measures.num_sides, ["face"], long_name="corners of the face", kind="exact"),
-            "map_norm": variable(
-                norm, ["face"], unit="output per input", long_name="norm of the map along the slice", kind="exact"
-            ),
-            "edges": variable(per_site, ["site"], unit="edges", long_name="edges made by the site", kind="exact"),
-        }
-        coords = {"site": [f"{i} {s.name}" for i, s in enumerate(result.sites)], "sample": rows.numpy()}
-        boundary = float(result.decision.lengths.sum())
-        figures = (
-            Figure(
-                name="regions_per_area",
-                value=result.num_faces / total,
-                unit="regions per input unit squared",
-                status=Status.EXACT,
-                long_name="affine regions an area of the square",
-            ),
-            Figure(
-                name="regions",
-                value=float(result.num_faces),
-                unit="regions",
-                status=Status.EXACT,
-                alternative="none",
-                long_name="affine regions in the square",
-            ),
-            Figure(
-                name="square_area",
-                value=total,
-                unit="input units squared",
-                status=Status.EXACT,
-                alternative="none",
-                long_name="area of the square",
-            ),
-            Figure(
-                name="boundary_density",
-                value=boundary / total,
-                unit="per input unit",
-                status=Status.EXACT,
-                long_name="length of the decision boundary an area",
-            ),
-        )
-        return Findings(values=xr.Dataset(variables, coords), figures=figures, status=Status.EXACT)
+        sites = [f"{i} {s.name}" for i, s in enumerate(result.sites)]
+        table, area = context.table({"site": sites, "sample": rows.numpy()}), result.measures.area
+        table.keep("area", area, ["face"], unit="input units squared", long_name="area of the face", kind="exact")
+        sides = result.measures.num_sides
+        table.keep("sides", sides, ["face"], long_name="corners of the face", kind="exact")
+        norm, long_name = in_plane_spectrum(result.slopes)[:, 0], "norm of the map along the slice"
+        table.keep("map_norm", norm, ["face"], unit="output per input", long_name=long_name, kind="exact")
+        made = np.bincount(result.edge_sites[result.edge_sites >= 0], minlength=len(sites))
+        table.keep("edges", made, ["site"], unit="edges", long_name="edges made by the site", kind="exact")
+        self._figures(result, float(area.sum()), table)
+        return Findings.of(table, status=Status.EXACT)
 
-    def _slice(self, network, plane, context):
+    def _figures(self, result: Slice, total: float, table: Table) -> None:
+        exact, plain = {"status": Status.EXACT}, {"status": Status.EXACT, "alternative": "none"}
+        unit, long_name = "regions per input unit squared", "affine regions an area of the square"
+        table.figure("regions_per_area", result.num_faces / total, unit=unit, long_name=long_name, **exact)
+        table.figure("regions", result.num_faces, unit="regions", long_name="affine regions in the square", **plain)
+        table.figure("square_area", total, unit="input units squared", long_name="area of the square", **plain)
+        density, long_name = float(result.decision.lengths.sum()) / total, "length of the decision boundary an area"
+        table.figure("boundary_density", density, unit="per input unit", long_name=long_name, **exact)
+
+    def _slice(self, network: Network, plane: Plane, context: Context) -> Slice:
         reach = self.reach * float(np.hypot(*plane.anchors.T).max()) if len(plane.anchors) > 1 else self.reach
-        model = network.model if network.device.type == "cpu" else network.double().model.cpu()
         settings = SliceSettings(max_faces=self.max_regions, budget=max(context.budget, 1 << 20))
         for _ in range(12):
             try:
-                return slice_network(model, plane, square_around(plane, reach), settings)
+                return slice_network(network, plane, square_around(plane, reach), settings)
             except BudgetError:
                 reach /= 2
         raise NotApplicable(
             f"more than {self.max_regions} regions even within {reach:.2g} of the mean of three samples"
         )
-
-    def _rows(self, data, context):
-        import torch
-
-        order = torch.randperm(len(data.inputs), generator=context.generator())
-        if data.labels is not None:
-            seen: list[int] = []
-            kept = []
-            for row in order.tolist():
-                if int(data.labels[row]) not in seen:
-                    seen.append(int(data.labels[row]))
-                    kept.append(row)
-            order = torch.tensor(kept + [r for r in order.tolist() if r not in kept])
-        count = min(3, len(order))
-        return order[:count]
 
     def describe(self, reading):
         return (

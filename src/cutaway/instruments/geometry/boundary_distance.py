@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
-import xarray as xr
 
-from cutaway.data.dataset import spread_rows
+from cutaway.context import Context
+from cutaway.data import Dataset
 from cutaway.geometry import linearisation
-from cutaway.geometry.boundary_distance import ascent, first_crossing, nearest_boundary, unit_vectors
+from cutaway.geometry.boundary_distance import boundary_distances
 from cutaway.geometry.near_neurons import EXACT_DIMS
 from cutaway.instrument import Findings, Instrument, NotApplicable
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import median_interval
+from cutaway.network import Network, Site
 from cutaway.records import Skipped
 from cutaway.status import Status
+
+_COLUMNS = {
+    "nearest": "distance to the nearest boundary",
+    "along_gradient": "distance to the first boundary along the gradient",
+    "along_random": "distance to the first boundary along a random direction",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +50,30 @@ class BoundaryDistance(Instrument):
     expense: ClassVar[str] = "2 min(D, probes + candidates) forward passes a sample"
     limits: ClassVar[str] = "A region boundary is not a decision boundary: the class may stay the same across it."
 
-    def _measure(self, network, data, context):
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         sites = linearisation.boundary_sites(network)
+        self._require(network, sites)
+        uncounted = self._uncounted(network, sites)
+        sample = context.sample(network, data, self.num_points, float64=self.float64)
+        exact = sample.inputs[0].numel() <= EXACT_DIMS and not uncounted
+        settings = {"probes": self.probes, "candidates": self.candidates, "budget": context.budget, "ranking": network}
+        found = boundary_distances(sample.network, sample.inputs, sites, generator=context.generator(1), **settings)
+        table = context.table({"sample": sample.rows, "site": [s.name for s in sites]})
+        for name, text in _COLUMNS.items():
+            kept = {"dims": ["sample"], "column": name, "each": text, "kind": "exact" if exact else "upper_bound"}
+            numbers, long_name = getattr(found, name), f"median {text}"
+            table.median(f"median_{name}", numbers, **kept, unit="input units", long_name=long_name)
+        counts = np.bincount(found.site, minlength=len(sites))
+        long_name = "share of samples whose nearest boundary is of this site"
+        table.keep("nearest_at_site", counts / counts.sum(), ["site"], long_name=long_name)
+        status = Status.ESTIMATE if exact else Status.BOUND
+        return Findings.of(table, status=status, sites=sites, skipped=uncounted)
+
+    def _uncounted(self, network: Network, sites: Sequence[Site]) -> tuple[Skipped, ...]:
+        others = [s for s in network.sites if s not in sites and s.kind != "avg_pool"]
+        return tuple(Skipped(what=s.name, reason=f"boundaries of {s.kind} are not counted") for s in others)
+
+    def _require(self, network: Network, sites: Sequence[Site]) -> None:
         if not sites:
             raise NotApplicable("the network has no ReLU-like activation, so no region boundaries of this kind")
         odd = [s for s in network.sites if not s.piecewise_affine]
@@ -54,78 +81,6 @@ class BoundaryDistance(Instrument):
             raise NotApplicable(
                 f"not piecewise affine: site {odd[0].name} is {odd[0].kind}" + (" (a gate)" if odd[0].gate else "")
             )
-        uncounted = tuple(
-            Skipped(what=s.name, reason=f"boundaries of {s.kind} are not counted")
-            for s in network.sites
-            if s not in sites and s.kind != "avg_pool"
-        )
-        wide = network.double() if self.float64 else network
-        before = (wide.forward_passes, wide.backward_passes)
-        picked = spread_rows(len(data.inputs), self.num_points, data.labels)
-        inputs = wide.place(data.inputs[picked])
-        copies = inputs[:1].expand(2048, *inputs.shape[1:])
-        rows = wide.chunk_size(copies, sites, context.budget, factor=3)
-        batch = min(64, rows)
-        generator = context.generator(1)
-        nearest, where, along, across = [], [], [], []
-        for start in range(0, len(inputs), batch):
-            part = inputs[start : start + batch]
-            distance, site = nearest_boundary(
-                wide,
-                part,
-                sites,
-                generator=generator,
-                ranking=network,
-                probes=self.probes,
-                candidates=self.candidates,
-                rows=rows,
-            )
-            nearest.append(distance)
-            where.append(site)
-            along.append(first_crossing(wide, part, ascent(wide, part), sites))
-            noise = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
-            across.append(first_crossing(wide, part, unit_vectors(noise), sites))
-        if wide is not network:
-            network.forward_passes += wide.forward_passes - before[0]
-            network.backward_passes += wide.backward_passes - before[1]
-        exact = inputs[0].numel() <= EXACT_DIMS and not uncounted
-        kind = "exact" if exact else "upper_bound"
-        columns = {
-            "nearest": (torch.cat(nearest), "distance to the nearest boundary", kind),
-            "along_gradient": (torch.cat(along), "distance to the first boundary along the gradient", kind),
-            "along_random": (torch.cat(across), "distance to the first boundary along a random direction", kind),
-        }
-        variables = {
-            name: variable(value.cpu().numpy(), ["sample"], unit="input units", long_name=text, kind=how)
-            for name, (value, text, how) in columns.items()
-        }
-        counts = np.bincount(torch.cat(where).cpu().numpy(), minlength=len(sites))
-        variables["nearest_at_site"] = variable(
-            counts / counts.sum(), ["site"], long_name="share of samples whose nearest boundary is of this site"
-        )
-        values = xr.Dataset(variables, {"sample": picked.numpy(), "site": [s.name for s in sites]})
-        status = Status.ESTIMATE if exact else Status.BOUND
-        return Findings(
-            values=values, figures=self._figures(columns, status), status=status, sites=sites, skipped=uncounted
-        )
-
-    def _figures(self, columns, status):
-        figures = []
-        for name, (value, text, _) in columns.items():
-            numbers = value.cpu().numpy()
-            low, high = median_interval(numbers)
-            figures.append(
-                Figure(
-                    name=f"median_{name}",
-                    value=float(np.median(numbers)),
-                    low=low,
-                    high=high,
-                    unit="input units",
-                    status=status,
-                    long_name=f"median {text}",
-                )
-            )
-        return tuple(figures)
 
     def draw(self, reading):
         from cutaway.pictures.charts import distances_chart

@@ -9,24 +9,23 @@ effective radius is stated. The counting itself is in `near_neurons`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
-import xarray as xr
+from numpy.typing import NDArray
 
-from cutaway.data.dataset import spread_rows
+from cutaway.context import Context, Sample
+from cutaway.data import Dataset
 from cutaway.geometry.near_neurons import EXACT_DIMS, effective_radius, frame, local_complexity, neurons_within
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
-from cutaway.network import Site
+from cutaway.network import Network, Site
 from cutaway.network.sites import no_activation
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import mean_interval
+from cutaway.reading.table import Table
 from cutaway.records import Skipped
 from cutaway.wording import said
-
-_SAID = {"exact": "counted exactly", "estimate": "estimated"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,113 +59,86 @@ class LocalComplexity(Instrument):
         "Deeper sites see the image of the same vertices, a coarse neighbourhood."
     )
 
-    def _measure(self, network, data, context):
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         sites = network.select("activation")
         if not sites:
             raise NotApplicable(no_activation(network.sites))
         full = network.dtype in (torch.float32, torch.float64)
-        used_network = network if full or not self.float64 else network.double()
-        referee = network.double() if self.float64 and used_network.dtype == torch.float32 else None
-        rows = spread_rows(len(data.inputs), self.num_points, data.labels)
-        inputs = used_network.place(data.inputs[rows])
-        dims = inputs[0].numel()
+        sample = context.sample(network, data, self.num_points, float64=self.float64 and not full)
+        dims = sample.inputs[0].numel()
         used = min(self.num_directions, dims)
-        directions = frame(dims, used, context.generator())
-        copied = [n for n in (used_network, referee) if n is not None and n is not network]
-        budget = max(context.budget - sum(map(_weights, copied)), context.budget // 4)
-        counts = local_complexity(
-            used_network,
+        budget = self._budget(sample.network, network, context.budget)
+        counts = self._counts(sample, sites, frame(dims, used, context.generator()), budget)
+        table = context.table({"site": [s.name for s in sites], "sample": sample.rows})
+        table.means("local_complexity", counts, ["site"], unit="neurons", long_name="neurons that change sign")
+        widths = [s.width for s in sites]
+        table.keep("width", widths, ["site"], unit="neurons", long_name="neurons", kind="exact")
+        if data.labels is not None:
+            table.class_means(
+                "by_class", counts, sample.labels, ["site"], unit="neurons", long_name="mean over the class"
+            )
+        kept = {"dims": ["sample"], "column": "per_sample", "each": "sum over sites at the sample"}
+        long_name = "neurons that change sign near a sample, all sites"
+        table.mean("local_complexity", counts.sum(axis=1), **kept, unit="neurons", long_name=long_name)
+        self._within(sample, sites, table, context.generator(2), budget)
+        radius = effective_radius(self.radius, used, dims)
+        long_name = "distance at which a neuron is seen about half the time"
+        table.figure("effective_radius", radius, unit="input units", alternative="none", long_name=long_name)
+        return Findings.of(table, sites=sites, skipped=self._skipped(sites, used, dims))
+
+    def _budget(self, used: Network, network: Network, budget: int) -> int:
+        """What is left of the budget beside the copies that this needs of the network."""
+        return max(budget - sum(_weights(n) for n in {used, self._referee(used) or used} - {network}), budget // 4)
+
+    def _referee(self, network: Network) -> Network | None:
+        """Decides signs that single precision may have wrong."""
+        return network.double() if self.float64 and network.dtype == torch.float32 else None
+
+    def _counts(
+        self, sample: Sample, sites: Sequence[Site], directions: torch.Tensor, budget: int
+    ) -> NDArray[np.float64]:
+        """(n, sites): neurons that change sign."""
+        network, inputs, referee = sample.network, sample.inputs, self._referee(sample.network)
+        quick = network.chunk_size(inputs, sites, budget, post=False, factor=2)
+        fits = _fitting(network, inputs, sites, budget, pre=False, factor=2, most=2048)
+        return local_complexity(
+            network,
             inputs,
             directions,
             self.radius,
             sites,
-            rows=self._vertices(used_network, inputs, sites, 2 * used, budget),
+            rows=min(
+                max(2 * len(directions), quick), fits
+            ),  # the vertices of one point at least, where memory holds them
             referee=referee,
-            kept=_fitting(referee or used_network, inputs, sites, budget, factor=1.5, most=32),
+            kept=_fitting(referee or network, inputs, sites, budget, factor=1.5, most=32),
         ).numpy()
-        network.forward_passes += 2 * used * len(inputs) * (used_network is not network)
-        total = counts.sum(axis=1)
-        resamples = context.resamples // 2
-        bands = np.array([mean_interval(row, seed=context.seed, resamples=resamples) for row in counts.T])
-        variables = {
-            "local_complexity": variable(
-                counts.mean(axis=0), ["site"], unit="neurons", long_name="neurons that change sign"
-            ),
-            "local_complexity_low": variable(
-                bands[:, 0], ["site"], unit="neurons", long_name="lower end of its interval", kind="lower_bound"
-            ),
-            "local_complexity_high": variable(
-                bands[:, 1], ["site"], unit="neurons", long_name="upper end of its interval", kind="upper_bound"
-            ),
-            "per_sample": variable(total, ["sample"], unit="neurons", long_name="sum over sites at the sample"),
-            "width": variable([s.width for s in sites], ["site"], unit="neurons", long_name="neurons", kind="exact"),
-        }
-        coords = {"site": [s.name for s in sites], "sample": rows.numpy()}
-        if data.labels is not None:
-            labels = data.labels[rows].cpu().numpy()
-            classes = np.unique(labels)
-            means = [counts[labels == c].mean(axis=0) for c in classes]
-            variables["by_class"] = variable(means, ["class", "site"], unit="neurons", long_name="mean over the class")
-            coords["class"] = classes
-        low, high = mean_interval(total, seed=context.seed, resamples=context.resamples)
-        counted, within = self._within(used_network, inputs, sites, context, budget)
-        kind = "exact" if self.exact or dims <= EXACT_DIMS else "estimate"
-        said = f"neurons whose boundary lies within the radius ({_SAID[kind]} at {len(within)} samples)"
-        variables["within_radius"] = variable(within, ["counted"], unit="neurons", long_name=said, kind=kind)
-        coords["counted"] = rows.numpy()[counted.numpy()]
-        within_low, within_high = mean_interval(within, seed=context.seed, resamples=context.resamples)
-        figures = (
-            Figure(
-                name="local_complexity",
-                value=float(total.mean()),
-                low=low,
-                high=high,
-                unit="neurons",
-                long_name="neurons that change sign near a sample, all sites",
-            ),
-            Figure(
-                name="neurons_within_radius",
-                value=float(within.mean()),
-                low=within_low,
-                high=within_high,
-                unit="neurons",
-                long_name=said,
-            ),
-            Figure(
-                name="effective_radius",
-                value=effective_radius(self.radius, used, dims),
-                unit="input units",
-                alternative="none",
-                long_name="distance at which a neuron is seen about half the time",
-            ),
-        )
-        odd = tuple(
+
+    def _within(
+        self, sample: Sample, sites: Sequence[Site], table: Table, generator: torch.Generator, budget: int
+    ) -> None:
+        """Counts within the radius at `num_counted` of the points; only sites with a boundary at 0 count."""
+        inputs, chosen = sample.inputs, [s for s in sites if s.bends_at_zero] or list(sites)
+        counted = torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs))).round().long()
+        points = inputs[counted.to(inputs.device)]
+        rows, exact = _fitting(sample.network, inputs, chosen, budget, factor=2, most=256), self.exact or None
+        near = neurons_within(sample.network, points, self.radius, chosen, generator=generator, rows=rows, exact=exact)
+        how = "counted exactly" if self.exact or inputs[0].numel() <= EXACT_DIMS else "estimated"
+        kept = {"dims": ["counted"], "column": "within_radius", "kind": "exact" if "exact" in how else "estimate"}
+        table.coordinate("counted", sample.rows[counted.numpy()])
+        long_name = f"neurons whose boundary lies within the radius ({how} at {len(points)} samples)"
+        table.mean("neurons_within_radius", near.sum(dim=1).numpy(), **kept, unit="neurons", long_name=long_name)
+
+    def _skipped(self, sites: Sequence[Site], used: int, dims: int) -> tuple[Skipped, ...]:
+        odd = [
             Skipped(what=s.name, reason=f"{s.kind} {why}: sign changes counted, not region boundaries")
             for s in sites
             if (why := _no_boundary_at_zero(s))
-        )
+        ]
         if used < self.num_directions:
             lost = f"{self.num_directions - used} of {self.num_directions} directions"
-            odd = (*odd, Skipped(what=lost, reason=f"an input of {dims} numbers has no more than {dims}"))
-        return Findings(values=xr.Dataset(variables, coords), figures=figures, sites=sites, skipped=odd)
-
-    def _vertices(self, network, inputs, sites, wanted, budget):
-        """How many vertices at once: those of one point at least where memory holds them."""
-        quick = network.chunk_size(inputs, sites, budget, post=False, factor=2)
-        return min(max(wanted, quick), _fitting(network, inputs, sites, budget, pre=False, factor=2, most=2048))
-
-    def _within(self, network, inputs, sites, context, budget):
-        """Which `num_counted` of the points, and their counts within the radius; only sites with a boundary at 0
-        count."""
-        chosen = [s for s in sites if s.bends_at_zero] or list(sites)
-        counted = torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs))).round().long()
-        points = inputs[counted.to(inputs.device)]
-        rows = _fitting(network, inputs, chosen, budget, factor=2, most=256)
-        exact = True if self.exact else None
-        near = neurons_within(
-            network, points, self.radius, chosen, generator=context.generator(2), rows=rows, exact=exact
-        )
-        return counted, near.sum(dim=1).numpy()
+            odd.append(Skipped(what=lost, reason=f"an input of {dims} numbers has no more than {dims}"))
+        return tuple(odd)
 
     def draw(self, reading):
         from cutaway.pictures.charts import sites_chart
@@ -189,17 +161,19 @@ class LocalComplexity(Instrument):
         )
 
 
-def _weights(network):
-    return sum(p.numel() * p.element_size() for p in network.model.parameters())
-
-
-def _fitting(network, inputs, sites, budget, *, pre=True, factor=1.0, most):
-    """At most `most` rows whose pre-activations (`pre`) and buffers the budget holds; one at least."""
-    many = inputs[:1].expand(most, *inputs.shape[1:])
-    return network.chunk_size(many, sites, budget, pre=pre, post=False, factor=factor, fast=False)
-
-
 def _no_boundary_at_zero(site: Site) -> str:
     if not site.piecewise_affine:
         return "is not piecewise affine"
     return "" if site.bends_at_zero or not site.kinks else f"bends at {' and '.join(f'{k:g}' for k in site.kinks)}"
+
+
+def _weights(network: Network) -> int:
+    return sum(p.numel() * p.element_size() for p in network.model.parameters())
+
+
+def _fitting(
+    network: Network, inputs: torch.Tensor, sites: Sequence[Site], budget: int, *, pre=True, factor=1.0, most: int
+) -> int:
+    """At most `most` rows whose pre-activations (`pre`) and buffers the budget holds; one at least."""
+    many = inputs[:1].expand(most, *inputs.shape[1:])
+    return network.chunk_size(many, sites, budget, pre=pre, post=False, factor=factor, fast=False)

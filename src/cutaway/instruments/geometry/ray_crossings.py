@@ -7,16 +7,21 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-import xarray as xr
+from numpy.typing import NDArray
 
-from cutaway.errors import InputError, ModelError
-from cutaway.geometry.expressivity import same_class_pairs
+from cutaway.context import Context
+from cutaway.data import Dataset
+from cutaway.errors import ModelError
+from cutaway.geometry.pairs import random_pairs
+from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.volume import count_patterns
-from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import mean_interval
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile, not_applicable
+from cutaway.network import Network
+from cutaway.reading.table import Table
 from cutaway.wording import said
+
+UNIT = "boundaries per unit"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,93 +52,49 @@ class RayCrossings(Instrument):
         "It scales with the inverse of the input's unit."
     )
 
-    def _measure(self, network, data, context):
-        generator = context.generator()
-        inputs = network.place(data.inputs).detach().cpu().double()
-        try:
-            program = as_program(
-                network.double().model.cpu() if network.device.type != "cpu" else network.model, inputs[:1]
-            )
-        except ModelError as error:  # not piecewise affine, an operator not known, several outputs, no export
-            raise NotApplicable(str(error)) from error
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        inputs = context.sample(network, data).inputs.cpu().double()
+        if len(inputs) < 2:
+            raise NotApplicable("needs two samples")
+        with not_applicable(ModelError):  # not piecewise affine, an operator not known, several outputs, no export
+            program = as_program(network, inputs[:1])
         if not program.sites:
             raise NotApplicable("the network has no kinks: it is affine")
-        pairs = self._pairs(data, generator)
-        pairs = pairs[(inputs[pairs[:, 0]] - inputs[pairs[:, 1]]).flatten(1).abs().amax(dim=1) > 0]
+        pairs = random_pairs(inputs, data.labels, self.num_segments, context.generator())
         if not len(pairs):
             raise NotApplicable("no two different samples")
         found = crossings(program, inputs[pairs[:, 0]], inputs[pairs[:, 1]], budget=context.budget // 4)
-        network.forward_passes += len(found.at) + 2 * len(pairs)
-        density = found.density.numpy()
+        table = context.table({"site": [f"{i} {s.name}" for i, s in enumerate(program.sites)]})
         by_site = (found.by_site() / found.length[:, None]).numpy().mean(axis=0)
-        low, high = mean_interval(density, seed=context.seed, resamples=context.resamples)
-        variables = {
-            "density": variable(
-                by_site, ["site"], unit="boundaries per unit", long_name="boundaries crossed a unit of length, by site"
-            ),
-            "per_segment": variable(
-                density,
-                ["segment"],
-                unit="boundaries per unit",
-                long_name="exact density on each segment",
-                kind="exact",
-            ),
-            "count": variable(
-                found.counts.numpy(), ["segment"], unit="boundaries", long_name="crossings", kind="exact"
-            ),
-        }
-        coords: dict = {"site": [f"{i} {s.name}" for i, s in enumerate(program.sites)]}
-        figures = [
-            Figure(
-                name="crossing_density",
-                value=float(density.mean()),
-                low=low,
-                high=high,
-                unit="boundaries per unit",
-                long_name="region boundaries crossed a unit of length between samples",
-            )
-        ]
-        some = inputs[torch.linspace(0, len(inputs) - 1, min(self.num_patterns, len(inputs))).round().long()]
-        seen = count_patterns(program, some, chunk=32)
-        network.forward_passes += len(some)
-        figures.append(
-            Figure(
-                name="own_pattern_share",
-                value=seen.observed / seen.num_samples,
-                alternative="none",
-                long_name="distinct activation patterns a sample (TE-NAS; 1: saturated)",
-            )
-        )
+        long_name = "boundaries crossed a unit of length, by site"
+        table.keep("density", by_site, ["site"], unit=UNIT, long_name=long_name)
+        density, kept = found.density.numpy(), {"dims": ["segment"], "column": "per_segment", "kind": "exact"}
+        long_name, each = "region boundaries crossed a unit of length between samples", "exact density on each segment"
+        table.mean("crossing_density", density, **kept, each=each, unit=UNIT, long_name=long_name)
+        counts = found.counts.numpy()
+        table.keep("count", counts, ["segment"], unit="boundaries", long_name="crossings", kind="exact")
+        self._patterns(program, inputs, table)
         if data.labels is not None:
-            labels = data.labels.cpu()[pairs]
-            same = (labels[:, 0] == labels[:, 1]).numpy()
-            classes = np.unique(labels[:, 0].numpy()[same])
-            if len(classes) > 1:
-                means = [float(density[same & (labels[:, 0].numpy() == c)].mean()) for c in classes]
-                variables["by_class"] = variable(
-                    means, ["class"], unit="boundaries per unit", long_name="density on segments inside a class"
-                )
-                coords["class"] = classes
-                spread = max(means) / min(means) if min(means) > 0 else float("nan")
-                figures.append(
-                    Figure(name="class_spread", value=spread, long_name="largest class density over the smallest")
-                )
-        return Findings(values=xr.Dataset(variables, coords), figures=tuple(figures))
+            self._by_class(density, data.labels.cpu()[pairs].numpy(), table)
+        return Findings.of(table)
 
-    def _pairs(self, data, generator) -> torch.Tensor:
-        count = len(data.inputs)
-        if count < 2:
-            raise NotApplicable("needs two samples")
-        if data.labels is not None:
-            classes = max(1, len(data.labels.unique()))
-            try:
-                return same_class_pairs(data.labels.cpu(), max(2, self.num_segments // classes), generator)
-            except InputError:  # no class has two samples: any pairs
-                pass
-        first = torch.randint(count, (self.num_segments,), generator=generator)
-        return torch.stack(
-            [first, (first + 1 + torch.randint(count - 1, (self.num_segments,), generator=generator)) % count], dim=1
-        )
+    def _patterns(self, program: StagedProgram, inputs: torch.Tensor, table: Table) -> None:
+        rows = torch.linspace(0, len(inputs) - 1, min(self.num_patterns, len(inputs))).round().long()
+        seen = count_patterns(program, inputs[rows], chunk=32)
+        long_name = "distinct activation patterns a sample (TE-NAS; 1: saturated)"
+        table.figure("own_pattern_share", seen.observed / seen.num_samples, alternative="none", long_name=long_name)
+
+    def _by_class(self, density: NDArray[np.float64], labels: NDArray[np.int64], table: Table) -> None:
+        """`labels` (P, 2) of the ends of each segment."""
+        inside = labels[:, 0] == labels[:, 1]
+        classes = np.unique(labels[inside, 0])
+        if len(classes) < 2:
+            return
+        means = [float(density[inside & (labels[:, 0] == c)].mean()) for c in classes]
+        table.coordinate("class", classes)
+        table.keep("by_class", means, ["class"], unit=UNIT, long_name="density on segments inside a class")
+        spread = max(means) / min(means) if min(means) > 0 else float("nan")
+        table.figure("class_spread", spread, long_name="largest class density over the smallest")
 
     def describe(self, reading):
         figure = reading.figure("crossing_density")

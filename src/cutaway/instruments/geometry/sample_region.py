@@ -6,15 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import xarray as xr
-
+from cutaway.context import Context
+from cutaway.data import Dataset
 from cutaway.errors import ModelError
 from cutaway.geometry.expressivity import size_and_confidence
 from cutaway.geometry.rays import as_program
-from cutaway.instrument import Findings, Instrument, NotApplicable
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import mean_interval
+from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
+from cutaway.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,46 +35,25 @@ class SampleRegion(Instrument):
     limits: ClassVar[str] = "The nearest boundary only; a region may reach far in other directions."
     in_scan: ClassVar[bool] = False
 
-    def _measure(self, network, data, context):
-        inputs = network.place(data.inputs).detach().cpu().double()
-        rows = np.unique(np.linspace(0, len(inputs) - 1, min(self.num_points, len(inputs))).round().astype(int))
-        model = network.model if network.device.type == "cpu" else network.double().model.cpu()
-        try:
-            program = as_program(model, inputs[:1])
-        except ModelError as error:  # not piecewise affine, an operator not known, several outputs, no export
-            raise NotApplicable(str(error)) from error
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        sample = context.sample(network, data, self.num_points, balanced=False)
+        with not_applicable(ModelError):  # not piecewise affine, an operator not known, several outputs, no export
+            program = as_program(network, sample.inputs[:1])
         if not program.sites:
             raise NotApplicable("the network has no kinks: it is affine")
         if network.output_shape[0] < 2:
             raise NotApplicable("a single output has no margin between classes")
-        found = size_and_confidence(program, inputs[rows])
-        network.forward_passes += 2 * inputs[0].numel() * len(rows)
-        low, high = mean_interval(found.radius, seed=context.seed, resamples=context.resamples)
-        variables = {
-            "radius": variable(
-                found.radius, ["sample"], unit="input units", long_name="ball inside the region", kind="exact"
-            ),
-            "confidence": variable(found.confidence, ["sample"], long_name="largest class probability", kind="exact"),
-            "margin": variable(
-                found.margin, ["sample"], unit="logits", long_name="first minus second logit", kind="exact"
-            ),
-        }
-        figures = (
-            Figure(
-                name="region_radius",
-                value=float(found.radius.mean()),
-                low=low,
-                high=high,
-                unit="input units",
-                long_name="mean distance to the edge of the region",
-            ),
-            Figure(
-                name="radius_margin_correlation",
-                value=found.with_margin,
-                long_name="rank correlation of that distance with the margin",
-            ),
-        )
-        return Findings(values=xr.Dataset(variables, {"sample": rows}), figures=figures)
+        found = size_and_confidence(program, sample.inputs.cpu().double())
+        table = context.table({"sample": sample.rows})
+        kept = {"dims": ["sample"], "column": "radius", "each": "ball inside the region", "kind": "exact"}
+        long_name = "mean distance to the edge of the region"
+        table.mean("region_radius", found.radius, **kept, unit="input units", long_name=long_name)
+        table.keep("confidence", found.confidence, ["sample"], long_name="largest class probability", kind="exact")
+        long_name = "first minus second logit"
+        table.keep("margin", found.margin, ["sample"], unit="logits", long_name=long_name, kind="exact")
+        long_name = "rank correlation of that distance with the margin"
+        table.figure("radius_margin_correlation", found.with_margin, long_name=long_name)
+        return Findings.of(table)
 
     def describe(self, reading):
         figure = reading.figure("region_radius")

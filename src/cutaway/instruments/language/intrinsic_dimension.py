@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import xarray as xr
 
+from cutaway.context import Context
+from cutaway.data import Dataset
 from cutaway.errors import ModelError
-from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
+from cutaway.instrument import Findings, Instrument, Tile, not_applicable
 from cutaway.language.intrinsic_dimension import intrinsic_dimension
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import mean_interval
+from cutaway.network import Network
 from cutaway.wording import said
 
 
@@ -37,43 +37,23 @@ class IntrinsicDimension(Instrument):
     expense: ClassVar[str] = "1 forward pass a sample"
     limits: ClassVar[str] = "Grows with the length of the prompt; compare prompts of equal length only."
 
-    def _measure(self, network, data, context):
-        parts = []
-        for start in range(0, len(data.inputs), self.batch_size):
-            rows = network.place(data.inputs[start : start + self.batch_size])
-            try:
-                got = intrinsic_dimension(network.model, rows, threshold=self.threshold, relative=self.relative)
-            except ModelError as error:
-                raise NotApplicable(str(error)) from error
-            parts.append(got.cpu())
-            network.forward_passes += len(rows)
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        sample = context.sample(network, data)
+        with not_applicable(ModelError):
+            parts = [
+                intrinsic_dimension(network.model, rows, threshold=self.threshold, relative=self.relative).cpu()
+                for rows in sample.passes(self.batch_size)
+            ]
         dimension = torch.cat(parts).numpy()
-        values = xr.Dataset(
-            {
-                "dimension": variable(
-                    dimension, ["sample", "block", "head"], unit="tokens", long_name="tokens above the threshold"
-                )
-            }
-        )
+        table = context.table()
+        dims = ["sample", "block", "head"]
+        table.keep("dimension", dimension, dims, unit="tokens", long_name="tokens above the threshold")
         total = dimension.sum(2).astype(float)
-        return Findings(
-            values=values,
-            figures=(
-                self._figure("last_block", total[:, -1], "sum over heads in the last block", context),
-                self._figure("mean_block", total.mean(1), "sum over heads, mean over blocks", context),
-            ),
-        )
-
-    def _figure(self, name, numbers, text, context):
-        low, high = mean_interval(numbers, seed=context.seed, resamples=context.resamples)
-        return Figure(
-            name=name,
-            value=float(numbers.mean()),
-            low=low,
-            high=high,
-            unit="tokens",
-            long_name=f"intrinsic dimension, {text}",
-        )
+        long_name = "intrinsic dimension, sum over heads in the last block"
+        table.mean("last_block", total[:, -1], unit="tokens", long_name=long_name)
+        long_name = "intrinsic dimension, sum over heads, mean over blocks"
+        table.mean("mean_block", total.mean(1), unit="tokens", long_name=long_name)
+        return Findings.of(table)
 
     def draw(self, reading):
         from cutaway.language.charts import head_map

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
-import xarray as xr
 
+from cutaway.context import Context
+from cutaway.data import Dataset
 from cutaway.errors import ModelError
-from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
+from cutaway.instrument import Findings, Instrument, Tile, not_applicable
 from cutaway.language.geometry import FEATURE_NAMES, GeometryReader
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import mean_interval
+from cutaway.language.separability import area_under_curve, cross_validated_scores
+from cutaway.network import Network
 from cutaway.wording import said
+
+_DISTANCE = ("distance to the nearest gate", "hidden units")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,70 +46,26 @@ class LanguageGeometry(Instrument):
     expense: ClassVar[str] = "1 forward pass a sample"
     limits: ClassVar[str] = "Distances are in each block's normalised hidden space, not in the space of prompts."
 
-    def _measure(self, network, data, context):
-        try:
-            reader = GeometryReader(network.model, network.place(data.inputs[:1]))
-        except ModelError as error:
-            raise NotApplicable(str(error)) from error
-        parts = []
-        for start in range(0, len(data.inputs), self.batch_size):
-            rows = network.place(data.inputs[start : start + self.batch_size])
-            parts.append(reader.read(rows).pooled.cpu())
-            network.forward_passes += len(rows)
-        pooled = torch.cat(parts).numpy().astype(float)
-        values = xr.Dataset(
-            {"features": variable(pooled, ["sample", "block", "feature"], long_name="spline features of MLP blocks")},
-            coords={"block": [b.name for b in reader.blocks], "feature": list(FEATURE_NAMES)},
-        )
-        figures = tuple(self._mean(pooled, k, context) for k in (0, 3, 4, 5))
-        separability = self._separability(pooled, data.labels, context)
-        return Findings(values=values, figures=figures + separability)
-
-    def _mean(self, pooled, k, context):
-        per_sample = pooled[:, :, k].mean(1)
-        low, high = mean_interval(per_sample, seed=context.seed, resamples=context.resamples)
-        name = FEATURE_NAMES[k]
-        what = "share of active gates" if name.startswith("share") else "distance to the nearest gate"
-        return Figure(
-            name=name,
-            value=float(per_sample.mean()),
-            low=low,
-            high=high,
-            unit="1" if name.startswith("share") else "hidden units",
-            long_name=f"{what}: {name.split('_')[1]} over a prompt's tokens, mean over blocks",
-        )
-
-    def _separability(self, pooled, labels, context):
-        if labels is None or len(np.unique(labels.numpy())) != 2 or np.bincount(labels.numpy()).min() < 5:
-            return ()
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.metrics import roc_auc_score
-        from sklearn.model_selection import StratifiedKFold, cross_val_predict
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        from cutaway.reading.intervals import bootstrap_interval
-
-        y = labels.numpy()
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=400, class_weight="balanced"))
-        folds = StratifiedKFold(5, shuffle=True, random_state=context.seed % 2**31)
-        flat = pooled.reshape(len(pooled), -1)
-        scores = cross_val_predict(model, flat, y, cv=folds, method="decision_function")
-
-        def auroc(rows):
-            return float(roc_auc_score(y[rows], scores[rows])) if len(set(y[rows])) == 2 else float("nan")
-
-        low, high = bootstrap_interval(auroc, len(y), seed=context.seed, resamples=context.resamples)
-        return (
-            Figure(
-                name="auroc",
-                value=auroc(np.arange(len(y))),
-                low=low,
-                high=high,
-                alternative="greater",
-                long_name="AUROC of the labels from the features (5-fold cross-validation)",
-            ),
-        )
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        sample = context.sample(network, data)
+        with not_applicable(ModelError):
+            reader = GeometryReader(network.model, sample.inputs[:1])
+        pooled = torch.cat([reader.read(rows).pooled.cpu() for rows in sample.passes(self.batch_size)])
+        pooled = pooled.numpy().astype(float)
+        table = context.table({"block": [b.name for b in reader.blocks], "feature": list(FEATURE_NAMES)})
+        table.keep("features", pooled, ["sample", "block", "feature"], long_name="spline features of MLP blocks")
+        for k in (0, 3, 4, 5):
+            name = FEATURE_NAMES[k]
+            what, unit = ("share of active gates", "1") if name.startswith("share") else _DISTANCE
+            long_name = f"{what}: {name.split('_')[1]} over a prompt's tokens, mean over blocks"
+            table.mean(name, pooled[:, :, k].mean(1), unit=unit, long_name=long_name)
+        labels = None if data.labels is None else data.labels.cpu().numpy()
+        if labels is not None and len(np.unique(labels)) == 2 and np.bincount(labels).min() >= 5:
+            scores = cross_validated_scores(pooled.reshape(len(pooled), -1), labels, seed=context.seed)
+            long_name = "AUROC of the labels from the features (5-fold cross-validation)"
+            auroc = partial(area_under_curve, labels, scores)
+            table.statistic("auroc", auroc, len(labels), alternative="greater", long_name=long_name)
+        return Findings.of(table)
 
     def draw(self, reading):
         from cutaway.language.charts import feature_map

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
-import xarray as xr
 
+from cutaway.context import Context
+from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, Tile
+from cutaway.network import Network
 from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import bootstrap_interval, mean_interval, proportion_interval
+from cutaway.outputs.predictions import Predictions, predictions
+from cutaway.reading.table import Table
 from cutaway.wording import said
 
 
@@ -47,89 +48,41 @@ class Accuracy(Instrument):
     expense: ClassVar[str] = "1 forward pass a sample"
     limits: ClassVar[str] = "True of data drawn like these samples only; it says nothing of shifted data or of attacks."
 
-    def _measure(self, network, data, context):
-        scores = network.outputs(data.inputs, budget=context.budget).double().cpu()
-        labels = data.labels.cpu().numpy()
-        log_probability = torch.log_softmax(scores, dim=1)
-        confidence, predicted = (t.numpy() for t in log_probability.exp().max(dim=1))
-        correct = (predicted == labels).astype(float)
-        loss = -log_probability.numpy()[np.arange(len(labels)), labels]
-        table = reliability(confidence, correct, self.bins)
-        classes = np.arange(scores.shape[1])
-        hits = np.array([correct[labels == c].sum() for c in classes])
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        sample = context.sample(network, data)
+        scores, labels = network.outputs(sample.data.inputs, budget=context.budget), sample.labels
+        found, classes = predictions(scores, labels), np.arange(scores.shape[1])
+        table = context.table({"class": classes})
+        self._reliability(found, table)
         counts = np.array([(labels == c).sum() for c in classes])
-        bands = np.array([proportion_interval(int(h), int(n)) for h, n in zip(hits, counts, strict=True)])
-        values = xr.Dataset(
-            {
-                "bin_confidence": variable(table.confidence, ["bin"], long_name="mean confidence of the bin"),
-                "bin_accuracy": variable(table.accuracy, ["bin"], long_name="accuracy of the bin"),
-                "bin_low": variable(table.low, ["bin"], long_name="lower end of the bin's band", kind="lower_bound"),
-                "bin_high": variable(table.high, ["bin"], long_name="upper end of the bin's band", kind="upper_bound"),
-                "bin_count": variable(
-                    table.count, ["bin"], unit="samples", long_name="samples in the bin", kind="exact"
-                ),
-                "class_accuracy": variable(
-                    np.divide(hits, counts, out=np.full(len(hits), np.nan), where=counts > 0),
-                    ["class"],
-                    long_name="accuracy on the class",
-                ),
-                "class_low": variable(bands[:, 0], ["class"], long_name="lower end of its band", kind="lower_bound"),
-                "class_high": variable(bands[:, 1], ["class"], long_name="upper end of its band", kind="upper_bound"),
-            },
-            coords={"class": classes},
-        )
-        return Findings(values=values, figures=self._figures(confidence, correct, loss, context))
+        hits = np.array([found.correct[labels == c].sum() for c in classes])
+        table.rates("class_accuracy", hits, counts, ["class"], band="class", long_name="accuracy on the class")
+        long_name = "share of samples classified right"
+        table.rate("accuracy", found.correct, alternative="greater", long_name=long_name)
+        self._calibration(found, table)
+        long_name = "mean negative log-probability of the label"
+        table.mean("log_loss", found.loss, unit="nat", alternative="less", long_name=long_name)
+        long_name = "mean probability of the predicted class"
+        table.mean("confidence", found.confidence, alternative="greater", long_name=long_name)
+        return Findings.of(table)
 
-    def _figures(self, confidence, correct, loss, context):
-        n, seed, resamples = len(correct), context.seed, context.resamples
+    def _reliability(self, found: Predictions, table: Table) -> None:
+        bins = reliability(found.confidence, found.correct, self.bins)
+        table.keep("bin_confidence", bins.confidence, ["bin"], long_name="mean confidence of the bin")
+        table.keep("bin_accuracy", bins.accuracy, ["bin"], long_name="accuracy of the bin")
+        table.keep("bin_low", bins.low, ["bin"], long_name="lower end of the bin's band", kind="lower_bound")
+        table.keep("bin_high", bins.high, ["bin"], long_name="upper end of the bin's band", kind="upper_bound")
+        table.keep("bin_count", bins.count, ["bin"], unit="samples", long_name="samples in the bin", kind="exact")
 
+    def _calibration(self, found: Predictions, table: Table) -> None:
         def error_of(rows):
-            return debiased_calibration_error(confidence[rows], correct[rows], self.bins)
+            return debiased_calibration_error(found.confidence[rows], found.correct[rows], self.bins)
 
-        low, high = proportion_interval(int(correct.sum()), n)
-        error_low, error_high = bootstrap_interval(error_of, n, seed=seed, resamples=resamples // 2)
-        loss_low, loss_high = mean_interval(loss, seed=seed, resamples=resamples)
-        sure_low, sure_high = mean_interval(confidence, seed=seed, resamples=resamples)
-        error = error_of(np.arange(n))
-        return (
-            Figure(
-                name="accuracy",
-                value=float(correct.mean()),
-                low=low,
-                high=high,
-                alternative="greater",
-                long_name="share of samples classified right",
-            ),
-            Figure(
-                name="calibration_error",
-                value=error,
-                low=min(error_low, error),
-                high=max(error_high, error),
-                long_name="debiased expected calibration error",
-            ),
-            Figure(
-                name="calibration_error_plug_in",
-                value=expected_calibration_error(confidence, correct, self.bins),
-                long_name="plug-in expected calibration error (biased upwards)",
-            ),
-            Figure(
-                name="log_loss",
-                value=float(loss.mean()),
-                low=loss_low,
-                high=loss_high,
-                unit="nat",
-                alternative="less",
-                long_name="mean negative log-probability of the label",
-            ),
-            Figure(
-                name="confidence",
-                value=float(confidence.mean()),
-                low=sure_low,
-                high=sure_high,
-                alternative="greater",
-                long_name="mean probability of the predicted class",
-            ),
-        )
+        long_name = "debiased expected calibration error"
+        table.statistic("calibration_error", error_of, len(found.correct), fewer=2, long_name=long_name)
+        plug_in = expected_calibration_error(found.confidence, found.correct, self.bins)
+        long_name = "plug-in expected calibration error (biased upwards)"
+        table.figure("calibration_error_plug_in", plug_in, long_name=long_name)
 
     def draw(self, reading):
         from cutaway.pictures.charts import reliability_chart

@@ -7,18 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import xarray as xr
-
-from cutaway.data.dataset import spread_rows
+from cutaway.context import Context
+from cutaway.data import Dataset
 from cutaway.errors import CutawayWarning
 from cutaway.instrument import Findings, Instrument, Tile
-from cutaway.reading import Figure, variable
-from cutaway.reading.intervals import proportion_interval
-from cutaway.robustness.attacks import Noise, make_attack
+from cutaway.network import Network
+from cutaway.reading.intervals import normal_interval
+from cutaway.robustness.attacks import Adversarial, Noise, make_attack
 from cutaway.robustness.attacks.units import warn_of_units
 from cutaway.status import Status
 from cutaway.wording import distance, said
+
+_RATES = {
+    "clean_accuracy": ("clean", "exact", "right on the input", "right without attack"),
+    "robust_accuracy": ("robust", "upper_bound", "right and not broken by the attack", "right under {attack}"),
+    "noise_accuracy": (
+        "noised",
+        "estimate",
+        "right under noise of the same radius",
+        "right under noise of the same size",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,67 +67,36 @@ class RobustAccuracy(Instrument):
         "An upper bound on robust accuracy: a stronger attack may find more. For proof, use `cutaway certify`."
     )
 
-    def _measure(self, network, data, context):
-        rows = spread_rows(len(data.inputs), self.num_points, data.labels)
-        part = data.subset(rows)
-        labels = part.labels
-        clean = network.outputs(part.inputs, budget=context.budget).argmax(dim=1).cpu() == labels.cpu()
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        sample = context.sample(network, data, self.num_points)
+        part = sample.data
+        clean = network.outputs(part.inputs, budget=context.budget).argmax(dim=1).cpu().numpy() == sample.labels
+        attacked, noised = self._attacked(network, part, context)
+        stands, quiet = clean & ~attacked.success.numpy(), ~noised.success.numpy()
+        table, dims = context.table({"sample": sample.rows}), ["sample"]
+        size = attacked.distance.numpy()
+        table.keep("distance", size, dims, unit="data units", long_name="size of the attack")
+        table.keep("attacked_label", attacked.predictions.numpy(), dims, long_name="what the attack made of it")
+        for (name, (column, kind, each, long_name)), hits in zip(_RATES.items(), (clean, stands, quiet)):
+            text = long_name.format(attack=self._attack_name)
+            kept = {"dims": dims, "column": column, "each": each, "kind": kind}
+            table.rate(name, hits, **kept, alternative="greater", long_name=text)
+        gap = quiet.astype(float) - stands
+        long_name = "accuracy lost to the search beyond the size of the change"
+        table.figure("drop_over_noise", gap.mean(), normal_interval(gap), long_name=long_name)
+        return Findings.of(table, status=Status.BOUND, sites=network.sites)
+
+    def _attacked(self, network: Network, part: Dataset, context: Context) -> tuple[Adversarial, Adversarial]:
+        """Under attack and under noise."""
         batch = max(1, min(256, network.chunk_size(part.inputs, network.sites, context.budget, factor=4)))
-        settings = {"radius": self.radius, "norm": self.norm}
-        chosen = make_attack(self.attack, **settings, steps=self.steps, restarts=self.restarts)
-        attacked = chosen.attack(network, part, seed=context.seed, batch=batch)
-        if chosen.minimal:  # its radius is only a cap to it, but not to what is counted here
+        attack = make_attack(self.attack, radius=self.radius, norm=self.norm, steps=self.steps, restarts=self.restarts)
+        attacked = attack.attack(network, part, seed=context.seed, batch=batch)
+        if attack.minimal:  # its radius is only a cap to it, but not to what is counted here
             warn_of_units(f"attack {self.attack!r}", self.radius, self.norm, part)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CutawayWarning)  # the attack has told of its radius
-            noised = Noise(**settings).attack(network, part, seed=context.seed + 1, batch=batch)
-        stands = (clean & ~attacked.success).numpy()
-        quiet = (~noised.success).numpy()
-        values = xr.Dataset(
-            {
-                "clean": variable(clean.numpy(), ["sample"], long_name="right on the input", kind="exact"),
-                "robust": variable(
-                    stands, ["sample"], long_name="right and not broken by the attack", kind="upper_bound"
-                ),
-                "noised": variable(quiet, ["sample"], long_name="right under noise of the same radius"),
-                "distance": variable(
-                    attacked.distance.numpy(), ["sample"], unit="data units", long_name="size of the attack"
-                ),
-                "attacked_label": variable(
-                    attacked.predictions.numpy(), ["sample"], long_name="what the attack made of it"
-                ),
-            },
-            coords={"sample": rows.numpy()},
-        )
-        n = len(stands)
-        table = {"clean_accuracy": clean.numpy(), "robust_accuracy": stands, "noise_accuracy": quiet}
-        texts = ("right without attack", f"right under {self._attack_name}", "right under noise of the same size")
-        figures = []
-        for (name, hits), text in zip(table.items(), texts, strict=True):
-            low, high = proportion_interval(int(hits.sum()), n)
-            figures.append(
-                Figure(
-                    name=name,
-                    value=float(hits.mean()),
-                    low=low,
-                    high=high,
-                    alternative="greater",
-                    long_name=text,
-                    status=Status.BOUND if name == "robust_accuracy" else Status.ESTIMATE,
-                )
-            )
-        gap = quiet.astype(float) - stands.astype(float)
-        half = 1.96 * float(gap.std(ddof=1)) / np.sqrt(n) if n > 1 else float("nan")
-        figures.append(
-            Figure(
-                name="drop_over_noise",
-                value=float(gap.mean()),
-                low=float(gap.mean()) - half,
-                high=float(gap.mean()) + half,
-                long_name="accuracy lost to the search beyond the size of the change",
-            )
-        )
-        return Findings(values=values, figures=tuple(figures), status=Status.BOUND, sites=network.sites)
+            noise = Noise(radius=self.radius, norm=self.norm)
+            return attacked, noise.attack(network, part, seed=context.seed + 1, batch=batch)
 
     @property
     def _attack_name(self) -> str:

@@ -1,0 +1,13 @@
+"""The count of passes through a network, shared by all views on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Passes:
+    """Forward and backward passes so far, in rows. A network, its float64 copy and its staged programs share one."""
+
+    forward: int = 0
+    backward: int = 0
