@@ -22,7 +22,7 @@ def cross_validated_scores(features: Floats, labels: NDArray[np.int64], *, seed:
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=400, class_weight="balanced"))
     folds = StratifiedKFold(5, shuffle=True, random_state=seed % 2**31)
-    return cross_val_predict(model, features, labels, cv=folds, method="decision_function")
+    return np.asarray(cross_val_predict(model, features, labels, cv=folds, method="decision_function"))
 
 
 def area_under_curve(labels: NDArray[np.int64], scores: Floats, rows: NDArray[Any]) -> float:

@@ -18,7 +18,7 @@ from cutaway.geometry.plane import Plane, plane_through, square_around
 from cutaway.geometry.slice import SliceSettings, slice_network
 from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
 from cutaway.network import Network
-from cutaway.reading.table import Table
+from cutaway.reading.table import Table, Words
 from cutaway.status import Status
 
 
@@ -62,7 +62,8 @@ class AffineSlice(Instrument):
         return Findings.of(table, status=Status.EXACT)
 
     def _figures(self, result: Slice, total: float, table: Table) -> None:
-        exact, plain = {"status": Status.EXACT}, {"status": Status.EXACT, "alternative": "none"}
+        exact: Words = {"status": Status.EXACT}
+        plain: Words = {"status": Status.EXACT, "alternative": "none"}
         unit, long_name = "regions per input unit squared", "affine regions an area of the square"
         table.figure("regions_per_area", result.num_faces / total, unit=unit, long_name=long_name, **exact)
         table.figure("regions", result.num_faces, unit="regions", long_name="affine regions in the square", **plain)

@@ -14,6 +14,7 @@ from cutaway.instrument import Findings, Instrument, Tile
 from cutaway.network import Network
 from cutaway.reading.intervals import normal_interval
 from cutaway.robustness.attacks import Adversarial, Noise, make_attack
+from cutaway.robustness.attacks.ball import Norm
 from cutaway.robustness.attacks.units import warn_of_units
 from cutaway.status import Status
 from cutaway.wording import distance, said
@@ -46,7 +47,7 @@ class RobustAccuracy(Instrument):
 
     attack: str = "pgd"
     radius: float = 0.1
-    norm: str = "inf"
+    norm: Norm = "inf"
     steps: int | None = 20
     restarts: int = 1
     num_points: int = 200
