@@ -18,7 +18,7 @@ from cutaway.geometry.plane import Plane, plane_through, square_around
 from cutaway.geometry.slice import SliceSettings, slice_network
 from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
 from cutaway.network import Network
-from cutaway.reading.table import Table, Words
+from cutaway.reading.table import Table
 from cutaway.status import Status
 
 
@@ -62,14 +62,27 @@ class AffineSlice(Instrument):
         return Findings.of(table, status=Status.EXACT)
 
     def _figures(self, result: Slice, total: float, table: Table) -> None:
-        exact: Words = {"status": Status.EXACT}
-        plain: Words = {"status": Status.EXACT, "alternative": "none"}
+        exact = Status.EXACT
         unit, long_name = "regions per input unit squared", "affine regions an area of the square"
-        table.figure("regions_per_area", result.num_faces / total, unit=unit, long_name=long_name, **exact)
-        table.figure("regions", result.num_faces, unit="regions", long_name="affine regions in the square", **plain)
-        table.figure("square_area", total, unit="input units squared", long_name="area of the square", **plain)
+        table.figure("regions_per_area", result.num_faces / total, unit=unit, long_name=long_name, status=exact)
+        table.figure(
+            "regions",
+            result.num_faces,
+            unit="regions",
+            long_name="affine regions in the square",
+            status=exact,
+            alternative="none",
+        )
+        table.figure(
+            "square_area",
+            total,
+            unit="input units squared",
+            long_name="area of the square",
+            status=exact,
+            alternative="none",
+        )
         density, long_name = float(result.decision.lengths.sum()) / total, "length of the decision boundary an area"
-        table.figure("boundary_density", density, unit="per input unit", long_name=long_name, **exact)
+        table.figure("boundary_density", density, unit="per input unit", long_name=long_name, status=exact)
 
     def _slice(self, network: Network, plane: Plane, context: Context) -> Slice:
         reach = self.reach * float(np.hypot(*plane.anchors.T).max()) if len(plane.anchors) > 1 else self.reach
