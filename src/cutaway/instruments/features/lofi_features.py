@@ -69,7 +69,7 @@ class LofiFeatures(Instrument):
             ("alignment_excess", [f.alignment - f.alignment_null for f in each], "1", _EXCESS),
             ("strongest_over_edge", [f.strengths[0] / max(f.edge, 1e-300) for f in each], "1", _STRONGEST),
         ):
-            table.figure(name, np.mean(numbers), unit=unit, alternative="greater", long_name=long_name)
+            table.figure(name, float(np.mean(numbers)), unit=unit, alternative="greater", long_name=long_name)
         return Findings.of(table, sites=sites)
 
     def _columns(self, each: Sequence[SiteDirections], table: Table) -> None:
