@@ -72,7 +72,9 @@ def static_dead(network: Network, sites: Sequence[Site]) -> np.ndarray:
     weighted = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
     handles = [m.register_forward_hook(keep) for m in network.model.modules() if isinstance(m, weighted)]
     try:
-        chunk = next(iter(network.stream(network.example, sites, pre=True)))
+        example = network.example
+        assert example is not None, "sites are known by an example"
+        chunk = next(iter(network.stream(example, sites, pre=True)))
     finally:
         for handle in handles:
             handle.remove()
