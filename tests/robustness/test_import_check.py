@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from cutaway.data import Dataset  # noqa: E402
-from cutaway.errors import MissingExtra, ModelError  # noqa: E402
+from cutaway.errors import InputError, MissingExtra, ModelError  # noqa: E402
 from cutaway.network.graph import trace  # noqa: E402
 from cutaway.network.onnx import load_onnx  # noqa: E402
 from cutaway.network.onnx.functions import FUNCTIONS  # noqa: E402
@@ -281,3 +281,29 @@ def test_a_file_is_read_once_however_many_differences_are_explained(tent, monkey
     points = torch.rand(20, problem.net.graph.input.numel, dtype=torch.float64)
     import_check.check_points(problem.net, problem.replay, points, problem.explain)
     assert len(reads) == 2
+
+
+def test_an_output_without_a_batch_dimension(tmp_path):
+    """y = (x_0 - mean) summed, of shape (): the file as exporters of scalar functions write it."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], keepdims=1),
+        helper.make_node("Sub", ["x", "m"], ["d"]),
+        helper.make_node("ReduceSum", ["d"], ["y"], keepdims=0),
+    ]
+    value = [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 2)), helper.make_empty_tensor_value_info("y")]
+    graph = helper.make_graph(nodes, "g", value[:1], value[1:])
+    path = tmp_path / "scalar.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    assert open_onnx(path).decide(at_most(-0.5, 0, 1, inputs=2), SETTINGS).status is Status.CERTIFIED
+    assert open_onnx(path).decide(at_most(0.5, 0, 1, inputs=2), SETTINGS).status is Status.FALSIFIED
+
+
+def test_a_search_that_tried_no_point_has_no_witness():
+    nothing = import_check.Compared(torch.empty(0), torch.empty(0, 1, dtype=torch.float64), 0.0)
+    assert nothing.witness(at_most(1.0, 0, 1, inputs=2)) is None and not nothing.mostly_rounding
+
+
+def test_one_output_has_no_margin_between_classes():
+    data = Dataset(name="d", inputs=torch.rand(4, 3), labels=torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"found one output; expected an output for each class.* VNN-LIB"):
+        certified_accuracy(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), data, radius=0.01)

@@ -137,6 +137,7 @@ def certified_accuracy(
         )
     first = data.subset(list(range(min(POINTS, len(labels)))))
     check_module(net, model, data.input_shape, data_region(first, radius, "inf"), settings.seed)
+    margin_rows(labels[:1], net.graph.output.numel, net.graph.output.shape)  # raises for one output
     right = network.outputs(data.inputs).argmax(1).cpu() == labels
     robust = right.clone()
     if norm in PGD.norms and radius > 0:
@@ -207,7 +208,15 @@ def data_region(data: Dataset, radius: float, norm: str) -> Region:
 
 
 def margin_rows(labels: Tensor, num_classes: int, shape: tuple[int, ...]) -> Tensor:
-    """Functionals y_label - y_k for every other class k, (B, num_classes - 1, *output shape)."""
+    """Functionals y_label - y_k for every other class k, (B, num_classes - 1, *output shape). Raises InputError for a
+    network with one output."""
+    if num_classes < 2:
+        raise InputError(
+            "network",
+            found="one output",
+            expected="an output for each class, two at least, whose margins can be bounded",
+            remedy="for one score, ask about its bounds with a VNN-LIB property (cutaway certify)",
+        )
     eye = torch.eye(num_classes, dtype=torch.float64)
     others = torch.stack([torch.tensor([k for k in range(num_classes) if k != y]) for y in labels.tolist()])
     return (eye[labels].unsqueeze(1) - eye[others]).reshape(len(labels), num_classes - 1, *shape)

@@ -77,7 +77,7 @@ class Compared:
 
     def witness(self, query: Query) -> int | None:
         """The number of a point in its box where the original's output meets a clause."""
-        for clause in query.clauses:
+        for clause in query.clauses if len(self.points) else ():
             inside = ((self.points >= clause.lower) & (self.points <= clause.upper)).all(1)
             met = (self.outputs @ clause.matrix.T <= clause.limits).all(1) & torch.isfinite(self.outputs).all(1)
             if bool((inside & met).any()):
