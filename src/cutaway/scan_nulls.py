@@ -94,7 +94,9 @@ def draw_nulls(
             if todo:
                 names = ", ".join(i.name for i, _ in still)
                 note(f"nulls {first + 1} to {wave[-1] + 1} of {settings.nulls}: {names}")
-                executor = executor or get_executor(settings.engine, settings.workers, settings.address)
+                executor = executor or get_executor(
+                    settings.engine, settings.workers, settings.address, expected=settings.nulls
+                )
                 wanted = list(still)
                 jobs = [(wanted, network, data, null_seed(settings.seed, r), settings.budget) for r in todo]
 

@@ -50,7 +50,7 @@ class Settings:
     null: str | None = None
     seed: int = 0
     budget: int | None = None
-    engine: str = "inline"
+    engine: str = "auto"
     workers: int | None = None
     address: str | None = None
     resume: bool = False

@@ -2,15 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
 from cutaway import scan_nulls as scanning
 from cutaway.cli.command import execute
 from cutaway.comparing import _judged, differences, told
 from cutaway.errors import FileError, InputError
-from cutaway.instruments import Sparsity
+from cutaway.instruments import BoundaryDistance, LocalComplexity, SampleRegion, Sparsity
+from cutaway.network import Network
 from cutaway.running import open_run
 from cutaway.scanning import Settings, scan
+from cutaway.status import Status
+from cutaway.testing.contract import small_data
 
 
 def figures(run):
@@ -77,6 +82,54 @@ def test_engines_give_the_same_figures(subject, few, tmp_path):
     inline = scan(*subject, tmp_path / "a", instruments=few, settings=Settings(nulls=4))
     loky = scan(*subject, tmp_path / "b", instruments=few, settings=Settings(nulls=4, engine="loky", workers=2))
     assert figures(inline) == figures(loky)
+
+
+class Attention(torch.nn.Module):
+    """One fused attention: forward-mode derivatives of the fused kernel do not exist."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.last = torch.nn.Linear(4, 12), torch.nn.Linear(16, 3)
+
+    def forward(self, x):
+        q, k, v = self.mix(x.flatten(1).reshape(-1, 4, 4)).chunk(3, dim=-1)
+        return self.last(torch.relu(torch.nn.functional.scaled_dot_product_attention(q, k, v).flatten(1)))
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.last = torch.nn.LSTM(4, 6, batch_first=True), torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.inner(x.flatten(1).reshape(-1, 4, 4))[0][:, -1]))
+
+
+@pytest.mark.parametrize("make", [Attention, Recurrent])
+def test_a_scan_of_fused_kernels_ends_with_a_reading_of_every_instrument(make, tmp_path):
+    torch.manual_seed(0)
+    data = small_data(36)
+    chosen = [LocalComplexity(num_points=4, num_directions=3), SampleRegion(), BoundaryDistance(), Sparsity()]
+    run = scan(Network(make().eval(), data.inputs[:2]), data, tmp_path / "run", instruments=chosen)
+    assert [r.instrument for r in run.readings] == [i.name for i in chosen]
+    assert all(r.reason for r in run.readings if not r.figures)
+    assert run.readings[0].figures and run.readings[3].figures
+
+
+def test_a_failed_instrument_makes_the_exit_code_1(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sparsity, "_measure", lambda *_: (_ for _ in ()).throw(NotImplementedError("forward mode")))
+    inputs = small_data(36)
+    np.savez(tmp_path / "d.npz", x=inputs.inputs.numpy(), y=inputs.labels.numpy())
+    (tmp_path / "net.py").write_text("from cutaway.testing.contract import small_classifier as make\n")
+    subject = [f"{tmp_path}/net.py:make", "--data", f"{tmp_path}/d.npz"]
+    code = execute(
+        "scan", [*subject, "--only", "sparsity", "--only", "accuracy", "--nulls", "0", "--out", f"{tmp_path}/r"]
+    )
+    assert code == 1
+    readings = {r.instrument: r for r in open_run(tmp_path / "r").readings}
+    assert readings["sparsity"].status == Status.FAILED
+    assert "NotImplementedError: forward mode" in readings["sparsity"].reason
+    assert readings["accuracy"].figures
 
 
 def test_dask_gives_the_same_figures(subject, few, tmp_path):

@@ -95,14 +95,33 @@ def test_a_kill_between_checkpoint_and_measurement_loses_no_reading(tmp_path, mo
     assert open_training(tmp_path / "r").missing == ((2, "data", "accuracy"),)
     other = model()
     with torch.no_grad():
-        other[2].bias += 5.0
+        other[2].bias[0] += 5.0
     with tracker(tmp_path / "r", checkpoints=EveryN(2), resume=True) as watched:
         watched.step(other, 3)
     run = open_training(tmp_path / "r")
     assert [t.step for t in run.readings] == [0, 2]
     assert run.missing == ()
-    series = run.series["data/accuracy/accuracy"]
-    assert series.value[0] == series.value[1], "measured on the weights of the checkpoint"
+    for series in run.series.values():
+        assert series.value[0] == series.value[1], "measured on the weights of the checkpoint"
+    with tracker(tmp_path / "other") as watched:
+        watched.step(other, 0)
+    values = [s.value[0] for s in open_training(tmp_path / "other").series.values()]
+    assert values != [s.value[1] for s in run.series.values()], "other weights give other figures"
+
+
+def test_an_exception_in_the_loop_marks_the_run_failed_and_writes_what_was_told(tmp_path):
+    def loop():
+        with tracker(tmp_path / "r") as watched:
+            for step in range(3):
+                watched.step(model(), step, loss=float(step))
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        loop()
+    run = open_training(tmp_path / "r")
+    assert not run.finished
+    assert [(e["what"], e["reason"]) for e in run.events] == [("failed", "RuntimeError: out of memory")]
+    assert run.scalars["loss"][1].tolist() == [0.0, 1.0, 2.0]
 
 
 def test_a_short_loop_has_a_first_and_a_last_reading_and_says_why_no_more(tmp_path):

@@ -31,7 +31,7 @@ def scan(
     device: str = "cpu",
     dtype: str | None = None,
     budget: str | None = None,
-    engine: str = "inline",
+    engine: str = "auto",
     workers: int | None = None,
     address: str | None = None,
     resume: bool = False,
@@ -73,9 +73,9 @@ def scan(
     budget
         Memory budget, such as 8GB.
     engine
-        Where null replicates run: inline, loky, dask or submitit.
+        Where null replicates run: auto (processes where they pay), inline, loky, dask or submitit.
     workers
-        Worker processes for loky.
+        Worker processes for auto and loky.
     address
         Scheduler address for dask.
     resume

@@ -1,4 +1,4 @@
-"""Executors by name: inline, loky (the cores of this machine), dask (a cluster), submitit (SLURM).
+"""Executors by name: inline, loky (the cores of this machine), auto (which of these pays), dask, submitit (SLURM).
 
 `get_executor("loky", workers=2)` gives an `Executor`; `map_jobs` (jobs.py) does the work with it. Every job outside
 this process runs with its BLAS and torch threads capped, so that workers do not fight for the cores. Arguments shared
@@ -16,24 +16,31 @@ from cutaway.errors import InputError
 
 __all__ = ["ENGINES", "Executor", "get_executor", "map_jobs"]
 
-ENGINES = ("inline", "loky", "dask", "submitit")
+ENGINES = ("auto", "inline", "loky", "dask", "submitit")
 
 
-def get_executor(name: str = "inline", workers: int | None = None, address: str | None = None) -> Executor:
+def get_executor(
+    name: str = "inline", workers: int | None = None, address: str | None = None, *, expected: int | None = None
+) -> Executor:
     """The executor called `name`.
 
-    workers: processes (loky, a local Dask cluster) or jobs at a time (submitit); None: one for each core. address: of
-    a Dask scheduler (tcp://host:port, or a scheduler file), or of submitit's cluster ("slurm", "local"). Raises
-    InputError for an unknown name or an address nobody answers, MissingExtra.
+    expected: how many jobs will come, where known (auto). workers: processes (auto, loky, a local Dask cluster) or
+    jobs at a time (submitit); None: one for each core, with auto each that is free. address: of a Dask scheduler
+    (tcp://host:port, or a scheduler file), or of submitit's cluster ("slurm", "local"). Raises InputError for an
+    unknown name or an address nobody answers, MissingExtra.
     """
     if workers is not None and workers < 1:
         raise InputError("option --workers", found=str(workers), expected="1 or more")
-    if address is not None and name in ("inline", "loky"):
+    if address is not None and name in ("auto", "inline", "loky"):
         raise InputError(
             "option --address", found=f"engine {name!r}, which has none", expected="--engine dask or submitit"
         )
     if name == "inline":
         return InlineExecutor()
+    if name == "auto":
+        from cutaway.engines.auto import AutoExecutor
+
+        return AutoExecutor(workers, expected)
     if name == "loky":
         return LokyExecutor(workers)
     if name == "dask":
