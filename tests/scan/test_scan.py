@@ -110,7 +110,8 @@ def test_a_scan_of_fused_kernels_ends_with_a_reading_of_every_instrument(make, t
     torch.manual_seed(0)
     data = small_data(36)
     chosen = [LocalComplexity(num_points=4, num_directions=3), SampleRegion(), BoundaryDistance(), Sparsity()]
-    run = scan(Network(make().eval(), data.inputs[:2]), data, tmp_path / "run", instruments=chosen)
+    network = Network(make().eval(), data.inputs[:2])
+    run = scan(network, data, tmp_path / "run", instruments=chosen, settings=Settings(nulls=0))
     assert [r.instrument for r in run.readings] == [i.name for i in chosen]
     assert all(r.reason for r in run.readings if not r.figures)
     assert run.readings[0].figures and run.readings[3].figures
