@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from cutaway.errors import ModelError  # noqa: E402
 from cutaway.network.onnx import load_onnx  # noqa: E402
 from cutaway.network.onnx.torch_layers import BUILDERS  # noqa: E402
+from cutaway.robustness.verify.import_check import explain_module  # noqa: E402
 from cutaway.robustness.verify.onnx_query import verify_vnnlib  # noqa: E402
 from cutaway.robustness.verify.verdict import VerifySettings  # noqa: E402
 
@@ -85,3 +86,14 @@ def test_what_rounding_cannot_explain_is_still_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(BUILDERS, "BatchNormalization", shifted)
     with pytest.raises(ModelError, match="BatchNormalization"):
         load_onnx(path)
+
+
+def test_a_module_without_numbers_of_its_own_is_compared_in_float64():
+    class Plain(torch.nn.Module):
+        def forward(self, x):
+            return (1 - torch.sigmoid(x)) * 1e9
+
+    x = torch.tensor([20.0], dtype=torch.float64)
+    explain_module(Plain(), (1,))(x, (1 - torch.sigmoid(x)) * 1e9)
+    with pytest.raises(ModelError):
+        explain_module(Plain(), (1,))(x, (1 - torch.sigmoid(x.float())).double() * 1e9)
