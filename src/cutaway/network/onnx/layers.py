@@ -74,7 +74,8 @@ def fused_bias(
 
 
 def _apply(node: Node, operands: list[Operand | None], batched: bool) -> tuple[nn.Module, list[int]]:
-    attributes, op_type = dict(node.attributes), node.op_type
+    attributes: dict[str, Any] = dict(node.attributes)
+    op_type = node.op_type
     for name, place in ATTRIBUTE_TO_OPERAND.get(op_type, ()):
         if name in attributes and (len(operands) <= place or operands[place] is None):
             operands = operands + [None] * (place + 1 - len(operands))
