@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from cutaway import _late
 from cutaway.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.errors import ModelError
 from cutaway.geometry.checks import SelfCheck, input_map
@@ -17,6 +19,9 @@ from cutaway.geometry.faces import FaceMeasures, slopes
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import Site, StagedProgram
 from cutaway.status import Status
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,7 +33,7 @@ def polygon_area(polygon: Floats) -> float:
     return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Slice:
     """The partition of a plane polygon by a network.
 
@@ -54,6 +59,14 @@ class Slice:
     wall_seconds: float
     program: StagedProgram = field(repr=False)
     mesh_classes: tuple[Ints, ClassPieces] | None = field(default=None, repr=False)
+
+    def draw(self, axes: Axes | None = None, **settings: Any) -> Axes:
+        """Draw onto matplotlib `axes` (new ones if none are given) and return them; `colour`, `title` and
+        `class_names` as in `cutaway.report.explorer.picture.draw_slice`."""
+        return _late.attached("Slice.draw")(self, axes, **settings)
+
+    def __repr__(self) -> str:
+        return f"Slice({self.num_faces:,} {self.kind_of_faces}, {len(self.sites)} sites, {self.status.value})"
 
     @property
     def caveats(self) -> tuple[str, ...]:

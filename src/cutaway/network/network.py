@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cutaway import _late
 from cutaway.errors import InputError, ModelError
 from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, checked_map
@@ -331,6 +332,15 @@ class Network:
         with derivatives():
             wide = self.double()
             return checked_map(lambda x: first_tensor(wide.model(x)), point.to(self.device))
+
+    def bounds(self, inputs: Any, radius: float | torch.Tensor | None = None, **settings: Any) -> Any:
+        """Lower and upper bounds of every layer over balls `bounds(x, radius)` or boxes `bounds((low, high))`; see
+        `cutaway.robustness.bounds.layers.layer_bounds`."""
+        return _late.attached("Network.bounds")(self, inputs, radius, **settings)
+
+    def __repr__(self) -> str:
+        shape = "" if self.example is None else f", inputs {tuple(self.example.shape[1:])}"
+        return f"Network({self.name!r}, {self.num_parameters:,} parameters{shape}, {self.dtype})"
 
     def double(self) -> Network:
         """This network in float64 (itself if it is already); the copy is made once and kept."""

@@ -21,9 +21,18 @@ _RASTER_ABOVE = 20_000  # faces: beyond this the polygons of an SVG are one embe
 
 
 def draw_slice(
-    result: Slice, axes: Axes, *, colour: Colouring = "class", title: str = "", class_names: tuple[str, ...] = ()
-) -> None:
-    """Draw onto matplotlib axes; `colour` says what fills the faces."""
+    result: Slice,
+    axes: Axes | None = None,
+    *,
+    colour: Colouring = "class",
+    title: str = "",
+    class_names: tuple[str, ...] = (),
+) -> Axes:
+    """Draw onto matplotlib axes (new ones if none are given) and return them; `colour` says what fills the faces."""
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        axes = plt.subplots(figsize=(7.2, 6.2), layout="constrained")[1]
     from matplotlib.collections import LineCollection, PolyCollection
 
     raster = result.num_faces > _RASTER_ABOVE
@@ -82,6 +91,7 @@ def draw_slice(
         _class_legend(result, axes, class_names)
     if len(result.sites) > 1:
         _depth_scale(result, axes)
+    return axes
 
 
 FACE_LABELS = {
@@ -119,16 +129,16 @@ def _class_legend(result: Slice, axes: Axes, names: tuple[str, ...]) -> None:
         Patch(facecolor=colours.class_colour(int(c)), label=names[c] if c < len(names) else f"class {c}")
         for c in present
     ]
-    axes.legend(
-        handles=handles, fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, handlelength=1.0
-    )
+    axes.legend(handles=handles, fontsize=6.5, loc="upper right", framealpha=0.88, edgecolor="none", handlelength=1.0)
 
 
 def _depth_scale(result: Slice, axes: Axes) -> None:
-    """A small scale below the picture, on the left: edge colour from the first site to the last."""
+    """A small scale in the lower left corner: edge colour from the first site to the last."""
     from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Rectangle
 
-    inset = axes.inset_axes((0.0, -0.15, 0.16, 0.016))
+    axes.add_patch(Rectangle((0.01, 0.01), 0.27, 0.085, transform=axes.transAxes, color="white", alpha=0.88, zorder=4))
+    inset = axes.inset_axes((0.04, 0.05, 0.2, 0.016), zorder=5)
     shades = colours.depth_colours(len(result.sites))
     inset.imshow(np.arange(len(shades))[None], cmap=ListedColormap(shades), aspect="auto")
     inset.set_xticks([0, len(shades) - 1], ["first", "last"], fontsize=6)
