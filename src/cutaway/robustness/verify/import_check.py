@@ -64,16 +64,22 @@ def points_of(boxes: Tensor, seed: int = 0) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class Compared:
     """The original model's `outputs` (N, m) at `points` (N, n), and the largest difference of the graph's from them,
-    as a `share` of the largest at any point (infinite where one of the two is not finite)."""
+    `apart` and as a `share` of the largest at any point (infinite where one of the two is not finite)."""
 
     points: Tensor
     outputs: Tensor
     share: float
+    apart: float = 0.0
 
     @property
     def mostly_rounding(self) -> bool:
         """Whether the original's own rounding hides its real values."""
         return not self.share <= WHOLE_TOLERANCE
+
+    def within(self, margin: float, query: Query) -> bool:
+        """Whether what rounding changes of every row of the query is less than a proof's margin."""
+        rows = [clause.matrix.abs().sum(1).max() for clause in query.clauses if len(clause.limits)]
+        return all(self.apart * float(size) < margin for size in rows)
 
     def witness(self, query: Query) -> int | None:
         """The number of a point in its box where the original's output meets a clause."""
@@ -104,7 +110,8 @@ def check_points(net: BoundNetwork, replay: Replay, points: Tensor, explain: Exp
     both = torch.cat([outputs, ours])
     largest = both[torch.isfinite(both)].abs().amax() if bool(torch.isfinite(both).any()) else torch.inf
     share = float(apart.max() / largest) if bool(apart.max() > 0) else 0.0
-    return Compared(points, outputs, share if bool(torch.isfinite(apart).all()) else float("inf"))
+    finite = bool(torch.isfinite(apart).all())
+    return Compared(points, outputs, share if finite else float("inf"), float(apart.max()) if finite else float("inf"))
 
 
 def check_module(net: BoundNetwork, model: nn.Module, sample_shape: tuple[int, ...], region: Region, seed: int) -> None:

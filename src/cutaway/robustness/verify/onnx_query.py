@@ -70,7 +70,8 @@ def _as_it_runs(verdict: Verdict, compared: Compared, query: Query, settings: Ve
         witness, output = compared.points[at], compared.outputs[at]
         found = {"witness": witness, "output": output, "decided_by": "attack", "bound": float("nan"), "reason": ""}
         return replace(verdict, status=Status.FALSIFIED, **found)
-    if verdict.status is Status.CERTIFIED and compared.mostly_rounding and settings.deployment is None:
+    doubtful = compared.mostly_rounding and not compared.within(verdict.bound, query)
+    if verdict.status is Status.CERTIFIED and doubtful and settings.deployment is None:
         reason = (
             f"proved in real arithmetic, but rounding changes the model's outputs by {compared.share:.1g} of the "
             "largest at a point of the box: ask with --deployment"
