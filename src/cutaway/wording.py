@@ -32,7 +32,8 @@ def said(value: float | None, form: str = ".3g") -> str:
         return "undefined"
     if math.isinf(value):
         return "beyond any bound"
-    return format(value, form)
+    text = format(value, form)
+    return text[1:] if text.startswith("-") and not text.strip("-0.%") else text  # no minus zero
 
 
 def title(instrument: str) -> str:

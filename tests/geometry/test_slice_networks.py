@@ -287,7 +287,7 @@ def test_command_writes_files_and_the_promised_keys(tmp_path, capsys):
         (["image", "--through", "TMP/wide.npy"], "which the network refuses"),
         (["image", "--through", "TMP/four.npy"], "k = 1, 2, 3"),
         (["image", "--through", "TMP/text.npy"], "real numbers"),
-        (["image", "--through", "TMP/junk.npy"], "a .npy file of numbers"),
+        (["image", "--through", "TMP/junk.npy"], "a readable npy file"),
         (["image", "--through", "TMP/good.npy", "--pad", "0"], "positive number"),
         (["--domain", "TMP/clockwise.npy"], "clockwise"),
         (["--domain", "TMP/reflex.npy"], "reflex"),

@@ -45,7 +45,7 @@ def test_csv_jsonl_and_parquet_give_the_same_rows(tmp_path):
         ('{"text": "a", "label": 1}\n{"text"\n', "jsonl", FileError, "line 2 .*no valid JSON"),
         ('{"text": 3, "label": 1}\n', "jsonl", InputError, "row 1 .*found a int; expected a text"),
         ("x", "xlsx", FileError, "expected .csv, .jsonl or .parquet"),
-        ("x", "parquet", FileError, "not a readable Parquet file"),
+        ("x", "parquet", FileError, "not a complete parquet file"),
     ],
 )
 def test_bad_files_name_the_row_and_the_remedy(tmp_path, content, kind, error, words):

@@ -323,7 +323,7 @@ MUTANTS = {
     "patches: overhang of a pooling not seen": (patches._tiles, "bool(net.windows[node.index].counts.all())", "True"),
     "patches: planes of a maximum swapped": (patches._through_maxima, "found.flat >= 0", "found.flat < 0"),
     "patches: offset of a maximum lost": (patches._through_maxima, "gain = (values.clamp(max=0) *", "gain = 0 * (values.clamp(max=0) *"),
-    "maxima: planes swapped by sign": (backward._through_maxima, "flat >= 0", "flat < 0"),
+    "maxima: planes swapped by sign": (backward._through_maxima, "slopes >= 0", "slopes < 0"),
     "maxima: offset by the wrong sign": (backward._through_maxima, "clamp(max=0)", "clamp(min=0)"),
     "maxima: positions read twice counted once": (backward._through_maxima, "index_add(", "index_copy("),
     "maxima: level too low": (maxima.planes, "torch.maximum(best, high.topk(3, dim=2).values[..., 2:]) if low.shape[2] > 2 else best", "best - 0.3 * (high.amax(2, keepdim=True) - best)"),

@@ -24,6 +24,7 @@ from cutaway.scan_words import cautions
 from cutaway.scanning import Settings, scan
 from cutaway.status import Status
 from cutaway.testing.contract import small_classifier, small_data
+from cutaway.wording import title
 
 
 def sentences(run):
@@ -55,7 +56,7 @@ def test_too_few_nulls_are_said_and_never_that_the_null_shows_as_much(subject, f
     told = digest(run)
     assert "8 nulls cannot tell any of the" in notes[0] and run.record["reach"] == notes[0]
     assert all("Too few nulls to tell this from untrained networks" in text for text in told.findings)
-    assert any(text.startswith("accuracy: share of samples classified right") for text in told.open)
+    assert any(text.startswith("Accuracy: share of samples classified right") for text in told.open)
     assert not any("classified right" in text for text in told.alike)
 
 
@@ -64,7 +65,7 @@ def test_sentences_agree_with_the_table(subject, few, tmp_path):
     told, figures = digest(run), {(r.instrument, f.name): f for r in run.readings for f in r.figures}
     decisions = decide(figures)
     for key, decision in decisions.items():
-        lines = [t for t in (*told.alike, *told.open) if t.startswith(f"{key[0]}: {figures[key].long_name} is ")]
+        lines = [t for t in (*told.alike, *told.open) if t.startswith(f"{title(key[0])}: {figures[key].long_name} is ")]
         assert len(lines) == (decision.word != "apart")
     for reading, text in zip(run.readings, told.findings, strict=True):
         apart = any(decisions[reading.instrument, f.name].word == "apart" for f in reading.figures)

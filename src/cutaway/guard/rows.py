@@ -139,7 +139,7 @@ def read_rows(
     """
     path = Path(path)
     wanted = (text, label, *([group] if group is not None else []))
-    columns = _columns(path, wanted)
+    columns = _columns(path, (*wanted, source))
     for name in wanted:
         if name not in columns:
             raise InputError(

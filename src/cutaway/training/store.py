@@ -253,10 +253,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         check_size(f"file {str(file)!r}", file.stat().st_size, LARGEST_RECORD)
         record = parse_json(file.read_text(encoding="utf-8"), f"file {str(file)!r}")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, FileError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise FileError(
             f"run folder {str(folder)!r}",
-            found=why_no_record(Path(folder), error),
+            found=why_no_record(Path(folder), cause),
             expected="a folder that a tracker filled",
             remedy="check the path",
         ) from error

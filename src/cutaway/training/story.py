@@ -16,6 +16,7 @@ import numpy as np
 from cutaway.errors import CutawayError
 from cutaway.training.phases import Onset, Phases, detect_phases, half_rise, onset, plateau
 from cutaway.training.store import Series, TrainingRun
+from cutaway.wording import said
 
 DELAY = 3.0
 SMALLEST_RISE = 0.02
@@ -75,9 +76,7 @@ def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
             late = clean.step >= DELAY * max(memorised.step, 1.0)
             gain = held_out.value[-1] - np.interp(memorised.step, held_out.steps, held_out.value)
             told = late and gain > SMALLEST_RISE
-            text = (
-                f"{gain:+.3f} on held-out data after memorisation: generalisation was {'' if told else 'not '}delayed"
-            )
+            text = f"{said(gain, '+.3f')} on held-out data after memorisation: generalisation was {'' if told else 'not '}delayed"
             events.append(Event(name="generalisation", series=held_out.name, onset=clean, text=text))
     if clean is not None and clean.seen:
         for series in known:
@@ -113,8 +112,8 @@ def _recovery(series: Series, clean: Onset) -> str:
     if value[top] - value[bottom] <= max(SMALLEST_RISE, 2 * _noise(series)):
         return ""
     return (
-        f"; it falls to {value[bottom]:.3f} at step {steps[bottom]:,} and comes back to {value[top]:.3f} "
-        f"by step {steps[top]:,}"
+        f"; it falls to {said(value[bottom], '.3f')} at step {steps[bottom]:,} "
+        f"and comes back to {said(value[top], '.3f')} by step {steps[top]:,}"
     )
 
 
@@ -132,17 +131,19 @@ def _robust(series: Series, clean: Onset) -> Event:
     wide = series.low[best] if math.isfinite(series.low[best]) else series.value[best]
     if rise < SMALLEST_RISE or wide <= at:
         none = Onset(step=math.inf, low=math.inf, high=math.inf, level=math.nan, last_step=int(series.steps[-1]))
-        much = f"rises by no more than {rise:.3f}" if rise > 0 else "does not rise"
+        much = f"rises by no more than {said(rise, '.3f')}" if rise > 0 else "does not rise"
         text = f"robust accuracy {much} after the clean plateau: no delayed robustness"
         text += _recovery(series, clean)
         return Event(name="robustness", series=series.name, onset=none, text=text)
     found = half_rise(series.steps, series.value, after=clean.step, low=series.low, high=series.high)
     factor = found.step / max(clean.step, 1.0)
     if not found.seen:
-        text = f"{rise:+.3f} after the clean plateau, but half of it does not stay within {found.last_step:,} steps"
+        text = f"{said(rise, '+.3f')} after the clean plateau, but half of it does not stay within "
+        text += f"{found.last_step:,} steps"
         return Event(name="robustness", series=series.name, onset=found, text=text)
     words = "delayed" if factor >= DELAY else "not delayed"
-    text = f"{rise:+.3f} after the clean plateau, half of it by {factor:.1f} times its step: robustness was {words}"
+    text = f"{said(rise, '+.3f')} after the clean plateau, half of it by {factor:.1f} times its step: "
+    text += f"robustness was {words}"
     return Event(name="robustness", series=series.name, onset=found, text=text)
 
 
