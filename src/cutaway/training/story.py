@@ -76,7 +76,8 @@ def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
             late = clean.step >= DELAY * max(memorised.step, 1.0)
             gain = held_out.value[-1] - np.interp(memorised.step, held_out.steps, held_out.value)
             told = late and gain > SMALLEST_RISE
-            text = f"{said(gain, '+.3f')} on held-out data after memorisation: generalisation was {'' if told else 'not '}delayed"
+            words = "delayed" if told else "not delayed"
+            text = f"{said(gain, '+.3f')} on held-out data after memorisation: generalisation was {words}"
             events.append(Event(name="generalisation", series=held_out.name, onset=clean, text=text))
     if clean is not None and clean.seen:
         for series in known:
