@@ -189,6 +189,8 @@ def test_clusters_keep_every_row_once():
     assert len(parts) == 2 and sorted(np.concatenate(parts).tolist()) == list(range(120))
     assert {len(p) for p in parts} == {60}
     assert len(clusters(cloud(30, 5, 2), smallest=29)) == 1
+    for few in (1, 2, 9, 10, 19):  # fewer rows than two clusters hold
+        assert [len(part) for part in clusters(cloud(few, 5, 2), smallest=10)] == [few]
 
 
 def test_mixture_coverage_is_the_naive_integral_and_a_normal_fit_for_one_component():

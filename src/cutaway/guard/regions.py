@@ -298,6 +298,8 @@ def clusters(points: np.ndarray, *, smallest: int = 10, most: int = 4000, seed: 
 
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(points))[:most])
+    if len(chosen) < 2 * max(2, smallest):  # too few rows for two clusters
+        return [np.arange(len(points))]
     found = HDBSCAN(min_cluster_size=max(2, smallest), metric="cosine", algorithm="brute", copy=True).fit_predict(  # pyright: ignore[reportArgumentType]
         points[chosen].astype(np.float64)
     )
