@@ -29,19 +29,22 @@ def room_of(path: Path) -> str:
     return "" if parts == ("__init__",) else parts[0]
 
 
-def loaded_imports(tree: ast.Module):
-    """Cutaway modules imported when the file is loaded: not inside functions, not under TYPE_CHECKING."""
-    todo = list(tree.body)
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            todo += node.orelse
-            continue
+def imports(tree: ast.Module):
+    """Cutaway modules imported when the file is loaded or when its functions run, but not for type checkers alone."""
+    for node in _running(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cutaway":
             yield from _targets(node)
-        todo += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+        elif isinstance(node, ast.Import):
+            yield from (name.name.partition(".")[2] for name in node.names if name.name.startswith("cutaway."))
+
+
+def _running(tree: ast.AST):
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from (found for part in node.orelse for found in (part, *_running(part)))
+        else:
+            yield node
+            yield from _running(node)
 
 
 def _targets(node: ast.ImportFrom):
@@ -54,13 +57,33 @@ def test_a_room_imports_only_from_below():
     for path in SOURCE.rglob("*.py"):
         room = room_of(path)
         assert room in FLOOR, f"{path.name}: room {room!r} has no floor; give it one in ARCHITECTURE.md and here"
-        for target in loaded_imports(ast.parse(path.read_text())):
+        for target in imports(ast.parse(path.read_text())):
             other = target.split(".")[0]
             if FLOOR.get(other, 0) > FLOOR[room]:
                 wrong.append(
                     f"{path.relative_to(SOURCE)} (floor {FLOOR[room]}) imports {target} (floor {FLOOR[other]})"
                 )
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_room_reaches_itself_through_others():
+    steps: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        room = room_of(path)
+        steps.setdefault(room, set()).update({t.split(".")[0] for t in imports(ast.parse(path.read_text()))} - {room})
+    for room in steps:
+        seen, todo = set(), list(steps[room])
+        while todo:
+            other = todo.pop()
+            if other not in seen:
+                seen.add(other)
+                todo += steps.get(other, ())
+        assert room not in seen, f"{room!r} is in a circle of rooms"
+
+
+def test_imports_inside_functions_are_seen():
+    text = "if TYPE_CHECKING:\n    from cutaway.a import x\ndef f():\n    from cutaway.b import y\n    import cutaway.c.d\n"
+    assert list(imports(ast.parse(text))) == ["b", "c.d"]
 
 
 def test_public_names():
