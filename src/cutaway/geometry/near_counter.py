@@ -16,11 +16,11 @@ from torch import Tensor
 from cutaway.geometry.cross_polytope import CrossPolytope
 from cutaway.network import Network, Site
 from cutaway.network.capture import record
-from cutaway.network.network import _mha_fastpath_off
+from cutaway.network.gradient import mha_fastpath_off
 
 
 def pre_activations(network: Network, inputs: Tensor, sites: Sequence[Site]) -> dict[str, Tensor]:
-    with _mha_fastpath_off():
+    with mha_fastpath_off():
         return record(network.forward, inputs, sites)[1]
 
 

@@ -22,7 +22,7 @@ from cutaway.geometry import linearisation
 from cutaway.geometry.cross_polytope import CrossPolytope
 from cutaway.geometry.near_counter import Counter, pre_activations
 from cutaway.network import Network, Site
-from cutaway.network.network import _mha_fastpath_off
+from cutaway.network.gradient import mha_fastpath_off
 from cutaway.network.sites import Interceptor, Layout, flatten_operands
 
 EXACT_DIMS = 128  # up to this input dimension every gradient norm is computed
@@ -72,7 +72,7 @@ def local_complexity(
         points = inputs[start : start + per]
         for some in _split(len(steps), max(1, rows // 2) if len(points) == 1 else len(steps)):
             vertices = CrossPolytope.of(points, steps[some], channels_last=channels_last)
-            with torch.no_grad(), _mha_fastpath_off(), _Visitor(sites, count, start, len(points), some):
+            with torch.no_grad(), mha_fastpath_off(), _Visitor(sites, count, start, len(points), some):
                 network.forward(vertices)
         count.end_of_point(start)
     return count.finish()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cutaway.errors import ModelError
 from cutaway.language.forward import run_model
-from cutaway.network.network import first_tensor
+from cutaway.network.outputs import first_tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

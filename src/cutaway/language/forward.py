@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import CutawayError, InputError, ModelError
-from cutaway.network.network import first_tensor
+from cutaway.network.outputs import first_tensor
 from cutaway.network.preserve import preserved
 
 

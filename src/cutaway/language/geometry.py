@@ -29,7 +29,7 @@ from cutaway.language.blocks import MlpBlock, example_rows, find_mlp_blocks
 from cutaway.language.experts import routed_features
 from cutaway.language.forward import accepts, body_of, checked_mask, run_model
 from cutaway.language.pooling import masked_mean, pool, token_features
-from cutaway.network.network import first_tensor
+from cutaway.network.outputs import first_tensor
 
 FEATURE_NAMES = (
     "share_mean",

@@ -2,7 +2,8 @@
 
 from cutaway.network.affine import AffineMap
 from cutaway.network.capture import Chunk
-from cutaway.network.network import Network, first_tensor
+from cutaway.network.network import Network
+from cutaway.network.outputs import first_tensor
 from cutaway.network.preserve import preserved
 from cutaway.network.sites import Site
 

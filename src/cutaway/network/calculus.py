@@ -22,7 +22,8 @@ from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
 from cutaway.network.gradient import derivatives, differentiable_forward
-from cutaway.network.network import DEFAULT_BUDGET, Network, first_tensor
+from cutaway.network.network import DEFAULT_BUDGET, Network
+from cutaway.network.outputs import first_tensor
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _UNMAPPED = (RuntimeError, NotImplementedError)

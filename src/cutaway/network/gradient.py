@@ -46,3 +46,14 @@ def no_gradient() -> NoGradient:
         expected="outputs that can be differentiated (no argmax, rounding, detach or no_grad on the way)",
         remedy="attack it without gradients: attack='square' or 'boundary'",
     )
+
+
+@contextlib.contextmanager
+def mha_fastpath_off() -> Iterator[None]:
+    """Keeps attention modules on the path that torch's own functions can be seen on, and restores the setting."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)

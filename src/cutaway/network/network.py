@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,17 +25,15 @@ from cutaway.network.affine import AffineMap, checked_map
 from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
 from cutaway.network.discovery import Found, discover
 from cutaway.network.flops import forward_flops
-from cutaway.network.gradient import derivatives
+from cutaway.network.gradient import derivatives, mha_fastpath_off
+from cutaway.network.outputs import first_tensor
 from cutaway.network.passes import Passes
 from cutaway.network.preserve import alone, preserved
+from cutaway.network.probe import probed
 from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
-from cutaway.network.rows import SiteShapes, with_layouts
 from cutaway.network.sites import Site
 from cutaway.network.weights import check_finite
 from cutaway.records import Skipped
-
-_NOISE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
-
 
 FAST_CHUNK = 64 * 1024**2  # larger chunks are slower: their buffers are mapped and cleared anew on every pass
 
@@ -128,7 +127,7 @@ class Network:
                 remedy="call Network(model, example)",
             )
         example = self.example
-        with derivatives(), preserved(self.model), _mha_fastpath_off():
+        with derivatives(), preserved(self.model), mha_fastpath_off():
             inputs = example.clone()
             try:
                 found = discover(self.model, lambda: self.forward(inputs), inputs)
@@ -140,69 +139,8 @@ class Network:
                     remedy="check the shape and the order of the channels (images are N, C, H, W)",
                 ) from error
             if self._probe:
-                found = dataclasses.replace(found, sites=self._probe_assumptions(found.output, found.sites))
+                found = dataclasses.replace(found, sites=probed(self, found.output, found.sites))
         return dataclasses.replace(found, output=tuple(found.output.shape[1:]))
-
-    def _probe_assumptions(self, output: torch.Tensor, sites: tuple[Site, ...]) -> tuple[Site, ...]:
-        """Raises where the model is not one function of each row; the sites, with the places of the rows in them."""
-        assert self.example is not None
-        if (
-            output.is_floating_point()
-            and not bool(torch.isfinite(output).all())
-            and bool(torch.isfinite(self.example).all())
-        ):
-            raise ModelError(
-                f"network {self.name!r}",
-                found="outputs that are NaN or infinite on finite inputs",
-                expected="finite outputs",
-                remedy="check the weights and the preprocessing; Network(..., probe=False) switches this check off",
-            )
-        some, one = SiteShapes(sites, len(self.example)), SiteShapes(sites, 1)
-        with torch.no_grad():
-            with some:
-                again = self.forward(self.example)
-            if not torch.equal(again, output):
-                noise = float((again - output).abs().max())
-                if not noise <= _NOISE.get(self.dtype, 1e-3) * max(1.0, float(output.abs().max())):
-                    raise ModelError(
-                        f"network {self.name!r}",
-                        found=f"two passes on the same input that differ by {noise:.3g}",
-                        expected="a deterministic model",
-                        remedy="call model.eval(), or switch this check off with Network(..., probe=False)",
-                    )
-            head, *rest = (row[None] for row in self.example)
-            with one:
-                first = self._alone(head, output)
-            alone = torch.cat([first, *(self._alone(row, output) for row in rest)])
-        difference = float((alone - output).abs().max())
-        if not difference <= _NOISE.get(self.dtype, 1e-3) * max(1.0, float(output.abs().max())):
-            raise ModelError(
-                f"network {self.name!r}",
-                found=f"rows of a batch that influence each other (by {difference:.3g})",
-                expected="every row computed by itself",
-                remedy="remove batch-wise operations; Network(..., probe=False) switches this check off",
-            )
-        return tuple(with_layouts(sites, some, one)) if len(self.example) > 1 else sites
-
-    def _alone(self, row: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """The output of one row of the example that gave `output`; a ModelError where its shape is not that of a row,
-        as after a squeeze() without a dimension."""
-        assert self.example is not None
-        try:
-            found = self.forward(row)
-            words = (
-                f"shape {tuple(found.shape)} from one row alone, {tuple(output.shape)} from {len(self.example)} rows"
-            )
-        except (RuntimeError, ValueError, IndexError) as error:
-            found, words = None, f"one row alone refused: {(str(error).splitlines() or [''])[0][:160]}"
-        if found is None or found.dim() == 0 or (len(found) * len(self.example), *found.shape[1:]) != output.shape:
-            raise ModelError(
-                f"network {self.name!r}",
-                found=words,
-                expected="one row of output for each row of input",
-                remedy="a squeeze() without a dimension takes a batch of one away too: write squeeze(1), or flatten(1)",
-            )
-        return found
 
     @cached_property
     def flops(self) -> float:
@@ -263,9 +201,7 @@ class Network:
         in `budget` bytes. `fast`: no more than goes through quickly; without it as many as fit.
         """
         element = torch.finfo(self.dtype).bits // 8
-        peak = max(
-            [s.width for s in self.sites] + [int(torch.tensor(self.output_shape).prod()) if self.output_shape else 1]
-        )
+        peak = max([s.width for s in self.sites] + [math.prod(self.output_shape)])
         per_sample = bytes_per_sample(inputs, sites, element, pre=pre, post=post, peak=peak) * factor
         half = (budget or DEFAULT_BUDGET) // 2
         bounded = min(half, FAST_CHUNK) if fast else half
@@ -282,13 +218,12 @@ class Network:
         chunk: int | None = None,
     ) -> Iterator[Chunk]:
         """Pass over `inputs` in chunks that fit `budget` bytes, with the values at `sites` (all by default) before
-        and after.
-        """
+        and after."""
         sites = self.sites if sites is None else sites
         size = chunk or self.chunk_size(inputs, sites, budget, pre=pre, post=post)
         for rows in chunks(len(inputs), size):
             part = self.place(inputs[rows])
-            with _mha_fastpath_off():
+            with mha_fastpath_off():
                 output, before, after = record(self.forward, part, sites, pre=pre, post=post)
             yield Chunk(rows=rows, inputs=part, output=output, pre=before, post=after)
 
@@ -350,11 +285,9 @@ class Network:
     @cached_property
     def _double(self) -> Network:
         model = copy.deepcopy(self.model).to(torch.float64)
-        example = (
-            None
-            if self.example is None
-            else (self.example.double() if self.example.is_floating_point() else self.example)
-        )
+        example = self.example
+        if example is not None and example.is_floating_point():
+            example = example.double()
         made = Network(model, example, name=self.name, probe=False)
         made.passes = self.passes
         return made
@@ -415,47 +348,3 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_double"}
-
-
-def first_tensor(output: Any) -> torch.Tensor:
-    """The tensor that a model's output stands for: itself, what is called `logits` (or `last_hidden_state`), else the
-    only entry of shape (n, classes), else the first that is no single number. Raises `ModelError` where that leaves
-    several."""
-    if isinstance(output, torch.Tensor):
-        return output
-    for name in ("logits", "last_hidden_state"):
-        named = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-        if isinstance(named, torch.Tensor):
-            return named
-    if isinstance(output, Mapping):
-        entries = list(output.values())
-    else:
-        entries = list(output) if isinstance(output, list | tuple) else list(getattr(output, "__dict__", {}).values())
-    tensors = [e for e in entries if isinstance(e, torch.Tensor) and e.dim() > 0]
-    flat = [e for e in tensors if e.dim() == 2 and e.is_floating_point()]
-    if len(flat) > 1:
-        raise ModelError(
-            "the model's output",
-            found=f"{len(flat)} entries of shapes {', '.join(str(tuple(e.shape)) for e in flat)}, none called logits",
-            expected="one that could be a classifier's",
-            remedy="wrap the model so that it returns that tensor, or call it logits",
-        )
-    if flat or tensors:
-        return (flat or tensors)[0]
-    nested = [e for e in entries if isinstance(e, list | tuple | Mapping)]
-    if nested:
-        return first_tensor(nested[0])
-    raise ModelError(
-        "the model's output", found=type(output).__name__, expected="a tensor, or a structure that holds one"
-    )
-
-
-class _mha_fastpath_off:
-    """Keeps attention modules on the path that torch's own functions can be seen on, and restores the setting."""
-
-    def __enter__(self) -> None:
-        self.was = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-
-    def __exit__(self, *_: object) -> None:
-        torch.backends.mha.set_fastpath_enabled(self.was)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.network.network import first_tensor
+from cutaway.network.outputs import first_tensor
 
 DUAL = {"inf": 1.0, "2": 2.0, "1": float("inf")}
 """Norm of the inputs -> order of the dual norm, which measures gradients: 1/p + 1/q = 1."""
