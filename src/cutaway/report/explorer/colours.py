@@ -5,18 +5,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# light to mid tones that stay apart for the common colour-vision deficiencies, dark edges readable on top
+# Twenty fills, light enough for edges on top, found by farthest-point search in OKLab over normal vision and the three
+# colour-vision deficiencies (Machado et al. 2009); tests/geometry/test_colours.py holds how far apart they stay.
 CLASSES = (
-    "#8ecae6",
-    "#f4a261",
-    "#95d5b2",
-    "#e5989b",
-    "#cdb4db",
-    "#ffd166",
-    "#a3b18a",
-    "#f7b2d9",
-    "#9fb4ff",
-    "#c8ad8d",
+    "#f4c873",
+    "#5f86cb",
+    "#ae7e2a",
+    "#66d7fb",
+    "#e98d99",
+    "#b1fdd3",
+    "#a99de8",
+    "#c8a950",
+    "#abd1b5",
+    "#99829a",
+    "#f6ef98",
+    "#2dbbb6",
+    "#78926a",
+    "#cde6fa",
+    "#f1aa83",
+    "#30a3c2",
+    "#a29f6e",
+    "#d7b6d8",
+    "#aae7a3",
+    "#99b7fd",
 )
 EDGE_SCALE = "plasma"
 FACE_SCALE = "viridis"

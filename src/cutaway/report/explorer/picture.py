@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Colouring = Literal["class", "area", "condition", "norm", "none"]
+AXIS_NAMES = ("first direction of the plane (units of the input)", "second direction")
 _RASTER_ABOVE = 20_000  # faces: beyond this the polygons of an SVG are one embedded image
 
 
@@ -27,6 +28,7 @@ def draw_slice(
     colour: Colouring = "class",
     title: str = "",
     class_names: tuple[str, ...] = (),
+    axis_names: tuple[str, str] = AXIS_NAMES,
 ) -> Axes:
     """Draw onto matplotlib axes (new ones if none are given) and return them; `colour` says what fills the faces."""
     if axes is None:
@@ -85,8 +87,8 @@ def draw_slice(
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.set_title(title or _title(result), fontsize=9)
-    axes.set_xlabel("first direction of the plane (units of the input)", fontsize=7)
-    axes.set_ylabel("second direction", fontsize=7)
+    axes.set_xlabel(axis_names[0], fontsize=7)
+    axes.set_ylabel(axis_names[1], fontsize=7)
     if colour == "class":
         _class_legend(result, axes, class_names)
     if len(result.sites) > 1:
@@ -150,7 +152,13 @@ def _depth_scale(result: Slice, axes: Axes) -> None:
 
 
 def write_picture(
-    result: Slice, path: str | Path, *, colour: Colouring = "class", title: str = "", class_names: tuple[str, ...] = ()
+    result: Slice,
+    path: str | Path,
+    *,
+    colour: Colouring = "class",
+    title: str = "",
+    class_names: tuple[str, ...] = (),
+    axis_names: tuple[str, str] = AXIS_NAMES,
 ) -> list[Path]:
     """Write PATH.png (250 dpi) and PATH.svg; returns both. Nothing is left half-written."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -158,7 +166,8 @@ def write_picture(
 
     figure = Figure(figsize=(7.2, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
-    draw_slice(result, figure.add_subplot(), colour=colour, title=title, class_names=class_names)
+    names = {"class_names": class_names, "axis_names": axis_names}
+    draw_slice(result, figure.add_subplot(), colour=colour, title=title, **names)
     stem, made = Path(path), []
     for kind in ("png", "svg"):
         target = stem.parent / f"{stem.name}.{kind}"
