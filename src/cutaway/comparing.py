@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
 
     `change`: "same" (no more than noise), "different", "better" or "worse" (of b, where the instrument says which way
     is good: `Instrument.better`), "unknown" (no interval). More than noise is p <= 0.05 after Holm's step-down over all
-    rows, so that one in twenty comparisons of equal networks shows a change at all.
+    rows, so that one in twenty comparisons of equal networks shows a change at all. A figure that a user wants high or
+    low and that b no longer gives (it failed, or is no number) is "worse", with nan for b.
 
     Where both readings hold the quantity per sample for the same samples, p is that of a paired permutation test
     (sign flips, scipy.stats); otherwise of a z-test on the two intervals, taken as normal and independent, which is
@@ -43,18 +45,25 @@ def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
         for figure in mine.figures:
             if figure.name in by_name:
                 p, paired = _chance(mine, other, figure, by_name[figure.name])
-                rows.append(
-                    {
-                        "instrument": name,
-                        "name": figure.name,
-                        "a": figure.value,
-                        "b": by_name[figure.name].value,
-                        "p_value": p,
-                        "paired": paired,
-                        "long_name": _called(name, figure),
-                    }
-                )
+                rows.append(_row(name, figure, by_name[figure.name].value, p, paired))
+    rows += [_row(n, f, math.nan, None, False) for n, r in ours.items() for f in r.figures if _lost(n, f, theirs)]
     return _judged(rows), notes
+
+
+def _row(instrument: str, figure: Figure, b: float, p: float | None, paired: bool) -> dict[str, Any]:
+    named = {"instrument": instrument, "name": figure.name, "long_name": _called(instrument, figure)}
+    return {**named, "a": figure.value, "b": b, "p_value": p, "paired": paired}
+
+
+def _lost(instrument: str, figure: Figure, theirs: dict[str, Reading]) -> bool:
+    """Whether a figure that a user wants high or low was measured in the first run and is missing from the second."""
+    reading = theirs.get(instrument)
+    given = {f.name for f in reading.figures} if reading else set()
+    return figure.name in _better(instrument) and figure.name not in given
+
+
+def _better(instrument: str) -> Mapping[str, str]:
+    return registry.instrument(instrument).better if instrument in registry.names() else {}
 
 
 def _judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,11 +75,13 @@ def _judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row["change"] = _direction(row) if holds else "same"
     for row in rows:
         row.setdefault("change", "same" if row["a"] == row["b"] else "unknown")
+        if math.isnan(row["b"]) and not math.isnan(row["a"]) and row["name"] in _better(row["instrument"]):
+            row["change"] = "worse"
     return rows
 
 
 def _direction(row: dict[str, Any]) -> str:
-    known = registry.instrument(row["instrument"]).better if row["instrument"] in registry.names() else {}
+    known = _better(row["instrument"])
     if row["name"] not in known:
         return "different"
     return "better" if (row["b"] > row["a"]) == (known[row["name"]] == "higher") else "worse"

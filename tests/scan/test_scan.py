@@ -1,5 +1,6 @@
 """Scanning: nulls, resuming, engines, and what is kept when it is cut off."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -168,6 +169,20 @@ def test_holm_keeps_one_in_twenty_over_all_rows():
         for n, p in zip(names, [0.004, 0.0056, 0.007, *[0.3] * 7], strict=True)
     ]
     assert [r["change"] for r in _judged(rows)][:4] == ["different", "same", "same", "same"]
+
+
+def test_a_figure_that_is_gone_or_no_number_is_worse(subject, few, tmp_path):
+    """A gate that passes because the new network could not be measured would be no gate."""
+    a = scan(*subject, tmp_path / "a", instruments=few, settings=Settings(nulls=0))
+    reading = next(r for r in a.readings if r.instrument == "accuracy")
+    no_number = tuple(dataclasses.replace(f, value=float("nan"), low=None, high=None) for f in reading.figures)
+    for figures in ((), no_number):
+        broken = dataclasses.replace(a, readings=(dataclasses.replace(reading, figures=figures),))
+        changed = {r["name"]: r["change"] for r in differences(a, broken)[0]}
+        assert changed["accuracy"] == changed["log_loss"] == "worse"
+        assert {r["name"] for r in differences(broken, a)[0] if r["change"] == "worse"} == set()
+    gone = dataclasses.replace(a, readings=())
+    assert "accuracy" in {r["name"] for r in differences(a, gone)[0] if r["change"] == "worse"}
 
 
 def test_a_comparison_is_a_page_and_a_gate_for_continuous_integration(subject, few, tmp_path):

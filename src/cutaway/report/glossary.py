@@ -46,9 +46,7 @@ def marked(text: str, seen: set[str] | None = None) -> Markup:
     seen = set() if seen is None else seen
 
     def wrap(match: re.Match[str]) -> str:
-        term = (
-            _NAMES[match[0].lower().removesuffix("s")] if match[0].lower() not in _NAMES else _NAMES[match[0].lower()]
-        )
+        term = _term(match)
         if term in seen:
             return match[0]
         seen.add(term)
@@ -59,9 +57,14 @@ def marked(text: str, seen: set[str] | None = None) -> Markup:
 
 def used(texts: str) -> dict[str, str]:
     """The glossary's entries whose term occurs in `texts`, in alphabetical order."""
-    found = {m[0].lower() for m in _TERMS.finditer(texts)}
-    terms = {_NAMES.get(f) or _NAMES[f.removesuffix("s")] for f in found}
+    terms = {_term(match) for match in _TERMS.finditer(texts)}
     return {term: GLOSSARY[term] for term in sorted(terms, key=str.lower)}
+
+
+def _term(match: re.Match[str]) -> str:
+    """The entry that a mention means, in the plural or not."""
+    said = match[0].lower()
+    return _NAMES.get(said) or _NAMES[said.removesuffix("s")]
 
 
 _NAMES = {str(escape(term)).lower(): term for term in GLOSSARY}
