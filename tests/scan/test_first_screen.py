@@ -109,3 +109,15 @@ def test_the_first_screen_shows_no_variable_names_and_no_backticks(run, tmp_path
     assert "`" not in top and "attacked" not in top
     assert not re.findall(r"\b[a-z]+_[a-z_]+\b", top)
     assert not [name for name in registry.names() if "-" in name and f"{name}:" in top]
+
+
+def test_under_permuted_labels_no_word_of_the_page_speaks_of_untrained_networks(tmp_path):
+    data = small_data(36)
+    network = Network(small_classifier(), data.inputs[:2], name="small")
+    settings = Settings(nulls=3, null="permuted-labels")
+    run = scan(network, data, tmp_path / "run", instruments=default_instruments(data)[:1], settings=settings)
+    page = write_report(run).read_text()
+    shown = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.S)
+    for false in ("untrained", "learned nothing"):
+        assert false not in shown and false not in run._repr_html_()
+    assert "labels in random order" in shown

@@ -7,11 +7,11 @@ import re
 from markupsafe import Markup, escape
 
 GLOSSARY = {
-    "null": "What the same measurement gives for networks that have learned nothing; a figure that such networks also "
-    "show says nothing of learning.",
+    "null": "What the same measurement gives where there is nothing to find, drawn many times; which kind it is "
+    "stands beside each number. A figure that the null also shows is no finding.",
     "q-value": "The share of false alarms to expect among all figures called different at this level or below "
     "(Benjamini and Hochberg 1995); 0.1 or less counts as told apart.",
-    "p-value": "How often a network that learned nothing gives a figure at least this extreme.",
+    "p-value": "How often the null gives a figure at least this extreme.",
     "told apart": "Different from the null at a false-discovery rate of 0.1 over all figures of the scan.",
     "95 % interval": "Would the samples be drawn anew, about 95 of 100 such intervals would hold the true value.",
     "calibration error": "How far stated confidence lies from the share of right answers, on average; 0 is perfect.",
