@@ -19,6 +19,7 @@ from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy
 from cutaway.training import LogSpaced, Tracker, open_training
 from cutaway.training.store import Series, TrainingRun
 from cutaway.training.story import tell, when
+from cutaway.wording import said
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +91,43 @@ def test_track_refuses_a_folder_without_a_run(tmp_path, capsys):
 def test_the_film_is_drawn_without_a_message_or_a_request(tracked, browse):
     assert cutaway(["report", str(tracked)]) == 0
     page = tracked / "report.html"
-    assert not re.findall(r'(?:src|href)="https?://', page.read_text())
+    html = page.read_text()
+    assert not re.findall(r'(?:src|href)="https?://', html)
+    charts = html.count('class="picture" id="film-')
+    assert charts > 3
     seen = browse(page)
-    assert 'data-drawn="1"' in seen.dom
-    assert seen.dom.count('class="marks"') == 1
+    assert f'data-drawn="{charts}"' in seen.dom
+    assert seen.dom.count('class="marks"') == charts
     assert not seen.messages
     assert not seen.fetched
+
+
+def test_the_page_shows_first_what_instruments_show_first_each_chart_under_a_title_of_its_own(tracked):
+    from cutaway.report.film import panels
+
+    run = open_training(tracked)
+    found = panels(run, tell(run))
+    first = [panel.title for panel in found if panel.first]
+    assert first == [
+        "Right answers, clean and under attack", "Training loss, batch by batch", "Bends near a sample", "Calibration error"
+    ]  # fmt: skip
+    assert len({panel.title for panel in found}) == len(found), "two charts of one title"
+    assert [panel.first for panel in found] == sorted((panel.first for panel in found), reverse=True)
+    last = {s.name: said(s.value[-1]) for s in run.series.values()}
+    clean = f"clean {last['train/accuracy/accuracy']} on train, {last['test/accuracy/accuracy']} on test"
+    assert clean in found[0].ends
+
+
+def test_a_tile_holds_the_last_value_on_held_out_data_and_its_course(tracked):
+    from cutaway.report.film_tiles import ended
+
+    run = open_training(tracked)
+    tiles = {tile.title: tile for tile in ended(run)}
+    accuracy = run.series["test/accuracy/accuracy"]
+    assert tiles["Accuracy on test"].value == f"{100 * accuracy.value[-1]:.3g}%"
+    assert tiles["Accuracy on test"].interval == f"{100 * accuracy.low[-1]:.3g}% to {100 * accuracy.high[-1]:.3g}%"
+    assert tiles["Accuracy on test"].course.count("L") == len(accuracy.steps) - 1
+    assert not [title for title in tiles if "train" in title]
 
 
 def curve(name: str, steps, value) -> Series:
@@ -110,20 +142,19 @@ def curve(name: str, steps, value) -> Series:
 def test_clean_accuracy_of_the_attack_stands_in_where_accuracy_is_not_tracked(tracked):
     from cutaway.report.film import film
 
-    def legend(series):
+    def lines(series):
         run = TrainingRun(**{**_fields(open_training(tracked)), "series": {s.name: s for s in series}})
-        return film(run, tell(run)).to_dict()["vconcat"][0]["layer"][0]["encoding"]["color"]["scale"]["domain"]
+        layer = film(run, tell(run)).to_dict()["vconcat"][0]["layer"][1]
+        return layer["encoding"]["strokeDash"]["scale"]["domain"]
 
     steps, flat = [0, 1, 10], [0.1, 0.5, 0.9]
     names = ("robust-accuracy/clean_accuracy", "robust-accuracy/robust_accuracy")
     attacked = [curve(f"{data}/{name}", steps, flat) for data in ("train", "test") for name in names]
-    assert legend(attacked) == ["train clean", "train robust", "test clean", "test robust"]
+    assert lines(attacked) == ["clean", "under attack"]
     twice = [curve(f"train/{label}/{f}", steps, flat) for label in "ab" for f in ("clean_accuracy", "robust_accuracy")]
-    assert legend(twice) == ["train clean (a)", "train robust (a)", "train robust (b)"]
+    assert lines(twice) == ["clean", "under attack (a)", "under attack (b)"]
     plain = curve("test/accuracy/accuracy", steps, flat)
-    assert legend([*attacked, plain]) == [
-        "train clean (robust-accuracy)", "train robust", "test robust", "test"
-    ]  # fmt: skip
+    assert lines([*attacked, plain]) == ["clean (robust-accuracy)", "under attack", "clean (accuracy)"]
 
 
 def _fields(run: TrainingRun) -> dict:
@@ -203,8 +234,8 @@ def test_every_story_is_told_in_numbers(steps, data):
     found = {figure: series(figure) for figure in ("accuracy", "robust_accuracy")}
     story = tell(SimpleNamespace(record={"instruments": ()}, series=found))  # pyright: ignore[reportArgumentType]
     for event in story.events:
-        said = event.text + when(event.onset)
-        assert not FALSE_WORDS.findall(said), said
+        told = event.text + when(event.onset)
+        assert not FALSE_WORDS.findall(told), told
 
 
 def test_a_comparison_calls_figures_by_their_words(capsys, tmp_path, monkeypatch):
@@ -215,6 +246,6 @@ def test_a_comparison_calls_figures_by_their_words(capsys, tmp_path, monkeypatch
     monkeypatch.setattr(comparing, "differences", lambda a, b: ([row, {**row, "change": "worse"}], []))
     monkeypatch.setattr(running, "open_run", lambda folder: folder)
     assert cutaway(["compare", "a", "b"]) == 0
-    said = capsys.readouterr().out
-    assert "Robust accuracy" in said and "worse in right under attack (undefined to 0.5)" in said
-    assert not FALSE_WORDS.findall(said)
+    printed = capsys.readouterr().out
+    assert "Robust accuracy" in printed and "worse in right under attack (undefined to 0.5)" in printed
+    assert not FALSE_WORDS.findall(printed)

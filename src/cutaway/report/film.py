@@ -1,52 +1,80 @@
-"""The training film: what a tracked run's measures did over log time, with phases and onsets marked.
+"""The training film: what a tracked run's measures did over log time, one chart an idea, with phases and onsets marked.
 
-One panel for how often the network is right, one for each other measure, one for the loss; bands are 95 % intervals.
-Step 0 is drawn at 0.5, since the axis is logarithmic.
+First the share of right answers, clean and under attack; then what every instrument shows first; then the rest. Bands
+are 95 % intervals over samples. Step 0 is drawn at 0.5, since the axis is logarithmic.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
 
-from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, finished, rows_of
+from cutaway import registry
+from cutaway.instrument import Tile
+from cutaway.pictures.charts import INK, LEGEND, NULL, finished, rows_of
+from cutaway.report.film_marks import COLOURS, ZERO, mark_layers, phase_layers, time_axis
 from cutaway.training.phases import Phases
 from cutaway.training.store import Series, TrainingRun
 from cutaway.training.story import Story
+from cutaway.wording import said, title
 
-COLOURS = [INK, WARN, "#3b8f5c", "#8a4fa3", "#b3435b", NULL, "#5a7d9a", "#c2a12e"]
-PHASE_COLOURS = {"descent": "#dfe3e8", "ascent": "#f6e3cb", "second descent": "#d5e4f4"}
 CLEAN = "clean_accuracy"  # of an attack's reading: the same as `accuracy` up to its rows
-RIGHT = ("accuracy", "robust_accuracy", "noise_accuracy", CLEAN)
-LEFT_OUT = ("effective_radius", "drop_over_noise", "calibration_error_plug_in", "confidence")
-GREY = "#5b6472"
-ZERO = 0.5
-WIDTH, HEIGHT = 760, 200
+RIGHT = {"accuracy": "clean", CLEAN: "clean", "robust_accuracy": "under attack"}
+ALIKE = ("calibration_error_plug_in",)  # a second estimate of a figure that is drawn: in the table alone
+WIDTH, HEIGHT = 760, 190
+
+Width = int | Literal["container"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One chart of the film. title: what is drawn, in words. ends: how its lines end, in a sentence. first: whether it
+    is among those that are shown before the reader asks for more."""
+
+    title: str
+    ends: str
+    chart: Any
+    first: bool
 
 
 def film(run: TrainingRun, story: Story) -> Any:
-    """The picture of a run as an Altair chart. A run without any reading yet gives its loss alone."""
-    last = max(run.last_step, 1)
-    panels = []
-    right = _right(run)
-    if right:
-        panels.append(_panel(right, "share of samples right", last, marks=_onsets(story), domain=(0.0, 1.0)))
-    for (instrument, figure), group in _groups(run).items():
-        phases = next((story.phases[s.name] for s in group if s.name in story.phases), None)
-        unit = "" if group[0].unit == "1" else f" [{group[0].unit}]"
-        title = f"{figure.replace('_', ' ')}{unit}"
-        panels.append(_panel(group, title, last, phases=phases, name=instrument))
-    panels += _scalar_panels(run, last)
-    if not panels:
+    """The picture of a run as one Altair chart. A run without any reading yet gives its loss alone."""
+    found = panels(run, story)
+    if not found:
         return finished(alt.Chart(rows_of(text=["nothing recorded yet"])).mark_text(color=NULL).encode(text="text:N"))
-    return _styled(alt.vconcat(*panels, spacing=14).resolve_scale(color="independent"))
+    charts = [p.chart.properties(title=alt.TitleParams(text=p.title, anchor="start", fontSize=13)) for p in found]
+    return _styled(alt.vconcat(*charts, spacing=14).resolve_scale(color="independent", strokeDash="independent"))
 
 
-def _right(run: TrainingRun) -> list[Series]:
+def page_panels(run: TrainingRun, story: Story) -> list[tuple[Panel, dict[str, Any]]]:
+    """The panels for a page, each with a specification as wide as the place it is put in."""
+    return [(p, _styled(p.chart).to_dict()) for p in panels(run, story, width="container")]
+
+
+def panels(run: TrainingRun, story: Story, *, width: Width = WIDTH) -> list[Panel]:
+    """The panels of a run: right answers, the training loss, what each instrument shows first, the rest."""
+    last = max(run.last_step, 1)
+    found: list[Panel] = []
+    right = right_answers(run)
+    if right:
+        words = "Right answers, clean and under attack" if len({RIGHT[s.figure] for s in right}) > 1 else "Accuracy"
+        chart = _chart(right, last, width, marks=_onsets(story), share=True)
+        found.append(Panel(title=words, ends=_ends(right), chart=chart, first=True))
+    found += _scalar_panels(run, last, width)
+    for group in _groups(run, right):
+        phases = next((story.phases[s.name] for s in group if s.name in story.phases), None)
+        shown = tile_of(run, group[0])
+        words = shown.title if shown else group[0].words[:1].upper() + group[0].words[1:]
+        chart = _chart(group, last, width, phases=phases)
+        found.append(Panel(title=words, ends=_ends(group), chart=chart, first=shown is not None))
+    return sorted(found, key=lambda panel: not panel.first)
+
+
+def right_answers(run: TrainingRun) -> list[Series]:
     """Shares of samples right; of the clean ones one a data set: `accuracy` where it was measured."""
     found = [s for s in run.series.values() if s.figure in RIGHT]
     told, kept = {s.data for s in found if s.figure == "accuracy"}, []
@@ -58,90 +86,80 @@ def _right(run: TrainingRun) -> list[Series]:
     return kept
 
 
-def _groups(run: TrainingRun) -> dict[tuple[str, str], list[Series]]:
+def tile_of(run: TrainingRun, series: Series) -> Tile | None:
+    """How the instrument shows this figure on a first screen; None where it does not."""
+    kind = dict(run.record["instruments"]).get(series.instrument, series.instrument)
+    tiles = registry.instrument(kind).tiles if kind in registry.names() else ()
+    return next((tile for tile in tiles if tile.figure == series.figure), None)
+
+
+def _groups(run: TrainingRun, right: Sequence[Series]) -> list[list[Series]]:
+    """The other figures that are numbers somewhere, one group an instrument and figure."""
     groups: dict[tuple[str, str], list[Series]] = {}
     for series in run.series.values():
-        if series.figure in RIGHT or series.figure in LEFT_OUT:
-            continue
-        if not np.isfinite(series.value).any():
-            continue
-        groups.setdefault((series.instrument, series.figure), []).append(series)
-    return groups
+        known = np.isfinite(series.value)
+        drawn = series in right or series.figure in (*RIGHT, *ALIKE)
+        if not drawn and known.any():
+            groups.setdefault((series.instrument, series.figure), []).append(series)
+    return list(groups.values())
 
 
-def _panel(
+def _chart(
     group: Sequence[Series],
-    title: str,
     last: int,
+    width: Width,
     *,
     phases: Phases | None = None,
     marks: Sequence[dict[str, Any]] = (),
-    domain: tuple[float, float] | None = None,
-    name: str = "",
+    share: bool = False,
 ) -> Any:
-    labels = [_label(s, group) for s in group]
-    data = rows_of(
-        step=np.concatenate([np.maximum(s.steps, ZERO) for s in group]),
-        value=np.concatenate([s.value for s in group]),
-        low=np.concatenate([s.low for s in group]),
-        high=np.concatenate([s.high for s in group]),
-        what=[label for s, label in zip(group, labels, strict=True) for _ in s.steps],
-    )
-    x = _time(last, "step:Q")
-    scale = alt.Scale(domain=list(domain)) if domain else alt.Scale(zero=False, nice=True)
-    colour = alt.Color("what:N", scale=alt.Scale(domain=labels, range=COLOURS[: len(labels)]), legend=LEGEND)
-    base = alt.Chart(data).encode(x=x, color=colour)
-    y = alt.Y("value:Q", title=title, scale=scale)
-    layers: list[Any] = []
-    if phases is not None:
-        layers += _phase_layers(phases, last)
+    """Lines with their bands: a colour a data set, a dash a kind of figure."""
+    kinds = [_kind(s, group) for s in group]
+    columns = {
+        "step": np.concatenate([np.maximum(s.steps, ZERO) for s in group]),
+        "value": np.concatenate([s.value for s in group]),
+        "low": np.concatenate([s.low for s in group]),
+        "high": np.concatenate([s.high for s in group]),
+        "data": [s.data for s in group for _ in s.steps],
+        "kind": [kind for s, kind in zip(group, kinds, strict=True) for _ in s.steps],
+    }
+    scale = alt.Scale(domain=[0.0, 1.0]) if share else alt.Scale(zero=False, nice=True)
+    unit = "share of samples" if share else "" if group[0].unit == "1" else group[0].unit
+    y = alt.Y("value:Q", title=unit or None, scale=scale)
+    sets, dashes = list(dict.fromkeys(s.data for s in group)), list(dict.fromkeys(kinds))
+    colours = [COLOURS[k % len(COLOURS)] for k in range(len(sets))]
+    colour = alt.Color("data:N", scale=alt.Scale(domain=sets, range=colours), legend=LEGEND if len(sets) > 1 else None)
+    dash = alt.StrokeDash("kind:N", scale=alt.Scale(domain=dashes), legend=LEGEND if len(dashes) > 1 else None)
+    base = alt.Chart(rows_of(**columns)).encode(x=time_axis(last, "step:Q"), color=colour)
+    layers = phase_layers(phases, last) if phases is not None else []
     if any(np.isfinite(s.low).any() for s in group):
-        band = base.mark_area(opacity=0.18, line=False)
-        layers.append(band.encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q"))
-    layers.append(base.mark_line(strokeWidth=1.8).encode(y=y))
-    layers.append(
-        base.mark_point(filled=True, size=16).encode(y=y, tooltip=["what:N", "step:Q", "value:Q", "low:Q", "high:Q"])
-    )
-    layers += _mark_layers(marks, last)
-    chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    heading = alt.TitleParams(text=name.replace("-", " "), anchor="start", fontSize=12)
-    return chart.properties(title=heading) if name else chart
+        band = base.mark_area(opacity=0.14, line=False)
+        layers.append(band.encode(y=alt.Y("low:Q", title=unit or None, scale=scale), y2="high:Q", detail="kind:N"))
+    layers.append(base.mark_line(strokeWidth=1.8).encode(y=y, strokeDash=dash))
+    hover = [alt.Tooltip(f"{c}:Q", format=".4~g") for c in ("step", "value", "low", "high")]
+    points = base.mark_point(filled=True, size=16)
+    layers.append(points.encode(y=y, detail="kind:N", tooltip=["data:N", "kind:N", *hover]))
+    layers += mark_layers(marks, last, HEIGHT)
+    text = f"{group[0].words} over the training steps. {_ends(group)}"
+    return alt.layer(*layers).properties(width=width, height=HEIGHT, description=text)
 
 
-def _phase_layers(phases: Phases, last: int) -> list[Any]:
-    layers: list[Any] = []
-    for phase in phases.phases:
-        if not phase.present:
-            continue
-        ends = rows_of(start=[max(phase.start, ZERO)], end=[max(phase.end, ZERO)], name=[phase.name])
-        unsure = rows_of(start=[max(phase.end_low, ZERO)], end=[max(phase.end_high, ZERO)])
-        shade = alt.Chart(ends).mark_rect(opacity=0.75, color=PHASE_COLOURS[phase.name])
-        layers.append(shade.encode(x=_time(last), x2="end:Q"))
-        if phase.end_high > phase.end_low:
-            strip = alt.Chart(unsure).mark_rect(opacity=0.18, color=GREY)
-            layers.append(strip.encode(x="start:Q", x2="end:Q"))
-        layers.append(_words(ends, phase.start, last, y=4).encode(x="start:Q"))
-    return layers
+def _kind(series: Series, group: Sequence[Series]) -> str:
+    """Which kind of figure a line is: `clean`, `under attack`, with its instrument where two measured the same."""
+    kind = RIGHT.get(series.figure, series.words)
+    same = {s.instrument for s in group if RIGHT.get(s.figure, s.words) == kind}
+    return f"{kind} ({series.instrument})" if len(same) > 1 else kind
 
 
-def _mark_layers(marks: Sequence[dict[str, Any]], last: int) -> list[Any]:
-    layers: list[Any] = []
-    for k, mark in enumerate(marks):
-        data = rows_of(**{key: [value] for key, value in mark.items()})
-        base = alt.Chart(data)
-        layers.append(base.mark_rect(opacity=0.1, color=GREY).encode(x=_time(last, "low:Q"), x2="high:Q"))
-        layers.append(base.mark_rule(strokeDash=[4, 3], color=GREY).encode(x="step:Q"))
-        layers.append(_words(data, mark["step"], last, y=HEIGHT - 16 - 14 * k).encode(x="step:Q"))
-    return layers
-
-
-def _words(data: Any, step: float, last: int, *, y: int) -> Any:
-    """A word beside a step, on the side where there is room, `y` pixels from the panel's top."""
-    right = math.log(max(step, ZERO) / ZERO) > 0.75 * math.log(last / ZERO)
-    mark = alt.Chart(data).mark_text(
-        align="right" if right else "left", baseline="top", dx=-4 if right else 4, fontSize=10, color=GREY
-    )
-    return mark.encode(y=alt.value(y), text="name:N")
+def _ends(group: Sequence[Series]) -> str:
+    """The last values of the lines, in a sentence: one part a kind."""
+    parts: dict[str, list[str]] = {}
+    for series in group:
+        known = np.flatnonzero(np.isfinite(series.value))
+        if len(known):
+            parts.setdefault(_kind(series, group), []).append(f"{said(series.value[known[-1]])} on {series.data}")
+    told = [f"{kind} {', '.join(ends)}" if len(parts) > 1 else ", ".join(ends) for kind, ends in parts.items()]
+    return f"At the end {'; '.join(told)}." if told else ""
 
 
 def _onsets(story: Story) -> list[dict[str, Any]]:
@@ -156,8 +174,8 @@ def _onsets(story: Story) -> list[dict[str, Any]]:
     return marks
 
 
-def _scalar_panels(run: TrainingRun, last: int) -> list[Any]:
-    panels = []
+def _scalar_panels(run: TrainingRun, last: int, width: Width) -> list[Panel]:
+    found = []
     for name, (steps, values) in run.scalars.items():
         if len(steps) < 2 or (name == "learning_rate" and np.ptp(values) == 0):
             continue
@@ -165,11 +183,15 @@ def _scalar_panels(run: TrainingRun, last: int) -> list[Any]:
         shown = np.where(np.isfinite(values), values, np.nan)[keep]
         positive = bool((shown[np.isfinite(shown)] > 0).all()) and name != "learning_rate"
         scale = alt.Scale(type="log") if positive else alt.Scale(zero=False)
-        data = rows_of(step=np.maximum(steps[keep], ZERO), value=shown)
-        y = alt.Y("value:Q", title=name.replace("_", " "), scale=scale)
-        line = alt.Chart(data).mark_line(color=INK, strokeWidth=1).encode(x=_time(last, "step:Q"), y=y)
-        panels.append(line.properties(width=WIDTH, height=110))
-    return panels
+        words = "Training loss, batch by batch" if name == "loss" else title(name)
+        y = alt.Y("value:Q", title=None, scale=scale)
+        line = alt.Chart(rows_of(step=np.maximum(steps[keep], ZERO), value=shown)).mark_line(color=INK, strokeWidth=1)
+        chart = line.encode(x=time_axis(last, "step:Q"), y=y)
+        chart = chart.properties(width=width, height=HEIGHT, description=f"{words} over the training steps.")
+        known = shown[np.isfinite(shown)]
+        ends = f"At the end {said(float(known[-1]))}." if len(known) else ""
+        found.append(Panel(title=words, ends=ends, chart=chart, first=name == "loss"))
+    return found
 
 
 def thinned(steps: np.ndarray, points: int = 600) -> np.ndarray:
@@ -178,23 +200,6 @@ def thinned(steps: np.ndarray, points: int = 600) -> np.ndarray:
         return np.arange(len(steps))
     wanted = np.geomspace(1, len(steps), points).astype(int) - 1
     return np.unique(wanted)
-
-
-def _time(last: int, field: str = "start:Q") -> Any:
-    axis = alt.Axis(format="~s", tickCount=6, grid=False)
-    scale = alt.Scale(type="log", domain=[ZERO, last], nice=False)
-    return alt.X(field, title="training step", scale=scale, axis=axis)
-
-
-def _label(series: Series, group: Sequence[Series]) -> str:
-    figures = len({s.figure for s in group}) > 1
-    instruments = len({s.instrument for s in group}) > 1
-    parts = [series.data]
-    if figures and series.figure != series.instrument:
-        parts.append(series.figure.replace("_", " ").replace(" accuracy", ""))
-    if instruments and series.instrument.replace("-", "_") != series.figure:
-        parts.append(f"({series.instrument})")
-    return " ".join(parts)
 
 
 def _styled(chart: Any) -> Any:

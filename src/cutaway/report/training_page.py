@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from cutaway.files import write_text
-from cutaway.report.film import film
-from cutaway.report.page import embedded, number, page_environment, vega_bundle
+from cutaway.report.film import page_panels
+from cutaway.report.film_tiles import ended, last_values
+from cutaway.report.page import embedded, page_environment, vega_bundle
 from cutaway.training.store import TrainingRun
 from cutaway.training.story import Story, tell, when
-from cutaway.wording import said
 
 
 def write_training_page(
@@ -22,6 +21,8 @@ def write_training_page(
     """
     told = story if story is not None else tell(run)
     spent = run.shares[-1] if run.shares else None
+    panels = [(f"film-{k}", panel, spec) for k, (panel, spec) in enumerate(page_panels(run, told))]
+    sets, groups = last_values(run)
     template = page_environment().get_template("training.html")
     html = template.render(
         run=run,
@@ -33,10 +34,14 @@ def write_training_page(
         state=state(run),
         troubles=[(e, _TROUBLES[e["what"]]) for e in run.events if e["what"] in _TROUBLES],
         when=when,
-        last=[(s, said(s.value[-1]), band(s.low[-1], s.high[-1])) for s in run.series.values()],
+        name=run.record.get("settings", {}).get("name") or run.record["model"]["name"],
+        tiles=ended(run),
+        panels=[(place, panel) for place, panel, _ in panels],
+        sets=sets,
+        groups=groups,
         opens=(run.folder / "model.json").exists(),
         bundle=vega_bundle(),
-        specs=embedded({"film": film(run, told).to_dict()}),
+        specs=embedded({place: spec for place, _, spec in panels}),
     )
     return write_text(Path(path) if path is not None else run.folder / "report.html", html)
 
@@ -47,11 +52,6 @@ _TROUBLES = {
     "failed": "failed",
     "resumed": "resumed",
 }
-
-
-def band(low: float, high: float) -> str:
-    """An interval in a table; empty where an end is missing."""
-    return f"{number(low)} to {number(high)}" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def state(run: TrainingRun) -> str:

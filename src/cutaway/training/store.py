@@ -45,11 +45,17 @@ class Series:
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    long_name: str = ""
+
+    @property
+    def words(self) -> str:
+        """What the figure is called in a sentence."""
+        return self.long_name or self.figure.replace("_", " ")
 
     @property
     def called(self) -> str:
         """What it is called in a sentence: the figure, the data, and the instrument where its name says more."""
-        figure, instrument = self.figure.replace("_", " "), self.instrument.replace("-", " ")
+        figure, instrument = self.words, self.instrument.replace("-", " ")
         return f"{figure} on {self.data}" + (f" ({instrument})" if instrument != figure else "")
 
 
@@ -171,7 +177,15 @@ class RunWriter:
         name = f"{step:08d}-{_safe(data)}-{_safe(instrument)}{SUFFIX}"
         reading.save(self.folder / "readings" / name)
         figures = [
-            {"name": f.name, "value": f.value, "low": f.low, "high": f.high, "unit": f.unit} for f in reading.figures
+            {
+                "name": f.name,
+                "value": f.value,
+                "low": f.low,
+                "high": f.high,
+                "unit": f.unit,
+                "long_name": f.long_name,
+            }
+            for f in reading.figures
         ]
         self.journal.append(
             {
@@ -361,17 +375,17 @@ def _scalars(blocks: list[Block]) -> tuple[dict[str, tuple[np.ndarray, np.ndarra
 
 def _series(taken: list[dict[str, Any]]) -> dict[str, Series]:
     points: dict[str, list[tuple[int, float, float, float]]] = {}
-    about: dict[str, tuple[str, str, str, str]] = {}
+    about: dict[str, tuple[str, str, str, str, str]] = {}
     for record in taken:
         for f in record["figures"]:
             name = f"{record['data']}/{record['instrument']}/{f['name']}"
-            about[name] = (record["data"], record["instrument"], f["name"], f["unit"])
+            about[name] = (record["data"], record["instrument"], f["name"], f["unit"], f.get("long_name", ""))
             low, high = (np.nan if f[k] is None else f[k] for k in ("low", "high"))
             points.setdefault(name, []).append((record["step"], f["value"], low, high))
     result = {}
     for name, rows in points.items():
         steps, value, low, high = np.array(rows, dtype=float).T
-        data, instrument, figure, unit = about[name]
+        data, instrument, figure, unit, long_name = about[name]
         result[name] = Series(
             name=name,
             data=data,
@@ -382,6 +396,7 @@ def _series(taken: list[dict[str, Any]]) -> dict[str, Series]:
             value=value,
             low=low,
             high=high,
+            long_name=long_name,
         )
     return result
 
