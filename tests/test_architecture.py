@@ -14,7 +14,7 @@ FLOORS = {
     1: ("network", "data", "engines", "arrangement"),
     2: ("pictures",),
     3: ("reading",),
-    4: ("context", "instrument", "registry", "testing", "evidence"),
+    4: ("context", "instrument", "settings", "registry", "testing", "evidence"),
     5: ("outputs", "geometry", "language", "features", "dynamics", "robustness"),
     6: ("instruments",),
     7: ("guard", "training"),

@@ -9,7 +9,6 @@ implement `_measure`, in a file of its own under `instruments/`. See CONTRIBUTIN
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -31,6 +30,7 @@ from cutaway.network.preserve import alone
 from cutaway.reading import Cost, Coverage, Figure, Provenance, Reading, Skipped
 from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.table import Table
+from cutaway.settings import check_settings
 from cutaway.status import Status
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class Instrument(ABC):
     limits : what the figures do not tell, for the report.
     null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum` or "" for none.
     in_scan : whether `cutaway scan` runs it without being asked (leave out what takes minutes).
+    left_out : why not, where `in_scan` is False; its expense where nothing is said.
     tiles : its figures for a report's first screen.
     better : for figures that a user wants "higher" or "lower", which; a comparison judges these.
     attacks : whether its `radius` is an attack's, to be chosen by the data's range.
@@ -117,6 +118,7 @@ class Instrument(ABC):
     limits: ClassVar[str] = ""
     null: ClassVar[str] = "reinitialised"
     in_scan: ClassVar[bool] = True
+    left_out: ClassVar[str] = ""
     attacks: ClassVar[bool] = False
     tiles: ClassVar[tuple[Tile, ...]] = ()
     better: ClassVar[Mapping[str, str]] = {}
@@ -291,37 +293,6 @@ class Instrument(ABC):
             versions=package_versions(),
             time=now(),
         )
-
-
-_LEAST = {"radius": 0, "steps": 0, "bins": 1, "probes": 1, "candidates": 1, "restarts": 1, "batch_size": 1}
-
-
-def check_settings(instrument: Instrument) -> None:
-    """Raise `InputError` for a setting of another type than its default's, a number that is not finite, a negative
-    radius, or a count (`num_...`, `max_...`, bins, restarts, ...) below 1."""
-    for setting in dataclasses.fields(instrument):
-        value, usual = getattr(instrument, setting.name), setting.default
-        if usual is dataclasses.MISSING or usual is None or (value is None and "None" in str(setting.type)):
-            continue
-        least = 1 if setting.name.startswith(("num_", "max_")) else _LEAST.get(setting.name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if isinstance(usual, bool):
-            good, expected = isinstance(value, bool), "True or False"
-        elif isinstance(usual, int):
-            good, expected = whole, "a whole number"
-        elif isinstance(usual, float):
-            good, expected = whole or (isinstance(value, float) and math.isfinite(value)), "a finite number"
-        else:
-            good, expected = not isinstance(usual, str) or isinstance(value, str), "text"
-        if good and least is not None and isinstance(value, int | float):
-            good = value >= least
-        if not good:
-            raise InputError(
-                f"setting {setting.name!r} of instrument {instrument.name!r}",
-                found=repr(value),
-                expected=expected + (f", at least {least}" if least is not None else ""),
-                remedy=f"its default is {usual!r}",
-            )
 
 
 def peak_bytes() -> int:

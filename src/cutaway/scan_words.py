@@ -64,5 +64,6 @@ def _why(name: str) -> str:
     except Exception as error:  # another package's code
         return f"not run: it cannot be loaded ({type(error).__name__}: {error})"
     if not kind.in_scan:
-        return f"not run: a scan leaves it out for its cost ({kind.expense}); ask with `cutaway measure {name}`"
+        reason = kind.left_out or kind.expense
+        return f"not run: a scan leaves it out for its cost ({reason}); ask with `cutaway measure {name}`"
     return f"not run: not asked for; ask with `cutaway measure {name}`"

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 COMMANDS: dict[str, str] = {
     "scan": "look into a network with every instrument that applies, with nulls, and write a report",
     "measure": "one instrument on one network",
-    "instruments": "list the instruments: name, question, source, needs, cost",
+    "instruments": "list the instruments, or tell all of one: question, cost, settings, an example",
     "compare": "two runs side by side",
     "report": "write a run's report again",
     "slice": "the exact affine pieces on a plane through inputs",

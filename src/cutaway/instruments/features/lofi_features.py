@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from cutaway.features.lofi.network_features import SiteDirections, channels, net
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network
 from cutaway.reading.table import Table
+from cutaway.settings import at_least
 from cutaway.wording import said
 
 
@@ -25,10 +26,10 @@ class LofiFeatures(Instrument):
     positions or tokens drawn a sample. Sites without channels to choose from (fewer than two) are listed as skipped.
     """
 
-    num_directions: int = 8
-    num_permutations: int = 19
-    num_points: int = 600
-    num_positions: int = 4
+    num_directions: int = field(default=8, metadata=at_least(1, "directions kept at a site"))
+    num_permutations: int = field(default=19, metadata=at_least(1, "permutations of the labels"))
+    num_points: int = field(default=600, metadata=at_least(1, "samples, spread evenly over the data"))
+    num_positions: int = field(default=4, metadata=at_least(1, "spatial positions or tokens drawn of a sample"))
 
     name: ClassVar[str] = "lofi-features"
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("relevant_directions", "Directions that carry the label", 50),)
@@ -73,15 +74,15 @@ class LofiFeatures(Instrument):
         return Findings.of(table, sites=sites)
 
     def _columns(self, each: Sequence[SiteDirections], table: Table) -> None:
-        for name, field, long_name in (
+        for name, part, long_name in (
             ("strength", "strengths", "size of the label-weighted operator, whitened"),
             ("p_value", "p_values", "rank among permuted labels"),
             ("use", "use", "gradient energy along the direction over the mean one"),
         ):
-            rows = [getattr(f, field) for f in each]
+            rows = [getattr(f, part) for f in each]
             padded = [np.pad(r, (0, self.num_directions - len(r)), constant_values=np.nan) for r in rows]
             table.keep(name, padded, ["site", "direction"], long_name=long_name)
-        for name, field, unit, long_name in (
+        for name, part, unit, long_name in (
             ("noise_edge", "edge", "1", "95 % quantile of the permuted maximum"),
             ("num_relevant", "num_relevant", "directions", "directions with p at most 0.05"),
             ("num_unused", "unused", "directions", "relevant directions the gradient avoids"),
@@ -89,7 +90,7 @@ class LofiFeatures(Instrument):
             ("alignment_null", "alignment_null", "1", "the same for permuted labels, mean"),
             ("alignment_p", "alignment_p", "1", "p-value of the alignment"),
         ):
-            table.keep(name, [float(getattr(f, field)) for f in each], ["site"], unit=unit, long_name=long_name)
+            table.keep(name, [float(getattr(f, part)) for f in each], ["site"], unit=unit, long_name=long_name)
 
     def draw(self, reading: Any) -> Any:
         from cutaway.features.lofi.network_chart import features_chart

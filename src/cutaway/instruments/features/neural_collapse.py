@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from cutaway.features.collapse import collapse, last_linear, penultimate
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network
 from cutaway.robustness.attacks import PGD, Noise
+from cutaway.settings import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,9 @@ class NeuralCollapse(Instrument):
     prediction); otherwise as in the source.
     """
 
-    radius: float = 0.1
-    steps: int = 10
-    num_points: int = 500
+    radius: float = field(default=0.1, metadata=at_least(0, "size of attack and noise (linf), in the data's units"))
+    steps: int = field(default=10, metadata=at_least(0, "steps of the attack"))
+    num_points: int = field(default=500, metadata=at_least(1, "samples, spread evenly over the classes"))
 
     name: ClassVar[str] = "neural-collapse"
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("nc1", "Neural collapse (NC1)", 80),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from cutaway.features.sparsity import firing, static_dead
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network
 from cutaway.network.sites import no_activation
+from cutaway.settings import at_least
 from cutaway.wording import said
 
 
@@ -29,7 +30,7 @@ class Sparsity(Instrument):
     estimates for the population. One forward pass a sample.
     """
 
-    threshold: float = 0.0
+    threshold: float = field(default=0.0, metadata=at_least(0, "size up to which an activation counts as not firing"))
 
     name: ClassVar[str] = "sparsity"
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("dead_neuron_rate", "Dead neurons", 60, percent=True),)

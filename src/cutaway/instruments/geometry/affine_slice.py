@@ -3,7 +3,7 @@ like."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from cutaway.geometry.slice import SliceSettings, slice_network
 from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
 from cutaway.network import Network
 from cutaway.reading.table import Table
+from cutaway.settings import above, at_least
 from cutaway.status import Status
 
 
@@ -32,13 +33,16 @@ class AffineSlice(Instrument):
     drawn with the seed, of different classes where there are labels.
     """
 
-    reach: float = 1.0
-    max_regions: int = 20_000
+    reach: float = field(
+        default=1.0, metadata=above(0, "half-diagonal of the square, in distances to the farthest sample")
+    )
+    max_regions: int = field(default=20_000, metadata=at_least(1, "regions up to which the square is not shrunk"))
 
     name: ClassVar[str] = "affine-slice"
     question: ClassVar[str] = "Into how many affine pieces does the network cut the plane through three samples?"
     source: ClassVar[str] = "SplineCam, arXiv 2302.12828; computed by a method of our own in float64"
     in_scan: ClassVar[bool] = False
+    left_out: ClassVar[str] = "it tells of one square only, and takes from seconds to minutes"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
     expense: ClassVar[str] = "one float64 forward pass a vertex; a few seconds for networks of a thousand neurons"
     limits: ClassVar[str] = "One plane through three samples: repeat with other seeds before speaking of the network."

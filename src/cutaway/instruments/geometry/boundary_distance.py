@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from cutaway.geometry.near_neurons import EXACT_DIMS
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.network import Network, Site
 from cutaway.records import Skipped
+from cutaway.settings import at_least, means
 from cutaway.status import Status
 
 _COLUMNS = {
@@ -38,10 +39,10 @@ class BoundaryDistance(Instrument):
     them and `candidates` forward and backward passes.
     """
 
-    num_points: int = 64
-    probes: int = 8
-    candidates: int = 24
-    float64: bool = True
+    num_points: int = field(default=64, metadata=at_least(1, "samples, spread evenly over the data"))
+    probes: int = field(default=8, metadata=at_least(1, "forward-mode passes a sample above 128 dimensions"))
+    candidates: int = field(default=24, metadata=at_least(1, "near neurons measured a sample above 128 dimensions"))
+    float64: bool = field(default=True, metadata=means("compute in double precision"))
 
     name: ClassVar[str] = "boundary-distance"
     question: ClassVar[str] = "How far is a sample from the nearest boundary of its affine region?"

@@ -10,7 +10,7 @@ effective radius is stated. The counting itself is in `near_neurons`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from cutaway.network import Network, Site
 from cutaway.network.sites import no_activation
 from cutaway.reading.table import Table
 from cutaway.records import Skipped
+from cutaway.settings import at_least, means
 from cutaway.wording import said
 
 
@@ -41,12 +42,12 @@ class LocalComplexity(Instrument):
     double precision.
     """
 
-    radius: float = 0.005
-    num_directions: int = 20
-    num_points: int = 256
-    num_counted: int = 16
-    float64: bool = True
-    exact: bool = False
+    radius: float = field(default=0.005, metadata=at_least(0, "distance of the vertices, in the inputs' units"))
+    num_directions: int = field(default=20, metadata=at_least(1, "directions, at most the input's dimension"))
+    num_points: int = field(default=256, metadata=at_least(1, "samples, spread evenly over the data"))
+    num_counted: int = field(default=16, metadata=at_least(1, "of these, samples for the count within the radius"))
+    float64: bool = field(default=True, metadata=means("decide doubtful signs in double precision"))
+    exact: bool = field(default=False, metadata=means("count within the radius exactly above 128 dimensions too"))
 
     name: ClassVar[str] = "local-complexity"
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("local_complexity", "Bends near a sample", 70),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from cutaway.geometry.volume import count_patterns
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile, not_applicable
 from cutaway.network import Network
 from cutaway.reading.table import Table
+from cutaway.settings import at_least
 from cutaway.wording import said
 
 UNIT = "boundaries per unit"
@@ -35,8 +36,8 @@ class RayCrossings(Instrument):
     sample has a pattern of its own and the score says nothing), it does not saturate at the number of samples.
     """
 
-    num_segments: int = 48
-    num_patterns: int = 128
+    num_segments: int = field(default=48, metadata=at_least(1, "segments between random pairs of samples"))
+    num_patterns: int = field(default=128, metadata=at_least(1, "samples whose activation patterns are compared"))
 
     name: ClassVar[str] = "ray-crossings"
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("crossing_density", "Regions near the data", 40),)
@@ -45,6 +46,7 @@ class RayCrossings(Instrument):
         "Exact crossing sequences; compare TE-NAS, ICLR 2021, and Hanin and Rolnick, arXiv 1901.09021"
     )
     in_scan: ClassVar[bool] = False
+    left_out: ClassVar[str] = "every crossing is a float64 forward pass of its own"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
     expense: ClassVar[str] = "one float64 forward pass for every crossing"
     limits: ClassVar[str] = (

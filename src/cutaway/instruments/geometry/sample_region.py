@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cutaway.context import Context
@@ -13,6 +13,7 @@ from cutaway.geometry.expressivity import size_and_confidence
 from cutaway.geometry.rays import as_program
 from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
 from cutaway.network import Network
+from cutaway.settings import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class SampleRegion(Instrument):
     `num_points` samples carry bootstrap intervals; the correlation is Spearman's, an estimate.
     """
 
-    num_points: int = 32
+    num_points: int = field(default=32, metadata=at_least(1, "samples, spread evenly over the data"))
 
     name: ClassVar[str] = "sample-region"
     question: ClassVar[str] = (
@@ -34,6 +35,7 @@ class SampleRegion(Instrument):
     expense: ClassVar[str] = "2 D forward passes a sample"
     limits: ClassVar[str] = "The nearest boundary only; a region may reach far in other directions."
     in_scan: ClassVar[bool] = False
+    left_out: ClassVar[str] = "a sample takes 2 D float64 passes for an input of D numbers"
 
     def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         sample = context.sample(network, data, self.num_points, balanced=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from cutaway.errors import ModelError
 from cutaway.instrument import Findings, Instrument, Tile, not_applicable
 from cutaway.language.intrinsic_dimension import intrinsic_dimension
 from cutaway.network import Network
+from cutaway.settings import at_least, between, means
 from cutaway.wording import said
 
 
@@ -22,9 +23,9 @@ class IntrinsicDimension(Instrument):
     head), a count of tokens. Figures: the sum over heads in the last block and its mean over blocks, means over
     samples with bootstrap intervals. One forward pass a sample."""
 
-    threshold: float = 0.1
-    relative: bool = True
-    batch_size: int = 16
+    threshold: float = field(default=0.1, metadata=between(0, 1, "attention above which a token counts as mixed in"))
+    relative: bool = field(default=True, metadata=means("threshold relative to the head's largest attention"))
+    batch_size: int = field(default=16, metadata=at_least(1, "rows of tokens in one pass"))
 
     name: ClassVar[str] = "intrinsic-dimension"
     tiles: ClassVar[tuple[Tile, ...]] = (

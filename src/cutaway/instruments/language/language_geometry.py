@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from cutaway.instrument import Findings, Instrument, Tile, not_applicable
 from cutaway.language.geometry import FEATURE_NAMES, GeometryReader
 from cutaway.language.separability import area_under_curve, cross_validated_scores
 from cutaway.network import Network
+from cutaway.settings import at_least
 from cutaway.wording import said
 
 _DISTANCE = ("distance to the nearest gate", "hidden units")
@@ -31,7 +32,7 @@ class LanguageGeometry(Instrument):
     two classes only). Estimates; one forward pass a sample.
     """
 
-    batch_size: int = 32
+    batch_size: int = field(default=32, metadata=at_least(1, "rows of tokens in one pass"))
 
     name: ClassVar[str] = "language-geometry"
     better: ClassVar[Mapping[str, str]] = {"auroc": "higher"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from cutaway.network import Network
 from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
 from cutaway.outputs.predictions import Predictions, predictions
 from cutaway.reading.table import Table
+from cutaway.settings import at_least
 from cutaway.wording import said
 
 
@@ -30,7 +31,7 @@ class Accuracy(Instrument):
     1909.10155) for the bias.
     """
 
-    bins: int = 15
+    bins: int = field(default=15, metadata=at_least(1, "bins of confidence, equally wide"))
 
     name: ClassVar[str] = "accuracy"
     better: ClassVar[Mapping[str, str]] = {

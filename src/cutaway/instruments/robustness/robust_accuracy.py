@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cutaway.context import Context
@@ -13,9 +13,10 @@ from cutaway.errors import CutawayWarning
 from cutaway.instrument import Findings, Instrument, Tile
 from cutaway.network import Network
 from cutaway.reading.intervals import normal_interval
-from cutaway.robustness.attacks import Adversarial, Noise, make_attack
+from cutaway.robustness.attacks import ATTACKS, Adversarial, Noise, make_attack
 from cutaway.robustness.attacks.ball import Norm
 from cutaway.robustness.attacks.units import warn_of_units
+from cutaway.settings import at_least, one_of
 from cutaway.status import Status
 from cutaway.wording import distance, said
 
@@ -45,12 +46,12 @@ class RobustAccuracy(Instrument):
     2311.07444).
     """
 
-    attack: str = "pgd"
-    radius: float = 0.1
-    norm: Norm = "inf"
-    steps: int | None = 20
-    restarts: int = 1
-    num_points: int = 200
+    attack: str = field(default="pgd", metadata=one_of(tuple(ATTACKS), "the search"))
+    radius: float = field(default=0.1, metadata=at_least(0, "size of the attack, in the data's units"))
+    norm: Norm = field(default="inf", metadata=one_of(("inf", "2"), "norm in which the size is measured"))
+    steps: int | None = field(default=20, metadata=at_least(0, "steps of the attack; None keeps its own number"))
+    restarts: int = field(default=1, metadata=at_least(1, "random starts of the attack"))
+    num_points: int = field(default=200, metadata=at_least(1, "samples, spread evenly over the classes"))
 
     name: ClassVar[str] = "robust-accuracy"
     better: ClassVar[Mapping[str, str]] = {
