@@ -33,7 +33,7 @@ from cutaway.network.onnx import load_onnx
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
 from cutaway.robustness.bounds.network import BoundNetwork, bound_network
 from cutaway.robustness.bounds.sweep import bound_rows, bounds_of_many, sweep
-from cutaway.robustness.certified_accuracy import margin_rows
+from cutaway.robustness.certified_share import margin_rows
 from cutaway.robustness.lipschitz import lipschitz_bounds
 from cutaway.robustness.query import Clause, Query
 from cutaway.robustness.regions import Box, ball, box

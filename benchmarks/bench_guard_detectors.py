@@ -24,7 +24,7 @@ import numpy as np
 
 from cutaway.guard import Guardrail, PromptRows, read_rows
 from cutaway.guard.baselines import DETECTORS, compare
-from cutaway.guard.evaluate import auroc
+from cutaway.guard.evaluation import auroc
 
 
 def main(arguments: list[str] | None = None) -> dict:

@@ -13,8 +13,8 @@ import torch
 import transformers as tf
 
 from cutaway.errors import CutawayError
+from cutaway.language.dimension import intrinsic_dimension
 from cutaway.language.geometry import GeometryReader
-from cutaway.language.intrinsic_dimension import intrinsic_dimension
 
 D, F, L, H, V = 32, 64, 3, 4, 100
 BASE = {

@@ -17,7 +17,7 @@ LIMIT = 10.0
 
 def batched_against_loop(width: int, method: str, loop: int, steps: int) -> dict[str, float]:
     """CPU seconds for 64 seeds together and, scaled up from `loop` of them, one after the other."""
-    from cutaway.dynamics.simulate import Simulation, simulate
+    from cutaway.dynamics.simulation import Simulation, simulate
 
     def run(seeds: int, seed: int) -> float:
         began = time.process_time()

@@ -54,10 +54,10 @@ def trained_mnist() -> tuple[nn.Sequential, np.ndarray] | None:
     folder = os.environ.get("CUTAWAY_DATA")
     if not folder:
         return None
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    data = load("mnist", split="train", num=6000, seed=0)
-    test = load("mnist", split="test", num=200, seed=0)
+    data = load_data("mnist", split="train", num=6000, seed=0)
+    test = load_data("mnist", split="test", num=200, seed=0)
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Linear(784, 200),
@@ -161,7 +161,7 @@ def residual(short: bool) -> dict | None:
     same small slice by values at the vertices; None without data."""
     if not os.environ.get("CUTAWAY_DATA"):
         return None
-    from cutaway.data import load
+    from cutaway.data import load_data
 
     folder = Path(os.environ["CUTAWAY_DATA"]) / "classifiers"
     spec = importlib.util.spec_from_file_location("classifiers", folder / "load.py")
@@ -169,7 +169,7 @@ def residual(short: bool) -> dict | None:
     classifiers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(classifiers)
     model = classifiers.load("cifar_resnet20", str(folder))[0].eval()
-    images = load("cifar10", split="test", num=200, seed=0).inputs[[1, 3, 5]]
+    images = load_data("cifar10", split="test", num=200, seed=0).inputs[[1, 3, 5]]
     plane = plane_through(images.numpy())
     program = StagedProgram(trace(model, torch.zeros(1, 3, 32, 32)))
 

@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.network.sources import load_model
-from cutaway.robustness.certified_accuracy import radius_curve
+from cutaway.robustness.certified_share import radius_curve
 from cutaway.robustness.curve_figure import draw_together
 from cutaway.robustness.verify.verdict import VerifySettings
 
@@ -32,7 +32,7 @@ def main(picture: str = "certified_curves.png", num: int = 20) -> dict:
     if not os.environ.get("CUTAWAY_DATA"):
         print("set CUTAWAY_DATA to the data folder to run this example")
         return {}
-    data = load("mnist", split="test", num=num)
+    data = load_data("mnist", split="test", num=num)
     settings = VerifySettings(complete=False)
     curves = {}
     for title, name in NETWORKS.items():

@@ -19,7 +19,7 @@ import torch
 
 from cutaway.guard.features import PromptFeatures
 from cutaway.language.charts import dimension_curve, prompt_map
-from cutaway.language.intrinsic_dimension import intrinsic_dimension
+from cutaway.language.dimension import intrinsic_dimension
 from cutaway.network.sources import load_model
 from cutaway.reproductions.llm_geometry import OTHER, STORY, corpora
 

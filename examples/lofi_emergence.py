@@ -10,9 +10,9 @@ import sys
 import numpy as np
 
 from cutaway.features.lofi.baselines import DeepNNGPClassifier
-from cutaway.features.lofi.emergence import emergence_curve
 from cutaway.features.lofi.estimators import LoFiClassifier
 from cutaway.features.lofi.figures import emergence_figure
+from cutaway.features.lofi.spectral_emergence import emergence_curve
 
 
 def main(picture: str | None = None, *, num: int = 1200, dimension: int = 32) -> tuple[float, float]:

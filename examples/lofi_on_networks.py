@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cutaway.data import Dataset, load
+from cutaway.data import Dataset, load_data
 from cutaway.instruments import LofiFeatures
 from cutaway.network import Network
 from cutaway.reading import Reading
@@ -56,7 +56,7 @@ def read_with_null(model: nn.Module, data: Dataset, twins: int) -> Reading:
 def images(twins: int) -> Reading:
     """The CNN on held-out images."""
     name = "fashion-mnist" if (Path(os.environ.get("CUTAWAY_DATA", "")) / "fashion_mnist").is_dir() else "digits"
-    train, test = load(name, "train", 1200), load(name, "test", 500 if name == "fashion-mnist" else 300)
+    train, test = load_data(name, "train", 1200), load_data(name, "test", 500 if name == "fashion-mnist" else 300)
     print("images:", name)
     return read_with_null(train_cnn(train), test, twins)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.features.lofi import LoFiClassifier
 from cutaway.features.lofi.baselines import (
     DeepNNGPClassifier,
@@ -26,8 +26,8 @@ from cutaway.features.lofi.baselines import (
     RidgeClassifierOnInputs,
 )
 from cutaway.features.lofi.conv_lift import patch_filters
-from cutaway.features.lofi.emergence import emergence
 from cutaway.features.lofi.figures import accuracy_figure, filters_figure, spectrum_figure
+from cutaway.features.lofi.spectral_emergence import emergence
 
 VEHICLES = (0, 1, 8, 9)
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] = ()) -> dict[str, list[float]]:
 
 def read(name: str, split: str, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, C, H, W) less one half, and labels of +-1: vehicles or odd digits are +1."""
-    data = load(name, split, num, seed)
+    data = load_data(name, split, num, seed)
     assert data.labels is not None
     codes = data.labels.numpy()
     positive = np.isin(codes, VEHICLES) if name.startswith("cifar") else codes % 2 == 1

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import nn
 
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.geometry.plane import plane_through, square_around
 from cutaway.geometry.slice import slice_network
 from cutaway.geometry.studies import pruned, without_biases
@@ -43,7 +43,7 @@ def classifier(data, *, batch_norm: bool) -> nn.Module:
 
 def main() -> None:
     name = "fashion-mnist" if (Path(os.environ.get("CUTAWAY_DATA", "")) / "fashion_mnist").is_dir() else "digits"
-    data, test = load(name, "train", None if name == "digits" else 6000), load(name, "test", 300)
+    data, test = load_data(name, "train", None if name == "digits" else 6000), load_data(name, "test", 300)
     rows = [int((test.labels == c).nonzero()[0]) for c in (0, 5, 8)]
     plane = plane_through(test.inputs[rows].numpy())
     square = square_around(plane, 1.05 * float(np.abs(plane.anchors).sum(axis=1).max()))

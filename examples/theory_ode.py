@@ -11,7 +11,7 @@ import numpy as np
 
 from cutaway.dynamics.ode import OverlapProblem, integrate
 from cutaway.dynamics.pictures import overlay_figure
-from cutaway.dynamics.simulate import Simulation, simulate
+from cutaway.dynamics.simulation import Simulation, simulate
 
 
 def main(picture: str | None = None, *, dimension: int = 400, num_steps: int = 60, num_seeds: int = 16) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from cutaway.dynamics.exponents import information_exponent
 from cutaway.dynamics.phase import steps_needed
 from cutaway.dynamics.pictures import phase_figure
-from cutaway.dynamics.simulate import Simulation, simulate
+from cutaway.dynamics.simulation import Simulation, simulate
 
 
 def main(picture: str | None = None, *, dimension: int = 64, num_seeds: int = 4) -> tuple[float, float]:

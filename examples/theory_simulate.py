@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from cutaway.dynamics.pictures import overlay_figure
-from cutaway.dynamics.simulate import Simulation, simulate
+from cutaway.dynamics.simulation import Simulation, simulate
 
 
 def main(picture: str | None = None, *, dimension: int = 32, num_seeds: int = 16) -> dict[str, float]:

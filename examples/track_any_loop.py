@@ -6,14 +6,14 @@ python examples/track_any_loop.py; then: cutaway track runs/any-loop, cutaway re
 import torch
 from torch import nn
 
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.instruments import LocalComplexity, RobustAccuracy
 from cutaway.training import LogSpaced, Tracker, open_training
 from cutaway.training.story import tell
 
 
 def main() -> None:
-    train, test = load("digits", split="train"), load("digits", split="test")
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Flatten(), nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10)

@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch import nn
 
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.instruments import Accuracy, Sparsity
 from cutaway.training import EveryN, Tracker, open_training
 from cutaway.training.adapters.lightning import TrackerCallback
@@ -27,7 +27,7 @@ class Classifier(lightning.LightningModule):
 
 
 def main() -> None:
-    train, test = load("digits", split="train"), load("digits", split="test")
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
     tracker = Tracker([Accuracy(), Sparsity()], EveryN(20), "runs/lightning", data={"train": train, "test": test})
     watch = TrackerCallback(tracker, model=lambda module: module.network, examples=lambda batch: batch[2])
     rows = torch.utils.data.TensorDataset(train.inputs, train.labels, torch.arange(len(train)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.network import Network
 from cutaway.network.sources import load_model
 from cutaway.training.fit import fit
@@ -28,7 +28,7 @@ def main(recipe: str | Path = RECIPE, out: str = "runs/digits") -> dict:
         print(name, ", ".join(f"{step}: {value:.2f}" for step, value in zip(series.steps, series.value, strict=True)))
     for name, score in fitted.final.items():
         print(f"{name}: accuracy {score['accuracy']:.3f} [{score['low']:.3f}, {score['high']:.3f}]")
-    network = Network(load_model(fitted.model).model, load("digits").inputs[:2])
+    network = Network(load_model(fitted.model).model, load_data("digits").inputs[:2])
     print(f"{fitted.model}: {network.num_parameters:,} parameters, {len(network.sites)} sites")
     return fitted.final
 

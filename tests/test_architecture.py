@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,19 @@ import cutaway
 
 SOURCE = Path(cutaway.__file__).parent
 FLOORS = {
-    0: ("errors", "status", "records", "wording", "jsonable", "seeds", "files", "_compat", "_moved", "_late"),
+    0: (
+        "errors",
+        "status",
+        "records",
+        "wording",
+        "jsonable",
+        "seeds",
+        "files",
+        "_compat",
+        "_moved",
+        "_late",
+        "_facade",
+    ),
     1: ("network", "data", "engines", "arrangement"),
     2: ("pictures",),
     3: ("reading",),
@@ -107,7 +120,6 @@ def test_scan_is_a_function_however_it_is_imported():
 
 def test_old_paths_of_moved_modules_warn_and_give_the_same_names():
     import importlib
-    import sys
 
     from cutaway._moved import MOVED
 
@@ -121,16 +133,28 @@ def test_old_paths_of_moved_modules_warn_and_give_the_same_names():
         assert all(getattr(module, name) is getattr(home, name) for name in public)
 
 
+def test_an_old_module_that_hides_a_function_is_called_as_it():
+    code = """
+import warnings; warnings.simplefilter("ignore")
+import cutaway.network.graph.evaluate
+from cutaway.network import graph
+try: graph.evaluate()
+except TypeError as error: print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("evaluate() missing")
+
+
 def test_old_paths_of_moved_names_warn_and_give_the_same_objects():
     import importlib
 
     from cutaway._moved import NAMES
 
     for old, home in NAMES.items():
-        module, _, name = old.partition(":")
-        with pytest.warns(DeprecationWarning, match=f"{name} is now in {home}"):
+        (module, _, name), (where, _, new) = old.partition(":"), home.partition(":")
+        with pytest.warns(DeprecationWarning, match=f"{name} is now {new}.*in {where}"):
             found = getattr(importlib.import_module(module), name)
-        assert found is getattr(importlib.import_module(home), name)
+        assert found is getattr(importlib.import_module(where), new or name)
 
 
 def test_a_name_that_never_was_there_is_no_attribute():

@@ -5,26 +5,21 @@
 Names are imported on first use, so that `import cutaway` costs nothing.
 """
 
-from __future__ import annotations
+from cutaway import _facade, _late, _moved
 
-import importlib
-from typing import Any
-
-from cutaway import _late, _moved
-
-_HOMES = {
-    "Network": "cutaway.network",
-    "Reading": "cutaway.reading",
-    "Figure": "cutaway.reading",
-    "Instrument": "cutaway.instrument",
-    "Status": "cutaway.status",
-    "CutawayError": "cutaway.errors",
-    "load_data": "cutaway.data",
-    "load_model": "cutaway.network.sources",
-    "scan": "cutaway.scanning",
-}
-
-__all__ = sorted(_HOMES)
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "data.named": "load_data",
+        "errors": "CutawayError",
+        "instrument": "Instrument",
+        "network.network": "Network",
+        "network.sources": "load_model",
+        "reading.reading": "Figure Reading",
+        "scanning": "scan",
+        "status": "Status",
+    },
+)
 __version__ = "0.1.0"
 _moved.install()
 _late.attach("Reading.plot", "cutaway.registry:draw")
@@ -33,13 +28,3 @@ _late.attach("Network.bounds", "cutaway.robustness.bounds.layers:layer_bounds")
 _late.attach("Slice.draw", "cutaway.report.explorer.picture:draw_slice")
 _late.attach("Run.report", "cutaway.report.page:write_report")
 _late.attach("Run._repr_html_", "cutaway.report.notebook:run_html")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name.replace("load_data", "load"))
-    raise AttributeError(f"module 'cutaway' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]

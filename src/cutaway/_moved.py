@@ -1,7 +1,8 @@
 """Modules and names that have moved: the old path still imports for one release, and warns with the new one.
 
 A finder at the end of `sys.meta_path` answers for the old modules alone; nothing is imported until one is asked for.
-A module that stays, but some of whose names have moved, ends with `__getattr__ = moved_names(__name__)`.
+A module that stays, but some of whose names have moved, ends with `__getattr__ = moved_names(__name__)`; the fronts of
+packages (`_facade`) ask here by themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MOVED = {
     "cutaway.geometry.language_blocks": "cutaway.language.blocks",
     "cutaway.geometry.language_charts": "cutaway.language.charts",
     "cutaway.geometry.language_instrument": "cutaway.instruments.language.language_geometry",
-    "cutaway.geometry.intrinsic_dimension": "cutaway.language.intrinsic_dimension",
+    "cutaway.geometry.intrinsic_dimension": "cutaway.language.dimension",
     "cutaway.geometry.instruments": "cutaway.instruments.geometry",
     "cutaway.geometry.instruments.affine_slice": "cutaway.instruments.geometry.affine_slice",
     "cutaway.geometry.instruments.ray_crossings": "cutaway.instruments.geometry.ray_crossings",
@@ -35,12 +36,23 @@ MOVED = {
     "cutaway.evidence.resample": "cutaway.reading.intervals",
     "cutaway.reading.charts": "cutaway.pictures.charts",
     "cutaway.reading.words": "cutaway.wording",
+    "cutaway.guard.evaluate": "cutaway.guard.evaluation",
+    "cutaway.guard.nlp.perturb": "cutaway.guard.nlp.perturbations",
+    "cutaway.network.graph.evaluate": "cutaway.network.graph.evaluation",
+    "cutaway.network.graph.trace": "cutaway.network.graph.tracing",
+    "cutaway.dynamics.simulate": "cutaway.dynamics.simulation",
+    "cutaway.language.intrinsic_dimension": "cutaway.language.dimension",
+    "cutaway.features.collapse": "cutaway.features.class_means",
+    "cutaway.features.lofi.emergence": "cutaway.features.lofi.spectral_emergence",
+    "cutaway.outputs.predictions": "cutaway.outputs.answers",
+    "cutaway.robustness.certified_accuracy": "cutaway.robustness.certified_share",
 }
 """Old path -> new path."""
 
 NAMES = {
+    "cutaway.data:load": "cutaway.data.named:load_data",
     "cutaway.language.instruments:IntrinsicDimension": "cutaway.instruments.language.intrinsic_dimension",
-    "cutaway.features.collapse:NeuralCollapse": "cutaway.instruments.features.neural_collapse",
+    "cutaway.features.class_means:NeuralCollapse": "cutaway.instruments.features.neural_collapse",
     "cutaway.features.lofi.network_features:LofiFeatures": "cutaway.instruments.features.lofi_features",
     "cutaway.features.sparsity:Sparsity": "cutaway.instruments.features.sparsity",
     "cutaway.geometry.boundary_distance:BoundaryDistance": "cutaway.instruments.geometry.boundary_distance",
@@ -52,7 +64,7 @@ NAMES = {
     "cutaway.outputs:Accuracy": "cutaway.instruments.outputs.accuracy",
     "cutaway.robustness:RobustAccuracy": "cutaway.instruments.robustness.robust_accuracy",
 }
-"""Old module:name -> the module that has the name now."""
+"""Old module:name -> the module that has it now, with `:name` where that is another."""
 
 
 class _Finder(MetaPathFinder):
@@ -76,15 +88,25 @@ class _Forward(Loader):
         vars(module).update({name: value for name, value in vars(new).items() if not name.startswith("__")})
         module.__doc__ = new.__doc__
         module.__getattr__ = moved_names(old)  # pyright: ignore[reportAttributeAccessIssue]
+        module.__class__ = _Called
+
+
+class _Called(ModuleType):
+    """An old module that hides a function of its name in the package (`guard.evaluate`): it is called as that one."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
 
 
 def moved_name(module: str, name: str) -> Any:
     """What `module.name` has become, with a warning; `AttributeError` for a name that never was there."""
-    home = NAMES.get(f"{module}:{name}")
-    if home is None:
+    found = NAMES.get(f"{module}:{name}")
+    if found is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warnings.warn(f"{name} is now in {home}; {module}.{name} goes with the next release", DeprecationWarning, 3)
-    return getattr(importlib.import_module(home), name)
+    home, _, new = found.partition(":")
+    told = f"{new} in {home}" if new else f"in {home}"
+    warnings.warn(f"{name} is now {told}; {module}.{name} goes with the next release", DeprecationWarning, 3)
+    return getattr(importlib.import_module(home), new or name)
 
 
 def moved_names(module: str) -> Callable[[str], Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cutaway.data import Dataset, load
+from cutaway.data import Dataset, load_data
 
 
 def digits_cnn() -> nn.Sequential:
@@ -27,7 +27,7 @@ def digits_cnn() -> nn.Sequential:
 def train_digits(*, epochs: int = 30, seed: int = 0) -> tuple[nn.Module, Dataset]:
     """Train it with Adam (1e-3, batches of 64) on the training split; returns it in evaluation mode with the held-out
     split."""
-    train, test = load("digits", split="train"), load("digits", split="test")
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
     assert train.labels is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

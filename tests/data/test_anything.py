@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import cutaway
-from cutaway.data import Dataset, as_dataset, load
+from cutaway.data import Dataset, as_dataset, load_data
 from cutaway.errors import CutawayError, InputError
 from cutaway.instruments import Accuracy
 
@@ -122,11 +122,11 @@ def test_a_loader_that_does_not_end_is_refused(monkeypatch):
 
 def test_a_csv_file_is_a_table_with_a_header(tmp_path):
     FRAME.assign(label=NAMES).to_csv(tmp_path / "t.csv", index=False)
-    made = load(tmp_path / "t.csv", num=6)
+    made = load_data(tmp_path / "t.csv", num=6)
     assert made.inputs.shape == (6, 4) and made.class_names == ("cat", "dog", "eel") and made.name == "t"
     (tmp_path / "bad.csv").write_bytes(bytes(range(256)) * 3)
     with pytest.raises(CutawayError):
-        load(tmp_path / "bad.csv")
+        load_data(tmp_path / "bad.csv")
 
 
 def test_a_bare_module_and_a_pair_are_measured():

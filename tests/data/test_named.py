@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cutaway.data import available, load, named
+from cutaway.data import available, load_data, named
 from cutaway.data.formats import read_cifar_archive, read_cifar_batch, read_idx
 from cutaway.errors import FileError, InputError
 
@@ -29,7 +29,7 @@ def idx(array: np.ndarray) -> bytes:
 
 class TestDigits:
     def test_split_is_fixed_disjoint_and_complete(self, no_mirror):
-        train, test = load("digits", "train"), load("digits", "test")
+        train, test = load_data("digits", "train"), load_data("digits", "test")
         assert (len(train), len(test)) == (1433, 364)
         rows = [row.numpy().tobytes() for data in (train, test) for row in data.inputs]
         from sklearn.datasets import load_digits
@@ -37,12 +37,12 @@ class TestDigits:
         original = sorted((image / 16).astype(np.float32).tobytes() for image in load_digits().images)
         assert sorted(rows) == original
         assert test.labels.bincount().min() >= 35
-        assert test.fingerprint() == load("digits").fingerprint()
+        assert test.fingerprint() == load_data("digits").fingerprint()
         assert test.inputs.shape == (364, 1, 8, 8)
         assert test.num_classes == 10
 
     def test_num_beyond_the_set(self, no_mirror, says):
-        says(InputError, lambda: load("digits", num=365), "a request for 365 rows", "1 to 364")
+        says(InputError, lambda: load_data("digits", num=365), "a request for 365 rows", "1 to 364")
         assert available("digits") == 364
 
 
@@ -57,16 +57,16 @@ class TestMirror:
         ],
     )
     def test_pixels_and_labels_are_the_published_ones(self, name, sums):
-        data = load(name)
+        data = load_data(name)
         images = np.rint(data.inputs.numpy() * 255).astype(np.uint8).reshape(-1, 28, 28)
         assert hashlib.md5(idx(images)).hexdigest() == sums[0]
         assert hashlib.md5(idx(data.labels.numpy().astype(np.uint8))).hexdigest() == sums[1]
 
     def test_cifar(self):
-        exact = load("cifar10")
+        exact = load_data("cifar10")
         assert exact.inputs.shape == (622, 3, 32, 32)
         assert "too high" in exact.note
-        shuffled = load("cifar10-jpeg", num=200)
+        shuffled = load_data("cifar10-jpeg", num=200)
         assert shuffled.labels.bincount().tolist() == [20] * 10
         assert "lossy" in shuffled.note
         raw = np.load(Path(os.environ["CUTAWAY_DATA"]) / "cifar10" / "cifar10_exact.npz")
@@ -77,7 +77,13 @@ class TestMirror:
         (tmp_path / "cifar10").mkdir()
         (tmp_path / "cifar10" / "cifar10_exact.npz").write_bytes(whole[:-1])
         monkeypatch.setenv("CUTAWAY_DATA", str(tmp_path))
-        says(FileError, lambda: load("cifar10"), "sha256", named.MIRROR["cifar10/cifar10_exact.npz"][:16], "truncated")
+        says(
+            FileError,
+            lambda: load_data("cifar10"),
+            "sha256",
+            named.MIRROR["cifar10/cifar10_exact.npz"][:16],
+            "truncated",
+        )
 
 
 class TestIdx:
@@ -178,7 +184,7 @@ class TestDownload:
         return fetched, rng
 
     def test_idx_files_become_a_dataset(self, served):
-        data = load("mnist")
+        data = load_data("mnist")
         assert data.inputs.shape == (30, 1, 28, 28)
         assert data.labels.tolist() == [k % 10 for k in range(30)]
         assert served[0] == ["i.gz", "l.gz"]
@@ -190,8 +196,8 @@ class TestDownload:
             raise OSError("Network is unreachable")
 
         monkeypatch.setattr(pooch, "retrieve", refuse)
-        says(FileError, lambda: load("cifar10"), "Network is unreachable", "CUTAWAY_DATA", "--data digits")
-        says(FileError, lambda: load("cifar10-jpeg"), "no public download")
+        says(FileError, lambda: load_data("cifar10"), "Network is unreachable", "CUTAWAY_DATA", "--data digits")
+        says(FileError, lambda: load_data("cifar10-jpeg"), "no public download")
 
     def test_no_connection_in_one_line(self, no_mirror, says):
         with socket.create_server(("127.0.0.1", 0)) as server:

@@ -7,7 +7,7 @@ import torch
 from cutaway.dynamics.exit_time import ExitSetting, exit_of, quenched_exit_time, square_risk
 from cutaway.dynamics.ode import OverlapProblem, integrate
 from cutaway.dynamics.pictures import overlay_figure, phase_figure
-from cutaway.dynamics.simulate import METHODS, Simulation, simulate
+from cutaway.dynamics.simulation import METHODS, Simulation, simulate
 from cutaway.errors import InputError
 
 

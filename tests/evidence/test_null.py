@@ -21,7 +21,7 @@ from cutaway.evidence import (
     replicates,
 )
 from cutaway.evidence.null import null_seed
-from cutaway.features.collapse import collapse
+from cutaway.features.class_means import collapse
 from cutaway.instruments import Accuracy, NeuralCollapse, Sparsity
 from cutaway.network import Network
 from cutaway.reading.rank import undecided

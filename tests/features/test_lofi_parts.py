@@ -12,12 +12,12 @@ from cutaway.features.lofi import LoFiClassifier
 from cutaway.features.lofi.activations import ACTIVATIONS, activation_named, torch_activation
 from cutaway.features.lofi.conv_lift import conv_lift, patch_filters
 from cutaway.features.lofi.dual_kernels import cross_kernel, diagonal_kernel, gram_kernel, mehler_remainder
-from cutaway.features.lofi.emergence import emergence, emergence_curve, spectral_moments
 from cutaway.features.lofi.kernel_path import KernelPath
 from cutaway.features.lofi.labels import class_signals
 from cutaway.features.lofi.moments import accumulate
 from cutaway.features.lofi.primal_path import LiftSettings, PrimalPath
 from cutaway.features.lofi.random_lift import nystroem_error, nystroem_lift, random_lift
+from cutaway.features.lofi.spectral_emergence import emergence, emergence_curve, spectral_moments
 from cutaway.network.lanczos import leading_pairs
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import cutaway
 from cutaway.cli.slice import _numbers_of
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.data.arrays import read_npy
 from cutaway.data.files import load_text
 from cutaway.data.parquet import parquet_rows
@@ -153,7 +153,7 @@ def hostile(tmp_path: Path) -> dict[str, Path]:
     return {f.name: f for f in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("read", [load, read_npy, lambda p: _numbers_of(str(p))], ids=["data", "array", "slice"])
+@pytest.mark.parametrize("read", [load_data, read_npy, lambda p: _numbers_of(str(p))], ids=["data", "array", "slice"])
 def test_numpy_files_are_refused_before_they_cost_anything(read, tmp_path):
     with within(1_000_000):
         for name, file in hostile(tmp_path).items():
@@ -170,7 +170,7 @@ def test_data_files_follow_the_budget_in_both_directions(tmp_path):
     frame.assign(a=1.5).to_parquet(tmp_path / "x.parquet")
     frame.to_csv(tmp_path / "x.csv", index=False)
     readers = [
-        (tmp_path / "x.npy", load), (tmp_path / "x.npz", load), (tmp_path / "x.parquet", load),
+        (tmp_path / "x.npy", load_data), (tmp_path / "x.npz", load_data), (tmp_path / "x.parquet", load_data),
         (tmp_path / "x.parquet", load_text), (tmp_path / "x.csv", read_rows), (tmp_path / "x.parquet", read_rows),
     ]  # fmt: skip
     for file, read in readers:
@@ -207,7 +207,7 @@ def test_rows_are_the_same_however_the_file_is_cut(tmp_path):
     frame = pd.DataFrame({"a": np.arange(500.0), "label": [f"c{i % 7}" for i in range(500)]})
     for size in (7, 100, 1000):
         frame.to_parquet(tmp_path / f"{size}.parquet", row_group_size=size)
-    sets = [load(tmp_path / f"{size}.parquet", num=60, seed=3) for size in (7, 100, 1000)]
+    sets = [load_data(tmp_path / f"{size}.parquet", num=60, seed=3) for size in (7, 100, 1000)]
     assert all(s.inputs.equal(sets[0].inputs) and s.labels.equal(sets[0].labels) for s in sets)
     assert sets[0].class_names == tuple(f"c{k}" for k in range(7))
     assert [f"c{int(v) % 7}" for v in sets[0].inputs[:, 0]] == [sets[0].class_names[k] for k in sets[0].labels]

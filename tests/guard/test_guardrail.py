@@ -13,7 +13,7 @@ from cutaway.cli import run
 from cutaway.errors import FileError, InputError, ModelError
 from cutaway.guard import Guardrail, PromptRows, calibrate, evaluate, from_lists, load, read_rows, save
 from cutaway.guard.baselines import compare
-from cutaway.guard.evaluate import auroc, auroc_interval, rates
+from cutaway.guard.evaluation import auroc, auroc_interval, rates
 from cutaway.guard.folder import _first_detector_hash, reseal
 from cutaway.guard.ordinary import ORDINARY, ordinary
 from cutaway.guard.prompts import PromptTokenizer, check_prompt

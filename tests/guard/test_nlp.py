@@ -19,7 +19,7 @@ from cutaway.guard.nlp import (
     shrink,
     train_classifier,
 )
-from cutaway.guard.nlp.perturb import CHARACTER, WORD
+from cutaway.guard.nlp.perturbations import CHARACTER, WORD
 from cutaway.guard.nlp.pipeline import Projection, verify
 
 SENTENCE = "are you a robot, or is there a person?"

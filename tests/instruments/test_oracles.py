@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.features.collapse import collapse
+from cutaway.features.class_means import collapse
 from cutaway.geometry.boundary_distance import first_crossing, nearest_boundary
 from cutaway.geometry.linearisation import boundary_sites
 from cutaway.geometry.near_neurons import effective_radius, frame, local_complexity, neurons_within

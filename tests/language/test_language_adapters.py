@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from cutaway.errors import ModelError
+from cutaway.language.dimension import intrinsic_dimension
 from cutaway.language.geometry import GeometryReader
-from cutaway.language.intrinsic_dimension import intrinsic_dimension
 
 transformers = pytest.importorskip("transformers", reason="needs the extra hf")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cutaway.guard.charts import certificate_chart, detectors_chart
-from cutaway.guard.evaluate import evaluate_scores
+from cutaway.guard.evaluation import evaluate_scores
 from cutaway.guard.rows import from_lists
 from cutaway.language.charts import dimension_curve, layers_curve, prompt_map
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cutaway.errors import CutawayError, InputError, ModelError
+from cutaway.language.dimension import intrinsic_dimension
 from cutaway.language.geometry import GeometryReader, language_geometry
-from cutaway.language.intrinsic_dimension import intrinsic_dimension
 
 pytest.importorskip("transformers", reason="needs the extra hf")
 

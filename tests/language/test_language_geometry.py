@@ -10,8 +10,8 @@ from cutaway.data import Dataset
 from cutaway.errors import InputError, ModelError
 from cutaway.instruments import IntrinsicDimension, LanguageGeometry
 from cutaway.language.blocks import find_mlp_blocks
+from cutaway.language.dimension import intrinsic_dimension, support_size
 from cutaway.language.geometry import GeometryReader, batches, language_geometry
-from cutaway.language.intrinsic_dimension import intrinsic_dimension, support_size
 from cutaway.network import Network
 from cutaway.status import Status
 

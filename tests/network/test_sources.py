@@ -338,9 +338,9 @@ def test_every_real_classifier_has_its_known_accuracy():
     data = os.environ.get("CUTAWAY_DATA")
     if not data:
         pytest.skip("CUTAWAY_DATA is not set: no trained classifiers here")
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    sets = {"mnist": load("mnist").first(1000), "cifar": load("cifar10")}
+    sets = {"mnist": load_data("mnist").first(1000), "cifar": load_data("cifar10")}
     for name, accuracy in MEASURED.items():
         loaded = load_model(f"{data}/classifiers/load.py:load('{name}')")
         assert loaded.name == name

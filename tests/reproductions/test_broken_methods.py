@@ -61,17 +61,17 @@ def short(module) -> list[Row]:
 
 
 def _batchnorm(module):
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    inputs = load("digits", split="train", num=400, seed=0).inputs.flatten(1).double()
+    inputs = load_data("digits", split="train", num=400, seed=0).inputs.flatten(1).double()
     return module._least_squares(module._network(inputs.shape[1], (64, 64, 64), 0), inputs)
 
 
 def _certified(module):
-    from cutaway.data import load
+    from cutaway.data import load_data
     from cutaway.robustness.certified_training import CertifiedTrainingSettings, small_cnn, train_certified
 
-    train, test = load("digits", split="train"), load("digits", split="test")
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
     model = small_cnn(size=8, width=4)
     settings = CertifiedTrainingSettings(radius=0.05, epochs=5, seconds=60.0, learning_rate=5e-3)
     train_certified(model, train.inputs, train.labels, settings, quiet)
@@ -118,7 +118,7 @@ FAULTS = {
     ),
     "data-repetition": Fault(
         says="the first step on a sample goes the wrong way",
-        where="cutaway.dynamics.simulate:_stepper", right="hidden + rho", wrong="hidden - rho",
+        where="cutaway.dynamics.simulation:_stepper", right="hidden + rho", wrong="hidden - rho",
         rows=lambda m: m.rows_of(64, m.curves(64, 3, 0, quiet)), slow=True,
     ),
     "delayed-robustness": Fault(
@@ -174,7 +174,7 @@ FAULTS = {
     ),
     "lofi-emergence": Fault(
         says="the operator forgets the labels",
-        where="cutaway.features.lofi.emergence:top_eigenvalues", right="(labels[:, None] * features)", wrong="features",
+        where="cutaway.features.lofi.spectral_emergence:top_eigenvalues", right="(labels[:, None] * features)", wrong="features",
         rows=lambda m: m.overlaps_at(2400, True, 0, quiet),
     ),
     "lofi-hierarchy": Fault(

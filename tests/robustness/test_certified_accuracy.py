@@ -9,7 +9,7 @@ from torch import nn
 from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.robustness.bounds.network import bound_network
-from cutaway.robustness.certified_accuracy import _complete, certified_accuracy, data_region, radius_curve
+from cutaway.robustness.certified_share import _complete, certified_accuracy, data_region, radius_curve
 from cutaway.robustness.curve_figure import draw_curve, draw_together
 from cutaway.robustness.verify.verdict import VerifySettings
 

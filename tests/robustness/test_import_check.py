@@ -20,7 +20,7 @@ from cutaway.network.graph import trace  # noqa: E402
 from cutaway.network.onnx import load_onnx  # noqa: E402
 from cutaway.network.onnx.functions import FUNCTIONS  # noqa: E402
 from cutaway.robustness.bounds.network import bound_network  # noqa: E402
-from cutaway.robustness.certified_accuracy import certified_accuracy  # noqa: E402
+from cutaway.robustness.certified_share import certified_accuracy  # noqa: E402
 from cutaway.robustness.query import Clause, Query  # noqa: E402
 from cutaway.robustness.verify import import_check  # noqa: E402
 from cutaway.robustness.verify.onnx_query import open_module, open_onnx, verify_vnnlib  # noqa: E402

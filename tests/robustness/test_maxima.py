@@ -15,7 +15,7 @@ from cutaway.robustness.bounds.deployment import deployment_radius
 from cutaway.robustness.bounds.maxima import Windows, open_values, planes
 from cutaway.robustness.bounds.network import bound_network
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, open_rows, sweep
-from cutaway.robustness.certified_accuracy import certified_accuracy
+from cutaway.robustness.certified_share import certified_accuracy
 from cutaway.robustness.regions import ball
 from cutaway.robustness.verify.verdict import VerifySettings
 

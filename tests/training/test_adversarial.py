@@ -193,10 +193,10 @@ def test_bad_calls_are_refused():
 @pytest.mark.parametrize("method", ["pgd", "fast", "free", "trades"])
 def test_training_with_it_makes_digits_robust(method):
     """In the loop of `cutaway.training` on the digits, l-infinity 0.1: PGD accuracy at least 15 points over plain."""
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    data = load("digits", split="train", num=600)
-    test = load("digits", split="test", num=200)
+    data = load_data("digits", split="train", num=600)
+    test = load_data("digits", split="test", num=200)
     extra = {
         "pgd": {"adversary": Ascent(radius=0.1, steps=5)},
         "fast": {"adversary": fast(0.1)},

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cutaway.cli import run as cutaway
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy
 from cutaway.training import LogSpaced, Tracker, open_training
 from cutaway.training.store import Series, TrainingRun
@@ -26,7 +26,7 @@ from cutaway.wording import said
 def tracked(tmp_path_factory):
     """A network trained on digits for 300 steps, watched at 16 of them."""
     folder = tmp_path_factory.mktemp("film") / "run"
-    train, test = load("digits", split="train"), load("digits", split="test")
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
     assert train.labels is not None
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from cutaway.cli import run as command
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.errors import FileError, InputError, WorkError
 from cutaway.network.sources import load_model
 from cutaway.training import fit as module
@@ -78,7 +78,7 @@ def test_command_prints_the_promised_keys(recipe, tmp_path, capsys):
     assert 0.2 < score["low"] < score["accuracy"] < score["high"] < 1
     assert score["rows"] == 364
     model = load_model(told["model"]).model
-    data = load("digits", split="test")
+    data = load_data("digits", split="test")
     right = (model(data.inputs).argmax(dim=1) == data.labels).float().mean()
     assert float(right) == pytest.approx(score["accuracy"])
     run = open_training(tmp_path / "run")

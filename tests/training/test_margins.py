@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cutaway.data import load
+from cutaway.data import load_data
 from cutaway.errors import CutawayError, InputError, ModelError, NotPiecewiseAffine
 from cutaway.network import Network
 from cutaway.network.capture import record
@@ -251,7 +251,7 @@ def test_certificate_is_sound_and_not_vacuous(name, norm):
 def test_no_attack_inside_the_certified_ball_of_a_trained_network():
     """PGD with 40 steps and three restarts at several radii: rows certified at that radius stand, others fall."""
     torch.manual_seed(0)
-    data = load("digits", split="train", num=500)
+    data = load_data("digits", split="train", num=500)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 24), nn.ReLU(), nn.Linear(24, 10))
     term = MaximumMargin(norm="inf", gamma_boundary=0.1, gamma_decision=0.1)
     train(model, data, Settings(steps=150, batch=100, learning_rate=5e-3), terms=(Term(weight=1.0, function=term),))

@@ -95,9 +95,9 @@ def test_tiny_runs_on_real_data(real_data, tmp_path):
     assert len(lines) == 1 and first["robust"].shape == (14, 300) and first["clean"].shape == (14, 2000)
     assert all(np.array_equal(first[k], again[k]) for k in first)
     assert first["steps"][-1] == 60 and first["clean"][-1].mean() > 0.8
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    train, test = load("fashion-mnist", split="train", num=600), load("fashion-mnist", split="test", num=200)
+    train, test = load_data("fashion-mnist", split="train", num=600), load_data("fashion-mnist", split="test", num=200)
     stream = torch.get_rng_state()
     found = mmr.run(mmr.METHODS[3], train, test, budget=600, judged=20, seed=0)
     assert found.steps == int(600 / mmr.METHODS[3].products)

@@ -4,9 +4,14 @@
 drives either through a batch of gates, `merge` takes edges out again, `cracks` parts faces between which values jump.
 """
 
-from cutaway.arrangement.cracks import close_cracks, open_cracks
-from cutaway.arrangement.insertion import Insertion, insert_gates
-from cutaway.arrangement.merge import remove_edges
-from cutaway.arrangement.subdivision import Subdivision
+from cutaway import _facade
 
-__all__ = ["Insertion", "Subdivision", "close_cracks", "insert_gates", "open_cracks", "remove_edges"]
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "cracks": "close_cracks open_cracks",
+        "insertion": "Insertion insert_gates",
+        "merge": "remove_edges",
+        "subdivision": "Subdivision",
+    },
+)

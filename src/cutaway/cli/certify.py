@@ -268,7 +268,7 @@ def _instances(instances: Path, out: Path | None, options: dict, executor: Execu
 def _accuracy(model, data, radius, norm, num, options, *, loading, split, plot) -> Outcome:
     from cutaway.cli.options import open_data
     from cutaway.network.sources import load_model
-    from cutaway.robustness.certified_accuracy import certified_accuracy, radius_curve
+    from cutaway.robustness.certified_share import certified_accuracy, radius_curve
 
     loaded = load_model(model, **loading)
     dataset = open_data(data, num=num, seed=options["seed"], split=split, budget=options.get("budget"))

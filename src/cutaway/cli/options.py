@@ -120,11 +120,11 @@ def check_double_on_cpu(command: str, device: str, dtype: str) -> None:
 
 def open_data(name: str, *, num: int | None, seed: int, split: str = "test", budget: int | None = None) -> Dataset:
     """The data set that `--data` names, cut to `num` rows; read within `budget` bytes."""
-    from cutaway.data import load
+    from cutaway.data import load_data
     from cutaway.files import within
 
     with within(budget):
-        return load(name, split=split, num=num, seed=seed)
+        return load_data(name, split=split, num=num, seed=seed)
 
 
 def parse_budget(text: str | None) -> int | None:

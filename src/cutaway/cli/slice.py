@@ -159,9 +159,9 @@ def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tu
         ) from error
     if data is None:
         raise InputError("option --through", found=f"row numbers {through} without --data", expected="--data NAME")
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    chosen = load(data, split=split)
+    chosen = load_data(data, split=split)
     if max(rows) >= len(chosen.inputs) or min(rows) < 0:
         raise InputError(
             "option --through", found=through, expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}"

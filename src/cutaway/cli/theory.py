@@ -229,8 +229,8 @@ def simulate(
     """
     import numpy as np
 
-    from cutaway.dynamics.simulate import Simulation
-    from cutaway.dynamics.simulate import simulate as run
+    from cutaway.dynamics.simulation import Simulation
+    from cutaway.dynamics.simulation import simulate as run
     from cutaway.errors import InputError
 
     check_picture("--out", out, _PICTURES)

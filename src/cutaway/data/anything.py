@@ -34,9 +34,9 @@ def as_dataset(data: Any, *, name: str = "") -> Dataset:
     if isinstance(data, Dataset):
         return data
     if isinstance(data, str | Path):
-        from cutaway.data.named import load
+        from cutaway.data.named import load_data
 
-        return load(data)
+        return load_data(data)
     for fits, read in _READERS:
         if fits(data):
             inputs, labels = read(data)

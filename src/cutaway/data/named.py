@@ -1,5 +1,5 @@
-"""The named data sets, by one function: `load("digits")`, `load("mnist")`, `load("fashion-mnist")`,
-`load("cifar10")`, or a path.
+"""The named data sets, by one function: `load_data("digits")`, `load_data("mnist")`, `load_data("fashion-mnist")`,
+`load_data("cifar10")`, or a path.
 
 Images come out NCHW float32 in [0, 1], labels int64. `digits` needs no network (it ships with scikit-learn). The
 others are looked for in the folder that the environment variable CUTAWAY_DATA names (NumPy archives, sha256 pinned
@@ -76,7 +76,7 @@ class _Raw:
     note: str = ""
 
 
-def load(name_or_path: str | Path, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
+def load_data(name_or_path: str | Path, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
     """A named set or a data file (see cutaway.data.files), optionally `num` of its rows drawn with `seed`, equal over
     the classes.
 
@@ -120,7 +120,7 @@ def load(name_or_path: str | Path, split: str = "test", num: int | None = None, 
 
 
 def available(name: str, split: str = "test") -> int:
-    """How many rows a named set has in this split (it is fetched for that). Raises as `load`."""
+    """How many rows a named set has in this split (it is fetched for that). Raises as `load_data`."""
     return len(NAMED[name](split).labels)
 
 
@@ -213,6 +213,7 @@ NAMED: dict[str, Callable[[str], _Raw]] = {
     "cifar10": _cifar10,
     "cifar10-jpeg": _cifar10_jpeg,
 }
+"""Name -> what reads a split of it."""
 
 
 def _array_raw(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], note: str = "") -> _Raw:

@@ -1,1 +1,20 @@
 """Two-layer networks on multi-index targets: exponents, closed equations of the overlaps, thresholds, simulators."""
+
+from cutaway import _facade
+
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "data_exponents": "DataExponents exponents_of_data",
+        "dmft": "MeanFieldPath MeanFieldProblem integrate_mean_field",
+        "exponents": "Exponent Leap generative_exponent information_exponent leap sample_complexity",
+        "hierarchical": "HierarchicalTarget hierarchical_target",
+        "lazy_rich": "LazyRichPath LazyRichSetting train_lazy_rich",
+        "modular_addition": "ModularPath ModularSetting train_modular",
+        "ode": "OverlapPath OverlapProblem integrate",
+        "phase": "PhaseBoundary phase_boundary steps_needed",
+        "pictures": "overlay_figure path_figure phase_figure",
+        "simulation": "SimulatedPath Simulation simulate",
+        "targets": "Target committee target",
+    },
+)

@@ -17,6 +17,7 @@ from cutaway.errors import InputError
 __all__ = ["ENGINES", "Executor", "get_executor", "map_jobs"]
 
 ENGINES = ("auto", "inline", "loky", "dask", "submitit")
+"""What `--engine` takes."""
 
 
 def get_executor(

@@ -85,6 +85,7 @@ class PermutedLabels(Null):
 
 
 NULLS: dict[str, Null] = {null.name: null for null in (Reinitialised(), MatchedSpectrum(), PermutedLabels())}
+"""Name -> null."""
 
 
 def null_seed(seed: int, replicate: int) -> int:

@@ -1,1 +1,12 @@
 """Features: what networks learn and how it is arranged (Neural LoFi, collapse, sparsity)."""
+
+from cutaway import _facade
+
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "class_means": "collapse",
+        "lofi.estimators": "LoFiClassifier LoFiRegressor LoFiTransformer",
+        "sparsity": "Firing firing static_dead",
+    },
+)

@@ -15,40 +15,25 @@
 Names are imported on first use.
 """  # noqa: E501
 
-from __future__ import annotations
+from cutaway import _facade
 
-import importlib
-from typing import Any
-
-from cutaway import _moved
-
-_HOMES = {
-    "plane": ("Plane", "input_plane", "plane_of", "plane_through", "rectangle", "square_around"),
-    "partition": ("Slice",),
-    "slice": ("SliceSettings", "slice_network"),
-    "face_patterns": ("PatternTree", "pattern_tree"),
-    "preview": ("estimated_regions",),
-    "gate_signs": ("sign_partition",),
-    "rays": ("Crossings", "crossings"),
-    "regions": ("Facets", "Neighbourhood", "Region", "chebyshev", "facets", "neighbours", "sample_region"),
-    "volume": ("Estimate", "RegionCount", "count_patterns", "polytope_volume", "region_volume", "regions_in_ball"),
-    "near_neurons": ("effective_radius", "frame", "neurons_within"),
-    "density": ("boundary_density",),
-    "boundary_distance": ("first_crossing", "nearest_boundary"),
-    "expressivity": ("ClassDensity", "SizeAndConfidence", "class_density", "size_and_confidence"),
-    "reconstruction": ("Alignment", "alignment"),
-    "studies": ("hyperplane_misfit", "pruned", "with_statistics_of", "without_biases"),
-}
-_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = sorted(_MODULE_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULE_OF:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    return _moved.moved_name(__name__, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "boundary_distance": "first_crossing nearest_boundary",
+        "density": "boundary_density",
+        "expressivity": "ClassDensity SizeAndConfidence class_density size_and_confidence",
+        "face_patterns": "PatternTree pattern_tree",
+        "gate_signs": "sign_partition",
+        "near_neurons": "effective_radius frame neurons_within",
+        "partition": "Slice",
+        "plane": "Plane input_plane plane_of plane_through rectangle square_around",
+        "preview": "estimated_regions",
+        "rays": "Crossings crossings",
+        "reconstruction": "Alignment alignment",
+        "regions": "Facets Neighbourhood Region chebyshev facets neighbours sample_region",
+        "slice": "SliceSettings slice_network",
+        "studies": "hyperplane_misfit pruned with_statistics_of without_biases",
+        "volume": "Estimate RegionCount count_patterns polytope_volume region_volume regions_in_ball",
+    },
+)

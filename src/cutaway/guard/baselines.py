@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from cutaway.guard.evaluate import Evaluation, evaluate_scores
+from cutaway.guard.evaluation import Evaluation, evaluate_scores
 from cutaway.guard.guardrail import Guardrail
 from cutaway.guard.rows import PromptRows
 from cutaway.guard.threshold import calibrate

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from cutaway.guard.certificate import Certificate
-from cutaway.guard.evaluate import Evaluation
+from cutaway.guard.evaluation import Evaluation
 from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, WIDTH, rows_of
 
 

@@ -5,26 +5,14 @@
 A class is imported when it is first asked for; its name is its file's in capitals.
 """
 
-from __future__ import annotations
+from pathlib import Path as _Path
 
-import re
-from typing import Any
+from cutaway import _facade
 
-
-def __getattr__(name: str) -> Any:
-    from cutaway import registry
-
-    if (word := _word(name)) in registry.homes():
-        return registry.instrument(word)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    from cutaway import registry
-
-    return ["".join(part.capitalize() for part in word.split("-")) for word in registry.homes()]
-
-
-def _word(name: str) -> str:
-    """`LocalComplexity` -> `local-complexity`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        f"{file.parent.name}.{file.stem}": "".join(part.capitalize() for part in file.stem.split("_"))
+        for file in _Path(__file__).parent.glob("*/[!_]*.py")
+    },
+)

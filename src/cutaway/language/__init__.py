@@ -12,3 +12,15 @@
 | `charts` | their pictures |
 | `instruments` | `language-geometry` and `intrinsic-dimension` |
 """
+
+from cutaway import _facade
+
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "blocks": "MlpBlock find_mlp_blocks",
+        "charts": "dimension_curve feature_map head_map layers_curve prompt_map",
+        "dimension": "intrinsic_dimension",
+        "geometry": "GeometryReader LanguageFeatures language_geometry",
+    },
+)

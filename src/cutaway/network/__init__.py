@@ -1,10 +1,15 @@
 """Reading a network: sites, captures, affine maps, twins, fingerprints."""
 
-from cutaway.network.affine import AffineMap
-from cutaway.network.capture import Chunk
-from cutaway.network.network import Network
-from cutaway.network.outputs import first_tensor
-from cutaway.network.preserve import preserved
-from cutaway.network.sites import Site
+from cutaway import _facade
 
-__all__ = ["AffineMap", "Chunk", "Network", "Site", "first_tensor", "preserved"]
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "affine": "AffineMap",
+        "capture": "Chunk",
+        "network": "Network",
+        "outputs": "first_tensor",
+        "preserve": "preserved",
+        "sites": "Site",
+    },
+)

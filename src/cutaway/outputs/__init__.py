@@ -1,5 +1,11 @@
 """What a network answers: calibration."""
 
-from cutaway._moved import moved_names
+from cutaway import _facade
 
-__getattr__ = moved_names(__name__)
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "answers": "Predictions predictions",
+        "calibration": "Reliability debiased_calibration_error expected_calibration_error reliability",
+    },
+)

@@ -1,6 +1,12 @@
 """Readings: the one shape of answer, its provenance and its storage."""
 
-from cutaway.reading.provenance import Cost, Coverage, Provenance, Skipped
-from cutaway.reading.reading import Figure, Reading, variable
+from cutaway import _facade
 
-__all__ = ["Cost", "Coverage", "Figure", "Provenance", "Reading", "Skipped", "variable"]
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "provenance": "Cost Coverage Provenance",
+        "reading": "Figure Reading variable",
+        "cutaway.records": "Skipped",
+    },
+)

@@ -4,52 +4,6 @@ A file `some_name.py` answers `cutaway reproduce some-name`; it has `TITLE`, `SO
 `reproduce(*, short, seed=0, progress=print) -> list[Row]`.
 """
 
-from __future__ import annotations
+from cutaway import _facade
 
-import ast
-import difflib
-import importlib
-import pkgutil
-from pathlib import Path
-from types import ModuleType
-
-from cutaway.errors import InputError
-
-_NOT_ONE = {"row"}
-
-
-def names() -> tuple[str, ...]:
-    """Names of all reproductions."""
-    found = (info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
-    return tuple(sorted(name.replace("_", "-") for name in found if name not in _NOT_ONE))
-
-
-def get(name: str) -> ModuleType:
-    """The module of a reproduction; `InputError` with the nearest name for an unknown one."""
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        raise InputError(
-            f"reproduction {name!r}",
-            found="no such reproduction",
-            expected="one of " + ", ".join(names()),
-            remedy=f"did you mean {near[0]!r}?" if near else "see `cutaway reproduce --list`",
-        )
-    return importlib.import_module(f"cutaway.reproductions.{name.replace('-', '_')}")
-
-
-def references(name: str) -> list[str]:
-    """Kinds of reference that rows of a reproduction name in its source (see `row.REFERENCES`); nothing is run."""
-    from cutaway.reproductions.row import REFERENCES
-
-    tree = ast.parse((Path(__path__[0]) / f"{name.replace('-', '_')}.py").read_text())
-    rows = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("Row", "_row")]
-    named = {
-        constant.value
-        for row in rows
-        for keyword in row.keywords
-        if keyword.arg == "reference"
-        for constant in ast.walk(keyword.value)
-        if isinstance(constant, ast.Constant)
-    }
-    plain = any(all(k.arg != "reference" for k in row.keywords) for row in rows if getattr(row.func, "id", "") == "Row")
-    return [kind for kind in REFERENCES if kind in named or (kind == "own" and plain)]
+__all__, __getattr__, __dir__ = _facade.front(__name__, {"_listing": "get names references", "row": "Row outcome"})

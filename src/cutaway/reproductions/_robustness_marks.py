@@ -18,7 +18,7 @@ from torch import nn
 from cutaway.data import Dataset
 from cutaway.network import Network
 from cutaway.robustness.attacks import APGD, PGD, Attack, Square
-from cutaway.robustness.certified_accuracy import certified_accuracy
+from cutaway.robustness.certified_share import certified_accuracy
 
 MARKS = ("start of the clean plateau", "end of the clean plateau", "peak of the count", "last step")
 ATTACKS: dict[str, Callable[[float], Attack]] = {

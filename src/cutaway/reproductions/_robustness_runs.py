@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 from cutaway import seeds
-from cutaway.data import Dataset, load
+from cutaway.data import Dataset, load_data
 from cutaway.data.arrays import opened_npz
 from cutaway.files import atomic
 from cutaway.geometry.dense_norms import dense_layers, dense_norms
@@ -104,8 +104,8 @@ def measured_run(
 def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
     options = dict(VARIANTS[plan.variant])
     decay = float(options.pop("weight_decay", 0.01))
-    data = load(plan.data, split="train", num=plan.samples, seed=plan.seed)
-    test = load(plan.data, split="test", num=plan.test, seed=0)
+    data = load_data(plan.data, split="train", num=plan.samples, seed=plan.seed)
+    test = load_data(plan.data, split="test", num=plan.test, seed=0)
     probe = _Probe(plan, data, test, progress)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(plan.seed)

@@ -103,7 +103,7 @@ def simulate_reuse(count: int, dimension: int, seed: int) -> tuple:
     """Mean over runs of (m of neuron 1 - m of neuron 2) / 2 at steps 1 .. 6, and its standard error, (6, 2) each."""
     import numpy as np
 
-    from cutaway.dynamics.simulate import Simulation, simulate
+    from cutaway.dynamics.simulation import Simulation, simulate
 
     path = simulate(
         Simulation(

@@ -69,7 +69,7 @@ def curves(progress: Callable[[str], None]) -> list[Row]:
 def _starts(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
     import numpy as np
 
-    from cutaway.dynamics.simulate import Simulation, simulate
+    from cutaway.dynamics.simulation import Simulation, simulate
 
     rows = []
     common = {

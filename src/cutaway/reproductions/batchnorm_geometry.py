@@ -17,9 +17,9 @@ TITLE = "Batch normalisation concentrates the partition"
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """Random weights, digits: hyperplanes' fit, the central arrangement, crossings near data, jitter between
     batches."""
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    data = load("digits", split="train", num=400 if short else 1200, seed=seed)
+    data = load_data("digits", split="train", num=400 if short else 1200, seed=seed)
     inputs = data.inputs.flatten(1).double()
     model = _network(inputs.shape[1], (64, 64, 64), seed)
     rows = _least_squares(model, inputs)

@@ -38,7 +38,7 @@ def curves(dim: int, last: int, seed: int, progress: Callable[[str], None]) -> d
     """|cosine| (last, 16 starts) at t = 100 d, 200 d, ... of both methods."""
     import numpy as np
 
-    from cutaway.dynamics.simulate import Simulation, simulate
+    from cutaway.dynamics.simulation import Simulation, simulate
 
     found = {}
     for method in ("repetition", "sgd"):

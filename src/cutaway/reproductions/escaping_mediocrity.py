@@ -30,7 +30,7 @@ def exit_row(
     import numpy as np
 
     from cutaway.dynamics.exit_time import ExitSetting, exit_of, quenched_exit_time, square_risk
-    from cutaway.dynamics.simulate import Simulation, simulate
+    from cutaway.dynamics.simulation import Simulation, simulate
 
     setting = ExitSetting(width=width, dimension=dim, rate=rate)
     predicted = quenched_exit_time(setting)

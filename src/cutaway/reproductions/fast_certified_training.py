@@ -13,11 +13,11 @@ SOURCE = "arXiv 2103.17268"
 
 def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     """The full form trains 15 minutes at radius 0.3; the short one half a minute at 0.1, to see the machinery work."""
-    from cutaway.data import load
+    from cutaway.data import load_data
     from cutaway.robustness.certified_training import CertifiedTrainingSettings, small_cnn, train_certified
 
     radius, seconds = (0.1, 30.0) if short else (0.3, 900.0)
-    train, test = load("mnist", split="train"), load("mnist", split="test")
+    train, test = load_data("mnist", split="train"), load_data("mnist", split="test")
     assert train.labels is not None and test.labels is not None
     count = 12_000 if short else 60_000
     model = small_cnn(width=4 if short else 8)
@@ -67,7 +67,7 @@ def _errors(model, inputs, labels, radius: float) -> tuple[float, float, float]:
     """Clean error; error by interval bounds with the last layer merged; by CROWN for what those leave open."""
     from cutaway.robustness.bounds.network import bound_network
     from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, sweep
-    from cutaway.robustness.certified_accuracy import margin_rows
+    from cutaway.robustness.certified_share import margin_rows
     from cutaway.robustness.certified_training import bound_loss
     from cutaway.robustness.regions import ball
 

@@ -170,12 +170,12 @@ def _kept(folder: Path | None, way: Way, seed: int, progress) -> dict[str, np.nd
 
 def run(way: Way, *, seed: int) -> dict[str, np.ndarray]:
     """Train and measure: `steps` (T,), `clean` (T, 2000) and `robust` (T, 300) bool, `seconds` CPU a step."""
-    from cutaway.data import load
+    from cutaway.data import load_data
     from cutaway.training.loop import Settings, train
     from cutaway.training.models import mlp
 
-    data = load("mnist", split="train", num=1000, seed=seed)
-    test = load("mnist", split="test", num=2000, seed=0)
+    data = load_data("mnist", split="train", num=1000, seed=seed)
+    test = load_data("mnist", split="test", num=2000, seed=0)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = mlp(data.input_shape, 10, width=200, depth=4)

@@ -135,7 +135,7 @@ def _detection(folder: str, rows: PromptRows, seed: int, short: bool) -> list[Ro
     ]
     inside = np.array(found.rows.sources) == "XSTest"
     if len(set(found.rows.labels[inside])) == 2:
-        from cutaway.guard.evaluate import auroc, auroc_interval
+        from cutaway.guard.evaluation import auroc, auroc_interval
 
         scores, labels = found.scores["geometry"][inside], found.rows.labels[inside]
         low, high = auroc_interval(scores, labels, seed=seed)
@@ -177,7 +177,7 @@ OTHER = "The tax office sends a form in spring. Pipes of lead are soft. Numbers 
 
 def _contexts(folder: str, seed: int, repeats: int) -> list[Row]:
     """ID of the last block with related and unrelated sentences in front of a story sentence, equal token counts."""
-    from cutaway.language.intrinsic_dimension import intrinsic_dimension
+    from cutaway.language.dimension import intrinsic_dimension
     from cutaway.network.sources import load_model
 
     loaded = load_model(folder)

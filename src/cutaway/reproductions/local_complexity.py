@@ -94,12 +94,12 @@ def _estimator(points: int, seed: int, progress) -> list[Row]:
 
 def _training(steps: int, seed: int, progress) -> list[Row]:
     """Digits, AdamW: crossings near training points and the density form from start to end."""
-    from cutaway.data import load
+    from cutaway.data import load_data
     from cutaway.geometry.density import boundary_density
     from cutaway.geometry.near_neurons import frame, local_complexity
     from cutaway.network import Network
 
-    data = load("digits", split="train", num=500, seed=seed)
+    data = load_data("digits", split="train", num=500, seed=seed)
     inputs, labels = data.inputs.flatten(1), data.labels
     assert labels is not None
     model = _mlp((64, 200, 200, 200, 10), seed, torch.float32)

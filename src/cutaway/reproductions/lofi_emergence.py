@@ -25,7 +25,7 @@ def overlaps_at(num: int, short: bool, seed: int, progress: Callable[[str], None
     """Overlaps with n = `num` samples, found and predicted."""
     import numpy as np
 
-    from cutaway.features.lofi.emergence import emergence
+    from cutaway.features.lofi.spectral_emergence import emergence
 
     rows = []
     overlaps, predicted = [], []

@@ -42,9 +42,9 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
 
 def flat(name: str, split: str, num: int | None, seed: int) -> tuple[Any, Any]:
     """Rows of pixels less their overall mean of one half, float32, and labels."""
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    data = load(name, split, num, seed)
+    data = load_data(name, split, num, seed)
     return (data.inputs.flatten(1) - 0.5).numpy(), data.labels.numpy()
 
 

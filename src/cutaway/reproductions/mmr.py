@@ -73,9 +73,9 @@ class Outcome:
 
 def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     """The full form gives each method 40,000 products (about 3 CPU minutes); the short one 1,600 on 6,000 images."""
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    train, test = load("fashion-mnist", split="train"), load("fashion-mnist", split="test")
+    train, test = load_data("fashion-mnist", split="train"), load_data("fashion-mnist", split="test")
     if short:
         train, test = train.first(6000), test.first(2000)
     budget, judged = (1600, 100) if short else (40_000, 1000)
@@ -168,7 +168,7 @@ def _robust_errors(model: nn.Module, part, seed: int) -> tuple[float, float, flo
     """Shares of `part`: (wrong or broken by an attack, not certified by bounds, nor by MMR's own certificate)."""
     from cutaway.network import Network
     from cutaway.robustness.attacks import PGD
-    from cutaway.robustness.certified_accuracy import certified_accuracy
+    from cutaway.robustness.certified_share import certified_accuracy
     from cutaway.robustness.verify.verdict import VerifySettings
     from cutaway.training.regularisers import certified_radius
 

@@ -33,7 +33,7 @@ def _train(inputs, labels, seed: int, epochs: int) -> nn.Sequential:
 def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     """Mined on training data, measured on test data; one box round a test image verified with and without its
     pattern."""
-    from cutaway.data import load
+    from cutaway.data import load_data
     from cutaway.robustness.bounds.network import bound_network
     from cutaway.robustness.patterns import contradict, count_patterns, coverage_and_precision, mine, verify_pattern
     from cutaway.robustness.query import robustness_query
@@ -41,7 +41,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     from cutaway.robustness.verify.verdict import VerifySettings, verify
     from cutaway.status import Status
 
-    train, test = load("mnist", split="train"), load("mnist", split="test")
+    train, test = load_data("mnist", split="train"), load_data("mnist", split="test")
     assert train.labels is not None and test.labels is not None
     count = 10_000 if short else 60_000
     model = _train(train.inputs[:count], train.labels[:count], seed, 3 if short else 8)

@@ -91,11 +91,11 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
 
 
 def _data(name: str, seed: int):
-    from cutaway.data import load
+    from cutaway.data import load_data
 
     count = 4000 if name != "digits" else None
-    train = load(name, split="train", num=count, seed=seed)
-    test = load(name, split="test", num=2000 if count else None, seed=seed)
+    train = load_data(name, split="train", num=count, seed=seed)
+    test = load_data(name, split="test", num=2000 if count else None, seed=seed)
     assert train.labels is not None and test.labels is not None
     return train.inputs.double().numpy(), train.labels.numpy(), test.inputs.double().numpy(), test.labels.numpy()
 

@@ -154,9 +154,9 @@ def _digits(short: bool, seed: int, progress) -> list[Row]:
 
 def trained_digits(short: bool, seed: int) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor, str]:
     """A three-layer network of width 64 trained for a few seconds on scikit-learn's digits, and its held-out data."""
-    from cutaway.data import load
+    from cutaway.data import load_data
 
-    train, test = load("digits", split="train"), load("digits", split="test")
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
     x, y = train.inputs.flatten(1), train.labels
     assert y is not None and test.labels is not None
     generator = torch.Generator().manual_seed(seed)

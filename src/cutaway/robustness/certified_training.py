@@ -9,7 +9,7 @@ inactive neurons. On top: `sabr` bounds a small box around an adversarial point 
 Differences: batch norm takes its statistics from the clean batch for both limits; the radius grows linearly after an
 exponential quarter, as in the source, but the schedule counts steps, not epochs. The training bound is never the
 result:
-verify with `cutaway.robustness.certified_accuracy`.
+verify with `cutaway.robustness.certified_share`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,10 @@
 """What authors of instruments test against; public, so that other packages can call it."""
 
-from cutaway.testing.contract import check_instrument
+from cutaway import _facade
 
-__all__ = ["check_instrument"]
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "contract": "check_instrument",
+    },
+)

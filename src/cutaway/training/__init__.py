@@ -12,98 +12,20 @@
 Names are imported on first use.
 """
 
-from __future__ import annotations
+from cutaway import _facade
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from cutaway.training.adversarial import Ascent, Free, Mixed, Trades, fast
-    from cutaway.training.loop import Settings, Term, Trained, train
-    from cutaway.training.phases import Onset, Phase, Phases, detect_phases, half_rise, onset, plateau
-    from cutaway.training.regularisers import (
-        BoundaryDensity,
-        InputGradient,
-        JacobianNorm,
-        LinearMargin,
-        MaximumMargin,
-        certified_radius,
-    )
-    from cutaway.training.schedule import AnyOf, EveryN, LogSpaced, Moment, Schedule, TimeBudget, When
-    from cutaway.training.stopping import GeometryStop, ValidationStop, Watch, regret, stop_step
-    from cutaway.training.store import Series, TrainingRun, open_training
-    from cutaway.training.story import Story, tell
-    from cutaway.training.tracker import Tracker
-
-_HOMES = {
-    "tracker": ("Tracker",),
-    "schedule": ("AnyOf", "EveryN", "LogSpaced", "Moment", "Schedule", "TimeBudget", "When"),
-    "store": ("Series", "TrainingRun", "open_training"),
-    "story": ("Story", "tell"),
-    "phases": ("Onset", "Phase", "Phases", "detect_phases", "half_rise", "onset", "plateau"),
-    "stopping": ("GeometryStop", "ValidationStop", "Watch", "regret", "stop_step"),
-    "regularisers": (
-        "BoundaryDensity",
-        "InputGradient",
-        "JacobianNorm",
-        "LinearMargin",
-        "MaximumMargin",
-        "certified_radius",
-    ),
-    "adversarial": ("Ascent", "Free", "Mixed", "Trades", "fast"),
-    "loop": ("Settings", "Term", "Trained", "train"),
-}
-_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = [
-    "AnyOf",
-    "Ascent",
-    "BoundaryDensity",
-    "EveryN",
-    "Free",
-    "GeometryStop",
-    "InputGradient",
-    "JacobianNorm",
-    "LinearMargin",
-    "LogSpaced",
-    "MaximumMargin",
-    "Mixed",
-    "Moment",
-    "Onset",
-    "Phase",
-    "Phases",
-    "Schedule",
-    "Series",
-    "Settings",
-    "Story",
-    "Term",
-    "TimeBudget",
-    "Tracker",
-    "Trades",
-    "Trained",
-    "TrainingRun",
-    "ValidationStop",
-    "Watch",
-    "When",
-    "certified_radius",
-    "detect_phases",
-    "fast",
-    "half_rise",
-    "onset",
-    "open_training",
-    "plateau",
-    "regret",
-    "stop_step",
-    "tell",
-    "train",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULE_OF:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "adversarial": "Ascent Free Mixed Trades fast",
+        "loop": "Settings Term Trained train",
+        "margins": "MaximumMargin certified_radius",
+        "phases": "Onset Phase Phases detect_phases half_rise onset plateau",
+        "regularisers": "BoundaryDensity InputGradient JacobianNorm LinearMargin",
+        "schedule": "AnyOf EveryN LogSpaced Moment Schedule TimeBudget When",
+        "stopping": "GeometryStop ValidationStop Watch regret stop_step",
+        "store": "Series TrainingRun open_training",
+        "story": "Story tell",
+        "tracker": "Tracker",
+    },
+)

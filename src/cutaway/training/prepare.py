@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cutaway import seeds
-from cutaway.data import Dataset, load
+from cutaway.data import Dataset, load_data
 from cutaway.errors import CutawayError, InputError
 from cutaway.network import first_tensor, preserved
 from cutaway.network.sources import usable_device
@@ -121,8 +121,8 @@ def data_sets(plan: Recipe) -> tuple[dict[str, Dataset], Alphabet | None]:
         if plan.model.name == "char-gpt":
             raise InputError("model 'char-gpt'", found=f"data {part.name!r}", expected="a text: .txt or .parquet")
         alphabet = None
-        train = load(part.name, split="train", num=part.num, seed=plan.seed)
-        test = load(part.name, split="test", num=part.test, seed=0)
+        train = load_data(part.name, split="train", num=part.num, seed=plan.seed)
+        test = load_data(part.name, split="test", num=part.test, seed=0)
     if not part.validation:
         return {"train": train, "test": test}, alphabet
     count = math.ceil(part.validation * len(train))

@@ -1,20 +1,15 @@
 """Neural LoFi: what a network would learn, one spectral step a layer (arXiv 2605.13612)."""
 
-from __future__ import annotations
+from cutaway import _facade
 
-from importlib import import_module
-from typing import Any
-
-_WHERE = {
-    "LoFiClassifier": "estimators",
-    "LoFiRegressor": "estimators",
-    "LoFiTransformer": "estimators",
-}
-
-__all__ = ["LoFiClassifier", "LoFiRegressor", "LoFiTransformer"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "baselines": "DeepNNGPClassifier GradientDescentTwin RandomFeatureClassifier RidgeClassifierOnInputs",
+        "conv_lift": "patch_filters",
+        "dual_kernels": "gram_kernel",
+        "estimators": "LoFiClassifier LoFiRegressor LoFiTransformer",
+        "figures": "accuracy_figure emergence_figure filters_figure spectrum_figure",
+        "spectral_emergence": "Emergence EmergenceCurve emergence emergence_curve",
+    },
+)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.features.lofi.emergence import Emergence, EmergenceCurve
+from cutaway.features.lofi.spectral_emergence import Emergence, EmergenceCurve
 
 Array = NDArray[Any]
 

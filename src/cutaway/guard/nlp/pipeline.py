@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from cutaway.errors import InputError
-from cutaway.guard.nlp.perturb import perturb
+from cutaway.guard.nlp.perturbations import perturb
 from cutaway.guard.nlp.regions import Boxes, cluster_boxes, cubes, perturbation_boxes
 from cutaway.guard.nlp.train import attacked, train_classifier
 from cutaway.robustness.bounds.alpha import optimised_rows

@@ -10,7 +10,7 @@ import torch
 
 from cutaway.context import Context
 from cutaway.data import Dataset
-from cutaway.features.collapse import collapse, last_linear, penultimate
+from cutaway.features.class_means import collapse, last_linear, penultimate
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network
 from cutaway.robustness.attacks import PGD, Noise

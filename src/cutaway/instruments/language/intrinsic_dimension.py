@@ -11,7 +11,7 @@ from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.errors import ModelError
 from cutaway.instrument import Findings, Instrument, Tile, not_applicable
-from cutaway.language.intrinsic_dimension import intrinsic_dimension
+from cutaway.language.dimension import intrinsic_dimension
 from cutaway.network import Network
 from cutaway.settings import at_least, between, means
 from cutaway.wording import said
@@ -19,7 +19,7 @@ from cutaway.wording import said
 
 @dataclass(frozen=True, kw_only=True)
 class IntrinsicDimension(Instrument):
-    """ID of every head at the last token (see `cutaway.language.intrinsic_dimension`): `dimension` (sample, block,
+    """ID of every head at the last token (see `cutaway.language.dimension`): `dimension` (sample, block,
     head), a count of tokens. Figures: the sum over heads in the last block and its mean over blocks, means over
     samples with bootstrap intervals. One forward pass a sample."""
 

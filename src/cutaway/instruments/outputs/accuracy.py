@@ -13,8 +13,8 @@ from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, Tile
 from cutaway.network import Network
+from cutaway.outputs.answers import Predictions, predictions
 from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
-from cutaway.outputs.predictions import Predictions, predictions
 from cutaway.reading.table import Table
 from cutaway.settings import at_least
 from cutaway.wording import said

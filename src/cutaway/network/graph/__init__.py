@@ -57,8 +57,13 @@ spelled out in these words. Tracing keeps what it does not know; the consumer th
 `facts`, one record a word.
 """
 
-from cutaway.network.graph.evaluate import evaluate, output_of
-from cutaway.network.graph.node import Graph, Node
-from cutaway.network.graph.trace import trace
+from cutaway import _facade
 
-__all__ = ["Graph", "Node", "evaluate", "output_of", "trace"]
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "evaluation": "evaluate output_of",
+        "node": "Graph Node",
+        "tracing": "trace",
+    },
+)

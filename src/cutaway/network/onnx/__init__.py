@@ -4,7 +4,12 @@
 `functions.py` holds the operators that torch has not as layers, `nodes.py` what they all work with.
 """
 
-from cutaway.network.onnx.importer import load_onnx
-from cutaway.network.onnx.model import OnnxModel
+from cutaway import _facade
 
-__all__ = ["OnnxModel", "load_onnx"]
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "importer": "load_onnx",
+        "model": "OnnxModel",
+    },
+)

@@ -1,6 +1,11 @@
 """Pictures of a slice: `picture` (matplotlib, PNG and SVG) and `page` (one self-contained HTML explorer)."""
 
-from cutaway.report.explorer.page import explorer_page, write_explorer
-from cutaway.report.explorer.picture import draw_slice, write_picture
+from cutaway import _facade
 
-__all__ = ["draw_slice", "explorer_page", "write_explorer", "write_picture"]
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "page": "explorer_page write_explorer",
+        "picture": "draw_slice write_picture",
+    },
+)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cutaway.errors import ModelError
 from cutaway.network.graph.build import build, decompositions, spell_out
-from cutaway.network.graph.evaluate import evaluate
+from cutaway.network.graph.evaluation import evaluate
 from cutaway.network.graph.node import Graph
 from cutaway.network.refusals import refuse_unreadable
 

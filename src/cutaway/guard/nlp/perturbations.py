@@ -152,6 +152,7 @@ WORD: dict[str, Callable] = {
     "tense": _swapped(_TENSE),
 }
 LEVELS = ("character", "word", "sentence")
+"""At which a text is changed: letters, words, the whole."""
 
 
 def perturb(sentence: str, level: str, count: int, rng: np.random.Generator) -> list[str]:

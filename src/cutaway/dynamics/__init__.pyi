@@ -1,0 +1,73 @@
+# Written by tools/write_stubs.py from __init__.py.
+
+from cutaway.dynamics.data_exponents import DataExponents as DataExponents
+from cutaway.dynamics.data_exponents import exponents_of_data as exponents_of_data
+from cutaway.dynamics.dmft import MeanFieldPath as MeanFieldPath
+from cutaway.dynamics.dmft import MeanFieldProblem as MeanFieldProblem
+from cutaway.dynamics.dmft import integrate_mean_field as integrate_mean_field
+from cutaway.dynamics.exponents import Exponent as Exponent
+from cutaway.dynamics.exponents import Leap as Leap
+from cutaway.dynamics.exponents import generative_exponent as generative_exponent
+from cutaway.dynamics.exponents import information_exponent as information_exponent
+from cutaway.dynamics.exponents import leap as leap
+from cutaway.dynamics.exponents import sample_complexity as sample_complexity
+from cutaway.dynamics.hierarchical import HierarchicalTarget as HierarchicalTarget
+from cutaway.dynamics.hierarchical import hierarchical_target as hierarchical_target
+from cutaway.dynamics.lazy_rich import LazyRichPath as LazyRichPath
+from cutaway.dynamics.lazy_rich import LazyRichSetting as LazyRichSetting
+from cutaway.dynamics.lazy_rich import train_lazy_rich as train_lazy_rich
+from cutaway.dynamics.modular_addition import ModularPath as ModularPath
+from cutaway.dynamics.modular_addition import ModularSetting as ModularSetting
+from cutaway.dynamics.modular_addition import train_modular as train_modular
+from cutaway.dynamics.ode import OverlapPath as OverlapPath
+from cutaway.dynamics.ode import OverlapProblem as OverlapProblem
+from cutaway.dynamics.ode import integrate as integrate
+from cutaway.dynamics.phase import PhaseBoundary as PhaseBoundary
+from cutaway.dynamics.phase import phase_boundary as phase_boundary
+from cutaway.dynamics.phase import steps_needed as steps_needed
+from cutaway.dynamics.pictures import overlay_figure as overlay_figure
+from cutaway.dynamics.pictures import path_figure as path_figure
+from cutaway.dynamics.pictures import phase_figure as phase_figure
+from cutaway.dynamics.simulation import SimulatedPath as SimulatedPath
+from cutaway.dynamics.simulation import Simulation as Simulation
+from cutaway.dynamics.simulation import simulate as simulate
+from cutaway.dynamics.targets import Target as Target
+from cutaway.dynamics.targets import committee as committee
+from cutaway.dynamics.targets import target as target
+
+__all__ = [
+    "DataExponents",
+    "Exponent",
+    "HierarchicalTarget",
+    "LazyRichPath",
+    "LazyRichSetting",
+    "Leap",
+    "MeanFieldPath",
+    "MeanFieldProblem",
+    "ModularPath",
+    "ModularSetting",
+    "OverlapPath",
+    "OverlapProblem",
+    "PhaseBoundary",
+    "SimulatedPath",
+    "Simulation",
+    "Target",
+    "committee",
+    "exponents_of_data",
+    "generative_exponent",
+    "hierarchical_target",
+    "information_exponent",
+    "integrate",
+    "integrate_mean_field",
+    "leap",
+    "overlay_figure",
+    "path_figure",
+    "phase_boundary",
+    "phase_figure",
+    "sample_complexity",
+    "simulate",
+    "steps_needed",
+    "target",
+    "train_lazy_rich",
+    "train_modular",
+]

@@ -1,0 +1,35 @@
+# Written by tools/write_stubs.py from __init__.py.
+
+from cutaway.evidence.decision import Decision as Decision
+from cutaway.evidence.decision import decide as decide
+from cutaway.evidence.multiplicity import q_values as q_values
+from cutaway.evidence.null import NULLS as NULLS
+from cutaway.evidence.null import MatchedSpectrum as MatchedSpectrum
+from cutaway.evidence.null import Null as Null
+from cutaway.evidence.null import PermutedLabels as PermutedLabels
+from cutaway.evidence.null import Reinitialised as Reinitialised
+from cutaway.evidence.null import replicates as replicates
+from cutaway.reading.intervals import bootstrap_interval as bootstrap_interval
+from cutaway.reading.intervals import mean_interval as mean_interval
+from cutaway.reading.intervals import median_interval as median_interval
+from cutaway.reading.intervals import proportion_interval as proportion_interval
+from cutaway.reading.rank import p_value as p_value
+from cutaway.reading.rank import undecided as undecided
+
+__all__ = [
+    "Decision",
+    "MatchedSpectrum",
+    "NULLS",
+    "Null",
+    "PermutedLabels",
+    "Reinitialised",
+    "bootstrap_interval",
+    "decide",
+    "mean_interval",
+    "median_interval",
+    "p_value",
+    "proportion_interval",
+    "q_values",
+    "replicates",
+    "undecided",
+]

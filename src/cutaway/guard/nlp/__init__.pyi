@@ -1,0 +1,29 @@
+# Written by tools/write_stubs.py from __init__.py.
+
+from cutaway.guard.nlp.embeddings import WordCounts as WordCounts
+from cutaway.guard.nlp.perturbations import LEVELS as LEVELS
+from cutaway.guard.nlp.perturbations import perturb as perturb
+from cutaway.guard.nlp.pipeline import Outcome as Outcome
+from cutaway.guard.nlp.pipeline import Settings as Settings
+from cutaway.guard.nlp.pipeline import run as run
+from cutaway.guard.nlp.regions import Boxes as Boxes
+from cutaway.guard.nlp.regions import cluster_boxes as cluster_boxes
+from cutaway.guard.nlp.regions import cubes as cubes
+from cutaway.guard.nlp.regions import perturbation_boxes as perturbation_boxes
+from cutaway.guard.nlp.regions import shrink as shrink
+from cutaway.guard.nlp.train import train_classifier as train_classifier
+
+__all__ = [
+    "Boxes",
+    "LEVELS",
+    "Outcome",
+    "Settings",
+    "WordCounts",
+    "cluster_boxes",
+    "cubes",
+    "perturb",
+    "perturbation_boxes",
+    "run",
+    "shrink",
+    "train_classifier",
+]

@@ -1,0 +1,29 @@
+# Written by tools/write_stubs.py from __init__.py.
+
+from cutaway.instruments.features.lofi_features import LofiFeatures as LofiFeatures
+from cutaway.instruments.features.neural_collapse import NeuralCollapse as NeuralCollapse
+from cutaway.instruments.features.sparsity import Sparsity as Sparsity
+from cutaway.instruments.geometry.affine_slice import AffineSlice as AffineSlice
+from cutaway.instruments.geometry.boundary_distance import BoundaryDistance as BoundaryDistance
+from cutaway.instruments.geometry.local_complexity import LocalComplexity as LocalComplexity
+from cutaway.instruments.geometry.ray_crossings import RayCrossings as RayCrossings
+from cutaway.instruments.geometry.sample_region import SampleRegion as SampleRegion
+from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension as IntrinsicDimension
+from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
+from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
+from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
+
+__all__ = [
+    "Accuracy",
+    "AffineSlice",
+    "BoundaryDistance",
+    "IntrinsicDimension",
+    "LanguageGeometry",
+    "LocalComplexity",
+    "LofiFeatures",
+    "NeuralCollapse",
+    "RayCrossings",
+    "RobustAccuracy",
+    "SampleRegion",
+    "Sparsity",
+]

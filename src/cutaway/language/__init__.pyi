@@ -1,0 +1,27 @@
+# Written by tools/write_stubs.py from __init__.py.
+
+from cutaway.language.blocks import MlpBlock as MlpBlock
+from cutaway.language.blocks import find_mlp_blocks as find_mlp_blocks
+from cutaway.language.charts import dimension_curve as dimension_curve
+from cutaway.language.charts import feature_map as feature_map
+from cutaway.language.charts import head_map as head_map
+from cutaway.language.charts import layers_curve as layers_curve
+from cutaway.language.charts import prompt_map as prompt_map
+from cutaway.language.dimension import intrinsic_dimension as intrinsic_dimension
+from cutaway.language.geometry import GeometryReader as GeometryReader
+from cutaway.language.geometry import LanguageFeatures as LanguageFeatures
+from cutaway.language.geometry import language_geometry as language_geometry
+
+__all__ = [
+    "GeometryReader",
+    "LanguageFeatures",
+    "MlpBlock",
+    "dimension_curve",
+    "feature_map",
+    "find_mlp_blocks",
+    "head_map",
+    "intrinsic_dimension",
+    "language_geometry",
+    "layers_curve",
+    "prompt_map",
+]
