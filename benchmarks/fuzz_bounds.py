@@ -51,7 +51,7 @@ from cutaway.robustness.bounds.unary import UNARY, tunable
 from cutaway.robustness.lipschitz import lipschitz_bounds
 from cutaway.robustness.query import Clause, Query
 from cutaway.robustness.regions import Intersection, Region, box
-from cutaway.robustness.verify.relu_split import split_nodes
+from cutaway.robustness.verify.relu_parts import split_nodes
 from cutaway.robustness.verify.replay import module_replay
 from cutaway.robustness.verify.verdict import VerifySettings, verify
 from cutaway.status import Status

@@ -19,10 +19,12 @@ from cutaway.robustness.bounds.network import bound_network
 from cutaway.robustness.bounds.sweep import sweep
 from cutaway.robustness.query import Clause, Query
 from cutaway.robustness.regions import box
-from cutaway.robustness.verify import cuts, relu_split
+from cutaway.robustness.verify import cuts, relu_limits, relu_parts, relu_split
 from cutaway.robustness.verify.cuts import CutBox, decision_planes, plane_below
 from cutaway.robustness.verify.problem import Problem
-from cutaway.robustness.verify.relu_split import SplitSettings, output_cuts, split_relus
+from cutaway.robustness.verify.relu_limits import output_cuts
+from cutaway.robustness.verify.relu_parts import SplitSettings
+from cutaway.robustness.verify.relu_split import split_relus
 from cutaway.robustness.verify.replay import module_replay
 
 
@@ -119,7 +121,7 @@ def violation(model, size: int, share: float = 0.6) -> str:
     follow = values[net.graph.output.index].flatten(1)[:, 0] <= problem.limits[0, 0]
     planes = [(normals, offsets)]
     signs = {}
-    for node in relu_split.split_nodes(net):
+    for node in relu_parts.split_nodes(net):
         if node not in net.box_exact:
             continue
         flat = values[node].flatten(1)
@@ -167,7 +169,7 @@ def padding_holds_everywhere(make_dense) -> bool:
     """Two samples, of which one has no decision."""
     net = bound_network(make_dense((4, 6, 2)), torch.zeros(1, 4))
     region = box(-torch.ones(2, 4).double(), torch.ones(2, 4).double())
-    (node,) = relu_split.split_nodes(net)
+    (node,) = relu_parts.split_nodes(net)
     signs = torch.zeros(2, *net.graph.nodes[node].shape, dtype=torch.int8)
     signs.flatten(1)[0, 2] = 1
     normals, offsets = decision_planes(net, sweep(net, region), region, node, signs)
@@ -187,8 +189,8 @@ MUTANTS = [
     (cuts.decision_planes, "for sign in (-1.0, 1.0)", "for sign in (1.0, -1.0)"),
     (cuts.decision_planes, "torch.where(decided, offsets, -1.0)", "torch.where(decided, offsets, offsets + 1.0)"),
     (cuts.decision_planes, "torch.where(decided, offsets, -1.0)", "torch.where(decided, offsets + 0.5, -1.0)"),
-    (relu_split.output_cuts, "limits.gather(1, best) + level", "limits.gather(1, best) - 1.0"),
-    (relu_split.output_cuts, "safe_difference(offsets, above)", "offsets - above + 0.5"),
+    (relu_limits.output_cuts, "limits.gather(1, best) + level", "limits.gather(1, best) - 1.0"),
+    (relu_limits.output_cuts, "safe_difference(offsets, above)", "offsets - above + 0.5"),
 ]
 
 
@@ -247,7 +249,7 @@ def test_subproblems_of_several_piles_are_joined_with_all_they_carry(make_dense,
     limits = sweep(problem.net, problem.region(problem.lower, problem.upper))
     joined = []
 
-    def watched(parts, join=relu_split._join):
+    def watched(parts, join=relu_parts._join):
         joined.append(join(parts))
         for name in ("lower", "upper", "slack"):
             tables = [getattr(p.limits, name) for p in parts]
@@ -256,7 +258,7 @@ def test_subproblems_of_several_piles_are_joined_with_all_they_carry(make_dense,
                 torch.testing.assert_close(value, torch.cat([table[node] for table in tables]))
         return joined[-1]
 
-    monkeypatch.setattr(relu_split, "_join", watched)
+    monkeypatch.setattr(relu_parts, "_join", watched)
     settings = SplitSettings(batch=5, steps=0, root_steps=0, tried=1, cut_rounds=0, cut_work=0.0, cut_total=0.0)
     found = split_relus(problem, torch.arange(1), limits, deadline=float("inf"), settings=settings)
     assert joined

@@ -26,7 +26,8 @@ from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import sweep
 from cutaway.robustness.query import Query
 from cutaway.robustness.verify.problem import Problem, Replay
-from cutaway.robustness.verify.relu_split import SplitSettings, split_nodes, split_relus
+from cutaway.robustness.verify.relu_parts import SplitSettings, split_nodes
+from cutaway.robustness.verify.relu_split import split_relus
 from cutaway.status import Status
 
 

@@ -37,8 +37,9 @@ from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.sinks import Sink
 from cutaway.training import told
 from cutaway.training.processes import Processes
+from cutaway.training.run_writer import RunWriter
 from cutaway.training.schedule import Moment, Schedule
-from cutaway.training.store import RunWriter, TrainingRun, open_training
+from cutaway.training.store import TrainingRun, open_training
 
 FLUSH_SECONDS = 1.0  # what a kill can lose of the scalars and the order
 MOST_WAITING = 100_000  # steps that are kept for a disk that is full

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import CutawayError, FileError, ModelError
-from cutaway.network.onnx.functions import is_host
+from cutaway.network.onnx.host import is_host
 from cutaway.network.onnx.model import OnnxModel
 from cutaway.network.onnx.runtime import Runtime, open_runtime
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cutaway.errors import CutawayError, ModelError, UnsupportedOperator
 from cutaway.network.onnx.agreement import POINTS, check_import
-from cutaway.network.onnx.functions import is_host, to_host
+from cutaway.network.onnx.host import is_host, to_host
 from cutaway.network.onnx.layers import build_layer, fused_bias
 from cutaway.network.onnx.model import OnnxModel
 from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Node, Operand

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.network.onnx.functions import FUNCTIONS, as_tuple, is_host
+from cutaway.network.onnx.functions import FUNCTIONS
+from cutaway.network.onnx.host import as_tuple, is_host
 from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Apply, Node, Operand
 from cutaway.network.onnx.torch_layers import BUILDERS, linear
 

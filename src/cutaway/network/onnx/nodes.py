@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import UnsupportedOperator
-from cutaway.network.onnx.functions import FUNCTIONS, as_tuple, is_host, to_host
+from cutaway.network.onnx.functions import FUNCTIONS
+from cutaway.network.onnx.host import as_tuple, is_host, to_host
 from cutaway.network.onnx.normalisations import gain
 
 # operands that are sizes, axes or positions: plain integers, never data

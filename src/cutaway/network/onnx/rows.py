@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import CutawayError
-from cutaway.network.onnx.functions import columns, is_host
+from cutaway.network.onnx.host import columns, is_host
 from cutaway.network.onnx.model import OnnxModel
 
 ROWS = 3

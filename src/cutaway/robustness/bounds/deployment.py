@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from cutaway.network.graph import Node
+from cutaway.robustness.bounds.deployment_walk import SPARE, Sum, Walk
 from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.lowering import LINEAR
 from cutaway.robustness.bounds.maxima import windows
@@ -39,8 +40,6 @@ from cutaway.robustness.bounds.unary import UNARY, derivative_limit, interval
 
 MOVES = frozenset({"reshape", "permute", "expand", "slice", "cat", "pad", "take"})
 WEIGHTED = frozenset({"linear", "convolution", "constant_matmul"})
-SPARE = 8
-"""Roundings granted to every operator beyond its sums and products: constants, folded factors, a change of order."""
 
 
 def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -50,92 +49,43 @@ def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = to
     dtype: a binary floating-point format; inputs and constants are numbers of it or rounded to it.
     Returns (B, *output shape); infinite where nothing is known. Cost: about three interval passes.
     """
-    walk = _Walk(net=net, limits=limits, dtype=dtype)
+    walk = Walk(net=net, limits=limits, dtype=dtype)
     for node in net.source.nodes:
         if node.index in net.needed:
-            walk.step(node)
+            _step(walk, node)
     return walk.error[net.source.output.index]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Sum:
-    """A weighted sum and the constant factors behind it: what the inputs' errors became, how many roundings each term
-    has met, sum of the terms' sizes, and the same with every factor at least 1 (what an underflow may grow to)."""
-
-    carried: Tensor
-    count: int
-    reach: Tensor
-    wide: Tensor
-
-
-@dataclass(slots=True, kw_only=True)
-class _Walk:
-    net: BoundNetwork
-    limits: Limits
-    dtype: torch.dtype
-    error: dict[int, Tensor] = field(default_factory=dict)
-    sums: dict[int, _Sum] = field(default_factory=dict)
-    entry: dict[int, Tensor] = field(default_factory=dict)
-    never_negative: set[int] = field(default_factory=set)
-
-    @property
-    def unit(self) -> float:
-        return torch.finfo(self.dtype).eps / 2
-
-    @property
-    def tiny(self) -> float:
-        return torch.finfo(self.dtype).tiny
-
-    def step(self, node: Node) -> None:
-        rule = _RULES.get(node.op, _function if node.op in UNARY else _unknown)
-        largest = torch.finfo(self.dtype).max
-        found = rule(self, node)
-        low, high = self.range(node.index)
-        over = torch.maximum(-low, high) + found >= largest
-        self.error[node.index] = torch.where(torch.isnan(found) | over, math.inf, found)
-        if node.op in NONNEGATIVE or (
-            node.op in MOVES | {"sum", "mean", "avg_pool"} and all(i in self.never_negative for i in node.inputs)
-        ):
-            self.never_negative.add(node.index)
-
-    def range(self, index: int) -> tuple[Tensor, Tensor]:
-        """Limits of a node of the traced network; what bounds have moved (a ReLU behind a maximum) is worked out."""
-        node, place = self.net.source.nodes[index], self.net.places.get(index)
-        if place is None:
-            return interval(node, *self.range(node.inputs[0]))
-        return self.limits.lower[place], self.limits.upper[place]
-
-    def exact(self, index: int) -> Tensor:
-        """Largest absolute value in real arithmetic."""
-        low, high = self.range(index)
-        return torch.maximum(low.abs(), high.abs())
-
-    def size(self, index: int) -> Tensor:
-        """Largest absolute value in the deployment dtype."""
-        return self.exact(index) + self.error[index]
-
-    def capped(self, error: Tensor, reach: Tensor) -> Tensor:
-        """Infinite where a part of the computation may pass the largest number."""
-        return torch.where(reach >= torch.finfo(self.dtype).max, math.inf, error)
+def _step(walk: Walk, node: Node) -> None:
+    rule = _RULES.get(node.op, _function if node.op in UNARY else _unknown)
+    largest = torch.finfo(walk.dtype).max
+    found = rule(walk, node)
+    low, high = walk.range(node.index)
+    over = torch.maximum(-low, high) + found >= largest
+    walk.error[node.index] = torch.where(torch.isnan(found) | over, math.inf, found)
+    if node.op in NONNEGATIVE or (
+        node.op in MOVES | {"sum", "mean", "avg_pool"} and all(i in walk.never_negative for i in node.inputs)
+    ):
+        walk.never_negative.add(node.index)
 
 
-def _given(walk: _Walk, node: Node) -> Tensor:
+def _given(walk: Walk, node: Node) -> Tensor:
     return walk.unit * walk.exact(node.index) + walk.tiny
 
 
-def _unknown(walk: _Walk, node: Node) -> Tensor:
+def _unknown(walk: Walk, node: Node) -> Tensor:
     return torch.full_like(walk.exact(node.index), math.inf)
 
 
-def _moved(walk: _Walk, node: Node) -> Tensor:
+def _moved(walk: Walk, node: Node) -> Tensor:
     return apply_linear(absolute(node), [walk.error[i] for i in node.inputs])
 
 
-def _weighted(walk: _Walk, node: Node) -> Tensor:
+def _weighted(walk: Walk, node: Node) -> Tensor:
     (i,) = node.inputs
     shift = _shift(walk, node)
     size = walk.size(i)
-    found = _Sum(
+    found = Sum(
         carried=apply_linear(absolute(node), [walk.error[i]]),
         count=fan(walk.net.source, node) + SPARE,
         reach=apply_linear(absolute(node), [size]) + shift,
@@ -144,14 +94,14 @@ def _weighted(walk: _Walk, node: Node) -> Tensor:
     return _summed(walk, node, found)
 
 
-def _scaled(walk: _Walk, node: Node) -> Tensor:
+def _scaled(walk: Walk, node: Node) -> Tensor:
     """x * scale + shift; the sum that x is, if it is one, goes on."""
     (i,) = node.inputs
     size, shift, factor = walk.size(i), _shift(walk, node), absolute(node)
-    start = _Sum(carried=walk.error[i], count=0, reach=size, wide=size.clamp(min=1))
+    start = Sum(carried=walk.error[i], count=0, reach=size, wide=size.clamp(min=1))
     before = walk.sums.get(i, start)
     wide = _at_least_one(node)
-    found = _Sum(
+    found = Sum(
         carried=apply_linear(factor, [before.carried]),
         count=before.count + SPARE,
         reach=apply_linear(factor, [before.reach]) + shift,
@@ -164,16 +114,16 @@ def _scaled(walk: _Walk, node: Node) -> Tensor:
     return _summed(walk, node, found)
 
 
-def _summed(walk: _Walk, node: Node, found: _Sum) -> Tensor:
+def _summed(walk: Walk, node: Node, found: Sum) -> Tensor:
     walk.sums[node.index] = found
     return walk.capped(_total(walk, found), torch.maximum(found.reach, found.wide))
 
 
-def _total(walk: _Walk, found: _Sum) -> Tensor:
+def _total(walk: Walk, found: Sum) -> Tensor:
     return found.carried + gamma(found.count, walk.dtype) * found.reach + SPARE * walk.tiny * found.wide
 
 
-def _shift(walk: _Walk, node: Node) -> Tensor:
+def _shift(walk: Walk, node: Node) -> Tensor:
     """Sum of the sizes of what is added, (*node.shape); an attention mask's minus infinity is exact."""
     if "reach" in node.constants:
         return node.constants["reach"]
@@ -187,7 +137,7 @@ def _at_least_one(node: Node) -> Node:
     return replace(absolute(node), constants=constants)
 
 
-def _added(walk: _Walk, node: Node) -> Tensor:
+def _added(walk: Walk, node: Node) -> Tensor:
     """A runtime may begin a sum with the other addend, which then meets all its roundings."""
     counts = [walk.sums[i].count if i in walk.sums else 0 for i in node.inputs]
     sizes = [torch.maximum(walk.size(i), walk.sums[i].reach) if i in walk.sums else walk.size(i) for i in node.inputs]
@@ -197,7 +147,7 @@ def _added(walk: _Walk, node: Node) -> Tensor:
     return walk.capped(found, apply_linear(absolute(node), sizes))
 
 
-def _averaged(walk: _Walk, node: Node) -> Tensor:
+def _averaged(walk: Walk, node: Node) -> Tensor:
     """Sums, means and average pooling; the variance of a layer norm spelled out may be computed as E[x^2] - E[x]^2."""
     (i,) = node.inputs
     terms = fan(walk.net.source, node) + SPARE
@@ -210,7 +160,7 @@ def _averaged(walk: _Walk, node: Node) -> Tensor:
     return walk.capped(found, terms * reach)
 
 
-def _centred(walk: _Walk, node: Node) -> int | None:
+def _centred(walk: Walk, node: Node) -> int | None:
     """x where the node is mean((x - mean(x))^2)."""
     nodes = walk.net.source.nodes
     square = nodes[node.inputs[0]]
@@ -226,7 +176,7 @@ def _centred(walk: _Walk, node: Node) -> int | None:
     return x if nodes[middle].op == "mean" and nodes[middle].inputs == (x,) else None
 
 
-def _function(walk: _Walk, node: Node) -> Tensor:
+def _function(walk: Walk, node: Node) -> Tensor:
     (i,) = node.inputs
     low, high = walk.range(i)
     low, high = low - walk.error[i], high + walk.error[i]
@@ -238,14 +188,14 @@ def _function(walk: _Walk, node: Node) -> Tensor:
     return walk.capped(torch.minimum(carried, most - least) + walk.unit * own + 4 * walk.tiny, reach)
 
 
-def _multiplied(walk: _Walk, node: Node) -> Tensor:
+def _multiplied(walk: Walk, node: Node) -> Tensor:
     x, y = node.inputs
     carried = walk.exact(x) * walk.error[y] + walk.exact(y) * walk.error[x] + walk.error[x] * walk.error[y]
     reach = walk.size(x) * walk.size(y)
     return walk.capped(carried + gamma(4, walk.dtype) * reach + 4 * walk.tiny, reach)
 
 
-def _matrix_product(walk: _Walk, node: Node) -> Tensor:
+def _matrix_product(walk: Walk, node: Node) -> Tensor:
     x, y = node.inputs
     big_x, big_y, wrong_x, wrong_y = walk.exact(x), walk.exact(y), walk.error[x], walk.error[y]
     carried = big_x @ wrong_y + wrong_x @ (big_y + wrong_y)
@@ -256,15 +206,15 @@ def _matrix_product(walk: _Walk, node: Node) -> Tensor:
     return walk.capped(found, torch.maximum(reach, wide))
 
 
-def _maximum(walk: _Walk, node: Node) -> Tensor:
+def _maximum(walk: Walk, node: Node) -> Tensor:
     return torch.maximum(*(walk.error[i] for i in node.inputs))
 
 
-def _window_maximum(walk: _Walk, node: Node) -> Tensor:
+def _window_maximum(walk: Walk, node: Node) -> Tensor:
     return windows(walk.net.source, node).of(walk.error[node.inputs[0]]).amax(2).reshape(-1, *node.shape)
 
 
-def _exponent(walk: _Walk, node: Node) -> tuple[Tensor, int, int]:
+def _exponent(walk: Walk, node: Node) -> tuple[Tensor, int, int]:
     """How far log softmax may move through its inputs and through x - max x; the dimension and its length."""
     (i,) = node.inputs
     dim = node.attributes["dim"] + 1
@@ -273,19 +223,19 @@ def _exponent(walk: _Walk, node: Node) -> tuple[Tensor, int, int]:
     return own + own.amax(dim, keepdim=True), dim, size.shape[dim]
 
 
-def _softmax(walk: _Walk, node: Node) -> Tensor:
+def _softmax(walk: Walk, node: Node) -> Tensor:
     moved, _, count = _exponent(walk, node)
     relative = torch.expm1(moved + gamma(count + 2 * SPARE, walk.dtype))
     largest = walk.range(node.index)[1].clamp(0, 1)
     return torch.minimum(largest * relative, 1 + relative * 0) + 4 * count * walk.tiny
 
 
-def _log_softmax(walk: _Walk, node: Node) -> Tensor:
+def _log_softmax(walk: Walk, node: Node) -> Tensor:
     moved, _, count = _exponent(walk, node)
     return moved + gamma(count + 2 * SPARE, walk.dtype) * (1 + walk.exact(node.index) + moved) + 4 * walk.tiny
 
 
-def _layer_norm(walk: _Walk, node: Node) -> Tensor:
+def _layer_norm(walk: Walk, node: Node) -> Tensor:
     (i,) = node.inputs
     dims = tuple(range(-node.attributes["num_dims"], 0))
     count = math.prod(node.shape[d] for d in dims)
@@ -308,7 +258,7 @@ def _layer_norm(walk: _Walk, node: Node) -> Tensor:
     )
 
 
-def _local_response_norm(walk: _Walk, node: Node) -> Tensor:
+def _local_response_norm(walk: Walk, node: Node) -> Tensor:
     """x s^-beta with s = k + w (sum over a window of channels of x^2). onnxruntime moves the window by adding a channel
     and taking one away, so that what it has seen of all channels stays behind as rounding."""
     (i,), a = node.inputs, node.attributes
@@ -337,7 +287,7 @@ def _window_sum(values: Tensor, size: int) -> Tensor:
     return wide.unfold(-1, size, 1).sum(-1).movedim(-1, 2)
 
 
-_RULES: dict[str, Callable[[_Walk, Node], Tensor]] = {
+_RULES: dict[str, Callable[[Walk, Node], Tensor]] = {
     **dict.fromkeys(("input", "constant"), _given),
     **dict.fromkeys(MOVES, _moved),
     **dict.fromkeys(WEIGHTED, _weighted),

@@ -5,8 +5,7 @@ A `Curve` (`network.graph.facts`) describes one function by what its bounds need
 - `piecewise`: affine between `kinks`. For a slope a the best offset is min (max) of f(x) - a x over l, u and the kinks
   between them: exact.
 - `convex` (or `concave`) where it is used: below (above) a tangent, above (below) the chord: exact.
-- `smooth`: |f''| <= `curvature` on [-core, core] and <= `tail` outside. f(x) - a x is looked at on a grid; between two
-  grid points it lies at most curvature h^2 / 8 below (above) the smaller (larger) of its two values there.
+- `smooth`: |f''| <= `curvature` on [-core, core] and <= `tail` outside; see `smooth`.
 
 Lines (section 4.3 of the method notes; the choice of slopes is ours): an unstable ReLU has the chord above and a slope
 in [0, 1] below (1 where u > -l, else 0, until it is optimised); smooth functions take the slope of their lower and
@@ -24,21 +23,11 @@ from torch import Tensor
 from cutaway.network.graph import Node
 from cutaway.network.graph.fact import Curve
 from cutaway.network.graph.facts import CURVES
-from cutaway.network.graph.operators import apply_node
+from cutaway.robustness.bounds.smooth import Lines, envelope_slope, rounding_slack, smooth_lines, value
 from cutaway.robustness.bounds.steps import STEP_ENDS, step_lines, wide
-
-Lines = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Slope and offset of the line below, slope and offset of the line above."""
-
-GRID, TAIL_STEPS, COARSE = 64, 8, 8
 
 UNARY = CURVES
 """op -> what is known of it: the records of `network.graph.facts`."""
-
-
-def value(node: Node, x: Tensor) -> Tensor:
-    """f(x), elementwise on a batch (constants broadcast from the right)."""
-    return apply_node(node, [x])
 
 
 def _widen(x: Tensor, sign: float) -> Tensor:
@@ -113,11 +102,11 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
         found = _signed(node, rule, lower, upper)
     elif kind == "steps":
         a, b, c, d = step_lines(node, lower, upper, alpha)
-        found = a, b - _slack(lower, upper, a, b), c, d + _slack(lower, upper, c, d)
+        found = a, b - rounding_slack(lower, upper, a, b), c, d + rounding_slack(lower, upper, c, d)
     elif kind in ("convex", "concave"):
         found = _curved(node, rule, kind, lower, upper, alpha)
     else:
-        found = _smooth(node, rule, lower, upper)
+        found = smooth_lines(node, rule, lower, upper)
     cancels, shortcut = _rounding(node, lower, upper)
     noise = 4 * torch.finfo(lower.dtype).eps * cancels + shortcut
     found = found[0], found[1] - noise, found[2], found[3] + noise
@@ -178,10 +167,6 @@ def _chord(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     return slope, low - slope * lower
 
 
-def _slack(lower: Tensor, upper: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
-    return 1e-13 * (slope.abs() * torch.maximum(lower.abs(), upper.abs()) + offset.abs()) + 1e-300
-
-
 def _piecewise(node: Node, rule: Curve, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
     assert rule.kinks is not None
     if node.op == "relu":
@@ -191,16 +176,16 @@ def _piecewise(node: Node, rule: Curve, lower: Tensor, upper: Tensor, alpha: Ten
     if rule.jumps:
         points, values = _with_jumps(node, rule, points, values)
         middle = (lower + upper) / 2
-        slope_low, slope_high = (sign * _envelope_slope(points, sign * values, middle) for sign in (1.0, -1.0))
+        slope_low, slope_high = (sign * envelope_slope(points, sign * values, middle) for sign in (1.0, -1.0))
     else:
         slope_low, slope_high = _free_slopes(node, lower, upper, alpha)
     offset_low = (values - slope_low * points).amin(0)
     offset_high = (values - slope_high * points).amax(0)
     return (
         slope_low,
-        offset_low - _slack(lower, upper, slope_low, offset_low),
+        offset_low - rounding_slack(lower, upper, slope_low, offset_low),
         slope_high,
-        offset_high + _slack(lower, upper, slope_high, offset_high),
+        offset_high + rounding_slack(lower, upper, slope_high, offset_high),
     )
 
 
@@ -267,7 +252,7 @@ def _curved(node: Node, rule: Curve, kind: str, lower: Tensor, upper: Tensor, al
     chord, chord_offset = _chord(node, lower, upper)
     low_high = (slope, offset, chord, chord_offset) if kind == "convex" else (chord, chord_offset, slope, offset)
     a, b, c, d = low_high
-    return a, b - _slack(lower, upper, a, b), c, d + _slack(lower, upper, c, d)
+    return a, b - rounding_slack(lower, upper, a, b), c, d + rounding_slack(lower, upper, c, d)
 
 
 def _signed(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines:
@@ -275,78 +260,6 @@ def _signed(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines:
     negative = _curved(node, rule, "concave", lower, upper, None)
     parts = [torch.where(lower > 0, p, n) for p, n in zip(positive, negative)]
     return parts[0], parts[1], parts[2], parts[3]
-
-
-def _grid(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Points (K, ...) in ascending order and how far f may leave the straight line between neighbours, (K - 1, ...)."""
-    core_low = lower.clamp(min=-rule.core).minimum(upper)
-    core_high = upper.clamp(max=rule.core).maximum(core_low)
-    unit = torch.linspace(0, 1, GRID + 1, dtype=lower.dtype).reshape(-1, *(1,) * lower.ndim)
-    ends = torch.linspace(0, 1, TAIL_STEPS + 1, dtype=lower.dtype).reshape(-1, *(1,) * lower.ndim)
-    points = torch.cat(
-        [
-            (lower + ends * (core_low - lower))[:-1],
-            core_low + unit * (core_high - core_low),
-            (core_high + ends * (upper - core_high))[1:],
-        ]
-    )
-    steps = points[1:] - points[:-1]
-    bend = torch.full((len(steps), *(1,) * lower.ndim), rule.tail, dtype=lower.dtype)
-    bend[TAIL_STEPS : TAIL_STEPS + GRID] = _curvature(node, rule)
-    if node.op == "power":
-        p = float(node.attributes["exponent"])
-        bend = abs(p * (p - 1)) * torch.maximum(lower.abs(), upper.abs()) ** (p - 2)
-    return points, bend * steps**2 / 8
-
-
-def _curvature(node: Node, rule: Curve) -> float:
-    if node.op == "elu":
-        a = node.attributes
-        return abs(a["scale"] * a["alpha"]) * a["input_scale"] ** 2
-    return rule.curvature
-
-
-def _smooth(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines:
-    points, slack = _grid(node, rule, lower, upper)
-    kinks = (0.0,) if node.op == "elu" else rule.kinks(node) if rule.kinks else ()
-    if kinks:  # grid points, so that f'' exists between neighbours
-        points, slack = _with_kinks(kinks, points, slack)
-    values = value(node, points)
-    some = list(range(0, len(points) - 1, (len(points) - 1) // (2 * COARSE))) + [len(points) - 1]
-    middle = (lower + upper) / 2
-    result: list[Tensor] = []
-    for sign in (1.0, -1.0):
-        slope = _envelope_slope(points[some], sign * values[some], middle) * sign
-        if node.op == "atan":  # f' = slope has two solutions: exact
-            turn = torch.sqrt(1 / slope - 1).nan_to_num(0.0)
-            exact = torch.stack([lower, upper, turn.clamp(lower, upper), (-turn).clamp(lower, upper)])
-            gap = sign * (value(node, exact) - slope * exact)
-        else:
-            rest = sign * (values - slope * points)
-            gap = torch.minimum(rest[1:], rest[:-1]) - slack
-        offset = sign * gap.amin(0)
-        result += [slope, offset - sign * _slack(lower, upper, slope, offset)]
-    return result[0], result[1], result[2], result[3]
-
-
-def _with_kinks(kinks: tuple[float, ...], points: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
-    more = [torch.full_like(points[:1], kink).clamp(points[:1], points[-1:]) for kink in kinks]
-    points = torch.cat([points, *more]).sort(0).values
-    return points, slack.amax(0, keepdim=True).expand(len(points) - 1, *points.shape[1:])
-
-
-def _envelope_slope(points: Tensor, values: Tensor, middle: Tensor) -> Tensor:
-    """Slope of the lower convex envelope of (points, values) at `middle`."""
-    left, right = points <= middle, points >= middle
-    gap = points.unsqueeze(0) - points.unsqueeze(1)  # [i, j] = x_j - x_i
-    safe = torch.where(gap > 0, gap, 1.0)
-    slope = (values.unsqueeze(0) - values.unsqueeze(1)) / safe
-    height = values.unsqueeze(1) + slope * (middle - points).unsqueeze(1)
-    usable = left.unsqueeze(1) & right.unsqueeze(0) & (gap > 0)
-    height = torch.where(usable, height, math.inf).flatten(0, 1)
-    best = height.argmin(0, keepdim=True)
-    chosen = slope.flatten(0, 1).gather(0, best).squeeze(0)
-    return torch.where(usable.flatten(0, 1).any(0), chosen, 0.0)
 
 
 def derivative_limit(node: Node, lower: Tensor, upper: Tensor) -> Tensor:

@@ -9,104 +9,34 @@ Also used for neural activation patterns, whose decisions are given from outside
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from cutaway.robustness.bounds.alpha import narrow
-from cutaway.robustness.bounds.backward import Choices
 from cutaway.robustness.bounds.intervals import Limits, flat
 from cutaway.robustness.bounds.network import BoundNetwork
-from cutaway.robustness.bounds.sweep import Splits, SweepSettings, bound_rows, open_rows, sweep
+from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows
 from cutaway.robustness.bounds.unary import initial_alpha, tunable
-from cutaway.robustness.regions import Box
 from cutaway.robustness.verify.branching import Bounding, choose
-from cutaway.robustness.verify.cuts import STEPS, CutBox, decision_planes, plane_below
 from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved
 from cutaway.robustness.verify.problem import Problem
+from cutaway.robustness.verify.relu_limits import cut_limits, optimise, output_cuts
+from cutaway.robustness.verify.relu_parts import (
+    Parts,
+    SplitSettings,
+    choices_of,
+    in_float32,
+    split_nodes,
+    take_batch,
+    unstable,
+)
 from cutaway.robustness.verify.search import try_points
 
 LEVEL = 1e-3
 """Cuts by the output keep the points with g <= level, LEVEL times the least root bound that is open in size: what is
 proved by them is missed by at least that level."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitSettings:
-    """`batch` subproblems at a time; `steps` of Adam each (`root_steps` for the first,
-    `last_steps` where no neuron is left to split); `refresh`: inner limits are recomputed by CROWN
-    where at most this many neurons are open on average, else only cut by the decisions and IBP; `tried`: neurons whose
-    children are bounded before one is split. Limits over the cut box (see `cuts`): `cut_rounds` times at the root for
-    all neurons, later for nodes where it costs at most `cut_work` numbers a subproblem or `cut_total` for all."""
-
-    batch: int = 256
-    steps: int = 12
-    root_steps: int = 20
-    last_steps: int = 300
-    learning_rate: float = 0.3
-    beta_rate: float = 0.1
-    refresh: int = 48
-    tried: int = 12
-    cut_rounds: int = 2
-    cut_work: float = 4e6
-    cut_total: float = 2e8
-    max_open: int = 200_000
-
-
-@dataclass(slots=True, kw_only=True)
-class Parts:
-    """Subproblems: clause, decisions and limits by split node, line positions, bound so far. All with leading size
-    N."""
-
-    clause: Tensor
-    signs: dict[int, Tensor]
-    limits: Limits
-    alphas: dict[int, Tensor]
-    betas: dict[int, Tensor]
-    value: Tensor
-
-    def take(self, index: Tensor) -> Parts:
-        return Parts(
-            clause=self.clause[index],
-            value=self.value[index],
-            limits=self.limits.select(index),
-            signs={k: v[index] for k, v in self.signs.items()},
-            alphas={k: v[index] for k, v in self.alphas.items()},
-            betas={k: v[index] for k, v in self.betas.items()},
-        )
-
-    def __len__(self) -> int:
-        return len(self.clause)
-
-
-def _join(parts: list[Parts]) -> Parts:
-    def cat(tables: list[dict[int, Tensor]]) -> dict[int, Tensor]:
-        return {k: torch.cat([t[k] for t in tables]) for k in tables[0]}
-
-    limits = Limits(
-        lower=cat([p.limits.lower for p in parts]),
-        upper=cat([p.limits.upper for p in parts]),
-        slack=cat([p.limits.slack for p in parts]),
-    )
-    return Parts(
-        clause=torch.cat([p.clause for p in parts]),
-        value=torch.cat([p.value for p in parts]),
-        limits=limits,
-        signs=cat([p.signs for p in parts]),
-        alphas=cat([p.alphas for p in parts]),
-        betas=cat([p.betas for p in parts]),
-    )
-
-
-def split_nodes(net: BoundNetwork) -> dict[int, int]:
-    """Nodes whose sign may be decided, each with the ReLU that reads it."""
-    return {node.inputs[0]: node.index for node in net.graph.nodes if node.op == "relu"}
-
-
-def _unstable(limits: Limits, index: int) -> Tensor:
-    """Neurons (B, n) of a node that may have either sign."""
-    return flat((limits.lower[index] < 0) & (limits.upper[index] > 0), 1)
 
 
 def split_relus(
@@ -115,7 +45,7 @@ def split_relus(
     limits: Limits,
     *,
     deadline: float,
-    settings: SplitSettings = SplitSettings(),
+    settings: SplitSettings = SplitSettings(),  # noqa: B008 (frozen)
     fixed: dict[int, Tensor] | None = None,
     progress=lambda text: None,
 ) -> Outcome:
@@ -138,7 +68,7 @@ def split_relus(
     while found is None and stack:
         if time.monotonic() > deadline or sum(map(len, stack)) > settings.max_open:
             break
-        batch = _pop(stack, settings.batch)
+        batch = take_batch(stack, settings.batch)
         ended = _ended(problem, batch)
         if bool(ended.any()):
             dead: list[Parts] = []
@@ -198,17 +128,6 @@ def _start(problem: Problem, clauses: Tensor, limits: Limits, fixed: dict[int, T
     )
 
 
-def _pop(stack: list[Parts], size: int) -> Parts:
-    batch = stack.pop()
-    while stack and len(batch) < size:
-        batch = _join([stack.pop(), batch])
-    if len(batch) > size:
-        cut = len(batch) - size
-        stack.append(batch.take(torch.arange(cut)))
-        batch = batch.take(torch.arange(cut, len(batch)))
-    return batch
-
-
 def _improve(
     problem: Problem,
     search: BoundNetwork,
@@ -224,10 +143,10 @@ def _improve(
     region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
     signs = {k: v for k, v in parts.signs.items() if bool((v != 0).any())}
     with torch.no_grad():
-        limits = _limits(problem, parts, settings, region, signs, cuts)
+        limits = cut_limits(problem, parts, settings, region, signs, cuts)
     parts.limits = limits
-    _optimise(problem, search, parts, settings)
-    choices = _choices(parts, torch.float64)
+    optimise(problem, search, parts, settings)
+    choices = choices_of(parts, torch.float64)
     choices.record = {}
     with torch.no_grad():
         rows = bound_rows(net, limits, region, problem.rows(parts.clause), SweepSettings(), choices)
@@ -253,129 +172,23 @@ def _improve(
     return None
 
 
-def output_cuts(problem: Problem, parts: Parts, level: float) -> tuple[Tensor, Tensor]:
-    """Half-spaces (N, 1, n), (N, 1) that hold every point of the parts with g <= level, for each part's best row g."""
-    rows, limits = problem.rows(parts.clause), problem.limits[parts.clause]
-    box = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
-    with torch.no_grad():
-        choices = _choices(parts, torch.float64)
-        normals, offsets = plane_below(problem.net, parts.limits, box, problem.net.graph.output.index, rows, choices)
-        value = offsets + box.minimum(normals) - limits
-        best = torch.where(torch.isnan(value), -torch.inf, value).argmax(1, keepdim=True)
-        normals = normals.gather(1, best.unsqueeze(-1).expand(-1, -1, normals.shape[2]))
-        offsets, above = offsets.gather(1, best), limits.gather(1, best) + level
-    known = torch.isfinite(offsets) & torch.isfinite(normals).all(-1)
-    offsets = safe_difference(offsets, above)
-    return torch.where(known.unsqueeze(-1), normals, 0.0), torch.where(known, offsets, -1.0)
-
-
-def _limits(
-    problem: Problem, parts: Parts, settings: SplitSettings, region: Box, signs: Splits, cuts: tuple[Tensor, ...] | None
-) -> Limits:
-    """The parents' limits cut by the decisions; over the cut box where that is worth its cost."""
-    net = problem.net
-    method = "crown" if _cheap(net, parts, settings) else "ibp"
-    if cuts is None:
-        return sweep(net, region, SweepSettings(method=method), splits=signs, known=parts.limits)
-    only = _affordable(net, parts, settings)
-    if not only:
-        return sweep(net, region, SweepSettings(method=method), splits=signs, known=parts.limits)
-    planes = [cuts, *(decision_planes(net, parts.limits, region, k, signs[k]) for k in signs if k in net.box_exact)]
-    normals, offsets = (torch.cat([p[i] for p in planes], 1) for i in range(2))
-    cut = CutBox(box=region, normals=normals, offsets=offsets)
-    limits = sweep(net, cut, SweepSettings(only=only), splits=signs, known=parts.limits)
-    if method == "crown":
-        empty = limits.empty
-        limits = sweep(net, region, splits=signs, known=limits)
-        limits.empty = empty if limits.empty is None else limits.empty if empty is None else empty | limits.empty
-    return limits
-
-
-def _affordable(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> frozenset[int]:
-    """Nodes whose limits over the cut box cost little enough: rows times the numbers that each touches."""
-    inputs = net.graph.input.numel
-    found = set()
-    for node in net.tighten:
-        rows = float(open_rows(net, parts.limits, node).sum())
-        work = rows * (sum(net.graph.nodes[i].numel for i in net.before[node]) + 2 * STEPS * inputs)
-        if work <= settings.cut_work * len(parts) or work <= settings.cut_total:
-            found.add(node)
-    return frozenset(found)
-
-
-def _cheap(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> bool:
-    nodes = [k for k in split_nodes(net) if k not in net.box_exact]
-    count = sum(int(_unstable(parts.limits, k).sum()) for k in nodes)
-    return count <= settings.refresh * len(parts)
-
-
-def _choices(parts: Parts, dtype: torch.dtype) -> Choices:
-    betas = {
-        k: (parts.betas[k].clamp(min=0) * parts.signs[k].unsqueeze(1)).to(dtype)
-        for k in parts.signs
-        if bool((parts.signs[k] != 0).any())
-    }
-    return Choices(alphas={k: v.to(dtype) for k, v in parts.alphas.items()}, betas=betas)
-
-
-def _optimise(problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings) -> None:
-    """Adam on alphas and betas in float32; keeps each subproblem's best."""
-    if settings.steps == 0:
-        return
-    region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32)
-    near = _in_float32(parts.limits)
-    rows, limits = problem.rows(parts.clause).float(), problem.limits[parts.clause].float()
-    alphas = {k: v.clone().requires_grad_() for k, v in parts.alphas.items()}
-    betas = {k: v.clone().requires_grad_() for k, v in parts.betas.items() if bool((parts.signs[k] != 0).any())}
-    groups = [{"params": list(alphas.values()), "lr": settings.learning_rate}]
-    if betas:
-        groups.append({"params": list(betas.values()), "lr": settings.beta_rate})
-    adam = torch.optim.Adam(groups)
-    record = torch.full((len(parts),), -torch.inf)
-    for step in range(settings.steps + 1):
-        with torch.enable_grad():
-            signed = {k: v * parts.signs[k].unsqueeze(1) for k, v in betas.items()}
-            found = bound_rows(search, near, region, rows, SweepSettings(), Choices(alphas=alphas, betas=signed))
-            score = (found - limits).amax(1)
-            better = score.detach() > record
-            record = torch.where(better, score.detach(), record)
-            for table, kept in ((alphas, parts.alphas), (betas, parts.betas)):
-                for k, v in table.items():
-                    kept[k] = torch.where(better.reshape(-1, *(1,) * (v.ndim - 1)), v.detach(), kept[k])
-            if step == settings.steps or bool((record > 1e-4).all()):
-                break
-            loss = -torch.where(torch.isfinite(score), score, 0.0).clamp(max=1e-3).sum()
-            if not loss.requires_grad:
-                break
-            adam.zero_grad()
-            loss.backward()
-        adam.step()
-        with torch.no_grad():
-            for value in alphas.values():
-                value.clamp_(0, 1)
-            for value in betas.values():
-                value.clamp_(min=0)
-
-
 def _ended(problem: Problem, parts: Parts) -> Tensor:
     """Which parts have no neuron left to split."""
-    candidates = [
-        (_unstable(parts.limits, k) & (flat(parts.signs[k], 1) == 0)).any(1) for k in split_nodes(problem.net)
-    ]
+    candidates = [(unstable(parts.limits, k) & (flat(parts.signs[k], 1) == 0)).any(1) for k in split_nodes(problem.net)]
     return ~torch.stack(candidates).any(0)
 
 
 def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings) -> Parts:
     """Both children of every part; each must have a neuron left to split."""
     nodes = split_nodes(problem.net)
-    undecided = {k: _unstable(parts.limits, k) & (flat(parts.signs[k], 1) == 0) for k in nodes}
+    undecided = {k: unstable(parts.limits, k) & (flat(parts.signs[k], 1) == 0) for k in nodes}
     bounding = Bounding(
         search=search,
         region=problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32),
-        limits=_in_float32(parts.limits),
+        limits=in_float32(parts.limits),
         rows=problem.rows(parts.clause).float(),
         thresholds=problem.limits[parts.clause].float(),
-        choices=_choices(parts, torch.float32),
+        choices=choices_of(parts, torch.float32),
         undecided=undecided,
     )
     at = choose(bounding, nodes, tried=settings.tried)
@@ -391,9 +204,3 @@ def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: Spli
         child.signs[source] = signs.reshape(child.signs[source].shape)
         start += candidates.shape[1]
     return child
-
-
-def _in_float32(limits: Limits) -> Limits:
-    return Limits(
-        lower={k: v.float() for k, v in limits.lower.items()}, upper={k: v.float() for k, v in limits.upper.items()}
-    )

@@ -27,7 +27,8 @@ from cutaway.robustness.regions import Box
 from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved, split_inputs
 from cutaway.robustness.verify.memory import out_of_memory
 from cutaway.robustness.verify.problem import DEFAULT_BUDGET, BestPoints, OutOfTime, Problem, Replay
-from cutaway.robustness.verify.relu_split import SplitSettings, split_nodes, split_relus
+from cutaway.robustness.verify.relu_parts import SplitSettings, split_nodes
+from cutaway.robustness.verify.relu_split import split_relus
 from cutaway.robustness.verify.search import find_witness
 from cutaway.status import Status
 
