@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cutaway.reproductions import _robustness_rise
 from cutaway.reproductions import delayed_robustness as study
 from cutaway.reproductions._robustness_runs import Plan, measured_run
 
@@ -154,8 +155,8 @@ def test_intervals_over_seeds():
     from scipy.stats import ttest_1samp
 
     values = [0.1, 0.2, 0.4]
-    mean, low, high = study.over_seeds(values)
+    mean, low, high = _robustness_rise.over_seeds(values)
     wanted = ttest_1samp(values, 0).confidence_interval(0.95)
     assert (mean, low, high) == pytest.approx((np.mean(values), wanted.low, wanted.high))
-    assert study.over_seeds([0.3]) == (0.3, None, None)
+    assert _robustness_rise.over_seeds([0.3]) == (0.3, None, None)
     assert torch.get_default_dtype() == torch.float32

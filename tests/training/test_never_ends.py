@@ -87,7 +87,7 @@ def test_a_kill_between_checkpoint_and_measurement_loses_no_reading(tmp_path, mo
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watched, "_measure", killed)
+    monkeypatch.setattr(watched._measuring, "one", killed)
     with pytest.raises(KeyboardInterrupt):
         watched.step(model(), 2)
     assert whole == [True, False]

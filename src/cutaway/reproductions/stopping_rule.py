@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cutaway.reproductions._robustness_rise import RADIUS
 from cutaway.reproductions._robustness_runs import Plan, measured_run
-from cutaway.reproductions.delayed_robustness import RADIUS, plans, short_plan
+from cutaway.reproductions.delayed_robustness import plans, short_plan
 from cutaway.reproductions.row import Row
 from cutaway.training.stopping import GeometryStop, ValidationStop, regret, stop_step
 

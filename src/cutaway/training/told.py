@@ -84,6 +84,21 @@ def shapes(model: nn.Module) -> list[list[Any]]:
     return [[name, list(p.shape)] for name, p in model.named_parameters()]
 
 
+def same_shapes(model: nn.Module, first: list[list[Any]], step: int) -> None:
+    """Raises `InputError` where the model's parameters are not those of the first step (their names and shapes)."""
+    signature = shapes(model)
+    if signature == first:
+        return
+    old, new = dict(map(tuple, first)), dict(map(tuple, signature))
+    changed = next(n for n in [*new, *old] if old.get(n) != new.get(n))
+    raise InputError(
+        f"model at step {step}",
+        found=f"parameter {changed!r} of shape {new.get(changed)}",
+        expected=f"{old.get(changed)}, as at the first step",
+        remedy="track each model with a tracker of its own",
+    )
+
+
 def plain(name: str, value: float | torch.Tensor | None, step: int) -> float | None:
     try:
         if value is None:

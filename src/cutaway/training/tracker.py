@@ -15,10 +15,8 @@ to one folder that a kill at any moment leaves readable (`training.store`), and 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,20 +27,17 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.errors import CutawayError, CutawayWarning, FileError, InputError, WorkError
+from cutaway.errors import CutawayWarning, InputError, WorkError
 from cutaway.instrument import Instrument
-from cutaway.network import Network, preserved
-from cutaway.network.weights import load_weights
-from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.sinks import Sink
 from cutaway.training import told
+from cutaway.training.measuring import Measuring
+from cutaway.training.pending import FLUSH_SECONDS, Pending
 from cutaway.training.processes import Processes
 from cutaway.training.run_writer import RunWriter
 from cutaway.training.schedule import Moment, Schedule
-from cutaway.training.store import TrainingRun, open_training
-
-FLUSH_SECONDS = 1.0  # what a kill can lose of the scalars and the order
-MOST_WAITING = 100_000  # steps that are kept for a disk that is full
+from cutaway.training.store import open_training
+from cutaway.training.watches import Clock, LossWatch, Troubles
 
 
 class Tracker:
@@ -90,28 +85,19 @@ class Tracker:
         settings: Mapping[str, Any] | None = None,
         wait: float = 600.0,
     ) -> None:
-        if on_nan not in ("mark", "stop"):
-            raise InputError("on_nan", found=repr(on_nan), expected="'mark' or 'stop'")
         self.instruments = told.named(instruments)
         self.data = {"data": data} if isinstance(data, Dataset) else dict(data)
-        self.pairs, self._left_out = told.pairs(self.instruments, self.data)
         self.schedule, self.checkpoints, self.folder = schedule, checkpoints, Path(out)
-        self.seed, self.budget, self.intervals, self.on_nan = seed, budget, intervals, on_nan
+        self._measuring = Measuring(self.instruments, self.data, seed, budget, intervals)
+        self._clock, self._loss, self._troubles, self._pending = Clock(), LossWatch(on_nan), Troubles(), Pending()
         self._sinks, self._settings, self._resume = tuple(sinks), dict(settings or {}), resume
         self._processes = Processes(wait, quiet=schedule.by_step and (checkpoints is None or checkpoints.by_step))
         self._writer: RunWriter | None = None
         self._signature: list[list[Any]] | None = None
         self._seen: Callable[[], nn.Module | None] = lambda: None
         self._last_step: int | None = None
-        self._closed = self._waiting = self._nan_told = False
-        self._failed: dict[tuple[str, str], tuple[int, str]] = {}
-        self._troubles: set[str] = set()
+        self._closed = self._waiting = False
         self._sessions = 0
-        self._rows: list[dict[str, Any]] = []
-        self._orders: list[tuple[int, np.ndarray]] = []
-        self._began = self._flushed = time.perf_counter()
-        self._elapsed_before = self._spent = 0.0
-        self._costs: list[float] = []
 
     def __enter__(self) -> Tracker:
         return self
@@ -122,12 +108,12 @@ class Tracker:
     @property
     def elapsed(self) -> float:
         """Wall seconds since the first step, earlier sessions of a resumed run included."""
-        return self._elapsed_before + (time.perf_counter() - self._began if self._last_step is not None else 0.0)
+        return self._clock.elapsed
 
     @property
     def share(self) -> float:
         """Share of the wall time that tracking has taken so far."""
-        return self._spent / self.elapsed if self.elapsed > 0 else 0.0
+        return self._clock.share
 
     def step(
         self,
@@ -193,17 +179,17 @@ class Tracker:
                 )
             )
         self._resume = not anew
-        self._writer = self._signature = self._last_step = None
-        self._closed = self._waiting = self._nan_told = False
-        self._failed.clear()
+        self._writer = self._signature = self._last_step = self._clock.began = None
+        self._closed = self._waiting = self._loss.told = False
+        self._measuring.failed.clear()
 
     def note(self, step: int, **scalars: float | torch.Tensor) -> None:
         """Scalars of a step that was told already (a trainer that logs its loss later)."""
         try:
             values = told.numbers(scalars, step)
             if self._writer is not None and not self._closed and values:
-                self._rows.append({"step": step, **values})
-                self._mark_nan(step, values)
+                self._pending.scalars(step, values)
+                self._mark_nan(self._writer, step, values)
         except WorkError:
             raise
         except Exception as error:
@@ -212,23 +198,22 @@ class Tracker:
     def _step(self, model: nn.Module, step: Any, examples: Any, scalars: Mapping[str, Any]) -> bool:
         entered = time.perf_counter()
         if self._last_step is None:
-            self._began = self._flushed = entered
+            self._clock.began = self._pending.flushed = entered
         model, step = told.unwrapped(model), told.whole(step)
         values = told.numbers(scalars, step)
         self._check(model, step)
         self._last_step = step
         if self._writer is not None:
-            if values:
-                self._rows.append({"step": step, **values})
+            self._pending.scalars(step, values)
             if examples is not None:
-                self._orders.append((step, np.asarray(torch.as_tensor(examples).detach().cpu())))
-            self._mark_nan(step, values)
+                self._pending.order(step, examples)
+            self._mark_nan(self._writer, step, values)
         moment = Moment(
             step=step,
             scalars=values,
             elapsed=self.elapsed,
-            spent=self._spent,
-            cost=told.price(self._costs),
+            spent=self._clock.spent,
+            cost=told.price(self._clock.costs),
             waiting=self._waiting,
         )
         answer = self.schedule.due(moment)
@@ -240,7 +225,7 @@ class Tracker:
             with self._processes.others_wait():
                 if self._processes.measures:
                     self._take(model, step, due, save, entered)
-        elif self._processes.measures and entered - self._flushed > FLUSH_SECONDS:
+        elif self._processes.measures and entered - self._pending.flushed > FLUSH_SECONDS:
             self.flush()
         return due
 
@@ -269,10 +254,10 @@ class Tracker:
             model = self._seen()
             if self._waiting and not failed and model is not None:
                 self._take(model, last, True, False, time.perf_counter())
-                if len(self._costs) <= 2:
-                    self._few(writer, last)
+                if len(self._clock.costs) <= 2:
+                    self._clock.tell_few(writer, last)
             self.flush()
-            for (name, label), (times, reason) in self._failed.items():
+            for (name, label), (times, reason) in self._measuring.failed.items():
                 told.warn(CutawayWarning(f"instrument {name!r} on {label!r} failed at {times} steps: {reason}"))
             more = {"reason": failed} if failed else {}
             writer.event(last, "failed" if failed else "finished", **more)
@@ -280,25 +265,8 @@ class Tracker:
         finally:
             writer.close()
 
-    def _few(self, writer: RunWriter, last: int) -> None:
-        reason = (
-            f"{len(self._costs)} measurements in {last} steps: one takes {max(self._costs):.2g} s and the run took "
-            f"{self.elapsed:.2g} s; give a larger share of the time, fewer points or a longer run"
-        )
-        writer.event(last, "few-readings", reason=reason)
-        told.warn(CutawayWarning(reason))
-
     def _trouble(self, step: Any, error: Exception) -> None:
-        """What would have ended the training is warned of once a kind, and recorded."""
-        reason = str(error) if isinstance(error, CutawayError) else f"{type(error).__name__}: {error}"
-        kind = f"{type(error).__name__} {getattr(error, 'expected', '')}"
-        if kind in self._troubles:
-            return
-        self._troubles.add(kind)
-        told.warn(CutawayWarning(f"step {step} is not recorded: {reason.rstrip('.')}"), 4)
-        with contextlib.suppress(Exception):
-            if self._writer is not None and not self._closed:
-                self._writer.event(max(self._last_step or 0, 0), "not-recorded", reason=reason)
+        self._troubles.tell(step, error, None if self._closed else self._writer, max(self._last_step or 0, 0))
 
     def _check(self, model: nn.Module, step: int) -> None:
         if self._last_step is not None and step <= self._last_step:
@@ -316,38 +284,17 @@ class Tracker:
         self._seen = weakref.ref(model)
 
     def _same_model(self, model: nn.Module, step: int) -> None:
-        signature, first = told.shapes(model), self._signature
-        if signature == first or first is None:
-            return
-        old, new = dict(map(tuple, first)), dict(map(tuple, signature))
-        changed = next(n for n in [*new, *old] if old.get(n) != new.get(n))
-        raise InputError(
-            f"model at step {step}",
-            found=f"parameter {changed!r} of shape {new.get(changed)}",
-            expected=f"{old.get(changed)}, as at the first step",
-            remedy="track each model with a tracker of its own",
-        )
+        if self._signature is not None:
+            told.same_shapes(model, self._signature, step)
 
     def _open(self, model: nn.Module, step: int) -> None:
         self._signature = told.shapes(model)
         if not self._processes.measures:
             return
-        key = {
-            "model": told.digest(self._signature),
-            "instruments": {label: [i.name, told.jsonable(i.parameters)] for label, i in self.instruments.items()},
-            "data": {label: d.fingerprint() for label, d in self.data.items()},
-        }
         record = {
-            "key": told.jsonable(key),
-            "model": {"name": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())},
-            "instruments": {label: i.name for label, i in self.instruments.items()},
-            "data": {label: {"name": d.name, "rows": len(d)} for label, d in self.data.items()},
-            "left_out": [{"instrument": i, "data": d, "reason": r} for i, d, r in self._left_out],
+            **self._measuring.record(model),
             "schedule": str(self.schedule),
-            "seed": self.seed,
             "settings": told.jsonable(self._settings),
-            "versions": package_versions(),
-            "time": now(),
         }
         going_on = self._resume and (self.folder / "run.json").exists()
         self._writer = RunWriter(self.folder, record, resume=self._resume)
@@ -361,108 +308,41 @@ class Tracker:
             self._writer.rewind(step - 1)
         self._writer.event(step, "resumed")
         if run.shares:
-            _, self._elapsed_before, self._spent = run.shares[-1]
+            _, self._clock.before, self._clock.spent = run.shares[-1]
         for at in sorted({m[0] for m in run.missing if m[0] < step and m[0] in run.checkpoints}):
-            self._make_up(model, at, run)
-
-    def _make_up(self, model: nn.Module, step: int, run: TrainingRun) -> None:
-        """The readings that a kill left out between a checkpoint and its measurement, on a copy with its weights."""
-        pairs = [(label, name) for at, label, name in run.missing if at == step]
-        try:
-            with preserved(model):
-                other = copy.deepcopy(model).eval()
-                load_weights(other, run.checkpoints[step])
-                for label, name in pairs:
-                    self._measure(other, step, label, name)
-        except Exception as error:
-            self._trouble(step, error)
+            try:
+                self._measuring.make_up(self._writer, model, at, run)
+            except Exception as error:
+                self._trouble(at, error)
 
     def _take(self, model: nn.Module, step: int, due: bool, save: bool, entered: float) -> None:
         assert self._writer is not None
         self._same_model(model, step)
         self.flush()
         if due:
-            self._writer.due(step, self.pairs)
+            self._writer.due(step, self._measuring.pairs)
         if save:
-            self._save(model, step)
+            file = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
+            told.save_weights(model, file, {"step": str(step)})
         if due:
-            numbers: dict[str, float] = {}
-            with preserved(model):
-                model.eval()
-                for label, instrument in self.pairs:
-                    numbers |= self._measure(model, step, label, instrument)
+            numbers = self._measuring.all(self._writer, model, step)
             for sink in self._sinks:
                 try:
                     sink.write(step, numbers)
                 except Exception as error:
                     self._trouble(step, error)
-        seconds = time.perf_counter() - entered
-        self._spent += seconds
-        if due:
-            self._costs.append(seconds)
-        self._writer.journal.append({"kind": "share", "step": step, "elapsed": self.elapsed, "spent": self._spent})
+        self._clock.add(time.perf_counter() - entered, measured=due)
+        share = {"kind": "share", "step": step, "elapsed": self.elapsed, "spent": self._clock.spent}
+        self._writer.journal.append(share)
         self._writer.journal.sync()
 
-    def _measure(self, model: nn.Module, step: int, label: str, name: str) -> dict[str, float]:
-        assert self._writer is not None
-        dataset = self.data[label]
-        try:
-            with warnings.catch_warnings(record=True) as said, torch.enable_grad():
-                warnings.simplefilter("always")
-                network = Network(model, dataset.inputs[:2], probe=False)
-                reading = self.instruments[name].measure(
-                    network, dataset, seed=self.seed, budget=self.budget, intervals=self.intervals
-                )
-        except FileError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            self._writer.event(step, "not-measured", instrument=name, data=label, reason=reason)
-            times, _ = self._failed.get((name, label), (0, ""))
-            self._failed[name, label] = times + 1, reason
-            if not times:
-                told.warn(CutawayWarning(f"instrument {name!r} on {label!r} failed at step {step}: {reason}"), 6)
-            return {}
-        for warning in said:
-            told.warn(warning.message, 6)
-        self._writer.reading(step, label, name, reading)
-        return {f"{label}/{name}/{f.name}": f.value for f in reading.figures}
-
-    def _save(self, model: nn.Module, step: int) -> None:
-        file = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
-        told.save_weights(model, file, {"step": str(step)})
-
-    def _mark_nan(self, step: int, values: Mapping[str, float]) -> None:
+    def _mark_nan(self, writer: RunWriter, step: int, values: Mapping[str, float]) -> None:
         loss = values.get("loss")
-        if loss is None or math.isfinite(loss):
-            return
-        if not self._nan_told:
-            self._nan_told = True
-            assert self._writer is not None
+        if loss is not None and not math.isfinite(loss) and not self._loss.told:
             self.flush()
-            self._writer.event(step, "nan", value=str(loss))
-            if self.on_nan == "mark":
-                told.warn(CutawayWarning(f"the loss is {loss} at step {step}; tracking goes on"), stacklevel=3)
-        if self.on_nan == "stop":
-            raise WorkError(
-                f"training at step {step}",
-                found=f"a loss of {loss}",
-                expected="a finite loss",
-                remedy="lower the learning rate or clip the gradients; what was measured is kept",
-            )
+        self._loss.look(writer, step, loss)
 
     def flush(self) -> None:
         """Write the scalars and examples told so far, so that a kill cannot lose them (done every second anyway)."""
-        if self._writer is None:
-            return
-        self._flushed = time.perf_counter()
-        del self._rows[:-MOST_WAITING], self._orders[:-MOST_WAITING]
-        while self._rows:
-            names = self._rows[0].keys()
-            same = [row for row in self._rows if row.keys() == names]
-            table = np.array([[row[n] for n in names] for row in same], dtype=float)
-            self._writer.scalars([n for n in names if n != "step"], table)
-            self._rows = [row for row in self._rows if row.keys() != names]
-        if self._orders:
-            self._writer.order([s for s, _ in self._orders], [rows for _, rows in self._orders])
-            self._orders = []
+        if self._writer is not None:
+            self._pending.flush(self._writer)

@@ -1,0 +1,87 @@
+"""What a tracker keeps an eye on beside the network: the time it takes, a loss that is no number, what goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from typing import Any, Literal
+
+from cutaway.errors import CutawayError, CutawayWarning, InputError, WorkError
+from cutaway.training import told
+from cutaway.training.run_writer import RunWriter
+
+
+class Clock:
+    """Wall seconds since the first step and those `spent` on tracking, earlier sessions of a resumed run included."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.before = self.spent = 0.0
+        self.costs: list[float] = []
+
+    @property
+    def elapsed(self) -> float:
+        return self.before + (time.perf_counter() - self.began if self.began is not None else 0.0)
+
+    @property
+    def share(self) -> float:
+        return self.spent / self.elapsed if self.elapsed > 0 else 0.0
+
+    def add(self, seconds: float, measured: bool) -> None:
+        self.spent += seconds
+        if measured:
+            self.costs.append(seconds)
+
+    def tell_few(self, writer: RunWriter, steps: int) -> None:
+        """Warn that a run was too short for its share of the time, and record it."""
+        reason = (
+            f"{len(self.costs)} measurements in {steps} steps: one takes {max(self.costs):.2g} s and the run took "
+            f"{self.elapsed:.2g} s; give a larger share of the time, fewer points or a longer run"
+        )
+        writer.event(steps, "few-readings", reason=reason)
+        told.warn(CutawayWarning(reason))
+
+
+class LossWatch:
+    """Looks at every loss that a tracker is told. Raises `InputError` for an `on_nan` that is neither."""
+
+    def __init__(self, on_nan: Literal["mark", "stop"]) -> None:
+        if on_nan not in ("mark", "stop"):
+            raise InputError("on_nan", found=repr(on_nan), expected="'mark' or 'stop'")
+        self.on_nan, self.told = on_nan, False
+
+    def look(self, writer: RunWriter, step: int, loss: float | None) -> None:
+        """Mark the first loss that is NaN or infinite in the journal; with "stop" every one raises `WorkError`."""
+        if loss is None or math.isfinite(loss):
+            return
+        if not self.told:
+            self.told = True
+            writer.event(step, "nan", value=str(loss))
+            if self.on_nan == "mark":
+                told.warn(CutawayWarning(f"the loss is {loss} at step {step}; tracking goes on"), stacklevel=4)
+        if self.on_nan == "stop":
+            raise WorkError(
+                f"training at step {step}",
+                found=f"a loss of {loss}",
+                expected="a finite loss",
+                remedy="lower the learning rate or clip the gradients; what was measured is kept",
+            )
+
+
+class Troubles:
+    """What would have ended the training is warned of once a kind, and recorded where there is a writer."""
+
+    def __init__(self) -> None:
+        self._kinds: set[str] = set()
+
+    def tell(self, step: Any, error: Exception, writer: RunWriter | None, last: int) -> None:
+        reason = str(error) if isinstance(error, CutawayError) else f"{type(error).__name__}: {error}"
+        kind = f"{type(error).__name__} {getattr(error, 'expected', '')}"
+        if kind in self._kinds:
+            return
+        self._kinds.add(kind)
+        told.warn(CutawayWarning(f"step {step} is not recorded: {reason.rstrip('.')}"), 5)
+        with contextlib.suppress(Exception):
+            if writer is not None:
+                writer.event(last, "not-recorded", reason=reason)
