@@ -387,7 +387,7 @@ def budgeted(tmp_path, monkeypatch, *, costs, step_seconds, num_steps):
         return {}
 
     with Tracker([Sparsity()], TimeBudget(0.05), tmp_path / "r", data=small_set()) as tracker:
-        monkeypatch.setattr(tracker, "_measure", measure)
+        monkeypatch.setattr(tracker._measuring, "one", measure)
         model = small_model()
         for step in range(num_steps):
             clock[0] += step_seconds
