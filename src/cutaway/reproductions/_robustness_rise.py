@@ -60,7 +60,7 @@ def rise(run: Run, radius: int = RADIUS) -> dict[str, float]:
     }
 
 
-def left(run: Run) -> float:
+def left_of_peak(run: Run) -> float:
     counts = run["crossed_train"][:, LC_RADIUS].mean(axis=1)
     return float(counts[-1] / counts[turns(run)[1]])
 

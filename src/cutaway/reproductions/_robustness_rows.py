@@ -12,7 +12,7 @@ from cutaway.reproductions._robustness_rise import (
     RADIUS,
     Run,
     cut,
-    left,
+    left_of_peak,
     over_seeds,
     rank_agreement,
     rise,
@@ -239,7 +239,7 @@ def ablation_rows(data: str, variant: str, runs: list[Run], plain: list[Run]) ->
     ours, base = ([cut(run, horizon) for run in part] for part in (runs, plain))
     mean, low, high = over_seeds([m["end_rise"] for m in map(rise, ours)])
     usual = over_seeds([m["end_rise"] for m in map(rise, base)])[0]
-    left, usually = (over_seeds([left(run) for run in part])[0] for part in (ours, base))
+    left, usually = (over_seeds([left_of_peak(run) for run in part])[0] for part in (ours, base))
     suppressed = variant == "batch-norm"
     seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
     return [
