@@ -102,7 +102,7 @@ class Instrument(ABC):
         `(n, classes)`).
     expense : the cost in words, e.g. "2P forward passes a sample".
     limits : what the figures do not tell, for the report.
-    null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum` or "" for none.
+    null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum`, `random-mask` or "".
     in_scan : whether `cutaway scan` runs it without being asked (leave out what takes minutes).
     left_out : why not, where `in_scan` is False; its expense where nothing is said.
     tiles : its figures for a report's first screen.

@@ -126,6 +126,11 @@ FAULTS = {
         where="cutaway.geometry.near_neurons:_Counter.add", right="low.sign() != high.sign()", wrong="low.sign() == high.sign()",
         rows=short, slow=True,
     ),
+    "effective-sparsity": Fault(
+        says="SynFlow scores a weight by its size alone",
+        where="cutaway.structure.pruning:path_scores", right="(s * g).detach()", wrong="s.detach()",
+        rows=lambda m: m.score_rows(0, True, quiet),
+    ),
     "escaping-mediocrity": Fault(
         says="the step's own noise does not slow the escape",
         where="cutaway.dynamics.exit_time:growth_rate", right="8.0 - 8.0 * step * constant(width)", wrong="8.0",

@@ -59,7 +59,7 @@ def scan(
     nulls
         How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
     null
-        Use this null for all instruments: reinitialised, permuted-labels or matched-spectrum.
+        Use this null for all instruments: reinitialised, permuted-labels, matched-spectrum or random-mask.
     only
         Names of the instruments to run, instead of all.
     radius

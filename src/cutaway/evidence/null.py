@@ -84,7 +84,19 @@ class PermutedLabels(Null):
         return network, dataclasses.replace(data, labels=data.labels[order])
 
 
-NULLS: dict[str, Null] = {null.name: null for null in (Reinitialised(), MatchedSpectrum(), PermutedLabels())}
+@dataclass(frozen=True, kw_only=True)
+class RandomMask(Null):
+    """As many zeros in every layer, at random places."""
+
+    name: ClassVar[str] = "random-mask"
+
+    def draw(self, network, data, seed):
+        return network.mask_twin(seed), data
+
+
+NULLS: dict[str, Null] = {
+    null.name: null for null in (Reinitialised(), MatchedSpectrum(), PermutedLabels(), RandomMask())
+}
 """Name -> null."""
 
 

@@ -60,6 +60,7 @@ class Network:
     ) -> None:
         self.model, self.name, self._probe = model, name or type(model).__name__, probe
         self.passes = Passes()
+        self.twin_skipped: tuple[Skipped, ...] = ()
         refuse_unreadable(model)
         refuse_training_mode(model)
         check_finite(model, f"network {self.name!r}")
@@ -285,10 +286,7 @@ class Network:
     @cached_property
     def _double(self) -> Network:
         model = copy.deepcopy(self.model).to(torch.float64)
-        example = self.example
-        if example is not None and example.is_floating_point():
-            example = example.double()
-        made = Network(model, example, name=self.name, probe=False)
+        made = Network(model, self.example, name=self.name, probe=False)
         made.passes = self.passes
         return made
 
@@ -304,6 +302,10 @@ class Network:
         """A copy with the same singular values in every weight and random singular vectors."""
         return self._made(*twins.matched_spectrum(self.model, seed), name=f"{self.name} (same spectra, seed {seed})")
 
+    def mask_twin(self, seed: int) -> Network:
+        """A copy with the entries of every weight in random order, zeros and masks with them."""
+        return self._made(twins.moved_zeros(self.model, seed), (), name=f"{self.name} (zeros moved, seed {seed})")
+
     def _made(self, model: nn.Module, skipped: tuple[Skipped, ...], *, name: str) -> Network:
         made = Network(model, name=name, probe=False)
         made.example, made.twin_skipped = self.example, skipped
@@ -311,8 +313,6 @@ class Network:
             if name in self.__dict__:
                 made.__dict__[name] = self.__dict__[name]
         return made
-
-    twin_skipped: tuple[Skipped, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 over the architecture and every parameter and buffer (name, type, shape, bytes), in hexadecimal."""

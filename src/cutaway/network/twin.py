@@ -82,6 +82,23 @@ def matched_spectrum(model: nn.Module, seed: int) -> tuple[nn.Module, tuple[Skip
     return _finished(twin, model), tuple(skipped)
 
 
+def moved_zeros(model: nn.Module, seed: int) -> nn.Module:
+    """A copy whose weights of two or more dimensions stand in random order, each among its own entries: every layer
+    keeps its values and its number of zeros, at places drawn anew. Masks of `torch.nn.utils.prune` go with their
+    weights."""
+    twin = _copy(model)
+    buffers = dict(twin.named_buffers())
+    for name, parameter in twin.named_parameters():
+        if parameter.dim() > 1:
+            order = torch.randperm(parameter.numel(), generator=seeds.generator(seed, "moved zeros", name))
+            mask = buffers.get(name.removesuffix("_orig") + "_mask")
+            for tensor in (parameter, mask):
+                if tensor is not None:
+                    with torch.no_grad():
+                        tensor.copy_(tensor.flatten()[order.to(tensor.device)].reshape(tensor.shape))
+    return _finished(twin, model)
+
+
 def _copy(model: nn.Module) -> nn.Module:
     gradients = [p.grad for p in model.parameters()]
     for p in model.parameters():
