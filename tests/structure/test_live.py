@@ -313,8 +313,8 @@ def test_the_null_keeps_every_layers_zeros_and_values():
 
 
 def test_bad_scores_and_targets_are_refused():
+    from cutaway.structure.densities import quotas
     from cutaway.structure.pruning import magnitude, prune_to_effective
-    from cutaway.structure.quotas import quotas
 
     wiring = wire(Network(mlp().eval(), torch.rand(2, 4)))
     scores = magnitude(wiring)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from cutaway.network import Network
 from cutaway.reproductions.row import Row
+from cutaway.structure.densities import KINDS, quotas, random_masks
 from cutaway.structure.live import live_connections
 from cutaway.structure.pruning import apply_masks, keep_best, magnitude, prune_to_effective, synflow
-from cutaway.structure.quotas import KINDS, quotas, random_masks
 from cutaway.structure.wiring import Wiring, wire
 
 SOURCE = "arXiv 2107.02306"

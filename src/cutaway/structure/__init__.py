@@ -1,9 +1,18 @@
 """What a network's structure is: which connections are alive, and how pruning budgets are shared out.
 
-| question | names |
-|---|---|
-| which weights lie on a path from an input to an output | `wiring.wire`, `live.live_connections`, `live.Live` |
-| how dense each layer should be, random masks | `quotas.quotas`, `quotas.random_masks` |
-| pruning by scores to an effective target, SynFlow | `pruning.prune_to_effective`, `synflow`, `apply_masks` |
-| a pruned network as a file | `export.export_pruned`, `export.load_pruned` |
+`wire` a network once, read `live_connections` of it under its own zeros or under masks; `quotas` and `random_masks`,
+`prune_to_effective` and `synflow` make masks, `apply_masks` puts them in, `export_pruned` writes what does something.
 """
+
+from cutaway import _facade
+
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "densities": "quotas random_masks",
+        "export": "Exported export_pruned load_pruned",
+        "live": "Live live_connections",
+        "pruning": "apply_masks keep_best magnitude path_scores prune_to_effective synflow",
+        "wiring": "Weight Wiring effective_weights wire",
+    },
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from cutaway.errors import ClaimError, ModelError
 from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
 from cutaway.network import Network
 from cutaway.reading import Skipped
+from cutaway.settings import at_least
 from cutaway.status import Status
 from cutaway.structure.live import Live, live_connections
 from cutaway.structure.wiring import wire
@@ -34,7 +35,7 @@ class EffectiveSparsity(Instrument):
     here followed exactly. Cost: one export, about three passes of one sample.
     """
 
-    num_points: int = 8
+    num_points: int = field(default=8, metadata=at_least(1, "rows on which constant outputs are checked"))
 
     name: ClassVar[str] = "effective-sparsity"
     question: ClassVar[str] = "How much of this pruned network is alive?"

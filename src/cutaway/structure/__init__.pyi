@@ -1,0 +1,39 @@
+# Written by tools/write_stubs.py from __init__.py.
+
+from cutaway.structure.densities import quotas as quotas
+from cutaway.structure.densities import random_masks as random_masks
+from cutaway.structure.export import Exported as Exported
+from cutaway.structure.export import export_pruned as export_pruned
+from cutaway.structure.export import load_pruned as load_pruned
+from cutaway.structure.live import Live as Live
+from cutaway.structure.live import live_connections as live_connections
+from cutaway.structure.pruning import apply_masks as apply_masks
+from cutaway.structure.pruning import keep_best as keep_best
+from cutaway.structure.pruning import magnitude as magnitude
+from cutaway.structure.pruning import path_scores as path_scores
+from cutaway.structure.pruning import prune_to_effective as prune_to_effective
+from cutaway.structure.pruning import synflow as synflow
+from cutaway.structure.wiring import Weight as Weight
+from cutaway.structure.wiring import Wiring as Wiring
+from cutaway.structure.wiring import effective_weights as effective_weights
+from cutaway.structure.wiring import wire as wire
+
+__all__ = [
+    "Exported",
+    "Live",
+    "Weight",
+    "Wiring",
+    "apply_masks",
+    "effective_weights",
+    "export_pruned",
+    "keep_best",
+    "live_connections",
+    "load_pruned",
+    "magnitude",
+    "path_scores",
+    "prune_to_effective",
+    "quotas",
+    "random_masks",
+    "synflow",
+    "wire",
+]
