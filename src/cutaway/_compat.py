@@ -35,6 +35,11 @@ def fresh_transformers_model(module):
     return type(module)(config)
 
 
+not_compiled = classmethod(lambda cls: False)
+"""For `_should_skip_dynamo` of a dispatch mode whose operators no `torch.compile` runs: torch then does not load its
+compiler (1.3 CPU seconds) to keep it away from them."""
+
+
 def mersenne_generator(words):
     """torch's CPU generator whose Mersenne twister starts from 624 `words` of 32 bits.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -98,3 +100,31 @@ def test_a_small_data_set_is_taken_whole(place, capsys):
     np.savez(place / "d.npz", x=np.random.default_rng(0).random((6, 2), dtype=np.float32), y=np.zeros(6, dtype=int))
     code, out, _ = call(capsys, "certify", "tents.py:tent", "--data", "d.npz", "--radius", "0.01", "--json")
     assert code == 0 and json.loads(out)["num"] == 6
+
+
+START = """
+import sys, time, torch
+from pathlib import Path
+from cutaway.cli.certify import answer
+before = set(sys.modules)
+options = {"timeout": 60, "seed": 0, "deployment": False, "complete": True}
+found = answer(sys.argv[1], Path(sys.argv[2]), options, {}, 2 * 10**9, deadline=time.monotonic() + 60, progress=print)
+made = {name.split(".")[0] for name in set(sys.modules) - before}
+print(found.payload["verdict"], len(set(sys.modules) - before), *sorted(made))
+"""
+
+
+def test_certify_of_an_onnx_file_loads_neither_torchs_compiler_nor_what_a_scan_needs(tmp_path):
+    """The modules are counted, which a loaded machine does not change: 300 with cyclopts, onnx and onnxruntime; torch's
+    compiler alone has 1,200."""
+    onnx = pytest.importorskip("onnx")
+    body = "w = Constant<value_floats = [1.0, 2.0]>()\\n a = Mul(x, w)\\n r = Relu(a)\\n y = Softmax<axis = 1>(r)"
+    text = f'<ir_version: 8, opset_import: ["": 17]> g (float[1, 2] x) => (float[1, 2] y) {{ {body} }}'
+    onnx.save(onnx.parser.parse_model(text.replace("\\n", "\n")), tmp_path / "net.onnx")
+    (tmp_path / "held.vnnlib").write_text(SPEC.replace("LIMIT", "-0.5"))
+    code = [sys.executable, "-c", START, str(tmp_path / "net.onnx"), str(tmp_path / "held.vnnlib")]
+    *_, told = subprocess.run(code, capture_output=True, text=True, check=True).stdout.splitlines()
+    verdict, number, *packages = told.split()
+    assert verdict == "certified"
+    assert not {"sympy", "networkx", "xarray", "pandas", "scipy", "altair", "matplotlib"} & set(packages)
+    assert int(number) < 400

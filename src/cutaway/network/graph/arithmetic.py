@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from cutaway.network.graph.builder import Builder, Ref
 
 def scale_shift(b: Builder, x: Ref, scale: Any = None, shift: Any = None) -> Ref:
     """x * scale + shift with constants; x is spread first where they are larger, so that the node keeps its shape."""
-    shape = torch.broadcast_shapes(b.shape(x), *(c.shape for c in (scale, shift) if isinstance(c, Tensor)))
+    shape = np.broadcast_shapes(b.shape(x), *(c.shape for c in (scale, shift) if isinstance(c, Tensor)))
     x = x if shape == b.shape(x) else b.emit("expand", x, shape=shape)
     return b.emit("scale_shift", x, constants={"scale": scale, "shift": shift})
 

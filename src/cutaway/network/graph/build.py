@@ -169,10 +169,10 @@ def _finish(b: Builder, program: torch.export.ExportedProgram, env: dict[str, An
             outputs.append(value.index)
         elif isinstance(value, Tensor):
             outputs.append(b.constant(value).index)
-    return _tidy(b, outputs)
+    return tidy(b, outputs)
 
 
-def _tidy(b: Builder, outputs: list[int]):
+def tidy(b: Builder, outputs: list[int]):
     """Drop reshapes that change nothing or feed reshapes, then nodes that no output needs; number the rest anew."""
     source = list(range(len(b.nodes)))
     for i, node in enumerate(b.nodes):

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -216,7 +217,7 @@ def _running(sign: float) -> Callable[..., Any]:
 
 
 def _joint(b: Builder, x: Ref, y: Ref) -> tuple[int, ...]:
-    return tuple(torch.broadcast_shapes(b.shape(x), b.shape(y)))
+    return np.broadcast_shapes(b.shape(x), b.shape(y))
 
 
 def _relu(b: Builder, x: Ref) -> Ref:

@@ -110,6 +110,11 @@ def _batch_norm(b: Builder, x: Ref, weight, bias, mean, variance, momentum: floa
     return b.emit("scale_shift", x, constants=constants), None, None
 
 
+def _batch_norm_in_evaluation(b: Builder, x: Ref, *rest: Any) -> Any:
+    training = rest[4]
+    return NotImplemented if training else _batch_norm(b, x, *rest[:4], *rest[5:])
+
+
 def _reduce(op: str) -> Handler:
     def handler(b: Builder, x: Ref, dims=None, keepdim: bool = False, *, dtype=None) -> Ref:
         rank = len(b.shape(x))
@@ -264,6 +269,7 @@ HANDLERS: dict[str, Handler] = {
     "baddbmm": _addmm,
     "convolution": _convolution,
     "_native_batch_norm_legit_no_training": _batch_norm,
+    "native_batch_norm": _batch_norm_in_evaluation,
     "_native_batch_norm_legit": norms.instance_norm,
     "sum": _reduce("sum"),
     "mean": _reduce("mean"),

@@ -1,4 +1,4 @@
-"""`trace`: from a module to its graph, by `torch.export`, checked against the module's own output."""
+"""`trace`: from a module to its graph, by `torch.export` (or `record`), checked against the module's own output."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import ModelError
-from cutaway.network.graph.build import build, decompositions, spell_out
+from cutaway.network.graph.build import build, decompositions, spell_out, tidy
 from cutaway.network.graph.evaluation import evaluate
 from cutaway.network.graph.node import Graph
+from cutaway.network.graph.record import NotRecorded, record
 from cutaway.network.refusals import refuse_unreadable
 
 POINTS = 16
@@ -34,7 +35,9 @@ def trace(
     dtypes inside the model are dropped: the graph means real arithmetic in one dtype. With `check`, the graph is
     evaluated at the first example and at 15 points round it, and must give the model's own output to 1e-9 relative
     (1e-4 below float64), else ModelError. Cost: one export and 32 forward passes of one sample. Raises ModelError when
-    the model cannot be exported, or is refused by name (`cutaway.network.refusals`).
+    the model cannot be exported, or is refused by name (`cutaway.network.refusals`). A module whose attribute
+    `runs_straight` is true (every call does the same operators, none in place, as ONNX files do) is run once instead
+    of exported.
     """
     refuse_unreadable(model)
     examples = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
@@ -42,13 +45,22 @@ def trace(
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     if dtype is not None:
         twin = twin.to(dtype)
-    program = _export(twin, samples)
-    nodes, inputs, outputs, values = build(program, samples)
+    nodes, inputs, outputs, values = _recorded(twin, samples) or build(_export(twin, samples), samples)
     graph = Graph(nodes=nodes, inputs=inputs, outputs=outputs, dtype=dtype or _floating(samples), batched=batched)
     if check:
         _check_outputs(model, _results(twin, model, samples), [values[i] for i in outputs])
         _check_around(twin, model, samples, graph)
     return graph
+
+
+def _recorded(model: nn.Module, samples: tuple[Tensor, ...]):
+    """What `build` gives, from one run of a module that says it `runs_straight`; None where it has to be exported."""
+    if not getattr(model, "runs_straight", False):
+        return None
+    try:
+        return tidy(*record(model, samples))
+    except (NotRecorded, RuntimeError):
+        return None
 
 
 def _check_around(twin: nn.Module, model: nn.Module, samples: tuple[Tensor, ...], graph: Graph) -> None:

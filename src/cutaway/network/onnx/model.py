@@ -19,6 +19,9 @@ class OnnxModel(nn.Module):
     no batch dimension, it is input_shape or (N, *input_shape).
     """
 
+    runs_straight = True
+    """Read by `network.graph.trace`: no control flow, nothing in place."""
+
     def __init__(self, input_shape: tuple[int, ...], batched: bool, dtype: torch.dtype) -> None:
         super().__init__()
         self.input_shape, self.batched, self.batch_free = input_shape, batched, batched

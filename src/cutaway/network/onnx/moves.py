@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -135,7 +136,9 @@ def _padded(size: int, before: int, after: int, mode: str) -> Tensor:
 
 
 def _expand(attributes, x, shape):
-    return x.expand(torch.broadcast_shapes(tuple(x.shape), as_tuple(shape)))
+    sizes = (tuple(x.shape), as_tuple(shape))
+    plain = all(type(size) is int for size in (*sizes[0], *sizes[1]))
+    return x.expand(np.broadcast_shapes(*sizes) if plain else torch.broadcast_shapes(*sizes))
 
 
 def _split(attributes, x, sizes=None):

@@ -1,7 +1,8 @@
 """Sizes inside an ONNX file are numbers that anyone may write: what a node makes is measured before memory is taken.
 
-Under `SizeGuard` every operation of torch first runs on tensors without memory (`device="meta"`), so the guard covers
-all operators alike, and what their functions make on the way.
+Under `SizeGuard` the result of every operation of torch is measured before it is made: by its shapes for the usual
+ones, else by a run on tensors without memory (`device="meta"`), so that the guard covers all operators alike, and what
+their functions make on the way.
 """
 
 from __future__ import annotations
@@ -9,22 +10,38 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from cutaway._compat import not_compiled
 from cutaway.network.onnx.nodes import Node
 from cutaway.network.onnx.read import check_bytes
 
 SMALL = 1 << 24
 """Bytes that need no question."""
+SAME = (
+    "_softmax",
+    "_log_softmax",
+    "native_batch_norm",
+    "native_layer_norm",
+    "native_group_norm",
+    "_prelu_kernel",
+    "flip",
+)
+"""Operations whose result has the shape of their first operand."""
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv")
+"""Of their last two operands."""
 
 
 class SizeGuard(TorchDispatchMode):
     """Raises BudgetError, naming the node, before a result is made that is larger than every operand (a view too,
     which another program would copy) and of which `times` do not fit the memory budget. Cost: every operation once more
     without data."""
+
+    _should_skip_dynamo = not_compiled
 
     def __init__(self, node: Node, times: int) -> None:
         super().__init__()
@@ -41,16 +58,54 @@ class SizeGuard(TorchDispatchMode):
 
 def _results(func: Any, args: tuple, kwargs: dict) -> list[tuple[tuple[int, ...], int]]:
     """Shape and bytes a number of what an operation makes larger than its operands; none where that hangs on data."""
+    given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    largest = max((_bytes(t) for t in given), default=0)
+    try:
+        shape = _shape_of_result(func, args, given)
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return []  # the operation itself says what is wrong with it
+    if shape is None:
+        return [made for made in _asked_of_torch(func, args, kwargs) if math.prod(made[0]) * made[1] > largest]
+    width = max((t.element_size() for t in given), default=8)
+    return [(shape, width)] if math.prod(shape) * width > largest else []
+
+
+def _shape_of_result(func: Any, args: tuple, given: list[Tensor]) -> tuple[int, ...] | None:
+    """The shape, for what nearly every network consists of; None for what only torch can tell, which loads its compiler
+    for an answer (1 CPU second)."""
+    word = func.__name__.split(".")[0]
+    if torch.Tag.pointwise in func.tags or word in SAME:
+        return np.broadcast_shapes(*(t.shape for t in given[: 1 if word in SAME else None]))
+    if torch.Tag.reduction in func.tags:
+        return tuple(given[0].shape)
+    if word in PRODUCTS:
+        left, right = given[-2:]
+        return (*left.shape[:-1], right.shape[-1])
+    if word == "convolution" and not args[6]:
+        return _convolved(*args[:6])
+    if word == "cat":
+        return (sum(t.numel() for t in given),)
+    return None
+
+
+def _convolved(x: Tensor, weight: Tensor, _bias: Any, stride: list, padding: list, dilation: list) -> tuple[int, ...]:
+    sizes = []
+    for k, kernel in enumerate(weight.shape[2:]):
+        room = x.shape[2 + k] + 2 * padding[k % len(padding)] - dilation[k % len(dilation)] * (kernel - 1) - 1
+        sizes.append(room // stride[k % len(stride)] + 1)
+    return (x.shape[0], weight.shape[0], *sizes)
+
+
+def _asked_of_torch(func: Any, args: tuple, kwargs: dict) -> list[tuple[tuple[int, ...], int]]:
+    """Shapes and bytes a number of an operation's results, which it runs without memory."""
     args, kwargs = tree_map_only(Tensor, _without_memory, (args, kwargs))
     if any(argument.name == "device" for argument in func._schema.arguments):
         kwargs = {**kwargs, "device": torch.device("meta")}
     try:
         found = func(*args, **kwargs)
     except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError):
-        return []  # the operation itself says what is wrong with it
-    largest = max((_bytes(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)), default=0)
-    made = [t for t in tree_leaves(found) if isinstance(t, Tensor)]
-    return [(tuple(t.shape), t.element_size()) for t in made if _bytes(t) > largest]
+        return []
+    return [(tuple(t.shape), t.element_size()) for t in tree_leaves(found) if isinstance(t, Tensor)]
 
 
 def _bytes(tensor: Tensor) -> int:
