@@ -1,6 +1,7 @@
-"""Start-up: `cutaway --help` costs at most 5x `python -c "import argparse"` (wall), `cutaway certify` on an ONNX network of
-one ReLU at most 1.6x `python -c "import torch"` (CPU seconds, import check by onnxruntime included). Medians of pairs,
-one run.
+"""Start-up, medians of pairs in one run.
+
+`cutaway --help` costs at most 5x `python -c "import argparse"` (wall); `cutaway certify` on an ONNX network of one ReLU
+at most 1.6x `python -c "import torch"` (CPU seconds, the import check by onnxruntime included).
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def certify_ratio(pairs: int) -> float:
         vnnlib.write_text(QUESTION)
         ours = [sys.executable, "-m", "cutaway", "certify", str(onnx), str(vnnlib)]
         theirs = [sys.executable, "-c", "import torch"]
-        cpu_seconds(ours), cpu_seconds(theirs)
+        for command in (ours, theirs):
+            cpu_seconds(command)
         found = [(cpu_seconds(ours), cpu_seconds(theirs)) for _ in range(pairs)]
     ratio = statistics.median(a / b for a, b in found)
     told = f"cutaway certify {statistics.median(a for a, _ in found):.2f} CPU s, {ratio:.2f}x import torch"
@@ -55,7 +57,8 @@ def main() -> int:
     """Measure and compare."""
     short = "--short" in sys.argv
     ours, theirs = [sys.executable, "-m", "cutaway", "--help"], [sys.executable, "-c", "import argparse"]
-    seconds(ours), seconds(theirs)
+    for command in (ours, theirs):
+        seconds(command)
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(5 if short else 20)]
     ratio = statistics.median(a / b for a, b in pairs)
     print(f"cutaway --help {statistics.median(a for a, _ in pairs):.3f} s, {ratio:.2f}x argparse (limit {LIMIT}x)")

@@ -4,9 +4,10 @@
 
 Model k of a seed is always the same (`random_onnx`). Of each that onnxruntime runs, four rows given together, and each
 row in float64, must give what onnxruntime gives row by row, to 1e-5 of its largest value; where rounding has grown
-beyond that, every node alone must. Else the model is refused as an unsupported operator, by name (or
-as a constant). All else is broken:
-printed with the command that repeats it, exit code 1.
+beyond that, every node alone must. Every fifth is also turned into the graph that bounds are computed on, which must
+give what the import gives (`network.graph.trace` compares them at 16 points). Else the model is refused as an
+unsupported operator, by name (or as a constant). All else is broken: printed with the command that repeats it, exit
+code 1.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from random_onnx import DRAWS, Unfit, random_model
 from torch import Tensor
 
 from cutaway.errors import ModelError, UnsupportedOperator
+from cutaway.network.graph import trace
 from cutaway.network.onnx import load_onnx
 from cutaway.network.onnx.agreement import close, refuse_difference
 from cutaway.network.onnx.runtime import Runtime, open_runtime
@@ -45,7 +47,7 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
 
-def judge(path: Path, names: list[str], tally: Tally) -> str:
+def judge(path: Path, names: list[str], tally: Tally, graphed: bool = False) -> str:
     """ "" for a model that agrees, is refused by name or that onnxruntime does not run; else what is wrong."""
     try:
         runtime = open_runtime(path)
@@ -57,6 +59,9 @@ def judge(path: Path, names: list[str], tally: Tally) -> str:
         return ""
     tally.models += 1
     try:
+        if graphed:
+            model = load_onnx(path, dtype=torch.float64, check=False)
+            trace(model, model.example(), batched=model.batched)
         exact = not all(agrees(path, runtime, rows, theirs, dtype) for dtype in (None, torch.float64))
     except UnsupportedOperator as error:
         tally.refused[str(error).split(" at node")[0]] += 1
@@ -112,7 +117,7 @@ def fuzz(seed: int, first: int, models: int | None, seconds: float, progress=lam
                 names = []
             if names:
                 onnx.save(model, path)
-                wrong = judge(path, names, tally)
+                wrong = judge(path, names, tally, number % 5 == 0)
                 if wrong:
                     again = f"python benchmarks/fuzz_import.py --seed {seed} --first {number} --models 1"
                     tally.broken.append(f"{'+'.join(names)}: {wrong}; {again}".replace(str(path), "the model"))

@@ -35,9 +35,13 @@ def fresh_transformers_model(module):
     return type(module)(config)
 
 
-not_compiled = classmethod(lambda cls: False)
-"""For `_should_skip_dynamo` of a dispatch mode whose operators no `torch.compile` runs: torch then does not load its
-compiler (1.3 CPU seconds) to keep it away from them."""
+class NotCompiled:
+    """Mixed into a dispatch mode whose operators no `torch.compile` runs: torch then does not load its compiler (1.3
+    CPU seconds) to keep it away from them."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 def mersenne_generator(words):

@@ -1,8 +1,8 @@
 """A model as operators: the one place that turns a `torch.nn.Module` into a plain list of what it computes.
 
-`trace(model, example_inputs)` exports the model for one sample (`torch.export`, decomposed towards core ATen; an ONNX
-file's module is run once instead, `record`), folds
-everything that does not depend on the input, and renames the rest into the small vocabulary below. Exact slices and
+`trace(model, example_inputs)` exports the model for one sample (`torch.export`, decomposed towards core ATen; the
+module of an ONNX file is run once instead, see `record`), folds everything that does not depend on the input, and
+renames the rest into the small vocabulary below. Exact slices and
 verified bounds both read this `Graph`, so an operator learned once serves both.
 
 One sample. The graph is that of f(x[None]): every node's `shape` is its shape at batch size one, whatever the model

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cutaway._compat import not_compiled
+from cutaway._compat import NotCompiled
 from cutaway.network.graph.builder import Builder, Ref
 from cutaway.network.graph.normalise import HANDLERS
 
@@ -126,10 +126,8 @@ class _Functions(TorchFunctionMode):
             recorder.paused = False
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(NotCompiled, TorchDispatchMode):
     """All other operators."""
-
-    _should_skip_dynamo = not_compiled
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()

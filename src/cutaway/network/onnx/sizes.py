@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from cutaway._compat import not_compiled
+from cutaway._compat import NotCompiled
 from cutaway.network.onnx.nodes import Node
 from cutaway.network.onnx.read import check_bytes
 
@@ -36,12 +36,10 @@ PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv")
 """Of their last two operands."""
 
 
-class SizeGuard(TorchDispatchMode):
+class SizeGuard(NotCompiled, TorchDispatchMode):
     """Raises BudgetError, naming the node, before a result is made that is larger than every operand (a view too,
     which another program would copy) and of which `times` do not fit the memory budget. Cost: every operation once more
     without data."""
-
-    _should_skip_dynamo = not_compiled
 
     def __init__(self, node: Node, times: int) -> None:
         super().__init__()
