@@ -1,7 +1,7 @@
 """A model as operators: the one place that turns a `torch.nn.Module` into a plain list of what it computes.
 
 `trace(model, example_inputs)` exports the model for one sample (`torch.export`, decomposed towards core ATen; the
-module of an ONNX file is run once instead, see `record`), folds everything that does not depend on the input, and
+module of an ONNX file is run once instead, see `recording`), folds everything that does not depend on the input, and
 renames the rest into the small vocabulary below. Exact slices and
 verified bounds both read this `Graph`, so an operator learned once serves both.
 

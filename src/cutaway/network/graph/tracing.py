@@ -1,4 +1,4 @@
-"""`trace`: from a module to its graph, by `torch.export` (or `record`), checked against the module's own output."""
+"""`trace`: from a module to its graph, by `torch.export` (or a recorded run), checked against the module's own output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cutaway.errors import ModelError
 from cutaway.network.graph.build import build, decompositions, spell_out, tidy
 from cutaway.network.graph.evaluation import evaluate
 from cutaway.network.graph.node import Graph
-from cutaway.network.graph.record import NotRecorded, record
+from cutaway.network.graph.recording import NotRecorded, record
 from cutaway.network.refusals import refuse_unreadable
 
 POINTS = 16

@@ -13,9 +13,9 @@ from torch import nn
 
 from cutaway.errors import ModelError
 from cutaway.network.graph import evaluate, trace
-from cutaway.network.graph.record import NotRecorded, record
+from cutaway.network.graph.recording import NotRecorded, record
 
-Tracing = sys.modules["cutaway.network.graph.trace"]
+Tracing = sys.modules["cutaway.network.graph.tracing"]
 
 
 class Straight(nn.Module):
