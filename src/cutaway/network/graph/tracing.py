@@ -1,4 +1,4 @@
-"""`trace`: from a module to its graph, by `torch.export` (or a recorded run), checked against the module's own output."""
+"""`trace`: from a module to its graph, by `torch.export` or a recorded run, checked against the module's own output."""
 
 from __future__ import annotations
 
