@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 import cutaway
-from cutaway.data import Dataset, as_dataset, load_data
+from cutaway.data import Dataset, as_dataset, load_data, table
 from cutaway.errors import CutawayError, InputError
+from cutaway.files import within
 from cutaway.instruments import Accuracy
 
 X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
@@ -127,6 +128,40 @@ def test_a_csv_file_is_a_table_with_a_header(tmp_path):
     (tmp_path / "bad.csv").write_bytes(bytes(range(256)) * 3)
     with pytest.raises(CutawayError):
         load_data(tmp_path / "bad.csv")
+
+
+def test_a_csv_file_is_read_in_parts_to_the_same_rows(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": rng.normal(size=300), "text": "x", "late": [1] * 299 + ["q"], "b": rng.integers(0, 9, 300),
+         "y": rng.integers(0, 3, 300)}
+    )  # fmt: skip
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.setattr(table, "PART_BYTES", 500)
+    whole = as_dataset(pd.read_csv(tmp_path / "t.csv"), name="t")
+    for num, expected in ((None, whole), (40, whole.take(40, 3))):
+        found = load_data(tmp_path / "t.csv", num=num, seed=3)
+        assert torch.equal(found.inputs, expected.inputs) and torch.equal(found.labels, expected.labels)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no columns"),
+        (b"a,b\n", "no rows"),
+        (b"a,y\n1,0\n2,\n", "row 1 of .*no value in label column 'y'"),
+        (b'a,b\n"1,2\n' + b"3" * 2_000_000, "one row of more than 1,000,000 bytes"),
+        (b"a,b\n" + b"1,2\n" * 200_000, "found 2 MB unpacked"),
+        (b"a\nq\n", "none numeric"),
+    ],
+)
+def test_a_csv_file_that_is_no_table_or_too_large_is_refused(tmp_path, content, says):
+    (tmp_path / "t.csv").write_bytes(content)
+    with within(1_000_000), pytest.raises(CutawayError, match=f"(?i){says}"):
+        load_data(tmp_path / "t.csv")
+    if content.count(b"\n") > 10:
+        with within(1_000_000):
+            assert load_data(tmp_path / "t.csv", num=5).inputs.shape == (5, 2), "a few rows of it fit"
 
 
 def test_a_bare_module_and_a_pair_are_measured():

@@ -42,7 +42,8 @@ CHECKS = {
 OURS = {"read_bytes", "read_text", "read_json", "load_file"}  # names that are ours when called bare
 REASONS = {  # why a function opens without looking at a size
     "data/arrays.py:opened_npy": "mapped from the disk; who reads it checks",
-    "data/files.py:load_csv": "from bytes that read_bytes has bounded",
+    "data/table.py:_columns": "through _Bounded, which counts what is read",
+    "data/table.py:_parts": "through _Bounded, which counts what is read for each part",
     "data/named.py:decode": "a named set whose sha256 was checked",
     "data/parquet.py:_opened": "opens the head only; parquet_rows and parquet_labels check what they read",
     "engines/base.py:_read_shared": "a task of this process, written for its workers",

@@ -133,3 +133,18 @@ def test_numbers_without_a_known_white_are_refused(tmp_path):
     Image.fromarray(np.random.default_rng(0).random((8, 8)).astype(np.float32)).save(tmp_path / "a" / "i.tif")
     with pytest.raises(InputError, match="mode 'F', whose white is not known"):
         load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_images_are_turned_as_a_viewer_turns_them(tmp_path, mode):
+    from PIL import Image
+
+    stored = np.zeros((4, 6), dtype=np.uint16 if mode == "I;16" else np.uint8)
+    stored[0] = 65535 if mode == "I;16" else 255  # the upper edge; turned by a quarter it is the right one
+    image = Image.fromarray(stored) if mode == "I;16" else Image.fromarray(stored).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees to the right
+    (tmp_path / "a").mkdir()
+    image.save(tmp_path / "a" / "i.png", exif=exif)
+    (found,) = load_image_folder(tmp_path).inputs
+    assert found.shape[1:] == (6, 4) and (found[:, :, 3] == 1).all() and (found[:, :, :3] == 0).all()

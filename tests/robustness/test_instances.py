@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
 import cutaway
 from cutaway.cli import run
+from cutaway.errors import FileError
 from cutaway.robustness.verify import import_check, instances
 from cutaway.robustness.verify.instances import run_instances
 from cutaway.robustness.verify.verdict import VerifySettings
@@ -107,7 +109,9 @@ def test_rows_carry_the_version_of_the_import_check_and_those_of_another_are_dec
     old = row | {"import_check": older, "decided_by": "a version that compared less"}
     names = [name for name in row if older or name != "import_check"]
     out.write_text(",".join(names) + "\n" + ",".join(old[name] for name in names) + "\n")
-    run_instances(place / "list.csv", out, VerifySettings(timeout=60))
+    told = []
+    run_instances(place / "list.csv", out, VerifySettings(timeout=60), progress=told.append)
+    assert told[0] == f"1 rows of {out} were decided {instances.EARLIER}: they are decided again"
     (again,) = csv.DictReader(out.read_text().splitlines())
     assert again["decided_by"] == row["decided_by"] and again["import_check"] == import_check.CHECK
 
@@ -134,3 +138,28 @@ def test_one_property_is_unknown_when_its_time_is_over_and_says_what_it_did(plac
     assert "memory budget 'soon'; expected a size such as 8GB" in capsys.readouterr().err
     assert run(["certify", *question, "--engine", "loky"]) == 2
     assert "found no list; expected --instances LIST.csv" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_no_list_and_loses_no_row(place, monkeypatch, tmp_path_factory):
+    (place / "list.csv").write_text("good.onnx,p.vnnlib\nhalf.onnx,p.vnnlib\nsingle.onnx,p.vnnlib\n")
+    out, write, told, times = place / "out.csv", instances._write, [], []
+
+    def sometimes(to, rows):
+        times.append(len(rows))
+        if to == out and len(rows) in full:
+            raise FileError(f"writing {str(to)!r}", found="No space left on device")
+        write(to, rows)
+
+    monkeypatch.setattr(instances, "_write", sometimes)
+    full = {1, 2}
+    run_instances(place / "list.csv", out, VerifySettings(timeout=60), progress=told.append)
+    assert times == [1, 2, 3] and len(list(csv.DictReader(out.read_text().splitlines()))) == 3
+    assert len([t for t in told if "No space left" in t and "The list goes on" in t]) == 1
+    out.unlink()
+    full = {2, 3}
+    monkeypatch.setattr(instances.tempfile, "tempdir", str(tmp_path_factory.mktemp("elsewhere")))
+    with pytest.raises(FileError, match="No space left on device; all rows are in ") as caught:
+        run_instances(place / "list.csv", out, VerifySettings(timeout=60))
+    rescue = caught.value.found.split("'")[1]
+    assert len(list(csv.DictReader(Path(rescue).read_text().splitlines()))) == 3
+    assert len(list(csv.DictReader(out.read_text().splitlines()))) == 1, "what was written stays"

@@ -133,3 +133,44 @@ def test_a_short_loop_has_a_first_and_a_last_reading_and_says_why_no_more(tmp_pa
     run = open_training(tmp_path / "r")
     assert [t.step for t in run.readings] == [0, 199]
     assert [e["what"] for e in run.events] == ["few-readings", "finished"]
+
+
+def test_a_tracker_left_open_is_flushed_at_the_end_of_the_process_or_fails_with_its_exception(tmp_path, monkeypatch):
+    from cutaway.training import endings
+
+    monkeypatch.setattr(endings, "_OPEN", type(endings._OPEN)())
+    left, died = tracker(tmp_path / "left"), tracker(tmp_path / "died")
+    for step in range(2):
+        left.step(model(), step, loss=1.0)
+    endings._at_exit()
+    assert open_training(tmp_path / "left").last_step == 1 and not open_training(tmp_path / "left").events
+    left.close()
+    for step in range(2):
+        died.step(model(), step, loss=1.0)
+    monkeypatch.setattr(endings.sys, "last_value", RuntimeError("boom"), raising=False)
+    endings._at_exit()
+    run = open_training(tmp_path / "died")
+    assert [(e["what"], e["reason"]) for e in run.events] == [("failed", "RuntimeError: boom")]
+    assert run.last_step == 1 and len(open_training(tmp_path / "left").events) == 1, "it was closed before"
+
+
+def test_a_folder_that_is_moved_keeps_its_scalars_and_gets_no_twin(tmp_path):
+    watched = tracker(tmp_path / "r")
+    watched.step(model(), 0, loss=1.0)
+    (tmp_path / "r").rename(tmp_path / "moved")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for step in range(1, 6):
+            watched.step(model(), step, loss=1.0)
+        watched.close()
+    assert "was moved or deleted while it is written" in str(said[0].message) and len(said) == 1
+    run = open_training(tmp_path / "moved")
+    assert not (tmp_path / "r").exists() and run.last_step == 5
+    assert [t.step for t in run.readings] == [0] and run.readings[0].file.exists()
+    assert [e["what"] for e in run.events] == ["not-recorded", "finished"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_with_its_name(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="file/r.*Name another folder"):
+        tracker(tmp_path / "file" / "r").step(model(), 0)

@@ -1,4 +1,4 @@
-"""Data files of the user as a Dataset: .npz, .npy, .parquet and a folder of images by class.
+"""Data files of the user as a Dataset: .npz, .npy, .parquet, .csv and a folder of images by class.
 
 uint8 arrays of three or four dimensions are images: (N, H, W), (N, H, W, C) or (N, C, H, W) become NCHW float32 in
 [0, 1]. Floating-point arrays are taken as they stand. No file is ever unpickled.
@@ -7,7 +7,6 @@ uint8 arrays of three or four dimensions are images: (N, H, W), (N, H, W, C) or 
 from __future__ import annotations
 
 import difflib
-import io
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ import torch
 from cutaway.data.arrays import opened_npy, opened_npz, unreadable
 from cutaway.data.dataset import Dataset, choose_rows
 from cutaway.data.parquet import parquet_columns, parquet_labels, parquet_rows
+from cutaway.data.table import csv_rows
 from cutaway.data.text import TextSet
 from cutaway.errors import CutawayError, FileError, InputError
-from cutaway.files import check_size, read_bytes, room
+from cutaway.files import check_size, room
 
 LARGEST_IMAGE = 500_000_000  # bytes
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -43,7 +43,7 @@ def load_file(path: str | Path, *, split: str = "test", num: int | None = None, 
     elif path.suffix == ".parquet":
         return load_parquet(path, label_column=column, num=num, seed=seed)
     elif path.suffix == ".csv":
-        data = load_csv(path)
+        return load_csv(path, num=num, seed=seed)
     else:
         raise FileError(
             f"data file {path}",
@@ -54,19 +54,13 @@ def load_file(path: str | Path, *, split: str = "test", num: int | None = None, 
     return data if num is None else data.take(num, seed)
 
 
-def load_csv(path: str | Path) -> Dataset:
+def load_csv(path: str | Path, *, num: int | None = None, seed: int = 0) -> Dataset:
     """A table with a header: numeric columns are inputs (N, columns), a column called label, y, target or class holds
-    class numbers or names. Raises `FileError` for what is no table, `InputError` for one without numbers."""
-    import pandas
+    class numbers or names. Read in parts (`data.table.csv_rows`); raises what that and `as_dataset` raise."""
+    from cutaway.data.anything import LABEL_NAMES, as_dataset
 
-    from cutaway.data.anything import as_dataset
-
-    content = io.BytesIO(read_bytes(path, largest=room()))
-    try:
-        frame = pandas.read_csv(content)
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
-        raise unreadable(path, "csv", error) from error
-    return as_dataset(frame, name=Path(path).stem)
+    inputs, labels = csv_rows(path, LABEL_NAMES, num=num, seed=seed)
+    return as_dataset(inputs if labels is None else (inputs, labels), name=Path(path).stem)
 
 
 def images_to_tensor(array: np.ndarray) -> torch.Tensor:
@@ -195,7 +189,7 @@ def load_text(
 
 def load_image_folder(path: str | Path, *, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
     """Images in one subfolder for each class (or in SPLIT/class/), all of one size; colour unless every chosen image
-    is grey.
+    is grey. Turned as their EXIF orientation says.
 
     Only the chosen files are decoded. Raises FileError for a broken image, InputError for sizes that differ or no
     images.
@@ -244,12 +238,14 @@ def load_image_folder(path: str | Path, *, split: str = "test", num: int | None 
 
 
 def _read_image(path: Path) -> np.ndarray:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
-            check_size(f"image {path}", 4 * image.width * image.height, LARGEST_IMAGE, "unpacked")
-            if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        with Image.open(path) as stored:
+            check_size(f"image {path}", 4 * stored.width * stored.height, LARGEST_IMAGE, "unpacked")
+            kind = stored.format
+            image = ImageOps.exif_transpose(stored)  # as a viewer shows it
+            if image.mode == "F" or (image.mode == "I" and kind != "PNG"):
                 raise InputError(
                     f"image {path}",
                     found=f"mode {image.mode!r}, whose white is not known",

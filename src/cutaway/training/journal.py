@@ -72,6 +72,20 @@ class JournalWriter:
             self._file.seek(before)
             raise _unwritable(self.path, error) from error
 
+    def check_in_place(self) -> None:
+        """Raises `FileError` where the file has another name now: what is written by name would be elsewhere."""
+        try:
+            there = os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            there = False
+        if not there:
+            raise FileError(
+                f"run folder {str(self.path.parent)!r}",
+                found="a folder that was moved or deleted while it is written",
+                expected="the folder in its place",
+                remedy="move it back, or after the training",
+            )
+
     def sync(self) -> None:
         """Onto the disk itself, so that even a power cut keeps it."""
         os.fsync(self._file.fileno())

@@ -23,21 +23,29 @@ PATIENCE = 10.0  # seconds that helpers of a dead process (workers of a data loa
 class WriterLock:
     """Held from construction to `release`. `taken_over`: in words, whose lock was left behind, or empty.
 
-    Raises `FileError` where another process, or another writer of this one, holds it."""
+    Raises `FileError` where another process, or another writer of this one, holds it, and where it cannot be written.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._note = folder / "writer.json"
         self._lock = FileLock(str(folder / "writer.lock"), thread_local=False)
-        before = _read(self._note)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            before = _read(self._note)
             self._lock.acquire(timeout=PATIENCE if before and not _alive(before) else 0)
         except Timeout as error:
             raise FileError(
                 f"run folder {str(folder)!r}",
-                found=f"another writer ({_words(before)})",
+                found=f"another writer ({_words(_read(self._note))})",
                 expected="one writer at a time",
                 remedy="close the other tracker, or name another folder",
+            ) from error
+        except OSError as error:
+            raise FileError(
+                f"run folder {str(folder)!r}",
+                found=(error.strerror or str(error)).lower(),
+                expected="a folder that can be written",
+                remedy="name another folder",
             ) from error
         self.taken_over = _words(before) if before else ""
         write_text(self._note, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))

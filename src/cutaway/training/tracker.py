@@ -30,7 +30,7 @@ from cutaway.data import Dataset
 from cutaway.errors import CutawayWarning, InputError, WorkError
 from cutaway.instrument import Instrument
 from cutaway.reading.sinks import Sink
-from cutaway.training import told
+from cutaway.training import endings, told
 from cutaway.training.measuring import Measuring
 from cutaway.training.pending import FLUSH_SECONDS, Pending
 from cutaway.training.processes import Processes
@@ -65,7 +65,9 @@ class Tracker:
     Raises, at construction and at the first step: `InputError` for a folder of another run, an instrument without any
     fitting data, scalars that are no number; `FileError` for a folder that another tracker writes and for a full disk.
     After that a training is never ended: steps out of order or after `close`, another model, a full disk (what was told
-    is kept and written later) are warned of once and recorded. Only `on_nan="stop"` raises.
+    is kept and written later), a folder that was moved (scalars go on there, measurements end) are warned of once and
+    recorded. Only `on_nan="stop"` raises. A tracker that is still open when the process ends is flushed, and marked
+    failed where an exception ended it.
     """
 
     def __init__(
@@ -244,6 +246,7 @@ class Tracker:
             self._trouble(self._last_step or 0, error)
         finally:
             self._closed = True
+            endings.let_go(self)
             for sink in self._sinks:
                 with contextlib.suppress(Exception):
                     sink.close()
@@ -298,6 +301,7 @@ class Tracker:
         }
         going_on = self._resume and (self.folder / "run.json").exists()
         self._writer = RunWriter(self.folder, record, resume=self._resume)
+        endings.watch(self)
         if self._writer.taken_over:
             self._writer.event(step, "taken-over", reason=self._writer.taken_over)
             told.warn(CutawayWarning(f"the writer before ({self._writer.taken_over}) died; its lock was taken over"))
@@ -319,6 +323,7 @@ class Tracker:
         assert self._writer is not None
         self._same_model(model, step)
         self.flush()
+        self._writer.journal.check_in_place()
         if due:
             self._writer.due(step, self._measuring.pairs)
         if save:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +52,7 @@ COLUMNS = [
     "reason",
 ]
 RESULTS = {Status.CERTIFIED: "unsat", Status.FALSIFIED: "sat", Status.UNKNOWN: "unknown"}
+EARLIER = "before networks were compared with their files, or by another version of that comparison"
 _CHILD = Watched()
 
 
@@ -67,19 +70,32 @@ def run_instances(
 
     Rows already in `out` are kept if the hashes of their network and property still hold, else InputError; rows
     `failed`, and those of another version of the import check, are tried again. Whatever a row raises is its reason,
-    never the end of the list: `unsupported` where an operator is missing, else `failed`. A row's time limit counts
-    from the reading of its network. executor: where rows run (by default here, one by one). watched: each in
-    a child process that ends with its time limit, and takes at most `memory` bytes above the opened network.
+    never the end of the list: `unsupported` where an operator is missing, else `failed`. Nor does a full disk end it:
+    rows wait until they can be written, at last to the system's temporary folder (FileError says where). A row's time
+    limit counts from the reading of its network. executor: where rows run (by default here, one by one). watched: each
+    in a child process that ends with its time limit, and takes at most `memory` bytes above the opened network.
     """
     rows, out = read_instances(instances), Path(out)
     if not out.parent.is_dir():
         raise FileError(str(out), found=f"no folder {out.parent}", expected="a file in a folder that is there")
-    done = _finished(out, Path(instances).parent)
+    done, older = _finished(out, Path(instances).parent)
+    if older:
+        progress(f"{older} rows of {out} were decided {EARLIER}: they are decided again")
     waiting = [row for row in dict.fromkeys(rows) if row[:2] not in done]
+    full: list[FileError] = []  # why the last row is not in the file
+
+    def written(to: Path) -> None:
+        _write(to, [done[o, v] for o, v, _ in rows if (o, v) in done])
 
     def keep(index: int, row: dict[str, str]) -> None:
         done[row["onnx"], row["vnnlib"]] = row
-        _write(out, [done[o, v] for o, v, _ in rows if (o, v) in done])
+        try:
+            written(out)
+            full.clear()
+        except FileError as error:
+            if not full:
+                progress(f"{error} The list goes on, and this row waits for the next one.")
+            full[:] = [error]
         told = f"{row['onnx']} {row['vnnlib']}: {row['verdict']} in {row['run_time']} s"
         progress(f"{len(rows) - len(waiting) + index + 1}/{len(rows)} {told}")
 
@@ -92,6 +108,8 @@ def run_instances(
     finally:
         _CHILD.close()
         _open.cache_clear()
+        if full:
+            _elsewhere(out, full[0], written)
     return dict(Counter(done[onnx, vnnlib]["verdict"] for onnx, vnnlib, _ in rows))
 
 
@@ -122,9 +140,26 @@ def _seconds(text: str, where: str) -> float:
     return value
 
 
-def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+def _elsewhere(out: Path, error: FileError, write: Callable[[Path], None]) -> None:
+    """The rows that the disk of `out` had no room for, once more there and else in the temporary folder."""
+    try:
+        write(out)
+        return
+    except FileError:
+        rescue = Path(tempfile.mkdtemp(prefix="cutaway-")) / out.name
+        write(rescue)
+    raise FileError(
+        str(out),
+        found=f"{error.found}; all rows are in {str(rescue)!r}",
+        expected="a file that can be written",
+        remedy="free some space, copy it there and call again: what is decided stays",
+    ) from error
+
+
+def _finished(out: Path, folder: Path) -> tuple[dict[tuple[str, str], dict[str, str]], int]:
+    """The rows that stand, and the number of decided rows that an earlier import check made."""
     if not out.exists():
-        return {}
+        return {}, 0
     with out.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if list(reader.fieldnames or []) not in (COLUMNS, [c for c in COLUMNS if c != "import_check"]):
@@ -132,7 +167,9 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
             raise InputError(
                 str(out), found="a file with other columns", expected="results of this command", remedy=remedy
             )
-        done = {(r["onnx"], r["vnnlib"]): r for r in reader if _stands(r)}
+        found = list(reader)
+    done = {(r["onnx"], r["vnnlib"]): r for r in found if _stands(r)}
+    older = sum(r["verdict"] in (Status.CERTIFIED, Status.FALSIFIED) and not _stands(r) for r in found)
     hashes: dict[str, str] = {}
     for (onnx, vnnlib), row in done.items():
         for name, column, kind, digest in (
@@ -150,7 +187,7 @@ def _finished(out: Path, folder: Path) -> dict[tuple[str, str], dict[str, str]]:
                     expected=hashes[name][:12],
                     remedy=f"the {kind} has changed since: write to another file",
                 )
-    return done
+    return done, older
 
 
 def _stands(row: dict[str, str]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import weakref
 from typing import Any
 
 from cutaway._compat import require
@@ -23,21 +24,28 @@ class TrackerCallback(TrainerCallback):
 
     The loss is recorded at the steps at which the `Trainer` logs it (`logging_steps`; the mean since the last one), the
     order of the examples as its sampler gave it. The run is closed when training ends and marked failed where `train`
-    raises; a second `train` is a run of its own, a batch size tried again records the steps anew (`Tracker.begin`).
+    raises (given to `add_callback` and not as `callbacks`: a first `train` that raises is marked when the process ends
+    with it); a second `train` is a run of its own, a batch size tried again records the steps anew (`Tracker.begin`).
     """
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
         self._order: OrderOf | None = None
+        self._watched: weakref.ref[Any] = weakref.ref(self)  # no trainer yet
 
     def on_init_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._watch()
+
+    def _watch(self) -> None:
         trainer = _calling_trainer()
-        if trainer is not None:
+        if trainer is not None and self._watched() is not trainer:
             _tell_failures(trainer, self.tracker)
+            self._watched = weakref.ref(trainer)
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, train_dataloader: Any = None, **_: Any
     ) -> None:
+        self._watch()  # a callback that was added to a trainer hears of it here first
         self._order = watch_order(train_dataloader) if state.global_step == 0 else None
         self.tracker.begin(state.global_step)
         if state.global_step == 0:
