@@ -124,6 +124,19 @@ def test_rows_one_by_one_and_double_backward_give_the_same(name, monkeypatch):
         assert torch.allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_float32_goes_another_way_to_the_same_products(name):
+    make, shape = MODELS[name]
+    torch.manual_seed(2)
+    parameters, inputs, labels = setting(make(), *shape)
+    vectors = torch.randn(3, len(parameters), dtype=torch.float64)
+    wanted = hessian_products(parameters, inputs, labels, vectors)
+    single = Parameters(Network(make().float().eval(), inputs.float())).at(parameters.theta)
+    found = hessian_products(single, inputs.float(), labels, vectors.float())
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), wanted, atol=2e-5 * float(wanted.abs().max()))
+
+
 def test_tangents_by_two_backward_passes_are_tangents():
     parameters, inputs, _ = setting(smooth(), 4)
     vectors = torch.randn(3, len(parameters), dtype=torch.float64)

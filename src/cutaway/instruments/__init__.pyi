@@ -1,5 +1,6 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.instruments.curvature.curvature import Curvature as Curvature
 from cutaway.instruments.features.lofi_features import LofiFeatures as LofiFeatures
 from cutaway.instruments.features.neural_collapse import NeuralCollapse as NeuralCollapse
 from cutaway.instruments.features.sparsity import Sparsity as Sparsity
@@ -18,6 +19,7 @@ __all__ = [
     "Accuracy",
     "AffineSlice",
     "BoundaryDistance",
+    "Curvature",
     "EffectiveSparsity",
     "IntrinsicDimension",
     "LanguageGeometry",

@@ -34,9 +34,14 @@ class EigenPairs:
     converged: bool
 
 
+def by_magnitude(values: Array) -> Array:
+    """The order of `values` by falling |value|."""
+    return np.argsort(-np.abs(values), kind="stable")
+
+
 def leading_pairs(
     operator: Callable[[Array, Array], Array],
-    gram: Callable[[Array], Array],
+    gram: Callable[[Array], Array] | None,
     size: int,
     count: int,
     *,
@@ -44,19 +49,23 @@ def leading_pairs(
     locked: Array | None = None,
     tolerance: float = 1e-6,
     limit: int | None = None,
+    order: Callable[[Array], Array] = by_magnitude,
 ) -> EigenPairs:
-    """The `count` eigenpairs of largest |eigenvalue|.
+    """The `count` eigenpairs that come first in `order`, by default those of largest |eigenvalue|.
 
-    `operator(vectors, images)` applies T given the vectors and their images G v; `gram(vectors)` applies G. `locked`
-    (n, l), G-orthonormal, is projected out of the whole search. Cost: about limit / block products with G on blocks,
-    2 n limit numbers kept. Raises nothing: fewer than `count` pairs come back where the space is smaller.
+    `operator(vectors, images)` applies T given the vectors and their images G v; `gram(vectors)` applies G, None is the
+    identity (images are then the vectors themselves, kept once). `locked` (n, l), G-orthonormal, is projected out of
+    the whole search. `order` gives places of the projected eigenvalues; Lanczos finds the ends of a spectrum, so any
+    of its ends may come first. Cost: about limit / block products with G on blocks, 2 n limit numbers kept (n limit for
+    the identity). Raises nothing: fewer than `count` pairs come back where the space is smaller.
     """
     block = int(min(size, max(count, 4), 64))
     limit = min(size, limit or max(12 * count, 240))
-    fixed = _Basis(size)
+    once, gram = gram is None, gram or (lambda vectors: vectors)
+    fixed = _Basis(size, once)
     if locked is not None and locked.shape[1]:
         fixed.append(locked, gram(locked))
-    basis = _Basis(size)
+    basis = _Basis(size, once)
     start = generator.standard_normal((size, block))
     fresh, fresh_images, _ = _orthonormalise(start, fixed, basis, gram)
     projected = np.zeros((0, 0))
@@ -67,7 +76,7 @@ def leading_pairs(
         moved = operator(fresh, fresh_images)
         projected = _grow(projected, basis.images.T @ moved, fresh.shape[1])
         remainder, images, coupling = _orthonormalise(moved, fixed, basis, gram)
-        values, coefficients = _ritz(projected, count)
+        values, coefficients = _ritz(projected, count, order)
         tail = coefficients[-fresh.shape[1] :]
         residuals = np.sqrt(np.sum((coupling @ tail) ** 2, axis=0))
         enough = values.size >= min(count, size - fixed.count)
@@ -133,19 +142,21 @@ def quadrature(
 
 
 class _Basis:
-    """Columns and their images under G, grown in place by doubling."""
+    """Columns and their images under G, grown in place by doubling; `once`: the images are the columns."""
 
-    def __init__(self, size: int) -> None:
-        self.count = 0
-        self._vectors, self._images = np.empty((size, 16), order="F"), np.empty((size, 16), order="F")
+    def __init__(self, size: int, once: bool = False) -> None:
+        self.count, self._once = 0, once
+        self._vectors = np.empty((size, 16), order="F")
+        self._images = self._vectors if once else np.empty((size, 16), order="F")
 
     def append(self, vectors: Array, images: Array) -> None:
         need = self.count + vectors.shape[1]
         while need > self._vectors.shape[1]:
-            pad = np.empty_like(self._vectors)
-            self._vectors = np.asfortranarray(np.concatenate([self._vectors, pad], axis=1))
-            self._images = np.asfortranarray(np.concatenate([self._images, pad], axis=1))
-        self._vectors[:, self.count : need], self._images[:, self.count : need] = vectors, images
+            self._vectors = _doubled(self._vectors)
+            self._images = self._vectors if self._once else _doubled(self._images)
+        self._vectors[:, self.count : need] = vectors
+        if not self._once:
+            self._images[:, self.count : need] = images
         self.count = need
 
     @property
@@ -155,6 +166,10 @@ class _Basis:
     @property
     def images(self) -> Array:
         return self._images[:, : self.count]
+
+
+def _doubled(columns: Array) -> Array:
+    return np.asfortranarray(np.concatenate([columns, np.empty_like(columns)], axis=1))
 
 
 def _orthonormalise(
@@ -194,7 +209,7 @@ def _grow(projected: Array, columns: Array, width: int) -> Array:
     return out
 
 
-def _ritz(projected: Array, count: int) -> tuple[Array, Array]:
+def _ritz(projected: Array, count: int, order: Callable[[Array], Array]) -> tuple[Array, Array]:
     values, vectors = np.linalg.eigh(projected)
-    order = np.argsort(-np.abs(values), kind="stable")[:count]
-    return values[order], vectors[:, order]
+    first = order(values)[:count]
+    return values[first], vectors[:, first]

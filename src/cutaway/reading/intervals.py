@@ -74,3 +74,13 @@ def normal_interval(values: np.ndarray) -> tuple[float, float]:
     values = np.asarray(values, dtype=float)
     half = 1.96 * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
     return float(values.mean()) - half, float(values.mean()) + half
+
+
+def student_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Mean of `values` (n,) plus and minus Student's quantile times the standard error, for few draws that are about
+    normal (averages over many coordinates); NaN for fewer than two."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * float(values.std(ddof=1)) / np.sqrt(len(values))
+    return float(values.mean()) - half, float(values.mean()) + half

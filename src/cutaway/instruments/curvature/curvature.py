@@ -1,0 +1,142 @@
+"""Instrument `curvature`: how the loss bends at these weights, along which directions, and where that comes from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from cutaway.context import Context
+from cutaway.curvature import Moments, Surface, density, extremes, moments, softmax_entropy, softmax_gain
+from cutaway.data import Dataset
+from cutaway.instrument import Findings, Instrument, Tile
+from cutaway.network import Network
+from cutaway.reading.intervals import bootstrap_interval, student_interval
+from cutaway.reading.table import Table
+from cutaway.wording import said
+
+DIRECTIONS = 50  # of the excess, as in the source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curvature(Instrument):
+    """The Hessian H of the mean loss over `num_points` rows: trace, Frobenius norm, the ends of its spectrum, its
+    Gauss-Newton part G, and the spectrum as a density.
+
+    `loss` is cross-entropy or squared-error (against one-hot rows). Always in float64, on a copy where the network is
+    not. Trace, norm and tr G are estimates from `num_probes` shared probes, with Student intervals over probes (the
+    rows are taken as given); the `num_top` largest eigenvalues and the smallest one carry residual bounds. H is the
+    Hessian almost everywhere: curvature in the kinks of a ReLU is not in it. Cost: about num_probes products with H and
+    with G, up to 300 for the ends, and num_density * 40 for the density, at four forward passes a row each.
+    """
+
+    loss: str = "cross-entropy"
+    num_points: int = 200
+    num_probes: int = 20
+    num_top: int = 5
+    num_density: int = 4
+
+    name: ClassVar[str] = "curvature"
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("largest_eigenvalue", "Largest curvature of the loss", 70),)
+    question: ClassVar[str] = "How curved is the loss here, and will steps of this size be stable?"
+    source: ClassVar[str] = (
+        "Vysogorets, Dawid and Kempe 2024, arXiv 2402.03579; Ghorbani et al. 2019, arXiv 1901.10159; "
+        "Cohen et al. 2021, arXiv 2103.00065"
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
+    expense: ClassVar[str] = "about 500 products with the Hessian, four forward passes a row each"
+    limits: ClassVar[str] = (
+        "Of the mean loss over the rows given: the norm of few rows is larger than that of many. Curvature in the "
+        "kinks of ReLUs is missing. Rescaling the layers of a ReLU network changes its curvature and not its function."
+    )
+    in_scan: ClassVar[bool] = False
+
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        sample = context.sample(network, data, self.num_points)
+        assert sample.data.labels is not None
+        surface = Surface.of(network, sample.data.inputs, sample.data.labels, loss=self.loss, budget=context.budget)
+        table = context.table()
+        outputs = surface.outputs()
+        self._ends(surface, table, context)
+        self._moments(moments(surface, probes=self.num_probes, seed=context.seed), table, context)
+        table.number("loss", float(surface.loss(outputs, surface.labels).mean()), long_name="mean loss")
+        slope = float(surface.gradient().norm())
+        table.number("gradient_norm", slope, long_name="length of the loss's gradient")
+        if self.loss == "cross-entropy":
+            self._softmax(outputs, table)
+        if context.resamples:
+            self._density(surface, table, context)
+        return Findings.of(table, sites=network.sites)
+
+    def _ends(self, surface: Surface, table: Table, context: Context) -> None:
+        pairs = extremes(surface, top=self.num_top, bottom=1, tolerance=1e-5, seed=context.seed)
+        values, bounds = pairs.values, pairs.residuals
+        top = values[: self.num_top]
+        table.coordinate("rank", np.arange(1, len(top) + 1))
+        table.keep("eigenvalue", top, ["rank"], long_name="largest eigenvalues of the Hessian")
+        words = "an eigenvalue lies within this of it"
+        table.keep("eigenvalue_error", bounds[: len(top)], ["rank"], long_name=words, kind="upper_bound")
+        for name, place, words in (
+            ("largest_eigenvalue", 0, "largest curvature of the loss along a direction"),
+            ("smallest_eigenvalue", -1, "most negative curvature of the loss along a direction"),
+        ):
+            value, error = float(values[place]), float(bounds[place])
+            table.figure(name, value, (value - error, value + error), long_name=words)
+
+    def _moments(self, found: Moments, table: Table, context: Context) -> None:
+        table.coordinate("probe", np.arange(len(found.trace)))
+        for name, values, words in (
+            ("trace", found.trace, "trace of the Hessian"),
+            ("gauss_newton_trace", found.gauss_newton, "trace of the part that the outputs' slopes make"),
+            ("residual_trace", found.trace - found.gauss_newton, "trace of the part that the outputs' bends make"),
+        ):
+            table.keep(f"{name}_probe", values, ["probe"], long_name=f"{words}, each probe")
+            table.figure(name, float(values.mean()), student_interval(values), long_name=words)
+        low, high = student_interval(found.square)
+        norm, band = float(np.sqrt(found.square.mean())), (math.sqrt(max(low, 0.0)), math.sqrt(max(high, 0.0)))
+        table.figure("frobenius_norm", norm, band, long_name="Frobenius norm of the Hessian")
+        value = found.excess(dimension=DIRECTIONS)
+        low, high = bootstrap_interval(
+            lambda rows: found.excess(rows, dimension=DIRECTIONS),
+            len(found.trace),
+            seed=context.seed,
+            resamples=context.resamples,
+        )
+        words = f"excess of positive curvature in {DIRECTIONS} random directions"
+        table.figure("positive_excess", value, (min(low, value), max(high, value)), long_name=words)
+
+    def _softmax(self, outputs: torch.Tensor, table: Table) -> None:
+        rows = outputs.cpu()
+        words = "effective number of directions left by the softmax, square root"
+        table.statistic("softmax_gain", lambda i: softmax_gain(rows[i]), len(rows), fewer=4, long_name=words)
+        table.number("softmax_entropy", softmax_entropy(rows), unit="nat", long_name="mean entropy of the softmax")
+
+    def _density(self, surface: Surface, table: Table, context: Context) -> None:
+        found = density(surface, probes=self.num_density, seed=context.seed)
+        table.coordinate("place", found.grid)
+        for name, values, words in (
+            ("density", found.mass.mean(axis=0), "density of the Hessian's eigenvalues, smoothed"),
+            ("density_low", found.mass.min(axis=0), "least of its probes"),
+            ("density_high", found.mass.max(axis=0), "largest of its probes"),
+        ):
+            table.keep(name, values, ["place"], long_name=words)
+
+    def draw(self, reading: Any) -> Any:
+        from cutaway.curvature.chart import spectrum_chart
+
+        return spectrum_chart(reading)
+
+    def describe(self, reading: Any) -> str:
+        top, least = reading.figure("largest_eigenvalue").value, reading.figure("smallest_eigenvalue").value
+        trace, part = reading.figure("trace").value, reading.figure("gauss_newton_trace").value
+        if not top > 1e-12:
+            return "The loss is flat or bends down in every direction here: its largest curvature is " + said(top) + "."
+        text = f"Along its sharpest direction the loss curves by {said(top)}"
+        text += f", so that plain gradient descent is stable for steps below {said(2 / top)}"
+        text += f"; along its most negative one by {said(least)}."
+        if trace > 0 and math.isfinite(part):
+            text += f" The slopes of the outputs make {said(part / trace, '.0%')} of the total curvature."
+        return text
