@@ -223,7 +223,7 @@ def test_half_precision_is_computed_in_float64():
 def test_bad_input_is_told():
     data = small_data()
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
-    with pytest.raises(InputError, match="cross-entropy or squared-error"):
+    with pytest.raises(InputError, match="cross-entropy, squared-error"):
         Curvature(loss="hinge").measure(model, data)
     with pytest.raises(InputError, match="without labels"):
         Curvature().measure(model, dataclasses.replace(data, labels=None, num_classes=None))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from cutaway.context import Context
-from cutaway.curvature import Moments, Surface, density, extremes, moments, softmax_entropy, softmax_gain
+from cutaway.curvature import LOSSES, Moments, Surface, density, extremes, moments, softmax_entropy, softmax_gain
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, Tile
 from cutaway.network import Network
 from cutaway.reading.intervals import bootstrap_interval, student_interval
 from cutaway.reading.table import Table
+from cutaway.settings import at_least, one_of
 from cutaway.wording import said
 
 DIRECTIONS = 50  # of the excess, as in the source
@@ -33,11 +34,11 @@ class Curvature(Instrument):
     with G, up to 300 for the ends, and num_density * 40 for the density, at four forward passes a row each.
     """
 
-    loss: str = "cross-entropy"
-    num_points: int = 200
-    num_probes: int = 20
-    num_top: int = 5
-    num_density: int = 4
+    loss: str = field(default="cross-entropy", metadata=one_of(tuple(LOSSES), "what the outputs are judged by"))
+    num_points: int = field(default=200, metadata=at_least(1, "rows of the mean loss"))
+    num_probes: int = field(default=20, metadata=at_least(2, "random directions for trace and norm"))
+    num_top: int = field(default=5, metadata=at_least(1, "largest eigenvalues"))
+    num_density: int = field(default=4, metadata=at_least(1, "random directions for the density"))
 
     name: ClassVar[str] = "curvature"
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("largest_eigenvalue", "Largest curvature of the loss", 70),)
