@@ -29,6 +29,7 @@ from cutaway.network.calculus import (
 from cutaway.network.network import DEFAULT_BUDGET
 
 LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "squared-error": squared_error}
+"""Losses by name, as instrument and command line take them."""
 Array = NDArray[Any]
 
 
