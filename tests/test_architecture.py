@@ -28,7 +28,7 @@ FLOORS = {
     2: ("pictures",),
     3: ("reading",),
     4: ("context", "instrument", "settings", "registry", "testing", "evidence"),
-    5: ("outputs", "geometry", "language", "features", "dynamics", "robustness", "structure"),
+    5: ("outputs", "geometry", "language", "features", "dynamics", "robustness", "structure", "curvature", "kernels"),
     6: ("instruments",),
     7: ("guard", "training"),
     8: ("scanning", "scan_nulls", "scan_words", "running", "comparing", "demo", "report", "reproductions"),
