@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import shutil
 import subprocess
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -115,3 +117,59 @@ def test_chromium_draws_the_page(through_images, tmp_path):
     outputs = as_logits(through_images.interior_outputs)[face]
     top = np.exp(outputs - outputs.max())
     assert f"{(top / top.sum()).max():.3f}" in dom
+
+
+ACTS = """
+<script>
+const said = {}, at = (x, y) => { const r = canvas.getBoundingClientRect(); return { clientX: r.left + x * r.width, clientY: r.top + y * r.height, bubbles: true }; };
+const point = (what, id, x, y, kind) => canvas.dispatchEvent(new PointerEvent(what, { ...at(x, y), pointerId: id, pointerType: kind }));
+const key = (k) => canvas.dispatchEvent(new KeyboardEvent("keydown", { key: k, bubbles: true, cancelable: true }));
+said.first = $("where").textContent; said.read = $("face").textContent.includes("class here");
+said.map = [canvas.clientWidth, canvas.clientHeight]; said.overflow = document.documentElement.scrollWidth - innerWidth;
+said.paper = getComputedStyle(document.body).backgroundColor; said.label = canvas.getAttribute("aria-label");
+said.zoom = [view.zoom]; said.mini = [$("mini").hidden];
+point("pointerdown", 1, 0.4, 0.5, "touch"); point("pointerdown", 2, 0.6, 0.5, "touch"); point("pointermove", 2, 0.8, 0.5, "touch");
+point("pointerup", 1, 0.4, 0.5, "touch"); point("pointerup", 2, 0.8, 0.5, "touch");
+draw(1e9); said.zoom.push(view.zoom); said.mini.push($("mini").hidden);
+point("pointerdown", 3, 0.5, 0.5, "touch"); point("pointerup", 3, 0.5, 0.5, "touch"); said.tapped = $("where").textContent;
+const x = view.x; key("ArrowRight"); said.moved = view.x > x; key("]"); said.frame = $("frame").value; key("e"); said.edges = $("showEdges").checked;
+said.svg = svgOfView(); said.png = canvas.toDataURL("image/png").length;
+const kept = link(), told_before = told.slice(0, 2); key("0"); key("["); key("e"); said.all = view.zoom;
+follow(kept); said.same = link() === kept && told_before.every((v, i) => Math.abs(v - told[i]) < 1e-6);
+document.body.dataset.said = JSON.stringify(said);
+</script>
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize(("size", "dark"), [((420, 800), False), ((1000, 700), True), ((1600, 1000), False)])
+def test_the_explorer_by_touch_and_keys_at_three_sizes(mlp, tmp_path, size, dark):
+    """Pinch, tap, keys, minimap, checkpoints, the link that holds the view, export; in light and dark."""
+    frames = [slice_network(mlp(2, 12, 12, 3, seed=s), domain=rectangle(-1, 1, -1, 1)) for s in (0, 1)]
+    page = tmp_path / "page.html"
+    page.write_text(explorer_page(frames, labels=["a", "b"], title="moves").replace("</body>", ACTS + "</body>"))
+    command = [
+        BROWSER,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--window-size={size[0]},{size[1]}",
+        "--dump-dom",
+    ]
+    mode = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    dom = subprocess.run(
+        [*command, *mode, page.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    found = re.search(r'data-said="([^"]*)"', dom)
+    assert found, "the page's script ended early"
+    said = json.loads(html.unescape(found.group(1)))
+    assert said["first"] == "At the middle of the slice" and said["read"]
+    assert said["overflow"] <= 0 and min(said["map"]) > 300
+    assert said["paper"] == ("rgb(20, 24, 29)" if dark else "rgb(255, 255, 255)")
+    assert f"{frames[0].num_faces:,} affine regions" in said["label"]
+    assert said["zoom"][1] == pytest.approx(2 * said["zoom"][0], rel=0.02) and said["mini"] == [True, False]
+    assert said["tapped"] == "Where you tapped" and said["moved"] and said["frame"] == "1" and said["edges"] is False
+    assert said["all"] == 1 and said["same"], "the link does not bring the view back"
+    drawing = ElementTree.fromstring(said["svg"])
+    assert len(drawing.findall("{http://www.w3.org/2000/svg}path")) > 3 and said["png"] > 1000

@@ -27,6 +27,7 @@ from cutaway.report.explorer import colours
 from cutaway.report.explorer.picture import face_values
 
 _MAX_FACES = 400_000
+_SCRIPTS = ("slice.js", "panel.js", "draw.js", "export.js", "moves.js")
 
 
 def explorer_page(
@@ -73,8 +74,9 @@ def explorer_page(
         "origin": _pack(plane.origin),
         "directions": _pack(plane.directions),
     }
-    template = resources.files("cutaway.report.explorer").joinpath("explorer.html").read_text(encoding="utf-8")
-    script = resources.files("cutaway.report.explorer").joinpath("explorer.js").read_text(encoding="utf-8")
+    here = resources.files("cutaway.report.explorer")
+    template = here.joinpath("explorer.html").read_text(encoding="utf-8")
+    script = "\n".join(here.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)
     payload = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     return template.replace("{{title}}", html.escape(title)).replace("{{script}}", script).replace("{{data}}", payload)
 
