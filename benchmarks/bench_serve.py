@@ -56,7 +56,7 @@ WORDS = [
 
 def guard_folder(target: Path) -> tuple[Path, str]:
     """A guardrail on the real 260k model where CUTAWAY_DATA has it, else on random weights of its shape."""
-    from cutaway.guard import Guardrail, save
+    from cutaway.guard import Guardrail, save_guardrail
 
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, 12)) + (" lock pick" if i % 2 else " bread") for i in range(160)]
@@ -65,7 +65,7 @@ def guard_folder(target: Path) -> tuple[Path, str]:
         print("not run: CUTAWAY_DATA does not name a folder with stories260k", file=sys.stderr)
         raise SystemExit(2)
     guard = Guardrail(str(data), rate=0.2).fit(texts, [i % 2 for i in range(160)])
-    return save(guard, target), "stories260k"
+    return save_guardrail(guard, target), "stories260k"
 
 
 @contextlib.contextmanager

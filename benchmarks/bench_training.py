@@ -28,7 +28,7 @@ from cutaway.data import Dataset
 from cutaway.instrument import Instrument
 from cutaway.instruments import Accuracy, BoundaryDistance, LocalComplexity, RobustAccuracy
 from cutaway.robustness.certified_training import small_cnn
-from cutaway.training.loop import Settings, train
+from cutaway.training.loop import TrainingSettings, train
 from cutaway.training.models import build
 from cutaway.training.schedule import EveryN, LogSpaced, Schedule, TimeBudget
 from cutaway.training.tracker import Tracker
@@ -55,16 +55,16 @@ def paper_run(steps: int) -> float:
     """CPU seconds a step of the paper's MLP."""
     model, data = build("mlp", (1, 28, 28), 10, width=200, depth=4), images(1000)
     settings = {"batch": 200, "loss": "mse"}
-    train(model, data, Settings(steps=20, **settings))
+    train(model, data, TrainingSettings(steps=20, **settings))
     began = time.process_time()
-    train(model, data, Settings(steps=steps, **settings))
+    train(model, data, TrainingSettings(steps=steps, **settings))
     return (time.process_time() - began) / steps
 
 
 def tracked_seconds(steps: int, tracker: Tracker | None) -> float:
     """CPU seconds of `steps` steps of the reference CNN."""
     began = time.process_time()
-    train(reference_cnn(), images(2000), Settings(steps=steps, batch=128), tracker=tracker)
+    train(reference_cnn(), images(2000), TrainingSettings(steps=steps, batch=128), tracker=tracker)
     return time.process_time() - began
 
 
@@ -76,7 +76,7 @@ def one_measurement(points: int, folder: Path) -> dict[str, float]:
         "PGD-10 accuracy": RobustAccuracy(num_points=points, steps=10, radius=0.1),
     }
     model, data, seconds = reference_cnn(), images(points), {}
-    train(model, data, Settings(steps=20))
+    train(model, data, TrainingSettings(steps=20))
     for name, instrument in instruments.items():
         with Tracker([instrument], EveryN(1), folder / name.replace(" ", "-"), data=data) as tracker:
             began = time.process_time()
@@ -95,7 +95,9 @@ def measured_share(seconds: float, folder: Path) -> float:
     began = time.perf_counter()
     with Tracker(instruments, schedule, folder / "budget", data=data.first(100), intervals=False) as tracker:
         try:
-            train(model, data, Settings(steps=10**6, batch=64), tracker=tracker, progress=_until(began + seconds))
+            train(
+                model, data, TrainingSettings(steps=10**6, batch=64), tracker=tracker, progress=_until(began + seconds)
+            )
         except TimeoutError:
             return tracker.share
     raise AssertionError("unreachable")

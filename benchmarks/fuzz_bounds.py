@@ -40,7 +40,7 @@ from torch import Tensor
 from cutaway import seeds
 from cutaway.errors import CutawayError
 from cutaway.geometry import plane_of, rectangle, slice_network
-from cutaway.network.graph import evaluate, output_of
+from cutaway.network.graph import evaluate_graph, output_of
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised
 from cutaway.robustness.bounds.backward import Choices
 from cutaway.robustness.bounds.deployment import deployment_radius
@@ -224,7 +224,7 @@ class Case:
     def _values(self, net: BoundNetwork, points: Tensor) -> dict[int, Tensor]:
         node = net.graph.input
         batch, count = points.shape[:2]
-        values = evaluate(net.graph, points.reshape(-1, *node.shape[1:]))
+        values = evaluate_graph(net.graph, points.reshape(-1, *node.shape[1:]))
         return {n.index: values[n.index].reshape(batch, count, *n.shape) for n in net.graph.nodes}
 
     def _deployment(self, net: BoundNetwork, limits: Limits, points: Tensor, kind: str) -> None:

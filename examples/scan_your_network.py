@@ -13,7 +13,7 @@ from cutaway.demo import train_digits
 from cutaway.instruments import Accuracy, RobustAccuracy, Sparsity
 from cutaway.network import Network
 from cutaway.report.page import write_report
-from cutaway.scanning import Settings, scan
+from cutaway.scanning import ScanSettings, scan
 
 
 def main(folder: str | None = None, *, epochs: int = 10, nulls: int = 19) -> float:
@@ -22,7 +22,7 @@ def main(folder: str | None = None, *, epochs: int = 10, nulls: int = 19) -> flo
     network = Network(model, data.inputs[:2], name="digits CNN")
     target = Path(folder) if folder else Path(tempfile.mkdtemp()) / "run"
     instruments = [Accuracy(), Sparsity(), RobustAccuracy(radius=0.1, steps=10)]
-    run = scan(network, data, target, instruments=instruments, settings=Settings(nulls=nulls))
+    run = scan(network, data, target, instruments=instruments, settings=ScanSettings(nulls=nulls))
     for reading in run.readings:
         print(reading.summary())
     print("report:", write_report(run))

@@ -11,7 +11,7 @@ import transformers
 from cutaway.data import Dataset
 from cutaway.instruments import Sparsity
 from cutaway.training import LogSpaced, Tracker, open_training
-from cutaway.training.adapters.huggingface import TrackerCallback
+from cutaway.training.adapters.huggingface import HuggingFaceCallback
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         model=model,
         args=arguments,
         train_dataset=[{"input_ids": row, "labels": row} for row in ids],
-        callbacks=[TrackerCallback(tracker)],
+        callbacks=[HuggingFaceCallback(tracker)],
     )
     trainer.train()
 

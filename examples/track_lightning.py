@@ -10,7 +10,7 @@ from torch import nn
 from cutaway.data import load_data
 from cutaway.instruments import Accuracy, Sparsity
 from cutaway.training import EveryN, Tracker, open_training
-from cutaway.training.adapters.lightning import TrackerCallback
+from cutaway.training.adapters.lightning import LightningCallback
 
 
 class Classifier(lightning.LightningModule):
@@ -29,7 +29,7 @@ class Classifier(lightning.LightningModule):
 def main() -> None:
     train, test = load_data("digits", split="train"), load_data("digits", split="test")
     tracker = Tracker([Accuracy(), Sparsity()], EveryN(20), "runs/lightning", data={"train": train, "test": test})
-    watch = TrackerCallback(tracker, model=lambda module: module.network, examples=lambda batch: batch[2])
+    watch = LightningCallback(tracker, model=lambda module: module.network, examples=lambda batch: batch[2])
     rows = torch.utils.data.TensorDataset(train.inputs, train.labels, torch.arange(len(train)))
     trainer = lightning.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -23,7 +23,7 @@ KNOWN: dict[str, str] = {
 
 def main() -> int:
     """Run them and return the exit code."""
-    from cutaway.reproductions import names
+    from cutaway.reproductions import reproduction_names
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=None)
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=900 if "--short" in sys.argv else 7200)
     options = parser.parse_args()
     bad, absent = [], []
-    for name in options.names or names():
+    for name in options.names or reproduction_names():
         command = [
             sys.executable,
             "-m",

@@ -50,6 +50,25 @@ MOVED = {
 """Old path -> new path."""
 
 NAMES = {
+    "cutaway.robustness.attacks:Ball": "cutaway.robustness.attacks.ball:PerturbationBall",
+    "cutaway.robustness:certified_radius": "cutaway.robustness.lipschitz:lipschitz_radius",
+    "cutaway.robustness:count_patterns": "cutaway.robustness.patterns:count_activations",
+    "cutaway.geometry:Region": "cutaway.geometry.regions:LinearRegion",
+    "cutaway.training:Settings": "cutaway.training.loop:TrainingSettings",
+    "cutaway.guard:Verdict": "cutaway.guard.guardrail:PromptVerdict",
+    "cutaway.guard:evaluate": "cutaway.guard.evaluation:evaluate_guardrail",
+    "cutaway.guard:load": "cutaway.guard.folder:load_guardrail",
+    "cutaway.guard:save": "cutaway.guard.folder:save_guardrail",
+    "cutaway.guard.nlp:Outcome": "cutaway.guard.nlp.pipeline:SentenceOutcome",
+    "cutaway.guard.nlp:Settings": "cutaway.guard.nlp.pipeline:SentenceSettings",
+    "cutaway.guard.nlp:run": "cutaway.guard.nlp.pipeline:run_pipeline",
+    "cutaway.network.graph.evaluate:evaluate": "cutaway.network.graph.evaluation:evaluate_graph",
+    "cutaway.guard.evaluate:evaluate": "cutaway.guard.evaluation:evaluate_guardrail",
+    "cutaway.network.graph:evaluate": "cutaway.network.graph.evaluation:evaluate_graph",
+    "cutaway.reproductions:names": "cutaway.reproductions._listing:reproduction_names",
+    "cutaway.training.adapters.lightning:TrackerCallback": ":LightningCallback",
+    "cutaway.training.adapters.huggingface:TrackerCallback": ":HuggingFaceCallback",
+    "cutaway.scanning:Settings": ":ScanSettings",
     "cutaway.data:load": "cutaway.data.named:load_data",
     "cutaway.language.instruments:IntrinsicDimension": "cutaway.instruments.language.intrinsic_dimension",
     "cutaway.features.class_means:NeuralCollapse": "cutaway.instruments.features.neural_collapse",
@@ -64,7 +83,8 @@ NAMES = {
     "cutaway.outputs:Accuracy": "cutaway.instruments.outputs.accuracy",
     "cutaway.robustness:RobustAccuracy": "cutaway.instruments.robustness.robust_accuracy",
 }
-"""Old module:name -> the module that has it now, with `:name` where that is another."""
+"""Old module:name -> the module that has it now, with `:name` where that is another;
+`:name` alone where it has stayed."""
 
 
 class _Finder(MetaPathFinder):
@@ -104,6 +124,7 @@ def moved_name(module: str, name: str) -> Any:
     if found is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     home, _, new = found.partition(":")
+    home = home or module
     told = f"{new} in {home}" if new else f"in {home}"
     warnings.warn(f"{name} is now {told}; {module}.{name} goes with the next release", DeprecationWarning, 3)
     return getattr(importlib.import_module(home), new or name)

@@ -27,7 +27,7 @@ from cutaway.status import Status
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
-    from cutaway.scanning import Settings
+    from cutaway.scanning import ScanSettings
 
 WAVE = 10  # replicates between two decisions to stop
 FAILED = "failed"  # no instrument's name: where a replicate keeps the reasons of those that raised
@@ -77,7 +77,7 @@ def draw_nulls(
     network: Network,
     data: Dataset,
     folder: Path,
-    settings: Settings,
+    settings: ScanSettings,
     note: Callable[[str], None],
 ) -> Draws:
     """Figures of up to `settings.nulls` replicates for every instrument of `usable` (with the name of its null)."""

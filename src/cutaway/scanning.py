@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cutaway import registry
+from cutaway._moved import moved_names
 from cutaway.data.anything import as_dataset
 from cutaway.errors import CutawayError, failure
 from cutaway.evidence.decision import LIMIT, reach
@@ -42,7 +43,7 @@ Note = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ScanSettings:
     """How to scan: number of null replicates, which null (None: each instrument's own), seed, budget in bytes,
     engine."""
 
@@ -62,7 +63,7 @@ def scan(
     out: str | Path | None = None,
     *,
     instruments: Sequence[Instrument] | None = None,
-    settings: Settings | None = None,
+    settings: ScanSettings | None = None,
     note: Note = lambda _text: None,
     tell: Note | None = None,
 ) -> Run:
@@ -70,11 +71,11 @@ def scan(
     default a temporary one that goes with the run, and return the run: `run.report()` writes its page, `run.to_frame()`
     gives the figures, and a notebook shows the first screen.
 
-    What is finished is kept if the scan is interrupted; `Settings(resume=True)` goes on. `note` is called with a line
-    of text as the work moves on, `tell` (by default `note`) with what a reader has to know: cautions on network and
-    data, what that many nulls can tell. Raises `InputError` for a folder that holds another run.
+    What is finished is kept if the scan is interrupted; `ScanSettings(resume=True)` goes on. `note` is called with a
+    line of text as the work moves on, `tell` (by default `note`) with what a reader has to know: cautions on network
+    and data, what that many nulls can tell. Raises `InputError` for a folder that holds another run.
     """
-    settings, tell = settings or Settings(), tell or note
+    settings, tell = settings or ScanSettings(), tell or note
     data, keeper = as_dataset(data), None
     network = network if isinstance(network, Network) else Network(network, data.inputs[:2])
     if out is None:
@@ -119,7 +120,7 @@ def _loaded(name: str) -> type[Instrument] | None:
         return None
 
 
-def _record(network: Network, data: Dataset, chosen: Sequence[Instrument], settings: Settings) -> dict[str, Any]:
+def _record(network: Network, data: Dataset, chosen: Sequence[Instrument], settings: ScanSettings) -> dict[str, Any]:
     parts = {
         "model": network.fingerprint(),
         "data": data.fingerprint(),
@@ -166,7 +167,7 @@ def _check(instrument: Instrument, network: Network, data: Dataset) -> None:
 
 
 def _observe(
-    instrument: Instrument, network: Network, data: Dataset, folder: Path, settings: Settings, note: Note
+    instrument: Instrument, network: Network, data: Dataset, folder: Path, settings: ScanSettings, note: Note
 ) -> Reading:
     file = folder / "observed" / f"{instrument.name}{SUFFIX}"
     if file.exists() and (kept := Reading.load(file)).status != Status.FAILED:
@@ -182,7 +183,7 @@ def _observe(
     return reading
 
 
-def _measure_or_tell(instrument: Instrument, network: Network, data: Dataset, settings: Settings) -> Reading:
+def _measure_or_tell(instrument: Instrument, network: Network, data: Dataset, settings: ScanSettings) -> Reading:
     """The reading; an instrument that needs labels which are not there gives an unsupported one in a scan."""
     if _lacks_labels(instrument, data):
         return instrument.unsupported(network, data, "needs labels; this data set has none", seed=settings.seed)
@@ -193,12 +194,12 @@ def _lacks_labels(instrument: Instrument, data: Dataset) -> bool:
     return "labels" in instrument.needs and data.labels is None
 
 
-def _null_name(instrument: Instrument, settings: Settings) -> str:
+def _null_name(instrument: Instrument, settings: ScanSettings) -> str:
     return settings.null if settings.null and instrument.null else instrument.null
 
 
 def _judge(
-    chosen: Sequence[Instrument], observed: dict[str, Reading], draws: Draws, settings: Settings
+    chosen: Sequence[Instrument], observed: dict[str, Reading], draws: Draws, settings: ScanSettings
 ) -> tuple[Reading, ...]:
     judged = []
     for instrument in chosen:
@@ -214,3 +215,6 @@ def _judge(
         r.with_q_values({f.name: adjusted[f"{r.instrument}/{f.name}"] for f in r.figures if f.p_value is not None})
         for r in judged
     )
+
+
+__getattr__ = moved_names(__name__)

@@ -174,9 +174,9 @@ def test_a_bare_module_and_a_pair_are_measured():
 def test_a_scan_without_a_folder_gives_an_object_for_a_notebook(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    from cutaway.scanning import Settings
+    from cutaway.scanning import ScanSettings
 
-    run = cutaway.scan(model, (X, NAMES), instruments=[Accuracy()], settings=Settings(nulls=3))
+    run = cutaway.scan(model, (X, NAMES), instruments=[Accuracy()], settings=ScanSettings(nulls=3))
     frame = run.to_frame()
     assert frame["name"][0] == "accuracy" and frame["p_value"][0] > 0
     html = run._repr_html_()

@@ -59,8 +59,12 @@ def test_a_large_network_keeps_its_threads_and_an_error_gives_them_back():
 
 @pytest.mark.usefixtures("two_threads")
 def test_a_small_network_is_trained_on_one_thread():
-    from cutaway.training.loop import Settings, train
+    from cutaway.training.loop import TrainingSettings, train
 
     model = Watching()
-    train(model, Dataset(name="d", inputs=torch.rand(60, 6), labels=torch.arange(60) % 3), Settings(steps=3, batch=20))
+    train(
+        model,
+        Dataset(name="d", inputs=torch.rand(60, 6), labels=torch.arange(60) % 3),
+        TrainingSettings(steps=3, batch=20),
+    )
     assert set(model.seen[1:]) == {1} and torch.get_num_threads() == 2

@@ -73,6 +73,6 @@ def fitted(model_folder, make_rows):
 
 @pytest.fixture(scope="session")
 def guard_folder(fitted, tmp_path_factory):
-    from cutaway.guard import save
+    from cutaway.guard import save_guardrail
 
-    return save(fitted, tmp_path_factory.mktemp("guard"))
+    return save_guardrail(fitted, tmp_path_factory.mktemp("guard"))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cutaway.errors import FileError, InputError
-from cutaway.guard import certificate_file, load
+from cutaway.guard import certificate_file, load_guardrail
 
 
 def folder_with(tmp_path, **fields):
@@ -22,7 +22,7 @@ def test_code_named_by_a_guard_folder_is_refused_before_anything_is_opened(spec,
 
     save_file({}, tmp_path / "guard.safetensors")
     with pytest.raises(InputError, match=r"in .*guard\.json; found a (factory|pickle), which would run code"):
-        load(folder_with(tmp_path, model=spec.format(tmp_path)))
+        load_guardrail(folder_with(tmp_path, model=spec.format(tmp_path)))
     assert not (tmp_path / "ran").exists()
 
 
@@ -30,7 +30,7 @@ def test_code_named_by_a_guard_folder_is_refused_before_anything_is_opened(spec,
 def test_damaged_records_are_refused(content, tmp_path):
     (tmp_path / "guard.json").write_bytes(content)
     with pytest.raises(FileError, match=r"guard\.json.*Fit it again"):
-        load(tmp_path)
+        load_guardrail(tmp_path)
     (tmp_path / "certificate.json").write_bytes(content)
     with pytest.raises(FileError, match=r"certificate\.json.*Certify again"):
         certificate_file.read(tmp_path / "certificate.json")

@@ -23,14 +23,14 @@ def test_guardrail_certificates(monkeypatch):
 
 def test_a_share_of_nothing_is_shown_as_not_available():
     """Warnings are errors here: a mean over no value would fail."""
-    from cutaway.guard.nlp import Outcome
+    from cutaway.guard.nlp import SentenceOutcome
     from cutaway.reproductions import nlp_verification as study
 
     shares = {"verifiability": 0.0, "falsified": 1.0, "generalisability": 0.0, "reach": 0.1, "embedding_error": 0.0}
-    nothing = Outcome(
+    nothing = SentenceOutcome(
         boxes=5, falsifiability=float("nan"), overlap=0, precision=float("nan"), recall=0.0, f1=float("nan"), **shares
     )
-    some = Outcome(boxes=5, falsifiability=0.25, overlap=0, precision=0.5, recall=0.5, f1=0.5, **shares)
+    some = SentenceOutcome(boxes=5, falsifiability=0.25, overlap=0, precision=0.5, recall=0.5, f1=0.5, **shares)
     rows = {r.quantity: r for r in study._table("medical", "cluster", [nothing, nothing])}
     assert rows["medical, cluster: falsifiability"].ours == "not available: no region verified"
     assert rows["medical, cluster: falsifiability"].low is None

@@ -11,7 +11,16 @@ from torch import nn
 
 from cutaway.cli import run
 from cutaway.errors import FileError, InputError, ModelError
-from cutaway.guard import Guardrail, PromptRows, calibrate, evaluate, from_lists, load, read_rows, save
+from cutaway.guard import (
+    Guardrail,
+    PromptRows,
+    calibrate,
+    evaluate_guardrail,
+    from_lists,
+    load_guardrail,
+    read_rows,
+    save_guardrail,
+)
 from cutaway.guard.baselines import compare
 from cutaway.guard.evaluation import auroc, auroc_interval, rates
 from cutaway.guard.folder import _first_detector_hash, reseal
@@ -142,13 +151,13 @@ def test_prompts_are_normalised_before_they_are_read(fitted, model_folder, make_
 
 def test_a_guardrail_of_version_0_1_keeps_its_features_but_no_longer_fails_open(model_folder, make_rows, tmp_path):
     guard = Guardrail(model_folder, rate=0.1, plain=False).fit(make_rows(200))
-    folder = save(guard, tmp_path / "g")
+    folder = save_guardrail(guard, tmp_path / "g")
     record = json.loads((folder / "guard.json").read_text())
     del record["settings"]["plain"], record["seal"], record["version"]  # what 0.1 wrote
     record |= {"format": 1, "detector_hash": _first_detector_hash(guard)}
     (folder / "guard.json").write_text(json.dumps(record))
     reseal(folder)
-    again, texts = load(folder), ["STORM1 storm2", "storm1 storm2"]
+    again, texts = load_guardrail(folder), ["STORM1 storm2", "storm1 storm2"]
     assert not again.plain and (again.transform(texts) == guard.transform(texts)).all()
     assert again.verdicts(["calm1 " * 80 + "storm1 " * 63])[0].windows > 1
     record["settings"]["plain"] = True
@@ -226,7 +235,7 @@ def test_auroc_agrees_with_scikit_learn_and_its_interval_covers():
 
 
 def test_it_learns_holds_its_rate_and_the_test_can_fail(fitted, make_rows):
-    found = evaluate(fitted, make_rows(600, seed=5, name="fresh"))
+    found = evaluate_guardrail(fitted, make_rows(600, seed=5, name="fresh"))
     assert found.overall.auroc > 0.75 and found.overall.auroc_low < found.overall.auroc < found.overall.auroc_high
     assert found.overall.fpr_low <= 0.1 + 0.06  # the rate that was asked for, up to the calibration rows' own noise
     assert set(found.by_source) == {"north", "south"}
@@ -241,11 +250,11 @@ def test_rows_seen_in_fitting_are_left_out_of_evaluation(fitted, make_rows):
         name="both", texts=seen.texts + fresh.texts, labels=np.concatenate([seen.labels, fresh.labels]),
         sources=seen.sources + fresh.sources,
     )  # fmt: skip
-    found = evaluate(fitted, both)
+    found = evaluate_guardrail(fitted, both)
     assert found.overall.rows == 100
     assert any("400 of 500 rows of both are in the fitting data: left out" in note for note in found.notes)
     with pytest.raises(InputError, match="only rows that are in the fitting data"):
-        evaluate(fitted, seen)
+        evaluate_guardrail(fitted, seen)
 
 
 def test_estimator_follows_scikit_learn(model_folder, make_rows, fitted):
@@ -265,16 +274,16 @@ def test_estimator_follows_scikit_learn(model_folder, make_rows, fitted):
     forest = Guardrail(model_folder, rate=0.2, head=RandomForestClassifier(20, random_state=0)).fit(rows)
     assert forest.predict(rows.texts).mean() > 0.2
     with pytest.raises(InputError, match="RandomForestClassifier; expected a head made of plain numbers"):
-        save(forest, "never-written")
+        save_guardrail(forest, "never-written")
 
 
 @pytest.mark.parametrize("options", [{"features": "geometry", "layers": 1}, {"head": "mlp", "features": "hidden"}])
 def test_folder_round_trip_without_pickle(model_folder, make_rows, tmp_path, options):
     rows = make_rows(160, seed=2)
     guard = Guardrail(model_folder, rate=0.2, **options).fit(rows)
-    folder = save(guard, tmp_path / "g")
+    folder = save_guardrail(guard, tmp_path / "g")
     assert sorted(p.name for p in folder.iterdir()) == ["guard.json", "guard.safetensors"]
-    again = load(folder)
+    again = load_guardrail(folder)
     assert [v.score for v in again.verdicts(rows.texts[:9])] == [v.score for v in guard.verdicts(rows.texts[:9])]
     assert again.threshold_ == guard.threshold_
 
@@ -282,23 +291,23 @@ def test_folder_round_trip_without_pickle(model_folder, make_rows, tmp_path, opt
 def test_folders_that_do_not_fit_are_refused(guard_folder, make_folder, tmp_path):
     other = make_folder(tmp_path, seed=7)
     with pytest.raises(ModelError, match=r"a language model with hash .*what it was made for"):
-        load(guard_folder, model=other)
+        load_guardrail(guard_folder, model=other)
     with pytest.raises(FileError, match=r"no guard\.json"):
-        load(tmp_path)
+        load_guardrail(tmp_path)
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "guard.json").write_text("{")
     with pytest.raises(FileError, match="no valid JSON"):
-        load(broken)
+        load_guardrail(broken)
     record = json.loads((guard_folder / "guard.json").read_text())
     record["threshold"]["logit"] += 0.5
     (broken / "guard.json").write_text(json.dumps(record))
     (broken / "guard.safetensors").write_bytes((guard_folder / "guard.safetensors").read_bytes())
     with pytest.raises(ModelError, match="contents that were changed after it was written.*Fit it again"):
-        load(broken)
+        load_guardrail(broken)
     (broken / "guard.safetensors").write_bytes(b"short")
     with pytest.raises(FileError, match="no readable tensors"):
-        load(broken)
+        load_guardrail(broken)
 
 
 def test_baselines_are_fitted_on_the_same_rows(fitted, make_rows):

@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from cutaway.errors import InputError
 from cutaway.guard.nlp import (
     Boxes,
-    Settings,
+    SentenceSettings,
     WordCounts,
     cluster_boxes,
     cubes,
     perturb,
     perturbation_boxes,
-    run,
+    run_pipeline,
     shrink,
     train_classifier,
 )
 from cutaway.guard.nlp.perturbations import CHARACTER, WORD
-from cutaway.guard.nlp.pipeline import Projection, verify
+from cutaway.guard.nlp.pipeline import Projection, verify_boxes
 
 SENTENCE = "are you a robot, or is there a person?"
 
@@ -86,12 +86,12 @@ def test_verdicts_agree_with_dense_sampling_and_can_fail():
     labels = np.repeat([0, 1], 150)
     model = train_classifier(points, labels, epochs=10)
     boxes = cubes(points[:150], 0.3)
-    verified, falsified = verify(model, boxes)
+    verified, falsified = verify_boxes(model, boxes)
     assert verified.mean() > 0.5 and falsified.any() and not (verified & falsified).any()
     draws = boxes.lower[:, None] + rng.random((150, 400, 4)) * 0.6
     worst = (model(torch.from_numpy(draws).float()) @ torch.tensor([1.0, -1.0])).amin(1).numpy()
     assert (worst[verified] > 0).all() and (worst < 0)[~verified].any()
-    wrong, _ = verify(model, cubes(points[150:], 0.3))
+    wrong, _ = verify_boxes(model, cubes(points[150:], 0.3))
     assert wrong.mean() < 0.1
 
 
@@ -100,8 +100,8 @@ def test_adversarial_points_raise_verifiability():
     points = np.concatenate([rng.normal(-0.6, 0.7, (200, 6)), rng.normal(0.6, 0.7, (200, 6))])
     labels = np.repeat([0, 1], 200)
     boxes = cubes(points[:200], 0.35)
-    plain = verify(train_classifier(points, labels, epochs=15), boxes)[0].mean()
-    trained = verify(train_classifier(points, labels, boxes=boxes, epochs=15), boxes)[0].mean()
+    plain = verify_boxes(train_classifier(points, labels, epochs=15), boxes)[0].mean()
+    trained = verify_boxes(train_classifier(points, labels, boxes=boxes, epochs=15), boxes)[0].mean()
     assert trained > plain + 0.03
 
 
@@ -131,14 +131,14 @@ def test_the_whole_study_runs_for_every_region(region):
     ] * 2
     texts = [t + " " + "xyz"[int(rng.integers(3))] for t in ask + other]
     labels = np.repeat([0, 1], [len(ask), len(other)])
-    options = Settings(region=region, dimension=6, epochs=20, clusters=4, count=3, epsilon=0.1)
-    found = run((texts[::2], labels[::2]), (texts[1::2], labels[1::2]), _embed, settings=options)
+    options = SentenceSettings(region=region, dimension=6, epochs=20, clusters=4, count=3, epsilon=0.1)
+    found = run_pipeline((texts[::2], labels[::2]), (texts[1::2], labels[1::2]), _embed, settings=options)
     assert found.boxes > 0 and 0 <= found.verifiability <= 1 and found.recall > 0.8
     assert found.verifiability + found.falsified <= 1
     assert found.generalisability <= found.reach <= 1
     if region == "cluster":
         assert found.overlap == 0
-    again = run((texts[::2], labels[::2]), (texts[1::2], labels[1::2]), _embed, settings=options)
+    again = run_pipeline((texts[::2], labels[::2]), (texts[1::2], labels[1::2]), _embed, settings=options)
     assert again.verifiability == found.verifiability and again.f1 == found.f1
 
 

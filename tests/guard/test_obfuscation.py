@@ -7,7 +7,7 @@ import pytest
 
 from cutaway.cli import run
 from cutaway.errors import InputError
-from cutaway.guard import Guardrail, evaluate
+from cutaway.guard import Guardrail, evaluate_guardrail
 from cutaway.guard.obfuscation import OBFUSCATIONS, obfuscated
 
 UNDONE = {"plain", "spaced", "fullwidth", "zero-width", "homoglyph", "upper case"}
@@ -68,6 +68,6 @@ def test_the_report_of_the_command_shows_the_table(guard_folder, make_rows, tmp_
 
 
 def test_it_is_left_out_unless_asked_for(fitted, make_rows):
-    assert evaluate(fitted, make_rows(60, seed=41)).obfuscated == {} == obfuscated(fitted, [], [])
+    assert evaluate_guardrail(fitted, make_rows(60, seed=41)).obfuscated == {} == obfuscated(fitted, [], [])
     with pytest.raises(InputError, match="empty or blank"):
         obfuscated(fitted, [" "], [])

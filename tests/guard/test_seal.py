@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from cutaway.cli import run
 from cutaway.errors import CutawayError, FileError, ModelError
-from cutaway.guard import certificate_file, load
+from cutaway.guard import certificate_file, load_guardrail
 from cutaway.guard.folder import _first_detector_hash, reseal
 from cutaway.guard.seal import sealed
 from cutaway.guard.service.run import build
@@ -19,7 +19,7 @@ from cutaway.guard.service.run import build
 def certified(guard_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("certified") / "guard"
     shutil.copytree(guard_folder, folder)
-    certificate_file.write(certificate_file.certify_guardrail(load(folder)), folder / certificate_file.NAME)
+    certificate_file.write(certificate_file.certify_guardrail(load_guardrail(folder)), folder / certificate_file.NAME)
     return folder
 
 
@@ -55,7 +55,7 @@ CHANGES = {
 def test_every_change_is_noticed_by_score_certify_and_serve(folder, what):
     edit(folder, CHANGES[what])
     with pytest.raises(ModelError, match="contents that were changed after it was written"):
-        load(folder)
+        load_guardrail(folder)
     with pytest.raises(ModelError, match="contents that were changed"):
         build(folder)
     assert run(["guard", "score", str(folder), "calm1"]) == run(["guard", "certify", str(folder)]) == 2
@@ -66,39 +66,39 @@ def test_an_edited_certificate_is_noticed(folder, capsys):
     record = json.loads(path.read_text())
     assert record["version"]
     path.write_text(json.dumps(record | {"status": "certified", "recall": 1.0}))
-    for command in (load, build):
+    for command in (load_guardrail, build):
         with pytest.raises(ModelError, match=r"certificate.json; found contents that were changed.*Certify again"):
             command(folder)
     assert run(["guard", "certify", str(folder)]) == 0
     assert "the certificate before it: certificate" in capsys.readouterr().out
-    assert load(folder) is not None
+    assert load_guardrail(folder) is not None
 
 
 def test_rows_swapped_under_a_new_seal_do_not_fit_the_hash_nor_the_certificate(folder):
     edit(folder, harmless_rows, again=True)
     with pytest.raises(ModelError, match="a detector with hash"):
-        load(folder)
+        load_guardrail(folder)
 
 
 def test_with_a_key_nobody_else_can_seal(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("CUTAWAY_KEY", "secret")
     with pytest.raises(ModelError, match="found no signature; expected one made with the key in CUTAWAY_KEY"):
-        load(folder)
+        load_guardrail(folder)
     reseal(folder)
     assert (folder / "certificate.old.json").is_file()
-    certificate_file.write(certificate_file.certify_guardrail(load(folder)), folder / certificate_file.NAME)
-    assert load(folder) is not None
+    certificate_file.write(certificate_file.certify_guardrail(load_guardrail(folder)), folder / certificate_file.NAME)
+    assert load_guardrail(folder) is not None
     unsigned = shutil.copytree(folder, tmp_path / "unsigned")
     record = json.loads((unsigned / certificate_file.NAME).read_text())
     monkeypatch.setenv("CUTAWAY_KEY", "guessed")
     (unsigned / certificate_file.NAME).write_text(json.dumps(sealed(record | {"status": "certified"})))
     with pytest.raises(ModelError, match="a signature of another key"):
-        load(folder)
+        load_guardrail(folder)
     monkeypatch.setenv("CUTAWAY_KEY", "secret")
     with pytest.raises(ModelError, match="certificate .*a signature of another key"):
-        load(unsigned)
+        load_guardrail(unsigned)
     monkeypatch.delenv("CUTAWAY_KEY")
-    assert load(folder) is not None
+    assert load_guardrail(folder) is not None
 
 
 def first_format(folder, fitted):
@@ -112,9 +112,9 @@ def first_format(folder, fitted):
 def test_the_first_format_is_refused_with_the_command_that_converts_it(folder, fitted):
     first_format(folder, fitted)
     with pytest.raises(FileError, match=r"found format 1; expected format 2. Convert it with cutaway guard seal"):
-        load(folder)
+        load_guardrail(folder)
     assert run(["guard", "seal", str(folder)]) == 0
-    assert load(folder).threshold_ == fitted.threshold_
+    assert load_guardrail(folder).threshold_ == fitted.threshold_
     old = json.loads((folder / "certificate.old.json").read_text()) | {"format": 1}
     (folder / "c.json").write_text(json.dumps(old))
     with pytest.raises(FileError, match="format 1 by 0.1.0, before .*expected format 2.*cutaway guard certify"):
@@ -154,4 +154,4 @@ WRONG = {
 def test_contents_of_another_form_are_refused_by_name_under_any_seal(folder, what):
     edit(folder, WRONG[what], again=True)
     with pytest.raises(CutawayError, match=r"guard\.(json|safetensors).*[Ff]it it again"):
-        load(folder)
+        load_guardrail(folder)

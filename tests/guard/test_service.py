@@ -21,7 +21,7 @@ from cutaway.guard import certificate_file  # noqa: E402
 from cutaway.guard.service.app import create_app  # noqa: E402
 from cutaway.guard.service.metrics import Metrics  # noqa: E402
 from cutaway.guard.service.run import _bind, build  # noqa: E402
-from cutaway.guard.service.settings import Settings  # noqa: E402
+from cutaway.guard.service.settings import ServiceSettings  # noqa: E402
 from cutaway.guard.service.workers import ProcessWorkers, ThreadWorker  # noqa: E402
 
 
@@ -43,7 +43,7 @@ def ask(app, work):
 
 @pytest.fixture
 def app(fitted):
-    settings = Settings(max_chars=500, max_prompts=8, max_pieces=8, max_bytes=4000, body_seconds=0.3)
+    settings = ServiceSettings(max_chars=500, max_prompts=8, max_pieces=8, max_bytes=4000, body_seconds=0.3)
     return create_app(ThreadWorker(fitted), settings=settings, certificate="unknown")
 
 
@@ -119,7 +119,7 @@ def test_stream_refuses_inside_the_stream(app):
 
 def test_a_stream_of_single_tokens_is_answered_to_its_end(fitted):
     """More pieces than a batch may hold, for longer than a body may take; a pause too long ends it."""
-    settings = Settings(max_prompts=8, body_seconds=0.6, stream_seconds=20)
+    settings = ServiceSettings(max_prompts=8, body_seconds=0.6, stream_seconds=20)
     app = create_app(ThreadWorker(fitted), settings=settings, certificate="unknown")
 
     async def typed(count: int, pause: float):
@@ -137,7 +137,7 @@ def test_a_stream_of_single_tokens_is_answered_to_its_end(fitted):
         "error": "the body has to arrive within 20 seconds, with no pause of 0.6 seconds", "status": 408
     }  # fmt: skip
     with pytest.raises(InputError, match="setting max_pieces; found 0; expected above 0"):
-        Settings(max_pieces=0)
+        ServiceSettings(max_pieces=0)
 
 
 def test_key_is_asked_for_and_compared(fitted, monkeypatch):
@@ -175,7 +175,7 @@ def test_health_readiness_metrics_page_and_log(app, caplog):
 
 
 def test_prompts_are_logged_only_when_asked(fitted, caplog):
-    app = create_app(ThreadWorker(fitted), settings=Settings(log_prompts=True))
+    app = create_app(ThreadWorker(fitted), settings=ServiceSettings(log_prompts=True))
 
     async def work(client):
         with caplog.at_level(logging.INFO, logger="cutaway.guard"):
@@ -207,7 +207,7 @@ class Slow:
 
 def test_waiting_prompts_share_a_batch_and_a_full_queue_says_so(fitted):
     workers = Slow(fitted, 0.05)
-    app = create_app(workers, settings=Settings(batch=8, queue=10))
+    app = create_app(workers, settings=ServiceSettings(batch=8, queue=10))
 
     async def work(client):
         replies = await asyncio.gather(*(client.post("/v1/check", json={"prompt": f"calm{i}"}) for i in range(14)))
@@ -219,7 +219,7 @@ def test_waiting_prompts_share_a_batch_and_a_full_queue_says_so(fitted):
 
 
 def test_a_late_answer_is_a_timeout_and_frees_the_queue(fitted):
-    app = create_app(Slow(fitted, 0.3), settings=Settings(request_seconds=0.05))
+    app = create_app(Slow(fitted, 0.3), settings=ServiceSettings(request_seconds=0.05))
 
     async def work(client):
         late = (await client.post("/v1/check", json={"prompt": "calm1"})).status_code
@@ -231,7 +231,7 @@ def test_a_late_answer_is_a_timeout_and_frees_the_queue(fitted):
 
 def test_stopping_answers_what_was_accepted(fitted):
     workers = Slow(fitted, 0.1)
-    app = create_app(workers, settings=Settings(batch=2))
+    app = create_app(workers, settings=ServiceSettings(batch=2))
 
     async def run():
         async with app.router.lifespan_context(app):
@@ -275,7 +275,7 @@ def test_a_certificate_of_another_guardrail_stops_the_start(guard_folder, fitted
 
 def test_settings_and_addresses_are_checked():
     with pytest.raises(InputError, match="setting queue; found 0; expected above 0"):
-        Settings(queue=0)
+        ServiceSettings(queue=0)
     taken = _bind("127.0.0.1", 0)
     assert taken.proto == socket.IPPROTO_TCP  # else asyncio leaves the delay of small packets on: 40 ms a reply
     taken.listen()

@@ -19,7 +19,7 @@ from cutaway.guard.service import keys as keys_of  # noqa: E402
 from cutaway.guard.service import requests  # noqa: E402
 from cutaway.guard.service.app import create_app  # noqa: E402
 from cutaway.guard.service.described import VERDICT  # noqa: E402
-from cutaway.guard.service.settings import Settings  # noqa: E402
+from cutaway.guard.service.settings import ServiceSettings  # noqa: E402
 from cutaway.guard.service.workers import ThreadWorker  # noqa: E402
 
 LONG = "calm1 " * 100
@@ -56,7 +56,7 @@ def test_prompts_are_limited_after_normalising_and_invisible_ones_refused(fitted
         texts = ["\ufdfa" * 40, "\u200b\u2060", "a" + "\u0301" * 90]
         return [await client.post("/v1/check", json={"prompt": t}) for t in texts]
 
-    grown, blank, marks = ask(fitted, work, settings=Settings(max_chars=100))
+    grown, blank, marks = ask(fitted, work, settings=ServiceSettings(max_chars=100))
     assert grown.status_code == 413 and "longer than 100 characters once normalised" in grown.json()["error"]
     assert blank.status_code == 422 and "empty or blank" in blank.json()["error"] and marks.status_code == 200
 
@@ -103,7 +103,7 @@ def test_what_waits_too_long_to_be_read_is_told_so(fitted, monkeypatch):
         others.set()
         return codes
 
-    assert ask(fitted, work, settings=Settings(request_seconds=0.2)) == [504] * 3
+    assert ask(fitted, work, settings=ServiceSettings(request_seconds=0.2)) == [504] * 3
 
 
 def test_moderations_has_the_shape_that_its_clients_read(fitted, monkeypatch):

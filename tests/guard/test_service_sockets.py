@@ -17,7 +17,7 @@ from cutaway.guard.service import run as run_of
 from cutaway.guard.service.app import create_app
 from cutaway.guard.service.metrics import Metrics
 from cutaway.guard.service.run import _bind, run
-from cutaway.guard.service.settings import Settings
+from cutaway.guard.service.settings import ServiceSettings
 from cutaway.guard.service.sockets import AT_ONCE, Waiting
 from cutaway.guard.service.workers import ThreadWorker
 
@@ -97,7 +97,7 @@ async def crowd(port, count):
 
 
 def test_a_crowd_that_waits_takes_nothing_from_requests_and_is_bounded(fitted):
-    app = create_app(ThreadWorker(fitted), settings=Settings(sockets=40, header_seconds=60, body_seconds=60))
+    app = create_app(ThreadWorker(fitted), settings=ServiceSettings(sockets=40, header_seconds=60, body_seconds=60))
     metrics = app.state.service.metrics
 
     async def work():
@@ -113,7 +113,7 @@ def test_a_crowd_that_waits_takes_nothing_from_requests_and_is_bounded(fitted):
 
 
 def test_headers_have_a_deadline_that_trickling_does_not_move(fitted):
-    app = create_app(ThreadWorker(fitted), settings=Settings(header_seconds=0.4, body_seconds=0.4))
+    app = create_app(ThreadWorker(fitted), settings=ServiceSettings(header_seconds=0.4, body_seconds=0.4))
 
     async def trickle(reader, writer):
         ended = asyncio.ensure_future(reader.read())
@@ -211,7 +211,7 @@ def test_what_is_loaded_is_out_of_garbage_collection_before_the_first_request(gu
 
 
 def test_a_client_that_does_not_read_its_answer_is_closed(fitted):
-    app = create_app(ThreadWorker(fitted), settings=Settings(header_seconds=0.3))
+    app = create_app(ThreadWorker(fitted), settings=ServiceSettings(header_seconds=0.3))
     metrics = app.state.service.metrics
 
     async def work():
@@ -244,7 +244,7 @@ class Gated(ThreadWorker):
 
 def test_a_stop_answers_what_was_accepted_and_refuses_what_arrives(fitted):
     workers = Gated(fitted)
-    app = create_app(workers, settings=Settings(batch=2))
+    app = create_app(workers, settings=ServiceSettings(batch=2))
     service = app.state.service
 
     async def work():
@@ -304,7 +304,7 @@ def fuzzed(rng):
 def test_a_thousand_fuzzed_requests_are_refused_and_none_hangs(fitted):
     """4xx or a closed connection for every one; a good request between them is answered. Seeded; the deadlines end what
     announces more than it sends."""
-    settings = Settings(header_seconds=1, body_seconds=1, max_bytes=300_000)
+    settings = ServiceSettings(header_seconds=1, body_seconds=1, max_bytes=300_000)
     app = create_app(ThreadWorker(fitted), settings=settings)
     rng = random.Random(7)
 

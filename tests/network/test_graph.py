@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cutaway.errors import ModelError, UnsupportedOperator
-from cutaway.network.graph import evaluate, output_of, trace
+from cutaway.network.graph import evaluate_graph, output_of, trace
 
 CASES = {
     "activations": (
@@ -134,7 +134,7 @@ def test_same_as_the_model_on_a_batch(name):
 
 def test_every_value_has_batch_then_node_shape():
     graph = trace(nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.ReLU()), torch.rand(1, 2, 3))
-    values = evaluate(graph, torch.rand(5, 2, 3))
+    values = evaluate_graph(graph, torch.rand(5, 2, 3))
     assert [tuple(v.shape) for v in values] == [(5, *n.shape) for n in graph.nodes]
     assert graph.dtype == torch.float64 and values[-1].dtype == torch.float64
 
@@ -212,7 +212,7 @@ def test_refusals_name_what_is_wrong():
         trace(nn.Linear(3, 2), torch.rand(0, 3))
     graph = trace(nn.Linear(3, 2), torch.rand(1, 3))
     with pytest.raises(ModelError, match="wrong shape"):
-        evaluate(graph, torch.rand(2, 4))
+        evaluate_graph(graph, torch.rand(2, 4))
 
 
 def test_several_inputs_are_named():

@@ -231,7 +231,7 @@ FAULTS = {
 
 
 def test_every_reproduction_has_a_fault():
-    assert set(FAULTS) == set(reproductions.names())
+    assert set(FAULTS) == set(reproductions.reproduction_names())
 
 
 def cases():

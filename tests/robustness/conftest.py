@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cutaway.network.graph import evaluate
+from cutaway.network.graph import evaluate_graph
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, sweep
 
 
@@ -33,7 +33,7 @@ def inside(net, region, method="crown", num=2000, points=None, seed=0):
     stack = [samples] + ([extra] if region.is_box else []) + ([] if points is None else [points])
     samples = torch.cat(stack, 1)
     node = net.graph.input
-    values = evaluate(net.graph, samples.reshape(-1, *node.shape[1:]))
+    values = evaluate_graph(net.graph, samples.reshape(-1, *node.shape[1:]))
     settings = SweepSettings(method=method)
     limits = sweep(net, region, settings)
     for node in net.graph.nodes:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from cutaway.network.graph import evaluate, trace
+from cutaway.network.graph import evaluate_graph, trace
 from cutaway.robustness import regions, regions_linear
 from cutaway.robustness.bounds import backward, intervals, lowering, maxima, norms, patches, sweep, transpose
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised_rows
@@ -214,7 +214,7 @@ def steepest_corners(net, region):
     for index in net.tighten:
 
         def run(x, index=index):
-            return evaluate(net.graph, x.reshape(1, *net.graph.input.shape[1:]))[index].flatten()
+            return evaluate_graph(net.graph, x.reshape(1, *net.graph.input.shape[1:]))[index].flatten()
 
         slopes = torch.stack([torch.autograd.functional.jacobian(run, x) for x in middle])
         for sign in (1, -1):
@@ -237,7 +237,7 @@ def broken(net, region, generator) -> str:
     points = torch.cat(
         [points, region.minimiser(torch.randn(2, 60, points.shape[2], generator=generator, dtype=torch.float64))], 1
     )
-    values = evaluate(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
+    values = evaluate_graph(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
     values = {n.index: values[n.index].reshape(2, -1, *n.shape) for n in net.graph.nodes if n.op != "constant"}
     true = values[output.index].flatten(2) @ rows.flatten(1).T
     for method in ("ibp", "crown"):
@@ -416,9 +416,11 @@ def test_a_wrong_rewrite_is_seen(name, graphs, mutate):
 
     def differs() -> str:
         for k, graph in graphs.items():
-            true = evaluate(graph, points[k])[graph.output.index]
+            true = evaluate_graph(graph, points[k])[graph.output.index]
             net = bound_network(graph).graph
-            if not torch.allclose(evaluate(net, points[k])[net.output.index].reshape(true.shape), true, atol=1e-9):
+            if not torch.allclose(
+                evaluate_graph(net, points[k])[net.output.index].reshape(true.shape), true, atol=1e-9
+            ):
                 return k
         return ""
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from torch import nn
 
-from cutaway.network.graph import evaluate
+from cutaway.network.graph import evaluate_graph
 from cutaway.robustness.bounds.backward import Choices, OneHot
 from cutaway.robustness.bounds.network import bound_network
 from cutaway.robustness.bounds.sweep import sweep
@@ -117,7 +117,7 @@ def violation(model, size: int, share: float = 0.6) -> str:
     start.limits = limits
     normals, offsets = output_cuts(problem, start, 1e-3)
     points = region.sample(30_000, torch.Generator().manual_seed(1))
-    values = evaluate(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
+    values = evaluate_graph(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
     follow = values[net.graph.output.index].flatten(1)[:, 0] <= problem.limits[0, 0]
     planes = [(normals, offsets)]
     signs = {}
@@ -157,7 +157,7 @@ def test_planes_lie_below(sign, make_dense):
     net, region = problem.net, problem.region(problem.lower, problem.upper)
     limits = sweep(net, region)
     points = region.sample(3000, torch.Generator().manual_seed(3))
-    values = evaluate(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
+    values = evaluate_graph(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
     for node in net.tighten:
         count = net.graph.nodes[node].numel
         rows = OneHot(index=torch.arange(count).unsqueeze(0), sign=sign)

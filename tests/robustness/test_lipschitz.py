@@ -10,10 +10,10 @@ from torch import nn
 
 from cutaway.errors import InputError, UnsupportedOperator
 from cutaway.robustness.lipschitz import (
-    certified_radius,
     dense_weights,
     grouped_constraint,
     lipschitz_bounds,
+    lipschitz_radius,
     network_lipschitz,
     product_bound,
     sampled_slope,
@@ -130,4 +130,4 @@ def test_refusals_and_radius():
         dense_weights(nn.Sequential(nn.Conv1d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 2)), torch.zeros(1, 1, 4))
     with pytest.raises(UnsupportedOperator, match="ends in an activation"):
         dense_weights(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), torch.zeros(1, 2))
-    assert math.isclose(certified_radius(2.0, 1.0), math.sqrt(2)) and certified_radius(-1.0, 1.0) == 0.0
+    assert math.isclose(lipschitz_radius(2.0, 1.0), math.sqrt(2)) and lipschitz_radius(-1.0, 1.0) == 0.0

@@ -183,7 +183,7 @@ def test_what_is_no_norm_gets_no_range_and_its_bounds_hold(kind):
 @pytest.mark.parametrize("size", [1, 4])
 @pytest.mark.parametrize("shape", [(1, 5, 7), (1, 5, 3, 2), (1, 4, 2, 2, 2)])
 def test_a_local_response_norm_is_one_word_and_its_rewriting_gives_the_same(size, shape):
-    from cutaway.network.graph import evaluate
+    from cutaway.network.graph import evaluate_graph
 
     for beta in (0.5, 0.75, 1.0):
         model = nn.LocalResponseNorm(size, alpha=0.7, beta=beta, k=1.3).double()
@@ -191,7 +191,7 @@ def test_a_local_response_norm_is_one_word_and_its_rewriting_gives_the_same(size
         graph = trace(model, x)
         assert [n.op for n in graph.nodes] == ["input", "local_response_norm"]
         rewritten = bound_network(graph).graph
-        assert torch.allclose(evaluate(rewritten, x)[rewritten.output.index].reshape(shape), model(x), rtol=1e-12)
+        assert torch.allclose(evaluate_graph(rewritten, x)[rewritten.output.index].reshape(shape), model(x), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from cutaway.robustness.bounds.network import bound_network
 from cutaway.robustness.patterns import (
     coarsen,
     contradict,
-    count_patterns,
+    count_activations,
     coverage_and_precision,
     follows,
     mine,
@@ -56,7 +56,7 @@ def test_patterns_hold_neurons_of_the_network_only():
     ).double()
     x = torch.randn(12, 1, 8, 8, dtype=torch.float64)
     net, labels = bound_network(model, x[:1]), model(x).argmax(1)
-    counts = count_patterns(net, x, labels, 2)
+    counts = count_activations(net, x, labels, 2)
     assert sorted(v[0].numel() for v in counts.active.values()) == [4, 72]
     label = int(labels[0])
     pattern = mine(counts, label, 1)
@@ -70,17 +70,17 @@ def test_patterns_hold_neurons_of_the_network_only():
 
 def test_counts_and_shares_are_exact(subject):
     _, net, _ = subject
-    counts = count_patterns(net, POINTS, LABELS, 2, batch=2)
+    counts = count_activations(net, POINTS, LABELS, 2, batch=2)
     (active,) = counts.active.values()
     assert active.reshape(2, 2).tolist() == [[3, 0], [0, 2]] and counts.total.tolist() == [3, 2]
-    mixed = count_patterns(net, POINTS, torch.zeros(5, dtype=torch.int64), 1)
+    mixed = count_activations(net, POINTS, torch.zeros(5, dtype=torch.int64), 1)
     assert mine(mixed, 0, "0.6").num_fixed == 2  # exactly 3 of 5
     assert mine(mixed, 0, Fraction(601, 1000)).num_fixed == 0
 
 
 def test_following_coverage_precision(subject):
     _, net, _ = subject
-    counts = count_patterns(net, POINTS, LABELS, 2)
+    counts = count_activations(net, POINTS, LABELS, 2)
     first, second = mine(counts, 0, 1), mine(counts, 1, 1)
     assert follows(net, first, POINTS).tolist() == [True, True, True, False, False]
     assert coverage_and_precision(net, first, POINTS, LABELS) == (1.0, 1.0, 3)
@@ -89,7 +89,7 @@ def test_following_coverage_precision(subject):
 
 def test_pattern_certifies_where_the_box_alone_does_not(subject):
     model, net, replay = subject
-    counts = count_patterns(net, POINTS, LABELS, 2)
+    counts = count_activations(net, POINTS, LABELS, 2)
     pattern = mine(counts, 0, 1)
     found = verify_pattern(net, wrong_label_query(), pattern, replay, known=torch.tensor([[0.5, 0.0]]).double())
     assert found.status is Status.CERTIFIED and found.inhabited and not found.vacuous
@@ -102,7 +102,7 @@ def test_pattern_certifies_where_the_box_alone_does_not(subject):
 
 def test_vacuous_is_said(subject):
     _, net, replay = subject
-    counts = count_patterns(net, POINTS, LABELS, 2)
+    counts = count_activations(net, POINTS, LABELS, 2)
     query = wrong_label_query()
     clause = query.clauses[0]
     away = Clause(
@@ -117,7 +117,7 @@ def test_vacuous_is_said(subject):
 
 def test_coarsening_keeps_what_is_needed(subject):
     _, net, replay = subject
-    pattern = mine(count_patterns(net, POINTS, LABELS, 2), 0, 1)
+    pattern = mine(count_activations(net, POINTS, LABELS, 2), 0, 1)
     smaller = coarsen(net, wrong_label_query(), pattern, replay, timeout=20)
     assert smaller.num_fixed == 1
     assert verify_pattern(net, wrong_label_query(), smaller, replay).status is Status.CERTIFIED
@@ -125,12 +125,12 @@ def test_coarsening_keeps_what_is_needed(subject):
 
 def test_refusals(subject):
     _, net, replay = subject
-    counts = count_patterns(net, POINTS, LABELS, 3)
+    counts = count_activations(net, POINTS, LABELS, 3)
     with pytest.raises(InputError, match=r"delta; found 0.5; expected a share in \(1/2, 1\]"):
         mine(counts, 0, 0.5)
     with pytest.raises(InputError, match="class 2; found no samples"):
         mine(counts, 2, 1)
     with pytest.raises(InputError, match="found 4 labels; expected one for each of 5 inputs"):
-        count_patterns(net, POINTS, LABELS[:4], 2)
+        count_activations(net, POINTS, LABELS[:4], 2)
     with pytest.raises(InputError, match="not certified"):
         coarsen(net, wrong_label_query(), mine(counts, 1, 1), replay)

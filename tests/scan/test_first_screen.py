@@ -15,7 +15,7 @@ from cutaway.report.glossary import GLOSSARY, marked, used
 from cutaway.report.page import write_report
 from cutaway.report.tiles import MOST, strip, tiles
 from cutaway.report.words import decisions_of, digest, ranked
-from cutaway.scanning import Settings, default_instruments, scan
+from cutaway.scanning import ScanSettings, default_instruments, scan
 from cutaway.testing.contract import small_classifier, small_data
 
 
@@ -24,7 +24,7 @@ def run(tmp_path_factory):
     data = small_data(36)
     network = Network(small_classifier(), data.inputs[:2], name="small")
     folder = tmp_path_factory.mktemp("first") / "run"
-    return scan(network, data, folder, instruments=default_instruments(data), settings=Settings(nulls=4))
+    return scan(network, data, folder, instruments=default_instruments(data), settings=ScanSettings(nulls=4))
 
 
 def with_words(run, word):
@@ -114,7 +114,7 @@ def test_the_first_screen_shows_no_variable_names_and_no_backticks(run, tmp_path
 def test_under_permuted_labels_no_word_of_the_page_speaks_of_untrained_networks(tmp_path):
     data = small_data(36)
     network = Network(small_classifier(), data.inputs[:2], name="small")
-    settings = Settings(nulls=3, null="permuted-labels")
+    settings = ScanSettings(nulls=3, null="permuted-labels")
     run = scan(network, data, tmp_path / "run", instruments=default_instruments(data)[:1], settings=settings)
     page = write_report(run).read_text()
     shown = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.S)

@@ -16,7 +16,7 @@ from cutaway.instruments import Accuracy, Sparsity
 from cutaway.network import Network
 from cutaway.reading import Reading
 from cutaway.running import open_run, start
-from cutaway.scanning import Settings, scan
+from cutaway.scanning import ScanSettings, scan
 from cutaway.status import Status
 from cutaway.testing.contract import small_classifier, small_data
 
@@ -69,8 +69,8 @@ def test_ten_kills_lose_nothing_that_was_finished(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     for name in finished(run):
         Reading.load(run / name) if name.endswith(".zip") else json.loads((run / name).read_text())
-    resumed = scan(*small(), run, instruments=few, settings=Settings(nulls=30, resume=True))
-    whole = scan(*small(), tmp_path / "whole", instruments=few, settings=Settings(nulls=30))
+    resumed = scan(*small(), run, instruments=few, settings=ScanSettings(nulls=30, resume=True))
+    whole = scan(*small(), tmp_path / "whole", instruments=few, settings=ScanSettings(nulls=30))
     assert [(f.name, f.value, f.p_value) for r in resumed.readings for f in r.figures] == [
         (f.name, f.value, f.p_value) for r in whole.readings for f in r.figures
     ]
@@ -84,7 +84,7 @@ def test_a_kill_while_the_record_is_written_leaves_a_folder_that_a_scan_takes(su
         start(run, {"key": "k", "format": 1}, resume=False)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert [f.name for f in run.iterdir()] and not (run / "run.json").exists()
-    assert len(scan(*subject, run, instruments=few, settings=Settings(nulls=0)).readings) == 2
+    assert len(scan(*subject, run, instruments=few, settings=ScanSettings(nulls=0)).readings) == 2
 
 
 @pytest.fixture
@@ -101,18 +101,18 @@ def disk(tmp_path):
 
 def test_a_full_disk_ends_a_scan_with_its_name_and_keeps_what_was_finished(subject, few, tmp_path, disk):
     folder, grow = disk
-    whole = scan(*subject, tmp_path / "whole", instruments=few, settings=Settings(nulls=25))
-    scan(*subject, folder / "run", instruments=few, settings=Settings(nulls=0))
+    whole = scan(*subject, tmp_path / "whole", instruments=few, settings=ScanSettings(nulls=25))
+    scan(*subject, folder / "run", instruments=few, settings=ScanSettings(nulls=0))
     shutil.rmtree(folder / "run")
     space = os.statvfs(folder)
     (folder / "ballast").write_bytes(bytes((space.f_bavail - 14) * space.f_frsize))
     with pytest.raises(FileError, match=r"writing '.*run.*found No space left on device.*Free some space"):
-        scan(*subject, folder / "run", instruments=few, settings=Settings(nulls=25))
+        scan(*subject, folder / "run", instruments=few, settings=ScanSettings(nulls=25))
     kept = finished(folder / "run")
     assert kept and not list((folder / "run").rglob("*.part"))
     assert all(r.status != Status.FAILED for r in open_run(folder / "run").readings)
     grow()
-    resumed = scan(*subject, folder / "run", instruments=few, settings=Settings(nulls=25, resume=True))
+    resumed = scan(*subject, folder / "run", instruments=few, settings=ScanSettings(nulls=25, resume=True))
     after = finished(folder / "run")
     assert {n: after[n] for n in kept} == kept
     assert [f.p_value for r in resumed.readings for f in r.figures] == [
@@ -133,6 +133,8 @@ class Raises(Instrument):
 @pytest.mark.parametrize("error", [OSError(5, "a broken pipe"), FileError("a table of its own"), SystemError("x")])
 def test_whatever_an_instrument_raises_is_its_failed_reading(subject, tmp_path, monkeypatch, error):
     monkeypatch.setattr(Raises, "error", error)
-    run = scan(*subject, tmp_path / "run", instruments=[Raises(), Accuracy(), Sparsity()], settings=Settings(nulls=0))
+    run = scan(
+        *subject, tmp_path / "run", instruments=[Raises(), Accuracy(), Sparsity()], settings=ScanSettings(nulls=0)
+    )
     assert [r.status == Status.FAILED for r in run.readings] == [True, False, False]
     assert run.failed

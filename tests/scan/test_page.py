@@ -3,7 +3,7 @@
 import pytest
 
 from cutaway.report.page import number, write_report
-from cutaway.scanning import Settings, scan
+from cutaway.scanning import ScanSettings, scan
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def page(tmp_path_factory):
     data = small_data(36)
     network = Network(small_classifier(), data.inputs[:2], name="<script>alert(1)</script>")
     assert torch.is_tensor(data.inputs)
-    run = scan(network, data, folder / "run", instruments=default_instruments(data), settings=Settings(nulls=2))
+    run = scan(network, data, folder / "run", instruments=default_instruments(data), settings=ScanSettings(nulls=2))
     return write_report(run), run
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cutaway.cli.options import open_subject
 from cutaway.instruments import Accuracy, BoundaryDistance, LocalComplexity, NeuralCollapse, RobustAccuracy, Sparsity
-from cutaway.scanning import Settings, default_instruments, scan
+from cutaway.scanning import ScanSettings, default_instruments, scan
 
 OPTIONS = {"weights": None, "seed": 0, "split": "test", "device": "cpu", "dtype": None, "trust_pickle": False}
 NAMES = [
@@ -29,7 +29,7 @@ def test_every_classifier_is_read(real_data, tmp_path, name):
         RobustAccuracy(radius=0.02, steps=3, num_points=20),
         NeuralCollapse(steps=2, num_points=40),
     ]
-    run = scan(network, data, tmp_path / "run", instruments=few, settings=Settings(nulls=0))
+    run = scan(network, data, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=0))
     figures = {f.name: f for r in run.readings for f in r.figures}
     stated = next(v for k, v in info["measured_accuracy"].items() if "test" in k)
     low, high = figures["accuracy"].low, figures["accuracy"].high
@@ -42,7 +42,7 @@ def test_every_classifier_is_read(real_data, tmp_path, name):
 def test_an_acas_network_without_data(real_data, tmp_path):
     path = next((real_data / "vnncomp2022" / "acasxu" / "onnx").glob("*.onnx"))
     network, data = open_subject(str(path), None, num=40, **OPTIONS)
-    run = scan(network, data, tmp_path / "run", instruments=default_instruments(data), settings=Settings(nulls=0))
+    run = scan(network, data, tmp_path / "run", instruments=default_instruments(data), settings=ScanSettings(nulls=0))
     read = {r.instrument for r in run.readings if r.figures}
     assert {"sparsity", "local-complexity", "boundary-distance"} <= read
     assert any("labels" in r.reason for r in run.readings)
@@ -53,7 +53,7 @@ def test_a_language_model_is_read_where_it_applies(real_data, tmp_path):
     texts = str(real_data / "text" / "safety_prompts.parquet")
     network, data = open_subject(str(real_data / "stories260k"), texts, num=12, **OPTIONS)
     chosen = default_instruments(data)
-    run = scan(network, data, tmp_path / "run", instruments=chosen, settings=Settings(nulls=0))
+    run = scan(network, data, tmp_path / "run", instruments=chosen, settings=ScanSettings(nulls=0))
     read = {r.instrument for r in run.readings if r.figures}
     assert "sparsity" in read
     assert all(r.reason for r in run.readings if not r.figures)

@@ -14,7 +14,7 @@ from cutaway.errors import FileError, InputError
 from cutaway.instruments import BoundaryDistance, LocalComplexity, SampleRegion, Sparsity
 from cutaway.network import Network
 from cutaway.running import open_run
-from cutaway.scanning import Settings, scan
+from cutaway.scanning import ScanSettings, scan
 from cutaway.status import Status
 from cutaway.testing.contract import small_data
 
@@ -24,7 +24,7 @@ def figures(run):
 
 
 def test_a_scan_judges_every_figure_and_reads_back(subject, few, tmp_path):
-    run = scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=19))
+    run = scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=19))
     accuracy = run.readings[0].figure("accuracy")
     assert accuracy.p_value == pytest.approx(1 / 20)
     assert accuracy.q_value >= accuracy.p_value
@@ -35,7 +35,7 @@ def test_a_scan_judges_every_figure_and_reads_back(subject, few, tmp_path):
 
 
 def test_an_interrupted_scan_goes_on_and_ends_the_same(subject, few, tmp_path, monkeypatch):
-    whole = scan(*subject, tmp_path / "whole", instruments=few, settings=Settings(nulls=12))
+    whole = scan(*subject, tmp_path / "whole", instruments=few, settings=ScanSettings(nulls=12))
     calls = []
     real = scanning.null_figures
 
@@ -47,21 +47,21 @@ def test_an_interrupted_scan_goes_on_and_ends_the_same(subject, few, tmp_path, m
 
     monkeypatch.setattr(scanning, "null_figures", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        scan(*subject, tmp_path / "cut", instruments=few, settings=Settings(nulls=12))
+        scan(*subject, tmp_path / "cut", instruments=few, settings=ScanSettings(nulls=12))
     assert len(list((tmp_path / "cut" / "nulls").iterdir())) == 4
     assert len(list((tmp_path / "cut" / "observed").iterdir())) == 2
     monkeypatch.setattr(scanning, "null_figures", lambda *a: calls.append(2) or real(*a))
-    resumed = scan(*subject, tmp_path / "cut", instruments=few, settings=Settings(nulls=12, resume=True))
+    resumed = scan(*subject, tmp_path / "cut", instruments=few, settings=ScanSettings(nulls=12, resume=True))
     assert calls.count(2) == 8
     assert figures(resumed) == figures(whole)
 
 
 def test_a_folder_of_another_run_is_refused(subject, few, tmp_path):
-    scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=0))
+    scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=0))
     with pytest.raises(InputError, match="Give --resume"):
-        scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=0))
+        scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=0))
     with pytest.raises(InputError, match="another model, data set or other settings"):
-        scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=1, resume=True))
+        scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=1, resume=True))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("x")
     with pytest.raises(InputError, match="found other files"):
@@ -73,15 +73,15 @@ def test_a_folder_of_another_run_is_refused(subject, few, tmp_path):
 def test_hopeless_figures_stop_early(subject, tmp_path):
     """A random network gives nothing to find, so its instruments stop before the last replicate."""
     network, data = subject
-    run = scan(network.twin(5), data, tmp_path / "run", instruments=[Sparsity()], settings=Settings(nulls=200))
+    run = scan(network.twin(5), data, tmp_path / "run", instruments=[Sparsity()], settings=ScanSettings(nulls=200))
     used = len(list((run.folder / "nulls").iterdir()))
     assert used < 200
     assert used % scanning.WAVE == 0
 
 
 def test_engines_give_the_same_figures(subject, few, tmp_path):
-    inline = scan(*subject, tmp_path / "a", instruments=few, settings=Settings(nulls=4))
-    loky = scan(*subject, tmp_path / "b", instruments=few, settings=Settings(nulls=4, engine="loky", workers=2))
+    inline = scan(*subject, tmp_path / "a", instruments=few, settings=ScanSettings(nulls=4))
+    loky = scan(*subject, tmp_path / "b", instruments=few, settings=ScanSettings(nulls=4, engine="loky", workers=2))
     assert figures(inline) == figures(loky)
 
 
@@ -112,7 +112,7 @@ def test_a_scan_of_fused_kernels_ends_with_a_reading_of_every_instrument(make, t
     data = small_data(36)
     chosen = [LocalComplexity(num_points=4, num_directions=3), SampleRegion(), BoundaryDistance(), Sparsity()]
     network = Network(make().eval(), data.inputs[:2])
-    run = scan(network, data, tmp_path / "run", instruments=chosen, settings=Settings(nulls=0))
+    run = scan(network, data, tmp_path / "run", instruments=chosen, settings=ScanSettings(nulls=0))
     assert [r.instrument for r in run.readings] == [i.name for i in chosen]
     assert all(r.reason for r in run.readings if not r.figures)
     assert run.readings[0].figures and run.readings[3].figures
@@ -137,15 +137,15 @@ def test_a_failed_instrument_makes_the_exit_code_1(tmp_path, monkeypatch):
 def test_dask_gives_the_same_figures(subject, few, tmp_path):
     """A real scheduler and two worker processes on this machine."""
     pytest.importorskip("distributed")
-    inline = scan(*subject, tmp_path / "a", instruments=few, settings=Settings(nulls=4))
-    dask = scan(*subject, tmp_path / "b", instruments=few, settings=Settings(nulls=4, engine="dask", workers=2))
+    inline = scan(*subject, tmp_path / "a", instruments=few, settings=ScanSettings(nulls=4))
+    dask = scan(*subject, tmp_path / "b", instruments=few, settings=ScanSettings(nulls=4, engine="dask", workers=2))
     assert figures(inline) == figures(dask)
 
 
 def test_compare_pairs_samples(subject, few, tmp_path):
     network, data = subject
-    a = scan(network, data, tmp_path / "a", instruments=few, settings=Settings(nulls=0))
-    b = scan(network.twin(0), data, tmp_path / "b", instruments=few, settings=Settings(nulls=0))
+    a = scan(network, data, tmp_path / "a", instruments=few, settings=ScanSettings(nulls=0))
+    b = scan(network.twin(0), data, tmp_path / "b", instruments=few, settings=ScanSettings(nulls=0))
     rows, notes = differences(a, b)
     by_name = {r["name"]: r for r in rows}
     assert by_name["accuracy"]["p_value"] < 0.01
@@ -173,7 +173,7 @@ def test_holm_keeps_one_in_twenty_over_all_rows():
 
 def test_a_figure_that_is_gone_or_no_number_is_worse(subject, few, tmp_path):
     """A gate that passes because the new network could not be measured would be no gate."""
-    a = scan(*subject, tmp_path / "a", instruments=few, settings=Settings(nulls=0))
+    a = scan(*subject, tmp_path / "a", instruments=few, settings=ScanSettings(nulls=0))
     reading = next(r for r in a.readings if r.instrument == "accuracy")
     no_number = tuple(dataclasses.replace(f, value=float("nan"), low=None, high=None) for f in reading.figures)
     for figures in ((), no_number):
@@ -187,8 +187,8 @@ def test_a_figure_that_is_gone_or_no_number_is_worse(subject, few, tmp_path):
 
 def test_a_comparison_is_a_page_and_a_gate_for_continuous_integration(subject, few, tmp_path):
     network, data = subject
-    scan(network, data, tmp_path / "a", instruments=few, settings=Settings(nulls=0))
-    scan(network.twin(0), data, tmp_path / "b", instruments=few, settings=Settings(nulls=0))
+    scan(network, data, tmp_path / "a", instruments=few, settings=ScanSettings(nulls=0))
+    scan(network.twin(0), data, tmp_path / "b", instruments=few, settings=ScanSettings(nulls=0))
     page = tmp_path / "page.html"
     good, bad = [str(tmp_path / "b"), str(tmp_path / "a")], [str(tmp_path / "a"), str(tmp_path / "b")]
     assert execute("compare", [*bad, "--out", str(page)]) == 0
@@ -199,6 +199,6 @@ def test_a_comparison_is_a_page_and_a_gate_for_continuous_integration(subject, f
 
 
 def test_nulls_are_plain_json(subject, few, tmp_path):
-    run = scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=2))
+    run = scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=2))
     record = json.loads((run.folder / "nulls" / "0001.json").read_text())
     assert set(record) == {"accuracy", "sparsity"}

@@ -21,7 +21,7 @@ from cutaway.reading import Figure, variable
 from cutaway.report.page import write_report
 from cutaway.report.words import digest
 from cutaway.scan_words import cautions
-from cutaway.scanning import Settings, scan
+from cutaway.scanning import ScanSettings, scan
 from cutaway.status import Status
 from cutaway.testing.contract import small_classifier, small_data
 from cutaway.wording import title
@@ -40,7 +40,7 @@ def page_text(run):
 
 @pytest.mark.parametrize("null", ["permuted-labels", "matched-spectrum", "reinitialised"])
 def test_only_the_null_that_was_drawn_is_named(subject, few, tmp_path, null):
-    run = scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=12, null=null))
+    run = scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=12, null=null))
     page, text = page_text(run), "\n".join(sentences(run)[1:])
     assert ("untrained" in page.lower()) == (null == "reinitialised")
     words = {"permuted-labels": "labels in random order", "matched-spectrum": "same singular values",
@@ -52,7 +52,7 @@ def test_only_the_null_that_was_drawn_is_named(subject, few, tmp_path, null):
 def test_too_few_nulls_are_said_and_never_that_the_null_shows_as_much(subject, few, tmp_path):
     """A trained network beyond all of 8 nulls, where no p can reach q = 0.1."""
     notes = []
-    run = scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=8), tell=notes.append)
+    run = scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=8), tell=notes.append)
     told = digest(run)
     assert "8 nulls cannot tell any of the" in notes[0] and run.record["reach"] == notes[0]
     assert all("Too few nulls to tell this from untrained networks" in text for text in told.findings)
@@ -61,7 +61,7 @@ def test_too_few_nulls_are_said_and_never_that_the_null_shows_as_much(subject, f
 
 
 def test_sentences_agree_with_the_table(subject, few, tmp_path):
-    run = scan(*subject, tmp_path / "run", instruments=few, settings=Settings(nulls=39))
+    run = scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=39))
     told, figures = digest(run), {(r.instrument, f.name): f for r in run.readings for f in r.figures}
     decisions = decide(figures)
     for key, decision in decisions.items():
@@ -89,7 +89,11 @@ def test_no_sentence_holds_a_number_that_is_none_or_a_name_of_the_code(tmp_path)
     data = dataclasses.replace(data, labels=torch.zeros(12, dtype=torch.int64), num_classes=3)
     chosen = [NeuralCollapse(), RobustAccuracy(), BoundaryDistance(), Accuracy()]
     run = scan(
-        Network(Affine().eval(), data.inputs[:2]), data, tmp_path / "r", instruments=chosen, settings=Settings(nulls=2)
+        Network(Affine().eval(), data.inputs[:2]),
+        data,
+        tmp_path / "r",
+        instruments=chosen,
+        settings=ScanSettings(nulls=2),
     )
     for text in sentences(run)[1:]:
         assert not re.search(r"\b-?(inf|nan|None)\b|0\.0 of (them|which)|inf-norm|[a-z]_[a-z]", text), text
@@ -118,7 +122,9 @@ class Broken(Instrument):
 
 @pytest.mark.parametrize("where", ["measure", "check"])
 def test_a_scan_survives_an_instrument_that_raises(subject, tmp_path, where):
-    run = scan(*subject, tmp_path / "run", instruments=[Broken(where=where), Accuracy()], settings=Settings(nulls=2))
+    run = scan(
+        *subject, tmp_path / "run", instruments=[Broken(where=where), Accuracy()], settings=ScanSettings(nulls=2)
+    )
     broken, accuracy = run.readings
     assert broken.status == Status.FAILED and run.failed
     assert re.match(
@@ -133,7 +139,7 @@ def test_a_scan_survives_an_instrument_that_raises(subject, tmp_path, where):
 
 
 def test_a_failed_instrument_is_tried_again_on_resume(subject, tmp_path, monkeypatch):
-    settings = Settings(nulls=0)
+    settings = ScanSettings(nulls=0)
     scan(*subject, tmp_path / "run", instruments=[Broken()], settings=settings)
     monkeypatch.setattr(Broken, "_measure", lambda self, *_: Findings(values=xr.Dataset(), figures=()))
     again = scan(
@@ -143,7 +149,7 @@ def test_a_failed_instrument_is_tried_again_on_resume(subject, tmp_path, monkeyp
 
 
 def test_a_null_that_fails_is_told_and_judges_nothing(subject, tmp_path):
-    run = scan(*subject, tmp_path / "run", instruments=[Broken(where="null")], settings=Settings(nulls=3))
+    run = scan(*subject, tmp_path / "run", instruments=[Broken(where="null")], settings=ScanSettings(nulls=3))
     (reading,) = run.readings
     assert reading.figure("one").p_value is None
     assert [(s.what, s.reason[:26]) for s in reading.coverage.skipped] == [

@@ -15,7 +15,7 @@ from cutaway.training import EveryN, Tracker, open_training
 
 def test_lightning_tells_every_step_and_trains_to_the_same_weights(tmp_path):
     lightning = pytest.importorskip("lightning.pytorch", reason="needs the extra lightning")
-    from cutaway.training.adapters.lightning import TrackerCallback
+    from cutaway.training.adapters.lightning import LightningCallback
 
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(32, 5, generator=generator)
@@ -53,7 +53,7 @@ def test_lightning_tells_every_step_and_trains_to_the_same_weights(tmp_path):
     plain = fit([])
     data = Dataset(name="dots", inputs=inputs, labels=labels)
     tracker = Tracker([Sparsity()], EveryN(2), tmp_path / "run", data=data)
-    tracked = fit([TrackerCallback(tracker, model=lambda m: m.net, examples=lambda batch: batch[2])])
+    tracked = fit([LightningCallback(tracker, model=lambda m: m.net, examples=lambda batch: batch[2])])
     assert all(torch.equal(plain[k], tracked[k]) for k in plain)
     run = open_training(tmp_path / "run")
     assert run.finished
@@ -65,7 +65,7 @@ def test_lightning_tells_every_step_and_trains_to_the_same_weights(tmp_path):
 
 def test_hugging_face_tells_every_step_and_trains_to_the_same_weights(tmp_path):
     transformers = pytest.importorskip("transformers", reason="needs the extra hf")
-    from cutaway.training.adapters.huggingface import TrackerCallback
+    from cutaway.training.adapters.huggingface import HuggingFaceCallback
 
     config = transformers.GPT2Config(
         n_layer=1, n_head=2, n_embd=16, vocab_size=40, n_positions=16, resid_pdrop=0.1, bos_token_id=0, eos_token_id=0
@@ -87,7 +87,7 @@ def test_hugging_face_tells_every_step_and_trains_to_the_same_weights(tmp_path):
 
     plain = fit([])
     tracker = Tracker([Sparsity()], EveryN(2), tmp_path / "run", data=Dataset(name="tokens", inputs=ids))
-    tracked = fit([TrackerCallback(tracker)])
+    tracked = fit([HuggingFaceCallback(tracker)])
     assert all(torch.equal(plain[k], tracked[k]) for k in plain)
     run = open_training(tmp_path / "run")
     assert run.finished

@@ -9,7 +9,7 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError, WorkError
-from cutaway.training.loop import Settings, State, Term, batches, smallest_batch, train
+from cutaway.training.loop import State, Term, TrainingSettings, batches, smallest_batch, train
 from cutaway.training.rates import learning_rate
 from cutaway.training.scores import evaluate
 
@@ -44,7 +44,7 @@ class Recorder:
 
 def test_matches_a_plain_loop():
     """Oracle: torch's own loop with the unfused optimiser on the order that the tracker was told."""
-    data, settings = blobs(), Settings(steps=40, batch=16, learning_rate=0.01, dtype="float64", loss="mse")
+    data, settings = blobs(), TrainingSettings(steps=40, batch=16, learning_rate=0.01, dtype="float64", loss="mse")
     recorder, model = Recorder(), small()
     trained = train(model, data, settings, tracker=recorder)
     plain = small().double()
@@ -69,7 +69,7 @@ def test_matches_a_plain_loop():
 @pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
 def test_cut_and_resumed_ends_with_the_same_bits(name, schedule, tmp_path):
     data = blobs()
-    settings = Settings(steps=30, batch=16, optimiser=name, schedule=schedule, warmup=5, clip=1.0, seed=3)
+    settings = TrainingSettings(steps=30, batch=16, optimiser=name, schedule=schedule, warmup=5, clip=1.0, seed=3)
 
     def noisy_model(seed=0):
         return small(seed, extra=(nn.BatchNorm1d(16), nn.Dropout(0.3)))
@@ -97,7 +97,7 @@ def _noisy(model, inputs, labels, *, generator):
 
 
 def test_global_randomness_is_neither_used_nor_moved():
-    data, settings, found = blobs(), Settings(steps=12, batch=16), []
+    data, settings, found = blobs(), TrainingSettings(steps=12, batch=16), []
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
@@ -107,12 +107,12 @@ def test_global_randomness_is_neither_used_nor_moved():
         found.append(weights(model))
     assert torch.equal(*found)
     other = small(extra=(nn.Dropout(0.5),))
-    train(other, data, Settings(steps=12, batch=16, seed=1))
+    train(other, data, TrainingSettings(steps=12, batch=16, seed=1))
     assert not torch.equal(found[0], weights(other))
 
 
 def test_every_epoch_is_a_permutation_and_repeats_keep_the_batch():
-    settings = Settings(steps=8, batch=16)
+    settings = TrainingSettings(steps=8, batch=16)
     rows = dict(batches(60, settings))
     assert [len(rows[s]) for s in range(8)] == [16, 16, 16, 12] * 2
     for epoch in (0, 4):
@@ -124,7 +124,7 @@ def test_every_epoch_is_a_permutation_and_repeats_keep_the_batch():
 
 
 def test_a_last_row_joins_the_batch_before_it_only_where_batch_norm_needs_two():
-    settings = Settings(steps=8, batch=16)
+    settings = TrainingSettings(steps=8, batch=16)
     joined = dict(batches(49, settings, least=2))
     assert [len(joined[s]) for s in range(8)] == [16, 16, 17, 16, 16, 17, 16, 16]
     assert sorted(torch.cat([joined[s] for s in range(3)]).tolist()) == list(range(49))
@@ -138,7 +138,7 @@ def test_a_last_row_joins_the_batch_before_it_only_where_batch_norm_needs_two():
     assert smallest_batch(dense, torch.rand(1, 5), settings, 50) == 1
     assert torch.equal(picture[1].running_mean, before)
     with pytest.raises(InputError, match="batch of the training; found 1 row .49 in the data. under batch norm"):
-        train(dense, blobs(49), Settings(steps=8, batch=1))
+        train(dense, blobs(49), TrainingSettings(steps=8, batch=1))
 
 
 def test_the_adversary_replaces_the_batch_and_is_told_before_each_update():
@@ -154,7 +154,7 @@ def test_the_adversary_replaces_the_batch_and_is_told_before_each_update():
             self.updates += 1
 
     data, adversary, plain = blobs(), Shift(), small()
-    settings = Settings(steps=6, batch=60, dtype="float64")
+    settings = TrainingSettings(steps=6, batch=60, dtype="float64")
     model = small()
     train(model, data, settings, adversary=adversary)
     assert adversary.updates == 6
@@ -168,7 +168,7 @@ def test_terms_are_added_with_their_weight_of_the_step():
     data, recorder = blobs(), Recorder()
     size = Term(weight=lambda step: 0.5 * step, function=lambda m, x, y: m[0].weight.square().sum(), name="size")
     stepped = Term(weight=0.0, function=lambda m, x, y, step: torch.tensor(float(step)), name="when", needs=("step",))
-    train(small(), data, Settings(steps=5, batch=60), tracker=recorder, terms=[size, stepped])
+    train(small(), data, TrainingSettings(steps=5, batch=60), tracker=recorder, terms=[size, stepped])
     for step, scalars in recorder.calls[1:]:
         wanted = scalars["task_loss"] + 0.5 * (step - 1) * scalars["size"]
         assert scalars["loss"] == pytest.approx(wanted, rel=1e-5)
@@ -180,8 +180,8 @@ def test_a_loss_that_is_not_finite_stops_or_is_marked():
     with torch.no_grad():
         model[0].weight[0, 0] = math.inf
     with pytest.raises(WorkError, match=r"training at step 1; found a loss of (nan|inf).*Lower the learning rate"):
-        train(model, data, Settings(steps=3))
-    trained = train(model, data, Settings(steps=3, on_nan="mark"))
+        train(model, data, TrainingSettings(steps=3))
+    trained = train(model, data, TrainingSettings(steps=3, on_nan="mark"))
     assert trained.not_finite == (1, 2, 3)
 
 
@@ -189,7 +189,9 @@ def test_it_learns_and_scores_with_an_exact_interval():
     from scipy.stats import binomtest
 
     data, test = blobs(300), blobs(200, seed=1)
-    trained = train(small(), data, Settings(steps=200, batch=50, learning_rate=0.01, schedule="cosine"), test=test)
+    trained = train(
+        small(), data, TrainingSettings(steps=200, batch=50, learning_rate=0.01, schedule="cosine"), test=test
+    )
     score = trained.score
     assert score.accuracy > 0.8
     assert trained.losses[-20:].mean() < 0.5 * trained.losses[:5].mean()
@@ -242,16 +244,16 @@ def test_rates_agree_with_torch_schedulers():
 
 def test_bad_input():
     with pytest.raises(InputError, match=r"optimiser of the training; found 'lion'; expected adamw, adam, sgd"):
-        Settings(steps=1, optimiser="lion")
+        TrainingSettings(steps=1, optimiser="lion")
     with pytest.raises(InputError, match="steps of the training; found 0"):
-        Settings(steps=0)
+        TrainingSettings(steps=0)
     with pytest.raises(InputError, match="learning_rate of the training; found nan"):
-        Settings(steps=1, learning_rate=math.nan)
+        TrainingSettings(steps=1, learning_rate=math.nan)
     bare = Dataset(name="bare", inputs=torch.zeros(4, 5))
     with pytest.raises(InputError, match="'bare'; found no labels; expected labels to train with cross-entropy"):
-        train(small(), bare, Settings(steps=1))
+        train(small(), bare, TrainingSettings(steps=1))
     frozen = small().requires_grad_(False)
     with pytest.raises(InputError, match="no parameter to train"):
-        train(frozen, blobs(), Settings(steps=1))
+        train(frozen, blobs(), TrainingSettings(steps=1))
     with pytest.raises(InputError, match="inputs that are not tokens"):
-        train(small(), blobs(), Settings(steps=1, loss="next-token"))
+        train(small(), blobs(), TrainingSettings(steps=1, loss="next-token"))

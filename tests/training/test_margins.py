@@ -12,7 +12,7 @@ from cutaway.errors import CutawayError, InputError, ModelError, NotPiecewiseAff
 from cutaway.network import Network
 from cutaway.network.capture import record
 from cutaway.robustness.attacks import PGD
-from cutaway.training.loop import Settings, Term, train
+from cutaway.training.loop import Term, TrainingSettings, train
 from cutaway.training.regularisers import (
     MaximumMargin,
     boundary_share_at,
@@ -254,7 +254,12 @@ def test_no_attack_inside_the_certified_ball_of_a_trained_network():
     data = load_data("digits", split="train", num=500)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 24), nn.ReLU(), nn.Linear(24, 10))
     term = MaximumMargin(norm="inf", gamma_boundary=0.1, gamma_decision=0.1)
-    train(model, data, Settings(steps=150, batch=100, learning_rate=5e-3), terms=(Term(weight=1.0, function=term),))
+    train(
+        model,
+        data,
+        TrainingSettings(steps=150, batch=100, learning_rate=5e-3),
+        terms=(Term(weight=1.0, function=term),),
+    )
     radius = certified_radius(model, data.inputs, data.labels, norm="inf")
     fallen = 0
     for share in (0.3, 0.6, 0.9):

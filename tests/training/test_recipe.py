@@ -172,7 +172,7 @@ def test_schedules_by_name():
 
 @pytest.mark.parametrize("name", by_name.REGULARISERS)
 def test_every_named_regulariser_trains(name):
-    from cutaway.training.loop import Settings, train
+    from cutaway.training.loop import TrainingSettings, train
     from cutaway.training.models import build
 
     options = {
@@ -188,14 +188,14 @@ def test_every_named_regulariser_trains(name):
     data = Dataset(name="d", inputs=torch.rand(12, 4), labels=torch.arange(12) % 3, value_range=(0, 1))
     term = by_name.term(plan.regularisers[0], steps=3, data=data)
     plain, changed = (build("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
-    train(plain, data, Settings(steps=3, batch=6))
-    train(changed, data, Settings(steps=3, batch=6), terms=[term])
+    train(plain, data, TrainingSettings(steps=3, batch=6))
+    train(changed, data, TrainingSettings(steps=3, batch=6), terms=[term])
     assert not all(torch.equal(a, b) for a, b in zip(plain.parameters(), changed.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("name", by_name.ADVERSARIES)
 def test_every_named_adversary_trains(name):
-    from cutaway.training.loop import Settings, train
+    from cutaway.training.loop import TrainingSettings, train
     from cutaway.training.models import build
 
     plan = checked({
@@ -204,6 +204,6 @@ def test_every_named_adversary_trains(name):
     })  # fmt: skip
     data = Dataset(name="d", inputs=torch.rand(12, 4), labels=torch.arange(12) % 3, value_range=(0, 1))
     plain, changed = (build("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
-    train(plain, data, Settings(steps=3, batch=6))
-    train(changed, data, Settings(steps=3, batch=6), adversary=by_name.adversary(plan.adversary, data=data))
+    train(plain, data, TrainingSettings(steps=3, batch=6))
+    train(changed, data, TrainingSettings(steps=3, batch=6), adversary=by_name.adversary(plan.adversary, data=data))
     assert not all(torch.equal(a, b) for a, b in zip(plain.parameters(), changed.parameters(), strict=True))

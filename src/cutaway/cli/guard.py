@@ -77,7 +77,7 @@ def fit(
     device
         cpu, cuda, ...
     """
-    from cutaway.guard import Guardrail, evaluate, save
+    from cutaway.guard import Guardrail, evaluate_guardrail, save_guardrail
     from cutaway.guard.ordinary import ordinary
     from cutaway.guard.rows import fingerprint
 
@@ -94,8 +94,8 @@ def fit(
     guard = Guardrail(
         model, features=features, layers=layers, head=head, rate=fpr, max_length=max_length, seed=seed, device=device
     ).fit(train)
-    folder = save(guard, out)
-    found = evaluate(guard, held, seed=seed)
+    folder = save_guardrail(guard, out)
+    found = evaluate_guardrail(guard, held, seed=seed)
     notes = list(dict.fromkeys((*guard.notes_, *found.notes)))
     payload = {"folder": str(folder), "train_rows": guard.train_rows_, "calibration_rows": guard.calibration_rows_}
     payload |= {**_evaluation(found, notes), "ordinary": ordinary(guard)}
@@ -131,13 +131,13 @@ def score(
     """
     import dataclasses
 
-    from cutaway.guard import load
+    from cutaway.guard import load_guardrail
     from cutaway.guard.rows import read_texts
 
     texts = list(prompts or []) + (read_texts(file, text) if file is not None else [])
     if not texts:
         raise InputError("command guard score", found="no prompt", expected="prompts, or --file")
-    guard = load(folder, model=model, device=device)
+    guard = load_guardrail(folder, model=model, device=device)
     verdicts = guard.verdicts(texts)
     scores = [dataclasses.asdict(v) for v in verdicts]
     words = [
@@ -201,15 +201,15 @@ def evaluate(
     device
         cpu, cuda, ...
     """
-    from cutaway.guard import evaluate as run
-    from cutaway.guard import load
+    from cutaway.guard import evaluate_guardrail as run
+    from cutaway.guard import load_guardrail
 
     check_seed(seed)
     if disguised < 0:
         raise InputError("option --disguised", found=str(disguised), expected="0 or more")
     columns = {"text": text, "label": label, "source": source, "positive": positive}
     rows = _rows(data, {**columns, "group": group}, num, seed)
-    guard = load(folder, model=model, device=device)
+    guard = load_guardrail(folder, model=model, device=device)
     found = run(guard, rows, seed=seed, disguised=disguised)
     payload = _evaluation(found, list(found.notes))
     if baselines is not None:
@@ -255,11 +255,11 @@ def certify(
     """
     import dataclasses
 
-    from cutaway.guard import certificate_file, load
+    from cutaway.guard import certificate_file, load_guardrail
 
     check_seed(seed)
     check_picture("--plot", plot, (".png", ".svg", ".html"))
-    guard = load(folder, model=model, device=device, certificate=False)
+    guard = load_guardrail(folder, model=model, device=device, certificate=False)
     replaced = certificate_file.fault(folder / certificate_file.NAME)
     made = certificate_file.certify_guardrail(guard, level=level, smallest=cluster, seed=seed)
     path = certificate_file.write(made, out or folder / certificate_file.NAME)
@@ -363,9 +363,9 @@ def serve(
         How long a stop waits for what was accepted.
     """
     from cutaway.guard.service.run import serve as run
-    from cutaway.guard.service.settings import Settings
+    from cutaway.guard.service.settings import ServiceSettings
 
-    settings = Settings(
+    settings = ServiceSettings(
         max_chars=max_chars,
         max_prompts=max_prompts,
         max_pieces=max_pieces,

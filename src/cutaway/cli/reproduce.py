@@ -41,7 +41,7 @@ def reproduce(
 
     if list:
         rows = []
-        for each in reproductions.names():
+        for each in reproductions.reproduction_names():
             module = reproductions.get(each)
             rows.append(
                 {
@@ -59,7 +59,9 @@ def reproduce(
             ),
         )
     if name is None:
-        raise InputError("command reproduce", found="no name", expected="one of " + ", ".join(reproductions.names()))
+        raise InputError(
+            "command reproduce", found="no name", expected="one of " + ", ".join(reproductions.reproduction_names())
+        )
     module = reproductions.get(name)
     began = time.perf_counter()
     rows = module.reproduce(short=short, seed=seed, progress=lambda text: print(text, file=sys.stderr, flush=True))

@@ -89,14 +89,14 @@ def scan(
     from cutaway.engines.progress import progress_lines
     from cutaway.evidence.null import NULLS
     from cutaway.report.page import write_report
-    from cutaway.scanning import Settings
+    from cutaway.scanning import ScanSettings
     from cutaway.scanning import scan as run_scan
 
     if null is not None and null not in NULLS:
         raise InputError("option --null", found=null, expected=", ".join(NULLS))
     if nulls < 0:
         raise InputError("option --nulls", found=str(nulls), expected="0 or more")
-    settings = Settings(
+    settings = ScanSettings(
         nulls=nulls,
         null=null,
         seed=seed,

@@ -4,7 +4,7 @@
 |---|---|
 | exact slices | `plane_through`, `plane_of`, `input_plane`, `square_around`, `rectangle`, `slice_network`, `SliceSettings`, `Slice`, `pattern_tree`, `sign_partition` (networks that are not piecewise affine), `estimated_regions` (before slicing) |
 | along straight lines | `crossings`, `Crossings` |
-| the region of a sample | `sample_region`, `Region`, `facets`, `chebyshev`, `neighbours`, `region_volume`, `polytope_volume`, `regions_in_ball`, `count_patterns` |
+| the region of a sample | `sample_region`, `LinearRegion`, `facets`, `chebyshev`, `neighbours`, `region_volume`, `polytope_volume`, `regions_in_ball`, `count_patterns` |
 | near neurons | `frame`, `near_neurons.local_complexity`, `neurons_within`, `effective_radius`, `boundary_density`, `nearest_boundary`, `first_crossing` |
 | statistics | `class_density`, `size_and_confidence`, `alignment`, `without_biases`, `pruned`, `with_statistics_of`, `hyperplane_misfit` |
 
@@ -31,7 +31,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "preview": "estimated_regions",
         "rays": "Crossings crossings",
         "reconstruction": "Alignment alignment",
-        "regions": "Facets Neighbourhood Region chebyshev facets neighbours sample_region",
+        "regions": "Facets Neighbourhood LinearRegion chebyshev facets neighbours sample_region",
         "slice": "SliceSettings slice_network",
         "studies": "hyperplane_misfit pruned with_statistics_of without_biases",
         "volume": "Estimate RegionCount count_patterns polytope_volume region_volume regions_in_ball",

@@ -26,8 +26,8 @@ from cutaway.geometry.rays import crossings as crossings
 from cutaway.geometry.reconstruction import Alignment as Alignment
 from cutaway.geometry.reconstruction import alignment as alignment
 from cutaway.geometry.regions import Facets as Facets
+from cutaway.geometry.regions import LinearRegion as LinearRegion
 from cutaway.geometry.regions import Neighbourhood as Neighbourhood
-from cutaway.geometry.regions import Region as Region
 from cutaway.geometry.regions import chebyshev as chebyshev
 from cutaway.geometry.regions import facets as facets
 from cutaway.geometry.regions import neighbours as neighbours
@@ -51,10 +51,10 @@ __all__ = [
     "Crossings",
     "Estimate",
     "Facets",
+    "LinearRegion",
     "Neighbourhood",
     "PatternTree",
     "Plane",
-    "Region",
     "RegionCount",
     "SizeAndConfidence",
     "Slice",

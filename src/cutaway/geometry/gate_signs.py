@@ -31,7 +31,7 @@ from cutaway.geometry.program import Site, refuse_overflow
 from cutaway.geometry.slice import SliceSettings
 from cutaway.geometry.tracing import trace_for
 from cutaway.geometry.vocabulary import AFFINE, GATES, KINKS, gated_nodes
-from cutaway.network.graph import Graph, evaluate
+from cutaway.network.graph import Graph, evaluate_graph
 from cutaway.network.graph.operators import OPERATORS
 
 Floats = NDArray[np.float64]
@@ -60,7 +60,7 @@ class GatedProgram:
 
     def all_gates(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         reads = {self.graph.nodes[s.node].inputs[0] for s in self.sites}
-        values = evaluate(self.graph, inputs, keep=lambda n: n.index in reads)
+        values = evaluate_graph(self.graph, inputs, keep=lambda n: n.index in reads)
         return [values[self.graph.nodes[s.node].inputs[0]].reshape(len(inputs), -1) for s in self.sites]
 
     def site_of(self, gate: int) -> int:
@@ -68,7 +68,7 @@ class GatedProgram:
 
     def gates_and_outputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         reads = {self.graph.nodes[s.node].inputs[0] for s in self.sites} | {self.graph.output.index}
-        values = evaluate(self.graph, inputs, keep=lambda n: n.index in reads)
+        values = evaluate_graph(self.graph, inputs, keep=lambda n: n.index in reads)
         gates = [values[self.graph.nodes[s.node].inputs[0]].reshape(len(inputs), -1) for s in self.sites]
         return torch.cat(gates, dim=1), values[self.graph.output.index].reshape(len(inputs), -1)
 

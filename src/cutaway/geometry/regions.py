@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Region:
+class LinearRegion:
     """Half-spaces of one region about `point` (D,): `normals` (N, D) and `values` (N) with sign * (value + normal v) >=
     0, `gates` (N) their numbers; gates that do not depend on the input inside the region are left out. `pattern`:
     all."""
@@ -56,7 +56,7 @@ class Region:
         return -sign[:, None] * self.normals / length[:, None], sign * self.values / length
 
 
-def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, budget: int = 1 << 30) -> Region:
+def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, budget: int = 1 << 30) -> LinearRegion:
     """The region of one input (*input_shape). Exact (float64).
 
     Cost: 2 D forward passes in batches within `budget`, memory N D. Raises InputError for NaN, NotPiecewiseAffine.
@@ -75,7 +75,7 @@ def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     normals, all_values = torch.cat(rows).T.numpy(), values.numpy()
     length = np.linalg.norm(normals, axis=1)
     matters = length > 1e-14 * max(float(length.max(initial=0.0)), 1e-300)
-    return Region(
+    return LinearRegion(
         point=point.to(torch.float64).reshape(-1).numpy(),
         normals=normals[matters],
         values=all_values[matters],
@@ -167,7 +167,7 @@ class Facets:
     unbounded: bool
 
 
-def facets(region: Region, *, box: float, tolerance: float = 1e-9) -> Facets:
+def facets(region: LinearRegion, *, box: float, tolerance: float = 1e-9) -> Facets:
     """Which half-spaces bound the region within the box |v|_inf <= `box` about its point.
 
     Exact up to the solver's tolerance. Cost: one linear programme of D + 1 variables for each half-space whose plane
@@ -205,7 +205,7 @@ def facets(region: Region, *, box: float, tolerance: float = 1e-9) -> Facets:
     )
 
 
-def chebyshev(region: Region, *, box: float) -> tuple[Floats, float]:
+def chebyshev(region: LinearRegion, *, box: float) -> tuple[Floats, float]:
     """Centre (as an offset from the point) and radius of the largest ball inside the region and the box; one LP."""
     from scipy.optimize import linprog
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cutaway.errors import InputError
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program
-from cutaway.geometry.regions import Region
+from cutaway.geometry.regions import LinearRegion
 from cutaway.network.graph import Graph
 
 Floats = NDArray[np.float64]
@@ -59,7 +59,7 @@ def polytope_volume(
     return Estimate(value=value, error=value * float(np.sqrt(variance)))
 
 
-def region_volume(region: Region, *, box: float, num_samples: int = 2000, seed: int = 0) -> Estimate:
+def region_volume(region: LinearRegion, *, box: float, num_samples: int = 2000, seed: int = 0) -> Estimate:
     """Volume of a sample's region inside the box |v|_inf <= `box` about the sample; the error is `polytope_volume`'s.
 
     Half-spaces that do not reach the box are left out. Raises InputError when the sample lies on a boundary.

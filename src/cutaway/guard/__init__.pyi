@@ -1,11 +1,11 @@
 # Written by tools/write_stubs.py from __init__.py.
 
 from cutaway.guard.evaluation import Evaluation as Evaluation
-from cutaway.guard.evaluation import evaluate as evaluate
-from cutaway.guard.folder import load as load
-from cutaway.guard.folder import save as save
+from cutaway.guard.evaluation import evaluate_guardrail as evaluate_guardrail
+from cutaway.guard.folder import load_guardrail as load_guardrail
+from cutaway.guard.folder import save_guardrail as save_guardrail
 from cutaway.guard.guardrail import Guardrail as Guardrail
-from cutaway.guard.guardrail import Verdict as Verdict
+from cutaway.guard.guardrail import PromptVerdict as PromptVerdict
 from cutaway.guard.rows import PromptRows as PromptRows
 from cutaway.guard.rows import from_lists as from_lists
 from cutaway.guard.rows import read_rows as read_rows
@@ -16,12 +16,12 @@ __all__ = [
     "Evaluation",
     "Guardrail",
     "PromptRows",
+    "PromptVerdict",
     "Threshold",
-    "Verdict",
     "calibrate",
-    "evaluate",
+    "evaluate_guardrail",
     "from_lists",
-    "load",
+    "load_guardrail",
     "read_rows",
-    "save",
+    "save_guardrail",
 ]

@@ -141,7 +141,7 @@ def evaluate_scores(
     )
 
 
-def evaluate(guard: Guardrail, rows: PromptRows, *, seed: int = 0, disguised: int = 0) -> Evaluation:
+def evaluate_guardrail(guard: Guardrail, rows: PromptRows, *, seed: int = 0, disguised: int = 0) -> Evaluation:
     """Evaluate on rows that were not used for fitting: repeats among them and rows seen in fitting are left out, and
     the notes say how many. `disguised`: at most so many of either class are disguised
     as well, in nine ways."""

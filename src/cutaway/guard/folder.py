@@ -55,7 +55,7 @@ def _tensors(guard: Guardrail) -> dict[str, torch.Tensor]:
     return guard.detector_.tensors() | {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in rows.items()}
 
 
-def save(guard: Guardrail, folder: str | Path) -> Path:
+def save_guardrail(guard: Guardrail, folder: str | Path) -> Path:
     """Write a fitted guardrail; InputError when it is not fitted, was given a model object without a name, or has a
     detector that is not plain numbers."""
     if not hasattr(guard, "detector_"):
@@ -87,10 +87,10 @@ def save(guard: Guardrail, folder: str | Path) -> Path:
     return folder
 
 
-def load(
+def load_guardrail(
     folder: str | Path, *, model: str | LoadedModel | None = None, device: str = "cpu", certificate: bool = True
 ) -> Guardrail:
-    """The guardrail that `save` wrote, running as it did. `model` overrides where the language model is found.
+    """The guardrail that `save_guardrail` wrote, running as it did. `model` overrides where the language model is.
 
     The folder is data: a factory or a pickle that it names as its language model is refused (InputError). Raises
     FileError (missing, broken or of an older format) and ModelError (another model or tokenizer, anything changed, also
@@ -116,13 +116,13 @@ def reseal(folder: str | Path, *, model: str | None = None, device: str = "cpu")
     """Check a folder of this or an older format and write it again in this one, signed if there is a key; its
     certificate, which does not cover what one does today, is set aside as `certificate.old.json`.
 
-    Raises as `load`, except for a missing signature or an old format.
+    Raises as `load_guardrail`, except for a missing signature or an old format.
     """
     folder = Path(folder)
     content = read_record(folder)
     guard = _opened(folder, content, model, device, signed=False)
     guard.model = content["model"] if model is None else model
-    save(guard, folder)
+    save_guardrail(guard, folder)
     if (kept := folder / CERTIFICATE).is_file():
         kept.replace(folder / "certificate.old.json")
     return folder

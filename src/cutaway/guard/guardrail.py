@@ -24,7 +24,7 @@ from cutaway.network.sources import LoadedModel, load_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class PromptVerdict:
     """`score` is the logit, `probability` its logistic value; `harmful` whether the score is above the threshold;
     `truncated` whether its `tokens` did not fit into one window; then it was read in `windows`, the worst counts."""
 
@@ -159,11 +159,11 @@ class Guardrail(ClassifierMixin, BaseEstimator):
         """1 where flagged, else 0."""
         return (self.decision_function(X) > self.threshold_.logit).astype(np.int64)
 
-    def verdicts(self, X: Sequence[str]) -> list[Verdict]:
+    def verdicts(self, X: Sequence[str]) -> list[PromptVerdict]:
         """A verdict for every prompt."""
         _, logits, read = self._read(X)
         return [
-            Verdict(
+            PromptVerdict(
                 harmful=bool(s > self.threshold_.logit),
                 score=float(s),
                 probability=float(_logistic(s)),

@@ -201,16 +201,16 @@ class Reading:
 
     def save(self, path: str | Path) -> Path:
         """Write to one file; see `cutaway.reading.store`."""
-        from cutaway.reading.store import save
+        from cutaway.reading.store import save_reading
 
-        return save(self, path)
+        return save_reading(self, path)
 
     @staticmethod
     def load(path: str | Path) -> Reading:
         """Read what `save` wrote."""
-        from cutaway.reading.store import load
+        from cutaway.reading.store import load_reading
 
-        return load(path)
+        return load_reading(path)
 
 
 def variable(

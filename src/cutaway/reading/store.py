@@ -28,7 +28,7 @@ FORMAT = 1
 SUFFIX = ".zarr.zip"
 
 
-def save(reading: Reading, path: str | Path) -> Path:
+def save_reading(reading: Reading, path: str | Path) -> Path:
     """Write `reading` to `path` (`.zarr.zip` is added when there is no suffix); returns the path.
 
     Raises `FileError` when the folder cannot be written or the disk is full; nothing half-written stays behind.
@@ -48,7 +48,7 @@ def save(reading: Reading, path: str | Path) -> Path:
     return path
 
 
-def load(path: str | Path) -> Reading:
+def load_reading(path: str | Path) -> Reading:
     """Read a reading back; raises `FileError` for a missing, truncated or foreign file, or one of a newer format."""
     from zarr.core.buffer import default_buffer_prototype
     from zarr.storage import MemoryStore

@@ -6,4 +6,6 @@ A file `some_name.py` answers `cutaway reproduce some-name`; it has `TITLE`, `SO
 
 from cutaway import _facade
 
-__all__, __getattr__, __dir__ = _facade.front(__name__, {"_listing": "get names references", "row": "Row outcome"})
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__, {"_listing": "get reproduction_names references", "row": "Row outcome"}
+)

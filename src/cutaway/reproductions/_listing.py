@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent
 _NOT_ONE = {"row"}
 
 
-def names() -> tuple[str, ...]:
+def reproduction_names() -> tuple[str, ...]:
     """Names of all reproductions."""
     found = (info.name for info in pkgutil.iter_modules([str(_FOLDER)]) if not info.name.startswith("_"))
     return tuple(sorted(name.replace("_", "-") for name in found if name not in _NOT_ONE))
@@ -23,12 +23,12 @@ def names() -> tuple[str, ...]:
 
 def get(name: str) -> ModuleType:
     """The module of a reproduction; `InputError` with the nearest name for an unknown one."""
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
+    if name not in reproduction_names():
+        near = difflib.get_close_matches(name, reproduction_names(), n=1)
         raise InputError(
             f"reproduction {name!r}",
             found="no such reproduction",
-            expected="one of " + ", ".join(names()),
+            expected="one of " + ", ".join(reproduction_names()),
             remedy=f"did you mean {near[0]!r}?" if near else "see `cutaway reproduce --list`",
         )
     return importlib.import_module(f"cutaway.reproductions.{name.replace('-', '_')}")

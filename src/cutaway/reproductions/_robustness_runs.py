@@ -38,7 +38,7 @@ from cutaway.geometry.near_neurons import frame, local_complexity, neurons_withi
 from cutaway.network import Network
 from cutaway.reproductions._robustness_marks import judged, marks, proved
 from cutaway.robustness.attacks import PGD, Noise
-from cutaway.training.loop import Settings, train
+from cutaway.training.loop import TrainingSettings, train
 from cutaway.training.models import cnn, mlp
 
 VARIANTS = {
@@ -111,7 +111,7 @@ def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
         torch.default_generator.manual_seed(plan.seed)
         make = {"mlp": mlp, "cnn": cnn}[plan.network]
         model = make(data.input_shape, 10, width=plan.width, depth=plan.depth, **options)
-    settings = Settings(
+    settings = TrainingSettings(
         steps=plan.steps,
         batch=plan.batch,
         optimiser="adamw",

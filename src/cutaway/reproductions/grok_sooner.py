@@ -171,7 +171,7 @@ def _kept(folder: Path | None, way: Way, seed: int, progress) -> dict[str, np.nd
 def run(way: Way, *, seed: int) -> dict[str, np.ndarray]:
     """Train and measure: `steps` (T,), `clean` (T, 2000) and `robust` (T, 300) bool, `seconds` CPU a step."""
     from cutaway.data import load_data
-    from cutaway.training.loop import Settings, train
+    from cutaway.training.loop import TrainingSettings, train
     from cutaway.training.models import mlp
 
     data = load_data("mnist", split="train", num=1000, seed=seed)
@@ -180,7 +180,9 @@ def run(way: Way, *, seed: int) -> dict[str, np.ndarray]:
         torch.default_generator.manual_seed(seed)
         model = mlp(data.input_shape, 10, width=200, depth=4)
     probe = _Probe(test, way.steps)
-    settings = Settings(steps=way.steps, batch=200, loss="mse", learning_rate=1e-3, weight_decay=0.01, seed=seed)
+    settings = TrainingSettings(
+        steps=way.steps, batch=200, loss="mse", learning_rate=1e-3, weight_decay=0.01, seed=seed
+    )
     terms, adversary = _method(way)
     began = time.process_time()
     train(model, data, settings, terms=terms, adversary=adversary, tracker=probe)  # type: ignore[arg-type]

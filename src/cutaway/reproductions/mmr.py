@@ -102,7 +102,7 @@ def run(method: Method, train, test, *, budget: float, judged: int, seed: int) -
 
 def prepare(method: Method, *, budget: float, seed: int):
     """The untrained network, the loop's settings, the loss terms and the adversary of a method."""
-    from cutaway.training.loop import Settings, Term
+    from cutaway.training.loop import Term, TrainingSettings
     from cutaway.training.regularisers import MaximumMargin, over_training, ramp
 
     steps = int(budget / method.products)
@@ -113,7 +113,7 @@ def prepare(method: Method, *, budget: float, seed: int):
     if method.weight:
         term = MaximumMargin(norm="inf", gamma_boundary=method.gamma, gamma_decision=method.gamma, rivals=method.rivals)
         terms = (Term(weight=ramp(method.weight, steps // 10), function=over_training(term, steps), needs=("step",)),)
-    settings = Settings(
+    settings = TrainingSettings(
         steps=steps,
         batch=BATCH,
         optimiser="adam",

@@ -35,7 +35,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     pattern."""
     from cutaway.data import load_data
     from cutaway.robustness.bounds.network import bound_network
-    from cutaway.robustness.patterns import contradict, count_patterns, coverage_and_precision, mine, verify_pattern
+    from cutaway.robustness.patterns import contradict, count_activations, coverage_and_precision, mine, verify_pattern
     from cutaway.robustness.query import robustness_query
     from cutaway.robustness.verify.replay import module_replay
     from cutaway.robustness.verify.verdict import VerifySettings, verify
@@ -46,7 +46,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     count = 10_000 if short else 60_000
     model = _train(train.inputs[:count], train.labels[:count], seed, 3 if short else 8)
     net = bound_network(model, test.inputs[:1])
-    counts = count_patterns(net, train.inputs[:count], train.labels[:count], 10)
+    counts = count_activations(net, train.inputs[:count], train.labels[:count], 10)
     rows = []
     for delta in ("0.9", "0.95", "0.99", "1.0"):
         patterns = [mine(counts, c, delta) for c in range(10)]

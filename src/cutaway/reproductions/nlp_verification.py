@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from cutaway.data.parquet import parquet_rows
-from cutaway.guard.nlp import Settings, WordCounts, run
+from cutaway.guard.nlp import SentenceSettings, WordCounts, run_pipeline
 from cutaway.reproductions.row import Row
 
 TITLE = "Verification of sentence classifiers"
@@ -67,7 +67,7 @@ def _sizes(name, train, test, decoder, seed, short, progress) -> list[Row]:
     for title, embed in (("word counts", words),) if short else (("word counts", words), ("decoder", decoder)):
         for dimension in (5,) if short else (5, 10, 30):
             for region, epsilon, clusters in _SIZES[1:5:3] if short else _SIZES:
-                settings = Settings(
+                settings = SentenceSettings(
                     region=region,
                     epsilon=epsilon,
                     clusters=clusters,
@@ -75,7 +75,7 @@ def _sizes(name, train, test, decoder, seed, short, progress) -> list[Row]:
                     epochs=60,
                     count=3 if short else 5,
                 )
-                found = run(train, test, embed, settings=settings, seed=seed)
+                found = run_pipeline(train, test, embed, settings=settings, seed=seed)
                 own, reach, other = found.generalisability, found.reach, found.embedding_error
                 share, f1 = found.verifiability, found.f1
                 size = {"cube": f"cubes {epsilon}", "cluster": f"{clusters} shrunk boxes"}.get(
@@ -112,8 +112,10 @@ def _study(name, train, test, embed, regions, seeds, short, progress) -> list[Ro
     for region in regions:
         for adversarial in (False, True):
             progress(f"{name}, {region} regions, {'with' if adversarial else 'without'} region training")
-            settings = Settings(region=region, adversarial=adversarial, epochs=60, count=3 if short else 5, clusters=20)
-            found = [run(train, test, embed, settings=settings, seed=s) for s in seeds]
+            settings = SentenceSettings(
+                region=region, adversarial=adversarial, epochs=60, count=3 if short else 5, clusters=20
+            )
+            found = [run_pipeline(train, test, embed, settings=settings, seed=s) for s in seeds]
             shares[region, adversarial] = _mean_and_spread([f.verifiability for f in found])[0]
             if adversarial:
                 rows += _table(name, region, found)

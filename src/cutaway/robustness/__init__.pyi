@@ -26,14 +26,14 @@ from cutaway.robustness.certified_share import radius_curve as radius_curve
 from cutaway.robustness.certified_training import CertifiedTrainingSettings as CertifiedTrainingSettings
 from cutaway.robustness.certified_training import train_certified as train_certified
 from cutaway.robustness.lipschitz import LipschitzBounds as LipschitzBounds
-from cutaway.robustness.lipschitz import certified_radius as certified_radius
 from cutaway.robustness.lipschitz import dense_weights as dense_weights
 from cutaway.robustness.lipschitz import lipschitz_bounds as lipschitz_bounds
+from cutaway.robustness.lipschitz import lipschitz_radius as lipschitz_radius
 from cutaway.robustness.lipschitz import network_lipschitz as network_lipschitz
 from cutaway.robustness.lipschitz_groups import GroupedBounds as GroupedBounds
 from cutaway.robustness.lipschitz_groups import grouped_bounds as grouped_bounds
 from cutaway.robustness.patterns import Pattern as Pattern
-from cutaway.robustness.patterns import count_patterns as count_patterns
+from cutaway.robustness.patterns import count_activations as count_activations
 from cutaway.robustness.patterns import mine as mine
 from cutaway.robustness.patterns import verify_pattern as verify_pattern
 from cutaway.robustness.query import Clause as Clause
@@ -81,11 +81,11 @@ __all__ = [
     "bounds_of_many",
     "box",
     "certified_accuracy",
-    "certified_radius",
-    "count_patterns",
+    "count_activations",
     "dense_weights",
     "grouped_bounds",
     "lipschitz_bounds",
+    "lipschitz_radius",
     "make_attack",
     "margin_rows",
     "mine",

@@ -258,7 +258,7 @@ def grouped_constraint(
     return torch.cat([torch.cat([t - 2 * s, p + s], 1), torch.cat([p + s, -t - 2 * p], 1)])
 
 
-def certified_radius(margin: float, lipschitz: float) -> float:
+def lipschitz_radius(margin: float, lipschitz: float) -> float:
     """Within this l2 radius the class cannot change: margin / (sqrt(2) L)."""
     return max(0.0, margin) / (math.sqrt(2.0) * lipschitz)
 

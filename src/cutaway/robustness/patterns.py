@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from cutaway.errors import InputError
-from cutaway.network.graph import evaluate
+from cutaway.network.graph import evaluate_graph
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import sweep
 from cutaway.robustness.query import Query
@@ -80,11 +80,11 @@ def pre_activations(net: BoundNetwork, inputs: Tensor) -> dict[int, Tensor]:
     """Inputs of every ReLU, by split node, (B, *shape)."""
     nodes = own_neurons(net)
     with torch.no_grad():
-        values = evaluate(net.graph, inputs, keep=lambda n: n.index in nodes)
+        values = evaluate_graph(net.graph, inputs, keep=lambda n: n.index in nodes)
     return {k: values[k] for k in nodes}
 
 
-def count_patterns(
+def count_activations(
     net: BoundNetwork, inputs: Tensor, labels: Tensor, num_classes: int, *, batch: int = 2000
 ) -> PatternCounts:
     """Streaming counts. Cost: one forward pass, memory of one batch. Raises InputError for rows and labels that

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import UnsupportedOperator
 from cutaway.network import Network
-from cutaway.network.graph import Graph, Node, evaluate, trace
+from cutaway.network.graph import Graph, Node, evaluate_graph, trace
 from cutaway.records import Skipped
 from cutaway.structure.spread import WEIGHTS, known, multiplies
 
@@ -78,7 +78,7 @@ class Wiring:
     @cached_property
     def values(self) -> list[Tensor]:
         """The value of every operator at the point."""
-        return [v[0] for v in evaluate(self.graph, self.point if self.graph.batched else self.point[None])]
+        return [v[0] for v in evaluate_graph(self.graph, self.point if self.graph.batched else self.point[None])]
 
     def positions(self, name: str) -> int:
         """How many times a sample meets each weight of this name: output positions, summed over its uses (padding

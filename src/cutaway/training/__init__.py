@@ -7,7 +7,7 @@
 | when to stop | `GeometryStop`, `ValidationStop`, `Watch` |
 | loss terms | `MaximumMargin`, `BoundaryDensity`, `JacobianNorm`, `InputGradient`, `LinearMargin`; `certified_radius` |
 | adversarial training | `Ascent` (PGD), `fast`, `Free`, `Trades`, `Mixed` |
-| train | `Settings`, `Term`, `train`; from a recipe: `from cutaway.training.fit import fit` |
+| train | `TrainingSettings`, `Term`, `train`; from a recipe: `from cutaway.training.fit import fit` |
 
 Names are imported on first use.
 """
@@ -18,7 +18,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
         "adversarial": "Ascent Free Mixed Trades fast",
-        "loop": "Settings Term Trained train",
+        "loop": "TrainingSettings Term Trained train",
         "margins": "MaximumMargin certified_radius",
         "phases": "Onset Phase Phases detect_phases half_rise onset plateau",
         "regularisers": "BoundaryDensity InputGradient JacobianNorm LinearMargin",

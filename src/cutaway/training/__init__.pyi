@@ -5,9 +5,9 @@ from cutaway.training.adversarial import Free as Free
 from cutaway.training.adversarial import Mixed as Mixed
 from cutaway.training.adversarial import Trades as Trades
 from cutaway.training.adversarial import fast as fast
-from cutaway.training.loop import Settings as Settings
 from cutaway.training.loop import Term as Term
 from cutaway.training.loop import Trained as Trained
+from cutaway.training.loop import TrainingSettings as TrainingSettings
 from cutaway.training.loop import train as train
 from cutaway.training.margins import MaximumMargin as MaximumMargin
 from cutaway.training.margins import certified_radius as certified_radius
@@ -60,7 +60,6 @@ __all__ = [
     "Phases",
     "Schedule",
     "Series",
-    "Settings",
     "Story",
     "Term",
     "TimeBudget",
@@ -68,6 +67,7 @@ __all__ = [
     "Trades",
     "Trained",
     "TrainingRun",
+    "TrainingSettings",
     "ValidationStop",
     "Watch",
     "When",

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.robustness.attacks.ball import Ball
+from cutaway.robustness.attacks.ball import PerturbationBall
 from cutaway.robustness.attacks.losses import cross_entropy_loss, margin_loss
 from cutaway.training.regularisers import loss_of_rows
 from cutaway.training.terms import check_inputs, check_labels, evaluated, positive, scores_of
@@ -107,12 +107,12 @@ def _higher(found: Tensor, highest: Tensor, point: Tensor, values: Tensor) -> tu
     return torch.where(pick, point.detach(), found), torch.where(better, values.detach(), highest)
 
 
-def ball_of(settings: Ascent | Free, inputs: Tensor) -> Ball:
+def ball_of(settings: Ascent | Free, inputs: Tensor) -> PerturbationBall:
     """The allowed set round a batch."""
     low, high = (None if v is None else torch.as_tensor(v).to(inputs) for v in (settings.low, settings.high))
     unit = torch.ones((), dtype=inputs.dtype, device=inputs.device)
     norm: Any = settings.norm
-    return Ball(
+    return PerturbationBall(
         center=inputs.detach(),
         radius=settings.radius * unit,
         low=low,
@@ -165,7 +165,7 @@ class Free:
         self.radius, self.repeats, self.norm, self.low, self.high = radius, repeats, norm, low, high
         self.change: Tensor | None = None
         self._point: Tensor | None = None
-        self._ball: Ball | None = None
+        self._ball: PerturbationBall | None = None
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         check_inputs(inputs)

@@ -38,7 +38,7 @@ OPTIMISERS = ("adamw", "adam", "sgd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class TrainingSettings:
     """How to train.
 
     steps: optimisation steps. batch: examples a step. momentum: of sgd (0.9 as a rule; Nesterov's if `nesterov`), the
@@ -154,7 +154,7 @@ class Trained:
 def train(
     model: nn.Module,
     data: Dataset,
-    settings: Settings,
+    settings: TrainingSettings,
     *,
     test: Dataset | None = None,
     terms: Sequence[Term] = (),
@@ -219,7 +219,7 @@ def train(
     )
 
 
-def smallest_batch(model: nn.Module, inputs: Tensor, settings: Settings, total: int) -> int:
+def smallest_batch(model: nn.Module, inputs: Tensor, settings: TrainingSettings, total: int) -> int:
     """2 where batch norm has a single value a channel in one row `(1, ...)` of `inputs`, else 1.
 
     Tried by a forward pass, and only if `total` rows leave a batch of one. Raises `InputError` if all batches are.
@@ -246,7 +246,7 @@ def smallest_batch(model: nn.Module, inputs: Tensor, settings: Settings, total: 
 
 
 def batches(
-    total: int, settings: Settings, first: int = 0, repeats: int = 1, *, least: int = 1
+    total: int, settings: TrainingSettings, first: int = 0, repeats: int = 1, *, least: int = 1
 ) -> Iterator[tuple[int, Tensor]]:
     """(step, row numbers on the CPU) from step `first` on; each batch is given `repeats` times in a row.
 
@@ -292,7 +292,7 @@ def _update(model, inputs, labels, optimiser, settings, step, terms, adversary, 
     return float(loss.detach())
 
 
-def _in_memory(data: Dataset, settings: Settings, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+def _in_memory(data: Dataset, settings: TrainingSettings, kind: torch.dtype) -> tuple[Tensor, Tensor]:
     """Inputs in the training's type and labels, on its device; token sets stand in for their own labels."""
     inputs = data.inputs.to(settings.device)
     if settings.loss == "next-token":
@@ -309,7 +309,7 @@ def _in_memory(data: Dataset, settings: Settings, kind: torch.dtype) -> tuple[Te
     return inputs.to(kind) if inputs.is_floating_point() else inputs, data.labels.to(settings.device)
 
 
-def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def _optimiser(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     chosen = [p for p in model.parameters() if p.requires_grad]
     if not chosen:
         raise InputError("the model", found="no parameter to train", expected="at least one with requires_grad")

@@ -19,7 +19,7 @@ from cutaway.network.sources import usable_device
 from cutaway.training import by_name
 from cutaway.training.characters import TEXT_SUFFIXES, Alphabet, character_sets
 from cutaway.training.checkpoint import Blueprint
-from cutaway.training.loop import Settings, Term, smallest_batch
+from cutaway.training.loop import Term, TrainingSettings, smallest_batch
 from cutaway.training.models import check_options
 from cutaway.training.recipe import Recipe
 
@@ -32,7 +32,7 @@ class Prepared:
     watched: dict[str, Dataset]
     blueprint: Blueprint
     model: nn.Module
-    settings: Settings
+    settings: TrainingSettings
     terms: tuple[Term, ...]
     adversary: Any
 
@@ -53,7 +53,7 @@ def prepare(plan: Recipe, device: str | None = None) -> Prepared:
     if alphabet is None and train.labels is None:
         raise InputError(f"data set {plan.data.name!r}", found="no labels", expected="labels to train on")
     options = plan.training.model_dump(exclude={"loss", "milestones", "device"})
-    settings = Settings(
+    settings = TrainingSettings(
         **options,
         loss=loss,
         milestones=tuple(plan.training.milestones),
@@ -74,7 +74,7 @@ def prepare(plan: Recipe, device: str | None = None) -> Prepared:
     )
 
 
-def check_fit(model: nn.Module, data: Dataset, settings: Settings) -> None:
+def check_fit(model: nn.Module, data: Dataset, settings: TrainingSettings) -> None:
     """Raise `InputError` unless the network takes the rows of `data` and gives a score for each of its classes.
 
     Cost: one forward pass of two rows; where batch norm and a batch of one row meet, one more of one row.

@@ -12,7 +12,7 @@
     name = "mlp"
     width = 200
 
-    [training]                  # the fields of `cutaway.training.loop.Settings`
+    [training]                  # the fields of `cutaway.training.loop.TrainingSettings`
     steps = 20000
     learning_rate = 1e-3
 
@@ -93,7 +93,7 @@ class ModelPart(_Open):
 
 
 class TrainingPart(_Part):
-    """See `cutaway.training.loop.Settings`; without `loss`, cross-entropy, or next-token for characters."""
+    """See `cutaway.training.loop.TrainingSettings`; without `loss`, cross-entropy, or next-token for characters."""
 
     steps: int = Field(ge=1)
     batch: int = Field(default=128, ge=1)

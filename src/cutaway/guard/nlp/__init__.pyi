@@ -3,9 +3,9 @@
 from cutaway.guard.nlp.embeddings import WordCounts as WordCounts
 from cutaway.guard.nlp.perturbations import LEVELS as LEVELS
 from cutaway.guard.nlp.perturbations import perturb as perturb
-from cutaway.guard.nlp.pipeline import Outcome as Outcome
-from cutaway.guard.nlp.pipeline import Settings as Settings
-from cutaway.guard.nlp.pipeline import run as run
+from cutaway.guard.nlp.pipeline import SentenceOutcome as SentenceOutcome
+from cutaway.guard.nlp.pipeline import SentenceSettings as SentenceSettings
+from cutaway.guard.nlp.pipeline import run_pipeline as run_pipeline
 from cutaway.guard.nlp.regions import Boxes as Boxes
 from cutaway.guard.nlp.regions import cluster_boxes as cluster_boxes
 from cutaway.guard.nlp.regions import cubes as cubes
@@ -16,14 +16,14 @@ from cutaway.guard.nlp.train import train_classifier as train_classifier
 __all__ = [
     "Boxes",
     "LEVELS",
-    "Outcome",
-    "Settings",
+    "SentenceOutcome",
+    "SentenceSettings",
     "WordCounts",
     "cluster_boxes",
     "cubes",
     "perturb",
     "perturbation_boxes",
-    "run",
+    "run_pipeline",
     "shrink",
     "train_classifier",
 ]

@@ -32,7 +32,7 @@ Embedding = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class SentenceSettings:
     """`region`: cube, character, word, sentence (perturbation boxes) or cluster; `dimension` after PCA; `epsilon` of
     cubes; `count` perturbations a sentence; `clusters`; `adversarial`: train on points of the regions."""
 
@@ -46,7 +46,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SentenceOutcome:
     """See the module's text; all shares in [0, 1], NaN where there is nothing to divide by. `overlap`: verified boxes
     that hold a training sentence of the other class."""
 
@@ -80,14 +80,14 @@ class Projection:
         return (points - self.mean) @ self.matrix
 
 
-def run(
+def run_pipeline(
     train: tuple[Sequence[str], np.ndarray],
     test: tuple[Sequence[str], np.ndarray],
     embed: Embedding,
     *,
-    settings: Settings = Settings(),
+    settings: SentenceSettings = SentenceSettings(),
     seed: int = 0,
-) -> Outcome:
+) -> SentenceOutcome:
     """One run. Labels are 0 for the positive class (whose regions are verified) and 1 for the other."""
     (texts, labels), (fresh, truth) = train, test
     labels, truth = np.asarray(labels), np.asarray(truth)
@@ -100,7 +100,7 @@ def run(
     model = train_classifier(
         points, labels, boxes=boxes if settings.adversarial else None, epochs=settings.epochs, seed=seed
     )
-    verified, falsified = verify(model, boxes, seed=seed)
+    verified, falsified = verify_boxes(model, boxes, seed=seed)
     proved = boxes.subset(verified)
     unseen = project(embed(fresh))
     groups = {value: [t for t, v in zip(fresh, truth, strict=True) if v == value] for value in (0, 1)}
@@ -108,7 +108,7 @@ def run(
     moved = {v: _perturbed(g, level, settings.count, embed, project, rng)[1] for v, g in groups.items()}
     own = np.vstack([unseen[truth == 0], *moved[0]])
     steered = proved.inside(np.vstack([unseen[truth == 1], *moved[1]])).any(0)
-    return Outcome(
+    return SentenceOutcome(
         boxes=len(boxes),
         verifiability=_share(verified),
         falsified=_share(falsified),
@@ -121,7 +121,7 @@ def run(
     )
 
 
-def _regions(texts, labels, points, embed, project, settings: Settings, rng, seed: int) -> Boxes:
+def _regions(texts, labels, points, embed, project, settings: SentenceSettings, rng, seed: int) -> Boxes:
     positives = points[labels == 0]
     if settings.region == "cube":
         return cubes(positives, settings.epsilon)
@@ -143,7 +143,7 @@ def _perturbed(texts, level: str, count: int, embed, project, rng) -> tuple[list
     return flat, [placed[e - len(g) : e] for g, e in zip(made, ends, strict=True)]
 
 
-def verify(model: nn.Module, boxes: Boxes, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def verify_boxes(model: nn.Module, boxes: Boxes, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(verified, falsified) booleans (k,): class 0 wins in the whole box (sound), or loses at a replayed point of
     it."""
     if not len(boxes):

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.errors import CutawayError, MissingExtra
-from cutaway.guard.guardrail import Verdict
+from cutaway.guard.guardrail import PromptVerdict
 from cutaway.guard.service.batching import Batcher, Full
 from cutaway.guard.service.decisions import Decisions
 from cutaway.guard.service.keys import Keys
 from cutaway.guard.service.metrics import Metrics
 from cutaway.guard.service.page import PAGE, POLICY
-from cutaway.guard.service.settings import Settings
+from cutaway.guard.service.settings import ServiceSettings
 from cutaway.guard.service.workers import Workers
 
 try:
@@ -52,7 +52,7 @@ class Service:
     def __init__(
         self,
         workers: Workers,
-        settings: Settings,
+        settings: ServiceSettings,
         metrics: Metrics,
         certificate: str = "none",
         *,
@@ -87,7 +87,7 @@ class Service:
             raise Refused(504, f"no answer within {self.settings.request_seconds:g} seconds") from error
         return [self.answer(v, began, path, key, len(t)) for v, t in zip(found, texts, strict=True)]
 
-    def answer(self, verdict: Verdict, began: float, path: str, key: str | None, characters: int) -> dict:
+    def answer(self, verdict: PromptVerdict, began: float, path: str, key: str | None, characters: int) -> dict:
         """A verdict as JSON."""
         self.metrics.prompts.labels(verdict="harmful" if verdict.harmful else "harmless").inc()
         if verdict.truncated:
@@ -107,7 +107,7 @@ class Service:
 def create_app(
     workers: Workers,
     *,
-    settings: Settings | None = None,
+    settings: ServiceSettings | None = None,
     certificate: str = "none",
     metrics: Metrics | None = None,
     keys: Path | None = None,
@@ -116,7 +116,7 @@ def create_app(
     """The application for a set of workers. `keys`: a file of keys; `decisions`: a file for the log of decisions."""
     service = Service(
         workers,
-        settings or Settings(),
+        settings or ServiceSettings(),
         metrics or Metrics(),
         certificate,
         keys=Keys(keys),

@@ -14,8 +14,8 @@ from cutaway.errors import CutawayError
 from cutaway.guard.service.metrics import Metrics
 
 if TYPE_CHECKING:
-    from cutaway.guard.guardrail import Verdict
-    from cutaway.guard.service.settings import Settings
+    from cutaway.guard.guardrail import PromptVerdict
+    from cutaway.guard.service.settings import ServiceSettings
     from cutaway.guard.service.workers import Workers
 
 
@@ -32,7 +32,7 @@ class _Waiting:
 class Batcher:
     """Collects prompts and hands batches to workers."""
 
-    def __init__(self, workers: Workers, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, workers: Workers, settings: ServiceSettings, metrics: Metrics) -> None:
         self.workers, self.settings, self.metrics = workers, settings, metrics
         self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue()
         self._running: set[asyncio.Task] = set()
@@ -45,7 +45,7 @@ class Batcher:
         """Begin to take batches; call inside the event loop."""
         self._loop = asyncio.create_task(self._collect())
 
-    async def submit(self, texts: list[str]) -> list[Verdict]:
+    async def submit(self, texts: list[str]) -> list[PromptVerdict]:
         """Verdicts of checked prompts, in order; `Full` when they do not fit into the queue."""
         if self.waiting + len(texts) > self.settings.queue:
             raise Full

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from cutaway.guard.service.requests import Refused, prompts_of
-from cutaway.guard.service.settings import Settings
+from cutaway.guard.service.settings import ServiceSettings
 
 MODEL = "cutaway-guard"
 
 
-def texts_of(content: Any, settings: Settings) -> list[str]:
+def texts_of(content: Any, settings: ServiceSettings) -> list[str]:
     """The prompts of a request's JSON; refuses as `prompts_of` does."""
     if not isinstance(content, dict) or "input" not in content:
         raise Refused(422, "expected a JSON object with the field 'input'")

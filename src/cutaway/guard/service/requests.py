@@ -17,7 +17,7 @@ from cutaway.errors import InputError
 from cutaway.guard.normal import Overlong, normalised
 from cutaway.guard.prompts import check_prompt
 from cutaway.guard.service.keys import Keys
-from cutaway.guard.service.settings import Settings
+from cutaway.guard.service.settings import ServiceSettings
 
 SMALL = 65_536  # bytes: a body that always finds room
 AT_ONCE = 4_096  # bytes or characters that are read in the event loop, in a few milliseconds at most
@@ -50,7 +50,7 @@ def check_key(request: Request, keys: Keys) -> str | None:
 class Bodies:
     """Reads bodies, each within its size and time, all together within `max_held_bytes`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServiceSettings) -> None:
         self.settings, self.held, self.stopping = settings, 0, False
         self._streams: set[asyncio.Timeout] = set()
 
@@ -147,7 +147,7 @@ def parse(raw: bytes) -> Any:
         raise Refused(400, "the body is not valid JSON") from error
 
 
-def prompts_of(content: Any, field: str, settings: Settings) -> list[str]:
+def prompts_of(content: Any, field: str, settings: ServiceSettings) -> list[str]:
     """The prompts of `{"prompt": text}` or `{"prompts": [text, ...]}`; 422 for another shape or an unusable prompt, 413
     for too many or too long."""
     if not isinstance(content, dict) or field not in content:
@@ -163,7 +163,7 @@ def prompts_of(content: Any, field: str, settings: Settings) -> list[str]:
     return texts
 
 
-def checked(text: Any, settings: Settings, *, where: str) -> str:
+def checked(text: Any, settings: ServiceSettings, *, where: str) -> str:
     """A prompt that can be read; 413 when it is too long, 422 for all else."""
     most = settings.max_chars
     if isinstance(text, str) and len(text) > most:

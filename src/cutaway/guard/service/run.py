@@ -19,8 +19,8 @@ from pathlib import Path
 
 from cutaway.errors import InputError, MissingExtra, WorkError
 from cutaway.guard import certificate_file
-from cutaway.guard.folder import load
-from cutaway.guard.service.settings import Settings
+from cutaway.guard.folder import load_guardrail
+from cutaway.guard.service.settings import ServiceSettings
 
 QUEUED = 4096  # connections that wait to be accepted
 
@@ -29,7 +29,7 @@ def build(
     folder: Path,
     *,
     certificate: Path | None = None,
-    settings: Settings | None = None,
+    settings: ServiceSettings | None = None,
     model: str | None = None,
     device: str = "cpu",
     keys: Path | None = None,
@@ -40,8 +40,8 @@ def build(
     from cutaway.guard.service.metrics import Metrics
     from cutaway.guard.service.workers import ProcessWorkers, ThreadWorker
 
-    settings, metrics = settings or Settings(), Metrics()
-    guard = load(folder, model=model, device=device)
+    settings, metrics = settings or ServiceSettings(), Metrics()
+    guard = load_guardrail(folder, model=model, device=device)
     path = certificate or (folder / certificate_file.NAME if (folder / certificate_file.NAME).is_file() else None)
     status = "none"
     if path is not None:
@@ -65,7 +65,7 @@ def serve(
     certificate: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
-    settings: Settings | None = None,
+    settings: ServiceSettings | None = None,
     model: str | None = None,
     device: str = "cpu",
     keys: Path | None = None,
@@ -76,7 +76,7 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtra.of("uvicorn", "serve") from error
-    settings = settings or Settings()
+    settings = settings or ServiceSettings()
     listener = _bind(host, port)
     try:
         files = {"certificate": certificate, "keys": keys, "decisions": decisions}
@@ -93,7 +93,7 @@ def serve(
         app.state.service.workers.close()
 
 
-def make_server(app, settings: Settings):
+def make_server(app, settings: ServiceSettings):
     """uvicorn's server with our protocol; it is stopped by `run`, not by signals of its own."""
     import uvicorn
 

@@ -8,7 +8,7 @@ from cutaway.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ServiceSettings:
     """What a client may send, how long each step may take, and how much may be open at once.
 
     max_chars: longest prompt, as sent and after normalisation (413).

@@ -20,7 +20,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cutaway.guard.service.metrics import Metrics
-from cutaway.guard.service.settings import Settings
+from cutaway.guard.service.settings import ServiceSettings
 
 AT_ONCE = 4  # sockets that one turn of the event loop accepts, or closes
 LONGEST_HEAD = 16_384  # bytes
@@ -77,7 +77,7 @@ class Protocol(H11Protocol):
     """One connection. `waiting` and `settings` are set by `protocol`."""
 
     waiting: Waiting
-    settings: Settings
+    settings: ServiceSettings
     answered = begun = False
     cycle: Any = None
     _unread: asyncio.TimerHandle | None = None
@@ -160,7 +160,7 @@ def _complete(head: bytearray, seen: int) -> bool:
     return ended or len(head) > LONGEST_HEAD or head[0] <= 0x20
 
 
-def protocol(settings: Settings, metrics: Metrics) -> type[Protocol]:
+def protocol(settings: ServiceSettings, metrics: Metrics) -> type[Protocol]:
     """The protocol class of one server, for `uvicorn.Config(http=...)`."""
     limit = min(settings.sockets, _files() - 256)
     waiting = Waiting(max(limit, 16), settings.header_seconds, metrics)

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cutaway.guard.service.requests import Refused, checked, parse
-from cutaway.guard.service.settings import Settings
+from cutaway.guard.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from cutaway.guard.service.app import Service
@@ -58,7 +58,7 @@ async def stream_lines(request: Request, service: Service, key: str | None) -> A
         service.accepted -= 1
 
 
-def _grown(text: str, count: int, line: bytes, settings: Settings) -> tuple[str, int]:
+def _grown(text: str, count: int, line: bytes, settings: ServiceSettings) -> tuple[str, int]:
     if not line.strip():
         return text, count
     content = parse(line)

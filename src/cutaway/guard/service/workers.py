@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cutaway.errors import CutawayError, WorkError
 
 if TYPE_CHECKING:
-    from cutaway.guard.guardrail import Guardrail, Verdict
+    from cutaway.guard.guardrail import Guardrail, PromptVerdict
     from cutaway.guard.service.metrics import Metrics
 
 ATTEMPTS = 4
@@ -41,7 +41,7 @@ class Workers(Protocol):
         """Return when a first worker has loaded; raises what loading raises."""
         ...
 
-    async def score(self, texts: list[str]) -> list[Verdict]:
+    async def score(self, texts: list[str]) -> list[PromptVerdict]:
         """Verdicts in order; raises what the guardrail raises."""
         ...
 
@@ -63,7 +63,7 @@ class ThreadWorker:
         await self.score(WARM_UP)
         self.loaded = 1
 
-    async def score(self, texts: list[str]) -> list[Verdict]:
+    async def score(self, texts: list[str]) -> list[PromptVerdict]:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.guard.verdicts, texts)
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class ProcessWorkers:
         for load in done:
             load.result()
 
-    async def score(self, texts: list[str]) -> list[Verdict]:
+    async def score(self, texts: list[str]) -> list[PromptVerdict]:
         for _ in range(ATTEMPTS):
             process = await self._idle.get()
             try:
@@ -208,11 +208,11 @@ def _work(pipe: Any, folder: str, model: str | None, device: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     import torch
 
-    from cutaway.guard.folder import load
+    from cutaway.guard.folder import load_guardrail
 
     torch.set_num_threads(1)
     try:
-        guard = load(folder, model=model, device=device)
+        guard = load_guardrail(folder, model=model, device=device)
         guard.verdicts(WARM_UP)
     except CutawayError as error:
         return pipe.send(("error", error))

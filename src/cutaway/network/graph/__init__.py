@@ -6,10 +6,10 @@ renames the rest into the small vocabulary below. Exact slices and
 verified bounds both read this `Graph`, so an operator learned once serves both.
 
 One sample. The graph is that of f(x[None]): every node's `shape` is its shape at batch size one, whatever the model
-does with its batch dimension inside. A batch is an extra leading dimension that operators know nothing of: `evaluate`
-gives node values of shape (B, *node.shape), computed with `torch.vmap`. With `batched=True` (the default) the first
-dimension of the inputs is that batch, and the sample shape is (1, *inputs.shape[1:]); with `batched=False` the whole
-example is one sample (ONNX files without a batch dimension).
+does with its batch dimension inside. A batch is an extra leading dimension that operators know nothing of:
+`evaluate_graph` gives node values of shape (B, *node.shape), computed with `torch.vmap`. With `batched=True` (the
+default) the first dimension of the inputs is that batch, and the sample shape is (1, *inputs.shape[1:]); with
+`batched=False` the whole example is one sample (ONNX files without a batch dimension).
 
 Vocabulary. `inputs` are indices of earlier nodes; tensors that do not depend on the input are `constants`, with the
 broadcasting of torch; numbers are `attributes`.
@@ -63,7 +63,7 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
-        "evaluation": "evaluate output_of",
+        "evaluation": "evaluate_graph output_of",
         "node": "Graph Node",
         "tracing": "trace",
     },

@@ -13,7 +13,7 @@ from cutaway.network.graph.node import Graph, Node
 from cutaway.network.graph.operators import apply_node
 
 
-def evaluate(
+def evaluate_graph(
     graph: Graph, inputs: Tensor | tuple[Tensor, ...], *, keep: Callable[[Node], bool] | None = None
 ) -> list[Any]:
     """Every node's value at a batch: a list with one tensor of shape (B, *node.shape) for each node.
@@ -52,5 +52,5 @@ def _as_samples(graph: Graph, x: Tensor, index: int) -> Tensor:
 def output_of(graph: Graph, inputs: Tensor) -> Tensor:
     """Only the output, shape (B, *output shape) without the leading 1 when the graph is `batched`; differentiable."""
     node = graph.output
-    value = evaluate(graph, inputs, keep=lambda n: n.index == node.index)[node.index]
+    value = evaluate_graph(graph, inputs, keep=lambda n: n.index == node.index)[node.index]
     return value.squeeze(1) if graph.batched and node.shape[:1] == (1,) else value

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cutaway.errors import ModelError
 from cutaway.network.graph.build import build, decompositions, spell_out, tidy
-from cutaway.network.graph.evaluation import evaluate
+from cutaway.network.graph.evaluation import evaluate_graph
 from cutaway.network.graph.node import Graph
 from cutaway.network.graph.recording import NotRecorded, record
 from cutaway.network.refusals import refuse_unreadable
@@ -69,7 +69,7 @@ def _check_around(twin: nn.Module, model: nn.Module, samples: tuple[Tensor, ...]
     for _ in range(POINTS - 1):
         moved = tuple(_moved(x, generator) for x in samples)
         given = tuple(x if graph.batched else x[None] for x in moved)
-        values = evaluate(graph, given, keep=lambda n: n.index in graph.outputs)
+        values = evaluate_graph(graph, given, keep=lambda n: n.index in graph.outputs)
         _check_outputs(model, _results(twin, model, moved), [values[i][0] for i in graph.outputs])
 
 

@@ -6,7 +6,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
         "apgd": "APGD",
-        "ball": "Ball",
+        "ball": "PerturbationBall",
         "base": "Adversarial Attack",
         "boundary": "Boundary",
         "deepfool": "DeepFool",

@@ -1,7 +1,7 @@
 # Written by tools/write_stubs.py from __init__.py.
 
 from cutaway.robustness.attacks.apgd import APGD as APGD
-from cutaway.robustness.attacks.ball import Ball as Ball
+from cutaway.robustness.attacks.ball import PerturbationBall as PerturbationBall
 from cutaway.robustness.attacks.base import Adversarial as Adversarial
 from cutaway.robustness.attacks.base import Attack as Attack
 from cutaway.robustness.attacks.boundary import Boundary as Boundary
@@ -21,12 +21,12 @@ __all__ = [
     "ATTACKS",
     "Adversarial",
     "Attack",
-    "Ball",
     "Boundary",
     "DeepFool",
     "FGSM",
     "Noise",
     "PGD",
+    "PerturbationBall",
     "Square",
     "cross_entropy_loss",
     "make_attack",

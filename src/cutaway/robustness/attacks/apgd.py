@@ -9,7 +9,7 @@ import torch
 
 from cutaway.errors import InputError
 from cutaway.robustness.attacks.ascent import climb
-from cutaway.robustness.attacks.ball import Ball
+from cutaway.robustness.attacks.ball import PerturbationBall
 from cutaway.robustness.attacks.base import Attack
 from cutaway.robustness.attacks.losses import LOSSES, Loss, margin_loss
 from cutaway.robustness.attacks.oracle import Oracle, of_rows, won
@@ -94,7 +94,7 @@ class _Scores:
     as `targets` (or their absence) say."""
 
     oracle: Oracle
-    ball: Ball
+    ball: PerturbationBall
     loss: Loss
     labels: torch.Tensor
     steer: torch.Tensor | None

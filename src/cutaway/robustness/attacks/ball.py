@@ -21,7 +21,7 @@ _SLACK = 1e-4  # relative; float32 rounding of a point that lies on the sphere
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ball:
+class PerturbationBall:
     """`center` `(n, ...)` the inputs; `radius` in the inputs' units (broadcasts over them), `data_radius` the same in
     data units; `low`, `high` the range in the inputs' units, None where there is none.
     """
@@ -35,13 +35,13 @@ class Ball:
     unit: torch.Tensor
 
     @classmethod
-    def of(cls, radius: float, norm: Norm, data: Dataset, inputs: torch.Tensor) -> Ball:
+    def of(cls, radius: float, norm: Norm, data: Dataset, inputs: torch.Tensor) -> PerturbationBall:
         bounds = data.bounds()
         low, high = (None, None) if bounds is None else (b.to(inputs) for b in bounds)
         unit = data.radius_in_inputs(1.0).to(inputs)
         return cls(center=inputs, radius=radius * unit, low=low, high=high, norm=norm, data_radius=radius, unit=unit)
 
-    def select(self, rows: torch.Tensor) -> Ball:
+    def select(self, rows: torch.Tensor) -> PerturbationBall:
         """The balls of some rows."""
         return replace(self, center=self.center[rows])
 

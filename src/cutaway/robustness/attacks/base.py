@@ -16,7 +16,7 @@ import torch
 from cutaway import seeds
 from cutaway.errors import InputError
 from cutaway.network import Network
-from cutaway.robustness.attacks.ball import Ball, Norm
+from cutaway.robustness.attacks.ball import Norm, PerturbationBall
 from cutaway.robustness.attacks.oracle import Oracle, of_rows, won
 from cutaway.robustness.attacks.units import warn_of_units
 
@@ -84,7 +84,7 @@ class Attack(ABC):
             assert data.labels is not None
             labels = data.labels[rows].to(inputs.device)
             goal = None if targets is None else targets[rows].to(inputs.device)
-            ball = Ball.of(self.radius, self.norm, data, inputs)
+            ball = PerturbationBall.of(self.radius, self.norm, data, inputs)
             generator = seeds.generator(seed, "attack", self.name, start)
             noise = self.noise * ball.unit if self.noise else None
             oracle = Oracle(network=network, draws=self.draws, noise=noise, generator=generator)
@@ -136,7 +136,7 @@ class Attack(ABC):
         inputs: torch.Tensor,
         labels: torch.Tensor,
         targets: torch.Tensor | None,
-        ball: Ball,
+        ball: PerturbationBall,
         generator: torch.Generator,
     ) -> torch.Tensor:
         """Points within `ball`; use `ball.project`. Ask the network through `oracle` only."""

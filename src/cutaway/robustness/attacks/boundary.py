@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from cutaway.robustness.attacks.ball import Ball, Norm, rows_like, rows_norm
+from cutaway.robustness.attacks.ball import Norm, PerturbationBall, rows_like, rows_norm
 from cutaway.robustness.attacks.base import Attack
 from cutaway.robustness.attacks.oracle import of_rows, won
 from cutaway.robustness.attacks.shrink import far_starts, shrink
@@ -62,7 +62,7 @@ class Boundary(Attack):
 class _Walk:
     """The walk of the rows that are still going; `point` is written in place."""
 
-    def __init__(self, settings: Boundary, oracle, ball: Ball, labels, targets, point, rows) -> None:
+    def __init__(self, settings: Boundary, oracle, ball: PerturbationBall, labels, targets, point, rows) -> None:
         self.oracle, self.ball, self.labels, self.targets, self.point, self.rows = (
             oracle,
             ball,

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from cutaway.robustness.attacks.ball import Ball, Norm
+from cutaway.robustness.attacks.ball import Norm, PerturbationBall
 from cutaway.robustness.attacks.base import Attack
 from cutaway.robustness.attacks.oracle import of_rows, won
 from cutaway.robustness.attacks.shrink import shrink
@@ -65,7 +65,7 @@ class DeepFool(Attack):
         count = min(self.candidates + 1, scores.shape[1])
         return scores.topk(count, dim=1).indices[:, 1:]
 
-    def _step(self, oracle, point, said, goals, ball: Ball):
+    def _step(self, oracle, point, said, goals, ball: PerturbationBall):
         scores, gradients = oracle.jacobian(point, torch.cat([said[:, None], goals], dim=1))
         slopes = (gradients[:, 1:] - gradients[:, :1]) * ball.unit
         gaps = scores.gather(1, said[:, None]) - scores.gather(1, goals)
@@ -81,7 +81,7 @@ class DeepFool(Attack):
         return ball.clip(point + change * ball.unit)
 
 
-def _free(point, slopes, ball: Ball):
+def _free(point, slopes, ball: PerturbationBall):
     """1 where a step along `slopes` `(n, k, ...)` stays in the data's range, else 0."""
     if ball.low is None or ball.high is None:
         return torch.ones_like(slopes)

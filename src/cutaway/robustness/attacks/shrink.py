@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from cutaway.robustness.attacks.ball import Ball, rows_like
+from cutaway.robustness.attacks.ball import PerturbationBall, rows_like
 from cutaway.robustness.attacks.oracle import Oracle, of_rows, won
 
 
 def shrink(
     oracle: Oracle,
-    ball: Ball,
+    ball: PerturbationBall,
     points: torch.Tensor,
     labels: torch.Tensor,
     targets: torch.Tensor | None,
@@ -42,7 +42,7 @@ def shrink(
 
 def far_starts(
     oracle: Oracle,
-    ball: Ball,
+    ball: PerturbationBall,
     labels: torch.Tensor,
     targets: torch.Tensor | None,
     generator: torch.Generator,
@@ -69,7 +69,7 @@ def far_starts(
     return found, have
 
 
-def _nearest_other(oracle, ball: Ball, labels, targets) -> tuple[torch.Tensor, torch.Tensor]:
+def _nearest_other(oracle, ball: PerturbationBall, labels, targets) -> tuple[torch.Tensor, torch.Tensor]:
     center = ball.center
     said = oracle.scores(center).argmax(dim=1)
     fits = said[None, :] != labels[:, None] if targets is None else said[None, :] == targets[:, None]

@@ -1,6 +1,6 @@
 """The tracker as a callback of the Hugging Face `Trainer` (extra `hf`).
 
-trainer = transformers.Trainer(..., callbacks=[TrackerCallback(tracker)])
+trainer = transformers.Trainer(..., callbacks=[HuggingFaceCallback(tracker)])
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import weakref
 from typing import Any
 
 from cutaway._compat import require
+from cutaway._moved import moved_names
 from cutaway.training.adapters.order import OrderOf, watch_order
 from cutaway.training.tracker import Tracker
 
@@ -19,7 +20,7 @@ require("transformers", "hf")
 from transformers import Trainer, TrainerCallback  # noqa: E402  (after the check, for its message)
 
 
-class TrackerCallback(TrainerCallback):
+class HuggingFaceCallback(TrainerCallback):
     """Tell `tracker` of every optimisation step of a Hugging Face `Trainer`.
 
     The loss is recorded at the steps at which the `Trainer` logs it (`logging_steps`; the mean since the last one), the
@@ -96,3 +97,6 @@ def _tell_failures(trainer: Any, tracker: Tracker) -> None:
             raise
 
     trainer.train = watched
+
+
+__getattr__ = moved_names(__name__)

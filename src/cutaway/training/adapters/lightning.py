@@ -1,6 +1,6 @@
 """The tracker as a Lightning callback (extra `lightning`).
 
-trainer = lightning.Trainer(callbacks=[TrackerCallback(tracker, examples=lambda batch: batch[2])])
+trainer = lightning.Trainer(callbacks=[LightningCallback(tracker, examples=lambda batch: batch[2])])
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from cutaway._compat import require
+from cutaway._moved import moved_names
 from cutaway.training.tracker import Tracker
 
 require("lightning", "lightning")
@@ -19,7 +20,7 @@ require("lightning", "lightning")
 from lightning.pytorch import Callback, LightningModule  # noqa: E402  (after the check, for its message)
 
 
-class TrackerCallback(Callback):
+class LightningCallback(Callback):
     """Tell `tracker` of every optimisation step of a Lightning `Trainer`.
 
     `model(module)` picks the network inside the LightningModule (by default the module itself, or its only child where
@@ -82,3 +83,6 @@ def network_of(module: Any) -> nn.Module:
         return module
     children = [child for child in module.children() if any(True for _ in child.parameters())]
     return children[0] if len(children) == 1 else module
+
+
+__getattr__ = moved_names(__name__)
