@@ -163,7 +163,7 @@ def _accuracy(name: str, matched: str, seed: int) -> float:
     model = lenet(64, seed)
     wiring = wire(Network(model, torch.zeros(2, 64)))
     masks = _masks(wiring, name, matched, seed)
-    train, test = load_data("digits", split="train"), load("digits", split="test")
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
     assert train.labels is not None and test.labels is not None
     generator, optimiser = torch.Generator().manual_seed(seed), torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(1500):
