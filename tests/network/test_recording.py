@@ -107,7 +107,7 @@ def test_words_shapes_modules_and_values_are_those_of_an_export(case, monkeypatc
         assert told[0] == told[1]
     assert len({n.name for n in recorded.nodes}) == len(recorded.nodes)
     points = torch.randn((5, *shape[1:]), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    for mine, theirs in zip(evaluate_graph(recorded, points), evaluate(exported, points)):
+    for mine, theirs in zip(evaluate_graph(recorded, points), evaluate_graph(exported, points)):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
