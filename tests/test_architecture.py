@@ -148,10 +148,12 @@ except TypeError as error: print(error)
 def test_old_paths_of_moved_names_warn_and_give_the_same_objects():
     import importlib
 
-    from cutaway._moved import NAMES
+    from cutaway._moved import MOVED, NAMES
 
     for old, home in NAMES.items():
         (module, _, name), (where, _, new) = old.partition(":"), home.partition(":")
+        if f"{module}.{name}" in MOVED:  # an old module of that name, which is called as the function
+            vars(importlib.import_module(module)).pop(name, None)
         with pytest.warns(DeprecationWarning, match=f"{name} is now {new}.*in {where or module}"):
             found = getattr(importlib.import_module(module), name)
         assert found is getattr(importlib.import_module(where or module), new or name)
