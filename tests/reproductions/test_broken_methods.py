@@ -207,6 +207,11 @@ FAULTS = {
         where="cutaway.robustness.patterns:mine", right="off = active[label] >= needed", wrong="off = active[label] < needed",
         rows=short, slow=True, data=True,
     ),
+    "neural-collapse": Fault(
+        says="variation is not measured in the classes' own scale",
+        where="cutaway.features.layer_collapse:layer_collapse", right="found.centred.T) @ inverse[name]", wrong="found.centred.T)",
+        rows=lambda m: m.published(300, 0, quiet), data=True,
+    ),
     "nlp-verification": Fault(
         says="boxes are not cut where they hold the other class",
         where="cutaway.guard.nlp.regions:shrink", right="if not inside.any() or", wrong="if True or",

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from cutaway.pictures.charts import INK, LEGEND, ROW, WARN, Measured, finished, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, ROW, WARN, WIDTH, Measured, finished, rows_of
 
 
 def connections_chart(reading: Measured) -> Any:
@@ -36,3 +36,49 @@ def connections_chart(reading: Measured) -> Any:
         )
     )
     return finished(chart, height=max(60, ROW * len(layers)))
+
+
+_GROUPS = {"clean": INK, "noised": NULL, "attacked": WARN, "attacked, by prediction": "#b0413e"}
+
+
+def layers_chart(reading: Measured) -> Any:
+    """Layer by layer: variation within over between classes, and whose clean mean attacked samples lie nearest."""
+    values = reading.values
+    names = [f"{i + 1}. {name}" for i, name in enumerate(values["layer"].values)]
+    groups = [str(g) for g in values["group"].values]
+    colours = [_GROUPS.get(g, "#6b4fa0") for g in groups]
+    axis = alt.X("layer:N", sort=names, title=None, axis=alt.Axis(labelAngle=-35, labelLimit=140))
+    color = alt.Color("group:N", scale=alt.Scale(domain=groups, range=colours), legend=LEGEND)
+    rows = rows_of(
+        layer=names * len(groups),
+        group=[g for g in groups for _ in names],
+        value=values["layer_nc1"].values.ravel(),
+        low=values["layer_nc1_low"].values.ravel(),
+        high=values["layer_nc1_high"].values.ravel(),
+    )
+    base = alt.Chart(rows).encode(x=axis, color=color)
+    level = alt.Y("value:Q", title="variation within / between classes", scale=alt.Scale(type="log"))
+    above = alt.layer(
+        base.mark_rule(strokeWidth=3, opacity=0.4).encode(y=alt.Y("low:Q", scale=alt.Scale(type="log")), y2="high:Q"),
+        base.mark_line(point=True).encode(y=level, tooltip=["layer:N", "group:N", "value:Q", "low:Q", "high:Q"]),
+    ).properties(width=WIDTH, height=190)
+    shares = {"their true label": "layer_near_true", "what the network says": "layer_near_predicted"}
+    attacked = groups.index("attacked")
+    below = alt.Chart(
+        rows_of(
+            layer=names * len(shares),
+            what=[what for what in shares for _ in names],
+            share=np.concatenate([values[column].values[attacked] for column in shares.values()]),
+        )
+    ).mark_line(point=True)
+    dashes = alt.StrokeDash("what:N", sort=list(shares), legend=alt.Legend(title=None, orient="top"))
+    title = ["attacked samples nearest", "the clean mean of"]
+    below = below.encode(
+        x=axis,
+        y=alt.Y("share:Q", title=title, scale=alt.Scale(domain=[0, 1])),
+        strokeDash=dashes,
+        color=alt.value(WARN),
+        tooltip=["layer:N", "what:N", "share:Q"],
+    ).properties(width=WIDTH, height=130)
+    joined = alt.vconcat(above, below).resolve_scale(color="independent", strokeDash="independent")
+    return joined.configure_view(strokeWidth=0).configure(font="system-ui, sans-serif", background="white")
