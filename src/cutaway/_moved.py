@@ -107,7 +107,7 @@ class _Forward(Loader):
         new = importlib.import_module(MOVED[old])
         vars(module).update({name: value for name, value in vars(new).items() if not name.startswith("__")})
         module.__doc__ = new.__doc__
-        module.__getattr__ = moved_names(old)  # pyright: ignore[reportAttributeAccessIssue]
+        vars(module)["__getattr__"] = moved_names(old)
         module.__class__ = _Called
 
 

@@ -137,7 +137,7 @@ class Instrument(ABC):
         else:
             colour = data.inputs.dim() == 4 and data.inputs.shape[1] == 3
             radius = (8 / 255 if colour else 0.1) * (data.value_range[1] - data.value_range[0])
-        return cls(radius=radius)  # pyright: ignore[reportCallIssue]
+        return cls(radius=radius)  # pyright: ignore[reportCallIssue]  # what attacks has a radius
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):  # numbers of NumPy and torch are numbers

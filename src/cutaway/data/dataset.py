@@ -86,7 +86,7 @@ class Dataset:
                 continue
             plain = tensor.detach().cpu().contiguous()
             digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
-            digest.update(plain.reshape(-1).view(torch.uint8).numpy())  # pyright: ignore[reportArgumentType]
+            digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def subset(self, indices) -> Dataset:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -134,9 +135,9 @@ def _digits(split: str) -> _Raw:
     """1797 digits of 8 x 8; every fifth of each class, in a fixed shuffled order, is the test set (364)."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    images = (bunch.images / 16.0).astype(np.float32)  # 17 grey levels, exact in float32  # pyright: ignore[reportAttributeAccessIssue]
-    labels = bunch.target.astype(np.uint8)  # pyright: ignore[reportAttributeAccessIssue]
+    bunch: Any = load_digits()
+    images = (bunch.images / 16.0).astype(np.float32)  # 17 grey levels, exact in float32
+    labels = bunch.target.astype(np.uint8)
     order = np.random.default_rng(20240229).permutation(len(labels))
     rank = np.empty(len(labels), dtype=np.int64)
     for value in range(10):

@@ -161,8 +161,8 @@ def _functions(fields: Any) -> dict[str, Callable[[Any], Any]]:
 
 
 def _evaluate(node: ast.AST, fields: Any, functions: dict[str, Callable[[Any], Any]]) -> Any:
-    if isinstance(node, ast.Constant):
-        return float(node.value)  # type: ignore[arg-type]
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return float(node.value)
     if isinstance(node, ast.Name):
         return math.pi if node.id == "pi" else fields[..., int(node.id[1:] or 1) - 1]
     if isinstance(node, ast.UnaryOp):

@@ -34,16 +34,11 @@ class AutoExecutor(Executor):
         self.workers = workers or free_cores()
         self.expected, self._clock, self._processes = expected, clock, processes
         self._seconds: list[float] = []
-        self._inner: Executor = InlineExecutor()
+        self._use(InlineExecutor())
         self._decided = self.workers < 2
 
-    @property
-    def room(self) -> int:  # type: ignore[override]
-        return self._inner.room
-
-    @property
-    def pool_dies_as_one(self) -> bool:  # type: ignore[override]
-        return self._inner.pool_dies_as_one
+    def _use(self, executor: Executor) -> None:
+        self._inner, self.room, self.pool_dies_as_one = executor, executor.room, executor.pool_dies_as_one
 
     def submit(self, task: Task, varying: tuple, shared: tuple) -> Future:
         if not self._decided and self.gain() > START:
@@ -53,7 +48,7 @@ class AutoExecutor(Executor):
             except Exception:  # it cannot be pickled, or no process can be started
                 opened.shutdown()
             else:
-                self._inner = opened
+                self._use(opened)
                 return future
         began = self._clock()
         future = self._inner.submit(task, varying, shared)

@@ -31,12 +31,14 @@ class DaskExecutor(Executor):
         except ImportError as error:
             raise MissingExtra.of("distributed", "dask") from error
         self._cluster: Any = None
+        self._client: Any
         if address is None:
+            quiet: dict[str, Any] = {"dashboard_address": None}
             self._cluster = distributed.LocalCluster(
                 n_workers=workers or usable_cores(),
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,  # pyright: ignore[reportArgumentType]
+                **quiet,
             )
             self._client = distributed.Client(self._cluster, set_as_default=False)
         else:
@@ -59,9 +61,9 @@ class DaskExecutor(Executor):
             ) from error
 
     @property
-    def room(self) -> int:  # type: ignore[override]
+    def room(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Follows the cluster, which may grow and shrink."""
-        return 2 * max(1, sum(self._client.nthreads().values()))  # pyright: ignore[reportAttributeAccessIssue]
+        return 2 * max(1, sum(self._client.nthreads().values()))
 
     def submit(self, task: Task, varying: tuple, shared: tuple) -> Future:
         import cloudpickle

@@ -6,6 +6,8 @@ global mean mu_G, M = [mu_c - mu_G] (C x d), Sigma_W the within-class covariance
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -50,14 +52,17 @@ def collapse(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, predi
 def last_linear(network: Network) -> torch.nn.Linear | None:
     """The `nn.Linear` whose output is the network's output, or None."""
     results: list[tuple[torch.nn.Linear, torch.Tensor]] = []
-    handles = [
-        m.register_forward_hook(lambda module, _i, output: results.append((module, output)))  # pyright: ignore[reportArgumentType]
-        for m in network.model.modules()
-        if isinstance(m, torch.nn.Linear)
-    ]
+
+    def keep(module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        assert isinstance(module, torch.nn.Linear)
+        results.append((module, output))
+
+    handles = [m.register_forward_hook(keep) for m in network.model.modules() if isinstance(m, torch.nn.Linear)]
+    example = network.example
+    assert example is not None, "the last layer is found on an example"
     try:
         with torch.no_grad():
-            output = network.forward(network.example)  # pyright: ignore[reportArgumentType]
+            output = network.forward(example)
     finally:
         for handle in handles:
             handle.remove()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,13 +61,13 @@ def by_neuron(fires: torch.Tensor) -> torch.Tensor:
 def static_dead(network: Network, sites: Sequence[Site]) -> np.ndarray:
     """Per site, the share of neurons whose incoming weights are all zero; NaN where no weighted layer feeds the site
     directly."""
-    makers: dict[int, torch.nn.Module] = {}
+    makers: dict[int, torch.Tensor] = {}
     alive: list[torch.Tensor] = []
     rates = np.full(len(sites), np.nan)
 
-    def keep(module, _inputs, output):
-        if isinstance(output, torch.Tensor):
-            makers[output.data_ptr()] = module
+    def keep(module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and isinstance(module.weight, torch.Tensor):
+            makers[output.data_ptr()] = module.weight
             alive.append(output)
 
     weighted = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
@@ -79,9 +80,9 @@ def static_dead(network: Network, sites: Sequence[Site]) -> np.ndarray:
         for handle in handles:
             handle.remove()
     for i, site in enumerate(sites):
-        maker = makers.get(chunk.pre[site.name].data_ptr())
-        if maker is not None and not site.in_place:
-            rates[i] = float((maker.weight.flatten(1) == 0).all(dim=1).double().mean())  # pyright: ignore[reportCallIssue]
+        weight = makers.get(chunk.pre[site.name].data_ptr())
+        if weight is not None and not site.in_place:
+            rates[i] = float((weight.flatten(1) == 0).all(dim=1).double().mean())
     return rates
 
 

@@ -210,7 +210,7 @@ def in_plane_map(program: StagedProgram, plane: Plane, point: Floats) -> tuple[F
     """(outputs (C,), Jacobian (C, 2)) at a plane point. Cost: two forward-mode passes."""
     inputs = torch.from_numpy(plane.lift(np.repeat(np.asarray(point)[None], 2, axis=0)))
     along = torch.from_numpy(plane.directions.reshape(inputs.shape).copy())
-    value, slope = torch.func.jvp(  # pyright: ignore[reportAssignmentType]
+    value, slope, *_ = torch.func.jvp(
         lambda x: program.outputs(program.to_site(x, len(program.sites))), (inputs,), (along,)
     )
     return value[0].detach().numpy(), slope.detach().numpy().T

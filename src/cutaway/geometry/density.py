@@ -52,6 +52,7 @@ def boundary_density(
             _, pre, _ = record(net.forward, forward_ad.make_dual(inputs, noise), sites, grad=torch.is_grad_enabled())
             pairs = [forward_ad.unpack_dual(pre[site.name]) for site in sites]
         for value, slope in pairs:
+            assert slope is not None, "every site depends on the inputs"
             weight = torch.exp(-0.5 * (value / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
             total = total + (weight * slope.abs()).flatten(1).sum(dim=1)
     return math.sqrt(math.pi / 2) * total / num_directions

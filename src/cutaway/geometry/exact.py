@@ -145,11 +145,16 @@ class ExactSigns:
             self.constants[key] = whole(node.constants[name].numpy())
         return self.constants[key]
 
+    def _weight(self, node: Node) -> Whole:
+        weight = self._constant(node, "weight")
+        assert weight is not None
+        return weight
+
     def _apply(self, node: Node, v: list[Whole]) -> Whole:
         a = node.attributes
         x = v[0]
         if node.op == "linear":
-            weight, bias = self._constant(node, "weight"), self._constant(node, "bias")
+            weight, bias = self._weight(node), self._constant(node, "bias")
             made = Whole(x.number @ weight.number.T, x.shift + weight.shift, x.over)
             return made if bias is None else add([made, bias], [1, 1])
         if node.op == "convolution":
@@ -191,6 +196,7 @@ class ExactSigns:
             return x.with_number((np.maximum if node.op == "maximum" else np.minimum)(x.number, y.number))
         if node.op in ("max_reduce", "max_pool"):
             site = next(s for s in self.program.sites if s.node == node.index)
+            assert site.window is not None
             flat = x.number.reshape(-1)
             largest = [max(flat[i] for i in row if i >= 0) for row in site.window.tolist()]
             return x.with_number(np.array(largest, dtype=object).reshape(node.shape))
@@ -229,7 +235,7 @@ class ExactSigns:
         )
 
     def _convolution(self, node: Node, x: Whole) -> Whole:
-        a, weight, bias = node.attributes, self._constant(node, "weight"), self._constant(node, "bias")
+        a, weight, bias = node.attributes, self._weight(node), self._constant(node, "bias")
         if a["transposed"] or len(a["stride"]) != 2 or x.number.ndim != 4 or x.number.shape[0] != 1:
             raise UnknownOperator("convolution")
         (sh, sw), (ph, pw), (dh, dw), groups = a["stride"], a["padding"], a["dilation"], a["groups"]

@@ -164,7 +164,7 @@ def sign_partition(
         decision=decision,
         report=report,
         check=None,
-        program=program,  # type: ignore[arg-type]
+        program=program,  # pyright: ignore[reportArgumentType]  # has what a slice asks of it
         cpu_seconds=time.process_time() - cpu,
         wall_seconds=time.perf_counter() - wall,
         mesh_classes=mesh_classes,

@@ -9,6 +9,7 @@ directions, and `gradient_norms_of` gives chosen |V_i| by backward passes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.autograd import forward_ad
@@ -56,13 +57,14 @@ def shared_tangents(
         _, pre, _ = record(network.forward, x, sites)
         return tuple(pre[s.name].flatten(1) for s in sites)
 
-    def along(direction: torch.Tensor):
-        return jvp(values, (inputs,), (direction.expand_as(inputs),))
+    def along(direction: torch.Tensor) -> tuple[Any, Any]:
+        primal, moved, *_ = jvp(values, (inputs,), (direction.expand_as(inputs),))
+        return primal, moved
 
     names = [s.name for s in sites]
     try:
         with torch.no_grad(), differentiable_forward():
-            primal, moved = vmap(along)(directions)  # pyright: ignore[reportAssignmentType]
+            primal, moved = vmap(along)(directions)
     except (RuntimeError, NotImplementedError):
         found = [tangents(network, inputs, d.expand_as(inputs).contiguous(), sites) for d in directions]
         return found[0][0], {name: torch.stack([slopes[name] for _, slopes in found]) for name in names}

@@ -84,17 +84,21 @@ class Counter:
         parts = value.parts() if isinstance(value, CrossPolytope) else None
         if parts is not None:
             centre, step = parts
+            real = None
             reach = step.abs().amax(dim=0)
             low, high = centre - reach, centre + reach
         else:
             real = value.spell_out() if isinstance(value, CrossPolytope) else value
             low, high = _range_over(real, points)
-            real = real.unflatten(0, (points, 2 * len(self.steps)))
         doubtful = self._count(start, k, low, high)
         if doubtful is not None and bool(doubtful.any()):
             if parts is not None:
-                real = torch.cat([centre[:, None] + step, centre[:, None] - step], dim=1)  # pyright: ignore[reportPossiblyUnboundVariable]
-            self._keep_doubts(start, k, real, doubtful)  # pyright: ignore[reportPossiblyUnboundVariable]
+                centre, step = parts
+                real = torch.cat([centre[:, None] + step, centre[:, None] - step], dim=1)
+            else:
+                assert real is not None
+                real = real.unflatten(0, (points, 2 * len(self.steps)))
+            self._keep_doubts(start, k, real, doubtful)
 
     def add_part(self, k: int, value: Tensor, some: slice) -> None:
         """Take note of site `k` at the vertices of one point that belong to the directions `some`."""

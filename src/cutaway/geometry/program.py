@@ -27,7 +27,7 @@ from cutaway.geometry.jumps import Depends
 from cutaway.geometry.kinks import Site, site_of_node
 from cutaway.geometry.vocabulary import AFFINE, KINKS, PAIRED, RELU_LIKE, refuse
 from cutaway.network.graph import Graph, Node
-from cutaway.network.graph.operators import apply_node
+from cutaway.network.graph.operators import applied, apply_node
 from cutaway.network.passes import Passes
 
 Values = dict[int, Tensor]
@@ -109,12 +109,12 @@ class StagedProgram:
         if node.op == "convolution" and self._is_batch_of_one(node):
             merged = inputs[0].reshape(inputs[0].shape[0], *inputs[0].shape[2:])
             return apply_node(node, [merged]).unsqueeze(1)
-        return self._on_samples(lambda *v: apply_node(node, list(v)), node, inputs)
+        return self._on_samples(applied(node), node, inputs)
 
     def _on_samples(self, function: Callable[..., Tensor], node: Node, inputs: list[Tensor], *more: Tensor) -> Tensor:
         """A function of one sample's values at the node's inputs (and of `more`), for all."""
         in_dims = (*(None if i in self.constants else 0 for i in node.inputs), *(0 for _ in more))
-        return torch.vmap(function, in_dims=in_dims)(*inputs, *more)  # pyright: ignore[reportArgumentType]
+        return torch.vmap(function, in_dims=in_dims)(*inputs, *more)
 
     def _is_batch_of_one(self, node: Node) -> bool:
         shape = self.graph.nodes[node.inputs[0]].shape
@@ -197,7 +197,7 @@ class StagedProgram:
                 if node.index in tail and node.index not in self.constants:
                     inputs = [self.constants[i] if i in mine else values[i] for i in node.inputs]
                     in_dims = tuple(None if i in mine else 0 for i in node.inputs)
-                    values[node.index] = torch.vmap(lambda *v, n=node: apply_node(n, list(v)), in_dims=in_dims)(*inputs)  # pyright: ignore[reportArgumentType]
+                    values[node.index] = torch.vmap(applied(node), in_dims=in_dims)(*inputs)
         return bare, values[self.output.index].reshape(-1)
 
     def all_gates(self, inputs: Tensor) -> list[Tensor]:

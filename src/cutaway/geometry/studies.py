@@ -61,13 +61,14 @@ def pruned(model: nn.Module, fraction: float, *, structured: bool = False) -> nn
 
 def _drop_units(layer: nn.Module, fraction: float) -> None:
     weight, bias = layer.weight, layer.bias
-    size = weight.flatten(1).square().sum(dim=1)  # pyright: ignore[reportCallIssue]
-    if bias is not None:
-        size = size + bias.square()  # pyright: ignore[reportCallIssue]
+    assert isinstance(weight, torch.Tensor)
+    size = weight.flatten(1).square().sum(dim=1)
+    if isinstance(bias, torch.Tensor):
+        size = size + bias.square()
     gone = size.argsort()[: int(fraction * len(size))]
-    weight[gone] = 0  # pyright: ignore[reportIndexIssue]
-    if bias is not None:
-        bias[gone] = 0  # pyright: ignore[reportIndexIssue]
+    weight[gone] = 0
+    if isinstance(bias, torch.Tensor):
+        bias[gone] = 0
 
 
 def with_statistics_of(model: nn.Module, inputs: Tensor) -> nn.Module:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -56,7 +57,8 @@ def _key(text: str) -> str:
 
 def _read(name: str, guard: Guardrail, train: PromptRows, test: PromptRows) -> tuple[np.ndarray, float]:
     kind = guard.features if name == "random-network" else name
-    made = clone(guard).set_params(features=kind)  # pyright: ignore[reportAttributeAccessIssue]
+    twin: Any = clone(guard)
+    made = twin.set_params(features=kind)
     loaded = guard.loaded()
     if name == "random-network":
         loaded = dataclasses.replace(loaded, model=untrained(loaded.model, guard.seed + 1)[0])

@@ -50,7 +50,8 @@ class Detector:
             found = "another classifier" if self.head is None else f"{len(self.head)} layers"
             raise InputError("the detector's head", found=found, expected="one linear layer")
         layer = self.head[0]
-        return layer.weight.detach().numpy()[0], float(layer.bias.detach()[0])  # pyright: ignore[reportCallIssue]
+        assert isinstance(layer, nn.Linear)
+        return layer.weight.detach().numpy()[0], float(layer.bias.detach()[0])
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything it is made of, by name; InputError for a classifier that is not made of plain numbers."""

@@ -106,11 +106,10 @@ class Guardrail(ClassifierMixin, BaseEstimator):
                 found=f"{np.bincount(labels, minlength=2).tolist()} harmless and harmful rows",
                 expected="at least 4 of each",
             )
-        return tuple(  # pyright: ignore[reportReturnType]
-            train_test_split(
-                np.arange(len(labels)), test_size=self.calibration, stratify=labels, random_state=self.seed % 2**32
-            )
+        train, calibration = train_test_split(
+            np.arange(len(labels)), test_size=self.calibration, stratify=labels, random_state=self.seed % 2**32
         )
+        return np.asarray(train), np.asarray(calibration)
 
     def loaded(self) -> LoadedModel:
         """The language model with its tokenizer, loaded once."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -88,15 +88,15 @@ def mixture_report(
         )
     points, held_out = np.asarray(points, dtype=np.float64), np.asarray(held_out, dtype=np.float64)
     floor = 1e-6 * max(1.0, float(points.var()))
-    model = GaussianMixture(components, covariance_type=covariance, reg_covar=floor, random_state=seed)
+    model: Any = GaussianMixture(components, covariance_type=covariance, reg_covar=floor, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(points)
     if covariance == "full":
-        variances = np.einsum("d,kde,e->k", weight, model.covariances_, weight)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        variances = np.einsum("d,kde,e->k", weight, model.covariances_, weight)
     else:
         variances = model.covariances_ @ weight**2
-    predicted = coverage(model.weights_, model.means_ @ weight, variances, bias, limit)  # pyright: ignore[reportArgumentType]
+    predicted = coverage(model.weights_, model.means_ @ weight, variances, bias, limit)
     hits, rows = int((held_out @ weight + bias > limit).sum()), len(held_out)
     low, band = lower_limit(hits, rows, level), dkw_band(rows, level)
     edge = np.quantile(model.score_samples(points), 0.05)

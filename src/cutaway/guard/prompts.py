@@ -125,7 +125,8 @@ class PromptTokenizer:
 
 def _embedding_rows(model: nn.Module) -> int | None:
     try:
-        embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None  # type: ignore[operator]
+        ask: Any = getattr(model, "get_input_embeddings", None)
+        embedding = None if ask is None else ask()
     except NotImplementedError:
         embedding = None
     if embedding is None:

@@ -166,9 +166,9 @@ class _Finder:
         if source.ndim < 2 or output.ndim != source.ndim or output.numel() // output.shape[-1] != rows:
             return
         weight = getattr(module, "weight", None)
-        own = isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
         shape = (int(source.shape[-1]), int(output.shape[-1]))
-        own = own and tuple(weight.shape) in (shape, shape[::-1])  # pyright: ignore[reportOptionalMemberAccess]
+        own = isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
+        own = own and isinstance(weight, Tensor) and tuple(weight.shape) in (shape, shape[::-1])
         flow = watch.of(output)
         pointer = source.untyped_storage().data_ptr(), int(source.storage_offset())
         inner = None
@@ -184,9 +184,11 @@ class _Finder:
         watch.put(output, Flow(frozenset({len(watch.calls) - 1}), columns=(0, 1)))
 
     def _arrived(self, watch: Watch, flow: Flow | None, shape: tuple[int, int], path: str) -> None:
-        for index in flow.active if flow is not None else ():
+        if flow is None:
+            return
+        for index in flow.active:
             call = watch.calls[index]
-            if not flow.foreign and call.width == shape[0] and (call.inputs == shape[1] or call.index < 0):  # pyright: ignore[reportOptionalMemberAccess]
+            if not flow.foreign and call.width == shape[0] and (call.inputs == shape[1] or call.index < 0):
                 call.down = path
                 call.ends.add(shape[1])
 

@@ -54,16 +54,16 @@ def layout_of(module: nn.Module, path: str, args: tuple, kwargs: dict, output: A
             again.index_add_(0, tokens, (_back(module, gates, expert) * weight[:, None]).float())
         error, scale = (again - output.reshape(again.shape).float()).abs().max(), output.float().abs().max()
         slack = max(2e-3, 16 * torch.finfo(states.dtype).eps)
-        fits = bool(error <= slack * scale + 1e-6)
+        if bool(error <= slack * scale + 1e-6):
+            return layout
     except (AttributeError, RuntimeError, ValueError, TypeError, IndexError, StopIteration):
-        fits = False
-    if not fits:
-        raise ModelError(
-            f"experts {path} ({type(module).__name__})",
-            found="another layout, or another way through them",
-            expected="states (N, D), chosen experts (N, k) and router weights (N, k), each expert gate, up and down",
-            remedy="the other blocks alone would be a part of the model: read a model whose experts are of this kind",
-        )
+        pass
+    raise ModelError(
+        f"experts {path} ({type(module).__name__})",
+        found="another layout, or another way through them",
+        expected="states (N, D), chosen experts (N, k) and router weights (N, k), each expert gate, up and down",
+        remedy="the other blocks alone would be a part of the model: read a model whose experts are of this kind",
+    )
     return layout
 
 

@@ -115,7 +115,9 @@ class Watch(TorchFunctionMode):
 
     def _ended(self, before: list, made: list[Tensor]) -> None:
         for _, flow in before:
-            for index in flow.active if flow is not None and made else ():
+            if flow is None or not made:
+                continue
+            for index in flow.active:
                 self.calls[index].gates |= flow.foreign
                 self.calls[index].ends.add(int(made[0].shape[-1]))
 

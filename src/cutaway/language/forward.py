@@ -66,8 +66,9 @@ def body_of(model: nn.Module, tokens: Tensor) -> nn.Module:
         sure &= hasattr(type(inner), "base_model_prefix")
         inner = further
     decoder = bool(getattr(getattr(inner, "config", None), "is_encoder_decoder", False))
-    if decoder and hasattr(inner, "get_encoder"):
-        inner = inner.get_encoder()  # pyright: ignore[reportCallIssue]
+    encoder: Any = getattr(inner, "get_encoder", None)
+    if decoder and encoder is not None:
+        inner = encoder()
     if inner is not model and not sure:
         _same_inside(model, inner, tokens[:1], decoder)
     return inner

@@ -263,8 +263,8 @@ def _embedding_of(model: nn.Module, tokens: Tensor) -> Iterator[list[int]]:
 
     def hook(module: nn.Module, args: tuple) -> None:
         ids = args[0] if args else rows
-        if any(torch.equal(ids, r) for r in (rows, rows.T)):
-            sizes.append(int(module.num_embeddings))  # pyright: ignore[reportArgumentType]
+        if isinstance(module, nn.Embedding) and any(torch.equal(ids, r) for r in (rows, rows.T)):
+            sizes.append(module.num_embeddings)
 
     handles = [m.register_forward_pre_hook(hook) for m in model.modules() if isinstance(m, nn.Embedding)]
     try:

@@ -220,7 +220,7 @@ def gauss_newton_products(
         def by_outputs(out: torch.Tensor) -> torch.Tensor:
             return loss(out, label).sum() / len(inputs)
 
-        out, back = vjp(outputs, parameters.theta)  # pyright: ignore[reportAssignmentType]
+        out, back, *_ = vjp(outputs, parameters.theta)
         try:
             with differentiable_forward():
                 moved = vmap(lambda v: jvp(outputs, (parameters.theta,), (v,))[1])(some)

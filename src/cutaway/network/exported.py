@@ -26,7 +26,8 @@ def sendable(content: bytes) -> tuple[nn.Module, torch.export.ExportedProgram]:
     def reduced(self: nn.Module, _protocol: int = 2) -> tuple[Any, ...]:
         return _again, (content, {k: v.detach() for k, v in self.state_dict().items()})
 
-    type(module).__reduce_ex__ = reduced  # pyright: ignore[reportAttributeAccessIssue]
+    kind: Any = type(module)
+    kind.__reduce_ex__ = reduced
     return module, program
 
 

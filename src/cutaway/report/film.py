@@ -157,7 +157,8 @@ def _ends(group: Sequence[Series]) -> str:
     for series in group:
         known = np.flatnonzero(np.isfinite(series.value))
         if len(known):
-            parts.setdefault(_kind(series, group), []).append(f"{said(series.value[known[-1]])} on {series.data}")
+            last = float(series.value[known[-1]])
+            parts.setdefault(_kind(series, group), []).append(f"{said(last)} on {series.data}")
     told = [f"{kind} {', '.join(ends)}" if len(parts) > 1 else ", ".join(ends) for kind, ends in parts.items()]
     return f"At the end {'; '.join(told)}." if told else ""
 

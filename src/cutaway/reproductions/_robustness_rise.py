@@ -4,6 +4,9 @@ The definitions stand in `delayed_robustness`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 RADIUS, LC_RADIUS = 2, 0  # positions of the attack radius 0.1 and of the local-complexity radius 0.05 in a plan
@@ -76,7 +79,9 @@ def over_seeds(values: list[float]) -> tuple[float, float | None, float | None]:
     return mean, max(mean - half, -1.0), min(mean + half, 1.0)
 
 
-def rank_agreement(a: np.ndarray, b: np.ndarray) -> float:
+def rank_agreement(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
+    """Spearman's rank correlation."""
     from scipy.stats import spearmanr
 
-    return float(spearmanr(a, b)[0])  # pyright: ignore[reportArgumentType]
+    found: Any = spearmanr(a, b)
+    return float(found.statistic)

@@ -24,6 +24,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,7 +98,8 @@ def measured_run(
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic(file) as temporary, open(temporary, "wb") as target:
-            np.savez_compressed(target, plan=np.array(repr(plan)), **found)  # pyright: ignore[reportArgumentType]
+            arrays: dict[str, Any] = {"plan": np.array(repr(plan)), **found}
+            np.savez_compressed(target, **arrays)
     return found
 
 
@@ -120,7 +122,7 @@ def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
         loss="mse",
         seed=plan.seed,
     )
-    train(model, data, settings, tracker=probe)  # pyright: ignore[reportArgumentType]
+    train(model, data, settings, tracker=probe)
     found = {name: np.array(values) for name, values in probe.found.items()}
     found["marks"] = marks(found["steps"], found["clean_test"], found["crossed_train"][:, 0])
     at_step = {step: _at_mark(model, probe.states[step], plan, test, progress) for step in set(found["marks"].tolist())}

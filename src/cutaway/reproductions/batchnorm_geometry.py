@@ -46,8 +46,11 @@ def _least_squares(model: nn.Sequential, inputs: torch.Tensor) -> list[Row]:
     from cutaway.geometry.studies import hyperplane_misfit, with_statistics_of
 
     made = with_statistics_of(model, inputs)
-    weight, bias = made[0].weight.detach(), made[0].bias.detach()  # pyright: ignore[reportIndexIssue]
-    offset = made[1].running_mean - bias  # pyright: ignore[reportIndexIssue]
+    assert isinstance(made, nn.Sequential)
+    first, norm = made[0], made[1]
+    assert isinstance(first, nn.Linear) and isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None
+    weight, bias = first.weight.detach(), first.bias.detach()
+    offset = norm.running_mean - bias
     best = hyperplane_misfit(weight, offset, inputs)
     spread = (inputs @ weight.T).std(dim=0)
     others = torch.stack([hyperplane_misfit(weight, offset + s * spread, inputs) for s in np.linspace(-2, 2, 81)])

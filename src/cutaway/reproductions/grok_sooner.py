@@ -164,7 +164,8 @@ def _kept(folder: Path | None, way: Way, seed: int, progress) -> dict[str, np.nd
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic(file) as temporary, open(temporary, "wb") as target:
-            np.savez_compressed(target, plan=np.array(plan), **found)  # pyright: ignore[reportArgumentType]
+            arrays: dict[str, Any] = {"plan": np.array(plan), **found}
+            np.savez_compressed(target, **arrays)
     return found
 
 
@@ -185,7 +186,7 @@ def run(way: Way, *, seed: int) -> dict[str, np.ndarray]:
     )
     terms, adversary = _method(way)
     began = time.process_time()
-    train(model, data, settings, terms=terms, adversary=adversary, tracker=probe)  # type: ignore[arg-type]
+    train(model, data, settings, terms=terms, adversary=adversary, tracker=probe)
     seconds = (time.process_time() - began - probe.seconds) / way.steps
     return {
         "steps": np.array(probe.steps),

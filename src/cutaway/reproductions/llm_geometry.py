@@ -68,7 +68,7 @@ def _definitions(seed: int) -> list[Row]:
     reader = GeometryReader(model, tokens)
     got = reader.read(tokens).pooled[0].double()
     state, worst = model.embed(tokens)[0], 0.0
-    for k, (up, down) in enumerate(model.blocks):  # pyright: ignore[reportGeneralTypeIssues]
+    for k, (up, down) in enumerate(model.pairs):
         h = (state @ up.weight.T + up.bias).double()
         s, d = (h > 0).double().mean(1), (h.abs() / up.weight.double().norm(dim=1)).amin(1)
         want = torch.stack([s.mean(), s.min(), s.max(), s.std(), d.min(), d.mean(), d.std()])
@@ -98,15 +98,16 @@ class _Small(torch.nn.Module):
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
         self.embed = torch.nn.Embedding(40, 16)
-        pairs = [torch.nn.ModuleList([torch.nn.Linear(16, 32), torch.nn.Linear(32, 16)]) for _ in range(3)]
-        self.blocks = torch.nn.ModuleList(pairs)
+        pairs = [(torch.nn.Linear(16, 32), torch.nn.Linear(32, 16)) for _ in range(3)]
+        self.blocks = torch.nn.ModuleList(torch.nn.ModuleList(pair) for pair in pairs)
+        self.pairs = pairs
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) / 4)
 
     def forward(self, tokens):
         state = self.embed(tokens)
-        for up, down in self.blocks:  # type: ignore[misc]
+        for up, down in self.pairs:
             state = state + down(torch.relu(up(state)))
         return state
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from cutaway.reproductions._robustness_rise import rank_agreement
 from cutaway.reproductions.row import Row
 
 SOURCE = "arXiv 2402.15555, arXiv 2412.18283"
@@ -45,7 +46,9 @@ def _estimator(points: int, seed: int, progress) -> list[Row]:
     network = Network(model, inputs[:2])
     sites = network.select("activation")
     with torch.no_grad():
-        distance = model[0](inputs).abs() / model[0].weight.norm(dim=1)  # pyright: ignore[reportCallIssue]
+        first = model[0]
+        assert isinstance(first, nn.Linear)
+        distance = first(inputs).abs() / first.weight.norm(dim=1)
     exact = float((distance < radius).sum(dim=1).double().mean())
     seen, expected = {}, {}
     for count in (4, 25, 100):
@@ -154,9 +157,9 @@ def _training(steps: int, seed: int, progress) -> list[Row]:
             quantity="digits: rank agreement of count and density form over training",
             paper="the density form tracks the count",
             reference="published",
-            ours=_rank_agreement(counts, [d for _, _, d in curve]),
+            ours=rank_agreement(counts, [d for _, _, d in curve]),
             tolerance="over 0.5",
-            verdict="pass" if _rank_agreement(counts, [d for _, _, d in curve]) > 0.5 else "fail",
+            verdict="pass" if rank_agreement(counts, [d for _, _, d in curve]) > 0.5 else "fail",
         ),
     ]
 
@@ -164,9 +167,3 @@ def _training(steps: int, seed: int, progress) -> list[Row]:
 def _falls_and_rises(counts: list[float]) -> bool:
     low = counts.index(min(counts))
     return counts[low] < 0.7 * counts[0] and max(counts[low:]) > 1.2 * counts[low]
-
-
-def _rank_agreement(a: list[float], b: list[float]) -> float:
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(a, b)[0])  # type: ignore[arg-type]

@@ -45,6 +45,7 @@ def flat(name: str, split: str, num: int | None, seed: int) -> tuple[Any, Any]:
     from cutaway.data import load_data
 
     data = load_data(name, split, num, seed)
+    assert data.labels is not None
     return (data.inputs.flatten(1) - 0.5).numpy(), data.labels.numpy()
 
 

@@ -141,7 +141,7 @@ def certified_accuracy(
     right = network.outputs(data.inputs).argmax(1).cpu() == labels
     robust = right.clone()
     if norm in PGD.norms and radius > 0:
-        robust &= ~PGD(radius=radius, norm=norm, steps=20).attack(network, data, seed=settings.seed).success  # type: ignore[arg-type]
+        robust &= ~PGD(radius=radius, norm=norm, steps=20).attack(network, data, seed=settings.seed).success
     quick = net.coarse or net
     margin = torch.full((len(labels),), torch.nan, dtype=torch.float64)
     wanted = robust.nonzero().squeeze(1)

@@ -107,7 +107,7 @@ def interval_forward(model: nn.Sequential, x: Tensor, low: Tensor, high: Tensor)
             half = F.linear(half, layer.weight.abs())
         elif isinstance(layer, nn.Conv2d):
             x, middle = layer(x), layer(middle)
-            half = F.conv2d(half, layer.weight.abs(), None, layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
+            half = F.conv2d(half, layer.weight.abs(), None, layer.stride, layer.padding, layer.dilation, layer.groups)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             scale, shift = _norm_line(layer, x)
             x, middle, half = x * scale + shift, middle * scale + shift, half * scale.abs()
@@ -156,8 +156,8 @@ def bound_loss(
 ) -> tuple[Tensor, Tensor, Tensor, list]:
     """Cross entropy of the worst logits, these, the clean logits and the hidden limits."""
     body, last = model[:-1], model[-1]
-    assert isinstance(last, nn.Linear)
-    features, low, high, hidden = interval_forward(body, x, low, high)  # type: ignore[arg-type]
+    assert isinstance(body, nn.Sequential) and isinstance(last, nn.Linear)
+    features, low, high, hidden = interval_forward(body, x, low, high)
     worst = worst_logits((low, high), last, low, high, labels)
     return F.cross_entropy(worst, labels), worst, last(features), hidden
 
@@ -209,7 +209,7 @@ def train_certified(
     end = max(start + 1, int(settings.warmup * total) + start)
     record = TrainingRecord(losses=[], clean_errors=[], bound_errors=[], seconds=0.0, stopped_early=False)
     model.train()
-    stopped, step = False, 0
+    stopped, step, now = False, 0, 0.0
     for epoch in range(settings.epochs):
         order = torch.randperm(len(inputs), generator=generator)
         sums = torch.zeros(4, dtype=torch.float64)

@@ -92,7 +92,7 @@ def read_vnnlib(path: str | Path, budget: int | None = None) -> Query:
     try:
         with (
             gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
-            io.TextIOWrapper(file, encoding="utf-8", newline="") as text,  # type: ignore[arg-type]
+            io.TextIOWrapper(file, encoding="utf-8", newline="") as text,
         ):
             return _read(text, str(path), budget)
     except FileNotFoundError as error:

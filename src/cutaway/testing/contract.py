@@ -97,7 +97,7 @@ def state(model: nn.Module) -> tuple:
         (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks), len(m._backward_pre_hooks))
         for m in model.modules()
     )
-    rng = (torch.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes())  # type: ignore[index]  # noqa: NPY002
+    rng = (torch.get_rng_state().numpy().tobytes(), np.random.get_state(legacy=False)["state"]["key"].tobytes())  # noqa: NPY002
     return parameters, buffers, modes, hooks, rng
 
 
@@ -114,7 +114,7 @@ def _fails_midway(instrument: Instrument, model: nn.Module, data: Dataset, befor
     for stop in (1, 2, 5):
         network = Network(model, data.inputs[:2])
         assert network.sites is not None
-        network.forward = _failing(network.forward, stop)  # type: ignore[method-assign]
+        network.forward = _failing(network.forward, stop)
         with contextlib.suppress(Interruption):
             instrument.measure(network, data, seed=3)
         assert state(model) == before, f"{instrument.name}: a failure midway left the model changed"

@@ -32,9 +32,14 @@ from cutaway.training.scores import LOSSES, Score, evaluate, task_loss
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
-    from cutaway.training.tracker import Tracker
 
 OPTIMISERS = ("adamw", "adam", "sgd")
+
+
+class Watcher(Protocol):
+    """What a training tells its steps to: a `Tracker`, or anything with its `step`."""
+
+    def step(self, model: nn.Module, step: int, **told: Any) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +164,7 @@ def train(
     test: Dataset | None = None,
     terms: Sequence[Term] = (),
     adversary: Adversary | None = None,
-    tracker: Tracker | None = None,
+    tracker: Watcher | None = None,
     progress: Callable[[int, float], None] | None = None,
     keep: Callable[[int, Callable[[], State]], None] | None = None,
     start: State | None = None,
@@ -284,8 +289,9 @@ def _update(model, inputs, labels, optimiser, settings, step, terms, adversary, 
         loss = loss + (term.weight(step) if callable(term.weight) else term.weight) * value
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    if hasattr(adversary, "update"):
-        adversary.update(model)  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    update = getattr(adversary, "update", None)
+    if update is not None:
+        update(model)
     if settings.clip is not None:
         scalars["gradient_norm"] = float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
     optimiser.step()

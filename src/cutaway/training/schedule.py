@@ -39,7 +39,10 @@ class Moment:
 class Schedule(ABC):
     """When to measure; combine with `|`."""
 
-    by_step: bool = True
+    @property
+    def by_step(self) -> bool:
+        """Whether it looks at the step alone, so that every process finds the same answer."""
+        return True
 
     @abstractmethod
     def due(self, moment: Moment) -> Answer:
@@ -99,7 +102,10 @@ class TimeBudget(Schedule):
 
     share: float
     of: Schedule = field(default_factory=lambda: EveryN(1))
-    by_step = False
+
+    @property
+    def by_step(self) -> bool:
+        return False
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
@@ -121,7 +127,10 @@ class When(Schedule):
     """At steps where `condition(moment)` is true, for instance `When(lambda m: m.scalars["loss"] < 0.1)`."""
 
     condition: Callable[[Moment], bool]
-    by_step = False
+
+    @property
+    def by_step(self) -> bool:
+        return False
 
     def due(self, moment: Moment) -> Answer:
         return "now" if self.condition(moment) else "no"
@@ -134,7 +143,7 @@ class AnyOf(Schedule):
     schedules: tuple[Schedule, ...]
 
     @property
-    def by_step(self) -> bool:  # type: ignore[override]
+    def by_step(self) -> bool:
         return all(s.by_step for s in self.schedules)
 
     def due(self, moment: Moment) -> Answer:

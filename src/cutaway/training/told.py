@@ -72,12 +72,12 @@ def pairs(
 def unwrapped(model: nn.Module) -> nn.Module:
     """The module under torch.compile and DistributedDataParallel, so that measuring takes no part in collectives."""
     while True:
+        inner = getattr(model, "_orig_mod", None)
         if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            model = model.module
-        elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod  # type: ignore[assignment]
-        else:
+            inner = model.module
+        if not isinstance(inner, nn.Module):
             return model
+        model = inner
 
 
 def shapes(model: nn.Module) -> list[list[Any]]:

@@ -154,8 +154,8 @@ class LoFiBase(BaseEstimator):
 
     def _predicted(self, inputs: Any) -> Array:
         check_is_fitted(self, "model_")
-        points = validate_data(self, inputs, dtype=[np.float64, np.float32], reset=False)
-        return self.model_.predict(self._scaling(points))  # pyright: ignore[reportArgumentType]
+        points: Any = validate_data(self, inputs, dtype=[np.float64, np.float32], reset=False)
+        return self.model_.predict(self._scaling(points))
 
 
 def seed_of(random_state: Any) -> int:

@@ -43,7 +43,8 @@ class _Baseline(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self, "classes_")
-        out = self._outputs(validate_data(self, X, dtype=np.float64, reset=False))  # pyright: ignore[reportArgumentType]
+        points: Any = validate_data(self, X, dtype=np.float64, reset=False)
+        out = self._outputs(points)
         index = (out[:, 0] > 0).astype(int) if self.classes_.size == 2 else out.argmax(axis=1)
         return self.classes_[index]
 

@@ -181,7 +181,8 @@ class LoFiTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LoFiBas
     def transform(self, X: Any) -> Array:
         """Coordinates (n, K) of new points."""
         check_is_fitted(self, "layers_")
-        points = self._scaling(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))  # pyright: ignore[reportArgumentType]
+        checked: Any = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        points = self._scaling(checked)
         for layer in self.layers_:
             if self.mode_ == "kernel":
                 points = layer.forward(points)

@@ -22,6 +22,24 @@ Array = NDArray[Any]
 Lift = Callable[[torch.Tensor], torch.Tensor]
 
 
+class Products(LinearOperator):
+    """A symmetric matrix (width, width) that is known by its products with vectors."""
+
+    def __init__(self, product: Callable[[Array], Array], width: int) -> None:
+        super().__init__(np.float64, (width, width))
+        self._product = product
+
+    def _matvec(self, x: Array) -> Array:
+        return self._product(x)
+
+
+def largest(operator: Products, count: int, start: Array, *, tolerance: float) -> tuple[Array, Array]:
+    """`count` eigenpairs of largest magnitude (ARPACK), values (count,) and vectors (width, count)."""
+    limit: Any = tolerance  # a float, whatever scipy's default looks like
+    values, vectors = eigsh(operator, k=count, which="LM", v0=start, tol=limit)
+    return values, vectors
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
     """`operators` (r, P, P) with C_k = (1/n) sum_i y_ik z_i z_i^T, `first` (r, P) = E[y z], `mean` (P,) = E[z],
@@ -128,8 +146,7 @@ def leading_directions(operators: torch.Tensor, count: int, locked: torch.Tensor
         def multiply(v: Array) -> Array:
             return sum((c @ (c @ v) for c in bank), np.zeros(width))
 
-        operator = LinearOperator((width, width), matvec=multiply, dtype=np.float64)  # type: ignore[call-arg]
-        values, vectors = eigsh(operator, k=count, which="LM", v0=start, tol=1e-8)  # type: ignore[arg-type]
+        values, vectors = largest(Products(multiply, width), count, start, tolerance=1e-8)
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     values, vectors = values[order], vectors[:, order]
     vectors = vectors * signs(vectors)  # the next random lift sees signs

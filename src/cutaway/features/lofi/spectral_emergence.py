@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from cutaway.features.lofi.errors import EstimatorInputError
+from cutaway.features.lofi.moments import Products, largest
 from cutaway.features.lofi.parameters import whole
 
 Array = NDArray[Any]
@@ -79,14 +79,14 @@ class EmergenceCurve:
     now: Emergence
 
 
-def moment_operator(features: Array, labels: Array) -> LinearOperator:
+def moment_operator(features: Array, labels: Array) -> Products:
     """v -> (1/n) Z^T (y * (Z v)) without forming the D x D matrix."""
     num, width = features.shape
 
     def multiply(vector: Array) -> Array:
         return features.T @ (labels * (features @ vector.ravel())) / num
 
-    return LinearOperator((width, width), matvec=multiply, dtype=np.float64)  # type: ignore[call-arg]
+    return Products(multiply, width)
 
 
 def top_eigenvalues(features: Array, labels: Array, count: int, start: Array) -> tuple[Array, Array]:
@@ -95,7 +95,7 @@ def top_eigenvalues(features: Array, labels: Array, count: int, start: Array) ->
     if width <= 600 or count >= width // 4:
         values, vectors = np.linalg.eigh(features.T @ (labels[:, None] * features) / features.shape[0])
     else:
-        values, vectors = eigsh(moment_operator(features, labels), k=count, which="LM", v0=start, tol=1e-6)  # type: ignore[arg-type]
+        values, vectors = largest(moment_operator(features, labels), count, start, tolerance=1e-6)
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     return values[order], vectors[:, order]
 
@@ -175,14 +175,14 @@ def emergence(
     )
 
 
-def emergence_curve(features: Array, labels: Array, samples: Array | None = None, **options: object) -> EmergenceCurve:
+def emergence_curve(features: Array, labels: Array, samples: Array | None = None, **options: Any) -> EmergenceCurve:
     """Overlap of every direction at other sample sizes, 1 - n_c / n', and of the first one not yet out of the noise.
 
     The hidden direction's strength comes from unbiased sums of squares and of fourth powers of the spectrum
     (`spectral_moments`), which see a direction before its eigenvalue detaches: exact in the limit when what is hidden
     is one strength, an average weighted towards the largest otherwise. An estimate: read it with `next_low`.
     """
-    now = emergence(features, labels, **options)  # type: ignore[arg-type]
+    now = emergence(features, labels, **options)
     grid = now.num_samples * 2.0 ** np.arange(-2, 5) if samples is None else np.asarray(samples, dtype=float)
     if grid.ndim != 1 or not (grid > 0).all():
         raise EstimatorInputError("samples", found=str(np.ravel(grid)[:5]), expected="a row of numbers above 0")

@@ -143,12 +143,12 @@ def _perturbed(texts, level: str, count: int, embed, project, rng) -> tuple[list
     return flat, [placed[e - len(g) : e] for g, e in zip(made, ends, strict=True)]
 
 
-def verify_boxes(model: nn.Module, boxes: Boxes, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def verify_boxes(model: nn.Sequential, boxes: Boxes, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(verified, falsified) booleans (k,): class 0 wins in the whole box (sound), or loses at a replayed point of
     it."""
     if not len(boxes):
         return np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
-    wide = nn.Sequential(*list(model.double()))  # type: ignore[attr-defined]
+    wide = nn.Sequential(*list(model.double()))
     net = bound_network(wide, torch.zeros(1, boxes.lower.shape[1], dtype=torch.float64))
     rows = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
     bounds = []

@@ -55,10 +55,12 @@ class Batcher:
         for entry in entries:
             self._queue.put_nowait(entry)
         done = await asyncio.gather(*(e.answer for e in entries), return_exceptions=True)
+        given: list[Verdict] = []
         for each in done:
             if isinstance(each, BaseException):
                 raise each
-        return list(done)  # type: ignore[arg-type]
+            given.append(each)
+        return given
 
     async def drain(self) -> None:
         """Answer all that waits, then stop."""

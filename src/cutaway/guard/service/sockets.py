@@ -86,7 +86,7 @@ class Protocol(H11Protocol):
         self._arguments = (config, server_state, app_state, _loop)
         self.connections, self._head = server_state.connections, bytearray()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.connections.add(self)
         self.waiting.add(self)

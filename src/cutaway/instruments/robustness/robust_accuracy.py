@@ -103,7 +103,8 @@ class RobustAccuracy(Instrument):
     @property
     def _attack_name(self) -> str:
         named = make_attack(self.attack, radius=self.radius, steps=self.steps)
-        return self.attack.upper() + (f"-{named.steps}" if hasattr(named, "steps") else "")  # type: ignore[attr-defined]
+        steps = getattr(named, "steps", None)
+        return self.attack.upper() + ("" if steps is None else f"-{steps}")
 
     def draw(self, reading):
         from cutaway.pictures.charts import bars_chart

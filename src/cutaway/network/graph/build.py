@@ -150,7 +150,8 @@ def _run(b: Builder, place: fx.Node, args: tuple, kwargs: dict, handlers: dict) 
             remedy="cut the model before it",
         )
     if not _depends((args, tuple(kwargs.values()))):
-        made = place.target(*args, **kwargs)  # pyright: ignore[reportCallIssue]
+        target: Any = place.target
+        made = target(*args, **kwargs)
         return made.zero_() if "empty" in str(place.target) else made  # written over later; what lay there is noise
     handler = handlers.get(str(place.target).split(".")[1]) if "." in str(place.target) else None
     if handler is not None:

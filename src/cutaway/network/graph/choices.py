@@ -33,8 +33,10 @@ def _keep(b: Builder, target: str, *args: Any, **kwargs: Any) -> Ref:
 def _compare(kind: str) -> Callable[..., Any]:
     def handler(b: Builder, x: Any, y: Any) -> Any:
         ref = _keep(b, f"aten.{kind}." + ("Tensor" if isinstance(y, Tensor | Ref) else "Scalar"), x, y)
-        read = (kind, x, y) if isinstance(x, Ref) else (MIRRORED[kind], y, x)
-        b.compared[ref.index] = read  # pyright: ignore[reportArgumentType]
+        if isinstance(x, Ref):
+            b.compared[ref.index] = (kind, x, y)
+        elif isinstance(y, Ref):
+            b.compared[ref.index] = (MIRRORED[kind], y, x)
         return ref
 
     return handler

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from cutaway.network.graph.fact import Form
 from cutaway.network.graph.facts import CURVES, FACTS, of
 from cutaway.network.graph.node import Node
 
-Values = list[Tensor]
+Values = Sequence[Tensor]
 
 
 def apply_node(node: Node, values: Values) -> Tensor:
@@ -24,16 +25,25 @@ def apply_node(node: Node, values: Values) -> Tensor:
     return _run_target(node, values)
 
 
-def resolve_target(name: str):
+def applied(node: Node) -> Callable[..., Tensor]:
+    """`apply_node` as a function of the inputs one by one, as torch's transforms want it."""
+
+    def function(*values: Tensor) -> Tensor:
+        return apply_node(node, values)
+
+    return function
+
+
+def resolve_target(name: str) -> Callable[..., Any]:
     """`aten.add.Tensor` -> the operator object of torch."""
-    found = torch.ops
+    found: Any = torch.ops
     for part in name.split("."):
         found = getattr(found, part)
     return found
 
 
 def _run_target(node: Node, values: Values) -> Tensor:
-    def fill(item):
+    def fill(item: Any) -> Any:
         if isinstance(item, Slot):
             return values[item.position]
         if isinstance(item, list | tuple):
@@ -41,7 +51,7 @@ def _run_target(node: Node, values: Values) -> Tensor:
         return item
 
     arguments = [fill(a) for a in node.attributes["args"]]
-    result = resolve_target(node.attributes["target"])(  # pyright: ignore[reportCallIssue]
+    result = resolve_target(node.attributes["target"])(
         *arguments, **{k: fill(v) for k, v in node.attributes["kwargs"].items()}
     )
     position = node.attributes.get("output")
@@ -162,7 +172,7 @@ OPERATORS: dict[str, Callable[[Node, Values], Tensor]] = {
     "permute": lambda n, v: v[0].permute(n.attributes["dims"]),
     "expand": lambda n, v: v[0].expand(n.shape),
     "slice": _slice,
-    "cat": lambda n, v: torch.cat(v, n.attributes["dim"]),
+    "cat": lambda n, v: torch.cat(list(v), n.attributes["dim"]),
     "pad": lambda n, v: F.pad(v[0], n.attributes["pad"], value=n.attributes["value"]),
     "take": _take,
     "maximum": lambda n, v: torch.maximum(v[0], v[1]),

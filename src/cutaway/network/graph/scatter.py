@@ -96,8 +96,8 @@ def _bilinear(b: Builder, x: Ref, *args: Any) -> Ref:
     """Bilinear upsampling is one interpolation along each dimension; their weights are read off unit vectors."""
     run, shape = resolve_target(b.target), b.shape(x)
     high, wide = shape[-2:]
-    rows = run(torch.eye(high, dtype=torch.float64)[:, None, :, None].expand(-1, 1, -1, wide).contiguous(), *args)  # pyright: ignore[reportCallIssue]
-    columns = run(torch.eye(wide, dtype=torch.float64)[:, None, None, :].expand(-1, 1, high, -1).contiguous(), *args)  # pyright: ignore[reportCallIssue]
+    rows = run(torch.eye(high, dtype=torch.float64)[:, None, :, None].expand(-1, 1, -1, wide).contiguous(), *args)
+    columns = run(torch.eye(wide, dtype=torch.float64)[:, None, None, :].expand(-1, 1, high, -1).contiguous(), *args)
     y = along(b, x, len(shape) - 2, rows[:, 0, :, 0].mT.contiguous())
     return along(b, y, len(shape) - 1, columns[:, 0, 0, :].mT.contiguous())
 

@@ -152,7 +152,7 @@ class _Importer:
                     operands[0] = Operand(to_host(value) if sizes_only else value, False)
                 layer, used = build_layer(node, operands, model.batched, bias)
             with SizeGuard(node, COPIES if fold else 4 * ROWS):
-                return layer, used, layer(*[operands[k].value for k in used])  # type: ignore[union-attr]
+                return layer, used, layer(*[operand.value for k in used if (operand := operands[k]) is not None])
         except CutawayError:
             raise
         except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError, OverflowError) as error:

@@ -97,7 +97,7 @@ def _apply(node: Node, operands: list[Operand | None], batched: bool) -> tuple[n
         attributes = {"value": _constant(node)}
     if op_type == "ConstantOfShape":
         value = attributes.get("value")
-        attributes["to"] = torch.float32 if value is None else value.dtype  # pyright: ignore[reportArgumentType]
+        attributes["to"] = torch.float32 if value is None else value.dtype
     if op_type == "LayerNormalization" and len(operands) < 3:
         operands = [*operands, None]
     if op_type == "LRN" and node.get("size") % 2 == 0:

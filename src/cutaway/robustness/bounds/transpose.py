@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cutaway.network.graph import Graph, Node
-from cutaway.network.graph.operators import apply_node
+from cutaway.network.graph.operators import applied, apply_node
 
 _DIRECT = frozenset({"linear", "scale_shift"})
 
@@ -35,7 +35,7 @@ def apply_linear(node: Node, values: list[Tensor]) -> Tensor:
         return values[0].flatten(1)[:, node.constants["index"]].reshape(batch, *node.shape)
     if node.op == "permute":
         return values[0].permute(0, *(d + 1 for d in node.attributes["dims"]))
-    return torch.vmap(lambda *v: apply_node(node, list(v)))(*values)  # pyright: ignore[reportArgumentType]
+    return torch.vmap(applied(node))(*values)
 
 
 def absolute(node: Node) -> Node:
@@ -83,7 +83,7 @@ def pull_back(graph: Graph, node: Node, functionals: Tensor) -> list[Tensor]:
 def _by_autograd(graph: Graph, node: Node, a: Tensor) -> list[Tensor]:
     """The transpose as a vector-Jacobian product at zero; every linear operator without a rule of its own."""
     zeros = tuple(torch.zeros(graph.nodes[i].shape, dtype=a.dtype) for i in node.inputs)
-    _, transpose = torch.func.vjp(lambda *x: apply_node(node, list(x)), *zeros)  # pyright: ignore[reportAssignmentType]
+    _, transpose, *_ = torch.func.vjp(applied(node), *zeros)
     flat = a.reshape(-1, *node.shape)
     return [p.reshape(*a.shape[:2], *p.shape[1:]) for p in torch.vmap(transpose)(flat)]
 

@@ -111,7 +111,10 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
     noise = 4 * torch.finfo(lower.dtype).eps * cancels + shortcut
     found = found[0], found[1] - noise, found[2], found[3] + noise
     bad = ~(_allowed(node, rule, lower, upper) & torch.isfinite(lower) & torch.isfinite(upper))
-    return tuple(torch.where(bad, math.nan, part) for part in found) if bool(bad.any()) else found  # pyright: ignore[reportReturnType]
+    if not bool(bad.any()):
+        return found
+    a, b, c, d = (torch.where(bad, math.nan, part) for part in found)
+    return a, b, c, d
 
 
 def tunable(node: Node) -> bool:

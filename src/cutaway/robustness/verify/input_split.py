@@ -122,12 +122,12 @@ def _pop(stack: list[_Boxes], batch: int) -> _Boxes:
 
 
 def _join(parts: list[_Boxes]) -> _Boxes:
-    knowns = [p.known for p in parts]
+    knowns = [p.known for p in parts if p.known is not None]
     known = None
-    if all(k is not None for k in knowns):
+    if len(knowns) == len(parts):
         known = Limits(
-            lower={i: torch.cat([k.lower[i] for k in knowns if k]) for i in knowns[0].lower},  # type: ignore[union-attr]
-            upper={i: torch.cat([k.upper[i] for k in knowns if k]) for i in knowns[0].upper},  # type: ignore[union-attr]
+            lower={i: torch.cat([k.lower[i] for k in knowns]) for i in knowns[0].lower},
+            upper={i: torch.cat([k.upper[i] for k in knowns]) for i in knowns[0].upper},
         )
     return _Boxes(
         lower=torch.cat([p.lower for p in parts]),

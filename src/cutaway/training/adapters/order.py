@@ -39,11 +39,11 @@ class OrderOf:
 
 def watch_order(loader: Any) -> OrderOf | None:
     """Puts itself before the sampler of a data loader; None where it has none (iterable sets)."""
-    batches = getattr(loader, "batch_sampler", None)
+    batches: Any = getattr(loader, "batch_sampler", None)
     batches = getattr(batches, "batch_sampler", batches)  # sharded over processes
     sampler, size = getattr(batches, "sampler", None), getattr(batches, "batch_size", None)
     if sampler is None or size is None:
         return None
     watched = OrderOf(getattr(sampler, "_sampler", sampler) if isinstance(sampler, OrderOf) else sampler, size)
-    batches.sampler = watched  # type: ignore[union-attr]
+    batches.sampler = watched
     return watched
