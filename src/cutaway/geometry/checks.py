@@ -105,7 +105,14 @@ def _polygon_area(polygon: Floats) -> float:
     return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
 
 
-def _edge_residuals(program, plane, cells, measures, max_edges: int, generator) -> tuple[Floats, Floats]:
+def _edge_residuals(
+    program: StagedProgram,
+    plane: Plane,
+    cells: Subdivision,
+    measures: FaceMeasures,
+    max_edges: int,
+    generator: np.random.Generator,
+) -> tuple[Floats, Floats]:
     """Distances from the ends of sampled edges to the zero lines of their gates, two an edge, and what rounding may
     make of each (1e-9 of the largest sampled gate, as a distance)."""
     makers = cells.makers
@@ -132,7 +139,7 @@ def _edge_residuals(program, plane, cells, measures, max_edges: int, generator) 
     return found.reshape(-1), allowed.reshape(-1)
 
 
-def _far_corners(cells, measures, half):
+def _far_corners(cells: Subdivision, measures: FaceMeasures, half: NDArray[np.int64]):
     """For each half-edge the corner of its face farthest from its line, and how far."""
     far, distance = np.empty(len(half), dtype=np.int64), np.zeros(len(half))
     for i, h in enumerate(half):
@@ -170,7 +177,15 @@ def gate_values(program: StagedProgram, inputs: Floats, gates: NDArray) -> Float
     return found
 
 
-def _affine_errors(program, plane, cells, measures, outputs, max_faces: int, generator) -> tuple[float, int]:
+def _affine_errors(
+    program: StagedProgram,
+    plane: Plane,
+    cells: Subdivision,
+    measures: FaceMeasures,
+    outputs: Floats,
+    max_faces: int,
+    generator: np.random.Generator,
+) -> tuple[float, int]:
     """Largest relative difference between the network at the corners of sampled faces and the affine map at a point
     inside, over faces large enough that the point is inside for certain.
 

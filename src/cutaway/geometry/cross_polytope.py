@@ -79,7 +79,9 @@ class CrossPolytope(torch.Tensor):
         return self.dense
 
     @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in ("__get__", "size", "dim", "numel", "__len__", "is_floating_point", "stride", "ndimension"):
@@ -99,7 +101,9 @@ class CrossPolytope(torch.Tensor):
         return func(*given, **{k: _plain(v, bool(changed)) for k, v in kwargs.items()})
 
     @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ):
         """What comes here without passing `__torch_function__` works on the real tensor."""
         return func(*(_plain(a, False) for a in args), **{k: _plain(v, False) for k, v in (kwargs or {}).items()})
 

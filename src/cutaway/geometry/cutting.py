@@ -169,7 +169,7 @@ def _claims(cells: Subdivision, site: Site) -> tuple[NDArray[np.int64], NDArray[
     return np.concatenate([plain, more[:, 0]]), np.concatenate([cells.tag[plain].astype(np.int64), more[:, 1]])
 
 
-def _withdraw(cells: Subdivision, half, gate, drop) -> None:
+def _withdraw(cells: Subdivision, half: NDArray[np.int64], gate: NDArray[np.int64], drop: NDArray[np.bool_]) -> None:
     """Take gates off edges; an edge that nothing claims any more is marked in `drop`."""
     plain = cells.tag[half] < COMBINED
     drop[half[plain]] = drop[cells.twin[half[plain]]] = True

@@ -12,6 +12,7 @@ spelled out here get the answer None (the caller then takes the sign for zero an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -87,7 +88,7 @@ class ExactSigns:
             raise OutOfReach
         self.left -= cost
 
-    def _at(self, tag: int, points: Floats, values) -> list[Fraction]:
+    def _at(self, tag: int, points: Floats, values: Sequence[dict]) -> list[Fraction]:
         """The line's function at the three inner points."""
         if tag < 0:
             side = -1 - tag

@@ -44,7 +44,7 @@ class ClassDensity:
 
 
 def class_density(
-    model,
+    model: nn.Module | Graph | StagedProgram,
     inputs: Tensor,
     labels: Tensor,
     *,

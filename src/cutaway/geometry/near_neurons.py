@@ -12,7 +12,8 @@ Linearised: #{i : |h_i(x)| / |V_i|_2 < r} with V_i the gradient of h_i in the re
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,7 +92,15 @@ class _Visitor(Interceptor):
         self.wanted = {site.ordinal: (k, site) for k, site in enumerate(sites)}
         self.counter, self.start, self.points, self.some = counter, start, points, some
 
-    def candidate(self, ordinal, kind, name, func, args, kwargs):
+    def candidate(
+        self,
+        ordinal: int,
+        kind: str,
+        name: str,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ):
         if ordinal in self.wanted:
             k, site = self.wanted[ordinal]
             if site.function != name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
@@ -52,7 +53,7 @@ def together(parts: list[Whole]) -> list[Whole]:
     return [Whole(p.aligned(shift, over), shift, over) for p in parts]
 
 
-def add(parts: list[Whole], coefficients) -> Whole:
+def add(parts: list[Whole], coefficients: Sequence[float]) -> Whole:
     scaled = []
     for part, c in zip(parts, coefficients):
         factor = whole(np.array(float(c)))
@@ -64,7 +65,7 @@ def add(parts: list[Whole], coefficients) -> Whole:
     return level[0].with_number(total)
 
 
-def padded(x: NDArray, widths) -> NDArray:
+def padded(x: NDArray, widths: Sequence[tuple[int, int]]) -> NDArray:
     """Zeros around an object array, as Python integers (np.pad would put in 64-bit ones, which overflow)."""
     made = np.zeros([n + a + b for n, (a, b) in zip(x.shape, widths)], dtype=object)
     made[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, widths))] = x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,6 @@ class RowBlocks:
             made += part @ matrix[some]
         return made
 
-    def over_rows(self, reduce, columns: int | None = None) -> Floats:
+    def over_rows(self, reduce: Callable[..., Floats], columns: int | None = None) -> Floats:
         """(K,): a reduction such as np.min over the rows of each column."""
         return np.concatenate([reduce(part, axis=0) for _, part in self.parts(columns)])

@@ -190,7 +190,14 @@ class VertexValues:
             self.forward_rows += next(iter(here.values())).shape[0]
             yield program.advance(here, start_at, stop)
 
-    def gaps(self, index: int, vertex, places, part, output) -> Floats:
+    def gaps(
+        self,
+        index: int,
+        vertex: NDArray[np.int64],
+        places: NDArray[np.int64],
+        part: NDArray[np.int64],
+        output: NDArray[np.int64],
+    ) -> Floats:
         """By how much the largest entry of each claim's window exceeds the compared one, at one end of its edge."""
         gap, begin, order = np.empty(len(places)), 0, np.argsort(places, kind="stable")
         for values in self._chunks(index, vertex):
@@ -201,7 +208,7 @@ class VertexValues:
             begin += count
         return gap
 
-    def _entries_at(self, values: Values, site: Site, rows, outputs) -> Floats:
+    def _entries_at(self, values: Values, site: Site, rows: NDArray[np.int64], outputs: NDArray[np.int64]) -> Floats:
         assert site.window is not None
         read = self.program.graph.nodes[site.node].inputs[0]
         flat = values[read].reshape(values[read].shape[0], -1).numpy()

@@ -75,7 +75,9 @@ def region_volume(region: LinearRegion, *, box: float, num_samples: int = 2000, 
     )
 
 
-def _hit_and_run(matrix: Floats, bound: Floats, radius: float, count: int, steps: int, generator) -> Floats:
+def _hit_and_run(
+    matrix: Floats, bound: Floats, radius: float, count: int, steps: int, generator: np.random.Generator
+) -> Floats:
     """`count` points of the polytope cut with the ball, every `steps`-th of a chain that starts at 0."""
     dims, point = matrix.shape[1], np.zeros(matrix.shape[1])
     found = np.empty((count, dims))

@@ -266,7 +266,16 @@ def _mean_loss(
 
 
 @derivatives()
-def _products(parameters, inputs, labels, vectors, product, budget, *, serial: bool = False) -> torch.Tensor:
+def _products(
+    parameters: Parameters,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    vectors: torch.Tensor,
+    product: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+    budget: int | None,
+    *,
+    serial: bool = False,
+) -> torch.Tensor:
     """`product` summed over chunks of rows, a few vectors at a time; `serial`: it takes one after another."""
     if vectors.dim() != 2 or vectors.shape[1] != len(parameters):
         raise InputError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -44,7 +45,15 @@ class _Recorder(Interceptor):
         self.pre: dict[str, torch.Tensor] = {}
         self.post: dict[str, torch.Tensor] = {}
 
-    def candidate(self, ordinal, kind, name, func, args, kwargs):
+    def candidate(
+        self,
+        ordinal: int,
+        kind: str,
+        name: str,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ):
         site = self.wanted.get(ordinal)
         if site is None:
             return func(*args, **kwargs)

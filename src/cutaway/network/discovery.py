@@ -58,7 +58,9 @@ class _Discovery(Interceptor):
         self.gates: set[int] = set()
         self.alive: list[torch.Tensor] = []  # keeps ids in `producers` unique
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ):
         if function_name(func) in _PRINTING:
             kept = len(self.follower.bends)
             text = func(*args, **(kwargs or {}))
@@ -72,7 +74,15 @@ class _Discovery(Interceptor):
         self.hidden += [(path, bend) for bend in self.follower.bends[self.read :]]
         self.read = len(self.follower.bends)
 
-    def candidate(self, ordinal, kind, name, func, args, kwargs):
+    def candidate(
+        self,
+        ordinal: int,
+        kind: str,
+        name: str,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ):
         self.take_hidden()
         operands = flatten_operands((*args, *kwargs.values()))
         before = {i: identity(a) for i, a in enumerate(operands) if self._marked(a)}
@@ -185,11 +195,11 @@ def discover(model: nn.Module, run: Callable[[], Any], inputs: torch.Tensor) -> 
     for path, module in model.named_modules(remove_duplicate=False):
         first_path.setdefault(id(module), path)
 
-    def enter(module, _args):
+    def enter(module: nn.Module, _args: Any):
         stack.append((first_path.get(id(module), "?"), type(module).__name__))
         called.add(id(module))
 
-    def leave(_module, _args, _output):
+    def leave(_module: nn.Module, _args: Any, _output: Any):
         stack.pop()
 
     for module in model.modules():

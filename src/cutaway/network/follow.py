@@ -148,7 +148,9 @@ class Follower(TorchDispatchMode):
         for mark in filter(None, map(self.mark, tensors(output))):
             self._use(mark.steps)
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ):
         kwargs = kwargs or {}
         call = self._call(func, args, kwargs)
         result = func(*args, **kwargs)
@@ -160,14 +162,14 @@ class Follower(TorchDispatchMode):
             self._follow_tokens(call, results)
         return result
 
-    def _bound(self, func, args, kwargs) -> Iterator[tuple[Any, Any]]:
+    def _bound(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
         for position, argument in enumerate(func._schema.arguments):
             if position < len(args):
                 yield argument, args[position]
             elif argument.name in kwargs or argument.has_default_value():
                 yield argument, kwargs.get(argument.name, argument.default_value)
 
-    def _call(self, func, args, kwargs) -> Call:
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         space, _, word = func._schema.name.partition("::")
         word = word[:-1] if word.endswith("_") and not word.endswith("__") else word
         word = word if space == "aten" else f"{space}::{word}"

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def load_tokenizer(text: str, *, local_files_only: bool = False) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet(transformers) -> Iterator[None]:
+def _quiet(transformers: Any) -> Iterator[None]:
     """No progress bars of transformers meanwhile; ours says what goes on."""
     logging = transformers.utils.logging
     enabled = logging.is_progress_bar_enabled()
@@ -124,7 +124,7 @@ def _quiet(transformers) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _auto_class(transformers, config):
+def _auto_class(transformers: Any, config: Any):
     architecture = (getattr(config, "architectures", None) or [""])[0]
     for ending, name in (
         ("ForCausalLM", "AutoModelForCausalLM"),
@@ -154,7 +154,7 @@ def _example(tokenizer: Any, config: Any) -> Tensor:
     return torch.arange(min(16, vocabulary or 16)).unsqueeze(0)
 
 
-def _attempt(text: str, what: str, load):
+def _attempt(text: str, what: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except ImportError as error:

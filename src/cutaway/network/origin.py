@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -30,7 +31,9 @@ class _Noting(TorchFunctionMode):
         super().__init__()
         self.found: set[tuple] = set()
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ):
         result = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") in FILLS and isinstance(result, Tensor) and result.dim() > 1:
             self.found.add(_mark(result))

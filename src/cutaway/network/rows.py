@@ -8,7 +8,8 @@ the rows must come row by row, which their values show.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -23,7 +24,15 @@ class SiteShapes(Interceptor):
         self.wanted, self.rows = {site.ordinal: site for site in sites}, rows
         self.found: dict[int, list[tuple[tuple[int, ...], torch.Tensor | None]]] = {}
 
-    def candidate(self, ordinal, kind, name, func, args, kwargs):
+    def candidate(
+        self,
+        ordinal: int,
+        kind: str,
+        name: str,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ):
         site = self.wanted.get(ordinal)
         if site is None or site.function != name:
             return func(*args, **kwargs)
@@ -52,7 +61,13 @@ def with_layouts(sites: tuple[Site, ...], some: SiteShapes, one: SiteShapes) -> 
         yield dataclasses.replace(site, before=before, after=after, input_shape=shape, output_shape=given)
 
 
-def _layout(rows: int, shape, value, one_shape, one_value) -> tuple[Layout, tuple[int, ...]]:
+def _layout(
+    rows: int,
+    shape: tuple[int, ...],
+    value: torch.Tensor | None,
+    one_shape: tuple[int, ...],
+    one_value: torch.Tensor | None,
+) -> tuple[Layout, tuple[int, ...]]:
     """The layout, and the shape of one row."""
     rest = tuple(shape[1:])
     if len(shape) != len(one_shape):

@@ -170,7 +170,9 @@ class Interceptor(TorchFunctionMode):
         super().__init__()
         self.ordinal = 0
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ):
         name = function_name(func)
         kind = candidate_kind(func, name)
         if kind is None:

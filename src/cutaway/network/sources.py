@@ -159,7 +159,9 @@ def form_of(text: str) -> str:
     return kind or ("factory" if ":" in text else "huggingface" if HUB_ID.fullmatch(text) else "")
 
 
-def _load(text: str, trust_pickle: bool, trust_code: bool, device, dtype) -> LoadedModel:
+def _load(
+    text: str, trust_pickle: bool, trust_code: bool, device: str | torch.device | None, dtype: torch.dtype | None
+) -> LoadedModel:
     path, form = Path(text), form_of(text)
     if form in ("pt2", "pickle", "checkpoint") and not path.is_file():
         raise FileError(f"model file {path}", found="no such file", remedy="check the path")
@@ -279,7 +281,7 @@ def _pickled(path: Path, trust_pickle: bool) -> LoadedModel:
     return LoadedModel(model=content, name=path.stem, kind="pickle")
 
 
-def _huggingface(text: str, device, dtype) -> LoadedModel:
+def _huggingface(text: str, device: str | torch.device | None, dtype: torch.dtype | None) -> LoadedModel:
     from cutaway.network.huggingface import load_huggingface
 
     model, tokenizer, example = load_huggingface(text, device_map="auto" if device == "auto" else None, dtype=dtype)

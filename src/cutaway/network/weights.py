@@ -11,6 +11,7 @@ import difflib
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +125,7 @@ def _is_mask(tensor: Tensor) -> bool:
     return bool(((tensor == 0) | (tensor == -torch.inf)).all())
 
 
-def _check_keys(path, state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def _check_keys(path: Any, state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     missing = [key for key in wanted if key not in state]
     unexpected = [key for key in state if key not in wanted]
     if not missing and not unexpected:

@@ -7,6 +7,7 @@ of its ATen operator, which emits nodes of the vocabulary. Values at the example
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -68,7 +69,7 @@ def spell_out(program: torch.export.ExportedProgram) -> None:
         graph.erase_node(place)
 
 
-def _map(item: Any, function) -> Any:
+def _map(item: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(item, list | tuple):
         return type(item)(_map(i, function) for i in item)
     return function(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,7 +69,14 @@ class Builder:
         self.inputs.append(ref.index)
         return ref
 
-    def emit(self, op: str, *inputs: Any, constants: dict | None = None, shape=None, **attributes: Any) -> Ref:
+    def emit(
+        self,
+        op: str,
+        *inputs: Any,
+        constants: dict | None = None,
+        shape: Sequence[int] | None = None,
+        **attributes: Any,
+    ) -> Ref:
         """A node of the vocabulary; inputs that are constants become `constant` nodes."""
         refs = tuple((x if isinstance(x, Ref) else self.constant(x)).index for x in inputs)
         fixed = {k: self._own(v) for k, v in (constants or {}).items() if v is not None}
@@ -86,7 +94,15 @@ class Builder:
         value = value.detach()
         return value.to(dtype) if dtype is not None and value.is_floating_point() else value
 
-    def _append(self, op, refs, constants, attributes, value, shape=None) -> Ref:
+    def _append(
+        self,
+        op: str,
+        refs: tuple[int, ...],
+        constants: dict[str, Tensor],
+        attributes: dict[str, Any],
+        value: Tensor | None,
+        shape: Sequence[int] | None = None,
+    ) -> Ref:
         count = self._names.get(self._name, 0)
         self._names[self._name] = count + 1
         node = Node(

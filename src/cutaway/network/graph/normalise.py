@@ -8,7 +8,7 @@ operator as it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -84,7 +84,18 @@ def _addmm(b: Builder, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: flo
     return add(b, bias if beta == 1 else _mul(b, bias, beta), _matmul(b, x, y), alpha=alpha)
 
 
-def _convolution(b, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups) -> Any:
+def _convolution(
+    b: Builder,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Any:
     if isinstance(weight, Ref) or isinstance(bias, Ref):
         return NotImplemented
     return b.emit(
@@ -100,7 +111,9 @@ def _convolution(b, x, weight, bias, stride, padding, dilation, transposed, outp
     )
 
 
-def _batch_norm(b: Builder, x: Ref, weight, bias, mean, variance, momentum: float, eps: float) -> tuple:
+def _batch_norm(
+    b: Builder, x: Ref, weight: Any, bias: Any, mean: Tensor, variance: Tensor, momentum: float, eps: float
+) -> tuple:
     scale = torch.rsqrt(variance + eps)
     scale = scale if weight is None else scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
@@ -116,7 +129,9 @@ def _batch_norm_in_evaluation(b: Builder, x: Ref, *rest: Any) -> Any:
 
 
 def _reduce(op: str) -> Handler:
-    def handler(b: Builder, x: Ref, dims=None, keepdim: bool = False, *, dtype=None) -> Ref:
+    def handler(
+        b: Builder, x: Ref, dims: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+    ) -> Ref:
         rank = len(b.shape(x))
         dims = list(range(rank)) if not dims and dims != 0 else ([dims] if isinstance(dims, int) else dims)
         return b.emit(op, x, dims=tuple(wrap_dim(d, rank) for d in dims), keepdim=bool(keepdim))
@@ -133,7 +148,7 @@ def _max(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _negated(handler: Handler) -> Handler:
-    def negated(b: Builder, x: Ref, *args, **kwargs) -> Any:
+    def negated(b: Builder, x: Ref, *args: Any, **kwargs: Any) -> Any:
         result = handler(b, scale_shift(b, x, scale=-1.0), *args, **kwargs)
         if isinstance(result, tuple):
             return scale_shift(b, result[0], scale=-1.0), *result[1:]
@@ -205,7 +220,7 @@ def _trunc(b: Builder, x: Ref) -> Ref:
 
 
 def _rrelu(
-    b: Builder, x: Ref, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *_
+    b: Builder, x: Ref, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *_: Any
 ) -> Any:
     return NotImplemented if training else (_leaky_relu(b, x, (lower + upper) / 2), None)
 
@@ -224,7 +239,18 @@ def _softmax(op: str) -> Handler:
     return handler
 
 
-def _attention(b, q, k, v, mask=None, dropout=0.0, is_causal=False, *, scale=None, enable_gqa=False) -> Any:
+def _attention(
+    b: Builder,
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any = None,
+    dropout: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
     if enable_gqa or isinstance(mask, Ref):
         return NotImplemented
     width = (b.shape(q) if isinstance(q, Ref) else q.shape)[-1]

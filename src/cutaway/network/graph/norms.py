@@ -6,6 +6,7 @@ Weights may be constants or depend on the input. `handler(builder, *args)` as in
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,21 +37,25 @@ def _along_channels(b: Builder, weight: Any, rank: int) -> Any:
     return weight.reshape(-1, *tail)
 
 
-def layer_norm(b: Builder, x: Ref, shape, weight=None, bias=None, eps: float = 1e-5, *_: Any) -> Ref:
+def layer_norm(
+    b: Builder, x: Ref, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+) -> Ref:
     options = {"num_dims": len(shape), "eps": float(eps)}
     if isinstance(weight, Ref) or isinstance(bias, Ref):
         return _weighted(b, b.emit("layer_norm", x, **options), weight, bias)
     return b.emit("layer_norm", x, constants={"weight": weight, "bias": bias}, **options)
 
 
-def group_norm(b: Builder, x: Ref, groups: int, weight=None, bias=None, eps: float = 1e-5, *_: Any) -> Ref:
+def group_norm(
+    b: Builder, x: Ref, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+) -> Ref:
     shape = b.shape(x)
     grouped = b.emit("reshape", x, shape=(shape[0], groups, math.prod(shape[1:]) // groups))
     y = b.emit("reshape", b.emit("layer_norm", grouped, num_dims=1, eps=float(eps)), shape=shape)
     return _weighted(b, y, *(_along_channels(b, v, len(shape)) for v in (weight, bias)))
 
 
-def instance_norm(b: Builder, x: Ref, weight, bias, *rest: Any) -> Any:
+def instance_norm(b: Builder, x: Ref, weight: Any, bias: Any, *rest: Any) -> Any:
     """Batch norm by the sample's own statistics, which is what InstanceNorm becomes."""
     shape = b.shape(x)
     if len(rest) != 3 or not rest[0] or shape[0] != 1:  # running statistics, or a batch inside the sample
@@ -58,7 +63,7 @@ def instance_norm(b: Builder, x: Ref, weight, bias, *rest: Any) -> Any:
     return group_norm(b, x, shape[1], weight, bias, rest[2]), None, None
 
 
-def rms_norm(b: Builder, x: Ref, shape, weight=None, eps: float | None = None) -> Ref:
+def rms_norm(b: Builder, x: Ref, shape: Sequence[int], weight: Any = None, eps: float | None = None) -> Ref:
     rank = len(b.shape(x))
     dims = tuple(range(rank - len(shape), rank))
     eps = torch.finfo(b.value(x).dtype).eps if eps is None else eps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -40,13 +40,13 @@ def _take_by(function: Callable[..., Tensor]) -> Callable[..., Ref]:
     return handler
 
 
-def _squeeze(b: Builder, x: Ref, dims=None) -> Ref:
+def _squeeze(b: Builder, x: Ref, dims: Any = None) -> Ref:
     value = b.value(x)
     dims = tuple(dims) if isinstance(dims, list | tuple) else dims
     return b.emit("reshape", x, shape=tuple((value.squeeze() if dims is None else value.squeeze(dims)).shape))
 
 
-def _permute(b: Builder, x: Ref, dims) -> Ref:
+def _permute(b: Builder, x: Ref, dims: Any) -> Ref:
     return b.emit("permute", x, dims=tuple(wrap_dim(d, len(dims)) for d in dims))
 
 
@@ -56,11 +56,11 @@ def _transpose(b: Builder, x: Ref, first: int, second: int) -> Ref:
     return b.emit("permute", x, dims=tuple(dims))
 
 
-def _expand(b: Builder, x: Ref, shape, **_: Any) -> Ref:
+def _expand(b: Builder, x: Ref, shape: Sequence[int], **_: Any) -> Ref:
     return b.emit("expand", x, shape=tuple(b.value(x).expand(shape).shape))
 
 
-def _slice(b: Builder, x: Ref, dim: int = 0, start=None, end=None, step: int = 1) -> Ref:
+def _slice(b: Builder, x: Ref, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Ref:
     dim = wrap_dim(dim, len(b.shape(x)))
     start, end, step = slice(start, end, step).indices(b.shape(x)[dim])
     if (start, end, step) == (0, b.shape(x)[dim], 1):
@@ -76,7 +76,7 @@ def _select(b: Builder, x: Ref, dim: int, index: int) -> Ref:
     return b.emit("reshape", piece, shape=(*shape[:dim], *shape[dim + 1 :]))
 
 
-def _split(b: Builder, x: Ref, sizes, dim: int = 0) -> list[Ref]:
+def _split(b: Builder, x: Ref, sizes: Any, dim: int = 0) -> list[Ref]:
     dim = wrap_dim(dim, len(b.shape(x)))
     total = b.shape(x)[dim]
     if isinstance(sizes, int):
@@ -89,13 +89,13 @@ def _unbind(b: Builder, x: Ref, dim: int = 0) -> list[Ref]:
     return [_select(b, x, dim, i) for i in range(b.shape(x)[wrap_dim(dim, len(b.shape(x)))])]
 
 
-def _cat(b: Builder, parts, dim: int = 0) -> Ref:
+def _cat(b: Builder, parts: Sequence[Any], dim: int = 0) -> Ref:
     parts = [p for p in parts if isinstance(p, Ref) or p.numel()]
     rank = len(b.shape(next(p for p in parts if isinstance(p, Ref))))
     return b.emit("cat", *parts, dim=wrap_dim(dim, rank))
 
 
-def _stack(b: Builder, parts, dim: int = 0) -> Ref:
+def _stack(b: Builder, parts: Sequence[Any], dim: int = 0) -> Ref:
     rank = len(b.shape(next(p for p in parts if isinstance(p, Ref)))) + 1
     dim = wrap_dim(dim, rank)
     raised = []
@@ -108,18 +108,25 @@ def _stack(b: Builder, parts, dim: int = 0) -> Ref:
     return _cat(b, raised, dim)
 
 
-def _pad(b: Builder, x: Ref, pad, value: float = 0.0) -> Ref:
+def _pad(b: Builder, x: Ref, pad: Sequence[int], value: float = 0.0) -> Ref:
     return b.emit("pad", x, pad=tuple(pad), value=float(value))
 
 
-def _pair(value, count: int) -> tuple:
+def _pair(value: Any, count: int) -> tuple:
     value = (value,) if isinstance(value, int) else tuple(value)
     return value * count if len(value) == 1 else value
 
 
 def _avg_pool(count: int):
     def handler(
-        b, x, kernel, stride=(), padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+        b: Builder,
+        x: Ref,
+        kernel: Any,
+        stride: Any = (),
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> Ref:
         kernel = _pair(kernel, count)
         return b.emit(
@@ -137,7 +144,9 @@ def _avg_pool(count: int):
 
 
 def _max_pool(count: int, with_indices: bool):
-    def handler(b, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False) -> Any:
+    def handler(
+        b: Builder, x: Ref, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    ) -> Any:
         kernel = _pair(kernel, count)
         ref = b.emit(
             "max_pool",
@@ -157,11 +166,11 @@ def _adaptive_avg_pool(count: int):
     return lambda b, x, size: b.emit("adaptive_avg_pool", x, size=_pair(size, count))
 
 
-def _index(x: Tensor, indices) -> Tensor:
+def _index(x: Tensor, indices: Sequence[Any]) -> Tensor:
     return x[tuple(slice(None) if i is None else i for i in indices)]
 
 
-def _upsample(x: Tensor, size=None, scales=None, *more) -> Tensor:
+def _upsample(x: Tensor, size: Sequence[int] | None = None, scales: Any = None, *more: float) -> Tensor:
     shape = x.shape
     flat = x.reshape(1, -1, *shape[-2:])
     if isinstance(scales, int | float):  # the overload (size, scale height, scale width)

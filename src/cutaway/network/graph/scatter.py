@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,7 +56,9 @@ def _taken(b: Builder, root: int, places: Tensor) -> Ref:
     return ref
 
 
-def _joined(b: Builder, into: Any, source: Any, function, args, kwargs) -> Ref:
+def _joined(
+    b: Builder, into: Any, source: Any, function: Callable[..., Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Ref:
     """Both end to end, and every entry taken from one of them."""
     parts, sizes = [], []
     for value in (into, source):

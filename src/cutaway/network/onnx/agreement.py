@@ -8,6 +8,7 @@ are the same and rounding has grown on the way (the import in float64, the other
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,15 @@ def first_difference(model: OnnxModel, point: Tensor, theirs: dict[str, Any]) ->
     return None
 
 
-def _differs_alone(model: OnnxModel, name: str, given: list, dtype, gives, theirs, hosts) -> str | None:
+def _differs_alone(
+    model: OnnxModel,
+    name: str,
+    given: list,
+    dtype: torch.dtype,
+    gives: Sequence[str],
+    theirs: dict[str, Any],
+    hosts: dict[str, Any],
+) -> str | None:
     numbers = [v if is_host(v) else _tensor(v, dtype) for v in given]
     try:
         with torch.no_grad():

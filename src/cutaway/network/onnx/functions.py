@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,33 +28,33 @@ def _divide(a: Tensor, b: Any) -> Tensor:
     return a / b
 
 
-def _host_divide(a, b):
+def _host_divide(a: int, b: int):
     return a // b if (a >= 0) == (b > 0) else -(-a // b)
 
 
-def _modulo(attributes, a, b):
+def _modulo(attributes: dict[str, Any], a: Any, b: Any):
     """fmod 1: the sign of `a` (C's fmod); 0: the sign of `b` (integers only)."""
     if attributes.get("fmod", 0):
         return elementwise(torch.fmod, lambda x, y: int(math.fmod(x, y)))(attributes, a, b)
     return elementwise(torch.remainder, operator.mod)(attributes, a, b)
 
 
-def _cast(attributes, x):
+def _cast(attributes: dict[str, Any], x: Any):
     return x if is_host(x) and not attributes["to"].is_floating_point else torch.as_tensor(x).to(attributes["to"])
 
 
-def _constant_of_shape(attributes, shape):
+def _constant_of_shape(attributes: dict[str, Any], shape: Any):
     value = attributes.get("value")
     fill = 0.0 if value is None else value.reshape(-1)[0].item()
     return torch.full(as_tuple(shape), fill, dtype=attributes["to"])
 
 
-def _range(attributes, start, limit, delta):
+def _range(attributes: dict[str, Any], start: Any, limit: Any, delta: Any):
     numbers = [o.item() if isinstance(o, Tensor) else o for o in (start, limit, delta)]
     return torch.arange(*numbers)
 
 
-def _where(attributes, condition, a, b):
+def _where(attributes: dict[str, Any], condition: Any, a: Any, b: Any):
     if all(is_host(o) for o in (condition, a, b)):
         return on_host(lambda c, x, y: x if c else y, condition, a, b)
     condition, a, b = as_tensors((condition, a, b))
@@ -62,7 +62,7 @@ def _where(attributes, condition, a, b):
 
 
 def _reduce(function: Callable) -> Callable:
-    def apply(attributes, x, axes=None):
+    def apply(attributes: dict[str, Any], x: Tensor, axes: Any = None):
         keep = bool(attributes.get("keepdims", 1))
         dims = () if axes is None else tuple(as_tuple(axes))
         if not dims and attributes.get("noop_with_empty_axes"):
@@ -72,27 +72,27 @@ def _reduce(function: Callable) -> Callable:
     return apply
 
 
-def _reduce_product(x, dims, keep):
+def _reduce_product(x: Tensor, dims: Sequence[int], keep: bool):
     for dim in sorted((d % x.ndim for d in dims), reverse=True):
         x = x.prod(dim, keepdim=keep)
     return x
 
 
-def _host_product(attributes, x, axes=None):
+def _host_product(attributes: dict[str, Any], x: Any, axes: Any = None):
     if is_host(x):
         product = functools.reduce(operator.mul, as_tuple(x), 1)
         return (product,) if attributes.get("keepdims", 1) else product
     return _reduce(_reduce_product)(attributes, x, axes)
 
 
-def _gemm(attributes, a, b, c=None):
+def _gemm(attributes: dict[str, Any], a: Any, b: Any, c: Any = None):
     a = a.transpose(-1, -2) if attributes.get("transA") else a
     b = b.transpose(-1, -2) if attributes.get("transB") else b
     result = attributes.get("alpha", 1.0) * (a @ b)
     return result if c is None else result + attributes.get("beta", 1.0) * c
 
 
-def _softmax_of_block(attributes, x):
+def _softmax_of_block(attributes: dict[str, Any], x: Tensor):
     """Softmax before opset 13: over all dimensions from axis on, together."""
     axis = attributes["axis"] % x.ndim
     block = x.flatten(axis)
@@ -100,12 +100,12 @@ def _softmax_of_block(attributes, x):
     return function(block, -1).reshape(x.shape)
 
 
-def _einsum(attributes, *operands):
+def _einsum(attributes: dict[str, Any], *operands: Any):
     return torch.einsum(attributes["equation"], *operands)
 
 
 def _arg(function: Callable) -> Callable:
-    def apply(attributes, x):
+    def apply(attributes: dict[str, Any], x: Tensor):
         axis, keep = attributes.get("axis", 0), bool(attributes.get("keepdims", 1))
         if attributes.get("select_last_index", 0):
             return x.shape[axis] - 1 - function(x.flip(axis), axis, keep)
@@ -118,16 +118,16 @@ def _fold(function: Callable) -> Callable:
     return lambda _attributes, *operands: functools.reduce(function, operands)
 
 
-def _selu(attributes, x):
+def _selu(attributes: dict[str, Any], x: Tensor):
     alpha, gamma = attributes.get("alpha", 1.6732632), attributes.get("gamma", 1.0507010)
     return gamma * F.elu(x, alpha)
 
 
-def _hard_sigmoid(attributes, x):
+def _hard_sigmoid(attributes: dict[str, Any], x: Tensor):
     return torch.clamp(attributes.get("alpha", 0.2) * x + attributes.get("beta", 0.5), 0, 1)
 
 
-def _prelu(attributes, x, slope):
+def _prelu(attributes: dict[str, Any], x: Tensor, slope: Tensor):
     return torch.where(x >= 0, x, slope * x)
 
 

@@ -45,7 +45,7 @@ def as_tensors(operands: Sequence[Any]) -> list[Any]:
 
 
 def elementwise(tensor_function: Callable, host_function: Callable | None = None) -> Callable:
-    def apply(_attributes, *operands):
+    def apply(_attributes: dict[str, Any], *operands: Any):
         if host_function is not None and all(is_host(o) for o in operands):
             return on_host(host_function, *operands)
         return tensor_function(*as_tensors(operands))
@@ -53,7 +53,7 @@ def elementwise(tensor_function: Callable, host_function: Callable | None = None
     return apply
 
 
-def on_host(function: Callable, *operands) -> Any:
+def on_host(function: Callable, *operands: Any) -> Any:
     if not any(isinstance(o, tuple) for o in operands):
         return function(*operands)
     return tuple(function(*entries) for entries in columns(operands))

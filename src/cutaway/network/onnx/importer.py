@@ -55,7 +55,7 @@ def load_onnx(path: str | Path, *, dtype: torch.dtype | None = None, check: bool
 class _Importer:
     """One pass over the graph: values of the example run beside it, constants folded, layers built."""
 
-    def __init__(self, path: Path, proto, dtype: torch.dtype | None) -> None:
+    def __init__(self, path: Path, proto: Any, dtype: torch.dtype | None) -> None:
         self.path, self.graph, self.dtype = path, proto.graph, dtype
         self.opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
         self.constants: dict[str, Tensor] = {}
@@ -193,7 +193,7 @@ class _Importer:
             name += "_"
         return name
 
-    def _node(self, index: int, node) -> Node:
+    def _node(self, index: int, node: Any) -> Node:
         import onnx
 
         attributes = {}
@@ -220,7 +220,7 @@ class _Importer:
             )
         return Node(index, name, node.op_type, tuple(node.input), outputs, attributes, self.opset, str(self.path))
 
-    def _tensor(self, proto) -> Tensor:
+    def _tensor(self, proto: Any) -> Tensor:
         from onnx import numpy_helper
 
         try:

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from cutaway.network.onnx.host import as_tuple, is_host, to_host
 
 
-def _shape(attributes, x):
+def _shape(attributes: dict[str, Any], x: Tensor):
     start, end = attributes.get("start", 0), attributes.get("end")
     return tuple(x.shape)[start:end]
 
 
-def _reshape(attributes, x, shape):
+def _reshape(attributes: dict[str, Any], x: Any, shape: Any):
     if is_host(x):
         return as_tuple(x) if as_tuple(shape) else as_tuple(x)[0]
     target = list(as_tuple(shape))
@@ -31,7 +31,7 @@ def _reshape(attributes, x, shape):
     return x.reshape(target)
 
 
-def _flatten(attributes, x):
+def _flatten(attributes: dict[str, Any], x: Tensor):
     axis = attributes.get("axis", 1)
     axis = axis + x.ndim if axis < 0 else axis
     if axis == 1:
@@ -40,11 +40,11 @@ def _flatten(attributes, x):
     return x.reshape(head, -1)
 
 
-def _transpose(attributes, x):
+def _transpose(attributes: dict[str, Any], x: Tensor):
     return x.permute(tuple(attributes.get("perm", range(x.ndim)[::-1])))
 
 
-def _squeeze(attributes, x, axes=None):
+def _squeeze(attributes: dict[str, Any], x: Any, axes: Any = None):
     if is_host(x):
         return as_tuple(x)[0] if isinstance(x, tuple) and len(x) == 1 else x
     if axes is None:
@@ -52,7 +52,7 @@ def _squeeze(attributes, x, axes=None):
     return x.squeeze(tuple(as_tuple(axes)))
 
 
-def _unsqueeze(attributes, x, axes):
+def _unsqueeze(attributes: dict[str, Any], x: Any, axes: Any):
     if is_host(x):
         return as_tuple(x)
     ndim = x.ndim + len(as_tuple(axes))
@@ -61,13 +61,13 @@ def _unsqueeze(attributes, x, axes):
     return x
 
 
-def _concat(attributes, *parts):
+def _concat(attributes: dict[str, Any], *parts: Any):
     if any(is_host(part) for part in parts):
         return tuple(entry for part in parts for entry in as_tuple(part))
     return torch.cat(parts, attributes["axis"])
 
 
-def _slice(attributes, x, starts, ends, axes=None, steps=None):
+def _slice(attributes: dict[str, Any], x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None):
     starts, ends = as_tuple(starts), as_tuple(ends)
     axes = range(len(starts)) if axes is None else as_tuple(axes)
     steps = (1,) * len(starts) if steps is None else as_tuple(steps)
@@ -88,7 +88,7 @@ def _slice(attributes, x, starts, ends, axes=None, steps=None):
     return x
 
 
-def _gather(attributes, x, indices):
+def _gather(attributes: dict[str, Any], x: Any, indices: Any):
     axis = attributes.get("axis", 0)
     if is_host(x):
         listed = as_tuple(x)
@@ -104,7 +104,7 @@ def _gather(attributes, x, indices):
     return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
-def _pad(attributes, x, pads, value=None, axes=None):
+def _pad(attributes: dict[str, Any], x: Tensor, pads: Any, value: Any = None, axes: Any = None):
     pads = as_tuple(pads)
     half = len(pads) // 2
     axes = range(x.ndim) if axes is None else [axis % x.ndim for axis in as_tuple(axes)]
@@ -135,13 +135,13 @@ def _padded(size: int, before: int, after: int, mode: str) -> Tensor:
     return torch.minimum(at % period, -at % period)
 
 
-def _expand(attributes, x, shape):
+def _expand(attributes: dict[str, Any], x: Tensor, shape: Any):
     sizes = (tuple(x.shape), as_tuple(shape))
     plain = all(type(size) is int for size in (*sizes[0], *sizes[1]))
     return x.expand(np.broadcast_shapes(*sizes) if plain else torch.broadcast_shapes(*sizes))
 
 
-def _split(attributes, x, sizes=None):
+def _split(attributes: dict[str, Any], x: Tensor, sizes: Any = None):
     axis = attributes.get("axis", 0) % x.ndim
     if sizes is None:
         parts = attributes["num_outputs"]
