@@ -84,10 +84,10 @@ def shapes(model: nn.Module) -> list[list[Any]]:
     return [[name, list(p.shape)] for name, p in model.named_parameters()]
 
 
-def same_shapes(model: nn.Module, first: list[list[Any]], step: int) -> None:
+def same_shapes(model: nn.Module, first: list[list[Any]] | None, step: int) -> None:
     """Raises `InputError` where the model's parameters are not those of the first step (their names and shapes)."""
     signature = shapes(model)
-    if signature == first:
+    if first is None or signature == first:
         return
     old, new = dict(map(tuple, first)), dict(map(tuple, signature))
     changed = next(n for n in [*new, *old] if old.get(n) != new.get(n))

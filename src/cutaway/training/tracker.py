@@ -283,12 +283,8 @@ class Tracker:
         if self._signature is None:
             self._open(model, step)
         elif self._seen() is not model:  # shapes changed in place are noticed when it is measured or saved
-            self._same_model(model, step)
-        self._seen = weakref.ref(model)
-
-    def _same_model(self, model: nn.Module, step: int) -> None:
-        if self._signature is not None:
             told.same_shapes(model, self._signature, step)
+        self._seen = weakref.ref(model)
 
     def _open(self, model: nn.Module, step: int) -> None:
         self._signature = told.shapes(model)
@@ -321,7 +317,7 @@ class Tracker:
 
     def _take(self, model: nn.Module, step: int, due: bool, save: bool, entered: float) -> None:
         assert self._writer is not None
-        self._same_model(model, step)
+        told.same_shapes(model, self._signature, step)
         self.flush()
         self._writer.journal.check_in_place()
         if due:
