@@ -55,7 +55,7 @@ class Batcher:
         for entry in entries:
             self._queue.put_nowait(entry)
         done = await asyncio.gather(*(e.answer for e in entries), return_exceptions=True)
-        given: list[Verdict] = []
+        given: list[PromptVerdict] = []
         for each in done:
             if isinstance(each, BaseException):
                 raise each
