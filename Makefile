@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: scan test test-slow lint reproduce-short bench-short fuzz-short clean
+.PHONY: scan test test-slow lint reproduce-short bench-short fuzz-short mutate clean
 
 scan: $(VENV)/.core
 	$(BIN)/cutaway scan
@@ -33,6 +33,10 @@ bench-short: $(VENV)/.dev
 fuzz-short: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_import.py --minutes 1 --models 5000
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_bounds.py --minutes 1
+
+# Would the tests notice a fault? Hours for the full sample; a run that was stopped goes on (runs/mutants.jsonl).
+mutate: $(VENV)/.dev
+	$(BIN)/python -m tools.mutation --strict $(or $(STRICT),200) --elsewhere $(or $(ELSEWHERE),200)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
