@@ -137,3 +137,16 @@ def test_overlaps_that_grow_without_bound_are_told_by_their_step(capsys):
     code, payload = call(capsys, "ode", "He2", "--target", "He2(z1)", "--steps", "100")
     assert code == 2
     assert "divergence at step" in payload["error"]
+
+
+def test_goldilocks_sweeps_the_scale_and_says_what_it_cannot(capsys, tmp_path):
+    picture = tmp_path / "a.svg"
+    arguments = ("goldilocks", "--num", "60", "--scales", "0.05", "1", "100", "--dimension", "20", "--out", str(picture))
+    code, payload = call(capsys, *arguments)
+    excess = [value for _, value in payload["series"]["excess"]]
+    assert code == 0 and set(payload) >= KEYS and picture.stat().st_size > 1000
+    assert excess[1] > 1 > max(abs(excess[0]), abs(excess[2]))
+    assert payload["homogeneous_degree"] == 3 and payload["dimension"] == 20
+    assert payload["series"]["gain"][2][1] is None or payload["series"]["gain"][2][1] < 3
+    assert run(["theory", "goldilocks", "--scales", "-1"]) == 2
+    assert run(["theory", "goldilocks", "--data", "mnist"]) == 2

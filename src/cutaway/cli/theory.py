@@ -1,4 +1,5 @@
-"""`cutaway theory exponent|ode|simulate|phase`: two-layer networks on multi-index targets.
+"""`cutaway theory exponent|ode|simulate|phase`: two-layer networks on multi-index targets; `goldilocks` is in a file
+of its own.
 
 Every form prints, with `--json`, `series` (name to list of [x, value]), `exponent`, `leap` and `generative_exponent`
 (null where the form does not compute them).
@@ -11,9 +12,13 @@ from typing import Any
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import check_picture
+from cutaway.cli.theory_networks import goldilocks
 
 _PICTURES = (".png", ".pdf", ".svg")
-app = new_app("theory", "Two-layer networks: exponents, overlap equations, simulations, phase boundaries.")
+app = new_app(
+    "theory", "Two-layer networks: exponents, overlap equations, simulations, phase boundaries; initial scales."
+)
+app.command(goldilocks)
 
 
 @app.command
