@@ -141,7 +141,19 @@ def test_overlaps_that_grow_without_bound_are_told_by_their_step(capsys):
 
 def test_goldilocks_sweeps_the_scale_and_says_what_it_cannot(capsys, tmp_path):
     picture = tmp_path / "a.svg"
-    arguments = ("goldilocks", "--num", "60", "--scales", "0.05", "1", "100", "--dimension", "20", "--out", str(picture))
+    arguments = (
+        "goldilocks",
+        "--num",
+        "60",
+        "--scales",
+        "0.05",
+        "1",
+        "100",
+        "--dimension",
+        "20",
+        "--out",
+        str(picture),
+    )
     code, payload = call(capsys, *arguments)
     excess = [value for _, value in payload["series"]["excess"]]
     assert code == 0 and set(payload) >= KEYS and picture.stat().st_size > 1000

@@ -131,7 +131,8 @@ def _degree(surface: Any) -> int | None:
 def _words(points: Any, degree: int | None) -> str:
     lines = [f"   scale  excess (of {points[0].excess.dimension})  positive    gain  entropy      loss"]
     lines += [
-        f"{p.scale:8g}  {p.excess.excess:14.3f}  {p.excess.positive:8.2f}  {p.gain:6.3f}  {p.entropy:7.3f}  {p.loss:8.3g}"
+        f"{p.scale:8g}  {p.excess.excess:14.3f}  {p.excess.positive:8.2f}  {p.gain:6.3f}  {p.entropy:7.3f}"
+        f"  {p.loss:8.3g}"
         for p in points
     ]
     told = "not homogeneous in its parameters (biases, normalisation): logits do not simply scale"

@@ -3,6 +3,7 @@ initial scales and kernels start from."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 def fully_connected(widths: Sequence[int], seed: int, *, scale: float = 1.0) -> nn.Sequential:
     """ReLU layers of `widths` without biases on flattened inputs, He-normal weights times `scale`; evaluation mode."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for number, (a, b) in enumerate(zip(widths, widths[1:])):
+    for number, (a, b) in enumerate(itertools.pairwise(widths)):
         layers += [nn.ReLU()] if number else []
         layers.append(nn.Linear(a, b, bias=False))
     return _initialised(nn.Sequential(*layers), seed, scale)
