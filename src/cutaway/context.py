@@ -45,6 +45,18 @@ class Sample:
         assert self.data.labels is not None
         return self.data.labels.cpu().numpy()
 
+    @property
+    def labels2(self) -> NDArray[np.int64]:
+        """(m,) class numbers of the second labels; for instruments that need `labels2`."""
+        assert self.data.labels2 is not None
+        return self.data.labels2.cpu().numpy()
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """(m,) numbers of `data.group_names`; for instruments that need `groups`."""
+        assert self.data.groups is not None
+        return self.data.groups.cpu().numpy()
+
     def passes(self, size: int) -> Iterator[torch.Tensor]:
         """The inputs, `size` rows at a time, each counted as one forward pass: for a model that is called directly."""
         for start in range(0, len(self), size):

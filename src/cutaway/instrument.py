@@ -9,6 +9,7 @@ implement `_measure`, in a file of its own under `instruments/`. See CONTRIBUTIN
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from cutaway.data import Dataset
 
-NEEDS = frozenset({"labels", "inputs", "tokens", "classifier"})
+NEEDS = frozenset({"labels", "labels2", "groups", "inputs", "tokens", "classifier", "generator"})
 """What an instrument may need of its network and data."""
 
 
@@ -98,8 +99,9 @@ class Instrument(ABC):
     name : kebab-case, the word on the command line.
     question : one sentence with a question mark.
     source : where the formula comes from.
-    needs : any of `labels`, `inputs` (floating-point inputs), `tokens` (token ids `(n, length)`), `classifier` (output
-        `(n, classes)`).
+    needs : any of `labels`, `labels2` (a second label a row), `groups` (a group a row), `inputs` (floating-point
+        inputs), `tokens` (token ids `(n, length)`), `classifier` (output `(n, classes)`), `generator` (latents `(n, d)`
+        in, samples out that have more dimensions or are longer).
     expense : the cost in words, e.g. "2P forward passes a sample".
     limits : what the figures do not tell, for the report.
     null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum`, `random-mask` or "".
@@ -245,11 +247,17 @@ class Instrument(ABC):
             return f"needs a classifier with outputs (n, classes); found ({found})"
         if "inputs" in self.needs and network.example is not None and not network.example.is_floating_point():
             return "needs floating-point inputs; this network reads token ids"
+        if "generator" in self.needs and (reason := _no_generator(network)):
+            return reason
         if "tokens" in self.needs:
             example = network.example
             if example is None or example.is_floating_point() or example.ndim != 2:
                 return "needs a language model that reads token ids (n, length); this network reads numbers"
         return ""
+
+    def lacks(self, data: Dataset) -> str:
+        """Which of `labels`, `labels2` and `groups` is needed and not in the data; empty for none."""
+        return next((kind for kind in _COLUMNS if kind in self.needs and getattr(data, kind) is None), "")
 
     def check(self, network: Network, data: Dataset) -> None:
         """Raise `InputError` for settings without sense, data that does not fit the network, or labels that are needed
@@ -262,12 +270,13 @@ class Instrument(ABC):
                 expected=f"{tuple(network.example.shape[1:])}, the network's example",
                 remedy="check the shape and the order of the channels",
             )
-        if "labels" in self.needs and data.labels is None and not self._applies(network):
+        lacking = self.lacks(data)
+        if lacking and not self._applies(network):
             raise InputError(
                 f"instrument {self.name!r}",
-                found=f"data {data.name!r} without labels",
-                expected="labelled data",
-                remedy="name a labelled set, or leave this instrument out",
+                found=f"data {data.name!r} without {_COLUMNS[lacking][0]}",
+                expected=_COLUMNS[lacking][1],
+                remedy=_COLUMNS[lacking][2],
             )
         if "classifier" in self.needs and data.labels is not None and len(network.output_shape) == 1:
             top = int(data.labels.max())
@@ -293,6 +302,36 @@ class Instrument(ABC):
             versions=package_versions(),
             time=now(),
         )
+
+
+_COLUMNS = {
+    "labels": ("labels", "labelled data", "name a labelled set, or leave this instrument out"),
+    "labels2": (
+        "second labels",
+        "a second label for every row",
+        "name the array or column with --labels2 (in Python: Dataset(labels2=...))",
+    ),
+    "groups": (
+        "groups",
+        "a group for every row",
+        "name the array or column with --groups (in Python: Dataset(groups=...))",
+    ),
+}
+"""What may be needed of the data: in words, what is expected, and the next step."""
+
+
+def _no_generator(network: Network) -> str:
+    """Why this is no generator, or an empty string."""
+    example, output = network.example, network.output_shape
+    if example is None or not example.is_floating_point() or example.ndim != 2:
+        found = "no example" if example is None else f"{str(example.dtype)[6:]} inputs {tuple(example.shape[1:])}"
+        return f"needs a generator that reads latents (n, d) of real numbers; found {found}"
+    if len(output) < 2 and math.prod(output) <= example.shape[1]:
+        return (
+            "needs a generator, whose samples have more dimensions than one or more numbers than its latents; found "
+            f"outputs {tuple(output)} of latents of {example.shape[1]} numbers"
+        )
+    return ""
 
 
 def peak_bytes() -> int:

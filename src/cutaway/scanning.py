@@ -156,7 +156,7 @@ def _record(network: Network, data: Dataset, chosen: Sequence[Instrument], setti
 
 def _check(instrument: Instrument, network: Network, data: Dataset) -> None:
     """Bad input ends the scan before it has begun; an instrument whose own check breaks is told of when it measures."""
-    if _lacks_labels(instrument, data):
+    if instrument.lacks(data):
         return
     try:
         instrument.check(network, data)
@@ -184,14 +184,10 @@ def _observe(
 
 
 def _measure_or_tell(instrument: Instrument, network: Network, data: Dataset, settings: ScanSettings) -> Reading:
-    """The reading; an instrument that needs labels which are not there gives an unsupported one in a scan."""
-    if _lacks_labels(instrument, data):
-        return instrument.unsupported(network, data, "needs labels; this data set has none", seed=settings.seed)
+    """The reading; an instrument that needs labels or groups which are not there gives an unsupported one in a scan."""
+    if lacking := instrument.lacks(data):
+        return instrument.unsupported(network, data, f"needs {lacking}; this data set has none", seed=settings.seed)
     return instrument.measure(network, data, seed=settings.seed, budget=settings.budget)
-
-
-def _lacks_labels(instrument: Instrument, data: Dataset) -> bool:
-    return "labels" in instrument.needs and data.labels is None
 
 
 def _null_name(instrument: Instrument, settings: ScanSettings) -> str:

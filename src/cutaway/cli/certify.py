@@ -29,6 +29,8 @@ def certify(
     out: Path | None = None,
     timeout: float = 60.0,
     data: str | None = None,
+    groups: str | None = None,
+    labels2: str | None = None,
     radius: float | None = None,
     norm: str = "inf",
     num: int | None = None,
@@ -64,6 +66,10 @@ def certify(
         Seconds for an instance, start-up included (for --data: for a sample, with --complete).
     data
         A named set or a path.
+    groups
+        Array (.npz) or column (.csv, .parquet) of --data that names groups and is no input.
+    labels2
+        Array or column of --data with second labels, no input either.
     radius
         Radius of the ball in the data's units.
     norm
@@ -144,7 +150,7 @@ def certify(
         num,
         settings | {"complete": complete is True},
         loading=loading,
-        split=split,
+        reading={"split": split, "groups": groups, "labels2": labels2},
         plot=plot,
     )
     return _kept(found, out)
@@ -265,15 +271,16 @@ def _instances(instances: Path, out: Path | None, options: dict, executor: Execu
     return Outcome(payload={"counts": counts, "out": str(out)}, words=f"{words}\nresults: {out}")
 
 
-def _accuracy(model, data, radius, norm, num, options, *, loading, split, plot) -> Outcome:
+def _accuracy(model, data, radius, norm, num, options, *, loading, reading, plot) -> Outcome:
     from cutaway.cli.options import open_data
     from cutaway.network.sources import load_model
     from cutaway.robustness.certified_share import certified_accuracy, radius_curve
 
     loaded = load_model(model, **loading)
-    dataset = open_data(data, num=num, seed=options["seed"], split=split, budget=options.get("budget"))
+    reading = {"seed": options["seed"], "budget": options.get("budget"), **reading}
+    dataset = open_data(data, num=num, **reading)
     if num is None and len(dataset) > SAMPLES:
-        dataset = open_data(data, num=SAMPLES, seed=options["seed"], split=split, budget=options.get("budget"))
+        dataset = open_data(data, num=SAMPLES, **reading)
     settings = _settings(options)
     result = certified_accuracy(loaded.model, dataset, radius=radius, norm=norm, settings=settings, progress=_tell)
     payload = result.summary()

@@ -20,6 +20,8 @@ def measure(
     model: str | None = None,
     *,
     data: str | None = None,
+    groups: str | None = None,
+    labels2: str | None = None,
     weights: str | None = None,
     num: int | None = None,
     split: str = "test",
@@ -47,6 +49,10 @@ def measure(
         As in `cutaway scan`; without it, the small network trained on digits.
     data
         A named set or a path.
+    groups
+        Array (.npz) or column (.csv, .parquet) of DATA that says which group a row is of; it is no input then.
+    labels2
+        Array or column of DATA with a second label of the same classes; it is no input then.
     weights
         Checkpoint to load into the model.
     num
@@ -105,6 +111,8 @@ def measure(
         trust_pickle=trust_pickle,
         trust_code=trust_code,
         budget=budget,
+        groups=groups,
+        labels2=labels2,
     )
     instrument = dataclasses.replace(kind.suited(dataset), **_settings(kind, set or []))
     limit = parse_budget(budget)

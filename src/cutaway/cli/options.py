@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
 
@@ -25,15 +25,18 @@ def open_subject(
     trust_pickle: bool,
     trust_code: bool = False,
     budget: str | None = None,
+    groups: str | None = None,
+    labels2: str | None = None,
 ) -> tuple[Network, Dataset]:
     """The network that a `MODEL` argument names and the data set that `--data` names, which must fit each other.
 
     Without a model, a small network is trained on digits. Text data is cut into rows of tokens by the model's
     tokenizer. Without data, a language model reads its example text, and other models of one vector input standard
-    normal inputs (said in the data's name).
+    normal inputs (said in the data's name). `groups` and `labels2` name columns of the data.
     """
     import torch
 
+    from cutaway.data.columns import no_columns
     from cutaway.files import within
     from cutaway.network import Network
     from cutaway.network.sources import load_model, usable_device
@@ -43,6 +46,9 @@ def open_subject(
     if num is not None and num < 1:
         raise InputError("option --num", found=str(num), expected="at least 1")
     usable_device(device)
+    beside: dict[str, Any] = {"groups": groups, "labels2": labels2}
+    if data is None:
+        no_columns("no --data", groups, labels2)
     if model is None:
         from cutaway.demo import train_digits
 
@@ -50,31 +56,33 @@ def open_subject(
             raise InputError("option --weights", found="no model", expected="a model to load the weights into")
         module, dataset = train_digits(seed=seed)
         if data is not None:
-            dataset = open_data(data, num=None, seed=seed, split=split, budget=parse_budget(budget))
+            dataset = open_data(data, num=None, seed=seed, split=split, budget=parse_budget(budget), **beside)
         dataset = dataset.take(num, seed) if num is not None else dataset
         name = "small CNN trained on digits"
     else:
         loaded = load_model(model, weights=weights, trust_pickle=trust_pickle, device=device, trust_code=trust_code)
         module, name = loaded.model, loaded.name
         with within(parse_budget(budget)):
-            dataset = _fitting_data(loaded, data, num, seed, split)
+            dataset = _fitting_data(loaded, data, num, seed, split, beside)
     module = module.to(device)
     if dtype is not None:
         module = module.to(getattr(torch, dtype))
     return Network(module, dataset.inputs[:2], name=name), dataset
 
 
-def _fitting_data(loaded, data: str | None, num: int | None, seed: int, split: str) -> Dataset:
+def _fitting_data(loaded, data: str | None, num: int | None, seed: int, split: str, beside: dict[str, Any]) -> Dataset:
     import torch
 
     from cutaway.data import Dataset, load_text
+    from cutaway.data.columns import no_columns
 
     if data is not None and loaded.tokenizer is not None and not data.endswith((".npz", ".npy")):
-        texts = load_text(data)
+        no_columns(f"texts {data}", None, beside["labels2"])
+        texts = load_text(data, group_column=beside["groups"])
         tokens = texts.tokenised(loaded.tokenizer, TOKENS)
         return tokens.take(min(num, len(tokens)), seed) if num is not None else tokens
     if data is not None:
-        return open_data(data, num=num, seed=seed, split=split)
+        return open_data(data, num=num, seed=seed, split=split, **beside)
     if loaded.example is None:
         raise InputError(
             f"model {loaded.name!r}",
@@ -118,13 +126,22 @@ def check_double_on_cpu(command: str, device: str, dtype: str) -> None:
             )
 
 
-def open_data(name: str, *, num: int | None, seed: int, split: str = "test", budget: int | None = None) -> Dataset:
+def open_data(
+    name: str,
+    *,
+    num: int | None,
+    seed: int,
+    split: str = "test",
+    budget: int | None = None,
+    groups: str | None = None,
+    labels2: str | None = None,
+) -> Dataset:
     """The data set that `--data` names, cut to `num` rows; read within `budget` bytes."""
     from cutaway.data import load_data
     from cutaway.files import within
 
     with within(budget):
-        return load_data(name, split=split, num=num, seed=seed)
+        return load_data(name, split=split, num=num, seed=seed, groups=groups, labels2=labels2)
 
 
 def parse_budget(text: str | None) -> int | None:

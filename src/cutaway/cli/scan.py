@@ -19,6 +19,8 @@ def scan(
     model: str | None = None,
     *,
     data: str | None = None,
+    groups: str | None = None,
+    labels2: str | None = None,
     weights: str | None = None,
     num: int | None = None,
     split: str = "test",
@@ -48,6 +50,10 @@ def scan(
     data
         A named set (digits, mnist, fashion-mnist, cifar10, cifar10-jpeg) or a path (.npz, .npy, .parquet, a folder of
         images by class).
+    groups
+        Array (.npz) or column (.csv, .parquet) of DATA that says which group a row is of; it is no input then.
+    labels2
+        Array or column of DATA with a second label of the same classes; it is no input then.
     weights
         Checkpoint to load into the model (.safetensors).
     num
@@ -121,6 +127,8 @@ def scan(
         trust_pickle=trust_pickle,
         trust_code=trust_code,
         budget=budget,
+        groups=groups,
+        labels2=labels2,
     )
     folder = out or default_folder(network.name, resume=resume)
     chosen = choose(dataset, only, radius)

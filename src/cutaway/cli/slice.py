@@ -23,6 +23,8 @@ def slice_(
     through: str | None = None,
     data: str | None = None,
     split: str = "test",
+    groups: str | None = None,
+    labels2: str | None = None,
     pad: float | None = None,
     domain: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     weights: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
@@ -51,6 +53,10 @@ def slice_(
         The named set or path that the row numbers refer to.
     split
         train or test, for --data.
+    groups
+        Array (.npz) or column (.csv, .parquet) of --data that names groups and is no input.
+    labels2
+        Array or column of --data with second labels, no input either.
     pad
         Half-diagonal of the square about the mean of the inputs; by default so that it holds all of them (1 for a
         single input).
@@ -119,7 +125,7 @@ def slice_(
         plane = input_plane()
     else:
         with within(room):
-            inputs, names = _anchors(through, data, split)
+            inputs, names = _anchors(through, data, split, groups=groups, labels2=labels2)
         plane = plane_through(inputs, seed=seed)
     if domain is not None:
         with within(room):
@@ -148,7 +154,9 @@ def _checkpoints(model: str, weights: list[str] | None) -> tuple[str, list[str] 
     return model, weights or [None]
 
 
-def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _anchors(
+    through: str, data: str | None, split: str, groups: str | None, labels2: str | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
     if through.endswith(".npy"):
         return _numbers_of(through), ()
     try:
@@ -161,7 +169,7 @@ def _anchors(through: str, data: str | None, split: str) -> tuple[np.ndarray, tu
         raise InputError("option --through", found=f"row numbers {through} without --data", expected="--data NAME")
     from cutaway.data import load_data
 
-    chosen = load_data(data, split=split)
+    chosen = load_data(data, split=split, groups=groups, labels2=labels2)
     if max(rows) >= len(chosen.inputs) or min(rows) < 0:
         raise InputError(
             "option --through", found=through, expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}"

@@ -6,6 +6,7 @@ their names; the data set's note says so, and so does every report on it.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from cutaway.data.columns import with_columns
 from cutaway.data.dataset import Dataset
-from cutaway.data.files import images_to_tensor
+from cutaway.data.images import images_to_tensor
 from cutaway.errors import InputError
 
 LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class")
@@ -22,31 +24,54 @@ MOST_ROWS = 100_000
 """Rows taken from a source that is read row by row."""
 
 
-def as_dataset(data: Any, *, name: str = "") -> Dataset:
+def as_dataset(data: Any, *, name: str = "", groups: Any = None, labels2: Any = None) -> Dataset:
     """`data` as a checked `Dataset`.
 
     Accepted: a `Dataset`; the name of a set or a path; inputs (n, ...), or a pair (inputs, labels), of tensors, arrays
     or lists; a pandas frame (numeric columns are inputs, a column called label, y, target or class the labels); a
     Hugging Face data set (its numeric columns, or its images, likewise); a torch `Dataset` of pairs or a `DataLoader`
-    (read whole, at most 100,000 rows). Labels may be class names. Raises `InputError` for anything else, for labels
-    that are neither names nor whole numbers, and what `Dataset` raises.
+    (read whole, at most 100,000 rows). Labels may be class names. `groups` and `labels2`: one value a row, or the name
+    of a column of a frame, a Hugging Face data set or a file, which is then no input. Raises `InputError` for anything
+    else, for labels that are neither names nor whole numbers, and what `Dataset` raises.
     """
-    if isinstance(data, Dataset):
-        return data
     if isinstance(data, str | Path):
         from cutaway.data.named import load_data
 
-        return load_data(data)
+        wanted = {"groups": groups, "labels2": labels2}
+        in_file: dict[str, Any] = {kind: value for kind, value in wanted.items() if isinstance(value, str)}
+        return with_columns(load_data(data, **in_file), **{k: v for k, v in wanted.items() if k not in in_file})
+    data, groups = _without_column(data, groups, "groups")
+    data, labels2 = _without_column(data, labels2, "labels2")
+    if isinstance(data, Dataset):
+        return with_columns(data, groups, labels2)
     for fits, read in _READERS:
         if fits(data):
             inputs, labels = read(data)
-            return _made(inputs, labels, name or "your data")
+            return with_columns(_made(inputs, labels, name or "your data"), groups, labels2)
     raise InputError(
         f"data of type {type(data).__module__}.{type(data).__qualname__}",
         found="nothing that can be read as a data set",
         expected="inputs (n, ...), a pair (inputs, labels), a data frame, a torch or Hugging Face data set, or a path",
         remedy="give a pair of tensors, or make a cutaway.data.Dataset(name=..., inputs=..., labels=...)",
     )
+
+
+def _without_column(data: Any, column: Any, option: str) -> tuple[Any, Any]:
+    """The data without the column that `column` names, and that column; what is no name stays as it is."""
+    if not isinstance(column, str):
+        return data, column
+    names = [str(n) for n in getattr(data, "columns", getattr(data, "column_names", ()))]
+    if column not in names:
+        near = difflib.get_close_matches(column, names, n=1)
+        raise InputError(
+            f"{option} {column!r}",
+            found=f"columns {', '.join(names)}" if names else "data without columns",
+            expected="one of them" if names else "one value a row",
+            remedy=f"did you mean {near[0]!r}?" if near else "",
+        )
+    if _of_module(data, "datasets"):
+        return data.remove_columns([column]), _named(data, column)
+    return data.drop(columns=[column]), data[column].to_numpy()
 
 
 def _made(inputs: Any, labels: Any, name: str) -> Dataset:

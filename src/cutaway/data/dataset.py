@@ -1,7 +1,8 @@
 """A labelled set of inputs, checked once when it is made, so that nothing behind it has to check again.
 
 `inputs` has shape (N, ...): images are NCHW float32 in [0, 1], tables are (N, columns), token sets are int64 (N,
-length). `labels` has shape (N,) int64 in 0..num_classes-1, or is None. Pixel units: an attack radius r is meant in
+length). `labels` has shape (N,) int64 in 0..num_classes-1, or is None; so has `labels2`, a second label of the same
+classes. `groups` (N,) int64 numbers `group_names`. Pixel units: an attack radius r is meant in
 the units of `value_range` (0 to 1 for the named image sets, so 8/255 is eight grey levels); `radius_in_inputs` and
 `bounds` turn it into the units of the inputs when these were normalised.
 """
@@ -9,12 +10,14 @@ the units of `value_range` (0 to 1 for the named image sets, so 8/255 is eight g
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cutaway.data.columns import checked_groups
 from cutaway.errors import InputError
 
 INPUT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
@@ -26,7 +29,9 @@ class Dataset:
 
     name: how the set is called in reports. value_range: (low, high) of the data before normalisation, None where
     there is none. mean, std: per channel (dimension 1), set by `normalised`; the inputs are then (raw - mean) / std.
-    note: a caveat that belongs into every report on this set.
+    note: a caveat that belongs into every report on this set. groups: which part of the population a row is of, any
+    categories (numbers or words, made numbers of `group_names`). labels2: another answer for each row, where a first
+    one is there.
     """
 
     name: str
@@ -38,14 +43,17 @@ class Dataset:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     note: str = ""
+    groups: Tensor | None = None
+    group_names: tuple[str, ...] | None = None
+    labels2: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_inputs(self.name, self.inputs)
-        if self.labels is not None:
-            num_classes = self.num_classes or (len(self.class_names) if self.class_names else None)
-            labels = _checked_labels(self.name, self.labels, len(self.inputs), num_classes)
-            object.__setattr__(self, "labels", labels)
-            object.__setattr__(self, "num_classes", num_classes or int(labels.max()) + 1)
+        self._check_labels()
+        if self.groups is not None:
+            groups, names = checked_groups(self.name, self.groups, len(self.inputs), self.group_names)
+            object.__setattr__(self, "groups", groups)
+            object.__setattr__(self, "group_names", names)
         if self.class_names is not None and self.num_classes not in (None, len(self.class_names)):
             raise InputError(
                 f"class names of data set {self.name!r}",
@@ -55,11 +63,33 @@ class Dataset:
         if (self.mean is None) != (self.std is None):
             raise InputError(f"data set {self.name!r}", found="one of mean and std", expected="both or none")
 
+    def _check_labels(self) -> None:
+        if self.labels is None:
+            if self.labels2 is not None:
+                raise InputError(
+                    f"data set {self.name!r}",
+                    found="second labels without first ones",
+                    expected="labels beside labels2",
+                    remedy="give labels, or leave labels2 out",
+                )
+            return
+        num_classes = self.num_classes or (len(self.class_names) if self.class_names else None)
+        both = ("labels", "labels2") if self.labels2 is not None else ("labels",)
+        found = {
+            kind: _checked_labels(self.name, getattr(self, kind), len(self.inputs), num_classes, what=kind)
+            for kind in both
+        }
+        for kind, labels in found.items():
+            object.__setattr__(self, kind, labels)
+        object.__setattr__(self, "num_classes", num_classes or max(int(v.max()) for v in found.values()) + 1)
+
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __repr__(self) -> str:
         classes = f", {self.num_classes} classes" if self.labels is not None else ", no labels"
+        classes += ", second labels" if self.labels2 is not None else ""
+        classes += f", {len(self.group_names)} groups" if self.group_names else ""
         return f"Dataset({self.name!r}, {tuple(self.inputs.shape)} {str(self.inputs.dtype)[6:]}{classes})"
 
     @property
@@ -77,16 +107,20 @@ class Dataset:
         return f"radii are in the units of the data range {low:g} to {high:g}{scaled}"
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of dtype, shape and bytes of inputs and labels and of the number of classes; the name does not
-        count."""
+        """sha256 (hex) of dtype, shape and bytes of inputs and labels and of the number of classes, and of
+        second labels and groups (numbers and words) where there are any; the name does not count."""
         digest = hashlib.sha256(f"{self.num_classes}".encode())
         for tensor in (self.inputs, self.labels):
             if tensor is None:
                 digest.update(b"none")
-                continue
-            plain = tensor.detach().cpu().contiguous()
-            digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
-            digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+            else:
+                _update(digest, tensor)
+        for kind in ("labels2", "groups"):
+            if getattr(self, kind) is not None:
+                digest.update(kind.encode())
+                _update(digest, getattr(self, kind))
+        if self.group_names is not None:
+            digest.update(json.dumps(self.group_names).encode())
         return digest.hexdigest()
 
     def subset(self, indices) -> Dataset:
@@ -98,8 +132,9 @@ class Dataset:
                 found=f"{int(chosen.min())} to {int(chosen.max())}",
                 expected=f"0 to {len(self) - 1}",
             )
-        labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, inputs=self.inputs[chosen], labels=labels)
+        rows = {kind: getattr(self, kind) for kind in ("labels", "labels2", "groups")}
+        kept = {kind: None if values is None else values[chosen] for kind, values in rows.items()}
+        return replace(self, inputs=self.inputs[chosen], **kept)
 
     def first(self, num: int) -> Dataset:
         """The first `num` rows."""
@@ -159,6 +194,13 @@ class Dataset:
 
     def _channels(self, values: tuple[float, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64).reshape(1, -1, *[1] * (self.inputs.ndim - 2))
+
+
+def _update(digest, tensor: Tensor) -> None:
+    """Feed type, shape and bytes of a tensor to a hash."""
+    plain = tensor.detach().cpu().contiguous()
+    digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def choose_rows(num_rows: int, num: int, seed: int, labels: np.ndarray | None = None) -> np.ndarray:
@@ -232,15 +274,15 @@ def _check_inputs(name: str, inputs: Tensor) -> None:
             )
 
 
-def _checked_labels(name: str, labels: Tensor, num_rows: int, num_classes: int | None) -> Tensor:
+def _checked_labels(name: str, labels: Tensor, num_rows: int, num_classes: int | None, what: str = "labels") -> Tensor:
     labels = torch.as_tensor(labels)
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
         raise InputError(
-            f"labels of data set {name!r}", found=f"dtype {str(labels.dtype)[6:]}", expected="integer class numbers"
+            f"{what} of data set {name!r}", found=f"dtype {str(labels.dtype)[6:]}", expected="integer class numbers"
         )
     if tuple(labels.shape) != (num_rows,):
         raise InputError(
-            f"labels of data set {name!r}",
+            f"{what} of data set {name!r}",
             found=f"shape {tuple(labels.shape)}",
             expected=f"({num_rows},), one label for each of the {num_rows} rows",
         )
@@ -248,11 +290,11 @@ def _checked_labels(name: str, labels: Tensor, num_rows: int, num_classes: int |
     highest = (num_classes or 2**31) - 1
     bad = (labels < 0) | (labels > highest)
     if bool(bad.any()):
-        row = int(bad.nonzero()[0])
+        row, told = int(bad.nonzero()[0]), f"{int(bad.sum())} of {num_rows} {what} are outside the classes"
         expected = f"0 to {highest} ({num_classes} classes)" if num_classes else "class numbers from 0"
         raise InputError(
             f"row {row} of data set {name!r}",
-            found=f"label {int(labels[row])} ({int(bad.sum())} of {num_rows} labels are outside the classes)",
+            found=f"label {int(labels[row])} ({told})",
             expected=expected,
         )
     return labels

@@ -6,44 +6,55 @@ uint8 arrays of three or four dimensions are images: (N, H, W), (N, H, W, C) or 
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from cutaway.data.arrays import opened_npy, opened_npz, unreadable
+from cutaway.data.columns import no_column, no_columns, with_columns
 from cutaway.data.dataset import Dataset, choose_rows
+from cutaway.data.images import images_to_tensor, load_image_folder
 from cutaway.data.parquet import parquet_columns, parquet_labels, parquet_rows
 from cutaway.data.table import csv_rows
 from cutaway.data.text import TextSet
 from cutaway.errors import CutawayError, FileError, InputError
 from cutaway.files import check_size, room
 
-LARGEST_IMAGE = 500_000_000  # bytes
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 INPUT_KEYS, LABEL_KEYS = ("x", "inputs", "X", "images", "data"), ("y", "labels", "Y", "label", "targets")
 
 
-def load_file(path: str | Path, *, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
-    """Read a data file or an image folder by its suffix; `file.parquet:column` names the label column. Raises
-    FileError, InputError."""
+def load_file(
+    path: str | Path,
+    *,
+    split: str = "test",
+    num: int | None = None,
+    seed: int = 0,
+    groups: str | None = None,
+    labels2: str | None = None,
+) -> Dataset:
+    """Read a data file or an image folder by its suffix; `file.parquet:column` names the label column, `groups` and
+    `labels2` an array or a column each. Raises FileError, InputError."""
     text, column = str(path), None
     if not Path(text).exists() and ".parquet:" in text:
         text, column = text.rsplit(":", 1)
     path = Path(text)
     if not path.exists():
         raise FileError(f"data file {path}", found="no such file or folder", remedy="check the path")
+    beside: dict[str, Any] = {"groups": groups, "labels2": labels2}
+    if path.is_dir() or path.suffix == ".npy":
+        no_columns(str(path), groups, labels2)
     if path.is_dir():
         return load_image_folder(path, split=split, num=num, seed=seed)
     if path.suffix == ".npz":
-        data = load_npz(path, split=split)
+        data = load_npz(path, split=split, **beside)
     elif path.suffix == ".npy":
         return load_npy(path, num=num, seed=seed)
     elif path.suffix == ".parquet":
-        return load_parquet(path, label_column=column, num=num, seed=seed)
+        return load_parquet(path, label_column=column, num=num, seed=seed, **beside)
     elif path.suffix == ".csv":
-        return load_csv(path, num=num, seed=seed)
+        return load_csv(path, num=num, seed=seed, **beside)
     else:
         raise FileError(
             f"data file {path}",
@@ -54,33 +65,24 @@ def load_file(path: str | Path, *, split: str = "test", num: int | None = None, 
     return data if num is None else data.take(num, seed)
 
 
-def load_csv(path: str | Path, *, num: int | None = None, seed: int = 0) -> Dataset:
+def load_csv(
+    path: str | Path, *, num: int | None = None, seed: int = 0, groups: str | None = None, labels2: str | None = None
+) -> Dataset:
     """A table with a header: numeric columns are inputs (N, columns), a column called label, y, target or class holds
-    class numbers or names. Read in parts (`data.table.csv_rows`); raises what that and `as_dataset` raise."""
+    class numbers or names; `groups` and `labels2` name columns that are no inputs. Read in parts
+    (`data.table.csv_rows`); raises what that and `as_dataset` raise."""
     from cutaway.data.anything import LABEL_NAMES, as_dataset
 
-    inputs, labels = csv_rows(path, LABEL_NAMES, num=num, seed=seed)
-    return as_dataset(inputs if labels is None else (inputs, labels), name=Path(path).stem)
+    inputs, labels, kept = csv_rows(path, LABEL_NAMES, num=num, seed=seed, groups=groups, labels2=labels2)
+    return as_dataset(inputs if labels is None else (inputs, labels), name=Path(path).stem, **kept)
 
 
-def images_to_tensor(array: np.ndarray) -> torch.Tensor:
-    """uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W) as NCHW float32 in [0, 1]; C is 1, 3 or 4, the last axis
-    wins a tie."""
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim != 4:
-        raise InputError("images", found=f"shape {array.shape}", expected="(N, H, W), (N, H, W, C) or (N, C, H, W)")
-    elif array.shape[-1] in (1, 3, 4):
-        array = array.transpose(0, 3, 1, 2)
-    elif array.shape[1] not in (1, 3, 4):
-        raise InputError("images", found=f"shape {array.shape}", expected="1, 3 or 4 channels, first or last")
-    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    return tensor.to(torch.float32).div_(255.0) if array.dtype == np.uint8 else tensor.to(torch.float32)
-
-
-def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
+def load_npz(
+    path: str | Path, *, split: str = "test", groups: str | None = None, labels2: str | None = None
+) -> Dataset:
     """Inputs under x_SPLIT, x, inputs, images or data; labels (optional) under y_SPLIT, y, labels or targets; class
-    names under classes."""
+    names under classes; groups and second labels under the names given, or these with _SPLIT."""
+    asked = {kind: key for kind, key in (("groups", groups), ("labels2", labels2)) if key is not None}
     try:
         with opened_npz(path) as archive:
             keys = list(archive.files)
@@ -99,11 +101,12 @@ def load_npz(path: str | Path, *, split: str = "test") -> Dataset:
             labels = archive[label_key] if label_key else None
             classes = _first_key(keys, ("classes", "class_names"))
             names = tuple(str(name) for name in archive[classes]) if classes else None
+            beside = {kind: archive[_key(path, keys, key, split)] for kind, key in asked.items()}
     except CutawayError:
         raise
     except Exception as error:  # NumPy and zlib raise many kinds for damaged files
         raise unreadable(path, "npz", error) from error
-    return _from_arrays(Path(path).stem, inputs, labels, names)
+    return with_columns(_from_arrays(Path(path).stem, inputs, labels, names), **beside)
 
 
 def load_npy(path: str | Path, *, num: int | None = None, seed: int = 0) -> Dataset:
@@ -127,19 +130,23 @@ def load_parquet(
     columns: tuple[str, ...] | None = None,
     num: int | None = None,
     seed: int = 0,
+    groups: str | None = None,
+    labels2: str | None = None,
 ) -> Dataset:
     """Numeric columns as inputs (N, columns); `label_column` (default: one called label or y) holds class numbers or
-    class names. With `num`, labels are read first, then only the row groups that hold chosen rows, one at a time."""
+    class names, `groups` and `labels2` name columns that are no inputs. With `num`, labels are read first, then only
+    the row groups that hold chosen rows, one at a time."""
     names, types, count = parquet_columns(path)
     if label_column is None:
         label_column = _first_key(names, ("label", "y", "target", "class"))
     elif label_column not in names:
-        raise _no_column(path, label_column, names)
-    for column in columns or ():
+        raise no_column(path, label_column, names)
+    beside = [column for column in (groups, labels2) if column is not None]
+    for column in (*(columns or ()), *beside):
         if column not in names:
-            raise _no_column(path, column, names)
+            raise no_column(path, column, names)
     if columns is None:
-        columns = tuple(n for n in names if n != label_column and types[n] in "fiub")
+        columns = tuple(n for n in names if n not in (label_column, *beside) and types[n] in "fiub")
     if not columns:
         raise InputError(
             f"file {path}",
@@ -157,10 +164,12 @@ def load_parquet(
     if num is not None:
         rows = choose_rows(count, _checked_num(path, num, count), seed, numbers)
         numbers = None if numbers is None else numbers[rows]
-    table = parquet_rows(path, columns, rows)
+    table = parquet_rows(path, [*columns, *beside], rows)
     inputs = torch.from_numpy(np.array(table[list(columns)].to_numpy(dtype=np.float32)))
     labels = None if numbers is None else torch.from_numpy(numbers.astype(np.int64))
-    return Dataset(name=Path(path).stem, inputs=inputs, labels=labels, class_names=classes)
+    data = Dataset(name=Path(path).stem, inputs=inputs, labels=labels, class_names=classes)
+    kept = {k: table[column].to_numpy() for k, column in (("groups", groups), ("labels2", labels2)) if column}
+    return with_columns(data, **kept)
 
 
 def _checked_num(path, num: int, count: int) -> int:
@@ -178,87 +187,13 @@ def load_text(
     names, _, _ = parquet_columns(path)
     for column in wanted:
         if column not in names:
-            raise _no_column(path, column, names)
+            raise no_column(path, column, names)
     table = parquet_rows(path, list(dict.fromkeys(wanted)))
     labels, classes = _label_column(path, table, label_column)
     groups = None if group_column is None else tuple(str(g) for g in table[group_column])
     return TextSet(
         name=Path(path).stem, texts=tuple(table[text_column]), labels=labels, class_names=classes, groups=groups
     )
-
-
-def load_image_folder(path: str | Path, *, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
-    """Images in one subfolder for each class (or in SPLIT/class/), all of one size; colour unless every chosen image
-    is grey. Turned as their EXIF orientation says.
-
-    Only the chosen files are decoded. Raises FileError for a broken image, InputError for sizes that differ or no
-    images.
-    """
-    root = Path(path)
-    if (root / split).is_dir():
-        root = root / split
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    files = [
-        (f, k)
-        for k, folder in enumerate(folders)
-        for f in sorted(folder.iterdir())
-        if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")
-    ]
-    if not files:
-        raise InputError(
-            f"folder {path}",
-            found="no images in subfolders",
-            expected="one subfolder for each class, with images in it",
-            remedy="arrange it as FOLDER/class/image.png",
-        )
-    if num is not None:
-        if not 1 <= num <= len(files):
-            raise InputError(f"folder {path}", found=f"a request for {num} images", expected=f"1 to {len(files)}")
-        files = [files[i] for i in choose_rows(len(files), num, seed, np.array([k for _, k in files]))]
-    images = [_read_image(file) for file, _ in files]
-    if len({image.dtype for image in images}) > 1:  # 8 beside 16 bits
-        images = [image / np.float32(255) if image.dtype == np.uint8 else image for image in images]
-    for (file, _), image in zip(files, images):
-        if image.shape[:2] != images[0].shape[:2]:
-            raise InputError(
-                f"image {file}",
-                found=f"{image.shape[1]} x {image.shape[0]} pixels",
-                expected=f"{images[0].shape[1]} x {images[0].shape[0]} as in {files[0][0].name}",
-                remedy="resize the images to one size",
-            )
-    if any(image.ndim == 3 for image in images):
-        images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images]
-    return Dataset(
-        name=Path(path).name,
-        inputs=images_to_tensor(np.stack(images)),
-        labels=torch.tensor([k for _, k in files]),
-        class_names=tuple(folder.name for folder in folders),
-        value_range=(0.0, 1.0),
-    )
-
-
-def _read_image(path: Path) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as stored:
-            check_size(f"image {path}", 4 * stored.width * stored.height, LARGEST_IMAGE, "unpacked")
-            kind = stored.format
-            image = ImageOps.exif_transpose(stored)  # as a viewer shows it
-            if image.mode == "F" or (image.mode == "I" and kind != "PNG"):
-                raise InputError(
-                    f"image {path}",
-                    found=f"mode {image.mode!r}, whose white is not known",
-                    expected="8 or 16 bits",
-                    remedy="convert it, or give the numbers themselves as .npz",
-                )
-            if image.mode.startswith("I"):  # 16 bits
-                return np.asarray(image).astype(np.float32) / 65535
-            return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    except CutawayError:
-        raise
-    except Exception as error:  # Pillow raises many kinds for damaged files
-        raise unreadable(path, "image", error) from error
 
 
 def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...] | None) -> Dataset:
@@ -305,12 +240,12 @@ def _label_column(path, table, column: str | None) -> tuple[torch.Tensor | None,
     return torch.from_numpy(numbers.astype(np.int64)), tuple(str(c) for c in classes)
 
 
-def _no_column(path, column: str, names: list[str]) -> InputError:
-    close = difflib.get_close_matches(column, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else ""
-    return InputError(
-        f"column {column!r} of {path}", found=f"columns {', '.join(names)}", expected="one of them", remedy=hint
-    )
+def _key(path, keys: list[str], key: str, split: str) -> str:
+    """The array of this name for the split, or for all."""
+    found = _first_key(keys, (f"{key}_{split}", key))
+    if found is None:
+        raise no_column(path, key, keys)
+    return found
 
 
 def _first_key(keys: list[str], wanted: tuple[str, ...]) -> str | None:

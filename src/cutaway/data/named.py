@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from cutaway.data.arrays import opened_npz
+from cutaway.data.columns import no_columns
 from cutaway.data.dataset import Dataset, choose_rows
-from cutaway.data.files import images_to_tensor, load_file
+from cutaway.data.files import load_file
 from cutaway.data.formats import read_cifar_archive, read_idx
+from cutaway.data.images import images_to_tensor
 from cutaway.errors import FileError, InputError
 
 SPLITS = ("train", "test")
@@ -77,11 +79,20 @@ class _Raw:
     note: str = ""
 
 
-def load_data(name_or_path: str | Path, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
+def load_data(
+    name_or_path: str | Path,
+    split: str = "test",
+    num: int | None = None,
+    seed: int = 0,
+    *,
+    groups: str | None = None,
+    labels2: str | None = None,
+) -> Dataset:
     """A named set or a data file (see cutaway.data.files), optionally `num` of its rows drawn with `seed`, equal over
     the classes.
 
-    split: "train" or "test"; files without splits ignore it. Raises InputError for an unknown name, split or too
+    split: "train" or "test"; files without splits ignore it. groups, labels2: names of an array (.npz) or a column
+    (.csv, .parquet) of the file. Raises InputError for an unknown name, split or too
     large a `num`, FileError for a file that is missing, altered or broken.
     """
     if split not in SPLITS:
@@ -90,7 +101,7 @@ def load_data(name_or_path: str | Path, split: str = "test", num: int | None = N
     if name not in NAMED:
         text = str(name_or_path)
         if Path(text).exists() or ".parquet:" in text or "/" in text or Path(text).suffix:
-            return load_file(name_or_path, split=split, num=num, seed=seed)
+            return load_file(name_or_path, split=split, num=num, seed=seed, groups=groups, labels2=labels2)
         close = difflib.get_close_matches(name, NAMED, n=1)
         raise InputError(
             f"data set {str(name_or_path)!r}",
@@ -98,6 +109,7 @@ def load_data(name_or_path: str | Path, split: str = "test", num: int | None = N
             expected=f"{', '.join(NAMED)}, or a path",
             remedy=f"did you mean {close[0]!r}?" if close else "",
         )
+    no_columns(f"data set {name!r}", groups, labels2)
     raw = NAMED[name](split)
     rows = np.arange(len(raw.labels))
     if num is not None:

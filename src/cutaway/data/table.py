@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.data.arrays import unreadable
+from cutaway.data.columns import no_column
 from cutaway.data.dataset import choose_rows
 from cutaway.errors import CutawayError, FileError, InputError
 from cutaway.files import check_size, room
@@ -20,9 +21,10 @@ MOST_COLUMNS = 100_000
 
 
 def csv_rows(
-    path: str | Path, names: tuple[str, ...], *, num: int | None = None, seed: int = 0
-) -> tuple[np.ndarray, Any]:
-    """Numeric columns (rows, columns) in float32 and the labels (numbers, names, or None) of a table with a header.
+    path: str | Path, names: tuple[str, ...], *, num: int | None = None, seed: int = 0, **beside: str | None
+) -> tuple[np.ndarray, Any, dict[str, Any]]:
+    """Numeric columns (rows, columns) in float32, the labels (numbers, names, or None) and the columns named in
+    `beside`, under its keys, of a table with a header.
 
     The label column is the first that is called as one of `names`. A column is numeric where every value is a number
     or missing. With `num`, that many rows as `choose_rows` draws them. Cost: the file is parsed twice; memory: the
@@ -31,7 +33,13 @@ def csv_rows(
     """
     with _told(path):
         columns, column = _columns(path, names)
-        numeric, labels, count = _looked_through(path, columns, column)
+        apart = {kind: name for kind, name in beside.items() if name is not None}
+        for name in apart.values():
+            if name not in columns:
+                raise no_column(path, name, columns)
+        column = None if column in apart.values() else column
+        numeric, coded, count = _looked_through(path, columns, column, set(apart.values()))
+        labels = coded.get(column)
         if not numeric:
             raise InputError(
                 f"file {path}",
@@ -48,10 +56,8 @@ def csv_rows(
             rows = choose_rows(count, num, seed, None if labels is None else labels[0])
         check_size(f"file {path}", 4 * len(numeric) * (count if rows is None else len(rows)), room(), "unpacked")
         inputs = _values(path, columns, numeric, rows)
-    if labels is None:
-        return inputs, None
-    codes, words = labels
-    return inputs, words[codes if rows is None else codes[rows]]
+    chosen = {k: words[codes if rows is None else codes[rows]] for k, (codes, words) in coded.items()}
+    return inputs, chosen.get(column), {kind: chosen[name] for kind, name in apart.items()}
 
 
 def _columns(path: str | Path, names: tuple[str, ...]) -> tuple[list[str], str | None]:
@@ -65,36 +71,53 @@ def _columns(path: str | Path, names: tuple[str, ...]) -> tuple[list[str], str |
 
 
 def _looked_through(
-    path: str | Path, columns: list[str], column: str | None
-) -> tuple[list[str], tuple[np.ndarray, np.ndarray] | None, int]:
-    """Numeric columns, labels as numbers and what these stand for, and the number of rows."""
-    import pandas
-
-    numeric, seen, parts, count = set(columns) - {column}, {}, [], 0
-    for part in _parts(path, columns, dtype={column: str} if column is not None else None):
+    path: str | Path, columns: list[str], label: str | None, beside: set[str]
+) -> tuple[list[str], dict[str | None, tuple[np.ndarray, np.ndarray]], int]:
+    """Numeric columns, label and those of `beside` as numbers and what these stand for, and the number of rows."""
+    coded = {name: _Codes(path, f"column {name!r}") for name in beside}
+    coded |= {} if label is None else {label: _Codes(path, f"label column {label!r}")}
+    numeric, count = set(columns) - set(coded), 0
+    for part in _parts(path, columns, dtype=dict.fromkeys(coded, str) or None):
         numeric &= {str(c) for c in part.select_dtypes("number").columns}
-        if column is not None:
-            missing = part[column].isna().to_numpy()
-            if missing.any():
-                raise InputError(
-                    f"row {count + int(missing.argmax())} of {path}",
-                    found=f"no value in label column {column!r}",
-                    expected="a label in every row",
-                )
-            codes, words = pandas.factorize(part[column])
-            own = np.array([seen.setdefault(word, len(seen)) for word in words])
-            parts.append(own[codes].astype(np.min_scalar_type(len(seen))))
-            check_size(f"labels of {path}", 100 * len(seen), room(), "unpacked")
+        for name, codes in coded.items():
+            codes.add(part[name], count)
         count += len(part)
     if not count:
         raise FileError(f"file {path}", found="no rows", expected="a header and at least one row")
-    kept = [c for c in columns if c in numeric]
-    if column is None:
-        return kept, None, count
-    words = np.array(list(seen), dtype=object)
-    with contextlib.suppress(ValueError):  # names stay names
-        words = np.asarray(pandas.to_numeric(words))
-    return kept, (np.concatenate(parts), words), count
+    return [c for c in columns if c in numeric], {name: codes.all() for name, codes in coded.items()}, count
+
+
+class _Codes:
+    """A column's values as numbers, part after part."""
+
+    def __init__(self, path: str | Path, what: str) -> None:
+        self._path, self._what = path, what
+        self._seen: dict[str, int] = {}
+        self._parts: list[np.ndarray] = []
+
+    def add(self, values: Any, start: int) -> None:
+        import pandas
+
+        missing = values.isna().to_numpy()
+        if missing.any():
+            raise InputError(
+                f"row {start + int(missing.argmax())} of {self._path}",
+                found=f"no value in {self._what}",
+                expected="one in every row",
+                remedy="drop these rows, or give them a value of their own",
+            )
+        codes, words = pandas.factorize(values)
+        own = np.array([self._seen.setdefault(word, len(self._seen)) for word in words])
+        self._parts.append(own[codes].astype(np.min_scalar_type(len(self._seen))))
+        check_size(f"{self._what} of {self._path}", 100 * len(self._seen), room(), "unpacked")
+
+    def all(self) -> tuple[np.ndarray, np.ndarray]:
+        import pandas
+
+        words = np.array(list(self._seen), dtype=object)
+        with contextlib.suppress(ValueError):  # names stay names
+            words = np.asarray(pandas.to_numeric(words))
+        return np.concatenate(self._parts), words
 
 
 def _values(path: str | Path, columns: list[str], numeric: list[str], rows: np.ndarray | None) -> np.ndarray:

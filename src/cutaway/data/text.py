@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cutaway.data.columns import checked_groups
 from cutaway.data.dataset import Dataset, _checked_labels, choose_rows
 from cutaway.errors import InputError
 
@@ -94,11 +95,16 @@ class TextSet:
                 expected="longer texts or a shorter length",
             )
         left_out = len(self) - len(kept)
+        groups, names = None, None
+        if self.groups is not None:
+            groups, names = checked_groups(self.name, [self.groups[row] for row in kept], len(kept), None)
         return Dataset(
             name=self.name,
             inputs=torch.from_numpy(np.asarray(rows, dtype=np.int64)),
             labels=None if self.labels is None else self.labels[torch.tensor(kept)],
             num_classes=len(self.class_names) if self.class_names and self.labels is not None else None,
             class_names=self.class_names if self.labels is not None else None,
+            groups=groups,
+            group_names=names,
             note=f"{left_out} of {len(self)} texts shorter than {length} tokens were left out" if left_out else "",
         )

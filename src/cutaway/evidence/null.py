@@ -81,7 +81,8 @@ class PermutedLabels(Null):
         if data.labels is None:
             raise InputError(f"data {data.name!r}", found="no labels", expected="labels to permute")
         order = np.random.default_rng(seeds.stream(seed, "labels")).permutation(len(data.labels))
-        return network, dataclasses.replace(data, labels=data.labels[order])
+        second = None if data.labels2 is None else data.labels2[order]  # a row's answers stay together
+        return network, dataclasses.replace(data, labels=data.labels[order], labels2=second)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,10 +43,12 @@ def check_instrument(
     Clauses: described; leaves the model as it was, also when it fails midway; same seed, same reading; chunked
     (budget of `small_budget` bytes) equals unchunked; float64 agrees with float32; every figure and variable carries
     its attributes; survives its file; refuses NaN inputs; says why when it does not apply. The default subject is a
-    small classifier of 4x4 images with three classes.
+    small classifier of 4x4 images with three classes, with groups and second labels where the instrument needs them, or
+    a small generator of such images.
     """
-    model = model if model is not None else small_classifier()
-    data = data if data is not None else small_data()
+    generator = "generator" in instrument.needs
+    model = model if model is not None else small_generator() if generator else small_classifier()
+    data = data if data is not None else small_latents() if generator else _with_columns(small_data(), instrument.needs)
     _described(instrument)
     before = state(model)
     reading = instrument.measure(Network(model, data.inputs[:2]), data, seed=3)
@@ -86,6 +88,28 @@ def small_data(rows: int = 48, seed: int = 0) -> Dataset:
     for row, label in enumerate(labels.tolist()):
         inputs[row, 0, label, :] += 0.4
     return Dataset(name="small", inputs=inputs, labels=labels, num_classes=3, value_range=(0.0, 1.0))
+
+
+def small_generator(seed: int = 0) -> nn.Sequential:
+    """Latents of 3 numbers -> 1x4x4 images in (0, 1), in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = (nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 16), nn.Sigmoid(), nn.Unflatten(1, (1, 4, 4)))
+        return nn.Sequential(*layers).eval()
+
+
+def small_latents(rows: int = 48, seed: int = 0) -> Dataset:
+    """Standard normal latents of three numbers."""
+    return Dataset(name="latents", inputs=torch.randn((rows, 3), generator=torch.Generator().manual_seed(seed)))
+
+
+def _with_columns(data: Dataset, needs: frozenset[str]) -> Dataset:
+    """Two groups, and second labels that disagree with the first in every fifth row, where they are needed."""
+    rows = torch.arange(len(data))
+    assert data.labels is not None
+    groups = rows % 2 if "groups" in needs else None
+    labels2 = torch.where(rows % 5 == 0, (data.labels + 1) % 3, data.labels) if "labels2" in needs else None
+    return dataclasses.replace(data, groups=groups, labels2=labels2)
 
 
 def state(model: nn.Module) -> tuple:
