@@ -272,7 +272,9 @@ def test_what_is_needed_and_not_there_is_named_with_the_next_step():
 def test_a_scan_goes_on_without_what_needs_them(tmp_path):
     from cutaway.scanning import ScanSettings, scan
 
-    run = scan(small_classifier(), small_data(), tmp_path / "run", instruments=[Worst()], settings=ScanSettings(nulls=0))
+    run = scan(
+        small_classifier(), small_data(), tmp_path / "run", instruments=[Worst()], settings=ScanSettings(nulls=0)
+    )
     assert run.readings[0].status == Status.UNSUPPORTED
     assert run.readings[0].reason == "needs labels2; this data set has none"
 
