@@ -266,7 +266,7 @@ class Leaver(Attack):
 
     name = "leaver"
 
-    def _attack(self, oracle, inputs, labels, targets, ball, generator):
+    def _attack(self, aim, inputs, ball, generator):
         return inputs + 1.01 * ball.radius
 
 
@@ -276,7 +276,7 @@ def test_a_claim_outside_the_ball_or_the_range_is_refused():
         Leaver(radius=0.1, stop_early=False).attack(network, data)
 
     class Outside(Leaver):
-        def _attack(self, oracle, inputs, labels, targets, ball, generator):
+        def _attack(self, aim, inputs, ball, generator):
             return inputs + ball.radius
 
     bright = Dataset(

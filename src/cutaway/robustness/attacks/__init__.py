@@ -10,6 +10,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "base": "Adversarial Attack",
         "boundary": "Boundary",
         "deepfool": "DeepFool",
+        "goals": "Entropy Goal Label MutualInformation OwnLoss Target",
         "losses": "cross_entropy_loss margin_loss ratio_loss",
         "named": "ATTACKS make_attack",
         "pgd": "FGSM Noise PGD",

@@ -6,6 +6,12 @@ from cutaway.robustness.attacks.base import Adversarial as Adversarial
 from cutaway.robustness.attacks.base import Attack as Attack
 from cutaway.robustness.attacks.boundary import Boundary as Boundary
 from cutaway.robustness.attacks.deepfool import DeepFool as DeepFool
+from cutaway.robustness.attacks.goals import Entropy as Entropy
+from cutaway.robustness.attacks.goals import Goal as Goal
+from cutaway.robustness.attacks.goals import Label as Label
+from cutaway.robustness.attacks.goals import MutualInformation as MutualInformation
+from cutaway.robustness.attacks.goals import OwnLoss as OwnLoss
+from cutaway.robustness.attacks.goals import Target as Target
 from cutaway.robustness.attacks.losses import cross_entropy_loss as cross_entropy_loss
 from cutaway.robustness.attacks.losses import margin_loss as margin_loss
 from cutaway.robustness.attacks.losses import ratio_loss as ratio_loss
@@ -23,11 +29,17 @@ __all__ = [
     "Attack",
     "Boundary",
     "DeepFool",
+    "Entropy",
     "FGSM",
+    "Goal",
+    "Label",
+    "MutualInformation",
     "Noise",
+    "OwnLoss",
     "PGD",
     "PerturbationBall",
     "Square",
+    "Target",
     "cross_entropy_loss",
     "make_attack",
     "margin_loss",

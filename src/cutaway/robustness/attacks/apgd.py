@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 
 from cutaway.errors import InputError
+from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ascent import climb
 from cutaway.robustness.attacks.ball import PerturbationBall
 from cutaway.robustness.attacks.base import Attack
 from cutaway.robustness.attacks.losses import LOSSES, Loss, margin_loss
-from cutaway.robustness.attacks.oracle import Oracle, of_rows, won
+from cutaway.robustness.attacks.oracle import of_rows
 from cutaway.robustness.attacks.pgd import loss_named
 
 TARGETED = "targeted-dlr"
@@ -27,8 +28,9 @@ class APGD(Attack):
     from a new random start for the rest, since each fails where the other works (dlr is weaker on many plainly trained
     networks, cross-entropy where large scores make its gradients vanish); or "targeted-dlr": the targeted ratio
     towards each of the `num_targets` wrong classes with the highest scores in turn, for attacks without targets of
-    their own. Every start begins with the rows that are not won. A won point is kept before any that is not, then the
-    one of larger loss (of larger margin for "both"). We differ from the paper: its loss is one of the first two, and
+    their own. A goal that is no class is ascended as it is, in all steps. Every start begins with the rows that are not
+    won. A won point is kept before any that is not, then the one of larger loss (of larger margin for "both"). We
+    differ from the paper: its loss is one of the first two, and
     gradients of DLR with fewer classes than it needs are the margin's. Cost: restarts x (steps + 1) forward and
     backward passes a row, for "both" restarts x (steps + 2) and 2 more forward passes, times `num_targets` for
     "targeted-dlr".
@@ -41,31 +43,25 @@ class APGD(Attack):
 
     name: ClassVar[str] = "apgd"
 
-    def _attack(self, oracle, inputs, labels, targets, ball, generator):
+    def _attack(self, aim, inputs, ball, generator):
         if self.steps < 1 or self.restarts < 1:
             raise InputError("attack 'apgd'", found=f"steps {self.steps}, restarts {self.restarts}", expected=">= 1")
         best = inputs.clone()
         value = torch.full((len(inputs),), -torch.inf, dtype=inputs.dtype, device=inputs.device)
-        is_won = torch.zeros_like(labels, dtype=torch.bool)
-        goals = self._goals(oracle, inputs, labels, targets)
+        is_won = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+        ways, parts = self._ways(aim, inputs), self._parts() if aim.of_classes else [(margin_loss, self.steps)]
         for _ in range(self.restarts):
-            for loss, steps, goal in ((*part, goal) for goal in goals for part in self._parts()):
+            for loss, steps, way in ((*part, way) for way in ways for part in parts):
                 start = ball.random(generator)
                 rows = (~is_won).nonzero().squeeze(1) if self.stop_early else torch.arange(len(inputs))
                 if len(rows) == 0:
                     return best
-                ground = _Scores(
-                    oracle=oracle,
-                    ball=ball.select(rows),
-                    loss=loss,
-                    labels=labels[rows],
-                    steer=of_rows(goal, rows),
-                    targets=of_rows(targets, rows),
-                )
+                here = aim.select(rows)
+                ground = _Slope(aim=here, ball=ball.select(rows), loss=loss, steer=of_rows(way, rows))
                 found = climb(ground, start[rows], size=2 * self.radius, steps=steps, stop_early=self.stop_early)
                 new = found.values.to(value)
-                if self.loss == BOTH:  # values of two losses do not compare
-                    new = margin_loss(oracle.scores(found.points), labels[rows], of_rows(targets, rows)).to(value)
+                if self.loss == BOTH and aim.of_classes:  # values of two losses do not compare
+                    new = here.value(found.points).to(value)
                 better = ~is_won[rows] & found.won | (found.won == is_won[rows]) & (new > value[rows])
                 where = rows[better]
                 best[where], value[where], is_won[where] = found.points[better], new[better], found.won[better]
@@ -79,31 +75,27 @@ class APGD(Attack):
         halves = [(LOSSES["cross-entropy"], first), (LOSSES["dlr"], self.steps - first)]
         return [(loss, steps) for loss, steps in halves if steps]
 
-    def _goals(self, oracle, inputs, labels, targets) -> list[torch.Tensor | None]:
-        """What to steer towards, one after another: the user's targets, nothing, or the best wrong classes."""
-        if targets is not None or self.loss != TARGETED:
-            return [targets]
-        scores = oracle.scores(inputs).scatter(1, labels[:, None], -torch.inf)
+    def _ways(self, aim: Aim, inputs) -> list[torch.Tensor | None]:
+        """Which classes to steer towards, one after another: the goal's targets, none, or the best wrong classes."""
+        if aim.targets is not None or not aim.of_classes or self.loss != TARGETED:
+            return [aim.targets]
+        assert aim.labels is not None
+        scores = aim.answers(inputs).scatter(1, aim.labels[:, None], -torch.inf)
         order = scores.argsort(dim=1, descending=True)[:, : min(self.num_targets, scores.shape[1] - 1)]
         return list(order.T)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Scores:
-    """The ground that APGD climbs: a loss of the scores over a ball, steering towards `steer` classes; a row is won
-    as `targets` (or their absence) say."""
+class _Slope:
+    """The ground that APGD climbs: a goal's value over a ball, for class goals by a loss towards `steer` classes."""
 
-    oracle: Oracle
+    aim: Aim
     ball: PerturbationBall
     loss: Loss
-    labels: torch.Tensor
     steer: torch.Tensor | None
-    targets: torch.Tensor | None
 
     def evaluate(self, points, rows):
-        labels, steer = self.labels[rows], of_rows(self.steer, rows)
-        scores, gradient = self.oracle.gradient(points, lambda s: self.loss(s, labels, steer))
-        return self.loss(scores, labels, steer), gradient, won(scores, labels, of_rows(self.targets, rows))
+        return self.aim.select(rows).ascend(points, self.loss, of_rows(self.steer, rows))
 
     def step(self, points, gradient, size, rows):
         ball = self.ball.select(rows)

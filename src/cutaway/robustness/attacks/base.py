@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,8 +17,10 @@ import torch
 from cutaway import seeds
 from cutaway.errors import InputError
 from cutaway.network import Network
+from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ball import Norm, PerturbationBall
-from cutaway.robustness.attacks.oracle import Oracle, of_rows, won
+from cutaway.robustness.attacks.goals import Goal, Label, Target, mean_log_probabilities
+from cutaway.robustness.attacks.oracle import Oracle
 from cutaway.robustness.attacks.units import warn_of_units
 
 if TYPE_CHECKING:
@@ -29,14 +32,16 @@ class Adversarial:
     """What an attack gave, row by row.
 
     `inputs` `(n, ...)` the attacked points, in the units of the data set's inputs; `predictions` `(n,)` what the
-    network says of them; `success` `(n,)` whether that differs from the label (or equals the target); `distance`
-    `(n,)` the norm of the change in data units.
+    network says of them; `success` `(n,)` whether that differs from the label (or equals the target), for other goals
+    whether the value is above the limit, or above that of the input where there is no limit; `distance` `(n,)` the norm
+    of the change in data units; `value` `(n,)` the goal's value there, for classes the margin.
     """
 
     inputs: torch.Tensor
     predictions: torch.Tensor
     success: torch.Tensor
     distance: torch.Tensor
+    value: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,58 +67,80 @@ class Attack(ABC):
 
     def attack(
         self,
-        network: Network,
+        network: Network | Sequence[Network],
         data: Dataset,
         *,
         seed: int = 0,
         targets: torch.Tensor | None = None,
+        goal: Goal | None = None,
         batch: int = 256,
     ) -> Adversarial:
-        """Attack every row of `data`; with `targets` `(n,)`, success means reaching the target.
+        """Attack every row of `data` with a goal (see `goals`): by default any class but the label; `targets` `(n,)` is
+        short for `Target(classes=targets)`.
 
-        A falsification is a fact; a failure to find one proves nothing. Warns (`CutawayWarning`) of a radius that the
-        data's range makes implausible. Raises `InputError` for data without labels, inputs that are no real numbers,
-        targets outside the classes or a radius that is not a finite number >= 0, `ClaimError` if the method left the
-        ball or the data's range.
+        `network`: one, or several that answer together by the mean of their probabilities. A falsification is a fact; a
+        failure to find one proves nothing. Warns (`CutawayWarning`) of a radius that the data's range makes
+        implausible. Raises `InputError` for data without labels (where the goal needs them), inputs that are no real
+        numbers, targets outside the classes, a goal that the attack or the networks cannot serve, or a radius that is
+        not a finite number >= 0, `ClaimError` if the method left the ball or the data's range.
         """
-        self._check(data, targets)
-        found, predictions, distances = [], [], []
+        networks = (network,) if isinstance(network, Network) else tuple(network)
+        if goal is None:
+            goal = Label() if targets is None else Target(classes=targets)
+        elif targets is not None:
+            raise InputError(f"attack {self.name!r}", found="a goal and targets", expected="one of them")
+        aimed = goal.of_rows(len(data)) if isinstance(goal, Target) else None
+        self._check(networks, data, goal, aimed)
+        found: list[tuple[torch.Tensor, ...]] = []
         for start in range(0, len(data.inputs), batch):
             rows = slice(start, start + batch)
-            inputs = network.place(data.inputs[rows])
-            assert data.labels is not None
-            labels = data.labels[rows].to(inputs.device)
-            goal = None if targets is None else targets[rows].to(inputs.device)
+            inputs = networks[0].place(data.inputs[rows])
             ball = PerturbationBall.of(self.radius, self.norm, data, inputs)
             generator = seeds.generator(seed, "attack", self.name, start)
             noise = self.noise * ball.unit if self.noise else None
-            oracle = Oracle(network=network, draws=self.draws, noise=noise, generator=generator)
-            point = self._attacked(oracle, inputs, labels, goal, ball, generator)
-            distances.append(ball.checked_distance(point, self.name))
-            predictions.append(oracle.scores(point).argmax(dim=1).cpu())
-            found.append(point.cpu())
-        predicted = torch.cat(predictions)
-        assert data.labels is not None
-        success = predicted != data.labels.cpu() if targets is None else predicted == targets.cpu()
-        return Adversarial(
-            inputs=torch.cat(found), predictions=predicted, success=success, distance=torch.cat(distances)
-        )
+            oracle = Oracle(
+                network=networks[0], draws=self.draws, noise=noise, generator=generator, others=networks[1:]
+            )
+            labels, towards = (None if v is None else v[rows].to(inputs.device) for v in (data.labels, aimed))
+            aim = Aim(goal=goal, oracle=oracle, labels=labels, targets=towards)
+            point = self._attacked(aim, inputs, ball, generator)
+            found.append((point.cpu(), *_judged(aim, inputs, point), ball.checked_distance(point, self.name)))
+        inputs, said, success, value, distance = (torch.cat(parts) for parts in zip(*found))
+        return Adversarial(inputs=inputs, predictions=said, success=success, distance=distance, value=value)
 
-    def _attacked(self, oracle, inputs, labels, targets, ball, generator) -> torch.Tensor:
+    def _attacked(
+        self, aim: Aim, inputs: torch.Tensor, ball: PerturbationBall, generator: torch.Generator
+    ) -> torch.Tensor:
         """`_attack` on the rows that are not won as they stand (on all without `stop_early`)."""
         if not (self.searches and self.stop_early):
-            return self._attack(oracle, inputs, labels, targets, ball, generator).detach()
-        rows = (~won(oracle.scores(inputs), labels, targets)).nonzero().squeeze(1)
+            return self._attack(aim, inputs, ball, generator).detach()
+        rows = (~aim.won(inputs)).nonzero().squeeze(1)
         point = inputs.clone()
         if len(rows):
-            goal = of_rows(targets, rows)
-            point[rows] = self._attack(oracle, inputs[rows], labels[rows], goal, ball.select(rows), generator).detach()
+            point[rows] = self._attack(aim.select(rows), inputs[rows], ball.select(rows), generator).detach()
         return point
 
-    def _check(self, data: Dataset, targets: torch.Tensor | None) -> None:
+    def _check(self, networks: Sequence[Network], data: Dataset, goal: Goal, targets: torch.Tensor | None) -> None:
         what = f"attack {self.name!r}"
-        if data.labels is None:
+        if not networks or len({n.output_shape for n in networks}) > 1:
+            shapes = ", ".join(str(n.output_shape) for n in networks) or "no network"
+            raise InputError(what, found=f"outputs {shapes}", expected="networks with the same classes")
+        if goal.needs_labels and data.labels is None:
             raise InputError(what, found=f"data {data.name!r} without labels", expected="labels")
+        if self.minimal and goal.threshold is None:
+            raise InputError(
+                f"goal {goal.name!r} of {what}",
+                found="no limit",
+                expected="one: this attack looks for the smallest change that reaches the goal",
+                remedy="give limit=..., or take an attack of a fixed size such as pgd",
+            )
+        if len(networks) * self.draws < goal.members:
+            raise InputError(
+                f"goal {goal.name!r} of {what}",
+                found="one network, asked once",
+                expected=f"{goal.members} members, since one cannot disagree with itself",
+                remedy="give a list of networks, or draws of a random one",
+            )
         if not data.inputs.is_floating_point():
             raise InputError(what, found=f"data {data.name!r} of tokens", expected="inputs that are real numbers")
         if not math.isfinite(self.radius) or self.radius < 0:
@@ -131,15 +158,19 @@ class Attack(ABC):
 
     @abstractmethod
     def _attack(
-        self,
-        oracle: Oracle,
-        inputs: torch.Tensor,
-        labels: torch.Tensor,
-        targets: torch.Tensor | None,
-        ball: PerturbationBall,
-        generator: torch.Generator,
+        self, aim: Aim, inputs: torch.Tensor, ball: PerturbationBall, generator: torch.Generator
     ) -> torch.Tensor:
-        """Points within `ball`; use `ball.project`. Ask the network through `oracle` only."""
+        """Points within `ball` that serve `aim`; use `ball.project`, outside of what is differentiated. Ask the
+        networks through `aim` only."""
+
+
+def _judged(aim: Aim, inputs: torch.Tensor, point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is said of the points, where the goal is reached, and its value."""
+    answers = aim.answers(point)
+    value = aim.value_of(answers)
+    said = (answers if aim.of_classes else mean_log_probabilities(answers)).argmax(dim=1)
+    success = value > aim.value(inputs) if aim.goal.threshold is None else aim.won_of(answers)
+    return said.cpu(), success.cpu(), value.cpu()
 
 
 def _check_targets(what: str, targets: torch.Tensor, data: Dataset) -> None:

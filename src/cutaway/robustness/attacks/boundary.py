@@ -7,15 +7,16 @@ from typing import ClassVar
 
 import torch
 
+from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ball import Norm, PerturbationBall, rows_like, rows_norm
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.oracle import of_rows, won
 from cutaway.robustness.attacks.shrink import far_starts, shrink
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary(Attack):
-    """A small l2 change found from decisions alone (which class the network says); `radius` is only a cap.
+    """A small l2 change found from decisions alone, whether the goal is reached (for classes: which one is said);
+    `radius` is only a cap.
 
     Start: a won point far away (see `far_starts`), pulled to the boundary by bisection. With d the distance to the
     input, every step draws a Gaussian direction orthogonal to the way to the input, moves by `spherical` d along it,
@@ -37,16 +38,15 @@ class Boundary(Attack):
     norms: ClassVar[tuple[str, ...]] = ("2",)
     minimal: ClassVar[bool] = True
 
-    def _attack(self, oracle, inputs, labels, targets, ball, generator):
-        point, have = far_starts(oracle, ball, labels, targets, generator)
+    def _attack(self, aim, inputs, ball, generator):
+        point, have = far_starts(aim, ball, generator)
         rows = have.nonzero().squeeze(1)
         if len(rows) == 0:
             return inputs.clone()
         point[~have] = inputs[~have]
-        point[rows] = shrink(
-            oracle, ball.select(rows), point[rows], labels[rows], of_rows(targets, rows), bisections=16
-        )
-        walk = _Walk(self, oracle, ball, labels, targets, point, rows)
+        here = aim.select(rows)
+        point[rows] = shrink(here, ball.select(rows), point[rows], bisections=16)
+        walk = _Walk(self, aim, ball, point, rows)
         for step in range(1, self.steps + 1):
             walk.move(generator, ask_sphere=step % 5 == 0)
             if step % 10 == 0:
@@ -55,22 +55,15 @@ class Boundary(Attack):
                     walk.leave(self.radius)
             if len(walk.rows) == 0:
                 break
-        point[rows] = shrink(oracle, ball.select(rows), point[rows], labels[rows], of_rows(targets, rows), bisections=8)
+        point[rows] = shrink(here, ball.select(rows), point[rows], bisections=8)
         return ball.project(point)
 
 
 class _Walk:
     """The walk of the rows that are still going; `point` is written in place."""
 
-    def __init__(self, settings: Boundary, oracle, ball: PerturbationBall, labels, targets, point, rows) -> None:
-        self.oracle, self.ball, self.labels, self.targets, self.point, self.rows = (
-            oracle,
-            ball,
-            labels,
-            targets,
-            point,
-            rows,
-        )
+    def __init__(self, settings: Boundary, aim: Aim, ball: PerturbationBall, point, rows) -> None:
+        self.aim, self.ball, self.point, self.rows = aim, ball, point, rows
         self.sizes = {
             "spherical": torch.full((len(point),), settings.spherical, dtype=point.dtype, device=point.device),
             "forward": torch.full((len(point),), settings.forward, dtype=point.dtype, device=point.device),
@@ -114,7 +107,7 @@ class _Walk:
         self.rows = self.rows[self.ball.select(self.rows).distance(self.point[self.rows]) > radius]
 
     def _is_won(self, points):
-        return won(self.oracle.scores(points), self.labels[self.rows], of_rows(self.targets, self.rows))
+        return self.aim.select(self.rows).won(points)
 
     def _count(self, name: str, over) -> None:
         self.won[name][self.rows] += over.to(self.won[name])

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
+from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ball import Norm, PerturbationBall
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.oracle import of_rows, won
 from cutaway.robustness.attacks.shrink import shrink
 
 
@@ -20,7 +20,8 @@ class DeepFool(Attack):
     With c the class the network says, f_k its scores, g_k = grad(f_k - f_c) and the dual norm q, the step goes to the
     nearest of the linearised boundaries, l = argmin_k |f_k - f_c| / ||g_k||_q: by (f_c - f_l) g_l / ||g_l||_2^2 for
     l2, by (f_c - f_l) sign(g_l) / ||g_l||_1 for linf, until the row is won or `steps` are done; l runs over the
-    `candidates` classes with the highest scores besides c, with targets over the target alone. On a network that is
+    `candidates` classes with the highest scores besides c, with targets over the target alone; a goal v that is no
+    class has the one boundary v = limit, with gap limit - v and slope grad v. On a network that is
     linear without a range the first step is the exact smallest change. We differ: coordinates that stand at the end of
     the data's range and would leave it are left out of the step; `overshoot` (relative) is added to every step; the
     point is pulled back towards the input by `bisections` halvings at the end, so that the overshoot does not count;
@@ -37,38 +38,44 @@ class DeepFool(Attack):
     name: ClassVar[str] = "deepfool"
     minimal: ClassVar[bool] = True
 
-    def _attack(self, oracle, inputs, labels, targets, ball, generator):
+    def _attack(self, aim, inputs, ball, generator):
         point, rows = inputs.clone(), torch.arange(len(inputs), device=inputs.device)
         reached = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
         for _ in range(self.steps):
-            scores = oracle.scores(point[rows])
-            over = won(scores, labels[rows], of_rows(targets, rows))
+            here = aim.select(rows)
+            answers = here.answers(point[rows])
+            over = here.won_of(answers)
             reached[rows[over]] = True
-            rows, scores = rows[~over], scores[~over]
+            rows = rows[~over]
             if len(rows) == 0:
                 break
-            goals = self._goals(scores, of_rows(targets, rows))
-            point[rows] = self._step(oracle, point[rows], scores.argmax(dim=1), goals, ball.select(rows))
+            gaps, slopes = self._boundaries(aim.select(rows), point[rows], answers[..., ~over, :])
+            point[rows] = self._step(point[rows], gaps, slopes, ball.select(rows))
         else:
-            reached[rows] = won(oracle.scores(point[rows]), labels[rows], of_rows(targets, rows))
+            reached[rows] = aim.select(rows).won(point[rows])
         done = reached.nonzero().squeeze(1)
         if len(done):
-            some = ball.select(done)
-            point[done] = shrink(
-                oracle, some, point[done], labels[done], of_rows(targets, done), bisections=self.bisections
-            )
+            point[done] = shrink(aim.select(done), ball.select(done), point[done], bisections=self.bisections)
         return ball.project(point)
 
-    def _goals(self, scores, targets):
+    def _boundaries(self, aim: Aim, point, answers):
+        """How far off `(n, k)` the boundaries are in value, and the slopes `(n, k, ...)` towards them."""
+        if not aim.of_classes:
+            value, gradient, _ = aim.ascend(point)
+            return (aim.goal.threshold - value)[:, None], gradient.unsqueeze(1)
+        said = answers.argmax(dim=1)
+        rivals = self._rivals(answers, aim.targets)
+        scores, gradients = aim.oracle.jacobian(point, torch.cat([said[:, None], rivals], dim=1))
+        return scores.gather(1, said[:, None]) - scores.gather(1, rivals), gradients[:, 1:] - gradients[:, :1]
+
+    def _rivals(self, scores, targets):
         if targets is not None:
             return targets[:, None]
         count = min(self.candidates + 1, scores.shape[1])
         return scores.topk(count, dim=1).indices[:, 1:]
 
-    def _step(self, oracle, point, said, goals, ball: PerturbationBall):
-        scores, gradients = oracle.jacobian(point, torch.cat([said[:, None], goals], dim=1))
-        slopes = (gradients[:, 1:] - gradients[:, :1]) * ball.unit
-        gaps = scores.gather(1, said[:, None]) - scores.gather(1, goals)
+    def _step(self, point, gaps, slopes, ball: PerturbationBall):
+        slopes = slopes * ball.unit
         free = _free(point.unsqueeze(1), slopes, ball)
         slopes = (slopes * free).flatten(2)
         dual = slopes.norm(p=1 if self.norm == "inf" else 2, dim=2).clamp_min(1e-30)

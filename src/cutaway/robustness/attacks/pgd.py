@@ -10,14 +10,13 @@ import torch
 
 from cutaway.errors import InputError
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.losses import LOSSES, Loss, margin_loss
-from cutaway.robustness.attacks.oracle import of_rows
+from cutaway.robustness.attacks.losses import LOSSES, Loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class PGD(Attack):
-    """`steps` ascent steps on the margin loss max_{k != y} f_k - f_y from a random start, projected to the ball after
-    each.
+    """`steps` ascent steps x <- P(x + s(grad v(x))) on the goal's value v from a random start, P the projection to ball
+    and range, s the steepest step; for the label v is the margin max_{k != y} f_k - f_y.
 
     `step_size` is in data units; by default 2.5 radius / steps. The best point over all steps is kept (the paper
     keeps the last), so more steps never hurt. With targets, f_target - max_{k != target} f_k is ascended. `restarts`
@@ -32,35 +31,33 @@ class PGD(Attack):
 
     name: ClassVar[str] = "pgd"
 
-    def _attack(self, oracle, inputs, labels, targets, ball, generator):
-        best, best_loss = inputs.clone(), margin_loss(oracle.scores(inputs), labels, targets)
+    def _attack(self, aim, inputs, ball, generator):
+        best, best_value = inputs.clone(), aim.value(inputs)
         for _ in range(self.restarts):
             start = ball.random(generator)
-            rows = (best_loss <= 0).nonzero().squeeze(1) if self.stop_early else torch.arange(len(inputs))
+            rows = (~aim.reached(best_value)).nonzero().squeeze(1) if self.stop_early else torch.arange(len(inputs))
             if len(rows) == 0:
                 break
-            self._climb(oracle, start, rows.to(inputs.device), labels, targets, ball, best, best_loss)
+            self._climb(aim, start, rows.to(inputs.device), ball, best, best_value)
         return best
 
-    def _climb(self, oracle, start, rows, labels, targets, ball, best, best_loss) -> None:
-        """One restart on some rows; writes what is better into `best` and `best_loss`."""
+    def _climb(self, aim, start, rows, ball, best, best_value) -> None:
+        """One restart on some rows; writes what is better into `best` and `best_value`."""
         size = self.step_size if self.step_size is not None else 2.5 * self.radius / max(self.steps, 1)
         point = start[rows]
         for step in range(self.steps + 1):
-            some = ball.select(rows)
+            some, here = ball.select(rows), aim.select(rows)
             if step == self.steps:
-                loss, gradient = margin_loss(oracle.scores(point), labels[rows], of_rows(targets, rows)), None
+                value, gradient = here.value(point), None
             else:
-                goal = of_rows(targets, rows)
-                scores, gradient = oracle.gradient(point, _loss_of(margin_loss, labels[rows], goal))
-                loss = margin_loss(scores, labels[rows], goal)
-            better = loss > best_loss[rows]
-            best[rows[better]], best_loss[rows[better]] = point[better], loss[better]
+                value, gradient, _ = here.ascend(point)
+            better = value > best_value[rows]
+            best[rows[better]], best_value[rows[better]] = point[better], value[better]
             if gradient is None:
                 break
             point = some.project(point + some.step(gradient, size))
             if self.stop_early:
-                open_ = best_loss[rows] <= 0
+                open_ = ~aim.reached(best_value[rows])
                 rows, point = rows[open_], point[open_]
                 if len(rows) == 0:
                     break
@@ -71,7 +68,8 @@ class FGSM(Attack):
     """One step of the whole radius along the gradient: x + radius sign(grad L) for linf, x + radius grad L / |grad L|
     for l2, cut to the range.
 
-    L is the cross-entropy, as published; `loss` may be "margin" or "dlr" as well. Cost: two forward and one backward
+    L is the cross-entropy, as published; `loss` may be "margin" or "dlr" as well; a goal that is no class has L of its
+    own. Cost: two forward and one backward
     pass a sample.
     """
 
@@ -79,8 +77,8 @@ class FGSM(Attack):
 
     name: ClassVar[str] = "fgsm"
 
-    def _attack(self, oracle, inputs, labels, targets, ball, generator):
-        _, gradient = oracle.gradient(inputs, _loss_of(loss_named(self.loss), labels, targets))
+    def _attack(self, aim, inputs, ball, generator):
+        _, gradient, _ = aim.ascend(inputs, loss_named(self.loss))
         return ball.project(inputs + ball.step(gradient, self.radius))
 
 
@@ -96,7 +94,7 @@ class Noise(Attack):
     name: ClassVar[str] = "noise"
     searches: ClassVar[bool] = False
 
-    def _attack(self, oracle, inputs, labels, targets, ball, generator):
+    def _attack(self, aim, inputs, ball, generator):
         return ball.random_at_radius(generator)
 
 
@@ -105,7 +103,3 @@ def loss_named(name: str) -> Loss:
     if name not in LOSSES:
         raise InputError("loss of an attack", found=repr(name), expected=" or ".join(map(repr, LOSSES)))
     return LOSSES[name]
-
-
-def _loss_of(loss: Loss, labels, targets):
-    return lambda scores: loss(scores, labels, targets)

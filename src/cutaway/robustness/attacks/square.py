@@ -14,8 +14,6 @@ import torch
 from cutaway.errors import InputError
 from cutaway.robustness.attacks.ball import rows_like, rows_norm
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.losses import margin_loss
-from cutaway.robustness.attacks.oracle import of_rows
 
 HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
 """Queries, out of 10,000, after which the window's share of the picture is halved."""
@@ -23,7 +21,7 @@ HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
 
 @dataclass(frozen=True, kw_only=True)
 class Square(Attack):
-    """`steps` queries of random search on the margin loss; a change is kept if it raises it.
+    """`steps` queries of random search on the goal's value (the margin, for classes); a change is kept if it raises it.
 
     linf: start from vertical stripes of +-radius; then every window is filled with +-radius, one sign a channel. l2:
     start from a grid of 5 x 5 tiles of two-sided bumps; then the mass of a second window, with what is left of the
@@ -38,13 +36,13 @@ class Square(Attack):
 
     name: ClassVar[str] = "square"
 
-    def _attack(self, oracle, inputs, labels, targets, ball, generator):
-        best, value = inputs.clone(), margin_loss(oracle.scores(inputs), labels, targets)
+    def _attack(self, aim, inputs, ball, generator):
+        best, value = inputs.clone(), aim.value(inputs)
         for _ in range(self.restarts):
-            self._search(oracle, labels, targets, ball, generator, best, value)
+            self._search(aim, ball, generator, best, value)
         return best
 
-    def _search(self, oracle, labels, targets, ball, generator, best, value) -> None:
+    def _search(self, aim, ball, generator, best, value) -> None:
         layout = picture(tuple(best.shape[1:]))
         propose = _fill if self.norm == "inf" else _move_mass
         start = _stripes(len(best), layout, generator) if self.norm == "inf" else _tiles(len(best), layout, generator)
@@ -53,7 +51,7 @@ class Square(Attack):
         least = torch.full_like(value, -torch.inf)
         for step in range(self.steps + 1):
             if self.stop_early:
-                rows = rows[value[rows] <= 0]
+                rows = rows[~aim.reached(value[rows])]
             if len(rows) == 0:
                 return
             some = ball.select(rows)
@@ -62,7 +60,7 @@ class Square(Attack):
                 side = _side(layout, share_after(step, self.steps, self.share))
                 trial_change = propose(trial_change, side, ball.data_radius, generator)
             trial = some.project(some.center + trial_change.reshape(some.center.shape) * some.unit)
-            loss = margin_loss(oracle.scores(trial), labels[rows], of_rows(targets, rows))
+            loss = aim.select(rows).value(trial)
             rose = loss > least[rows]
             change[rows[rose]], least[rows[rose]] = trial_change[rose], loss[rose]
             better = loss > value[rows]
