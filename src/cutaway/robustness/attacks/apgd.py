@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,9 +50,9 @@ class APGD(Attack):
         best = inputs.clone()
         value = torch.full((len(inputs),), -torch.inf, dtype=inputs.dtype, device=inputs.device)
         is_won = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
-        ways, parts = self._ways(aim, inputs), self._parts() if aim.of_classes else [(margin_loss, self.steps)]
+        ways, parts = self._ways(aim, inputs), self._parts(aim)
         for _ in range(self.restarts):
-            for loss, steps, way in ((*part, way) for way in ways for part in parts):
+            for way, (loss, steps) in itertools.product(ways, parts):
                 start = ball.random(generator)
                 rows = (~is_won).nonzero().squeeze(1) if self.stop_early else torch.arange(len(inputs))
                 if len(rows) == 0:
@@ -67,8 +68,10 @@ class APGD(Attack):
                 best[where], value[where], is_won[where] = found.points[better], new[better], found.won[better]
         return best
 
-    def _parts(self) -> list[tuple[Loss, int]]:
-        """Losses with their steps, one after another."""
+    def _parts(self, aim: Aim) -> list[tuple[Loss, int]]:
+        """Losses with their steps, one after another; a goal that is no class reads none."""
+        if not aim.of_classes:
+            return [(margin_loss, self.steps)]
         if self.loss != BOTH:
             return [(LOSSES["dlr"] if self.loss == TARGETED else loss_named(self.loss), self.steps)]
         first = (self.steps + 1) // 2

@@ -127,6 +127,16 @@ class Attack(ABC):
             raise InputError(what, found=f"outputs {shapes}", expected="networks with the same classes")
         if goal.needs_labels and data.labels is None:
             raise InputError(what, found=f"data {data.name!r} without labels", expected="labels")
+        if not data.inputs.is_floating_point():
+            raise InputError(what, found=f"data {data.name!r} of tokens", expected="inputs that are real numbers")
+        if not math.isfinite(self.radius) or self.radius < 0:
+            raise InputError("attack radius", found=str(self.radius), expected="a finite number >= 0")
+        if self.norm not in self.norms:
+            raise InputError(what, found=f"norm {self.norm!r}", expected=f"one of {self.norms}")
+        if self.draws < 1 or not (math.isfinite(self.noise) and self.noise >= 0):
+            raise InputError(
+                what, found=f"draws {self.draws}, noise {self.noise}", expected="at least one draw and noise >= 0"
+            )
         if self.minimal and goal.threshold is None:
             raise InputError(
                 f"goal {goal.name!r} of {what}",
@@ -140,16 +150,6 @@ class Attack(ABC):
                 found="one network, asked once",
                 expected=f"{goal.members} members, since one cannot disagree with itself",
                 remedy="give a list of networks, or draws of a random one",
-            )
-        if not data.inputs.is_floating_point():
-            raise InputError(what, found=f"data {data.name!r} of tokens", expected="inputs that are real numbers")
-        if not math.isfinite(self.radius) or self.radius < 0:
-            raise InputError("attack radius", found=str(self.radius), expected="a finite number >= 0")
-        if self.norm not in self.norms:
-            raise InputError(what, found=f"norm {self.norm!r}", expected=f"one of {self.norms}")
-        if self.draws < 1 or not (math.isfinite(self.noise) and self.noise >= 0):
-            raise InputError(
-                what, found=f"draws {self.draws}, noise {self.noise}", expected="at least one draw and noise >= 0"
             )
         if targets is not None:
             _check_targets(what, targets, data)

@@ -62,6 +62,7 @@ class DeepFool(Attack):
         """How far off `(n, k)` the boundaries are in value, and the slopes `(n, k, ...)` towards them."""
         if not aim.of_classes:
             value, gradient, _ = aim.ascend(point)
+            assert aim.goal.threshold is not None
             return (aim.goal.threshold - value)[:, None], gradient.unsqueeze(1)
         said = answers.argmax(dim=1)
         rivals = self._rivals(answers, aim.targets)
