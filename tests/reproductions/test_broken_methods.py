@@ -192,6 +192,11 @@ FAULTS = {
         where="cutaway.features.lofi.moments:leading_directions", right="argsort(-np.abs(values)", wrong="argsort(np.abs(values)",
         rows=lambda m: m._fashion(True, 0, quiet), slow=True, data=True,
     ),
+    "margins": Fault(
+        says="sign descent follows the gradient",
+        where="cutaway.training.steepest:_linf", right="g.sign()", wrong="g / g.abs().max()",
+        rows=short, slow=True,
+    ),
     "mmr": Fault(
         says="the decision boundary is drawn near",
         where="cutaway.training.margins:MaximumMargin.__call__", right="(1 - gap /", wrong="(1 + gap /",

@@ -1,5 +1,7 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.curvature.margins import margins as margins
+from cutaway.curvature.margins import row_margins as row_margins
 from cutaway.curvature.probes import Moments as Moments
 from cutaway.curvature.probes import moments as moments
 from cutaway.curvature.softmax import predicted_excess as predicted_excess
@@ -25,9 +27,11 @@ __all__ = [
     "Surface",
     "density",
     "extremes",
+    "margins",
     "moments",
     "positive_excess",
     "predicted_excess",
+    "row_margins",
     "scale_sweep",
     "softmax_entropy",
     "softmax_gain",

@@ -1,6 +1,7 @@
 # Written by tools/write_stubs.py from __init__.py.
 
 from cutaway.instruments.curvature.curvature import Curvature as Curvature
+from cutaway.instruments.curvature.margins import Margins as Margins
 from cutaway.instruments.features.lofi_features import LofiFeatures as LofiFeatures
 from cutaway.instruments.features.neural_collapse import NeuralCollapse as NeuralCollapse
 from cutaway.instruments.features.sparsity import Sparsity as Sparsity
@@ -25,6 +26,7 @@ __all__ = [
     "LanguageGeometry",
     "LocalComplexity",
     "LofiFeatures",
+    "Margins",
     "NeuralCollapse",
     "RayCrossings",
     "RobustAccuracy",

@@ -23,6 +23,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "phases": "Onset Phase Phases detect_phases half_rise onset plateau",
         "regularisers": "BoundaryDensity InputGradient JacobianNorm LinearMargin",
         "schedule": "AnyOf EveryN LogSpaced Moment Schedule TimeBudget When",
+        "steepest": "SteepestDescent",
         "stopping": "GeometryStop ValidationStop Watch regret stop_step",
         "store": "Series TrainingRun open_training",
         "story": "Story tell",

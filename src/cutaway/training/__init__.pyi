@@ -29,6 +29,7 @@ from cutaway.training.schedule import Moment as Moment
 from cutaway.training.schedule import Schedule as Schedule
 from cutaway.training.schedule import TimeBudget as TimeBudget
 from cutaway.training.schedule import When as When
+from cutaway.training.steepest import SteepestDescent as SteepestDescent
 from cutaway.training.stopping import GeometryStop as GeometryStop
 from cutaway.training.stopping import ValidationStop as ValidationStop
 from cutaway.training.stopping import Watch as Watch
@@ -60,6 +61,7 @@ __all__ = [
     "Phases",
     "Schedule",
     "Series",
+    "SteepestDescent",
     "Story",
     "Term",
     "TimeBudget",

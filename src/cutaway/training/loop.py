@@ -29,11 +29,13 @@ from cutaway.network import first_tensor
 from cutaway.network.flops import forward_flops
 from cutaway.training.rates import SCHEDULES, learning_rate
 from cutaway.training.scores import LOSSES, Score, evaluate, task_loss
+from cutaway.training.steepest import OPTIMISERS as STEEPEST
+from cutaway.training.steepest import SteepestDescent
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
 
-OPTIMISERS = ("adamw", "adam", "sgd")
+OPTIMISERS = ("adamw", "adam", "sgd", *STEEPEST)
 
 
 class Watcher(Protocol):
@@ -319,6 +321,9 @@ def _optimiser(model: nn.Module, settings: TrainingSettings) -> torch.optim.Opti
     chosen = [p for p in model.parameters() if p.requires_grad]
     if not chosen:
         raise InputError("the model", found="no parameter to train", expected="at least one with requires_grad")
+    if settings.optimiser in STEEPEST:
+        norm, decay = STEEPEST[settings.optimiser], settings.weight_decay
+        return SteepestDescent(chosen, settings.learning_rate, norm=norm, weight_decay=decay)
     shared: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
     if settings.optimiser == "sgd":
         return torch.optim.SGD(chosen, momentum=settings.momentum, nesterov=settings.nesterov, **shared)

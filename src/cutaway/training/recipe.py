@@ -97,7 +97,9 @@ class TrainingPart(_Part):
 
     steps: int = Field(ge=1)
     batch: int = Field(default=128, ge=1)
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimiser: Literal[
+        "adamw", "adam", "sgd", "gradient-descent", "sign-descent", "coordinate-descent", "spectral-descent"
+    ] = "adamw"
     learning_rate: float = Field(default=1e-3, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     momentum: float = Field(default=0.9, ge=0)

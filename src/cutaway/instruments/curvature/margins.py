@@ -1,0 +1,107 @@
+"""Instrument `margins`: which margin a homogeneous network has grown, in four norms of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from cutaway.context import Context
+from cutaway.curvature.margins import NORMS, margins
+from cutaway.data import Dataset
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
+from cutaway.network import Network
+from cutaway.network.calculus import Parameters, homogeneity
+from cutaway.settings import at_least
+from cutaway.status import Status
+from cutaway.wording import said
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margins(Instrument):
+    """Normalised margin min_i m_i / |theta|^L, soft margin and distance from stationarity, in l1, l2, linf and the
+    spectral norm of the weights.
+
+    m_i is the true output minus the best other one on row i; L the degree of homogeneity in the weights, found by
+    doubling and halving them. Needs a network that is homogeneous (no biases, no curved activation)
+    and classifies every row rightly; for any other the answer is `unsupported` with the reason. The residual
+    1 - <theta, -grad L> / (|theta| |grad L|_*) with L = sum exp(-m_i) is 0 exactly at the stationary points of the
+    margin in that norm: the norm whose residual falls is the one whose margin is being grown. In float64. Exact for
+    the rows given. Source: arXiv 2410.22069 (its residuals are ours in form). Cost: five forward and one backward pass
+    a row, and a singular value decomposition of every weight.
+    """
+
+    num_points: int = field(default=10_000, metadata=at_least(1, "rows over which the smallest margin is taken"))
+
+    name: ClassVar[str] = "margins"
+    tiles: ClassVar[tuple[Tile, ...]] = ()
+    question: ClassVar[str] = "Which margin is the optimiser growing?"
+    source: ClassVar[str] = "Tsilivis, Vardi and Kempe 2024, arXiv 2410.22069; Lyu and Li 2020, arXiv 1906.05890"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
+    null: ClassVar[str] = ""  # a network that has learned nothing separates nothing, so it has no margin
+    expense: ClassVar[str] = "5 forward and 1 backward passes a sample, in float64"
+    limits: ClassVar[str] = (
+        "The smallest margin of the rows given: more rows can only lower it, so give the training rows. Margins of "
+        "networks of different shape cannot be compared. Stationary need not be largest."
+    )
+    in_scan: ClassVar[bool] = False
+
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        sample = context.sample(network, data, self.num_points, balanced=False)
+        parameters = Parameters(network, double=True)
+        labels = sample.data.labels
+        assert labels is not None
+        found = homogeneity(parameters, sample.data.inputs[:64], tolerance=1e-6)
+        if found.degree is None or found.degree < 1:
+            raise NotApplicable(
+                "the network is not homogeneous in its weights, so its margins cannot be normalised: with weights "
+                f"twice as large the outputs are off by {said(found.deviation, '.1%')} from a power of two (biases and "
+                "curved activations do that)"
+            )
+        result = margins(parameters, sample.data.inputs, labels, found.degree, budget=context.budget)
+        wrong = int((result.rows <= 0).sum())
+        if wrong:
+            raise NotApplicable(
+                f"{wrong} of {len(result.rows)} rows are not classified rightly, so there is no margin yet: "
+                "normalising a negative one would turn the order round"
+            )
+        table = context.table({"sample": sample.rows, "norm": list(NORMS)})
+        exact = {"kind": "exact", "long_name": "margin of the sample over the l2 norm of the weights to the degree"}
+        table.keep("margin", result.rows.cpu().numpy() / result.size["l2"] ** found.degree, ["sample"], **exact)
+        for column, values, words in (
+            ("size", result.size, "size of the weights"),
+            ("margin_of", result.hard, "smallest margin, normalised"),
+            ("soft_margin_of", result.soft, "soft margin, normalised"),
+            ("residual_of", result.residual, "distance from stationarity"),
+        ):
+            table.keep(column, [values[n] for n in NORMS], ["norm"], kind="exact", long_name=words)
+        table.number("degree", found.degree, kind="exact", status=Status.EXACT, long_name="degree of homogeneity")
+        for norm in NORMS:
+            pairs = (("margin", result.hard, "smallest margin"), ("soft_margin", result.soft, "soft margin"))
+            for name, values, words in (*pairs, ("residual", result.residual, "distance from stationarity")):
+                table.figure(
+                    f"{name}_{norm}",
+                    values[norm],
+                    status=Status.EXACT,
+                    alternative="none",
+                    long_name=f"{words}, {_SAID[norm]}",
+                )
+        return Findings.of(table, status=Status.EXACT, sites=network.sites)
+
+    def draw(self, reading):
+        from cutaway.pictures.charts import bars_chart
+
+        return bars_chart(
+            reading, [f"residual_{norm}" for norm in NORMS], title="0: the margin in this norm is stationary"
+        )
+
+    def describe(self, reading):
+        value = {f.name: f.value for f in reading.figures}
+        best = min(NORMS, key=lambda norm: value[f"residual_{norm}"])
+        return (
+            f"All rows are separated; of the four norms the weights are nearest to a stationary margin in "
+            f"{_SAID[best]} (residual {said(value[f'residual_{best}'])}, 0 is stationary), where the smallest margin "
+            f"is {said(value[f'margin_{best}'])} of the weights' size to the power {said(value['degree'], '.0f')}."
+        )
+
+
+_SAID = {"l1": "the l1 norm", "l2": "the l2 norm", "linf": "the largest entry", "spectral": "the spectral norm"}
