@@ -63,7 +63,7 @@ def margins(
     rows, theta = torch.cat(parts), parameters.theta
     size = {name: _norm(name, parameters, theta) for name in NORMS}
     if not bool((rows > 0).all()):
-        nothing = dict.fromkeys(NORMS, float("nan"))
+        nothing: dict[str, float] = dict.fromkeys(size, float("nan"))
         return Margins(rows=rows, size=size, hard=nothing, soft=nothing, residual=nothing)
     weights = torch.softmax(-rows, dim=0)  # -grad log L = sum_i weights_i grad m_i, which has the direction of -grad L
     packed = torch.stack([labels.to(weights), weights], dim=1)
