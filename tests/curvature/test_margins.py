@@ -171,6 +171,6 @@ def test_recipes_take_them(name):
     data, rate = small_data(), {"sign-descent": 1e-4, "coordinate-descent": 0.3}.get(name, 0.03)
     trained = train(deep(), data, TrainingSettings(steps=60, optimiser=name, learning_rate=rate, weight_decay=0.0))
     losses = [
-        float(nn.functional.cross_entropy(m(data.inputs), data.labels)) for m in (deep().eval(), trained.model.eval())
+        nn.functional.cross_entropy(m(data.inputs), data.labels).item() for m in (deep().eval(), trained.model.eval())
     ]
     assert losses[1] < losses[0]
