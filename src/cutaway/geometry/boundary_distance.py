@@ -20,6 +20,11 @@ from cutaway.geometry import linearisation
 from cutaway.geometry.near_neurons import EXACT_DIMS
 from cutaway.network import Network, Site
 from cutaway.network.gradient import gradient_of
+from cutaway.network.network import DEFAULT_BUDGET
+
+GROUP_BYTES = 8 * 40
+"""Of a neuron: a group has its value, its derivative and what is made of them five times, in float64, and takes an
+eighth of the budget; the rest is the network's own copy and the graph of a backward pass."""
 
 
 def nearest_boundary(
@@ -32,6 +37,7 @@ def nearest_boundary(
     probes: int = 8,
     candidates: int = 24,
     rows: int = 512,
+    groups: Sequence[Sequence[int]] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """l2 distance to the nearest boundary and the index of its site, `(n,)` each.
 
@@ -39,42 +45,72 @@ def nearest_boundary(
     network's dtype. Up to 128 input dimensions the ranking uses every |V_i| (by forward mode on `ranking`, which may be
     of lower precision) and the four nearest are computed: exact. Above, it uses estimates from `probes` random
     directions and the `candidates` nearest are computed: an upper bound on the distance, exact unless the nearest
-    neuron's estimate was off by more than the candidates' spread. At most `rows` copies of inputs go through at once.
+    neuron's estimate was off by more than the candidates' spread. At most `rows` copies of inputs go through at once,
+    and `groups` of site numbers one after another (None: all at once), with the same result.
 
     Only boundaries of `sites` count, and only zeros of their pre-activations: where the network also has max pooling,
     hardtanh or clamp, a nearer boundary may be theirs, and the distance is an upper bound in any dimension.
     """
     exact = inputs[0].numel() <= EXACT_DIMS
-    if exact:
-        values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), sites)
-        ranked = ranking or network
-        norms = linearisation.gradient_norms(ranked, ranked.place(inputs), sites, rows=rows)
-    else:
-        values, norms = linearisation.sketched_norms(network, inputs, sites, probes=probes, generator=generator)
-    guess = torch.cat([_ratio(values[s.name], norms[s.name]) for s in sites], dim=1)
-    every = torch.cat([values[s.name] for s in sites], dim=1).abs()
-    count = min(4 if exact else candidates, guess.shape[1])
-    picked = guess.topk(count, dim=1, largest=False).indices
-    starts = torch.tensor(np.cumsum([0, *(s.width for s in sites)])[:-1], device=inputs.device)
-    site_index = _site_of(picked, sites)
-    unit = picked - starts[site_index]
+    count = min(4 if exact else candidates, sum(s.width for s in sites))
+    best, height = (inputs.new_zeros(len(inputs), 0) for _ in range(2))
+    picked, which = (torch.zeros(len(inputs), 0, dtype=torch.int64, device=inputs.device) for _ in range(2))
+    noise = [] if exact else linearisation.probes_for(inputs, probes, generator)
+    for some in groups or [range(len(sites))]:
+        mine = [sites[k] for k in some]
+        if exact:
+            values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), mine)
+            ranked = ranking or network
+            norms = linearisation.gradient_norms(ranked, ranked.place(inputs), mine, rows=rows)
+        else:
+            values, norms = linearisation.sketched_norms(network, inputs, mine, noise=noise)
+        for k, site in zip(some, mine):
+            guess = _ratio(values[site.name], norms.pop(site.name))
+            first = guess.topk(min(count, guess.shape[1]), dim=1, largest=False)
+            best, order = torch.cat([best, first.values], dim=1).sort(dim=1, stable=True)
+            found = values.pop(site.name).gather(1, first.indices).abs()
+            of_site = torch.full_like(first.indices, k)
+            joined = [torch.cat(both, dim=1) for both in ((height, found), (picked, first.indices), (which, of_site))]
+            height, picked, which = (column.gather(1, order)[:, :count] for column in joined)
+            best = best[:, :count]
     norm = linearisation.gradient_norms_of(
-        network, inputs.repeat_interleave(count, dim=0), sites, site_index.flatten(), unit.flatten(), rows=rows
+        network, inputs.repeat_interleave(count, dim=0), sites, which.flatten(), picked.flatten(), rows=rows
     ).reshape(len(inputs), count)
-    distance, k = _ratio(every.gather(1, picked), norm).min(dim=1)
-    return distance, site_index.gather(1, k[:, None]).squeeze(1)
+    distance, k = _ratio(height, norm).min(dim=1)
+    return distance, which.gather(1, k[:, None]).squeeze(1)
 
 
 def first_crossing(
-    network: Network, inputs: torch.Tensor, directions: torch.Tensor, sites: Sequence[Site]
+    network: Network,
+    inputs: torch.Tensor,
+    directions: torch.Tensor,
+    sites: Sequence[Site],
+    groups: Sequence[Sequence[int]] | None = None,
 ) -> torch.Tensor:
     """Distance along unit `directions` to the first boundary, `(n,)`; infinite where none lies ahead in the
-    linearisation. Exact."""
-    values, slopes = linearisation.tangents(network, inputs, directions, sites)
-    height = torch.cat([values[s.name] for s in sites], dim=1)
-    slope = torch.cat([slopes[s.name] for s in sites], dim=1)
-    time = -height / slope
-    return torch.where((time > 0) & torch.isfinite(time), time, torch.inf).min(dim=1).values
+    linearisation. Exact. `groups` as in `nearest_boundary`."""
+    first = torch.full((len(inputs),), torch.inf, dtype=inputs.dtype, device=inputs.device)
+    for some in groups or [range(len(sites))]:
+        mine = [sites[k] for k in some]
+        values, slopes = linearisation.tangents(network, inputs, directions, mine)
+        for site in mine:
+            time = -values.pop(site.name) / slopes.pop(site.name)
+            time = torch.where((time > 0) & torch.isfinite(time), time, torch.inf)
+            first = torch.minimum(first, time.min(dim=1).values)
+    return first
+
+
+def _grouped(sites: Sequence[Site], most: float) -> list[list[int]]:
+    """Site numbers in groups of at most `most` neurons, or of one site."""
+    groups: list[list[int]] = []
+    room = 0.0
+    for k, site in enumerate(sites):
+        if not groups or site.width > room:
+            groups.append([])
+            room = most
+        groups[-1].append(k)
+        room -= site.width
+    return groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,13 +139,14 @@ def boundary_distances(
     fit `budget` bytes."""
     rows = network.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), sites, budget, factor=3)
     found: list[tuple[torch.Tensor, ...]] = []
-    for part in inputs.split(min(64, rows)):
-        nearest, site = nearest_boundary(
-            network, part, sites, generator=generator, ranking=ranking, probes=probes, candidates=candidates, rows=rows
-        )
-        along = first_crossing(network, part, ascent(network, part), sites)
+    size = min(64, rows)
+    groups = _grouped(sites, (budget or DEFAULT_BUDGET) / (GROUP_BYTES * size))
+    settings = {"probes": probes, "candidates": candidates, "rows": rows, "groups": groups}
+    for part in inputs.split(size):
+        nearest, site = nearest_boundary(network, part, sites, generator=generator, ranking=ranking, **settings)
+        along = first_crossing(network, part, ascent(network, part), sites, groups)
         noise = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
-        found.append((nearest, site, along, first_crossing(network, part, unit_vectors(noise), sites)))
+        found.append((nearest, site, along, first_crossing(network, part, unit_vectors(noise), sites, groups)))
     nearest, site, along, across = (torch.cat(column).cpu().numpy() for column in zip(*found))
     return Distances(nearest=nearest, site=site, along_gradient=along, along_random=across)
 
@@ -136,11 +173,6 @@ def unit_vectors(direction: torch.Tensor) -> torch.Tensor:
 
 def _ratio(value: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
     return torch.where(norm > 0, value.abs() / norm, torch.inf)
-
-
-def _site_of(unit: torch.Tensor, sites: Sequence[Site]) -> torch.Tensor:
-    ends = torch.tensor(np.cumsum([s.width for s in sites]), device=unit.device)
-    return torch.searchsorted(ends, unit, right=True)
 
 
 __getattr__ = moved_names(__name__)

@@ -193,12 +193,15 @@ def rounding_noise(program: StagedProgram, plane: Plane, polygon: Floats, *, num
     weights = np.random.default_rng(0).dirichlet(np.ones(len(polygon)), size=num_points)
     points = torch.from_numpy(plane.lift(np.concatenate([polygon[:8], weights @ polygon])))
     single = program.in_dtype(torch.float32)
+    noise, scale = np.zeros(len(program.sites)), np.zeros(len(program.sites))
     with torch.no_grad():
-        exact, rough = program.all_gates(points), [g.to(torch.float64) for g in single.all_gates(points)]
-    same = torch.ones(len(points), dtype=torch.bool)  # where rounding does not take a jump
-    for site, a, b in zip(program.sites, exact, rough):
-        same &= ((a > 0) == (b > 0)).all(dim=1) if site.jumps else same
-    noise = np.array([float((a - b)[same].abs().max()) if a[same].numel() else 0.0 for a, b in zip(exact, rough)])
-    scale = np.array([float(a.abs().max()) if a.numel() else 0.0 for a in exact])
+        for point in points.split(1):  # one site of one point at a time: all of them are large
+            jumped = False  # from there on the two are on different pieces
+            for k, (a, b) in enumerate(zip(program.gates_by_site(point), single.gates_by_site(point))):
+                jumped |= program.sites[k].jumps and not torch.equal(a > 0, b > 0)
+                if a.numel():
+                    apart = 0.0 if jumped else float((a - b.to(torch.float64)).abs().max())
+                    noise[k] = np.maximum(noise[k], apart)  # NaN stays
+                    scale[k] = np.maximum(scale[k], float(a.abs().max()))
     noise = np.where(np.isfinite(noise), noise * 2.0**-29, scale * 2.0**-46)
     return 64 * np.maximum(noise, scale * 2.0**-55)

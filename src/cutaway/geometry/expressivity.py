@@ -18,7 +18,7 @@ from cutaway.errors import InputError
 from cutaway.geometry.pairs import same_class_pairs
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program, crossings
-from cutaway.geometry.regions import sample_region
+from cutaway.geometry.regions import region_radius
 from cutaway.network import Network
 from cutaway.network.graph import Graph
 
@@ -100,16 +100,19 @@ class SizeAndConfidence:
     with_margin: float
 
 
-def size_and_confidence(model: nn.Module | Graph | StagedProgram | Network, inputs: Tensor) -> SizeAndConfidence:
+def size_and_confidence(
+    model: nn.Module | Graph | StagedProgram | Network, inputs: Tensor, *, budget: int = 1 << 30
+) -> SizeAndConfidence:
     """Exact inscribed radius of every sample's region against the network's confidence there (float64).
 
     One output f is read as two logits (0, f). Rank correlations are Spearman's; NaN for constant columns. Cost: 2 D
-    forward passes a sample (see `sample_region`).
+    forward passes a sample (see `region_radius`), in batches within `budget` bytes.
     """
     program = as_program(model, inputs[:1])
-    radius = np.array([sample_region(program, x).radius for x in inputs])
+    radius = np.array([region_radius(program, x, budget=budget) for x in inputs])
     with torch.no_grad():
-        outputs = program.outputs(program.to_site(inputs, len(program.sites)))
+        alone = [program.outputs(program.to_site(x[None], len(program.sites))) for x in inputs]
+    outputs = torch.cat(alone)
     logits = outputs if outputs.shape[1] > 1 else torch.cat([torch.zeros_like(outputs), outputs], dim=1)
     top = logits.topk(2, dim=1).values
     confidence, margin = logits.softmax(dim=1).amax(dim=1).numpy(), (top[:, 0] - top[:, 1]).numpy()

@@ -92,18 +92,25 @@ def gradient_norms(
 
 
 def sketched_norms(
-    network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, probes: int, generator: torch.Generator
+    network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, noise: Sequence[torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Pre-activations, and |V_i| estimated as sqrt(mean over `probes` Gaussian u of (V_i u)^2), relative error
-    1/sqrt(2 probes)."""
+    """Pre-activations, and |V_i| estimated as sqrt(mean over the Gaussian u of `noise` of (V_i u)^2), relative error
+    1/sqrt(2 len(noise))."""
     values: dict[str, torch.Tensor] = {}
     squares: dict[str, torch.Tensor] = {}
-    for _ in range(probes):
-        noise = torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
-        values, slopes = tangents(network, inputs, noise, sites)
-        for name, slope in slopes.items():
-            squares[name] = squares.get(name, 0) + slope.square()
-    return values, {name: (square / probes).sqrt() for name, square in squares.items()}
+    for direction in noise:
+        values.clear()  # the last ones go before the next come
+        values, slopes = tangents(network, inputs, direction, sites)
+        for name in list(slopes):
+            slope = slopes.pop(name)
+            squares[name] = squares[name].addcmul_(slope, slope) if name in squares else slope.square()
+    return values, {name: square.div_(len(noise)).sqrt_() for name, square in squares.items()}
+
+
+def probes_for(inputs: torch.Tensor, probes: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Gaussian directions, each of the inputs' shape."""
+    drawn = (torch.randn(inputs.shape, generator=generator, dtype=torch.float64) for _ in range(probes))
+    return [noise.to(inputs) for noise in drawn]
 
 
 def gradient_norms_of(

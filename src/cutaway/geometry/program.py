@@ -13,7 +13,7 @@ Values of a batch are kept as {node: (B, *shape)} in float64, only those that a 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -202,12 +202,15 @@ class StagedProgram:
 
     def all_gates(self, inputs: Tensor) -> list[Tensor]:
         """For every site the gates (B, num_gates of it) at arbitrary points, by one forward pass."""
-        values, at, found = self.begin(inputs), 0, []
+        return list(self.gates_by_site(inputs))
+
+    def gates_by_site(self, inputs: Tensor) -> Iterator[Tensor]:
+        """The same, one site after another."""
+        values, at = self.begin(inputs), 0
         for i, site in enumerate(self.sites):
             values = self.advance(values, at, self.stop_of(i))
             at = self.stop_of(i)
-            found.append(torch.cat([self.gates(values, site, part) for part in range(site.parts)], dim=1))
-        return found
+            yield torch.cat([self.gates(values, site, part) for part in range(site.parts)], dim=1)
 
     def site_of(self, gate: int) -> int:
         """Index of the site that a gate number belongs to."""

@@ -9,6 +9,7 @@ facets.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
 from cutaway.geometry.program import Site, StagedProgram, Values
 from cutaway.geometry.rays import as_program
@@ -59,7 +61,8 @@ class LinearRegion:
 def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, budget: int = 1 << 30) -> LinearRegion:
     """The region of one input (*input_shape). Exact (float64).
 
-    Cost: 2 D forward passes in batches within `budget`, memory N D. Raises InputError for NaN, NotPiecewiseAffine.
+    Cost: 2 D forward passes in batches within `budget`, memory N D (`region_radius` does without). Raises InputError
+    for NaN, NotPiecewiseAffine.
     """
     if not bool(torch.isfinite(point).all()):
         raise InputError("sample", found="NaN or infinite values", expected="a finite input")
@@ -85,21 +88,65 @@ def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     )
 
 
+def region_radius(model: nn.Module | Graph | StagedProgram, point: Tensor, *, budget: int = 1 << 30) -> float:
+    """`sample_region(...).radius` without the region's half-spaces. Exact (float64).
+
+    Cost: 2 D forward passes in batches within `budget`; memory of one batch and of one number a gate. Raises as
+    `sample_region`, BudgetError where one direction does not fit.
+    """
+    if not bool(torch.isfinite(point).all()):
+        raise InputError("sample", found="NaN or infinite values", expected="a finite input")
+    program = as_program(model, point[None])
+    dims = point.numel()
+    program.passes.forward += 2 * dims
+    kept = 8 * (program.num_gates + LIVE * max(n.numel for n in program.graph.nodes))
+    width = 8 * LIVE * max([n.numel for n in program.graph.nodes] + [s.num_gates for s in program.sites])
+    size = min(dims, chunk_size(width, max(budget - kept, 0)))
+    squares = [torch.zeros(s.num_gates, dtype=torch.float64) for s in program.sites]
+    with torch.no_grad():
+        for begin in range(0, dims, size):
+            rows = torch.arange(begin, min(begin + size, dims))
+            directions = torch.zeros(len(rows), dims, dtype=torch.float64)
+            directions[torch.arange(len(rows)), rows] = 1.0
+            for total, moves in zip(squares, _moves_by_site(program, point, directions)):
+                for move in moves:  # no temporary of the whole batch
+                    total.addcmul_(move, move)
+        longest = max((float(total.amax()) for total in squares if len(total)), default=0.0)
+        least = (1e-14 * max(longest**0.5, 1e-300)) ** 2
+        nearest = float("inf")
+        for total, gates in zip(squares, program.gates_by_site(point[None].to(torch.float64))):
+            ratio = torch.where(total > least, gates[0].abs() / total.sqrt(), torch.inf)
+            nearest = min(nearest, float(ratio.amin()) if len(ratio) else nearest)
+    return nearest
+
+
+LIVE = 16
+"""Values of the largest layer that are there at once for a direction: two for each live node of a residual block, and
+the columns of a convolution of 3 x 3."""
+
+
 def tangents(program: StagedProgram, point: Tensor, directions: Tensor) -> Tensor:
     """Derivatives of all gates along directions (B, D) inside the region of `point`: (B, gates)."""
+    found = list(_moves_by_site(program, point, directions))
+    return torch.cat(found, dim=1) if found else directions.new_zeros(len(directions), 0)
+
+
+def _moves_by_site(program: StagedProgram, point: Tensor, directions: Tensor) -> Iterator[Tensor]:
+    """The same, site by site, (B, gates of it); what no later operator reads goes."""
     values = program.begin(point[None])
     moves: Values = {program.input.index: directions.to(torch.float64).reshape(-1, *program.input.shape)}
     sites = {s.node: s for s in program.sites}
-    found = []
     for node in program.graph.nodes:
         if node.index in program.constants or node.op == "input":
             continue
         if node.index in sites:
-            found.append(_gate_moves(program, sites[node.index], node, values, moves))
+            yield _gate_moves(program, sites[node.index], node, values, moves)
         inputs = [program._read(values, i) for i in node.inputs]
         values[node.index] = program._apply(node, inputs)
         moves[node.index] = _move(program, node, values, moves)
-    return torch.cat(found, dim=1) if found else directions.new_zeros(len(directions), 0)
+        for i in {i for i in node.inputs if program.last_use[i] <= node.index}:
+            values.pop(i, None)
+            moves.pop(i, None)
 
 
 def _zero(program: StagedProgram, values: Values, moves: Values, index: int) -> Tensor:

@@ -45,7 +45,9 @@ class SampleRegion(Instrument):
             raise NotApplicable("the network has no kinks: it is affine")
         if network.output_shape[0] < 2:
             raise NotApplicable("a single output has no margin between classes")
-        found = size_and_confidence(program, sample.inputs.cpu().double())
+        inputs = sample.inputs.cpu().double()
+        held = inputs.numel() * 8 + sum(p.numel() for p in network.model.parameters()) * 8  # the program's own copy
+        found = size_and_confidence(program, inputs, budget=context.budget - held)
         table = context.table({"sample": sample.rows})
         kept = {"dims": ["sample"], "column": "radius", "each": "ball inside the region", "kind": "exact"}
         long_name = "mean distance to the edge of the region"

@@ -6,6 +6,7 @@ of its ATen operator, which emits nodes of the vocabulary. Values at the example
 
 from __future__ import annotations
 
+import collections
 import operator
 from collections.abc import Callable
 from dataclasses import replace
@@ -103,9 +104,10 @@ def keep_unknown(b: Builder, place: fx.Node, args: Any, kwargs: Any) -> Any:
 
 
 def build(program: torch.export.ExportedProgram, samples: tuple[Tensor, ...]):
-    """Nodes, input and output indices, and values at the example."""
+    """Nodes, input and output indices, and values at the example: those of the outputs, and of other nodes or None."""
     b = Builder()
     env: dict[str, Any] = _placeholders(b, program, samples)
+    readers = _Readers(program.graph)
     with torch.no_grad():
         for place in program.graph.nodes:
             if place.op != "call_function":
@@ -115,8 +117,39 @@ def build(program: torch.export.ExportedProgram, samples: tuple[Tensor, ...]):
             kwargs = {
                 k: _map(v, lambda a: env[a.name] if isinstance(a, fx.Node) else a) for k, v in place.kwargs.items()
             }
+            before = len(b.nodes)
             env[place.name] = _run(b, place, args, kwargs, HANDLERS)
+            readers.forget(b, place, env, before)
     return _finish(b, program, env)
+
+
+class _Readers:
+    """Which values an exported program still reads, so that the others at the example can go."""
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self.last: dict[str, str] = {}
+        for place in graph.nodes:
+            self.last |= {source.name: place.name for source in place.all_input_nodes}
+        self.names: collections.Counter[int] = collections.Counter()
+
+    def forget(self, b: Builder, place: fx.Node, env: dict[str, Any], before: int) -> None:
+        """After a place: what nothing behind it reads, of the values before and of the nodes it made."""
+        self.names.update(_indices(env[place.name]))
+        for source in place.all_input_nodes:
+            if self.last[source.name] == place.name:
+                for index in _indices(env[source.name]):
+                    self.names[index] -= 1
+                    if self.names[index] <= 0:
+                        b.forget(index)
+        for index in range(before, len(b.nodes)):
+            if self.names[index] <= 0:
+                b.forget(index)
+
+
+def _indices(item: Any) -> list[int]:
+    if isinstance(item, list | tuple):
+        return [index for entry in item for index in _indices(entry)]
+    return [item.index] if isinstance(item, Ref) else []
 
 
 def _placeholders(b: Builder, program: torch.export.ExportedProgram, samples: tuple[Tensor, ...]) -> dict[str, Any]:
@@ -194,5 +227,7 @@ def tidy(b: Builder, outputs: list[int]):
     order = sorted(needed)
     new = {old: position for position, old in enumerate(order)}
     nodes = tuple(replace(b.nodes[i], index=new[i], inputs=tuple(new[j] for j in b.nodes[i].inputs)) for i in order)
+    for index in outputs:
+        b.value(Ref(index))
     values = [b.values[i] for i in order]
     return nodes, tuple(new[i] for i in b.inputs), tuple(new[i] for i in outputs), values

@@ -27,7 +27,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
-        self.values: list[Tensor] = []
+        self.values: list[Tensor | None] = []
         self.inputs: list[int] = []
         self.outputs: tuple[int, ...] = ()
         self.compared: dict[int, tuple[str, Ref, Any]] = {}
@@ -56,7 +56,19 @@ class Builder:
 
     def value(self, ref: Ref) -> Tensor:
         """The node's value at the example."""
-        return self.values[ref.index]
+        return self._value(ref.index)
+
+    def _value(self, index: int) -> Tensor:
+        value = self.values[index]
+        if value is None:  # forgotten and wanted again: a handler looks back
+            node = self.nodes[index]
+            value = self.values[index] = apply_node(node, [self._value(i) for i in node.inputs])
+        return value
+
+    def forget(self, index: int) -> None:
+        """Let a node's value go, which is computed again where it is wanted."""
+        if index not in self.inputs:
+            self.values[index] = None
 
     def shape(self, ref: Ref) -> tuple[int, ...]:
         """The node's shape at batch size one."""
@@ -88,7 +100,7 @@ class Builder:
         return self._append("constant", (), {"value": tensor}, {}, tensor)
 
     def _own(self, value: Any) -> Tensor:
-        dtype = next((self.values[i].dtype for i in self.inputs if self.values[i].is_floating_point()), None)
+        dtype = next((v.dtype for v in map(self._value, self.inputs) if v.is_floating_point()), None)
         if not isinstance(value, Tensor):
             return torch.as_tensor(value, dtype=dtype)
         value = value.detach()
@@ -118,7 +130,7 @@ class Builder:
             shape=tuple(shape or ()),
         )
         if value is None:
-            value = apply_node(node, [self.values[i] for i in refs])
+            value = apply_node(node, [self._value(i) for i in refs])
         self.nodes.append(replace(node, shape=tuple(int(n) for n in value.shape)))
         self.values.append(value)
         return Ref(node.index)

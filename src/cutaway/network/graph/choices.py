@@ -65,7 +65,7 @@ def _cast(b: Builder, x: Ref, *_: Any, dtype: Any = None, **__: Any) -> Any:
         return x if dtype is None or dtype.is_floating_point else NotImplemented
     if x.index not in b.compared:
         return NotImplemented
-    own = next(b.values[i].dtype for i in b.inputs if b.values[i].is_floating_point())
+    own = next(v.dtype for i in b.inputs if (v := b.value(Ref(i))).is_floating_point())
     ref = _keep(b, "aten._to_copy.default", x, dtype=own if dtype is not None and dtype.is_floating_point else dtype)
     b.compared[ref.index] = b.compared[x.index]
     return ref

@@ -19,17 +19,21 @@ def evaluate_graph(
     """Every node's value at a batch: a list with one tensor of shape (B, *node.shape) for each node.
 
     `inputs` has shape (B, *sample shape), the sample shape without its leading 1 when the graph is `batched`. `keep`
-    limits what is returned (the others are None). Differentiable. Cost: one forward pass, memory of all kept values.
+    limits what is returned (the others are None). Differentiable. Cost: one forward pass; memory of the kept values and
+    of those that a later node still reads.
     """
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     given = tuple(_as_samples(graph, x, i) for x, i in zip(given, graph.inputs, strict=True))
     kept = [n.index for n in graph.nodes if keep is None or keep(n)]
+    needed, last = set(kept), [max(users, default=-1) for users in graph.users]
 
     def run(*samples: Tensor) -> list[Tensor]:
         values: dict[int, Tensor] = dict(zip(graph.inputs, samples))
         for node in graph.nodes:
             if node.op != "input":
                 values[node.index] = apply_node(node, [values[i] for i in node.inputs])
+                for i in {i for i in node.inputs if last[i] == node.index} - needed:
+                    del values[i]
         return [values[i] for i in kept]
 
     result: list[Tensor | None] = [None] * len(graph.nodes)

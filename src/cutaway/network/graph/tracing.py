@@ -47,8 +47,10 @@ def trace(
         twin = twin.to(dtype)
     nodes, inputs, outputs, values = _recorded(twin, samples) or build(_export(twin, samples), samples)
     graph = Graph(nodes=nodes, inputs=inputs, outputs=outputs, dtype=dtype or _floating(samples), batched=batched)
+    ours = [values[i] for i in outputs]
+    del values  # of all nodes
     if check:
-        _check_outputs(model, _results(twin, model, samples), [values[i] for i in outputs])
+        _check_outputs(model, _results(twin, model, samples), ours)
         _check_around(twin, model, samples, graph)
     return graph
 
