@@ -219,6 +219,18 @@ def constant(d: Draft, op: str) -> str:
     return d.node("Mul", d.value, d.node(op, value=numpy_helper.from_array(np.float32(d.rng.normal(size=(1,))))))
 
 
+def dequantise(d: Draft, op: str) -> str:
+    """Weights of eight bits, with one scale or one for each index of an axis."""
+    kind = d.pick(np.int8, np.uint8)
+    whole = lambda shape: d.constant(d.rng.integers(0, 100, size=shape), kind)  # noqa: E731
+    axis = d.axis() if d.opset >= 13 else None
+    sizes = () if axis is None or d.pick(True, False) else (d.shape[axis],)
+    scale = d.constant(d.rng.uniform(0.01, 0.1, size=sizes))
+    zero = [whole(sizes)] if d.pick(True, False) else []
+    weights = d.node(op, whole(d.shape), scale, *zero, axis=axis if sizes else None)
+    return d.node(d.pick("Mul", "Add"), d.value, weights)
+
+
 def cast(d: Draft, op: str) -> str:
     kind = d.pick(TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
     return d.node(op, d.node("Mul", d.value, d.constant(3)), to=kind)

@@ -20,7 +20,7 @@ FIRST = {  # the first opset of an operator, where it is above 7
     **dict.fromkeys(("Range", "Equal"), 11),
     **dict.fromkeys(("Celu", "Einsum", "GreaterOrEqual", "LessOrEqual"), 12),
     **dict.fromkeys(("GroupNormalization", "Mish"), 18),
-    **{"ThresholdedRelu": 10, "Round": 11, "RMSNormalization": 23},
+    **{"DequantizeLinear": 10, "ThresholdedRelu": 10, "Round": 11, "RMSNormalization": 23},
     **{"Mod": 10, "HardSwish": 14, "LayerNormalization": 17, "Gelu": 20},
 }
 
@@ -76,6 +76,7 @@ DRAWS: dict[str, draws.Draw] = {
     "Split": draws.split,
     "Constant": draws.constant,
     "Cast": draws.cast,
+    "DequantizeLinear": draws.dequantise,
     "MatMul": draws.matmul,
     "Gemm": draws.gemm,
     "Einsum": draws.einsum,

@@ -9,10 +9,11 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from cutaway.errors import UnsupportedOperator  # noqa: E402
+from cutaway.errors import FileError, InputError, UnsupportedOperator  # noqa: E402
 from cutaway.network.onnx import load_onnx  # noqa: E402
 from cutaway.network.onnx.functions import FUNCTIONS  # noqa: E402
 from cutaway.network.onnx.torch_layers import BUILDERS  # noqa: E402
+from cutaway.robustness.verify.replay import file_hash  # noqa: E402
 
 rng = np.random.default_rng(0)
 
@@ -71,6 +72,24 @@ PLAIN = """Relu Round Atan ThresholdedRelu LeakyRelu Sigmoid Tanh Elu Celu Selu 
 Softsign Abs Neg Exp Erf Sin Cos Floor Ceil Sign Softmax LogSoftmax Identity Dropout Flatten"""
 SIMPLE = {
     **{op: ([n(op)], {}, ROW, 17) for op in PLAIN.split()},
+    "eight bits": (
+        [n("DequantizeLinear", "q s", "w"), n("Add", "x w")],
+        {"q": np.arange(-3, 3, dtype=np.int8), "s": np.float32(0.1)},
+        ROW,
+        10,
+    ),
+    "eight bits by channel": (
+        [n("DequantizeLinear", "q s z", "w", axis=-1), n("MatMul", "x w")],
+        {"q": np.arange(12, dtype=np.uint8).reshape(6, 2), "s": np.float32([0.1, 3]), "z": np.uint8([2, 200])},
+        ROW,
+        17,
+    ),
+    "eight bits by block": (
+        [n("DequantizeLinear", "q s z", "w", axis=0, block_size=4), n("MatMul", "x w")],
+        {"q": np.arange(12, dtype=np.int8).reshape(6, 2), "s": numbers(2, 2), "z": np.int8([[1, 2], [3, -4]])},
+        ROW,
+        21,
+    ),
     "mish": ([n("Mish")], {}, ROW, 18),
     "leaky slope": ([n("LeakyRelu", alpha=0.3)], {}, ROW, 17),
     "elu alpha": ([n("Elu", alpha=0.5)], {}, ROW, 17),
@@ -470,6 +489,46 @@ def test_an_opset_that_onnxruntime_lacks_is_compared_with_the_reference_evaluato
         assert model.checked_by == "onnxruntime"
     except Exception:
         assert model.checked_by == "onnx's reference evaluator"
+
+
+@pytest.mark.parametrize(
+    ("op", "point", "value"),
+    [
+        ("LeakyRelu", -1e6, -1e6 * float(np.float32(0.01))),
+        ("HardSigmoid", 1.0, float(np.float32(0.2)) + 0.5),
+        ("Selu", 1e6, 1e6 * float(np.float32(1.05070102214813))),
+        ("Selu", -1e6, -float(np.float32(1.05070102214813)) * float(np.float32(1.67326319217681))),
+    ],
+)
+def test_what_a_file_leaves_out_is_what_onnx_has_in_float32(op, point, value, tmp_path):
+    path = save(tmp_path / "m.onnx", [n(op)], {}, (1, 1))
+    model = load_onnx(path, dtype=torch.float64)
+    assert model(torch.tensor([[point]], dtype=torch.float64)).item() == pytest.approx(value, rel=1e-15)
+
+
+def test_a_fixed_batch_is_told_as_such(tmp_path):
+    model = load_onnx(save(tmp_path / "m.onnx", [n("Relu")], {}, (16, 1, 4, 4)))
+    assert model(torch.zeros(16, 1, 4, 4)).shape == (16, 1, 4, 4)
+    with pytest.raises(InputError, match="found 2 rows of shape .*16, the size that the file fixes.*batch of 1 or an"):
+        model(torch.zeros(2, 1, 4, 4))
+
+
+def test_weights_elsewhere_are_not_read_for_a_hash(tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"0" * 400)
+    (tmp_path / "net").mkdir()
+    path = save(tmp_path / "net" / "m.onnx", [n("Add", "x c")], {"c": numbers(100)}, (1, 100))
+    whole = file_hash(path)
+    proto = onnx.load(path)
+    (tensor,) = proto.graph.initializer
+    onnx.external_data_helper.set_external_data(tensor, "../secret", length=400)
+    tensor.ClearField("raw_data")
+    path.write_bytes(proto.SerializeToString())
+    changed = file_hash(path)
+    secret.write_bytes(b"1" * 400)
+    assert whole != changed == file_hash(path), "the file outside is no part of it"
+    with pytest.raises(FileError, match="outside the file's folder"):
+        load_onnx(path)
 
 
 def test_a_window_of_lrn_that_no_program_runs_is_refused(tmp_path):

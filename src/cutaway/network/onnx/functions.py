@@ -43,6 +43,23 @@ def _cast(attributes: dict[str, Any], x: Any):
     return x if is_host(x) and not attributes["to"].is_floating_point else torch.as_tensor(x).to(attributes["to"])
 
 
+def _dequantize(attributes: dict[str, Any], x: Tensor, scale: Tensor, zero: Tensor | None = None):
+    """(x - zero) scale, with one scale for all, for each index of `axis`, or for each `block_size` of them."""
+    axis, block = attributes.get("axis", 1), attributes.get("block_size", 0)
+    whole = x.to(scale.dtype)
+    if zero is not None:
+        whole = whole - _along(zero, x, axis, block).to(scale.dtype)
+    return whole * _along(scale, x, axis, block)
+
+
+def _along(values: Tensor, x: Tensor, axis: int, block: int) -> Tensor:
+    if block:
+        return values.index_select(axis, torch.arange(x.shape[axis]) // block)
+    if values.numel() == 1:
+        return values.reshape(())
+    return values.reshape(-1, *[1] * (x.ndim - 1 - axis % x.ndim))
+
+
 def _constant_of_shape(attributes: dict[str, Any], shape: Any):
     value = attributes.get("value")
     fill = 0.0 if value is None else value.reshape(-1)[0].item()
@@ -176,6 +193,7 @@ FUNCTIONS: dict[str, Callable] = {
     "Size": lambda _attributes, x: functools.reduce(operator.mul, x.shape, 1),
     "Tile": lambda _attributes, x, repeats: x.repeat(as_tuple(repeats)),
     "Cast": _cast,
+    "DequantizeLinear": _dequantize,
     "Constant": lambda attributes: attributes["value"],
     "ConstantOfShape": _constant_of_shape,
     "Range": _range,

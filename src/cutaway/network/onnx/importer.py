@@ -23,7 +23,7 @@ from cutaway.network.onnx.agreement import POINTS, check_import
 from cutaway.network.onnx.host import is_host, to_host
 from cutaway.network.onnx.layers import build_layer, fused_bias
 from cutaway.network.onnx.model import OnnxModel
-from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Node, Operand
+from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Node, Operand, float_defaults
 from cutaway.network.onnx.read import check_bytes, damaged, read_proto
 from cutaway.network.onnx.rows import ROWS, rows_are_independent
 from cutaway.network.onnx.sizes import SizeGuard
@@ -196,7 +196,7 @@ class _Importer:
     def _node(self, index: int, node: Any) -> Node:
         import onnx
 
-        attributes = {}
+        attributes: dict[str, Any] = float_defaults(node.op_type, self.opset) if node.domain in ("", "ai.onnx") else {}
         for attribute in node.attribute:
             value = onnx.helper.get_attribute_value(attribute)
             if isinstance(value, onnx.TensorProto):

@@ -43,18 +43,29 @@ class OnnxModel(nn.Module):
         if not self.batched and shape == self.input_shape:
             return self._run(inputs)
         if len(shape) != len(self.input_shape) + 1 or shape[1:] != self.input_shape:
-            raise InputError(
-                "input of the ONNX model",
-                found=f"shape {tuple(shape)}",
-                expected=f"(N, {', '.join(str(size) for size in self.input_shape)})",
-                remedy="reshape the inputs",
-            )
+            raise self._other_shape(shape)
         if self.batch_free:
             return self._run(inputs)
         rows = [self._run(row[None] if self.batched else row) for row in inputs]
         if self.batched and rows[0].ndim > 0 and rows[0].shape[0] == 1:
             return torch.cat(rows)
         return torch.stack(rows)
+
+    def _other_shape(self, shape: tuple[int, ...]) -> InputError:
+        fixed = not self.batched and len(shape) == len(self.input_shape) and shape[1:] == self.input_shape[1:]
+        if fixed:
+            return InputError(
+                f"input {self.input_name!r} of the ONNX model",
+                found=f"{shape[0]} rows of shape {shape[1:]}",
+                expected=f"{self.input_shape[0]}, the size that the file fixes its first dimension to",
+                remedy="if that is a batch, export the model with a batch of 1 or an open one (dynamic_shapes)",
+            )
+        return InputError(
+            f"input {self.input_name!r} of the ONNX model",
+            found=f"shape {shape}",
+            expected=f"(N, {', '.join(str(size) for size in self.input_shape)})",
+            remedy="reshape the inputs",
+        )
 
     def _run(self, inputs: Tensor) -> Tensor:
         values: dict[str, Any] = {self.input_name: inputs}

@@ -7,6 +7,7 @@ integers); the others are the inputs of its `forward`.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +32,27 @@ INTEGER_OPERANDS = {
     "ConstantOfShape": {0},
     **{name: {1} for name in FUNCTIONS if name.startswith("Reduce")},
 }
+LARGEST = 3.4e38  # of float32, about
 WEIGHTED = {"MatMul", "Gemm", "PRelu", "Einsum", "Gather"}
 WEIGHTED |= {f"{kind}Normalization" for kind in ("Layer", "Group", "Instance", "RMS")}
+
+
+@functools.cache
+def _float_defaults(op_type: str, opset: int) -> tuple[tuple[str, float], ...]:
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:  # no operator of that opset: the importer says so where it is used
+        return ()
+    kind = onnx.AttributeProto.FLOAT
+    given = [(name, a.default_value.f) for name, a in schema.attributes.items() if a.default_value.type == kind]
+    return tuple((name, value) for name, value in given if abs(value) < LARGEST)  # the limits of Clip are none
+
+
+def float_defaults(op_type: str, opset: int) -> dict[str, float]:
+    """What numbers an operator takes where the file gives none: float32 in ONNX, so .01 is 0.00999999977648."""
+    return dict(_float_defaults(op_type, opset))
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,13 +62,17 @@ def file_bytes(path: str | Path) -> bytes:
 
 
 def weight_files(path: str | Path) -> list[Path]:
-    """The files beside an ONNX file that hold its external weights, in order of their names."""
+    """The files beside an ONNX file that hold its external weights, in order of their names. Raises as `read_proto`
+    does where one is missing or elsewhere."""
     import onnx
 
+    path, names = Path(path), set()
     proto = onnx.load_model_from_string(file_bytes(path))
-    external = (t for t in tensors_of(proto) if t.data_location == onnx.TensorProto.EXTERNAL)
-    names = {e.value for t in external for e in t.external_data if e.key == "location"}
-    return [Path(path).parent / name for name in sorted(names)]
+    for tensor in tensors_of(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _check_external(path, tensor)
+            names.update(e.value for e in tensor.external_data if e.key == "location")
+    return [path.parent / name for name in sorted(names)]
 
 
 def check_bytes(size: int, offender: str, what: str) -> None:

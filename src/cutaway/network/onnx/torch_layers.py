@@ -244,13 +244,6 @@ def _prelu(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Mod
     return layer
 
 
-def _selu(node: Node, _operands: list[Operand | None], _batched: bool) -> nn.Module | None:
-    usual = (
-        abs(node.get("alpha", 1.6732632) - 1.6732632) < 1e-6 and abs(node.get("gamma", 1.0507010) - 1.0507010) < 1e-6
-    )
-    return nn.SELU() if usual else None
-
-
 def _plain(make: Callable[[Node], nn.Module]) -> Callable:
     return lambda node, _operands, _batched: make(node)
 
@@ -275,7 +268,6 @@ BUILDERS: dict[str, Callable[[Node, list[Operand | None], bool], nn.Module | Non
     "Tanh": _plain(lambda node: nn.Tanh()),
     "Elu": _plain(lambda node: nn.ELU(node.get("alpha", 1.0))),
     "Celu": _plain(lambda node: nn.CELU(node.get("alpha", 1.0))),
-    "Selu": _selu,
     "Softplus": _plain(lambda node: nn.Softplus()),
     "HardSwish": _plain(lambda node: nn.Hardswish()),
     "Mish": _plain(lambda node: nn.Mish()),
