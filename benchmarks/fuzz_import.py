@@ -33,6 +33,8 @@ from cutaway.network.onnx import load_onnx
 from cutaway.network.onnx.agreement import close, refuse_difference
 from cutaway.network.onnx.runtime import Runtime, open_runtime
 
+LOWEST = -1e30  # below it lies what onnxruntime takes for the maximum of nothing
+
 
 @dataclass(slots=True)
 class Tally:
@@ -64,6 +66,8 @@ def judge(path: Path, names: list[str], tally: Tally, graphed: bool = False) -> 
             trace(model, model.example(), batched=model.batched)
         exact = not all(agrees(path, runtime, rows, theirs, dtype) for dtype in (None, torch.float64))
     except UnsupportedOperator as error:
+        if names == ["MaxPool"] and "padding alone" in str(error) and all(bool((t > LOWEST).all()) for t in theirs):
+            return f"{error} onnxruntime has numbers in every window"
         tally.refused[str(error).split(" at node")[0]] += 1
         return ""
     except Exception as error:

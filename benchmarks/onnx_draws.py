@@ -322,11 +322,11 @@ def convolution(d: Draft, op: str) -> str:
 
 
 def pool(d: Draft, op: str) -> str:
-    """Half of them dilated, half with a ceil_mode, most padded unevenly: what moves the last window."""
+    """Half of them dilated, half with a ceil_mode, most padded unevenly or strided: what moves the last window."""
     sizes, _ = spatial(d)
     kernel = [int(d.rng.integers(min(2, s), min(4, s + 1) + 1)) for s in sizes]
-    options = {"auto_pad": d.pick("VALID", "SAME_UPPER", "SAME_LOWER")}
-    if d.pick(True, True, True, False):
+    options = {"auto_pad": d.pick("VALID", "VALID", "SAME_UPPER", "SAME_LOWER")}
+    if d.pick(True, True, False):
         before, after = ([int(d.rng.integers(0, k)) for k in kernel] for _ in "ab")
         options = {"pads": [*before, *d.pick(before, after, after)]}
     if op == "AveragePool":
@@ -335,7 +335,8 @@ def pool(d: Draft, op: str) -> str:
         options["dilations"] = d.pick(None, [int(s) for s in d.rng.integers(1, 4, size=len(kernel))])
     if d.opset >= 10:
         options["ceil_mode"] = d.pick(None, 0, 1, 1)
-    return d.node(op, d.value, kernel_shape=kernel, strides=d.pick(None, steps(d, kernel)), **options)
+    strides = [int(s) for s in d.rng.integers(1, 4, size=len(kernel))]
+    return d.node(op, d.value, kernel_shape=kernel, strides=d.pick(None, strides, strides, strides), **options)
 
 
 def global_pool(d: Draft, op: str) -> str:

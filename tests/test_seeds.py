@@ -82,7 +82,9 @@ def test_no_two_streams_of_the_package_coincide():
 def test_no_seed_is_made_by_arithmetic():
     """The way two streams come to coincide: `seed * constant + offset`. Reproductions may name their runs so."""
     root = Path(seeds.__file__).parent
-    pattern = re.compile(r"(manual_seed|default_rng|SeedSequence)\([^)\n]*seed[^)\n]*[*+]")
+    pattern = re.compile(
+        r"(manual_seed|default_rng|SeedSequence)\([^)\n]*seed[^)\n]*[*+]|\bseed *[*+] *\w|[*+] *seed\b"
+    )
     files = [f for f in root.rglob("*.py") if "reproductions" not in f.parts]
     found = {str(f.relative_to(root)) for f in files if pattern.search(f.read_text())}
     assert not found

@@ -16,6 +16,7 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from cutaway import seeds
 from cutaway.guard.evaluation import Evaluation, evaluate_scores
 from cutaway.guard.guardrail import Guardrail
 from cutaway.guard.rows import PromptRows
@@ -61,7 +62,7 @@ def _read(name: str, guard: Guardrail, train: PromptRows, test: PromptRows) -> t
     made = twin.set_params(features=kind)
     loaded = guard.loaded()
     if name == "random-network":
-        loaded = dataclasses.replace(loaded, model=untrained(loaded.model, guard.seed + 1)[0])
+        loaded = dataclasses.replace(loaded, model=untrained(loaded.model, seeds.number(guard.seed, "untrained"))[0])
     made.set_params(model=loaded)
     made.fit(train)
     return made.decision_function(test.texts), made.threshold_.logit

@@ -128,8 +128,9 @@ def data_sets(plan: Recipe) -> tuple[dict[str, Dataset], Alphabet | None]:
     count = math.ceil(part.validation * len(train))
     if count >= len(train):
         raise InputError("data.validation", found=f"{part.validation:g} of {len(train)} rows", expected="fewer")
-    held = train.take(count, plan.seed + 1)
-    rows = np.setdiff1d(np.arange(len(train)), _rows_of(train, count, plan.seed + 1))
+    seed = seeds.number(plan.seed, "validation")
+    held = train.take(count, seed)
+    rows = np.setdiff1d(np.arange(len(train)), _rows_of(train, count, seed))
     return {"train": train.subset(rows), "validation": held, "test": test}, alphabet
 
 

@@ -1,5 +1,6 @@
 """The fuzzer of the importer: its first models agree, it draws every operator, and it finds a planted fault."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -87,6 +88,37 @@ def test_a_fault_in_where_windows_end_is_found(fuzzer, operator, fault, monkeypa
     monkeypatch.setattr(torch_layers.Window, *WINDOWS[fault])
     first, step = first_of(fuzzer, operator), len(fuzzer.DRAWS)
     assert any(fuzzer.fuzz(0, first + k * step, 1, 60).broken for k in range(150))
+
+
+def _last_window(keep: bool):
+    """The number of windows where the last, which would begin in the padding, is not left out, or one of them is."""
+
+    def outputs(window):
+        found = []
+        for k, size in enumerate(window.sizes):
+            room, stride = size + window.before[k] + window.after[k] - EXTENT(window, k), window.strides[k]
+            number = (-(-room // stride) if window.ceil else room // stride) + 1
+            found.append(number - (not keep and window.ceil and (number - 1) * stride > size + window.before[k]))
+        return tuple(found)
+
+    return outputs
+
+
+@pytest.mark.parametrize("fault", ["a last window in the padding", "one that begins where the padding does", "VALID"])
+def test_a_fault_in_how_many_windows_there_are_is_found(fuzzer, fault, monkeypatch):
+    if fault == "VALID":  # its ceil_mode unread
+        real = torch_layers._window
+
+        def window(node, operands):
+            found = real(node, operands)
+            return dataclasses.replace(found, ceil=found.ceil and node.get("auto_pad", "NOTSET") == "NOTSET")
+
+        monkeypatch.setattr(torch_layers, "_window", window)
+    else:
+        count = _last_window(fault == "a last window in the padding")
+        monkeypatch.setattr(torch_layers.Window, "outputs", property(count))
+    first, step = first_of(fuzzer, "MaxPool"), len(fuzzer.DRAWS)
+    assert any(fuzzer.fuzz(0, first + k * step, 1, 60).broken for k in range(30, 60))
 
 
 def test_a_model_repeats_itself(fuzzer):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from cutaway import seeds
 from cutaway.context import Context, Sample
 from cutaway.data import Dataset
 from cutaway.features.class_means import collapse, last_linear, penultimate
@@ -92,7 +93,7 @@ class NeuralCollapse(Instrument):
 
     def _views(self, network: Network, part: Dataset, seed: int, batch: int) -> dict[str, torch.Tensor]:
         attacked = PGD(radius=self.radius, steps=self.steps).attack(network, part, seed=seed, batch=batch)
-        noised = Noise(radius=self.radius).attack(network, part, seed=seed + 1, batch=batch)
+        noised = Noise(radius=self.radius).attack(network, part, seed=seeds.number(seed, "noise"), batch=batch)
         return {"clean": part.inputs, "attacked": attacked.inputs, "noised": noised.inputs}
 
     def _by_layer(

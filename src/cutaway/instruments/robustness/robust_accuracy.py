@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from cutaway import seeds
 from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.errors import CutawayWarning
@@ -98,7 +99,7 @@ class RobustAccuracy(Instrument):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CutawayWarning)  # the attack has told of its radius
             noise = Noise(radius=self.radius, norm=self.norm)
-            return attacked, noise.attack(network, part, seed=context.seed + 1, batch=batch)
+            return attacked, noise.attack(network, part, seed=seeds.number(context.seed, "noise"), batch=batch)
 
     @property
     def _attack_name(self) -> str:

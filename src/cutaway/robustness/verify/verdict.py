@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from cutaway import seeds
 from cutaway.engines.budget import format_bytes
 from cutaway.errors import InputError
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised, optimised_rows
@@ -280,7 +281,7 @@ def _search(
         part,
         restarts=3 * settings.restarts,
         steps=settings.attack_steps,
-        seed=settings.seed + 1,
+        seed=seeds.number(settings.seed, "last witnesses"),
         deadline=min(deadline, time.monotonic() + 0.1 * settings.timeout),
     )
     if witness is not None:
