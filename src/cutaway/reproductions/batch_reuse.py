@@ -28,7 +28,7 @@ TARGET = "tanh(z1+He3(z2))"
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """Overlaps of the first neuron at steps 1 .. 6: as the authors' code integrates them, within 0.003 of their table,
     and by the equations themselves, within three errors of a simulation at finite size."""
-    return against_table(short, seed, progress) + _against_simulation(short, seed, progress)
+    return against_table(short, seed, progress) + against_simulation(short, seed, progress)
 
 
 def against_table(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
@@ -52,10 +52,10 @@ def against_table(short: bool, seed: int, progress: Callable[[str], None]) -> li
     return rows
 
 
-def _against_simulation(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
+def against_simulation(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
     ours = _mean_field("exact", short, seed)
     progress(f"by the equations: {ours.round(4).tolist()}")
-    count = 8 if short else 120
+    count = 64 if short else 120  # at 64 the sixth step tells the memory from its opposite (0.2141 from 0.2281)
     simulated, error = simulate_reuse(count, 800 if short else 2000, seed)
     progress(f"simulated, {count} runs: {simulated.round(4).tolist()}")
     rows = []
