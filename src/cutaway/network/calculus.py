@@ -50,13 +50,7 @@ class Parameters:
     """
 
     def __init__(self, network: Network, *, only: tuple[str, ...] = (), double: bool = False) -> None:
-        if network.example is not None and len(network.output_shape) != 1:
-            raise InputError(
-                f"network {network.name!r}",
-                found=f"outputs of shape (n, {', '.join(map(str, network.output_shape))})",
-                expected="(n, outputs)",
-                remedy="wrap the model so that it returns one row of outputs for each row of inputs",
-            )
+        self.check(network)
         self.network = network.double() if double else network
         named = {n: p.detach() for n, p in self.network.model.named_parameters()}
         unknown = [name for name in only if name not in named]
@@ -73,6 +67,17 @@ class Parameters:
         self._fixed |= {n: b.detach() for n, b in self.network.model.named_buffers()}
         with derivatives():
             self.theta = torch.cat([named[name].reshape(-1) for name in kept])
+
+    @staticmethod
+    def check(network: Network) -> None:
+        """Raise `InputError` unless the outputs are one row of numbers a row of inputs."""
+        if network.example is not None and len(network.output_shape) != 1:
+            raise InputError(
+                f"network {network.name!r}",
+                found=f"outputs of shape (n, {', '.join(map(str, network.output_shape))})",
+                expected="(n, outputs)",
+                remedy="wrap the model so that it returns one row of outputs for each row of inputs",
+            )
 
     def __len__(self) -> int:
         return len(self.theta)

@@ -1,0 +1,18 @@
+"""Kernels: what a network's gradients, or an infinitely wide one, find alike; regression with them.
+
+`tangent_kernel` reads a finite network, `InfiniteNetwork` is a closed form, `solve` and `function_space` predict.
+"""
+
+from cutaway import _facade
+
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "duals": "DUALS",
+        "empirical": "METHODS tangent_kernel",
+        "infinite": "InfiniteNetwork",
+        "regression": "Solution function_space function_space_elsewhere solve",
+        "scaled": "ScaledLinear scaled_network",
+        "shape": "alignment centre effective_rank kernel_distance top_mass",
+    },
+)

@@ -1,0 +1,35 @@
+# Written by tools/write_stubs.py from __init__.py.
+
+from cutaway.kernels.duals import DUALS as DUALS
+from cutaway.kernels.empirical import METHODS as METHODS
+from cutaway.kernels.empirical import tangent_kernel as tangent_kernel
+from cutaway.kernels.infinite import InfiniteNetwork as InfiniteNetwork
+from cutaway.kernels.regression import Solution as Solution
+from cutaway.kernels.regression import function_space as function_space
+from cutaway.kernels.regression import function_space_elsewhere as function_space_elsewhere
+from cutaway.kernels.regression import solve as solve
+from cutaway.kernels.scaled import ScaledLinear as ScaledLinear
+from cutaway.kernels.scaled import scaled_network as scaled_network
+from cutaway.kernels.shape import alignment as alignment
+from cutaway.kernels.shape import centre as centre
+from cutaway.kernels.shape import effective_rank as effective_rank
+from cutaway.kernels.shape import kernel_distance as kernel_distance
+from cutaway.kernels.shape import top_mass as top_mass
+
+__all__ = [
+    "DUALS",
+    "InfiniteNetwork",
+    "METHODS",
+    "ScaledLinear",
+    "Solution",
+    "alignment",
+    "centre",
+    "effective_rank",
+    "function_space",
+    "function_space_elsewhere",
+    "kernel_distance",
+    "scaled_network",
+    "solve",
+    "tangent_kernel",
+    "top_mass",
+]

@@ -1,0 +1,149 @@
+"""Kernel regression (K + ridge) a = Y: directly where the matrix fits, by conjugate gradients where its blocks do, and
+the training of a wide network in function space.
+
+Duplicated rows make K singular. The direct solver then raises the small eigenvalues to a floor and says which;
+conjugate gradients need no floor for targets that agree on the duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from cutaway.engines.budget import chunk_size
+from cutaway.errors import InputError
+from cutaway.network.network import DEFAULT_BUDGET
+
+Block = Callable[[slice], torch.Tensor]
+FLOOR = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Solution:
+    """`coefficients` (n, c); `residual` |(K + ridge) a - Y| / |Y|; `floor`: eigenvalues below it were raised to it (0:
+    none were); `method` direct, floored or gradients; `products` with K that conjugate gradients took."""
+
+    coefficients: torch.Tensor
+    residual: float
+    floor: float
+    method: str
+    products: int = 0
+
+
+def solve(
+    kernel: torch.Tensor | Block,
+    targets: torch.Tensor,
+    *,
+    ridge: float = 0.0,
+    budget: int | None = None,
+    tolerance: float = 1e-6,
+    limit: int = 1000,
+) -> Solution:
+    """Coefficients of the predictor f(x) = K(x, X) a.
+
+    kernel : K (n, n), or a function that gives the rows of a slice (b, n), called anew for each product.
+    targets : (n, c).
+    budget : bytes. A kernel given by rows is held as a whole, in float64, and solved directly where twice its size
+        fits; else the rows go by blocks through conjugate gradients, n * block numbers at a time.
+    tolerance, limit : of conjugate gradients, relative residual and products with K.
+
+    Cost: n^3 / 3 operations directly; n^2 a product. Raises `InputError` for shapes that do not fit or a
+    negative ridge.
+    """
+    count = len(targets)
+    if targets.dim() != 2 or ridge < 0 or (isinstance(kernel, torch.Tensor) and kernel.shape != (count, count)):
+        found = f"targets {tuple(targets.shape)}, ridge {ridge:g}"
+        raise InputError(
+            "kernel regression", found=found, expected="targets (n, c), a kernel (n, n), a ridge of 0 or more"
+        )
+    memory = budget or DEFAULT_BUDGET
+    if isinstance(kernel, torch.Tensor):
+        return _direct(kernel.double(), targets.double(), ridge)
+    block = min(count, chunk_size(3 * 8 * count, memory // 2))
+    if 2 * 8 * count**2 <= memory:
+        whole = torch.empty(count, count, dtype=torch.float64, device=targets.device)
+        for start in range(0, count, block):
+            whole[start : start + block] = kernel(slice(start, start + block))
+        return _direct(whole, targets.double(), ridge)
+    return _gradients(kernel, targets.double(), ridge, block, tolerance, limit)
+
+
+def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Solution:
+    shifted = kernel if ridge == 0 else kernel + ridge * torch.eye(len(kernel)).to(kernel)
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    small = factor.diagonal().square().min() <= len(kernel) * FLOOR * shifted.diagonal().max()
+    if not int(failed) and not bool(small):
+        found = torch.cholesky_solve(targets, factor)
+        return Solution(coefficients=found, residual=_residual(shifted, found, targets), floor=0.0, method="direct")
+    del factor
+    values, vectors = torch.linalg.eigh(shifted)
+    floor = float(len(kernel) * FLOOR * values.abs().max())
+    if not floor > 0:
+        raise InputError("kernel", found="a matrix of zeros", expected="some row that is not zero")
+    found = vectors @ ((vectors.T @ targets) / values.clamp(min=floor)[:, None])
+    return Solution(coefficients=found, residual=_residual(shifted, found, targets), floor=floor, method="floored")
+
+
+def _residual(kernel: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) -> float:
+    size = float(targets.norm())
+    return float((kernel @ found - targets).norm()) / size if size > 0 else 0.0
+
+
+def _gradients(
+    kernel: Block, targets: torch.Tensor, ridge: float, block: int, tolerance: float, limit: int
+) -> Solution:
+    """All columns at once, each with its own steps (Hestenes and Stiefel 1952)."""
+
+    def product(vectors: torch.Tensor) -> torch.Tensor:
+        parts = [kernel(slice(s, s + block)).to(vectors) @ vectors for s in range(0, len(vectors), block)]
+        return torch.cat(parts) + ridge * vectors
+
+    found, rest = torch.zeros_like(targets), targets.clone()
+    way, size = rest.clone(), rest.square().sum(dim=0)
+    goal, tiny = tolerance**2 * size, torch.finfo(torch.float64).tiny
+    taken = 0
+    while taken < limit and bool((size > goal).any()):
+        moved = product(way)
+        step = size / (way * moved).sum(dim=0).clamp(min=tiny)
+        step = torch.where(size > goal, step, torch.zeros_like(step))
+        found, rest = found + step * way, rest - step * moved
+        after = rest.square().sum(dim=0)
+        way, size = rest + after / size.clamp(min=tiny) * way, after
+        taken += 1
+    whole = float(targets.norm())
+    residual = float(rest.norm()) / whole if whole > 0 else 0.0
+    return Solution(coefficients=found, residual=residual, floor=0.0, method="gradients", products=taken)
+
+
+def function_space(
+    kernel: torch.Tensor, targets: torch.Tensor, start: torch.Tensor, *, rate: float, steps: int
+) -> torch.Tensor:
+    """The outputs (n, c) after `steps` of full-batch gradient descent on (1/2n) |f - Y|^2 in a network whose kernel
+    stays: f_T = Y + U (1 - rate L / n)^T U^T (f_0 - Y), K = U L U^T (summed, not averaged, over what shares weights).
+
+    `start` f_0 (n, c). Exact for the linear model. See `function_space_elsewhere` for rows that are not trained on.
+    """
+    values, vectors = torch.linalg.eigh(kernel)
+    shrink = (1 - rate * values / len(kernel)) ** steps
+    return targets + vectors @ (shrink[:, None] * (vectors.T @ (start - targets)))
+
+
+def function_space_elsewhere(
+    kernel: torch.Tensor,
+    cross: torch.Tensor,
+    targets: torch.Tensor,
+    start: torch.Tensor,
+    start_elsewhere: torch.Tensor,
+    *,
+    rate: float,
+    steps: int,
+) -> torch.Tensor:
+    """The same on other rows: f_0* - K* U [(1 - (1 - rate L / n)^T) / L] U^T (f_0 - Y), `cross` K* (m, n)."""
+    values, vectors = torch.linalg.eigh(kernel)
+    pace = rate * values / len(kernel)
+    small = values.abs() <= FLOOR * values.abs().max()
+    taken = torch.where(small, steps * rate / len(kernel) * torch.ones_like(values), values)
+    taken = torch.where(small, taken, (1 - (1 - pace) ** steps) / values.where(~small, torch.ones_like(values)))
+    return start_elsewhere - cross @ (vectors @ (taken[:, None] * (vectors.T @ (start - targets))))

@@ -1,0 +1,43 @@
+"""Numbers that say what a kernel matrix looks like, none of which depends on its scale."""
+
+from __future__ import annotations
+
+import torch
+
+
+def kernel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    """1 - <K, K'> / (|K| |K'|) of two (n, n): 0 for the same up to a factor; NaN where one is zero.
+
+    >>> kernel_distance(torch.eye(3), 5 * torch.eye(3))
+    0.0
+    """
+    size = float(one.norm()) * float(other.norm())
+    return max(0.0, 1 - float((one * other).sum()) / size) if size > 0 else float("nan")
+
+
+def alignment(kernel: torch.Tensor, targets: torch.Tensor, *, centred: bool = True) -> float:
+    """<K, Y Y^T> / (|K| |Y Y^T|) of `kernel` (n, n) and `targets` (n, c); `centred`: both with rows and columns of mean
+    0 (Cortes, Mohri and Rostamizadeh 2012). NaN for a kernel or targets without variation."""
+    wanted = targets.to(kernel) @ targets.to(kernel).T
+    if centred:
+        kernel, wanted = centre(kernel), centre(wanted)
+    size = float(kernel.norm()) * float(wanted.norm())
+    return float((kernel * wanted).sum()) / size if size > 0 else float("nan")
+
+
+def centre(kernel: torch.Tensor) -> torch.Tensor:
+    """`kernel` with the means of rows and columns taken off."""
+    return kernel - kernel.mean(dim=0, keepdim=True) - kernel.mean(dim=1, keepdim=True) + kernel.mean()
+
+
+def effective_rank(values: torch.Tensor) -> float:
+    """(sum l)^2 / sum l^2 of the eigenvalues `values`: 1 for one, n for n equal ones; NaN for a kernel of zeros."""
+    total = float(values.square().sum())
+    return float(values.sum()) ** 2 / total if total > 0 else float("nan")
+
+
+def top_mass(values: torch.Tensor, count: int = 20) -> float:
+    """Share of sum l^2 in the `count` largest eigenvalues."""
+    squares = values.square().sort(descending=True).values
+    total = float(squares.sum())
+    return float(squares[:count].sum()) / total if total > 0 else float("nan")

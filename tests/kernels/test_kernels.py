@@ -1,0 +1,320 @@
+"""Tangent kernels three ways, closed forms against wide networks and quadrature, regression against dense algebra."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutaway.errors import BudgetError, InputError, ModelError
+from cutaway.kernels import (
+    DUALS,
+    InfiniteNetwork,
+    alignment,
+    centre,
+    effective_rank,
+    function_space,
+    function_space_elsewhere,
+    kernel_distance,
+    scaled_network,
+    solve,
+    tangent_kernel,
+    top_mass,
+)
+from cutaway.kernels.structure import layer_factors
+from cutaway.network import Network
+from cutaway.network.calculus import Parameters, jacobian
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*vmap.*:UserWarning")
+
+
+def dense():
+    return nn.Sequential(
+        nn.Linear(6, 12), nn.ReLU(inplace=True), nn.Linear(12, 9, bias=False), nn.Tanh(), nn.Linear(9, 3)
+    )
+
+
+def conv():
+    return nn.Sequential(
+        nn.Conv2d(2, 5, 3, padding=1, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(5, 4, 3, bias=False),
+        nn.GELU(),
+        nn.Flatten(),
+        nn.Linear(16, 2),
+    )
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(x + self.b(torch.relu(self.a(x))))
+
+
+MODELS = {"dense": (dense, (6,)), "conv": (conv, (2, 8, 8)), "residual": (Residual, (6,))}
+
+
+def made(name, rows=7, seed=0):
+    make, shape = MODELS[name]
+    torch.manual_seed(seed)
+    inputs = torch.randn(rows, *shape, dtype=torch.float64)
+    return Network(make().double().eval(), inputs[:2]), inputs
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_three_ways_give_the_contraction_of_dense_jacobians(name):
+    network, inputs = made(name)
+    by_hand = jacobian(Parameters(network), inputs)
+    wanted = torch.einsum("icp,jcp->ij", by_hand, by_hand) / by_hand.shape[1]
+    for method in ("auto", "structured", "jacobian", "products"):
+        found = tangent_kernel(network, inputs, method=method)
+        assert (found - wanted).abs().max() < 1e-10, method
+        part = tangent_kernel(network, inputs, inputs[2:5], method=method)
+        assert (part - wanted[:, 2:5]).abs().max() < 1e-10, method
+    assert torch.linalg.eigvalsh(wanted)[0] > -1e-10
+
+
+def test_a_small_budget_changes_nothing():
+    network, inputs = made("conv")
+    for method in ("structured", "jacobian", "products"):
+        whole = tangent_kernel(network, inputs, method=method)
+        tight = tangent_kernel(network, inputs, method=method, budget=150_000)
+        assert torch.allclose(whole, tight, atol=1e-11), method
+    with pytest.raises(BudgetError):
+        tangent_kernel(network, inputs, method="structured", budget=2_000)
+
+
+def test_both_forms_of_a_convolution_agree(monkeypatch):
+    from cutaway.kernels import structure
+
+    network, inputs = made("conv")
+    wanted = tangent_kernel(network, inputs, method="jacobian")
+    factors = layer_factors(network, inputs)
+    assert {f.positions for f in factors} == {1, 4, 16}
+    for form in (structure.by_positions, structure.by_weights):
+        monkeypatch.setattr(structure, "_join", form)
+        assert torch.allclose(structure.joined(factors, factors) / 2, wanted, atol=1e-10), form
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.inner(torch.relu(self.inner(x)))
+
+
+class Borrowed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.inner(x) * self.inner.weight.norm()
+
+
+@pytest.mark.parametrize(
+    "make", [Shared, Borrowed, lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))]
+)
+def test_parameters_used_in_another_way_go_by_jacobians(make):
+    torch.manual_seed(0)
+    inputs = torch.randn(5, 6, dtype=torch.float64)
+    network = Network(make().double().eval(), inputs[:2])
+    with pytest.raises(InputError, match="not used once"):
+        tangent_kernel(network, inputs, method="structured")
+    wanted = tangent_kernel(network, inputs, method="jacobian")
+    assert torch.allclose(tangent_kernel(network, inputs), wanted, atol=1e-10)
+
+
+def test_normalisation_by_the_batch_is_refused():
+    with pytest.raises(ModelError, match="eval"):
+        Network(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)).train(), torch.randn(4, 6))
+
+
+def test_half_precision_zero_rows_and_bad_words():
+    torch.manual_seed(0)
+    inputs = torch.randn(4, 6)
+    inputs[1] = 0
+    network = Network(
+        nn.Sequential(nn.Linear(6, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False)).half().eval(), inputs[:2]
+    )
+    found = tangent_kernel(network, inputs)
+    assert found.dtype == torch.float64 and float(found[1].abs().max()) == 0.0
+    with pytest.raises(InputError, match="kernel method"):
+        tangent_kernel(network, inputs, method="magic")
+
+
+@pytest.mark.parametrize("activation", DUALS)
+def test_duals_are_what_normal_numbers_give(activation):
+    """Against a million draws, 4 standard errors, and the closed values at equal arguments."""
+    function = {"relu": torch.relu, "erf": torch.erf, "gelu": nn.functional.gelu}[activation]
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(2, 10**6, generator=generator, dtype=torch.float64)
+    for left, right, cosine in ((1.0, 1.0, 0.3), (0.5, 2.0, -0.7), (2.0, 2.0, 1.0)):
+        u = math.sqrt(left) * z[0]
+        v = math.sqrt(right) * (cosine * z[0] + math.sqrt(1 - cosine**2) * z[1])
+        products = function(u) * function(v)
+        slopes = [torch.func.vmap(torch.func.grad(function))(w) for w in (u, v)]
+        value, slope = DUALS[activation](*(torch.tensor(t, dtype=torch.float64) for t in (left, right, cosine)))
+        for draws, wanted in ((products, value), (slopes[0] * slopes[1], slope)):
+            assert abs(float(draws.mean()) - float(wanted)) < 4 * float(draws.std()) / 1000 + 1e-12
+
+
+def test_wide_networks_approach_the_closed_form():
+    """Distance over widths 64 to 1024 falls with slope about -1/2 (the sheet's 0.243, 0.091, 0.074 at other seeds)."""
+    inputs = torch.randn(25, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    wanted = InfiniteNetwork(depth=2).kernels(inputs)[1]
+    distances = []
+    for width in (64, 1024):
+        found = [
+            tangent_kernel(
+                Network(scaled_network((16, width, width, 1), s, dtype=torch.float64), inputs[:2]),
+                inputs,
+                method="structured",
+            )
+            for s in range(4)
+        ]
+        distances.append(np.mean([float((k - wanted).norm() / wanted.norm()) for k in found]))
+    assert -0.75 < math.log(distances[1] / distances[0]) / math.log(1024 / 64) < -0.3
+    assert distances[1] < 0.12
+
+
+@pytest.mark.parametrize("pooling", [False, True])
+def test_the_convolutional_recursion_is_the_naive_one(pooling):
+    """A naive transcription, pixel by pixel, on 4 x 3 images."""
+    inputs = torch.randn(3, 2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    inputs[2] = 0
+    found = InfiniteNetwork(depth=2, kernel_size=3, pooling=pooling, bias_variance=0.1).kernels(inputs)
+    h, w = 4, 3
+    pixels = [(i, j) for i in range(h) for j in range(w)]
+
+    def recursion(a, b):
+        field = {(p, q): float(a[:, p[0], p[1]] @ b[:, q[0], q[1]]) / 2 for p in pixels for q in pixels}
+        fields = {"k": field, "t": dict.fromkeys(field, 0.0)}
+        return fields
+
+    def means(field):
+        out = {}
+        for p, q in field:
+            moved = [((p[0] + i, p[1] + j), (q[0] + i, q[1] + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            out[p, q] = sum(field.get(m, 0.0) for m in moved) / 9
+        return out
+
+    def kernels(x, y):
+        pairs = {"xy": recursion(x, y), "xx": recursion(x, x), "yy": recursion(y, y)}
+        for layer in range(2):
+            before = {n: {k: 2 * v + 0.1 for k, v in means(f["k"]).items()} for n, f in pairs.items()}
+            for name, f in pairs.items():
+                tangent = means(f["t"])
+                own = {"xy": ("xx", "yy"), "xx": ("xx", "xx"), "yy": ("yy", "yy")}[name]
+                for p, q in f["k"]:
+                    left, right = before[own[0]][p, p], before[own[1]][q, q]
+                    cosine = min(1.0, max(-1.0, before[name][p, q] / math.sqrt(left * right)))
+                    angle = math.acos(cosine)
+                    value = math.sqrt(left * right) * (math.sin(angle) + (math.pi - angle) * cosine) / (2 * math.pi)
+                    t = before[name][p, q] + (2 * tangent[p, q] if layer else 0.0)
+                    f["k"][p, q], f["t"][p, q] = value, t * (math.pi - angle) / (2 * math.pi)
+        f = pairs["xy"]
+        chosen = [k for k in f["k"] if pooling or k[0] == k[1]]
+        prior = sum(f["k"][k] for k in chosen) / len(chosen) + 0.1
+        return prior, prior + sum(f["t"][k] for k in chosen) / len(chosen)
+
+    for i in range(3):
+        for j in range(3):
+            prior, tangent = kernels(inputs[i], inputs[j])
+            assert float(found[0][i, j]) == pytest.approx(prior, abs=1e-10)
+            assert float(found[1][i, j]) == pytest.approx(tangent, abs=1e-9)
+
+
+def test_blocks_symmetry_and_zero_rows():
+    inputs = torch.rand(9, 1, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    inputs[3] = 0
+    for settings in ({}, {"kernel_size": 3}, {"kernel_size": 3, "pooling": True}, {"activation": "erf"}):
+        network = InfiniteNetwork(depth=2, **settings)
+        whole, part = network.kernels(inputs), network.kernels(inputs, inputs)
+        for one, other in zip(whole, part):
+            assert torch.allclose(one, other, atol=1e-12)
+            assert torch.linalg.eigvalsh(one)[0] > -1e-9
+            assert float(one[3].abs().max()) == 0.0
+        with pytest.raises(BudgetError):
+            network.kernels(inputs, budget=10)
+    with pytest.raises(InputError, match="odd kernel size"):
+        InfiniteNetwork(kernel_size=2)
+    with pytest.raises(InputError, match="images"):
+        InfiniteNetwork(kernel_size=3).kernels(torch.rand(2, 4))
+    with pytest.raises(InputError, match="float16"):
+        InfiniteNetwork().kernels(torch.rand(2, 4).half())
+
+
+def test_the_kernel_has_a_gradient_in_the_inputs_at_the_same_point():
+    point = torch.randn(1, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    value = InfiniteNetwork(depth=2).kernels(point, torch.cat([point.detach(), point.detach() + 1]))[1].sum()
+    (slope,) = torch.autograd.grad(value, point)
+    assert bool(torch.isfinite(slope).all()) and float(slope.norm()) > 0
+
+
+def gram(count=40, seed=0, rank=0):
+    generator = torch.Generator().manual_seed(seed)
+    root = torch.randn(count, rank or 2 * count, generator=generator, dtype=torch.float64)
+    return root @ root.T / root.shape[1]
+
+
+def test_regression_directly_by_blocks_and_by_gradients():
+    kernel, targets = gram(), torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    wanted = torch.linalg.solve(kernel + 0.1 * torch.eye(40, dtype=torch.float64), targets)
+    direct = solve(kernel, targets, ridge=0.1)
+    blocks = solve(lambda rows: kernel[rows], targets, ridge=0.1)
+    steps = solve(lambda rows: kernel[rows], targets, ridge=0.1, budget=20_000, tolerance=1e-10)
+    assert (direct.method, blocks.method, steps.method) == ("direct", "direct", "gradients")
+    for found in (direct, blocks, steps):
+        assert torch.allclose(found.coefficients, wanted, atol=1e-7) and found.residual < 1e-8
+    with pytest.raises(InputError, match="ridge"):
+        solve(kernel, targets, ridge=-1.0)
+
+
+def test_duplicated_rows_are_floored_and_said():
+    kernel = gram(20)
+    double = torch.cat([torch.cat([kernel, kernel], 0)] * 2, 1)
+    targets = torch.randn(20, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).repeat(2, 1)
+    found = solve(double, targets)
+    assert found.method == "floored" and found.floor > 0 and found.residual < 1e-6
+    with pytest.raises(InputError, match="zeros"):
+        solve(torch.zeros(3, 3), torch.ones(3, 1))
+
+
+def test_function_space_is_gradient_descent_on_the_linear_model():
+    """A linear model trained step by step is its own linearisation."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, new = torch.randn(12, 30, generator=generator).double(), torch.randn(5, 30, generator=generator).double()
+    targets, weight = torch.randn(12, 2, generator=generator).double(), torch.randn(2, 30, generator=generator).double()
+    start, elsewhere = inputs @ weight.T, new @ weight.T
+    trained = weight.clone()
+    for _ in range(60):
+        trained -= 0.2 * (inputs @ trained.T - targets).T @ inputs / 12
+    kernel, cross = inputs @ inputs.T, new @ inputs.T
+    assert torch.allclose(function_space(kernel, targets, start, rate=0.2, steps=60), inputs @ trained.T, atol=1e-9)
+    found = function_space_elsewhere(kernel, cross, targets, start, elsewhere, rate=0.2, steps=60)
+    assert torch.allclose(found, new @ trained.T, atol=1e-9)
+    flat = torch.cat([torch.cat([kernel, kernel], 0)] * 2, 1)  # a null space
+    twice = function_space_elsewhere(
+        flat, torch.cat([cross, cross], 1), targets.repeat(2, 1), start.repeat(2, 1), elsewhere, rate=0.2, steps=60
+    )
+    assert torch.allclose(twice, found, atol=1e-6)
+
+
+def test_shapes_of_kernels_in_closed_form():
+    kernel = gram()
+    assert kernel_distance(kernel, 7 * kernel) == pytest.approx(0.0, abs=1e-12)
+    assert math.isnan(kernel_distance(kernel, 0 * kernel))
+    targets = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
+    assert alignment(targets @ targets.T, targets) == pytest.approx(1.0)
+    assert alignment(torch.eye(4), targets, centred=False) == pytest.approx(4 / (2 * 4))
+    assert centre(kernel).sum(dim=0).abs().max() < 1e-12
+    assert effective_rank(torch.ones(9)) == pytest.approx(9.0) and effective_rank(torch.tensor([5.0, 0, 0])) == 1.0
+    assert top_mass(torch.arange(1.0, 5), 2) == pytest.approx(25 / 30)
+    assert math.isnan(top_mass(torch.zeros(3))) and math.isnan(effective_rank(torch.zeros(3)))
