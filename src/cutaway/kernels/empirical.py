@@ -132,7 +132,7 @@ def _by_products(parameters: Parameters, left: torch.Tensor, right: torch.Tensor
     with derivatives():
         for column in range(len(other)):
             row = other[column : column + 1]
-            out, back = vjp(lambda theta: parameters.outputs(theta, row), parameters.theta)  # noqa: B023
+            out, back = vjp(lambda theta: parameters.outputs(theta, row), parameters.theta)  # noqa: B023  # pyright: ignore[reportAssignmentType]
             for output in range(count):
                 weight = torch.zeros_like(out)
                 weight[0, output] = 1.0

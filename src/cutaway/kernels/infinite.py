@@ -144,11 +144,19 @@ class InfiniteNetwork:
         paired = self.pooling and not own
         if not paired:
             for dim in (-1, -2):
-                field = sum(_shifted(field, (dim,), k) for k in range(-reach, reach + 1))
+                field = _summed(field, (dim,), reach)
         else:
             for dims in ((-1, -3), (-2, -4)):
-                field = sum(_shifted(field, dims, k) for k in range(-reach, reach + 1))
+                field = _summed(field, dims, reach)
         return field / self.kernel_size**2
+
+
+def _summed(field: torch.Tensor, dims: tuple[int, ...], reach: int) -> torch.Tensor:
+    """The sum of `field` moved by -reach .. reach along `dims`."""
+    total = field
+    for step in range(1, reach + 1):
+        total = total + _shifted(field, dims, step) + _shifted(field, dims, -step)
+    return total
 
 
 def _shifted(field: torch.Tensor, dims: tuple[int, ...], step: int) -> torch.Tensor:
