@@ -190,6 +190,38 @@ NUMBERS = st.one_of(
 FALSE_WORDS = re.compile(r"\b(inf|nan|none)\b|\b0\.0 of them|[a-z]_[a-z]|– to –|-0\.000|∞", re.IGNORECASE)
 
 
+def labels_of(chart) -> list[str]:
+    """The texts of a chart: titles, axes, legends, and what its data name in words."""
+    found: list[str] = []
+
+    def walk(node, key=""):
+        if isinstance(node, dict):
+            for name, inner in node.items():
+                walk(inner, key if name in ("text", "value", "expr") else name)
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner, key)
+        elif isinstance(node, str) and key in ("title", "text", "subtitle", "description", "domain"):
+            found.append(node)
+
+    walk(chart.to_dict())
+    return found
+
+
+def test_no_label_of_the_film_is_a_variables_name_or_no_number(tracked):
+    from cutaway.report.film import film, panels
+
+    run = open_training(tracked)
+    story = tell(run)
+    texts = [
+        *labels_of(film(run, story)),
+        *(p.title for p in panels(run, story)),
+        *(p.ends for p in panels(run, story)),
+    ]
+    assert len(texts) > 20 and "steps" in " ".join(texts).lower(), texts
+    assert not (wrong := [text for text in texts if FALSE_WORDS.search(text)]), wrong
+
+
 def told_of(run, folder):
     """What `track` prints and what the page says of a run, outside its pictures, settings and provenance."""
     from cutaway.cli.track import words
