@@ -1,6 +1,7 @@
-"""Manners of the house that a script can count: the length of files, types, what is ignored."""
+"""Manners of the house that a script can count: lengths, types, what is ignored, errors, docstrings."""
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
 
@@ -58,3 +59,64 @@ def test_few_errors_of_the_type_checker_are_ignored():
         if re.search(r"#\s*(type|pyright): ignore", line)
     ]
     assert len(ignored) < 40, ignored
+
+
+def errors_without_a_next_step(trees: dict[str, ast.Module]) -> list[str]:
+    """Errors of Cutaway's family that are made without `remedy`, the part of the message that says what to do."""
+    bases = {
+        n.name: {ast.unparse(b).split(".")[-1] for b in n.bases}
+        for tree in trees.values()
+        for n in ast.walk(tree)
+        if isinstance(n, ast.ClassDef)
+    }
+    family, grown = {"CutawayError"}, True
+    while grown:
+        more = {name for name, above in bases.items() if above & family} - family
+        family, grown = family | more, bool(more)
+    return [
+        f"{file}:{node.lineno}"
+        for file, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in family
+        and not any(
+            k.arg is None or (k.arg == "remedy" and ast.unparse(k.value) not in ("''", "None")) for k in node.keywords
+        )
+    ]
+
+
+def test_every_error_says_what_to_do_next():
+    trees = {p.relative_to(SOURCE).as_posix(): ast.parse(p.read_text()) for p in SOURCE.rglob("*.py")}
+    found = [e for e in errors_without_a_next_step(trees) if e.split(":")[0] not in NOT_YET]
+    assert not found, "\n".join(found)
+
+
+def test_an_error_without_a_next_step_is_seen():
+    text = "class Mine(InputError): ...\nclass InputError(CutawayError): ...\nraise Mine('x', found='y')\n"
+    text += "raise Mine('x', remedy='')\nraise InputError('x', remedy='mend it')\n"
+    assert errors_without_a_next_step({"a.py": ast.parse(text)}) == ["a.py:3", "a.py:4"]
+
+
+@pytest.fixture(scope="module")
+def scores():
+    spec = importlib.util.spec_from_file_location("docstring_score", SOURCE.parents[1] / "tools" / "docstring_score.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_public_docstrings_answer_what_they_must(scores):
+    wanted, given, missing = scores.score()
+    assert wanted.total() > 500
+    assert given.total() >= 0.9 * wanted.total(), "\n".join(missing)
+
+
+def test_a_docstring_that_answers_nothing_scores_nothing(scores):
+    text = "def f(x: Tensor) -> Tensor:\n    'Does it.'\n    raise InputError('x')\n"
+    tree = ast.parse(text)
+    questions = scores.asked(tree.body[0], tree, "geometry")
+    assert questions == {"shapes", "status", "raises"}
+    assert not any(scores.answered(q, "Does it.", "", {"InputError"}) for q in questions)
+    full = "f(x) for x (n, d), exact. Raises InputError for no rows."
+    assert all(scores.answered(q, full, "", {"InputError"}) for q in questions)

@@ -178,7 +178,12 @@ def check_zip(
     names = [member.filename for member in members]
     double = next((n for n in names if names.count(n) > 1), None) if len(set(names)) < len(names) else None
     if double is not None:
-        raise FileError(where, found=f"two members called {double!r}", expected="every name once")
+        raise FileError(
+            where,
+            found=f"two members called {double!r}",
+            expected="every name once",
+            remedy="write the archive again with every name once",
+        )
     check_size(where, sum(member.file_size for member in members), largest, "unpacked")
     return members
 

@@ -164,6 +164,7 @@ class Instrument(ABC):
         this network gives a reading with status `unsupported` and the reason. `intervals=False` leaves out bootstrap
         intervals (null replicates do). Raises `InputError` when labels or inputs needed are not there, or a setting has
         no sense.
+        `NotApplicable` does not come out: the reading then says why.
         """
         data = as_dataset(data)
         if not isinstance(network, Network):

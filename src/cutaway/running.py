@@ -98,7 +98,12 @@ def start(folder: Path, record: dict[str, Any], *, resume: bool) -> None:
                     remedy="call with the same arguments, or name another folder with --out",
                 )
     elif folder.exists() and any(not is_unfinished(entry) for entry in folder.iterdir()):
-        raise InputError(f"folder {str(folder)!r}", found="other files", expected="an empty or new folder")
+        raise InputError(
+            f"folder {str(folder)!r}",
+            found="other files",
+            expected="an empty or new folder",
+            remedy="give a new folder with --out",
+        )
     write_text(file, json.dumps(record, indent=1))
 
 
@@ -117,7 +122,12 @@ def read_record(folder: Path) -> dict[str, Any]:
         ) from error
     version = record.get("format", 0)
     if type(version) is not int or version > FORMAT:
-        raise FileError(f"run {str(folder)!r}", found=f"format {str(version)[:40]}", expected=f"{FORMAT} or older")
+        raise FileError(
+            f"run {str(folder)!r}",
+            found=f"format {str(version)[:40]}",
+            expected=f"{FORMAT} or older",
+            remedy="read it with the version of Cutaway that wrote it, or scan again",
+        )
     return record
 
 

@@ -24,9 +24,14 @@ def check_seed(seed: int) -> int:
     try:
         number = operator.index(seed)
     except TypeError as error:
-        raise InputError("seed", found=repr(seed), expected=f"a whole number, 0 to {LARGEST_SEED}") from error
+        raise InputError(
+            "seed",
+            found=repr(seed),
+            expected=f"a whole number, 0 to {LARGEST_SEED}",
+            remedy="give a seed in that range",
+        ) from error
     if not 0 <= number <= LARGEST_SEED:
-        raise InputError("seed", found=str(number), expected=f"0 to {LARGEST_SEED}")
+        raise InputError("seed", found=str(number), expected=f"0 to {LARGEST_SEED}", remedy="give a seed in that range")
     return number
 
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError, WorkError
-from cutaway.training.loop import State, Term, TrainingSettings, batches, smallest_batch, train
+from cutaway.training.batches import batches, smallest_batch
+from cutaway.training.loop import State, Term, TrainingSettings, train
 from cutaway.training.rates import learning_rate
 from cutaway.training.scores import evaluate
 

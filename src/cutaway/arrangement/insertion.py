@@ -64,7 +64,10 @@ class Insertion:
         return made
 
     def copied_rows(self, rows: Floats) -> Floats:
-        """The same for functions that are constant on the faces: a new vertex has the value of an old one beside it."""
+        """The same for functions that are constant on the faces: a new vertex has the value of an old one beside it.
+
+        `rows` (base, s), result (base + new, s).
+        """
         source = self.parent[:, 0].copy()
         while len(late := np.flatnonzero(source >= self.base)):
             source[late] = self.parent[source[late] - self.base, 0]
@@ -115,6 +118,7 @@ def insert_gates(
     `fast`), work in proportion to the vertices times gates looked at and to the cells each line crosses; without, a
     pass over all edges for each gate. `compiled` forces a path (None: numba when it is there). Raises BudgetError when
     more than `max_faces` faces come about.
+    Raises ImportError where `compiled` is asked for and numba is not installed.
     """
     values = np.ascontiguousarray(values, dtype=np.float64)
     doubts = _Doubts(cells, gate_of, decide)

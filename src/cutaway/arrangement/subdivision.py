@@ -55,7 +55,10 @@ class Subdivision:
 
     @classmethod
     def triangulated(cls, polygon: Floats, position: Floats, triangles: Ints) -> Subdivision:
-        """A mesh over the domain: inner edges carry the tag MESH_EDGE, sides of the domain their own tags."""
+        """A mesh over the domain: inner edges carry the tag MESH_EDGE, sides of the domain their own tags.
+
+        `polygon` (m, 2), `position` (V, 2), `triangles` (T, 3) numbers of its rows.
+        """
         made = cls(polygon)
         made.position = np.array(position, dtype=np.float64)
         origin = triangles.reshape(-1).astype(np.int64)
@@ -103,7 +106,10 @@ class Subdivision:
         return self.num_half_edges // 2
 
     def cycles(self) -> tuple[NDArray[np.int64], Ints]:
-        """Half-edges face by face in order: `start` (F + 1) into `order`; every face's cycle is counter-clockwise."""
+        """Half-edges face by face in order: `start` (F + 1) into `order`; every face's cycle is counter-clockwise.
+
+        Shapes (F + 1,) and (half-edges,).
+        """
         following, first = self.following, self.face_half_edge[: self.num_faces]
         length = np.bincount(self.face[: self.num_half_edges] + 1, minlength=self.num_faces + 1)[1:]
         start = np.concatenate([[0], np.cumsum(length)])
@@ -130,7 +136,10 @@ class Subdivision:
         return np.where(tag >= COMBINED, first[np.maximum(tag - COMBINED, 0)], tag)
 
     def combine(self, half_edges: NDArray[np.int64], gate: int) -> None:
-        """Note that `gate` vanishes along these half-edges and their twins too."""
+        """Note that `gate` vanishes along these half-edges and their twins too.
+
+        `half_edges` (k,) are numbers of half-edges.
+        """
         known = {tags: i for i, tags in enumerate(self.combined)}
         for tag in np.unique(self.tag[half_edges]):
             tags = self.tags_of(int(tag))

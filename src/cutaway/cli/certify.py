@@ -120,15 +120,26 @@ def certify(
         return _instances(instances, out, settings | {"complete": complete is not False}, executor)
     if (engine, workers, address) != ("inline", None, None):
         raise InputError(
-            "option --engine", found="no list", expected="--instances LIST.csv, whose rows run on the engine"
+            "option --engine",
+            found="no list",
+            expected="--instances LIST.csv, whose rows run on the engine",
+            remedy="add --instances, or leave --engine out",
         )
     if model is None:
-        raise InputError("cutaway certify", found="no network", expected="MODEL SPEC.vnnlib, --instances or --data")
+        raise InputError(
+            "cutaway certify",
+            found="no network",
+            expected="MODEL SPEC.vnnlib, --instances or --data",
+            remedy="give one of these",
+        )
     loading = {"weights": weights, "trust_pickle": trust_pickle, "trust_code": trust_code}
     if spec is not None:
         if data is not None or radius is not None or plot is not None:
             raise InputError(
-                "cutaway certify", found="a property and --data, --radius or --plot", expected="one or the other"
+                "cutaway certify",
+                found="a property and --data, --radius or --plot",
+                expected="one or the other",
+                remedy="leave the property or the data out",
             )
         options = settings | {"complete": complete is not False}
         return _kept(_property(model, spec, options, loading), out)
@@ -140,7 +151,12 @@ def certify(
             remedy="branch and bound cuts boxes only",
         )
     if data is None or radius is None:
-        raise InputError("cutaway certify", found="a model alone", expected="a SPEC.vnnlib, or --data and --radius")
+        raise InputError(
+            "cutaway certify",
+            found="a model alone",
+            expected="a SPEC.vnnlib, or --data and --radius",
+            remedy="add a property, or data and a radius",
+        )
     check_picture("--plot", plot, (".png", ".svg", ".pdf"))
     found = _accuracy(
         model,
@@ -261,7 +277,12 @@ def _instances(instances: Path, out: Path | None, options: dict, executor: Execu
     from cutaway.robustness.verify.instances import run_instances
 
     if out is None:
-        raise InputError("cutaway certify --instances", found="no --out", expected="--out RESULTS.csv")
+        raise InputError(
+            "cutaway certify --instances",
+            found="no --out",
+            expected="--out RESULTS.csv",
+            remedy="add --out RESULTS.csv",
+        )
     memory = _memory(options)
     with executor:
         counts = run_instances(

@@ -44,7 +44,7 @@ def fit(
     from cutaway.training.fit import fit as train
 
     if seed is not None and seed < 0:
-        raise InputError("option --seed", found=str(seed), expected="0 or more")
+        raise InputError("option --seed", found=str(seed), expected="0 or more", remedy="give a seed of at least 0")
     plan = recipes.read(recipe)
     folder = out or Path("runs") / plan.name
     with _progress(plan.training.steps) as progress:

@@ -97,7 +97,9 @@ def measure(
 
     kind = registry.instrument(name)
     if nulls < 0:
-        raise InputError("option --nulls", found=str(nulls), expected="0 or more")
+        raise InputError(
+            "option --nulls", found=str(nulls), expected="0 or more", remedy="give a whole number of at least 0"
+        )
     check_picture("--plot", plot, (".png", ".svg", ".pdf", ".html", ".json"))
     network, dataset = open_subject(
         model,

@@ -42,9 +42,11 @@ def open_subject(
     from cutaway.network.sources import load_model, usable_device
 
     if dtype is not None and dtype not in ("float32", "float64"):
-        raise InputError("option --dtype", found=dtype, expected="float32 or float64")
+        raise InputError("option --dtype", found=dtype, expected="float32 or float64", remedy="give one of the two")
     if num is not None and num < 1:
-        raise InputError("option --num", found=str(num), expected="at least 1")
+        raise InputError(
+            "option --num", found=str(num), expected="at least 1", remedy="give a whole number of at least 1"
+        )
     usable_device(device)
     beside: dict[str, Any] = {"groups": groups, "labels2": labels2}
     if data is None:
@@ -53,7 +55,12 @@ def open_subject(
         from cutaway.demo import train_digits
 
         if weights is not None:
-            raise InputError("option --weights", found="no model", expected="a model to load the weights into")
+            raise InputError(
+                "option --weights",
+                found="no model",
+                expected="a model to load the weights into",
+                remedy="name the model that they belong to",
+            )
         module, dataset = train_digits(seed=seed)
         if data is not None:
             dataset = open_data(data, num=None, seed=seed, split=split, budget=parse_budget(budget), **beside)
@@ -107,10 +114,13 @@ def check_picture(option: str, path: Path | None, endings: tuple[str, ...]) -> N
     if path.suffix.lower() not in endings:
         *others, last = endings
         expected = f"a file name that ends in {', '.join(others)} or {last}"
-        raise InputError(f"option {option}", found=str(path), expected=expected)
+        raise InputError(f"option {option}", found=str(path), expected=expected, remedy="give such a path")
     if not path.parent.is_dir():
         raise InputError(
-            f"option {option}", found=f"no folder {path.parent}", expected="a file in a folder that is there"
+            f"option {option}",
+            found=f"no folder {path.parent}",
+            expected="a file in a folder that is there",
+            remedy="make the folder, or name another",
         )
 
 

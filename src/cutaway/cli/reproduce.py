@@ -60,7 +60,10 @@ def reproduce(
         )
     if name is None:
         raise InputError(
-            "command reproduce", found="no name", expected="one of " + ", ".join(reproductions.reproduction_names())
+            "command reproduce",
+            found="no name",
+            expected="one of " + ", ".join(reproductions.reproduction_names()),
+            remedy="give one of these names",
         )
     module = reproductions.get(name)
     began = time.perf_counter()

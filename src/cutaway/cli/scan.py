@@ -99,9 +99,11 @@ def scan(
     from cutaway.scanning import scan as run_scan
 
     if null is not None and null not in NULLS:
-        raise InputError("option --null", found=null, expected=", ".join(NULLS))
+        raise InputError("option --null", found=null, expected=", ".join(NULLS), remedy="give one of these")
     if nulls < 0:
-        raise InputError("option --nulls", found=str(nulls), expected="0 or more")
+        raise InputError(
+            "option --nulls", found=str(nulls), expected="0 or more", remedy="give a whole number of at least 0"
+        )
     settings = ScanSettings(
         nulls=nulls,
         null=null,

@@ -102,17 +102,27 @@ def slice_(
 
     check_double_on_cpu("slice", device, dtype)
     if colour not in ("class", "area", "norm", "condition", "none"):
-        raise InputError("option --colour", found=colour, expected="class, area, norm, condition or none")
+        raise InputError(
+            "option --colour", found=colour, expected="class, area, norm, condition or none", remedy="give one of these"
+        )
     if gates and colour in ("norm", "condition"):
         raise InputError(
             "option --colour",
             found=f"{colour} with --gates, whose faces have no affine map",
             expected="class, area or none",
+            remedy="give one of these",
         )
     if max_faces < 1:
-        raise InputError("option --max-faces", found=str(max_faces), expected="at least 1")
+        raise InputError(
+            "option --max-faces",
+            found=str(max_faces),
+            expected="at least 1",
+            remedy="give a whole number of at least 1",
+        )
     if pad is not None and domain is not None:
-        raise InputError("cutaway slice", found="both --pad and --domain", expected="one of them")
+        raise InputError(
+            "cutaway slice", found="both --pad and --domain", expected="one of them", remedy="leave one of the two out"
+        )
     names, room = (), parse_budget(budget)
     if through is None:
         if domain is None:
@@ -163,19 +173,32 @@ def _anchors(
         rows = [int(part) for part in through.split(",")]
     except ValueError as error:
         raise InputError(
-            "option --through", found=through, expected="FILE.npy, or row numbers such as 3,5,8"
+            "option --through",
+            found=through,
+            expected="FILE.npy, or row numbers such as 3,5,8",
+            remedy="give a file of points or row numbers",
         ) from error
     if data is None:
-        raise InputError("option --through", found=f"row numbers {through} without --data", expected="--data NAME")
+        raise InputError(
+            "option --through",
+            found=f"row numbers {through} without --data",
+            expected="--data NAME",
+            remedy="add --data NAME",
+        )
     from cutaway.data import load_data
 
     chosen = load_data(data, split=split, groups=groups, labels2=labels2)
     if max(rows) >= len(chosen.inputs) or min(rows) < 0:
         raise InputError(
-            "option --through", found=through, expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}"
+            "option --through",
+            found=through,
+            expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}",
+            remedy="give row numbers in this range",
         )
     if not 1 <= len(rows) <= 3:
-        raise InputError("option --through", found=f"{len(rows)} rows", expected="one, two or three")
+        raise InputError(
+            "option --through", found=f"{len(rows)} rows", expected="one, two or three", remedy="give one to three rows"
+        )
     return chosen.inputs[rows].numpy(), tuple(chosen.class_names or ())
 
 
@@ -186,7 +209,12 @@ def _numbers_of(name: str) -> np.ndarray:
 
     found = read_npy(name)
     if not np.issubdtype(found.dtype, np.number) or np.iscomplexobj(found):
-        raise FileError(f"file {name!r}", found=f"type {found.dtype}", expected="a .npy file of real numbers")
+        raise FileError(
+            f"file {name!r}",
+            found=f"type {found.dtype}",
+            expected="a .npy file of real numbers",
+            remedy="save it as floats with numpy.save",
+        )
     return found
 
 
@@ -194,7 +222,12 @@ def _four_numbers(text: str) -> tuple[float, float, float, float]:
     try:
         a, b, c, d = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError("option --domain", found=text, expected="xmin,xmax,ymin,ymax or FILE.npy") from error
+        raise InputError(
+            "option --domain",
+            found=text,
+            expected="xmin,xmax,ymin,ymax or FILE.npy",
+            remedy="give four numbers or a file",
+        ) from error
     return a, b, c, d
 
 

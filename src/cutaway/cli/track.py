@@ -49,7 +49,9 @@ def track(
     from cutaway.training.story import tell
 
     if not every > 0:
-        raise InputError("option --every", found=str(every), expected="seconds, more than 0")
+        raise InputError(
+            "option --every", found=str(every), expected="seconds, more than 0", remedy="give a number above 0"
+        )
     at = open_training(run)
     watching = follow if follow is not None else sys.stderr.isatty() and not at.finished
     if watching:

@@ -16,6 +16,7 @@ def softmax_gain(outputs: torch.Tensor) -> float:
 
     >>> round(softmax_gain(torch.zeros(4, 10)), 6)
     3.0
+    Exact up to rounding.
     """
     p = outputs.double().softmax(dim=1)
     bend = torch.diag(p.mean(dim=0)) - p.T @ p / len(p)
@@ -24,7 +25,10 @@ def softmax_gain(outputs: torch.Tensor) -> float:
 
 
 def softmax_entropy(outputs: torch.Tensor) -> float:
-    """Mean entropy of the rows' softmax, in nats: log c for uniform rows, 0 for certain ones."""
+    """Mean entropy of the rows' softmax, in nats: log c for uniform rows, 0 for certain ones.
+
+    `outputs` are logits (n, c). Exact up to rounding.
+    """
     return float(torch.distributions.Categorical(logits=outputs.double()).entropy().mean())
 
 

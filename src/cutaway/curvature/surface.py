@@ -66,7 +66,7 @@ class Surface:
         Hessian would not fit.
         """
         if loss not in LOSSES:
-            raise InputError("loss", found=repr(loss), expected=" or ".join(LOSSES))
+            raise InputError("loss", found=repr(loss), expected=" or ".join(LOSSES), remedy="give one of these")
         chunk_size(2 * 6 * 8 * network.num_parameters, budget or DEFAULT_BUDGET)
         parameters = Parameters(network, double=True)
         labels = labels.to(parameters.theta.device)
@@ -105,11 +105,11 @@ class Surface:
         return gradient(self.parameters, self.inputs, self.labels, loss=self.loss, budget=self.budget)
 
     def hessian(self, vectors: torch.Tensor) -> torch.Tensor:
-        """H v for each row v of `vectors` (k, P)."""
+        """H v for each row v of `vectors` (k, P). Exact up to rounding; cost as `calculus.hessian_products`."""
         return hessian_products(self.parameters, self.inputs, self.labels, vectors, loss=self.loss, budget=self.budget)
 
     def gauss_newton(self, vectors: torch.Tensor) -> torch.Tensor:
-        """G v for each row v of `vectors` (k, P)."""
+        """G v for each row v of `vectors` (k, P). Exact up to rounding; cost as `calculus.gauss_newton_products`."""
         return gauss_newton_products(
             self.parameters, self.inputs, self.labels, vectors, loss=self.loss, budget=self.budget
         )

@@ -192,7 +192,7 @@ def _of_rows(rows: Iterable[Any]) -> tuple[Any, Any]:
     pairs = [row for row, _ in zip(rows, range(MOST_ROWS + 1), strict=False)]
     _few("a torch data set", len(pairs))
     if not pairs:
-        raise InputError("a torch data set", found="no rows", expected="at least one")
+        raise InputError("a torch data set", found="no rows", expected="at least one", remedy="give a set with rows")
     if isinstance(pairs[0], tuple | list) and len(pairs[0]) >= 2:
         inputs, labels = [p[0] for p in pairs], [p[1] for p in pairs]
     else:
@@ -200,7 +200,12 @@ def _of_rows(rows: Iterable[Any]) -> tuple[Any, Any]:
     if not isinstance(inputs[0], torch.Tensor):
         inputs = [torch.from_numpy(np.asarray(v)) for v in inputs]
     if len({tuple(v.shape) for v in inputs}) > 1:
-        raise InputError("a torch data set", found="inputs of different shapes", expected="one shape for all")
+        raise InputError(
+            "a torch data set",
+            found="inputs of different shapes",
+            expected="one shape for all",
+            remedy="resize the inputs to one shape",
+        )
     return torch.stack(inputs), None if labels is None else _array(_scalars(labels), "labels of a torch data set")
 
 
@@ -213,7 +218,9 @@ def _of_loader(loader: Iterable[Any]) -> tuple[Any, Any]:
         labels += [] if not others else [torch.as_tensor(others[0]).reshape(-1)]
         _few("a data loader", sum(map(len, inputs)))
     if not inputs:
-        raise InputError("a data loader", found="no batches", expected="at least one")
+        raise InputError(
+            "a data loader", found="no batches", expected="at least one", remedy="give a loader with batches"
+        )
     return torch.cat(inputs), torch.cat(labels) if labels else None
 
 

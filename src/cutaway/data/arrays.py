@@ -20,7 +20,9 @@ def opened_npy(path: str | Path) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False, mmap_mode="r")
     except FileNotFoundError as error:
-        raise FileError(f"file {path}", found="no such file", expected="a .npy file of numbers") from error
+        raise FileError(
+            f"file {path}", found="no such file", expected="a .npy file of numbers", remedy="check the path"
+        ) from error
     except Exception as error:  # NumPy raises many kinds for damaged files
         raise unreadable(path, "npy", error) from error
     if not isinstance(found, np.ndarray):

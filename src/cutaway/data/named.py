@@ -96,7 +96,7 @@ def load_data(
     large a `num`, FileError for a file that is missing, altered or broken.
     """
     if split not in SPLITS:
-        raise InputError(f"split {split!r}", expected=" or ".join(SPLITS))
+        raise InputError(f"split {split!r}", expected=" or ".join(SPLITS), remedy="give one of these")
     name = str(name_or_path).lower().replace("_", "-")
     if name not in NAMED:
         text = str(name_or_path)

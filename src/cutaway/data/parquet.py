@@ -68,7 +68,10 @@ def _class_numbers(values, numbers: dict[str, int], path, column: str) -> np.nda
 
     if arrow.types.is_floating(values.type):
         raise InputError(
-            f"label column {column!r} of {path}", found="floating-point numbers", expected="class numbers or names"
+            f"label column {column!r} of {path}",
+            found="floating-point numbers",
+            expected="class numbers or names",
+            remedy="convert them to whole numbers or text",
         )
     if arrow.types.is_integer(values.type) or arrow.types.is_boolean(values.type):
         found = values.to_numpy(zero_copy_only=False)
@@ -80,7 +83,10 @@ def _class_numbers(values, numbers: dict[str, int], path, column: str) -> np.nda
 
 def _no_label(row: int, path, column: str) -> InputError:
     return InputError(
-        f"row {row} of {path}", found=f"no value in label column {column!r}", expected="a label in every row"
+        f"row {row} of {path}",
+        found=f"no value in label column {column!r}",
+        expected="a label in every row",
+        remedy="fill in the label, or leave the row out",
     )
 
 

@@ -21,7 +21,10 @@ from cutaway.errors import InputError
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TextSet:
     """Texts with optional labels and groups; raises InputError on an empty set, an empty text or labels outside the
-    classes."""
+    classes.
+
+    `labels` (n,) int64.
+    """
 
     name: str
     texts: tuple[str, ...]
@@ -31,11 +34,18 @@ class TextSet:
 
     def __post_init__(self) -> None:
         if not self.texts:
-            raise InputError(f"text set {self.name!r}", found="no texts", expected="at least one")
+            raise InputError(
+                f"text set {self.name!r}", found="no texts", expected="at least one", remedy="give at least one text"
+            )
         for row, text in enumerate(self.texts):
             if not isinstance(text, str) or not text.strip():
                 found = "an empty text" if isinstance(text, str) else f"a {type(text).__name__}"
-                raise InputError(f"row {row} of text set {self.name!r}", found=found, expected="a text")
+                raise InputError(
+                    f"row {row} of text set {self.name!r}",
+                    found=found,
+                    expected="a text",
+                    remedy="remove or mend this row",
+                )
         if self.labels is not None:
             classes = len(self.class_names) if self.class_names else None
             object.__setattr__(self, "labels", _checked_labels(self.name, self.labels, len(self.texts), classes))
@@ -44,6 +54,7 @@ class TextSet:
                 f"groups of text set {self.name!r}",
                 found=f"{len(self.groups)}",
                 expected=f"one for each of {len(self.texts)}",
+                remedy="give one group a text",
             )
 
     def __len__(self) -> int:
@@ -69,9 +80,17 @@ class TextSet:
         )
 
     def take(self, num: int, seed: int = 0, balanced: bool = True) -> TextSet:
-        """`num` rows without replacement, equal over the classes where labels are there; the same for the same seed."""
+        """`num` rows without replacement, equal over the classes where labels are there; the same for the same seed.
+
+        Raises `InputError` for more rows than there are.
+        """
         if not 1 <= num <= len(self):
-            raise InputError(f"text set {self.name!r}", found=f"a request for {num} rows", expected=f"1 to {len(self)}")
+            raise InputError(
+                f"text set {self.name!r}",
+                found=f"a request for {num} rows",
+                expected=f"1 to {len(self)}",
+                remedy="give a number in this range",
+            )
         labels = self.labels.numpy() if self.labels is not None and balanced else None
         return self.subset(choose_rows(len(self), num, seed, labels))
 
@@ -93,6 +112,7 @@ class TextSet:
                 f"text set {self.name!r}",
                 found=f"no text of {length} tokens",
                 expected="longer texts or a shorter length",
+                remedy="give longer texts or a shorter length",
             )
         left_out = len(self) - len(kept)
         groups, names = None, None

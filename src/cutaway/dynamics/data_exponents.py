@@ -28,7 +28,10 @@ CAVEAT = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataExponents:
     """`information` and `generative` (None: not significant), squared sizes and p-values by degree 1 .. 3, the
-    caveat."""
+    caveat.
+
+    The four arrays have shape (3,).
+    """
 
     information: int | None
     generative: int | None
@@ -61,11 +64,19 @@ def exponents_of_data(
             "inputs and labels",
             found=f"shapes {inputs.shape} and {labels.shape}",
             expected="(n, d) and (n,) with at least 20 rows",
+            remedy="give more rows, one label for each",
         )
     if not (np.isfinite(inputs).all() and np.isfinite(labels).all()):
-        raise InputError("inputs or labels", found="NaN or infinity", expected="finite numbers")
+        raise InputError(
+            "inputs or labels", found="NaN or infinity", expected="finite numbers", remedy="remove or mend these rows"
+        )
     if labels.std() == 0:
-        raise InputError("labels", found="one constant value", expected="labels that vary")
+        raise InputError(
+            "labels",
+            found="one constant value",
+            expected="labels that vary",
+            remedy="give labels of at least two values",
+        )
     check_seed(seed)
     generator = np.random.default_rng(seed)
     if inputs.shape[0] > max_samples:

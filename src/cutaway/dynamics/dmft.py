@@ -38,7 +38,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanFieldProblem:
-    """`link` the target, `activation` of the student, `second_layer` a (p,), `ratio` alpha = N / D, `rate` eta."""
+    """`link` the target, `activation` of the student, `second_layer` a (p,), `ratio` alpha = N / D, `rate` eta.
+
+    Raises `InputError` for an unknown scheme, a ratio that is not above 0 and fewer than 100 samples.
+    """
 
     link: str | Target
     activation: str
@@ -54,10 +57,15 @@ class MeanFieldProblem:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if self.scheme not in ("exact", "published"):
-            raise InputError("scheme", found=repr(self.scheme), expected="'exact' or 'published'")
+            raise InputError(
+                "scheme", found=repr(self.scheme), expected="'exact' or 'published'", remedy="give one of the two"
+            )
         if self.ratio <= 0 or self.samples < 100:
             raise InputError(
-                "ratio and samples", found=f"{self.ratio} and {self.samples}", expected="above 0 and at least 100"
+                "ratio and samples",
+                found=f"{self.ratio} and {self.samples}",
+                expected="above 0 and at least 100",
+                remedy="give larger ones",
             )
 
 

@@ -38,12 +38,15 @@ class ExitSetting:
 
     def __post_init__(self) -> None:
         if not 0 < self.drop < 1:
-            raise InputError("drop", found=str(self.drop), expected="a share in (0, 1)")
+            raise InputError(
+                "drop", found=str(self.drop), expected="a share in (0, 1)", remedy="give a share such as 0.5"
+            )
         if growth_rate(self.width, self.rate, self.label_noise) <= 0:
             raise InputError(
                 "rate",
                 found=f"{self.rate}, with which the overlap does not grow",
                 expected=f"below {self.width / (constant(self.width) + self.label_noise / 2):.3g}",
+                remedy="give a smaller rate",
             )
 
 

@@ -45,7 +45,10 @@ GENERATIVE_FLOOR = 2e-3
 class Exponent:
     """`value` (None: nothing significant up to `max_degree`), `strong` (the first degree whose size is above 1e-3 of
     the target's standard deviation, which may be later or None), and by degree 1 .. max_degree the squared size of
-    what decides it with its error; `scale` is the standard deviation."""
+    what decides it with its error; `scale` is the standard deviation.
+
+    `sizes`, `errors` (max_degree,).
+    """
 
     value: int | None
     strong: int | None
@@ -266,6 +269,7 @@ def generative_exponent(
             "samples and noise",
             found=f"{num_samples} draws, noise of variance {noise:g}",
             expected="at least 100 draws and a variance of at least 0",
+            remedy="give more draws, or a variance of at least 0",
         )
     chosen = target(link, num_directions)
     generator = np.random.default_rng(seed)
@@ -306,7 +310,12 @@ def _binned(chosen: Target, num: int, noise: float, generator: np.random.Generat
     if noise:
         values = values + math.sqrt(noise) * generator.standard_normal(num)
     if values.std() == 0:
-        raise InputError(f"target {chosen.name!r}", found="one constant value", expected="a target that varies")
+        raise InputError(
+            f"target {chosen.name!r}",
+            found="one constant value",
+            expected="a target that varies",
+            remedy="give a function that depends on its projections",
+        )
     return points, values
 
 

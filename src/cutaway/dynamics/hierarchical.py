@@ -30,7 +30,7 @@ class HierarchicalTarget:
     form: Array
 
     def inner(self, inputs: Array) -> Array:
-        """p(x), shape (n,)."""
+        """p(x), shape (n,). `inputs` (n, d); exact up to rounding."""
         return np.einsum("ni,ij,nj->n", inputs, self.form, inputs) / np.sqrt(2.0)
 
     def __call__(self, inputs: Array) -> Array:
@@ -38,9 +38,12 @@ class HierarchicalTarget:
 
 
 def hierarchical_target(dimension: int, generator: np.random.Generator) -> HierarchicalTarget:
-    """A random form with half its eigenvalues +1, half -1, in a random basis (`dimension` even)."""
+    """A random form with half its eigenvalues +1, half -1, in a random basis (`dimension` even).
+
+    Raises `InputError` for an odd dimension.
+    """
     if dimension < 2 or dimension % 2:
-        raise InputError("dimension", found=str(dimension), expected="an even number")
+        raise InputError("dimension", found=str(dimension), expected="an even number", remedy="give an even dimension")
     basis = np.linalg.qr(generator.standard_normal((dimension, dimension)))[0]
     signs = np.where(np.arange(dimension) % 2 == 0, 1.0, -1.0) / np.sqrt(dimension)
     return HierarchicalTarget(form=(basis * signs) @ basis.T)
@@ -79,7 +82,7 @@ def fit_three_layer(
     inputs (n, d), targets (n,). Cost: n d width.
     """
     if inputs.shape[0] < 4:
-        raise InputError("inputs", found=f"{inputs.shape[0]} rows", expected="at least 4")
+        raise InputError("inputs", found=f"{inputs.shape[0]} rows", expected="at least 4", remedy="give more rows")
     half = (2 * inputs.shape[0]) // 3
     first = generator.standard_normal((inputs.shape[1], width))
     first /= np.linalg.norm(first, axis=0)

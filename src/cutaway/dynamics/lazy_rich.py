@@ -24,7 +24,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LazyRichSetting:
-    """`laziness` alpha > 0, `alignment` eps, sizes, `rate` of descent, number of steps, seed."""
+    """`laziness` alpha > 0, `alignment` eps, sizes, `rate` of descent, number of steps, seed.
+
+    Raises `InputError` for a laziness or a rate that is not above 0.
+    """
 
     laziness: float
     alignment: float
@@ -39,7 +42,12 @@ class LazyRichSetting:
 
     def __post_init__(self) -> None:
         if self.laziness <= 0 or self.rate <= 0:
-            raise InputError("laziness and rate", found=f"{self.laziness} and {self.rate}", expected="positive numbers")
+            raise InputError(
+                "laziness and rate",
+                found=f"{self.laziness} and {self.rate}",
+                expected="positive numbers",
+                remedy="give numbers above 0",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModularSetting:
-    """Training on all or a `train_share` of the p^2 pairs; `activation` "relu" or "square"; AdamW, full batch."""
+    """Training on all or a `train_share` of the p^2 pairs; `activation` "relu" or "square"; AdamW, full batch.
+
+    Raises `InputError` for an even modulus or one below 3, and another activation.
+    """
 
     modulus: int = 23
     width: int = 512
@@ -38,9 +41,16 @@ class ModularSetting:
 
     def __post_init__(self) -> None:
         if self.modulus < 3 or self.modulus % 2 == 0:
-            raise InputError("modulus", found=str(self.modulus), expected="an odd number of at least 3")
+            raise InputError(
+                "modulus",
+                found=str(self.modulus),
+                expected="an odd number of at least 3",
+                remedy="give an odd number such as 59",
+            )
         if self.activation not in ("relu", "square"):
-            raise InputError("activation", found=repr(self.activation), expected="'relu' or 'square'")
+            raise InputError(
+                "activation", found=repr(self.activation), expected="'relu' or 'square'", remedy="give one of the two"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +195,12 @@ def read_grid(values: Array) -> GridReading:
     counted; a random unit has a share of about 4 / p^2 x (number of modes).
     """
     if values.ndim != 3 or values.shape[1] != values.shape[2]:
-        raise InputError("values", found=f"shape {values.shape}", expected="(units, p, p)")
+        raise InputError(
+            "values",
+            found=f"shape {values.shape}",
+            expected="(units, p, p)",
+            remedy="give the units' values on all pairs",
+        )
     p = values.shape[1]
     spectrum = np.abs(np.fft.fft2(values - values.mean(axis=(1, 2), keepdims=True))) ** 2
     total = np.maximum(spectrum.sum(axis=(1, 2)), 1e-300)

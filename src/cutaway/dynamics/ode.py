@@ -42,6 +42,7 @@ class OverlapProblem:
     `activation` of the student; `link` the target (a committee of the same activation when None); `second_layer` a
     (p,); `rate` gamma; `dimension` d; `batch` n_b; `label_noise` Delta; `loss` "square" or "correlation"; `projected`;
     `terms` of dQ; `samples` for Monte Carlo (0: closed form where there is one).
+    Raises `InputError` for values outside these, and an empty second layer.
     """
 
     activation: str
@@ -62,23 +63,44 @@ class OverlapProblem:
         student(self.activation)
         check_seed(self.seed)
         if self.loss not in ("square", "correlation"):
-            raise InputError("loss", found=repr(self.loss), expected="'square' or 'correlation'")
+            raise InputError(
+                "loss", found=repr(self.loss), expected="'square' or 'correlation'", remedy="give one of the two"
+            )
         if self.dimension < 1 or self.batch < 1:
             raise InputError(
-                "dimension and batch", found=f"{self.dimension} and {self.batch}", expected="at least 1 each"
+                "dimension and batch",
+                found=f"{self.dimension} and {self.batch}",
+                expected="at least 1 each",
+                remedy="give larger ones",
             )
         if not self.label_noise >= 0:
-            raise InputError("label_noise", found=str(self.label_noise), expected="a variance of at least 0")
+            raise InputError(
+                "label_noise",
+                found=str(self.label_noise),
+                expected="a variance of at least 0",
+                remedy="give a number of at least 0",
+            )
         if not self.second_layer or self.num_directions < 1:
             raise InputError(
                 "second_layer and num_directions",
                 found=f"{len(self.second_layer)} neurons and {self.num_directions} directions",
                 expected="at least 1 each",
+                remedy="give a weight for every neuron and at least one direction",
             )
         if self.samples < 0:
-            raise InputError("samples", found=str(self.samples), expected="0, or a number of draws")
+            raise InputError(
+                "samples",
+                found=str(self.samples),
+                expected="0, or a number of draws",
+                remedy="give a whole number of at least 0",
+            )
         if not set(self.terms) <= set(TERMS):
-            raise InputError("terms", found=repr(self.terms), expected=f"a subset of {TERMS}")
+            raise InputError(
+                "terms",
+                found=repr(self.terms),
+                expected=f"a subset of {TERMS}",
+                remedy="leave out the terms that are not in it",
+            )
 
     @property
     def target(self) -> Target:
@@ -105,9 +127,16 @@ def integrate(
 
     Exact in the limit d to infinity for closed forms. Cost a step: p^2 (p + k)^2 elementary integrals, or samples x
     (p + k).
+    Raises `InputError` for overlaps of other shapes, larger than weights of that length can have, and numbers of steps
+    below 0.
     """
     if num_steps < 0 or record < 1:
-        raise InputError("steps", found=f"{num_steps}, every {record}", expected="at least 0, every 1 or more")
+        raise InputError(
+            "steps",
+            found=f"{num_steps}, every {record}",
+            expected="at least 0, every 1 or more",
+            remedy="give a number of steps and how often to record",
+        )
     current, own = np.array(overlaps, dtype=float), np.array(self_overlaps, dtype=float)
     _check_start(problem, current, own)
     moments = expectations_of(problem)
@@ -149,6 +178,7 @@ def _check_start(problem: OverlapProblem, overlaps: Array, own: Array) -> None:
             "start overlaps",
             found=f"shapes {overlaps.shape} and {own.shape}",
             expected=f"({width}, {count}) and ({width}, {width}), neurons and target directions",
+            remedy="give a matrix for each",
         )
     rest = own - overlaps @ overlaps.T
     lowest = float(np.linalg.eigvalsh(0.5 * (rest + rest.T))[0]) if np.isfinite(rest).all() else float("nan")
@@ -158,6 +188,7 @@ def _check_start(problem: OverlapProblem, overlaps: Array, own: Array) -> None:
             found=f"overlaps up to {float(np.abs(overlaps).max()):.3g} with weights of squared length "
             f"{float(np.diagonal(own).max()):.3g}",
             expected="overlaps that weights of that length can have",
+            remedy="give smaller overlaps, or longer weights",
         )
 
 

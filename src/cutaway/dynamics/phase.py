@@ -29,11 +29,19 @@ class PhaseBoundary:
 
 
 def phase_boundary(exponent: int, *, loss: str = "square") -> PhaseBoundary:
-    """theta(mu) on mu in [0, l] in steps of 1/20; for l <= 2 the square loss has no flat part above 0."""
+    """theta(mu) on mu in [0, l] in steps of 1/20; for l <= 2 the square loss has no flat part above 0.
+
+    Raises `InputError` for an exponent below 1 or another loss.
+    """
     if exponent < 1:
-        raise InputError("information exponent", found=str(exponent), expected="at least 1")
+        raise InputError(
+            "information exponent",
+            found=str(exponent),
+            expected="at least 1",
+            remedy="give a whole number of at least 1",
+        )
     if loss not in ("square", "correlation"):
-        raise InputError("loss", found=repr(loss), expected="'square' or 'correlation'")
+        raise InputError("loss", found=repr(loss), expected="'square' or 'correlation'", remedy="give one of the two")
     mu = np.linspace(0.0, float(exponent), 20 * exponent + 1)
     theta = np.maximum(exponent - 1.0 - mu, 0.0)
     if loss == "square":
@@ -42,9 +50,17 @@ def phase_boundary(exponent: int, *, loss: str = "square") -> PhaseBoundary:
 
 
 def steps_needed(exponent: int, dimension: int, batch: int, *, loss: str = "square") -> float:
-    """d^theta at mu = log n_b / log d: the order of the number of steps, constants and logarithms left out."""
+    """d^theta at mu = log n_b / log d: the order of the number of steps, constants and logarithms left out.
+
+    Raises `InputError` for a dimension below 2 or a batch below 1, and as `phase_boundary`.
+    """
     if batch < 1 or dimension < 2:
-        raise InputError("dimension and batch", found=f"{dimension} and {batch}", expected="at least 2 and 1")
+        raise InputError(
+            "dimension and batch",
+            found=f"{dimension} and {batch}",
+            expected="at least 2 and 1",
+            remedy="give larger ones",
+        )
     mu = float(np.log(batch) / np.log(dimension))
     theta = max(exponent - 1.0 - mu, 0.0)
     if loss == "square":

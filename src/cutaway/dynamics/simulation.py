@@ -46,6 +46,7 @@ class Simulation:
     overlap with the first direction. `second_layer` a (p,), or "gaussian"/"signs" to draw it for each seed from
     `width` neurons. `inputs` (n, d), when given, takes the place of Gaussian draws: every step takes `batch` rows at
     random (method reuse: one such draw, without repeats, for all steps); target directions are the first columns.
+    Raises `InputError` for values outside these.
     """
 
     link: str | Callable[[Any], Any] | Target
@@ -74,25 +75,50 @@ class Simulation:
         student(self.activation)
         check_seed(self.seed)
         if self.method not in METHODS:
-            raise InputError("method", found=repr(self.method), expected=f"one of {', '.join(METHODS)}")
+            raise InputError(
+                "method", found=repr(self.method), expected=f"one of {', '.join(METHODS)}", remedy="give one of these"
+            )
         for name in ("dimension", "num_steps", "batch", "record", "num_seeds"):
             if getattr(self, name) < 1:
-                raise InputError(name, found=str(getattr(self, name)), expected="at least 1")
+                raise InputError(
+                    name,
+                    found=str(getattr(self, name)),
+                    expected="at least 1",
+                    remedy="give a whole number of at least 1",
+                )
         if self.num_neurons < 1:
-            raise InputError("neurons", found=str(self.num_neurons), expected="at least 1")
+            raise InputError(
+                "neurons",
+                found=str(self.num_neurons),
+                expected="at least 1",
+                remedy="give a whole number of at least 1",
+            )
         if self.dtype not in ("float32", "float64"):
-            raise InputError("dtype", found=repr(self.dtype), expected="float32 or float64")
+            raise InputError(
+                "dtype", found=repr(self.dtype), expected="float32 or float64", remedy="give one of the two"
+            )
         if not self.label_noise >= 0:
-            raise InputError("label_noise", found=str(self.label_noise), expected="a variance of at least 0")
+            raise InputError(
+                "label_noise",
+                found=str(self.label_noise),
+                expected="a variance of at least 0",
+                remedy="give a number of at least 0",
+            )
         if isinstance(self.start, str) and self.start not in ("random", "orthogonal"):
             raise InputError(
-                "start", found=repr(self.start), expected="'random', 'orthogonal' or an overlap in [-1, 1]"
+                "start",
+                found=repr(self.start),
+                expected="'random', 'orthogonal' or an overlap in [-1, 1]",
+                remedy="give one of these",
             )
         usable_device(self.device)
         directions = self.target.num_directions
         if directions >= self.dimension:
             raise InputError(
-                "dimension", found=f"{self.dimension} for {directions} directions", expected="more than the directions"
+                "dimension",
+                found=f"{self.dimension} for {directions} directions",
+                expected="more than the directions",
+                remedy="give a larger dimension",
             )
 
         if self.inputs is not None:
@@ -110,7 +136,12 @@ class Simulation:
 def _check_inputs(inputs: Array, dimension: int, batch: int) -> None:
     if inputs.ndim != 2 or inputs.shape[1] != dimension or not np.isfinite(inputs).all():
         found = f"shape {inputs.shape}" if inputs.ndim != 2 or inputs.shape[1] != dimension else "NaN or infinity"
-        raise InputError("inputs", found=found, expected=f"finite numbers of shape (n, {dimension})")
+        raise InputError(
+            "inputs",
+            found=found,
+            expected=f"finite numbers of shape (n, {dimension})",
+            remedy="give inputs of this dimension, without NaN",
+        )
     if batch > len(inputs):
         raise InputError(
             "batch",
@@ -269,7 +300,12 @@ def _start(setting: Simulation, goal: Target, generator: torch.Generator) -> tor
         return weights
     overlap = float(setting.start)
     if not -1.0 <= overlap <= 1.0:
-        raise InputError("start", found=str(overlap), expected="'random', 'orthogonal' or an overlap in [-1, 1]")
+        raise InputError(
+            "start",
+            found=str(overlap),
+            expected="'random', 'orthogonal' or an overlap in [-1, 1]",
+            remedy="give one of these",
+        )
     weights = weights * math.sqrt(1.0 - overlap**2)
     weights[:, 0] = overlap
     return weights
@@ -283,4 +319,9 @@ def _second_layer(setting: Simulation, generator: torch.Generator) -> torch.Tens
         return draw
     if setting.second_layer == "signs":
         return torch.where(draw > 0, 1.0, -1.0).double()
-    raise InputError("second_layer", found=repr(setting.second_layer), expected="numbers, 'gaussian' or 'signs'")
+    raise InputError(
+        "second_layer",
+        found=repr(setting.second_layer),
+        expected="numbers, 'gaussian' or 'signs'",
+        remedy="give one of these",
+    )

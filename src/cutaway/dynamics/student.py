@@ -48,7 +48,10 @@ def student(name: str) -> Student:
     }
     if name not in table:
         raise InputError(
-            f"activation {name!r}", found="no such student", expected=f"{', '.join(table)}, He2 .. He8 or he2 .. he8"
+            f"activation {name!r}",
+            found="no such student",
+            expected=f"{', '.join(table)}, He2 .. He8 or he2 .. he8",
+            remedy="give one of these",
         )
     return table[name]
 

@@ -53,6 +53,7 @@ class Target:
                 f"target {self.name!r}",
                 found=f"values of shape {tuple(values.shape)} for fields {tuple(fields.shape)}",
                 expected=f"shape {tuple(fields.shape[:-1])}",
+                remedy="let the function give one number a row",
             )
         total = float(abs(values).sum())
         if not math.isfinite(total):
@@ -66,7 +67,10 @@ class Target:
 
 
 def target(link: str | Callable[[Any], Any] | Target, num_directions: int | None = None) -> Target:
-    """A target from an expression, a name in `NAMED`, a callable (give `num_directions`), or itself."""
+    """A target from an expression, a name in `NAMED`, a callable (give `num_directions`), or itself.
+
+    Raises `InputError` for an expression that is none, holds other words, or names no projection.
+    """
     if isinstance(link, Target):
         return link
     if callable(link):
@@ -75,9 +79,19 @@ def target(link: str | Callable[[Any], Any] | Target, num_directions: int | None
     tree = _parse(expression)
     used = {int(name[1:] or 1) for name in _names(tree) if re.fullmatch(r"z\d*", name)}
     if 0 in used:
-        raise InputError(f"target {link!r}", found="z0", expected="projections numbered from 1: z1, z2, ...")
+        raise InputError(
+            f"target {link!r}",
+            found="z0",
+            expected="projections numbered from 1: z1, z2, ...",
+            remedy="number the projections from 1",
+        )
     if not used:
-        raise InputError(f"target {link!r}", found="no projection in it", expected="an expression in z or z1, z2, ...")
+        raise InputError(
+            f"target {link!r}",
+            found="no projection in it",
+            expected="an expression in z or z1, z2, ...",
+            remedy="name at least one projection in it",
+        )
     count = max(max(used), num_directions or 1)
 
     def evaluate(fields: Any) -> Any:
@@ -113,7 +127,10 @@ def _parse(expression: str) -> ast.Expression:
         tree = ast.parse(expression.replace("^", "**"), mode="eval")
     except SyntaxError as error:
         raise InputError(
-            f"target {expression!r}", found="no valid expression", expected="e.g. He3(z1) + z1*z2"
+            f"target {expression!r}",
+            found="no valid expression",
+            expected="e.g. He3(z1) + z1*z2",
+            remedy="correct the expression",
         ) from error
     for node in ast.walk(tree):
         allowed = (
@@ -135,6 +152,7 @@ def _parse(expression: str) -> ast.Expression:
                 f"target {expression!r}",
                 found=f"{what!r}",
                 expected=f"z, z1, z2, ..., pi, numbers, + - * / **, and {', '.join(sorted(_KNOWN))}",
+                remedy="use these words alone",
             )
     return tree
 
@@ -173,4 +191,9 @@ def _evaluate(node: ast.AST, fields: Any, functions: dict[str, Callable[[Any], A
         return _BINARY[type(node.op)](left, right)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
         return functions[node.func.id](_evaluate(node.args[0], fields, functions))
-    raise InputError("target expression", found=ast.dump(node)[:60], expected="a function of one argument")
+    raise InputError(
+        "target expression",
+        found=ast.dump(node)[:60],
+        expected="a function of one argument",
+        remedy="write it with functions of one argument",
+    )

@@ -21,7 +21,9 @@ def parse_budget(text: str | int | float) -> int:
     """
     match = _FORM.fullmatch(str(text))
     if match is None or (match[3] and not match[2]) or float(match[1]) <= 0:
-        raise InputError(f"memory budget {text!r}", expected="a size such as 8GB, 500MB or 2GiB")
+        raise InputError(
+            f"memory budget {text!r}", expected="a size such as 8GB, 500MB or 2GiB", remedy="write a number and a unit"
+        )
     return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].lower()])
 
 

@@ -31,10 +31,15 @@ def get_executor(
     unknown name or an address nobody answers, MissingExtra.
     """
     if workers is not None and workers < 1:
-        raise InputError("option --workers", found=str(workers), expected="1 or more")
+        raise InputError(
+            "option --workers", found=str(workers), expected="1 or more", remedy="give a whole number of at least 1"
+        )
     if address is not None and name in ("auto", "inline", "loky"):
         raise InputError(
-            "option --address", found=f"engine {name!r}, which has none", expected="--engine dask or submitit"
+            "option --address",
+            found=f"engine {name!r}, which has none",
+            expected="--engine dask or submitit",
+            remedy="leave --address out, or choose such an engine",
         )
     if name == "inline":
         return InlineExecutor()

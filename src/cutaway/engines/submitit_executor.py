@@ -35,7 +35,10 @@ class SubmititExecutor(Executor):
             self._executor = submitit.AutoExecutor(folder=folder / "logs", cluster=address)
         except (ValueError, RuntimeError) as error:
             raise InputError(
-                f"submitit cluster {address!r}", found=str(error)[:160], expected="slurm or local"
+                f"submitit cluster {address!r}",
+                found=str(error)[:160],
+                expected="slurm or local",
+                remedy="use one of the two, or another engine",
             ) from error
         self._executor.update_parameters(timeout_min=TIME_LIMIT_MINUTES, cpus_per_task=1)
         self.room = workers or DEFAULT_JOBS

@@ -149,4 +149,9 @@ def _answer(name: str, arguments: tuple, deadline: float, progress: Callable[[st
         return "raised", error
     except Exception as error:
         traceback.print_exc()
-        return "raised", WorkError("the work", found=failure(error), expected="an answer")
+        return "raised", WorkError(
+            "the work",
+            found=failure(error),
+            expected="an answer",
+            remedy="try again with more memory or time; report it with the model if it stays",
+        )

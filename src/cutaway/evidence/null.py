@@ -48,7 +48,10 @@ class Null(ABC):
 
     @abstractmethod
     def draw(self, network: Network, data: Dataset, seed: int) -> tuple[Network, Dataset]:
-        """One draw; the arguments are left as they are."""
+        """One draw; the arguments are left as they are.
+
+        An exact draw of the null, reproducible from `seed`. Cost: a copy of the network or of the labels, no pass.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +81,14 @@ class PermutedLabels(Null):
     name: ClassVar[str] = "permuted-labels"
 
     def draw(self, network, data, seed):
+        """The same network, labels in another order. Raises `InputError` for data without labels."""
         if data.labels is None:
-            raise InputError(f"data {data.name!r}", found="no labels", expected="labels to permute")
+            raise InputError(
+                f"data {data.name!r}",
+                found="no labels",
+                expected="labels to permute",
+                remedy="give labelled data, or take the null reinitialised",
+            )
         order = np.random.default_rng(seeds.stream(seed, "labels")).permutation(len(data.labels))
         second = None if data.labels2 is None else data.labels2[order]  # a row's answers stay together
         return network, dataclasses.replace(data, labels=data.labels[order], labels2=second)
@@ -121,6 +130,7 @@ def replicates(
     of an `executor` (`cutaway.engines.get_executor`), with the same result.
 
     Every replicate is measured with its own seed, so that directions and noise vary as they would for another user.
+    Draws of the null, so statistics of them are estimates. Cost: `count` measurements, and a copy of the network each.
     """
     jobs = [(instrument, network, data, null, null_seed(seed, replicate), budget) for replicate in range(count)]
     if executor is None:

@@ -36,7 +36,10 @@ class Means:
         return self.means - self.means.mean(dim=0)
 
     def positions(self, labels: Tensor) -> Tensor:
-        """Which row of `means` each of `labels` has; all of them must occur."""
+        """Which row of `means` each of `labels` has; all of them must occur.
+
+        `labels` (n,), result (n,) int64; exact.
+        """
         return torch.searchsorted(self.classes, labels)
 
 

@@ -58,6 +58,7 @@ def dense_norms(layers: list[Dense], inputs: Tensor, *, rows: int = 32) -> tuple
             "inputs",
             found=f"{flat.shape[1]} numbers a row",
             expected=f"{layers[0].weight.shape[1]}, as the first layer",
+            remedy="give inputs of the network's own shape",
         )
     gram = layers[0].weight @ layers[0].weight.T
     parts = [_norms_of(layers, part, gram) for part in flat.split(rows)]

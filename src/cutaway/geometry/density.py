@@ -38,13 +38,23 @@ def boundary_density(
     Raises InputError for sigma <= 0 and for networks without ReLU-like sites.
     """
     if not sigma > 0:
-        raise InputError("sigma", found=str(sigma), expected="a positive width")
+        raise InputError("sigma", found=str(sigma), expected="a positive width", remedy="give a number above 0")
     if num_directions < 1:
-        raise InputError("num_directions", found=str(num_directions), expected="at least 1")
+        raise InputError(
+            "num_directions",
+            found=str(num_directions),
+            expected="at least 1",
+            remedy="give a whole number of at least 1",
+        )
     net = network if isinstance(network, Network) else Network(network, inputs[:2].detach(), probe=False)
     sites = boundary_sites(net.with_example(inputs[:2].detach()))
     if not sites:
-        raise InputError("boundary density", found="no ReLU-like site", expected="at least one")
+        raise InputError(
+            "boundary density",
+            found="no ReLU-like site",
+            expected="at least one",
+            remedy="give a network with ReLU-like activations",
+        )
     total = inputs.new_zeros(len(inputs))
     for _ in range(num_directions):
         noise = torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)

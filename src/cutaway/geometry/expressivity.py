@@ -28,7 +28,10 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClassDensity:
     """Per class (K): `density` crossings per unit length within the class, `low`, `high` its 95% bootstrap interval,
-    `pairs` how many; `between`: density on segments between classes."""
+    `pairs` how many; `between`: density on segments between classes.
+
+    Arrays have shape (K,).
+    """
 
     classes: NDArray[np.int64]
     density: Floats
@@ -56,9 +59,15 @@ def class_density(
     """Crossing density on segments inside each class and between classes; exact per segment, sampled over pairs.
 
     Cost: one forward pass a crossing. Raises InputError when labels do not fit or every class has one sample.
+    `inputs` (n, *input shape), `labels` (n,).
     """
     if len(labels) != len(inputs):
-        raise InputError("labels", found=f"{len(labels)} for {len(inputs)} inputs", expected="one a row")
+        raise InputError(
+            "labels",
+            found=f"{len(labels)} for {len(inputs)} inputs",
+            expected="one a row",
+            remedy="give one label an input",
+        )
     pairs = same_class_pairs(labels, per_class, generator)
     order = torch.randperm(len(inputs), generator=generator)
     mixed = torch.stack([order[:-1], order[1:]], dim=1)
@@ -91,7 +100,10 @@ def class_density(
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SizeAndConfidence:
     """Per sample `radius` (distance to the nearest boundary), `confidence` (largest softmax), `margin` (first minus
-    second logit), and the rank correlations of the radius with both."""
+    second logit), and the rank correlations of the radius with both.
+
+    Arrays have shape (n,).
+    """
 
     radius: Floats
     confidence: Floats

@@ -26,7 +26,10 @@ Ints = NDArray[np.int64]
 class PatternTree:
     """`gates` (G): numbers of the gates that cut the slice, ascending; comparisons inside pooling windows are left out
     (`windows_left_out`). `root_pattern` (G) the signs (> 0) on face `root`; face f differs from `parent[f]` (-1 at the
-    root) in `flips[flip_start[f]:flip_start[f + 1]]`, positions in `gates`."""
+    root) in `flips[flip_start[f]:flip_start[f + 1]]`, positions in `gates`.
+
+    `parent` (F,), `flip_start` (F + 1,).
+    """
 
     gates: Ints
     root: int

@@ -98,10 +98,17 @@ def sign_partition(
     convex. Outputs are taken as linear on the triangles, cut by the gates: so are the decision boundary, `class_pieces`
     and `class_areas`. `measures.interior` is the middle of each face's largest cut triangle. Cost: one forward pass of
     (resolution + 1)^2 inputs, memory of all their gates.
+    Raises `InputError` without a domain and for a resolution below 2, `ClaimError` where the faces' areas do not add
+    up.
     """
     settings, plane = settings or SliceSettings(), plane or input_plane()
     if domain is None:
-        raise InputError("domain of the sign partition", found="none", expected="a convex polygon (m, 2)")
+        raise InputError(
+            "domain of the sign partition",
+            found="none",
+            expected="a convex polygon (m, 2)",
+            remedy="give one, for instance square_around(plane, 1.0)",
+        )
     polygon = check_domain(domain)
     wall, cpu = time.perf_counter(), time.process_time()
     graph = model if isinstance(model, Graph) else trace_for(model, plane)
@@ -208,7 +215,12 @@ def _over_faces(pieces: ClassPieces, num_faces: int) -> tuple[NDArray[np.int64],
 def _mesh(polygon: Floats, resolution: int) -> tuple[Floats, NDArray[np.int32]]:
     """Each corner's triangle with the centre of the polygon, subdivided regularly."""
     if resolution < 2:
-        raise InputError("resolution of the mesh", found=str(resolution), expected="at least 2")
+        raise InputError(
+            "resolution of the mesh",
+            found=str(resolution),
+            expected="at least 2",
+            remedy="give a whole number of at least 2",
+        )
     centre = polygon.mean(axis=0)
     steps = max(2, int(np.ceil(2 * resolution / np.sqrt(2 * len(polygon)))))
     index: dict[tuple[int, ...], int] = {}

@@ -31,9 +31,17 @@ _CACHED = 5 << 20  # bytes of the widest layer that go through at once: what the
 
 
 def frame(dims: int, num_directions: int, generator: torch.Generator) -> torch.Tensor:
-    """`(P, D)` orthonormal rows, Haar distributed, float64."""
+    """`(P, D)` orthonormal rows, Haar distributed, float64.
+
+    Raises `InputError` for fewer directions than 1 or more than `dims`.
+    """
     if not 1 <= num_directions <= dims:
-        raise InputError("num_directions", found=str(num_directions), expected=f"1 to {dims}, the input's dimension")
+        raise InputError(
+            "num_directions",
+            found=str(num_directions),
+            expected=f"1 to {dims}, the input's dimension",
+            remedy="give a number in this range",
+        )
     q, r = torch.linalg.qr(torch.randn(dims, num_directions, generator=generator, dtype=torch.float64))
     return (q * torch.sign(torch.diagonal(r))).T.contiguous()
 
@@ -62,7 +70,10 @@ def local_complexity(
     """
     if directions.ndim != 2 or directions.shape[1] != inputs[0].numel():
         raise InputError(
-            "directions", found=f"shape {tuple(directions.shape)}", expected=f"(P, {inputs[0].numel()}), the input's"
+            "directions",
+            found=f"shape {tuple(directions.shape)}",
+            expected=f"(P, {inputs[0].numel()}), the input's",
+            remedy="give directions of the input's dimension",
         )
     steps = (radius * directions).to(inputs).reshape(-1, *inputs.shape[1:])
     count = Counter(network, inputs, radius * directions.to(torch.float64), sites, referee, kept)

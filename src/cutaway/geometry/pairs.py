@@ -20,7 +20,9 @@ def same_class_pairs(labels: Tensor, per_class: int, generator: torch.Generator)
         second = (first + 1 + torch.randint(len(rows) - 1, (count,), generator=generator)) % len(rows)
         found.append(torch.stack([rows[first], rows[second]], dim=1))
     if not found:
-        raise InputError("labels", found="no class with two samples", expected="at least one")
+        raise InputError(
+            "labels", found="no class with two samples", expected="at least one", remedy="give more samples a class"
+        )
     return torch.cat(found)
 
 

@@ -47,7 +47,10 @@ def plane_through(inputs: ArrayLike, *, seed: int = 0, directions: ArrayLike | N
     anchors = np.asarray(inputs, dtype=np.float64)
     if anchors.ndim < 2 or not 1 <= len(anchors) <= 3:
         raise InputError(
-            "anchors of the slice", found=f"shape {anchors.shape}", expected="(k, *input_shape), k = 1, 2, 3"
+            "anchors of the slice",
+            found=f"shape {anchors.shape}",
+            expected="(k, *input_shape), k = 1, 2, 3",
+            remedy="give one to three inputs, stacked",
         )
     _finite(anchors, "anchor")
     shape, flat = tuple(anchors.shape[1:]), anchors.reshape(len(anchors), -1)
@@ -74,7 +77,12 @@ def plane_through(inputs: ArrayLike, *, seed: int = 0, directions: ArrayLike | N
     while len(spans) < 2:
         spans.append(generator.standard_normal(flat.shape[1]))
     if len(spans) > 2:
-        raise InputError("directions of the slice", found=f"{len(spans)} spans", expected="two, anchors included")
+        raise InputError(
+            "directions of the slice",
+            found=f"{len(spans)} spans",
+            expected="two, anchors included",
+            remedy="give one direction more or fewer",
+        )
     kind = np.asarray(inputs).dtype
     rounding = float(np.finfo(kind).eps) if np.issubdtype(kind, np.floating) else 0.0
     slack = 4 * rounding * float(np.linalg.norm(flat, axis=1).max()) if len(flat) == 3 else 0.0
@@ -82,10 +90,18 @@ def plane_through(inputs: ArrayLike, *, seed: int = 0, directions: ArrayLike | N
 
 
 def plane_of(origin: ArrayLike, directions: ArrayLike) -> Plane:
-    """The plane origin + span(directions); `origin` (*input_shape), `directions` (2, *input_shape)."""
+    """The plane origin + span(directions); `origin` (*input_shape), `directions` (2, *input_shape).
+
+    Raises `InputError` for other shapes, values that are not finite, and directions that are zero or parallel.
+    """
     start, spans = np.asarray(origin, dtype=np.float64), np.asarray(directions, dtype=np.float64)
     if spans.shape != (2, *start.shape):
-        raise InputError("directions of the slice", found=f"shape {spans.shape}", expected=f"{(2, *start.shape)}")
+        raise InputError(
+            "directions of the slice",
+            found=f"shape {spans.shape}",
+            expected=f"{(2, *start.shape)}",
+            remedy="give directions of the anchor's shape",
+        )
     _finite(start, "origin")
     _finite(spans, "direction")
     return _plane(start.reshape(-1), spans.reshape(2, -1), tuple(start.shape), start.reshape(1, -1))
@@ -97,16 +113,29 @@ def input_plane() -> Plane:
 
 
 def square_around(plane: Plane, half_diagonal: float) -> Floats:
-    """The square c ± r u1, c ± r u2 about the plane's origin, counter-clockwise (the published tool's domain)."""
+    """The square c ± r u1, c ± r u2 about the plane's origin, counter-clockwise (the published tool's domain).
+
+    (4, 2). Raises `InputError` for a half diagonal that is not above 0.
+    """
     if not half_diagonal > 0 or not np.isfinite(half_diagonal):
-        raise InputError("pad of the slice", found=str(half_diagonal), expected="a positive number")
+        raise InputError(
+            "pad of the slice", found=str(half_diagonal), expected="a positive number", remedy="give a number above 0"
+        )
     return half_diagonal * np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
 
 
 def rectangle(xmin: float, xmax: float, ymin: float, ymax: float) -> Floats:
-    """The corners of a rectangle, counter-clockwise."""
+    """The corners of a rectangle, counter-clockwise.
+
+    (4, 2). Raises `InputError` unless xmin < xmax and ymin < ymax, all finite.
+    """
     if not (xmin < xmax and ymin < ymax) or not np.isfinite([xmin, xmax, ymin, ymax]).all():
-        raise InputError("domain", found=f"{xmin},{xmax},{ymin},{ymax}", expected="xmin < xmax and ymin < ymax, finite")
+        raise InputError(
+            "domain",
+            found=f"{xmin},{xmax},{ymin},{ymax}",
+            expected="xmin < xmax and ymin < ymax, finite",
+            remedy="order the limits so",
+        )
     return np.array([[xmin, ymin], [xmax, ymin], [xmax, ymax], [xmin, ymax]], dtype=np.float64)
 
 
@@ -114,7 +143,12 @@ def check_domain(polygon: ArrayLike) -> Floats:
     """The polygon (m, 2) as float64; InputError unless it is strictly convex and counter-clockwise, corners finite."""
     corners = np.asarray(polygon, dtype=np.float64)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
-        raise InputError("domain polygon", found=f"shape {corners.shape}", expected="(m, 2) with m >= 3")
+        raise InputError(
+            "domain polygon",
+            found=f"shape {corners.shape}",
+            expected="(m, 2) with m >= 3",
+            remedy="give at least three corners",
+        )
     _finite(corners, "domain polygon, corner", of="")
     sides = np.roll(corners, -1, axis=0) - corners
     turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
@@ -133,7 +167,12 @@ def check_domain(polygon: ArrayLike) -> Floats:
         )
     total = np.sum(np.arctan2(turns, np.sum(sides * np.roll(sides, -1, axis=0), axis=1)))
     if not np.isclose(total, 2 * np.pi):
-        raise InputError("domain polygon", found="a boundary that winds around more than once", expected="a simple one")
+        raise InputError(
+            "domain polygon",
+            found="a boundary that winds around more than once",
+            expected="a simple one",
+            remedy="give a polygon that does not cross itself",
+        )
     return corners
 
 
@@ -142,7 +181,12 @@ def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Float
     first = spans[0]
     length = np.linalg.norm(first)
     if not length > 0:
-        raise InputError("anchors of the slice", found="two that coincide", expected="different points")
+        raise InputError(
+            "anchors of the slice",
+            found="two that coincide",
+            expected="different points",
+            remedy="give different anchors",
+        )
     u = first / length
     second = spans[1] - (spans[1] @ u) * u
     second -= (second @ u) * u
@@ -161,4 +205,9 @@ def _plane(origin: Floats, spans: Floats, shape: tuple[int, ...], anchors: Float
 def _finite(values: Floats, what: str, of: str = " of the slice") -> None:
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0][0])
-        raise InputError(f"{what} {row}{of}", found="NaN or infinite values", expected="finite numbers")
+        raise InputError(
+            f"{what} {row}{of}",
+            found="NaN or infinite values",
+            expected="finite numbers",
+            remedy="remove or mend these values",
+        )

@@ -23,7 +23,10 @@ from cutaway.network.graph import Graph, trace
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Crossings:
     """Crossings of R segments, sorted along each: `segment` (M), `at` (M) in [0, 1], `gate` (M) numbers of `sites`;
-    `length` (R) Euclidean. A path through a point where several neurons bend gives several crossings at one place."""
+    `length` (R) Euclidean. A path through a point where several neurons bend gives several crossings at one place.
+
+    Shapes (M,) and, of `length`, (R,).
+    """
 
     segment: Tensor
     at: Tensor
@@ -68,13 +71,21 @@ def crossings(
             "segments",
             found=f"{tuple(starts.shape)} and {tuple(ends.shape)}",
             expected="two of (R, *input_shape), R > 0",
+            remedy="give starts and ends of the same shape",
         )
     if not (torch.isfinite(starts).all() and torch.isfinite(ends).all()):
-        raise InputError("segments", found="NaN or infinite ends", expected="finite inputs")
+        raise InputError(
+            "segments", found="NaN or infinite ends", expected="finite inputs", remedy="remove or mend these values"
+        )
     length = (ends - starts).to(torch.float64).flatten(1).norm(dim=1)
     if not bool((length > 0).all()):
         row = int((length <= 0).nonzero()[0])
-        raise InputError(f"segment {row}", found="no length", expected="two different points")
+        raise InputError(
+            f"segment {row}",
+            found="no length",
+            expected="two different points",
+            remedy="give ends that differ from the starts",
+        )
     program = as_program(model, starts[:1])
     where = torch.device(device) if device is not None else torch.device("cpu")
     if where.type != "cpu":

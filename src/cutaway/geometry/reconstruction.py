@@ -50,7 +50,10 @@ def masking_moments(images: Floats, drop: float, patch: int) -> tuple[Floats, fl
     count, channels, height, width = images.shape
     if height % patch or width % patch:
         raise InputError(
-            "patch of the mask", found=f"{patch} on {height} x {width}", expected="a divisor of both sides"
+            "patch of the mask",
+            found=f"{patch} on {height} x {width}",
+            expected="a divisor of both sides",
+            remedy="give a patch that divides both",
         )
     flat = images.reshape(count, -1)
     rows, columns = np.arange(height) // patch, np.arange(width) // patch
@@ -77,12 +80,23 @@ def alignment(
     their standard deviation, as published) so that dead pixels have a moment. Linear algebra in float64: one D x D
     generalised eigenproblem and one QR of (N, D). Raises InputError for NaN, labels of another length, drop outside [0,
     1).
+    An estimate from the samples; exact up to rounding for the empirical moments.
     """
     data = np.asarray(inputs, dtype=np.float64)
     if len(data) != len(labels) or len(data) < 2 or not np.isfinite(data).all():
-        raise InputError("inputs", found=f"{data.shape} with {len(labels)} labels", expected="finite, one label a row")
+        raise InputError(
+            "inputs",
+            found=f"{data.shape} with {len(labels)} labels",
+            expected="finite, one label a row",
+            remedy="give one label an input, without NaN",
+        )
     if not 0 <= drop < 1 or (drop and sigma):
-        raise InputError("noise", found=f"drop {drop}, sigma {sigma}", expected="0 <= drop < 1, one kind of noise")
+        raise InputError(
+            "noise",
+            found=f"drop {drop}, sigma {sigma}",
+            expected="0 <= drop < 1, one kind of noise",
+            remedy="give a share below 1, and either drop or sigma",
+        )
     if data.ndim == 2:
         data = data[:, None, None, :]
         if drop and patch != 1:

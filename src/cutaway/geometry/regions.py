@@ -65,7 +65,9 @@ def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     for NaN, NotPiecewiseAffine.
     """
     if not bool(torch.isfinite(point).all()):
-        raise InputError("sample", found="NaN or infinite values", expected="a finite input")
+        raise InputError(
+            "sample", found="NaN or infinite values", expected="a finite input", remedy="remove or mend these values"
+        )
     program = as_program(model, point[None])
     dims = point.numel()
     program.passes.forward += 2 * dims
@@ -253,7 +255,10 @@ def facets(region: LinearRegion, *, box: float, tolerance: float = 1e-9) -> Face
 
 
 def chebyshev(region: LinearRegion, *, box: float) -> tuple[Floats, float]:
-    """Centre (as an offset from the point) and radius of the largest ball inside the region and the box; one LP."""
+    """Centre (as an offset from the point) and radius of the largest ball inside the region and the box; one LP.
+
+    Centre (n,), a number.
+    """
     from scipy.optimize import linprog
 
     matrix, bound = region.inward
@@ -293,6 +298,7 @@ def neighbours(
     """Regions reached across facets, breadth first to `depth`, inside the box of half-width `box` about the sample.
 
     Exact up to the solver's tolerance. Cost: one `sample_region` and one linear programme a half-space for each region.
+    `point` (*input shape) or (1, *input shape).
     """
     program = as_program(model, point[None])
     shape = point.shape

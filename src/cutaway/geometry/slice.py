@@ -82,7 +82,12 @@ def slice_network(
     settings = settings or SliceSettings()
     plane = plane or input_plane()
     if domain is None:
-        raise InputError("domain of the slice", found="none", expected="a convex polygon (m, 2), see square_around()")
+        raise InputError(
+            "domain of the slice",
+            found="none",
+            expected="a convex polygon (m, 2), see square_around()",
+            remedy="give one, for instance square_around(plane, 1.0)",
+        )
     polygon = check_domain(domain)
     wall, cpu = time.perf_counter(), time.process_time()
     module = model.on_cpu() if isinstance(model, Network) else model

@@ -43,7 +43,9 @@ def pruned(model: nn.Module, fraction: float, *, structured: bool = False) -> nn
     included. The last weighted layer keeps all units. Raises InputError unless 0 <= fraction < 1.
     """
     if not 0 <= fraction < 1:
-        raise InputError("fraction to prune", found=str(fraction), expected="0 <= fraction < 1")
+        raise InputError(
+            "fraction to prune", found=str(fraction), expected="0 <= fraction < 1", remedy="give a share such as 0.5"
+        )
     made = copy.deepcopy(model)
     layers = [m for m in made.modules() if isinstance(m, _WEIGHTED)]
     with torch.no_grad():
@@ -75,11 +77,17 @@ def with_statistics_of(model: nn.Module, inputs: Tensor) -> nn.Module:
     """A copy whose batch-normalisation statistics are exactly those of `inputs` (one forward pass in training mode).
 
     Raises ModelError for a model without batch normalisation.
+    `inputs` (N, *input shape).
     """
     made = copy.deepcopy(model)
     norms = [m for m in made.modules() if isinstance(m, _BatchNorm)]
     if not norms:
-        raise ModelError("batch-normalisation study", found="no batch normalisation", expected="at least one layer")
+        raise ModelError(
+            "batch-normalisation study",
+            found="no batch normalisation",
+            expected="at least one layer",
+            remedy="give a network with batch normalisation",
+        )
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average: one batch gives its own statistics
@@ -90,6 +98,9 @@ def with_statistics_of(model: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def hyperplane_misfit(weight: Tensor, offset: Tensor, inputs: Tensor) -> Tensor:
-    """(n,): mean squared distance of samples (N, D) from each hyperplane w_i . x = offset_i (n, D), (n,)."""
+    """(n,): mean squared distance of samples (N, D) from each hyperplane w_i . x = offset_i (n, D), (n,).
+
+    Exact up to rounding.
+    """
     projected = inputs.flatten(1) @ weight.T - offset
     return projected.square().mean(dim=0) / weight.square().sum(dim=1)

@@ -35,10 +35,16 @@ def polytope_volume(
     The polytope is cut with balls about 0 whose volumes grow by a factor of two; hit-and-run chains of `num_samples`
     estimate each ratio. An estimate: the error is the delta-method sum over phases with the chains' effective sizes
     (batch means). Cost: phases x samples x `thinning` (default 2 D) steps of O(rows D). Meant for D up to about 10.
+    `matrix` (m, n), `bound` (m,). Raises `InputError` where 0 is not strictly inside or the polytope is not bounded.
     """
     dims = matrix.shape[1]
     if not np.all(bound > 0):
-        raise InputError("polytope", found="a half-space that leaves out the origin", expected="0 strictly inside")
+        raise InputError(
+            "polytope",
+            found="a half-space that leaves out the origin",
+            expected="0 strictly inside",
+            remedy="move the origin inside",
+        )
     generator = np.random.default_rng(seed)
     steps = thinning or 2 * dims
     inner = float((bound / np.linalg.norm(matrix, axis=1)).min())
@@ -54,7 +60,9 @@ def polytope_volume(
         log_volume -= np.log(share)
         variance += (error / share) ** 2
     else:
-        raise InputError("polytope", found="no end in sight", expected="a bounded polytope")
+        raise InputError(
+            "polytope", found="no end in sight", expected="a bounded polytope", remedy="add the walls of a box about it"
+        )
     value = float(np.exp(log_volume))
     return Estimate(value=value, error=value * float(np.sqrt(variance)))
 
@@ -65,7 +73,9 @@ def region_volume(region: LinearRegion, *, box: float, num_samples: int = 2000, 
     Half-spaces that do not reach the box are left out. Raises InputError when the sample lies on a boundary.
     """
     if not box > 0:
-        raise InputError("box about the sample", found=str(box), expected="a positive half-width")
+        raise InputError(
+            "box about the sample", found=str(box), expected="a positive half-width", remedy="give a number above 0"
+        )
     matrix, bound = region.inward
     near = bound <= box * np.abs(matrix).sum(axis=1)
     walls = np.concatenate([np.eye(len(region.point)), -np.eye(len(region.point))])
@@ -133,9 +143,12 @@ def regions_in_ball(
 
     `observed` is a lower bound; `estimate` is Chao's bias-corrected lower bound on the number of regions of
     non-vanishing volume, with its asymptotic standard error (Chao 1987). Cost: `num_samples` forward passes.
+    Raises `InputError` for a radius that is not above 0.
     """
     if not radius > 0:
-        raise InputError("radius of the ball", found=str(radius), expected="a positive number")
+        raise InputError(
+            "radius of the ball", found=str(radius), expected="a positive number", remedy="give a number above 0"
+        )
     dims = centre.numel()
     direction = torch.randn(num_samples, dims, generator=generator, dtype=torch.float64)
     length = torch.rand(num_samples, 1, generator=generator, dtype=torch.float64) ** (1 / dims)
@@ -144,7 +157,10 @@ def regions_in_ball(
 
 
 def count_patterns(program: StagedProgram, inputs: Tensor, *, chunk: int = 512) -> RegionCount:
-    """Distinct activation patterns among given inputs, as in `regions_in_ball` (the statistic of TE-NAS)."""
+    """Distinct activation patterns among given inputs, as in `regions_in_ball` (the statistic of TE-NAS).
+
+    `inputs` (N, *input shape). The count is exact, the number of regions behind it an estimate. Cost: N forward passes.
+    """
     seen: dict[bytes, int] = {}
     program.passes.forward += len(inputs)
     with torch.no_grad():

@@ -56,7 +56,12 @@ class Certificate:
         for each in self.regions:
             if each.name == name:
                 return each
-        raise InputError(f"region {name!r}", found="no such region", expected=", ".join(r.name for r in self.regions))
+        raise InputError(
+            f"region {name!r}",
+            found="no such region",
+            expected=", ".join(r.name for r in self.regions),
+            remedy="give one of these names",
+        )
 
 
 def certify(
@@ -80,12 +85,20 @@ def certify(
     """
     if len(points) < 2 or len(held_out) < 1:
         raise InputError(
-            "the harmful rows", found=f"{len(points)} and {len(held_out)} held out", expected="2 and 1 or more"
+            "the harmful rows",
+            found=f"{len(points)} and {len(held_out)} held out",
+            expected="2 and 1 or more",
+            remedy="give more harmful rows",
         )
     if not 0 < level < 1:
         raise InputError("conformal level", found=f"{level:g}", expected="above 0 and below 1", remedy="0.9 is usual")
     if smallest < 2:
-        raise InputError("smallest cluster", found=f"{smallest} rows", expected="at least 2")
+        raise InputError(
+            "smallest cluster",
+            found=f"{smallest} rows",
+            expected="at least 2",
+            remedy="give a whole number of at least 2",
+        )
     linear = detector.head is not None and len(detector.head) == 1
     judge = LinearJudge(detector, limit) if linear else DeepJudge(detector, limit)
     notes: list[str] = []

@@ -115,4 +115,9 @@ def _engine_region(region: shapes.LinearRegion):
         return Ellipsoid(
             center=batch(region.mean), root=batch(root), radius=torch.tensor([region.radius], dtype=torch.float64)
         )
-    raise InputError("a head with several layers", found=f"a {region.name} with a partial frame", expected="d <= 1,024")
+    raise InputError(
+        "a head with several layers",
+        found=f"a {region.name} with a partial frame",
+        expected="d <= 1,024",
+        remedy="take a linear head, or a model of fewer dimensions",
+    )

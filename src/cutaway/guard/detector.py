@@ -48,7 +48,12 @@ class Detector:
         """(w, b) of a linear head on z; InputError for any other head."""
         if self.head is None or len(self.head) != 1:
             found = "another classifier" if self.head is None else f"{len(self.head)} layers"
-            raise InputError("the detector's head", found=found, expected="one linear layer")
+            raise InputError(
+                "the detector's head",
+                found=found,
+                expected="one linear layer",
+                remedy="fit with head='logistic'",
+            )
         layer = self.head[0]
         assert isinstance(layer, nn.Linear)
         return layer.weight.detach().numpy()[0], float(layer.bias.detach()[0])
@@ -103,12 +108,22 @@ def fit_detector(
     features = np.asarray(features, dtype=np.float64)
     bad = np.argwhere(~np.isfinite(features))
     if len(bad):
-        raise InputError(f"feature {bad[0][1]} of row {bad[0][0] + 1}", found="NaN or infinity", expected="a number")
+        raise InputError(
+            f"feature {bad[0][1]} of row {bad[0][0] + 1}",
+            found="NaN or infinity",
+            expected="a number",
+            remedy="remove or mend this row",
+        )
     mean, spread = features.mean(0), features.std(0)
     scale = np.where(spread > 1e-12 * (1 + np.abs(mean)), spread, 1.0)
     z = (features - mean) / scale
     if isinstance(head, str) and head not in HEADS:
-        raise InputError("head", found=repr(head), expected="one of " + ", ".join(HEADS) + ", or a classifier")
+        raise InputError(
+            "head",
+            found=repr(head),
+            expected="one of " + ", ".join(HEADS) + ", or a classifier",
+            remedy="give one of these",
+        )
     if head == "logistic":
         from sklearn.linear_model import LogisticRegression
 

@@ -69,7 +69,9 @@ class PromptFeatures:
         plain: bool = True,
     ) -> None:
         if kind not in KINDS:
-            raise InputError("features", found=repr(kind), expected="one of " + ", ".join(KINDS))
+            raise InputError(
+                "features", found=repr(kind), expected="one of " + ", ".join(KINDS), remedy="give one of these"
+            )
         self.tokenizer = PromptTokenizer(tokenizer, model, max_length=max_length, plain=plain)
         example = torch.tensor([self.tokenizer.encode(["Once upon a time there was a little girl."]).rows[0]])
         device = next(model.parameters()).device

@@ -179,7 +179,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The contents of guard.json, of any format that can be read; FileError when it is not there, broken, or newer."""
     path = Path(folder) / "guard.json"
     if not path.is_file():
-        raise FileError(f"folder {folder}", found="no guard.json", expected="a folder written by cutaway guard fit")
+        raise FileError(
+            f"folder {folder}",
+            found="no guard.json",
+            expected="a folder written by cutaway guard fit",
+            remedy="check the path, or fit a guardrail first",
+        )
     record = read_json(path, "guardrail record", remedy=REMEDY)
     version = record.get("format")
     if type(version) is not int or not 1 <= version <= FORMAT:

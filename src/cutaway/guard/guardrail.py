@@ -41,14 +41,20 @@ class Guardrail(ClassifierMixin, BaseEstimator):
     """Fit with `fit(prompts, labels)`, labels 0 (harmless) or 1 (harmful); `predict`, `predict_proba`,
     `decision_function` (logits) and `verdicts` then read any prompts.
 
-    model : what `cutaway.network.sources.load_model` takes, or a LoadedModel with a tokenizer. features : geometry,
-    hidden or both. layers : use the first k MLP blocks only (early exit). head : logistic, mlp, or a scikit-learn
-    classifier. rate : the false-positive rate to calibrate for. calibration : share of rows kept for the threshold.
+    model : what `cutaway.network.sources.load_model` takes, or a LoadedModel with a tokenizer.
+    features : geometry, hidden or both.
+    layers : use the first k MLP blocks only (early exit).
+    head : logistic, mlp, or a scikit-learn classifier.
+    rate : the false-positive rate to calibrate for.
+    calibration : share of rows kept for the threshold.
     plain : whether prompts are normalised before they are read (`normal`); guardrails of version 0.1 did not.
 
-    After fitting: `detector_`, `threshold_`, `classes_`, `notes_` (what was left out), `train_rows_`,
-    `calibration_rows_`, `seen_` (fingerprints of all rows used), `train_harmful_`, `held_harmful_` (standardised
-    features z of the harmful rows, for certificates).
+    After fitting:
+    detector_, threshold_, classes_ : what decides.
+    notes_ : what was left out.
+    train_rows_, calibration_rows_ : numbers of the rows used for each.
+    seen_ : fingerprints of all rows used.
+    train_harmful_, held_harmful_ : standardised features z of the harmful rows, for certificates.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Guardrail(ClassifierMixin, BaseEstimator):
                 "the training rows",
                 found=f"{np.bincount(labels, minlength=2).tolist()} harmless and harmful rows",
                 expected="at least 4 of each",
+                remedy="give more rows of the rarer kind",
             )
         train, calibration = train_test_split(
             np.arange(len(labels)), test_size=self.calibration, stratify=labels, random_state=self.seed % 2**32
@@ -155,7 +162,7 @@ class Guardrail(ClassifierMixin, BaseEstimator):
         return np.stack([1 - p, p], axis=1)
 
     def predict(self, X: Sequence[str]) -> np.ndarray:
-        """1 where flagged, else 0."""
+        """1 where flagged, else 0. Shape (n,), int64, one a prompt."""
         return (self.decision_function(X) > self.threshold_.logit).astype(np.int64)
 
     def verdicts(self, X: Sequence[str]) -> list[PromptVerdict]:

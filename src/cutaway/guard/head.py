@@ -38,7 +38,12 @@ def head_inputs(model: nn.Module, tokens: Tensor, mask: Tensor | None = None, *,
     seen: dict[str, Tensor] = {}
     handles = []
     if path is not None and path not in dict(model.named_modules()):
-        raise ModelError(f"head {path!r}", found="no such module", expected="a dotted path of the model's modules")
+        raise ModelError(
+            f"head {path!r}",
+            found="no such module",
+            expected="a dotted path of the model's modules",
+            remedy="give one of the names that model.named_modules() lists",
+        )
     for name, module in model.named_modules():
         if (path is None and isinstance(module, nn.Linear)) or (path is not None and name == path):
             handles.append(module.register_forward_pre_hook(_keeper(seen, name), with_kwargs=True))

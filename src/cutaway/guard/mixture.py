@@ -81,10 +81,13 @@ def mixture_report(
     from sklearn.mixture import GaussianMixture
 
     if covariance not in ("full", "diag"):
-        raise InputError("covariance", found=repr(covariance), expected="full or diag")
+        raise InputError("covariance", found=repr(covariance), expected="full or diag", remedy="give one of the two")
     if len(points) <= components or not len(held_out):
         raise InputError(
-            "the mixture's rows", found=f"{len(points)} and {len(held_out)}", expected="more than components"
+            "the mixture's rows",
+            found=f"{len(points)} and {len(held_out)}",
+            expected="more than components",
+            remedy="give more rows, or fewer components",
         )
     points, held_out = np.asarray(points, dtype=np.float64), np.asarray(held_out, dtype=np.float64)
     floor = 1e-6 * max(1.0, float(points.var()))

@@ -21,9 +21,14 @@ from cutaway.guard.normal import normalised
 def check_prompt(text: Any, *, where: str = "the prompt") -> str:
     """The prompt itself; InputError for what is no text, blank, or holds a lone surrogate (which is no character)."""
     if not isinstance(text, str):
-        raise InputError(where, found=f"a {type(text).__name__}", expected="a text")
+        raise InputError(where, found=f"a {type(text).__name__}", expected="a text", remedy="give the prompt as a text")
     if not text.strip():
-        raise InputError(where, found="an empty or blank text", expected="at least one visible character")
+        raise InputError(
+            where,
+            found="an empty or blank text",
+            expected="at least one visible character",
+            remedy="leave it out, or write a prompt",
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -75,7 +80,12 @@ class PromptTokenizer:
         config = getattr(model, "config", None)
         places = getattr(config, "max_position_embeddings", None) or 1024
         if max_length is not None and not 1 <= max_length <= places:
-            raise InputError("max_length", found=str(max_length), expected=f"1 to {places}, the model's positions")
+            raise InputError(
+                "max_length",
+                found=str(max_length),
+                expected=f"1 to {places}, the model's positions",
+                remedy="give a number in this range",
+            )
         self.max_length = max_length or min(places, 1024)
         # a prompt that is cut here needs no warning from the tokenizer that it is longer than the model
         self._quiet: dict[str, Any] = {"verbose": False} if "verbose" in signature(tokenizer).parameters else {}
@@ -85,7 +95,12 @@ class PromptTokenizer:
         self.room = self.max_length - len(self._head) - len(self._tail)
         if self.room < 1:
             least = len(self._head) + len(self._tail) + 1
-            raise InputError("max_length", found=str(self.max_length), expected=f"at least {least}, for one word token")
+            raise InputError(
+                "max_length",
+                found=str(self.max_length),
+                expected=f"at least {least}, for one word token",
+                remedy="give a larger max_length",
+            )
 
     def encode(self, texts: Sequence[str]) -> TokenRows:
         """Token rows of the prompts, checked one by one; every row has at least one token."""

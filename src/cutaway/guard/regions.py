@@ -155,7 +155,12 @@ class EllipsoidRegion:
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
         if not self.axes.exact:
-            raise InputError("sampling an ellipsoid", found="a partial frame", expected="the full frame (d <= 1,024)")
+            raise InputError(
+                "sampling an ellipsoid",
+                found="a partial frame",
+                expected="the full frame (d <= 1,024)",
+                remedy="keep the full frame, or sample a hull",
+            )
         u = rng.standard_normal((count, len(self.variance)))
         u *= rng.random((count, 1)) ** (1 / u.shape[1]) / np.linalg.norm(u, axis=1, keepdims=True)
         return self.mean + self.radius * (u * np.sqrt(self.variance)) @ self.axes.axes.T

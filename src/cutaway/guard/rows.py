@@ -27,7 +27,10 @@ _POSITIVE = ("harmful", "toxic", "unsafe", "1", "1.0", "True", "true")
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PromptRows:
     """Prompts with labels, sources and, where they were asked for, groups (else ()); `notes` says what was left out and
-    why."""
+    why.
+
+    `labels` (n,), 0 harmless and 1 harmful.
+    """
 
     name: str
     texts: tuple[str, ...]
@@ -40,7 +43,7 @@ class PromptRows:
         return len(self.texts)
 
     def subset(self, rows: Sequence[int] | np.ndarray) -> PromptRows:
-        """The rows with these numbers, in that order."""
+        """The rows with these numbers, in that order. `rows` (k,)."""
         keep = [int(i) for i in rows]
         return replace(
             self,
@@ -75,7 +78,12 @@ class PromptRows:
         keep = [i for i, text in enumerate(self.texts) if fingerprint(text, plain=plain) not in seen]
         gone = len(self) - len(keep)
         if not keep:
-            raise InputError(f"data {self.name}", found=f"only rows that are {what}", expected="rows of its own")
+            raise InputError(
+                f"data {self.name}",
+                found=f"only rows that are {what}",
+                expected="rows of its own",
+                remedy="give rows that the guardrail has not seen",
+            )
         note = f"{gone} of {len(self)} rows of {self.name} are {what}: left out"
         return replace(self.subset(keep), notes=(*self.notes, note)) if gone else self
 
@@ -107,13 +115,26 @@ def from_lists(
     *,
     name: str = "data",
 ) -> PromptRows:
-    """Rows from lists; raises InputError for unequal lengths, an unusable prompt or a label that is not 0 or 1."""
+    """Rows from lists; raises InputError for unequal lengths, an unusable prompt or a label that is not 0 or 1.
+
+    `labels` (n,).
+    """
     numbers = np.asarray(labels)
     if len(texts) == 0 or len(texts) != len(numbers):
-        raise InputError(f"data {name}", found=f"{len(texts)} prompts, {len(numbers)} labels", expected="equally many")
+        raise InputError(
+            f"data {name}",
+            found=f"{len(texts)} prompts, {len(numbers)} labels",
+            expected="equally many",
+            remedy="give one label a prompt",
+        )
     wrong = [i for i, v in enumerate(numbers.tolist()) if v not in (0, 1)]
     if wrong:
-        raise InputError(f"label of row {wrong[0] + 1} of {name}", found=repr(labels[wrong[0]]), expected="0 or 1")
+        raise InputError(
+            f"label of row {wrong[0] + 1} of {name}",
+            found=repr(labels[wrong[0]]),
+            expected="0 or 1",
+            remedy="write 0 for harmless, 1 for harmful",
+        )
     for i, text in enumerate(texts):
         check_prompt(text, where=f"row {i + 1} of {name}")
     return PromptRows(
@@ -199,7 +220,12 @@ def _columns(path: Path, wanted: Container[str]) -> dict[str, list]:
         frame = parquet_rows(path, [name for name in names if name in wanted])
         return {name: frame[name].tolist() if name in wanted else [] for name in names}
     if kind not in (".csv", ".jsonl", ".ndjson"):
-        raise FileError(f"file {path}", found=f"ending {kind!r}", expected=".csv, .jsonl or .parquet")
+        raise FileError(
+            f"file {path}",
+            found=f"ending {kind!r}",
+            expected=".csv, .jsonl or .parquet",
+            remedy="save the rows as one of these",
+        )
     content = _decoded(path)
     return _csv(path, content) if kind == ".csv" else _jsonl(path, content)
 
@@ -218,10 +244,17 @@ def _csv(path: Path, content: str) -> dict[str, list]:
     try:
         lines = list(csv.reader(io.StringIO(content, newline="")))
     except csv.Error as error:
-        raise FileError(f"file {path}", found=f"no valid CSV ({error})", expected="CSV") from error
+        raise FileError(
+            f"file {path}", found=f"no valid CSV ({error})", expected="CSV", remedy="save the file as CSV again"
+        ) from error
     lines = [line for line in lines if line]
     if len(lines) < 2:
-        raise FileError(f"file {path}", found="no rows", expected="a header and at least one row")
+        raise FileError(
+            f"file {path}",
+            found="no rows",
+            expected="a header and at least one row",
+            remedy="add rows below the header",
+        )
     twice = [name for k, name in enumerate(lines[0]) if name in lines[0][:k]]
     if twice:
         raise FileError(
@@ -250,12 +283,22 @@ def _jsonl(path: Path, content: str) -> dict[str, list]:
             row = parse_json(line, f"line {number} of {path.name}")
         except FileError as error:
             raise FileError(
-                f"line {number} of {path.name}", found="no valid JSON", expected="one object a line"
+                f"line {number} of {path.name}",
+                found="no valid JSON",
+                expected="one object a line",
+                remedy='write {"prompt": "...", "label": 0} on this line',
             ) from error
         if not isinstance(row, dict):
-            raise FileError(f"line {number} of {path.name}", found=type(row).__name__, expected="one object a line")
+            raise FileError(
+                f"line {number} of {path.name}",
+                found=type(row).__name__,
+                expected="one object a line",
+                remedy='write {"prompt": "...", "label": 0} on this line',
+            )
         rows.append(row)
     if not rows:
-        raise FileError(f"file {path}", found="no rows", expected="one JSON object a line")
+        raise FileError(
+            f"file {path}", found="no rows", expected="one JSON object a line", remedy="write one object a line"
+        )
     names = list(dict.fromkeys(name for row in rows for name in row))
     return {name: [row.get(name, "") for row in rows] for name in names}

@@ -64,7 +64,9 @@ def calibrate(harmless_logits: np.ndarray, rate: float) -> Threshold:
     """
     scores = np.sort(np.asarray(harmless_logits, dtype=float))
     if not 0 < rate < 1:
-        raise InputError("false-positive rate", found=str(rate), expected="above 0 and below 1")
+        raise InputError(
+            "false-positive rate", found=str(rate), expected="above 0 and below 1", remedy="give a rate such as 0.01"
+        )
     k = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
     if k > len(scores):
         raise InputError(

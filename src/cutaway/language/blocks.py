@@ -51,19 +51,22 @@ class MlpBlock:
         return self.path if self.call == 0 else f"{self.path}, call {self.call + 1}"
 
     def gates(self, output: Tensor, shape: tuple[int, int]) -> Tensor:
-        """The gate's pre-activations (n, T, F) in the module's output, for tokens of this shape (n, T)."""
+        """The gate's pre-activations (n, T, F) in the module's output, for tokens of this shape (n, T). Exact."""
         picked = output[..., self.first :: self.step][..., : self.width]
         return self.by_row(picked, shape)
 
     def by_row(self, states: Tensor, shape: tuple[int, int]) -> Tensor:
-        """States of this block's module as (n, T, ...)."""
+        """States of this block's module as (n, T, ...). Exact: a view of the same numbers."""
         if self.time_first:
             return states.transpose(0, 1)
         return states.reshape(*shape, states.shape[-1])
 
     def rows(self, model: nn.Module) -> Tensor:
         """The gate's weight vectors w_j, shape (F, D), of the map that the module really applies, adapters and
-        all: found by giving it the D unit vectors and 0 where it is more than one matrix. Not for experts."""
+        all: found by giving it the D unit vectors and 0 where it is more than one matrix. Not for experts.
+
+        Exact up to rounding. Cost: one pass of D vectors where it is more than one matrix, none otherwise.
+        """
         weight, _ = effective(model.get_submodule(self.path), self.hidden)
         return weight[self.first :: self.step][: self.width]
 

@@ -29,7 +29,9 @@ def support_size(attention: Tensor, threshold: float, *, relative: bool = True) 
     tensor(2)
     """
     if not 0 <= threshold < 1:
-        raise InputError("threshold", found=str(threshold), expected="at least 0 and below 1")
+        raise InputError(
+            "threshold", found=str(threshold), expected="at least 0 and below 1", remedy="give a number such as 0.5"
+        )
     limit = threshold * attention.amax(-1, keepdim=True) if relative else threshold
     return (attention > limit).sum(-1)
 

@@ -119,6 +119,7 @@ class GeometryReader:
                 "the token rows",
                 found=f"{tokens.shape[1]} tokens, ids up to {int(tokens.max())}, and {error}",
                 expected="no more tokens than the model has positions, and ids in its vocabulary",
+                remedy="cut the rows, or tokenise with the model's own tokenizer",
             ) from error
         finally:
             for handle in handles:
@@ -203,7 +204,12 @@ class GeometryReader:
         if layers is None:
             return len(self.blocks)
         if not 1 <= layers <= len(self.blocks):
-            raise InputError("layers", found=str(layers), expected=f"1 to {len(self.blocks)}, the model's MLP blocks")
+            raise InputError(
+                "layers",
+                found=str(layers),
+                expected=f"1 to {len(self.blocks)}, the model's MLP blocks",
+                remedy="give layers in this range",
+            )
         return layers
 
 
@@ -240,7 +246,9 @@ def language_geometry(
     empty = next((i for i, row in enumerate(rows) if len(row) == 0), None)
     if empty is not None or not len(rows):
         found = "no rows" if empty is None else f"row {empty} without tokens"
-        raise InputError("the token rows", found=found, expected="at least one token in every row")
+        raise InputError(
+            "the token rows", found=found, expected="at least one token in every row", remedy="leave out the empty rows"
+        )
     device = next(reader.model.parameters()).device
     pooled: list[Tensor] = [torch.empty(0)] * len(rows)
     hidden: list[Tensor] = [torch.empty(0)] * len(rows)

@@ -35,7 +35,10 @@ def call_factory(text: str) -> tuple[nn.Module, Any]:
         if not isinstance(made, nn.Module):
             if not callable(made):
                 raise InputError(
-                    f"factory {name!r} of {where}", found=f"a {type(made).__name__}", expected="something to call"
+                    f"factory {name!r} of {where}",
+                    found=f"a {type(made).__name__}",
+                    expected="something to call",
+                    remedy="name a function or a class of that file",
                 )
             made = _call(made, args, kwargs, f"factory {name!r} of {where}")
         fresh += [part for part in (made if isinstance(made, tuple) else (made,))[:1] if isinstance(part, nn.Module)]
@@ -76,6 +79,7 @@ def _parse_call(call: str, text: str) -> tuple[str, list, dict]:
             f"model {text!r}",
             found=f"{call!r} after the colon",
             expected="a name, or a name with literal arguments such as load('small', 3)",
+            remedy="write it as in the example",
         ) from error
 
 
@@ -97,7 +101,12 @@ def _import(name: str) -> ModuleType:
             f"module {name!r}", found=f"an import of {missing!r}, which is not installed", remedy=f"install {missing}"
         ) from error
     except (ValueError, TypeError) as error:
-        raise InputError(f"module {name!r}", found="no module name", expected="pkg.module") from error
+        raise InputError(
+            f"module {name!r}",
+            found="no module name",
+            expected="pkg.module",
+            remedy="write the module's dotted name before the colon",
+        ) from error
     except Exception as error:
         raise _user_code(f"module {name!r}", error) from error
 
@@ -115,7 +124,7 @@ def _load_file(path: Path) -> ModuleType:
     name = f"cutaway_user_{path.stem}_{hashlib.sha256(str(full).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, full)
     if spec is None or spec.loader is None:
-        raise FileError(f"file {path}", found="nothing Python can load")
+        raise FileError(f"file {path}", found="nothing Python can load", remedy="check that it is a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(full.parent))  # the file may import its neighbours

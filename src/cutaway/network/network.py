@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -23,6 +22,7 @@ from cutaway.errors import InputError, ModelError
 from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, checked_map
 from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
+from cutaway.network.describing import described
 from cutaway.network.discovery import Found, discover
 from cutaway.network.flops import forward_flops
 from cutaway.network.gradient import derivatives, mha_fastpath_off
@@ -32,7 +32,7 @@ from cutaway.network.preserve import alone, preserved
 from cutaway.network.probe import probed
 from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
 from cutaway.network.sites import Site
-from cutaway.network.weights import check_finite
+from cutaway.network.weights import check_finite, fingerprint
 from cutaway.records import Skipped
 
 FAST_CHUNK = 64 * 1024**2  # larger chunks are slower: their buffers are mapped and cleared anew on every pass
@@ -53,6 +53,7 @@ class Network:
 
     Raises `ModelError` for NaN or infinite parameters, training mode, modules that are no function of one input
     (`refusals`), a failed probe, or an example that does not fit.
+    Raises `InputError` for an example without rows.
     """
 
     def __init__(
@@ -67,7 +68,12 @@ class Network:
         self.example: torch.Tensor | None = None
         if example is not None:
             if len(example) == 0:
-                raise InputError("the example input", found="no rows", expected="at least one row")
+                raise InputError(
+                    "the example input",
+                    found="no rows",
+                    expected="at least one row",
+                    remedy="give an example of one row or more",
+                )
             with alone(), derivatives():
                 self.example = self.place(example[:2]).detach().clone()
                 _ = self._discovered
@@ -110,7 +116,10 @@ class Network:
         return Network(self.model, example, name=self.name, probe=self._probe)
 
     def place(self, inputs: torch.Tensor) -> torch.Tensor:
-        """`inputs` on the network's device, floating point in its dtype, token ids as they are."""
+        """`inputs` on the network's device, floating point in its dtype, token ids as they are.
+
+        Any shape (n, ...), which stays.
+        """
         return inputs.to(self.device, self.dtype) if inputs.is_floating_point() else inputs.to(self.device)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -200,6 +209,8 @@ class Network:
     ) -> int:
         """Rows per chunk so that captured values, working buffers and what a consumer makes of them (`factor`) fit
         in `budget` bytes. `fast`: no more than goes through quickly; without it as many as fit.
+
+        `inputs` (n, ...).
         """
         element = torch.finfo(self.dtype).bits // 8
         peak = max([s.width for s in self.sites] + [math.prod(self.output_shape)])
@@ -219,7 +230,10 @@ class Network:
         chunk: int | None = None,
     ) -> Iterator[Chunk]:
         """Pass over `inputs` in chunks that fit `budget` bytes, with the values at `sites` (all by default) before
-        and after."""
+        and after.
+
+        `inputs` (n, ...); the values of a chunk have shapes (rows, *site shape).
+        """
         sites = self.sites if sites is None else sites
         size = chunk or self.chunk_size(inputs, sites, budget, pre=pre, post=post)
         for rows in chunks(len(inputs), size):
@@ -238,7 +252,10 @@ class Network:
         budget: int | None = None,
         chunk: int | None = None,
     ) -> Chunk:
-        """All of `stream` joined into one `Chunk`; the result itself is not bounded by the budget, only the work is."""
+        """All of `stream` joined into one `Chunk`; the result itself is not bounded by the budget, only the work is.
+
+        `inputs` (n, ...); values (n, *site shape).
+        """
         parts = list(self.stream(inputs, sites, pre=pre, post=post, budget=budget, chunk=chunk))
         if len(parts) == 1:
             return parts[0]
@@ -255,7 +272,10 @@ class Network:
         )
 
     def outputs(self, inputs: torch.Tensor, *, budget: int | None = None, chunk: int | None = None) -> torch.Tensor:
-        """The network's outputs on all `inputs`, chunked, without gradients."""
+        """The network's outputs on all `inputs`, chunked, without gradients.
+
+        `inputs` (n, ...), outputs (n, *output shape). Cost: one forward pass a row.
+        """
         return torch.cat([c.output for c in self.stream(inputs, (), pre=False, budget=budget, chunk=chunk)])
 
     def affine_at(self, point: torch.Tensor) -> AffineMap:
@@ -263,6 +283,7 @@ class Network:
 
         Raises `NotPiecewiseAffine` for a network that is none or is not known to be one, and ModelError where torch's
         derivative is not the network's (`checked_map`). Cost: 65 forward passes and one backward pass per output.
+        `point` has shape (*input shape,).
         """
         self.require_piecewise_affine()
         with derivatives():
@@ -316,35 +337,11 @@ class Network:
 
     def fingerprint(self) -> str:
         """SHA-256 over the architecture and every parameter and buffer (name, type, shape, bytes), in hexadecimal."""
-        digest = hashlib.sha256(repr(self.model).encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            if not isinstance(tensor, torch.Tensor):
-                continue
-            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(raw.numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.model)
 
     def describe(self) -> dict[str, Any]:
         """What the network is, for the first screen of a report."""
-        kinds: dict[str, int] = {}
-        for site in self.sites:
-            kinds[site.kind] = kinds.get(site.kind, 0) + 1
-        return {
-            "name": self.name,
-            "parameters": self.num_parameters,
-            "sites": len(self.sites),
-            "kinds": kinds,
-            "piecewise_affine": self.piecewise_affine,
-            "continuous": self.continuous,
-            "input_shape": tuple(self.example.shape[1:]) if self.example is not None else (),
-            "output_shape": self.output_shape,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "device": str(self.device),
-            "sites_list": [
-                dataclasses.asdict(s) | {"name": s.name, "piecewise_affine": s.piecewise_affine} for s in self.sites
-            ],
-        }
+        return described(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_double"}

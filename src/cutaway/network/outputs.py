@@ -39,5 +39,8 @@ def first_tensor(output: Any) -> torch.Tensor:
     if nested:
         return first_tensor(nested[0])
     raise ModelError(
-        "the model's output", found=type(output).__name__, expected="a tensor, or a structure that holds one"
+        "the model's output",
+        found=type(output).__name__,
+        expected="a tensor, or a structure that holds one",
+        remedy="let the model give a tensor, or wrap it so that it does",
     )

@@ -85,6 +85,7 @@ def load_model(
             f"weights {str(weights)!r}",
             found=f"a model {text!r} that brings its own",
             expected="a factory, pkg.module:factory",
+            remedy="leave --weights out, or name the factory",
         )
     if record and not trust_code:
         check_recorded(text, record)
@@ -127,7 +128,9 @@ def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
         return None
     checked: Any = dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(dtype), None)
     if not isinstance(checked, torch.dtype) or not checked.is_floating_point:
-        raise InputError(f"dtype {str(dtype)!r}", expected="float32, float64, bfloat16 or float16")
+        raise InputError(
+            f"dtype {str(dtype)!r}", expected="float32, float64, bfloat16 or float16", remedy="give one of these"
+        )
     return checked
 
 
@@ -184,8 +187,18 @@ def _load(
             example = given if isinstance(given, Tensor) else None
             return LoadedModel(model=model, example=example, name=_factory_name(text), kind="factory", info=info)
     if path.suffix == ".py":
-        raise InputError(f"model {text!r}", found="a Python file without a factory", expected=f"{text}:factory")
-    raise InputError(f"model {text[:200]!r}", found="nothing of that name", expected=FORMS)
+        raise InputError(
+            f"model {text!r}",
+            found="a Python file without a factory",
+            expected=f"{text}:factory",
+            remedy="name the function after the colon",
+        )
+    raise InputError(
+        f"model {text[:200]!r}",
+        found="nothing of that name",
+        expected=FORMS,
+        remedy="check the name, or give one of these forms",
+    )
 
 
 def _run(path: Path, trust_code: bool) -> LoadedModel:
@@ -194,7 +207,10 @@ def _run(path: Path, trust_code: bool) -> LoadedModel:
         return _checkpoint(kept[-1], trust_code)
     found = "no checkpoints" if (path / "model.json").is_file() else "no config.json"
     raise FileError(
-        f"folder {path}", found=found, expected="a Hugging Face model folder, or a run folder with checkpoints"
+        f"folder {path}",
+        found=found,
+        expected="a Hugging Face model folder, or a run folder with checkpoints",
+        remedy="check the path",
     )
 
 

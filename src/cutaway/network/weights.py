@@ -8,6 +8,7 @@ inside is taken.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -96,7 +97,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise FileError(f"weights file {path}", found=f"a {type(content).__name__}", expected="tensors by name")
+        raise FileError(
+            f"weights file {path}",
+            found=f"a {type(content).__name__}",
+            expected="tensors by name",
+            remedy="save the state_dict of the model",
+        )
     return dict(content)
 
 
@@ -149,3 +155,15 @@ def _check_keys(path: Any, state: dict[str, Tensor], wanted: dict[str, Tensor]) 
 def _listed(keys: list[str], most: int = 4) -> str:
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
     return ", ".join(repr(key) for key in keys[:most]) + more
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over the architecture and every parameter and buffer (name, type, shape, bytes), in hexadecimal."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()

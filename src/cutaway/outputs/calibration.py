@@ -27,7 +27,10 @@ class Reliability:
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15, level: float = 0.95) -> Reliability:
-    """The reliability diagram with bins of equal mass (ties in confidence are split by order)."""
+    """The reliability diagram with bins of equal mass (ties in confidence are split by order).
+
+    `confidence` and `correct` (n,). An estimate, with intervals of that `level`.
+    """
     parts = _equal_mass(confidence, bins)
     bands = [proportion_interval(int(correct[p].sum()), len(p), level) for p in parts]
     return Reliability(
@@ -40,7 +43,10 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15, lev
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
-    """The plug-in ECE, sum_b (n_b / n) |c_b - a_b|; biased upwards (Kumar et al. 2019, arXiv 1909.10155)."""
+    """The plug-in ECE, sum_b (n_b / n) |c_b - a_b|; biased upwards (Kumar et al. 2019, arXiv 1909.10155).
+
+    `confidence` and `correct` (n,). An estimate.
+    """
     parts = _equal_mass(confidence, bins)
     n = len(confidence)
     return float(sum(len(p) / n * abs(confidence[p].mean() - correct[p].mean()) for p in parts))

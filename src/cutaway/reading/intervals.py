@@ -58,7 +58,10 @@ def mean_interval(values: np.ndarray, *, seed: int, level: float = 0.95, resampl
 
 def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Distribution-free interval of the median from order statistics (binomial); covers at least `level` where n >=
-    6."""
+    6.
+
+    `values` (n,).
+    """
     ordered = np.sort(np.asarray(values, dtype=float))
     n = len(ordered)
     if n == 0:

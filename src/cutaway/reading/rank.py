@@ -30,7 +30,10 @@ def p_value(value: float, draws: np.ndarray, alternative: Alternative, *, limit:
 
 
 def undecided(value: float, draws: np.ndarray, alternative: Alternative, limit: int) -> bool:
-    """Whether more draws can still change this figure's p-value under sequential stopping at `limit` exceedances."""
+    """Whether more draws can still change this figure's p-value under sequential stopping at `limit` exceedances.
+
+    `draws` (k,).
+    """
     if alternative == "none":
         return False
     slack = 1e-12 * max(1.0, abs(value))

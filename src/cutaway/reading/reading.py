@@ -95,6 +95,7 @@ class Reading:
             f"figure {name!r} of reading {self.instrument!r}",
             found="no such figure",
             expected="one of " + ", ".join(f.name for f in self.figures),
+            remedy="give one of these names",
         )
 
     def against(self, null_readings: Iterable[Reading], *, null: str = "", limit: int | None = None) -> Reading:
@@ -216,7 +217,10 @@ class Reading:
 def variable(
     values: Any, dims: Sequence[str], *, unit: str = "1", long_name: str, kind: str = "estimate"
 ) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
-    """One variable of a reading's dataset, with the attributes that every variable carries."""
+    """One variable of a reading's dataset, with the attributes that every variable carries.
+
+    `values` has one axis for each of `dims`, any shape.
+    """
     return tuple(dims), np.asarray(values), {"unit": unit, "long_name": long_name, "kind": kind}
 
 

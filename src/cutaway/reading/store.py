@@ -56,7 +56,7 @@ def load_reading(path: str | Path) -> Reading:
     path = Path(path)
     where = f"reading {str(path)!r}"
     if not path.exists():
-        raise FileError(where, found="no such file", expected="a file written by Reading.save")
+        raise FileError(where, found="no such file", expected="a file written by Reading.save", remedy="check the path")
     make = default_buffer_prototype().buffer.from_bytes
     kept = {name: make(content) for name, content in checked_store(path).items()}
     try:

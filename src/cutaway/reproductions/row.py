@@ -23,6 +23,7 @@ class Row:
     `paper` is None exactly where `reference` is "own". `tolerance` says in words or as a number when the two agree.
     `verdict` is `pass`, `fail`, `report` where the figure cannot be compared on this scale and ours is shown as it is,
     or `not run` where what it takes is missing (`ours` says what).
+    Raises ValueError for a figure of the paper without its reference, or a reference without a figure.
     """
 
     quantity: str

@@ -120,11 +120,18 @@ def certified_accuracy(
     """
     begin = time.monotonic()
     if data.labels is None:
-        raise InputError(f"data {data.name!r}", found="no labels", expected="labels, to say what is right")
+        raise InputError(
+            f"data {data.name!r}",
+            found="no labels",
+            expected="labels, to say what is right",
+            remedy="give labelled data",
+        )
     if norm not in ("inf", "2", "1"):
-        raise InputError("norm", found=repr(norm), expected="'inf', '2' or '1'")
+        raise InputError("norm", found=repr(norm), expected="'inf', '2' or '1'", remedy="give one of these")
     if not radius >= 0 or not np.isfinite(radius):
-        raise InputError("radius", found=str(radius), expected="a finite number, 0 or larger")
+        raise InputError(
+            "radius", found=str(radius), expected="a finite number, 0 or larger", remedy="give a number in this range"
+        )
     net = net or bound_network(model, data.inputs[:1])
     network = Network(model, data.inputs[:2])
     labels = data.labels.cpu()
@@ -172,7 +179,12 @@ def certified_accuracy(
 def _no_contradiction(certified: Tensor, robust: Tensor) -> None:
     wrong = (certified & ~robust).nonzero().squeeze(1).tolist()
     if wrong:
-        raise ClaimError(f"samples {wrong[:5]}", found="certified and broken at once", expected="at most one of them")
+        raise ClaimError(
+            f"samples {wrong[:5]}",
+            found="certified and broken at once",
+            expected="at most one of them",
+            remedy="report this with the model and these samples: one of the two answers is wrong",
+        )
 
 
 def data_region(data: Dataset, radius: float, norm: str) -> Region:
@@ -209,7 +221,10 @@ def data_region(data: Dataset, radius: float, norm: str) -> Region:
 
 def margin_rows(labels: Tensor, num_classes: int, shape: tuple[int, ...]) -> Tensor:
     """Functionals y_label - y_k for every other class k, (B, num_classes - 1, *output shape). Raises InputError for a
-    network with one output."""
+    network with one output.
+
+    Exact.
+    """
     if num_classes < 2:
         raise InputError(
             "network",
@@ -267,7 +282,10 @@ def radius_curve(
     model: nn.Module, data: Dataset, *, radius: float, norm: str, settings: VerifySettings, progress=lambda text: None
 ) -> list[dict[str, float]]:
     """Clean, attacked, certified and unknown fractions at 0, 1/4, 1/2, 3/4, 1 and 3/2 of the radius; `_low` and `_high`
-    are the Clopper-Pearson limits (95 %) of the first three."""
+    are the Clopper-Pearson limits (95 %) of the first three.
+
+    Cost: an attack and a verdict for every sample at every one of the six radii.
+    """
     net = bound_network(model, data.inputs[:1])
     points = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5):

@@ -28,7 +28,10 @@ from cutaway.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedTrainingSettings:
-    """`radius` in the units of the inputs ([0, 1]); `seconds` stops early; `method`: ibp, sabr or mtl-ibp."""
+    """`radius` in the units of the inputs ([0, 1]); `seconds` stops early; `method`: ibp, sabr or mtl-ibp.
+
+    Raises `InputError` for another method and a radius that is not above 0.
+    """
 
     radius: float
     method: str = "ibp"
@@ -46,9 +49,16 @@ class CertifiedTrainingSettings:
 
     def __post_init__(self) -> None:
         if self.method not in ("ibp", "sabr", "mtl-ibp"):
-            raise InputError("training method", found=repr(self.method), expected="'ibp', 'sabr' or 'mtl-ibp'")
+            raise InputError(
+                "training method",
+                found=repr(self.method),
+                expected="'ibp', 'sabr' or 'mtl-ibp'",
+                remedy="give one of these",
+            )
         if not self.radius > 0:
-            raise InputError("radius", found=str(self.radius), expected="a number above 0")
+            raise InputError(
+                "radius", found=str(self.radius), expected="a number above 0", remedy="give a number above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +130,10 @@ def interval_forward(model: nn.Sequential, x: Tensor, low: Tensor, high: Tensor)
             continue
         else:
             raise InputError(
-                f"layer {type(layer).__name__}", found="a layer without interval rule", expected="Linear, Conv2d, ..."
+                f"layer {type(layer).__name__}",
+                found="a layer without interval rule",
+                expected="Linear, Conv2d, ...",
+                remedy="build the network of Linear, Conv2d, BatchNorm, ReLU and Flatten",
             )
         low, high = middle - half, middle + half
     return x, low, high, hidden
@@ -199,7 +212,11 @@ def train_certified(
     progress=lambda text: None,
 ) -> TrainingRecord:
     """Train in place on inputs in [0, 1]. The model's last layer must be Linear. Deterministic for a seed on one
-    device."""
+    device.
+
+    `inputs` (n, *input shape), `labels` (n,). The errors in the record are exact, or bounds of the training batches, as
+    named.
+    """
     begin = time.monotonic()
     generator = seeds.generator(settings.seed, "certified training", "order")
     ibp_initialise(model, settings.seed)

@@ -36,7 +36,10 @@ class LipschitzBounds:
     """`product` >= `fast` >= `optimised` (upper bounds for every choice of biases). `sampled`, a lower bound: of one
     network its largest slope found (`network_lipschitz`), of weights alone that of the ReLU network with the worst
     biases (`lipschitz_bounds`, see `pattern_lower_bound`). `gap` = optimised / sampled; `multipliers` s_i of the
-    optimised bound; `margin` is the relative enlargement for rounding that all of them contain."""
+    optimised bound; `margin` is the relative enlargement for rounding that all of them contain.
+
+    `multipliers` has shapes (n_i,).
+    """
 
     product: float
     fast: float
@@ -53,6 +56,7 @@ def dense_weights(model: nn.Module | Graph, example: Tensor | None = None) -> li
     whose slopes lie in [0, s], s times them (a sigmoid: a quarter).
 
     Raises UnsupportedOperator for anything but dense layers, constant scalings and activations with such slopes.
+    Exact up to rounding. Cost: one export.
     """
     graph = model if isinstance(model, Graph) else trace(model, _given(example))
     weights: list[Tensor] = []
@@ -76,13 +80,22 @@ def dense_weights(model: nn.Module | Graph, example: Tensor | None = None) -> li
         elif node.op != "reshape":
             graph.unsupported(node, "the Lipschitz bound (a chain of dense layers)")
     if current is None:
-        raise UnsupportedOperator("the network ends in an activation", expected="a final dense layer")
+        raise UnsupportedOperator(
+            "the network ends in an activation",
+            expected="a final dense layer",
+            remedy="end the network in a dense layer, or bound it without the activation",
+        )
     return [w.double() for w in [*weights, current]]
 
 
 def _given(example: Tensor | None) -> Tensor:
     if example is None:
-        raise InputError("Lipschitz bound", found="a model without an example input", expected="example")
+        raise InputError(
+            "Lipschitz bound",
+            found="a model without an example input",
+            expected="example",
+            remedy="give an example of its inputs",
+        )
     return example
 
 
@@ -133,10 +146,18 @@ def lipschitz_bounds(
     weights: list[Tensor], *, steps: int = 300, learning_rate: float = 0.1, seed: int = 0, samples: int = 256
 ) -> LipschitzBounds:
     """All bounds for dense weights. Cost: `steps` times O(sum n_i^3). A margin of 1e-9 relative covers rounding: every
-    matrix is float64, Cholesky succeeded, and the recursion is run once more with multipliers shrunk by that margin."""
+    matrix is float64, Cholesky succeeded, and the recursion is run once more with multipliers shrunk by that margin.
+
+    `weights` have shapes (n_{i+1}, n_i). Raises `InputError` for weights that are not finite.
+    """
     weights = [w.detach().double() for w in weights]
     if any(not bool(torch.isfinite(w).all()) for w in weights):
-        raise InputError("weights", found="a value that is NaN or infinite", expected="finite weights")
+        raise InputError(
+            "weights",
+            found="a value that is NaN or infinite",
+            expected="finite weights",
+            remedy="check the training; the weights have diverged",
+        )
     margin = 1e-9
     product = product_bound(weights) * (1 + margin)
     sampled = pattern_lower_bound(weights, samples=samples, seed=seed)

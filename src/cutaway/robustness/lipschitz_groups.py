@@ -62,10 +62,20 @@ def grouped_bounds(
     """
     weights = [w.detach().double() for w in weights]
     if any(not bool(torch.isfinite(w).all()) for w in weights):
-        raise InputError("weights", found="a value that is NaN or infinite", expected="finite weights")
+        raise InputError(
+            "weights",
+            found="a value that is NaN or infinite",
+            expected="finite weights",
+            remedy="check the training; the weights have diverged",
+        )
     for number, w in enumerate(weights[:-1], 1):
         if len(w) % group:
-            raise InputError(f"layer {number}", found=f"{len(w)} units", expected=f"a multiple of the group, {group}")
+            raise InputError(
+                f"layer {number}",
+                found=f"{len(w)} units",
+                expected=f"a multiple of the group, {group}",
+                remedy="choose a group size that divides the layers",
+            )
     product = product_bound(weights) * (1 + MARGIN)
     block = _block(group, direction)
     optimised, multipliers, total = product, _start(weights, group, STARTS[0]), 0
@@ -111,7 +121,10 @@ def _block(group: int, direction: Tensor | None) -> Tensor:
     unit = direction.double() / direction.double().norm()
     if unit.shape != (group,) or not bool(torch.isfinite(unit).all()):
         raise InputError(
-            "direction", found=f"shape {tuple(direction.shape)}", expected=f"a vector of {group} numbers, not zero"
+            "direction",
+            found=f"shape {tuple(direction.shape)}",
+            expected=f"a vector of {group} numbers, not zero",
+            remedy="give a vector of that length",
         )
     return torch.eye(group, dtype=torch.float64) - torch.outer(unit, unit)
 

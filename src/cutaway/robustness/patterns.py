@@ -88,9 +88,17 @@ def count_activations(
     net: BoundNetwork, inputs: Tensor, labels: Tensor, num_classes: int, *, batch: int = 2000
 ) -> PatternCounts:
     """Streaming counts. Cost: one forward pass, memory of one batch. Raises InputError for rows and labels that
-    differ."""
+    differ.
+
+    `inputs` (n, *input shape), `labels` (n,). Exact.
+    """
     if len(inputs) != len(labels):
-        raise InputError("labels", found=f"{len(labels)} labels", expected=f"one for each of {len(inputs)} inputs")
+        raise InputError(
+            "labels",
+            found=f"{len(labels)} labels",
+            expected=f"one for each of {len(inputs)} inputs",
+            remedy="give one label an input",
+        )
     active = {k: torch.zeros(num_classes, *net.graph.nodes[k].shape, dtype=torch.int64) for k in own_neurons(net)}
     for start in range(0, len(inputs), batch):
         part, of = inputs[start : start + batch], labels[start : start + batch]
@@ -100,13 +108,21 @@ def count_activations(
 
 
 def mine(counts: PatternCounts, label: int, delta: Fraction | float | str) -> Pattern:
-    """The pattern of a class. `delta` as a fraction, a decimal text or a float (read as the decimal it prints)."""
+    """The pattern of a class. `delta` as a fraction, a decimal text or a float (read as the decimal it prints).
+
+    Raises `InputError` for a delta outside (1/2, 1] and a class without samples.
+    """
     share = Fraction(str(delta)) if not isinstance(delta, Fraction) else delta
     if not Fraction(1, 2) < share <= 1:
-        raise InputError("delta", found=str(delta), expected="a share in (1/2, 1]")
+        raise InputError("delta", found=str(delta), expected="a share in (1/2, 1]", remedy="give a share such as 0.95")
     total = int(counts.total[label])
     if total == 0:
-        raise InputError(f"class {label}", found="no samples", expected="at least one sample to mine a pattern from")
+        raise InputError(
+            f"class {label}",
+            found="no samples",
+            expected="at least one sample to mine a pattern from",
+            remedy="give samples of that class, or another class",
+        )
     needed = -(-share.numerator * total // share.denominator)  # ceiling of share * total, in integers
     signs = {}
     for k, active in counts.active.items():
@@ -155,6 +171,7 @@ def verify_pattern(
 
     `known` (N, n): points of the region; if one follows the pattern, the certificate is not vacuous. Vacuous is
     reported only where the limits themselves exclude every point.
+    Cost: branch and bound until `timeout` seconds at most.
     """
     begin = time.monotonic()
     node = net.graph.input
@@ -214,7 +231,12 @@ def coarsen(net: BoundNetwork, query: Query, pattern: Pattern, replay: Replay, *
         return verify_pattern(net, query, candidate, replay, timeout=left).status is Status.CERTIFIED
 
     if not holds(pattern):
-        raise InputError("pattern", found="one that is not certified", expected="a certified pattern to coarsen")
+        raise InputError(
+            "pattern",
+            found="one that is not certified",
+            expected="a certified pattern to coarsen",
+            remedy="certify the pattern with verify_pattern first",
+        )
     fixed = [(k, i) for k, s in pattern.signs.items() for i in s.flatten().nonzero().squeeze(1).tolist()]
     size = max(1, len(fixed) // 2)
     while size >= 1 and time.monotonic() < deadline:

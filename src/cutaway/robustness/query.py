@@ -25,7 +25,10 @@ class Clause:
     limits: Tensor
 
     def margins(self, outputs: Tensor) -> Tensor:
-        """max_k (matrix y - limits)_k for outputs (..., m): at most 0 exactly where the conjunction holds."""
+        """max_k (matrix y - limits)_k for outputs (..., m): at most 0 exactly where the conjunction holds.
+
+        Result of shape (...,).
+        """
         if len(self.limits) == 0:
             return torch.full(outputs.shape[:-1], -torch.inf, dtype=outputs.dtype)
         return (outputs @ self.matrix.T.to(outputs.dtype) - self.limits.to(outputs.dtype)).amax(-1)
@@ -66,7 +69,10 @@ class Query:
 
 def robustness_query(center: Tensor, label: int, radius: float, num_classes: int, low=None, high=None) -> Query:
     """Is there x with ||x - center||_inf <= radius (cut to [low, high]) whose class is not `label`? (ties count as
-    one)"""
+    one)
+
+    `center` (*input shape); limits are numbers or of that shape. The question itself is exact.
+    """
     center = center.detach().double().flatten()
     lower, upper = center - radius, center + radius
     if low is not None:

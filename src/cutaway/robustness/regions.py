@@ -27,38 +27,61 @@ class Region(Protocol):
     """A batch of closed bounded sets; see the module's text."""
 
     @property
-    def lower(self) -> Tensor: ...
+    def lower(self) -> Tensor:
+        """Lower limits of every coordinate (B, n), exact up to rounding."""
 
     @property
-    def upper(self) -> Tensor: ...
+    def upper(self) -> Tensor:
+        """Upper limits of every coordinate (B, n), exact up to rounding."""
 
     @property
-    def magnitude(self) -> Tensor: ...
+    def magnitude(self) -> Tensor:
+        """An upper bound of every coordinate's size (B, n), and of the numbers that `minimum` adds up to."""
 
     @property
-    def is_box(self) -> bool: ...
+    def is_box(self) -> bool:
+        """Whether it is its own bounding box."""
 
-    def minimum(self, functionals: Tensor) -> Tensor: ...
+    def minimum(self, functionals: Tensor) -> Tensor:
+        """The smallest value (B, S) of functionals (B, S, n) on each set, exact up to rounding; for an intersection
+        a lower bound."""
 
-    def minimiser(self, functionals: Tensor) -> Tensor: ...
+    def minimiser(self, functionals: Tensor) -> Tensor:
+        """Points (B, S, n) at which the minimum is taken, exact up to rounding."""
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor: ...
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` random points (B, count, n) of each set."""
 
-    def select(self, index: Tensor) -> Region: ...
+    def select(self, index: Tensor) -> Region:
+        """The sets with these numbers `index` (k,), exact."""
 
-    def to(self, dtype: torch.dtype) -> Region: ...
+    def to(self, dtype: torch.dtype) -> Region:
+        """The same sets with numbers of another dtype (limits are rounded)."""
 
 
 def _flat(x: Tensor, name: str) -> Tensor:
     if x.ndim < 2:
-        raise InputError(f"region's {name}", found=f"shape {tuple(x.shape)}", expected="(batch, *input shape)")
+        raise InputError(
+            f"region's {name}",
+            found=f"shape {tuple(x.shape)}",
+            expected="(batch, *input shape)",
+            remedy="give a batch, with one dimension before the inputs' own",
+        )
     if not bool(torch.isfinite(x).all()):
-        raise InputError(f"region's {name}", found="a value that is NaN or infinite", expected="finite numbers")
+        raise InputError(
+            f"region's {name}",
+            found="a value that is NaN or infinite",
+            expected="finite numbers",
+            remedy="remove or mend these values",
+        )
     return x.flatten(1)
 
 
 def box(lower: Tensor, upper: Tensor) -> Box:
-    """All x with lower <= x <= upper, elementwise; shapes (B, *input shape), any dtype (kept)."""
+    """All x with lower <= x <= upper, elementwise; shapes (B, *input shape), any dtype (kept).
+
+    Exact. Raises `InputError` for other shapes, values that are not finite and a lower limit above an upper one.
+    """
     lower, upper = _flat(lower, "lower limits"), _flat(upper, "upper limits")
     wrong = (lower > upper).nonzero()
     if len(wrong):
@@ -78,13 +101,17 @@ def ball(
     """All x with ||x - center||_norm <= radius, norm 1, 2 or inf, cut to [low, high] where given (an image range).
 
     For l-infinity the cut is exact; for l1 and l2 it makes an `Intersection`.
+    `center` (B, *input shape), `radius` a number or (B,). Raises `InputError` for other shapes, values that are not
+    finite, a radius below 0 and another norm.
     """
     points = _flat(center, "center")
     radii = torch.as_tensor(radius, dtype=points.dtype).expand(len(points)).clone()
     if not bool((radii >= 0).all()) or not bool(torch.isfinite(radii).all()):
-        raise InputError("radius", found=str(radius), expected="a finite number, 0 or larger")
+        raise InputError(
+            "radius", found=str(radius), expected="a finite number, 0 or larger", remedy="give a number in this range"
+        )
     if norm not in (1, 2, float("inf")):
-        raise InputError("norm", found=str(norm), expected="1, 2 or inf")
+        raise InputError("norm", found=str(norm), expected="1, 2 or inf", remedy="give one of these")
     whole = Ball(center=points, radius=radii, norm=float(norm))
     if low is None and high is None:
         return box(whole.lower, whole.upper) if norm == float("inf") else whole

@@ -69,7 +69,10 @@ class Ellipsoid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotatedBox:
-    """{basis y: low <= y <= high}; `basis` (n, k) (columns are the axes), `low`, `high` (B, k)."""
+    """{basis y: low <= y <= high}; `basis` (n, k) (columns are the axes), `low`, `high` (B, k).
+
+    Raises `InputError` for a lower limit above an upper one.
+    """
 
     basis: Tensor
     low: Tensor
@@ -77,7 +80,12 @@ class RotatedBox:
 
     def __post_init__(self) -> None:
         if not bool((self.low <= self.high).all()):
-            raise InputError("rotated box", found="lower above upper on some axis", expected="lower <= upper")
+            raise InputError(
+                "rotated box",
+                found="lower above upper on some axis",
+                expected="lower <= upper",
+                remedy="exchange the two, or check the axes",
+            )
 
     @property
     def lower(self) -> Tensor:
@@ -127,13 +135,18 @@ class RotatedBox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hull:
-    """Convex hull of `points` (B, k, n)."""
+    """Convex hull of `points` (B, k, n). Raises `InputError` for points of another shape or not finite."""
 
     points: Tensor
 
     def __post_init__(self) -> None:
         if self.points.ndim != 3 or 0 in self.points.shape or not bool(torch.isfinite(self.points).all()):
-            raise InputError("hull", found=f"points of shape {tuple(self.points.shape)}", expected="finite (B, k, n)")
+            raise InputError(
+                "hull",
+                found=f"points of shape {tuple(self.points.shape)}",
+                expected="finite (B, k, n)",
+                remedy="give finite points, k for each of B hulls",
+            )
 
     @property
     def lower(self) -> Tensor:

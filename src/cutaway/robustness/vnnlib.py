@@ -16,7 +16,6 @@ import io
 import math
 import re
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -33,53 +32,13 @@ from cutaway.robustness.vnnlib_forms import (
     query_of,
 )
 from cutaway.robustness.vnnlib_names import Names
+from cutaway.robustness.vnnlib_words import COMMANDS, FORMULAS, INSIDE, TOKEN, List, Word
 
 DEEPEST = 200  # lists inside each other
 _PIECE, _LONGEST = 1 << 20, 1 << 24  # characters read at once, and of one token
-_WORD = r"[^\s();\[\]]+"
-_TOKEN = re.compile(
-    rf"\(\s*([<>]=?)\s+({_WORD}(?:\[[^\]()]*\])?)\s+({_WORD})\s*\)\s*"  # the usual limit, read without opening a list
-    rf"|\s+|;[^\n]*|([()])|({_WORD}(?:\s*\[[^\]()]*\])?|\[[^\]()]*\])|(.)"
-)
 _LIMIT, _BRACKET, _PLAIN, _WRONG = 3, 4, 5, 6  # the last group of a match
-_COMMANDS = {"assert": "assert", "declare-const": "const", "declare-network": "network"}
-_COMMANDS |= dict.fromkeys(("declare-input", "declare-output"), "side")
-_COMMANDS |= dict.fromkeys(("vnnlib-version", "set-logic", "set-info", "check-sat"), "skip")
-_COMPARISONS = dict.fromkeys(("<=", ">=", "<", ">", "=", "=="), "compare")
-_FORMULAS = {"and": "and", "or": "or"} | _COMPARISONS
-_TERMS = dict.fromkeys(("+", "-", "*"), "term")
-_INSIDE = {
-    "top": (_COMMANDS, "declare-const, declare-network or assert"),
-    **dict.fromkeys(("assert", "and", "or"), (_FORMULAS, "<=, >=, <, >, =, and, or")),
-    **dict.fromkeys(("compare", "term"), (_TERMS, "a number, a variable, +, - or *")),
-    "network": (
-        dict.fromkeys(("declare-input", "declare-output"), "side"),
-        "declare-input or declare-output with name, type, shape",
-    ),
-}
-
-
-@dataclass(slots=True)
-class _Word:
-    """A token with where it stands."""
-
-    text: str
-    line: int
-    column: int
-
-
-@dataclass(slots=True)
-class _List:
-    """A list that is open: what its first word makes of it, where it opens, and what was in it so far."""
-
-    line: int = 1
-    column: int = 1
-    kind: str = "new"
-    head: str = ""
-    words: list[str] = field(default_factory=list)
-    parts: int = 0
-    total: Linear = field(default_factory=Linear)
-    branches: list[Conjunction] = field(default_factory=list)
+COMMANDS |= dict.fromkeys(("declare-input", "declare-output"), "side")
+COMMANDS |= dict.fromkeys(("vnnlib-version", "set-logic", "set-info", "check-sat"), "skip")
 
 
 def read_vnnlib(path: str | Path, budget: int | None = None) -> Query:
@@ -96,13 +55,20 @@ def read_vnnlib(path: str | Path, budget: int | None = None) -> Query:
         ):
             return _read(text, str(path), budget)
     except FileNotFoundError as error:
-        raise FileError(str(path), found="no such file", expected="a .vnnlib or .vnnlib.gz file") from error
+        raise FileError(
+            str(path), found="no such file", expected="a .vnnlib or .vnnlib.gz file", remedy="check the path"
+        ) from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise FileError(str(path), found=f"unreadable ({error})", expected="VNN-LIB text, plain or gzip") from error
+        raise FileError(
+            str(path),
+            found=f"unreadable ({error})",
+            expected="VNN-LIB text, plain or gzip",
+            remedy="copy the file again",
+        ) from error
 
 
 def parse_vnnlib(text: str, source: str = "VNN-LIB text", budget: int | None = None) -> Query:
-    """See `read_vnnlib`."""
+    """See `read_vnnlib`. Raises `InputError` (line, column) and `BudgetError` as that does."""
     return _read(io.StringIO(text, newline=""), source, budget)
 
 
@@ -115,7 +81,12 @@ def _read(stream: TextIO, source: str, budget: int | None) -> Query:
         buffer = buffer[carried:] + piece
         carried = reader.take(buffer, buffer.rfind(")") + 1)
         if len(buffer) - carried > _LONGEST:
-            raise InputError(source, found=f"{_LONGEST} characters without ')'", expected="VNN-LIB text")
+            raise InputError(
+                source,
+                found=f"{_LONGEST} characters without ')'",
+                expected="VNN-LIB text",
+                remedy="check that the file is a property and whole",
+            )
     reader.take(buffer[carried:], len(buffer) - carried)
     return reader.query()
 
@@ -125,7 +96,7 @@ class _Reader:
 
     def __init__(self, source: str, budget: int) -> None:
         self.source, self.budget, self.names = source, budget, Names()
-        self.top = _List(kind="top")
+        self.top = List(kind="top")
         self.open = [self.top]
         self.common, self.choices = Conjunction(), [Conjunction()]
         self.buffer, self.counted, self.line, self.column = "", 0, 1, 1
@@ -134,7 +105,7 @@ class _Reader:
         """Read the tokens that end by `stop`, after which nothing is known; gives back where the next one begins."""
         self.buffer, self.counted = buffer, 0
         end = 0
-        for match in _TOKEN.finditer(buffer):
+        for match in TOKEN.finditer(buffer):
             if match.end() > stop:
                 break
             end, kind = match.end(), match.lastindex
@@ -151,7 +122,7 @@ class _Reader:
         self.at(end)
         return end
 
-    def at(self, position: int, text: str = "") -> _Word:
+    def at(self, position: int, text: str = "") -> Word:
         """The word at a position of the buffer; positions come in order."""
         lines = self.buffer.count("\n", self.counted, position)
         if lines:
@@ -160,9 +131,9 @@ class _Reader:
         else:
             self.column += position - self.counted
         self.counted = position
-        return _Word(text, self.line, self.column)
+        return Word(text, self.line, self.column)
 
-    def fail(self, where: _Word | _List, found: str, expected: str, remedy: str = "") -> InputError:
+    def fail(self, where: Word | List, found: str, expected: str, remedy: str = "") -> InputError:
         return InputError(
             f"{self.source}, line {where.line}, column {where.column}", found=found, expected=expected, remedy=remedy
         )
@@ -190,7 +161,7 @@ class _Reader:
             self.word(self.at(match.start(group), match.group(group)))
         self.bracket(self.at(match.end(3), ")"))
 
-    def targets(self, list_: _List) -> list[Conjunction]:
+    def targets(self, list_: List) -> list[Conjunction]:
         """The conjunctions of an open formula that one more inequality belongs to."""
         if list_.kind != "or":
             return list_.branches
@@ -198,15 +169,15 @@ class _Reader:
         self.alternatives(list_, new)
         return new
 
-    def alternatives(self, list_: _List, more: list[Conjunction]) -> None:
+    def alternatives(self, list_: List, more: list[Conjunction]) -> None:
         list_.branches += more
         if len(list_.branches) > MAX_CLAUSES:
             raise self.fail(list_, "too many combinations of 'or'", f"at most {MAX_CLAUSES} conjunctions")
 
-    def bracket(self, word: _Word) -> None:
+    def bracket(self, word: Word) -> None:
         """Open or close a list."""
         if word.text == "(":
-            self.open.append(_List(word.line, word.column))
+            self.open.append(List(word.line, word.column))
             if len(self.open) > DEEPEST + 1:
                 raise self.fail(word, f"lists nested more than {DEEPEST} deep", "a formula written by a tool")
         elif len(self.open) == 1:
@@ -214,7 +185,7 @@ class _Reader:
         else:
             self.close(self.open.pop(), self.open[-1])
 
-    def word(self, word: _Word) -> None:
+    def word(self, word: Word) -> None:
         """A name, a number or an operator in the innermost list."""
         list_ = self.open[-1]
         if list_.kind == "new":
@@ -230,22 +201,22 @@ class _Reader:
         elif list_.kind == "top":
             raise self.fail(word, repr(word.text), "'('")
 
-    def begin(self, list_: _List, outer: _List, word: _Word) -> None:
+    def begin(self, list_: List, outer: List, word: Word) -> None:
         """What a list is, by its first word and the list that it is in."""
         list_.head, list_.words = word.text, [word.text]
         if outer.kind == "new":
             raise self.fail(outer, "an empty list or '(('", "a command or an operator")
-        if outer.kind not in _INSIDE:  # of no meaning to us
+        if outer.kind not in INSIDE:  # of no meaning to us
             outer.words.append("(")
             list_.kind = "skip"
             return
-        known, expected = _INSIDE[outer.kind]
+        known, expected = INSIDE[outer.kind]
         if word.text not in known:
-            raise self.fail(word if known is _FORMULAS else list_, repr(word.text), expected)
+            raise self.fail(word if known is FORMULAS else list_, repr(word.text), expected)
         list_.kind = known[word.text]
         list_.branches = [Conjunction()] if list_.kind in ("assert", "and") else []
 
-    def close(self, list_: _List, outer: _List) -> None:
+    def close(self, list_: List, outer: List) -> None:
         """Give what a list means to the list that it is in."""
         if list_.kind == "new":
             raise self.fail(list_, "an empty list or '(('", "a command or an operator")
@@ -265,7 +236,7 @@ class _Reader:
         except Refusal as why:
             raise self.fail(list_, why.found, why.expected, why.remedy) from None
 
-    def formula(self, branches: list[Conjunction], outer: _List) -> None:
+    def formula(self, branches: list[Conjunction], outer: List) -> None:
         outer.parts += 1
         if outer.kind == "or":
             self.alternatives(outer, branches)
@@ -275,7 +246,7 @@ class _Reader:
         except Refusal as why:
             raise self.fail(outer, why.found, why.expected) from None
 
-    def asserted(self, list_: _List) -> None:
+    def asserted(self, list_: List) -> None:
         if list_.parts != 1:
             raise Refusal("assert without one formula", "(assert (...))")
         if len(list_.branches) == 1:
@@ -283,7 +254,7 @@ class _Reader:
         else:
             self.choices = product(self.choices, list_.branches, self.budget, self.source)
 
-    def inequality(self, list_: _List) -> Conjunction:
+    def inequality(self, list_: List) -> Conjunction:
         """The comparison as linear <= 0."""
         if list_.parts != 2:
             raise Refusal(f"{list_.head} with {list_.parts} arguments", "two arguments")
@@ -297,7 +268,7 @@ class _Reader:
             result.at_most_zero(negated)
         return result
 
-    def operand(self, list_: _List, value: Linear) -> None:
+    def operand(self, list_: List, value: Linear) -> None:
         """One more number or variable in a comparison, a sum or a product."""
         list_.parts += 1
         if list_.head == "*" and list_.parts > 1:
@@ -307,7 +278,7 @@ class _Reader:
         else:
             list_.total.add(value, 1.0 if list_.parts == 1 or list_.head == "+" else -1.0)
 
-    def term(self, list_: _List) -> Linear:
+    def term(self, list_: List) -> Linear:
         if not list_.parts:
             raise Refusal(repr(list_.head), "a number, a variable, +, - or *")
         if list_.head == "*":
@@ -319,7 +290,7 @@ class _Reader:
         negated.add(list_.total, -1.0)
         return negated
 
-    def leaf(self, word: _Word) -> Linear:
+    def leaf(self, word: Word) -> Linear:
         try:
             found = self.names.find(word.text)
         except Refusal as why:

@@ -36,9 +36,14 @@ def quotas(kind: Kind, shapes: Shapes, compression: float) -> dict[str, float]:
     238200
     """
     if kind not in KINDS:
-        raise InputError("kind of quotas", found=repr(kind), expected=", ".join(KINDS))
+        raise InputError("kind of quotas", found=repr(kind), expected=", ".join(KINDS), remedy="give one of these")
     if not (math.isfinite(compression) and compression >= 1):
-        raise InputError("compression", found=str(compression), expected="a finite number, at least 1")
+        raise InputError(
+            "compression",
+            found=str(compression),
+            expected="a finite number, at least 1",
+            remedy="give how many times smaller the network is to be, such as 10",
+        )
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     wanted = sum(sizes.values()) / compression
     if kind == "uniform":
@@ -61,7 +66,10 @@ def _solved(densities, sizes: dict[str, int], wanted: float, *, falling: bool) -
 
 
 def random_masks(densities: Mapping[str, float], shapes: Shapes, *, seed: int) -> dict[str, Tensor]:
-    """Boolean masks that keep round(q_l n_l) weights of each layer at places drawn without replacement."""
+    """Boolean masks that keep round(q_l n_l) weights of each layer at places drawn without replacement.
+
+    Masks have their layer's shape.
+    """
     masks = {}
     for name, shape in shapes.items():
         size = math.prod(shape)

@@ -50,6 +50,7 @@ def export_pruned(network: Network, rows: Tensor, path: str | Path, *, tolerance
     rows: inputs (n, ...) on which the outputs are compared. Raises `ClaimError` where they differ by more than
     `tolerance` of their largest entry, `UnsupportedOperator`, `ModelError` as `wire`. The network is left as it is.
     Cost: one export, a few passes of one sample, two passes of the rows.
+    The comparison is an estimate: it is made on these rows alone.
     """
     from safetensors.torch import save
 
@@ -89,18 +90,31 @@ def export_pruned(network: Network, rows: Tensor, path: str | Path, *, tolerance
 
 
 def load_pruned(path: str | Path) -> dict[str, Tensor]:
-    """The state of the network in a file of `export_pruned`, dense, for `model.load_state_dict`. Raises `FileError`."""
+    """The state of the network in a file of `export_pruned`, dense, for `model.load_state_dict`. Raises `FileError`.
+
+    Every tensor has the shape that it has in the network.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as file:
             facts = file.metadata() or {}
             if facts.get("format") != FORMAT:
-                raise FileError(f"file {str(path)!r}", found="another format", expected=FORMAT)
+                raise FileError(
+                    f"file {str(path)!r}",
+                    found="another format",
+                    expected=FORMAT,
+                    remedy="give a file that export_pruned wrote, or export the network again",
+                )
             shapes = json.loads(facts["shapes"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise FileError(f"file {str(path)!r}", found=str(error)[:200], expected="what export_pruned wrote") from error
+        raise FileError(
+            f"file {str(path)!r}",
+            found=str(error)[:200],
+            expected="what export_pruned wrote",
+            remedy="write it again with export_pruned",
+        ) from error
     state = {name: tensor for name, tensor in tensors.items() if not name.endswith(("::values", "::places"))}
     for name, shape in shapes.items():
         values, places = tensors.get(f"{name}::values"), tensors.get(f"{name}::places")
@@ -112,7 +126,12 @@ def load_pruned(path: str | Path) -> dict[str, Tensor]:
             or (places >= size).any()
             or (places < 0).any()
         ):
-            raise FileError(f"file {str(path)!r}", found=f"tensor {name!r} is not whole", expected="values and places")
+            raise FileError(
+                f"file {str(path)!r}",
+                found=f"tensor {name!r} is not whole",
+                expected="values and places",
+                remedy="write it again with export_pruned",
+            )
         flat = torch.zeros(size, dtype=values.dtype)
         flat[places.long()] = values
         state[name] = flat.reshape(shape)

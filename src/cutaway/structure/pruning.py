@@ -25,12 +25,15 @@ Scores = Mapping[str, Tensor]
 
 
 def magnitude(wiring: Wiring) -> dict[str, Tensor]:
-    """|w| of every weight: the scores of magnitude pruning."""
+    """|w| of every weight: the scores of magnitude pruning. Scores have their weight's shape."""
     return {name: weight.values.abs() for name, weight in wiring.weights.items()}
 
 
 def keep_best(scores: Scores, count: int) -> dict[str, Tensor]:
-    """Boolean masks that keep the `count` highest scores over all layers; of equal ones the first."""
+    """Boolean masks that keep the `count` highest scores over all layers; of equal ones the first.
+
+    Masks have their scores' shape.
+    """
     flat = torch.cat([score.flatten().double().cpu() for score in scores.values()])
     mask = torch.zeros(len(flat), dtype=torch.bool)
     mask[torch.argsort(flat, descending=True, stable=True)[:count]] = True
@@ -63,6 +66,7 @@ def synflow(wiring: Wiring, compression: float, *, rounds: int = 100) -> dict[st
 
     Cost: one forward and one backward pass of one sample a round, in float64. Raises `InputError` for a compression
     below 1, `WorkError` where the sums over paths leave float64.
+    Masks have their weight's shape.
     """
     _check(wiring, magnitude(wiring), compression)
     masks = {name: weight.values != 0 for name, weight in wiring.weights.items()}
@@ -76,7 +80,10 @@ def synflow(wiring: Wiring, compression: float, *, rounds: int = 100) -> dict[st
 
 def path_scores(wiring: Wiring, masks: Scores) -> dict[str, Tensor]:
     """|w| dR/d|w| of every weight under `masks`, float64: the total weight of the paths through it, exact up to
-    rounding. Positive exactly for active weights (up to underflow)."""
+    rounding. Positive exactly for active weights (up to underflow).
+
+    Scores have their weight's shape. Raises `WorkError` where the sums over paths leave float64.
+    """
     sizes = {
         name: (weight.values.double().abs() * masks[name].to(weight.values.device)).requires_grad_()
         for name, weight in wiring.weights.items()
@@ -98,7 +105,12 @@ def path_scores(wiring: Wiring, masks: Scores) -> dict[str, Tensor]:
         total = sum(values[i].double().sum() for i in wiring.graph.outputs)
         assert isinstance(total, Tensor)
         if not bool(torch.isfinite(total)):
-            raise WorkError("sums over paths", found=str(float(total)), expected="numbers that float64 holds")
+            raise WorkError(
+                "sums over paths",
+                found=str(float(total)),
+                expected="numbers that float64 holds",
+                remedy="use fewer layers at once, or rescale the weights",
+            )
         slopes = torch.autograd.grad(total, list(sizes.values()), allow_unused=True) if total.requires_grad else None
     if slopes is None:
         return {name: torch.zeros_like(size) for name, size in sizes.items()}
@@ -124,12 +136,20 @@ def apply_masks(model: nn.Module, masks: Scores) -> None:
 
 def _check(wiring: Wiring, scores: Scores, target: float) -> None:
     if not (math.isfinite(target) and target >= 1):
-        raise InputError("compression", found=str(target), expected="a finite number, at least 1")
+        raise InputError(
+            "compression",
+            found=str(target),
+            expected="a finite number, at least 1",
+            remedy="give how many times smaller the network is to be, such as 10",
+        )
     if {name: tuple(s.shape) for name, s in scores.items()} != wiring.shapes:
         raise InputError(
             "scores",
             found=", ".join(f"{name} {tuple(s.shape)}" for name, s in list(scores.items())[:4]) or "none",
             expected=", ".join(f"{name} {shape}" for name, shape in list(wiring.shapes.items())[:4]),
+            remedy="give one tensor of scores for every wired layer, of its weight's shape",
         )
     if any(bool(score.isnan().any()) for score in scores.values()):
-        raise InputError("scores", found="NaN", expected="numbers")
+        raise InputError(
+            "scores", found="NaN", expected="numbers", remedy="check the data and the loss that the scores come from"
+        )

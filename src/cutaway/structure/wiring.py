@@ -27,7 +27,10 @@ _PRODUCTS = ("linear", "addmm", "mm", "bmm", "matmul", "baddbmm", "mv", "convolu
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Weight:
     """A weight tensor: `name` its dotted path, `values` as the network applies it, `nodes` the operators that use it,
-    each with whether it stands there transposed."""
+    each with whether it stands there transposed.
+
+    `values` of any shape.
+    """
 
     name: str
     values: Tensor
@@ -60,7 +63,10 @@ class Wiring:
         return {index: (name, turned) for name, weight in self.weights.items() for index, turned in weight.nodes}
 
     def binary(self, node: Node, kept: Mapping[str, Tensor]) -> Tensor | None:
-        """The weights of an operator as zeros and ones, those with a name by `kept`; None where it has none."""
+        """The weights of an operator as zeros and ones, those with a name by `kept`; None where it has none.
+
+        Masks of `kept` have their weight's shape. Exact.
+        """
         if node.op not in WEIGHTS:
             return None
         use = next(((n, t) for n, w in self.weights.items() for i, t in w.nodes if i == node.index), None)
@@ -70,14 +76,17 @@ class Wiring:
 
     def nonzero(self, node: Node, reached: Sequence[Tensor]) -> list[Tensor] | None:
         """Where the operands of a product may be other than zero: what depends on an input (`reached`), and constants
-        by their value at the point, which is their value everywhere. None for what is no product of two nodes."""
+        by their value at the point, which is their value everywhere. None for what is no product of two nodes.
+
+        Booleans of the operands' shapes. Sound: an entry that is marked zero is zero for every input.
+        """
         if not multiplies(node):
             return None
         return [(reached[i] | (self.values[i] != 0)).float() for i in node.inputs]
 
     @cached_property
     def values(self) -> list[Tensor]:
-        """The value of every operator at the point."""
+        """The value of every operator at the point. Tensors of shape (*node shape)."""
         return [v[0] for v in evaluate_graph(self.graph, self.point if self.graph.batched else self.point[None])]
 
     def positions(self, name: str) -> int:
@@ -107,6 +116,7 @@ def wire(network: Network, budget: int | None = None) -> Wiring:
 
     Raises `UnsupportedOperator` for an operator through which it is not known how values spread, `ModelError` where the
     network cannot be exported, `BudgetError` where the copies do not fit `budget` bytes.
+    Exact at the example; how values spread is a sound bound for every input.
     """
     assert network.example is not None, "a wiring is traced at an example"
     point = network.example[:1]
@@ -157,7 +167,11 @@ def _match(constant: Tensor, module: str, candidates: list[tuple[str, str, Tenso
 
 def effective_weights(model: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
     """(module's path, name, value) of every tensor of two or more dimensions that the modules apply as a weight: plain
-    parameters once each, and what pruning, weight norm or a parametrisation makes of theirs."""
+    parameters once each, and what pruning, weight norm or a parametrisation makes of theirs.
+
+    Tensors of the weights' own shapes. Exact. Cost: a copy of every weight that is made of others, one at a time; no
+    pass.
+    """
     seen: set[int] = set()
     for path, module in model.named_modules():
         made = {n: v for n, v in vars(module).items() if isinstance(v, Tensor)}  # by hooks, beside `_parameters`

@@ -60,11 +60,23 @@ class Ascent:
             positive("step_size", self.step_size)
         for name, allowed in {"norm": ("inf", "2"), "loss": LOSSES, "start": ("random", "input")}.items():
             if getattr(self, name) not in allowed:
-                raise InputError(name, found=repr(getattr(self, name)), expected=" or ".join(map(repr, allowed)))
+                raise InputError(
+                    name,
+                    found=repr(getattr(self, name)),
+                    expected=" or ".join(map(repr, allowed)),
+                    remedy="give one of these",
+                )
         if self.steps < 1:
-            raise InputError("steps", found=str(self.steps), expected="at least 1")
+            raise InputError(
+                "steps", found=str(self.steps), expected="at least 1", remedy="give a whole number of at least 1"
+            )
         if (self.low is None) != (self.high is None):
-            raise InputError("low and high", found="one of them", expected="both or none")
+            raise InputError(
+                "low and high",
+                found="one of them",
+                expected="both or none",
+                remedy="give the other one too, or neither",
+            )
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         check_inputs(inputs)
@@ -133,14 +145,19 @@ def fast(radius: float, *, norm: str = "inf", low: float | None = 0.0, high: flo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixed:
-    """`adversary` on the first round(share n) rows of a batch, the rest as they are. Batches must be shuffled."""
+    """`adversary` on the first round(share n) rows of a batch, the rest as they are. Batches must be shuffled.
+
+    Raises `InputError` for a share outside (0, 1].
+    """
 
     adversary: Any
     share: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise InputError("share", found=str(self.share), expected="a share in (0, 1]")
+            raise InputError(
+                "share", found=str(self.share), expected="a share in (0, 1]", remedy="give a share such as 0.5"
+            )
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         count = max(1, round(self.share * len(inputs)))
@@ -154,6 +171,7 @@ class Free:
     `free.update()` after `loss.backward()` (the loop of `cutaway.training` does both and repeats every batch
     `repeats` times). The step is the radius, as in the source, so 1 / `repeats` of the epochs give equal cost. A
     batch larger than any before starts new perturbations at 0. `state()` and `restore()` are for checkpoints.
+    Raises `InputError` for repeats below 1.
     """
 
     def __init__(
@@ -161,7 +179,9 @@ class Free:
     ) -> None:
         Ascent(radius=radius, norm=norm, low=low, high=high)  # the same checks
         if repeats < 1:
-            raise InputError("repeats", found=str(repeats), expected="at least 1")
+            raise InputError(
+                "repeats", found=str(repeats), expected="at least 1", remedy="give a whole number of at least 1"
+            )
         self.radius, self.repeats, self.norm, self.low, self.high = radius, repeats, norm, low, high
         self.change: Tensor | None = None
         self._point: Tensor | None = None
@@ -177,7 +197,10 @@ class Free:
         return self._point
 
     def update(self, model: nn.Module | None = None) -> None:
-        """Move the perturbation along the gradient that `loss.backward()` left at the inputs."""
+        """Move the perturbation along the gradient that `loss.backward()` left at the inputs.
+
+        Raises `InputError` where no gradient is there.
+        """
         if self._point is None or self._ball is None or self._point.grad is None or self.change is None:
             raise InputError(
                 "free adversarial training",

@@ -58,7 +58,12 @@ def adversary(part: AdversaryPart, *, data: Dataset) -> Any:
     if part.share == 1.0:
         return found
     if part.name == "free":
-        raise InputError("adversary 'free'", found=f"share {part.share:g}", expected="1: it attacks whole batches")
+        raise InputError(
+            "adversary 'free'",
+            found=f"share {part.share:g}",
+            expected="1: it attacks whole batches",
+            remedy="set share to 1, or take another adversary",
+        )
     return rooms.Mixed(adversary=found, share=part.share)
 
 
@@ -71,7 +76,12 @@ def instruments(parts: list[InstrumentPart], data: Dataset) -> dict[str, Instrum
         kind = registry.instrument(part.name)
         label = part.label or part.name
         if label in found:
-            raise InputError(f"instrument {label!r}", found="it twice", expected='a label for each, label = "..."')
+            raise InputError(
+                f"instrument {label!r}",
+                found="it twice",
+                expected='a label for each, label = "..."',
+                remedy="give each its label",
+            )
         options = _tuples(part.options)
         _check_fields(f"instrument {part.name!r}", [f.name for f in dataclasses.fields(kind)], options)
         found[label] = dataclasses.replace(kind.suited(data), **options)
@@ -96,7 +106,9 @@ def _made(what: str, fields: Callable[..., Any], make: Callable[..., Any], optio
     _check_fields(what, list(parameters), options)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in options:
-            raise InputError(what, found=f"no {name!r}", expected=f"a value for {name!r}")
+            raise InputError(
+                what, found=f"no {name!r}", expected=f"a value for {name!r}", remedy="add this key to the recipe"
+            )
     return make(**options)
 
 

@@ -38,7 +38,7 @@ def read_characters(path: str | Path) -> str:
         return "\n".join(load_text(path, label_column=None).texts)
     text = read_text(path, "text", largest=room())
     if not text:
-        raise FileError(f"text {path}", found="an empty file", expected="a text")
+        raise FileError(f"text {path}", found="an empty file", expected="a text", remedy="give a file with text in it")
     return text
 
 
@@ -50,7 +50,12 @@ def character_sets(path: str | Path, *, length: int, held_out: float = 0.1) -> t
     numbers = np.asarray(alphabet(text)["input_ids"], dtype=np.int64)
     rows = len(numbers) // length
     if rows < 10:
-        raise InputError(f"text {path}", found=f"{len(numbers)} characters", expected=f"at least {10 * length}")
+        raise InputError(
+            f"text {path}",
+            found=f"{len(numbers)} characters",
+            expected=f"at least {10 * length}",
+            remedy="give a longer text, or a smaller length",
+        )
     table = torch.from_numpy(numbers[: rows * length].reshape(rows, length))
     cut = rows - max(1, round(held_out * rows))
     name = Path(path).stem

@@ -136,7 +136,12 @@ def _built(found: Blueprint, path: Path) -> nn.Module:
     try:
         return found.build()
     except Exception as error:  # whatever wrong sizes and options come to
-        raise FileError(f"record of a network beside {path}", found=str(error), expected="a network of ours") from error
+        raise FileError(
+            f"record of a network beside {path}",
+            found=str(error),
+            expected="a network of ours",
+            remedy="save the network again with this version of Cutaway",
+        ) from error
 
 
 def blueprint_of(path: Path) -> Blueprint | None:

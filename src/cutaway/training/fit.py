@@ -140,7 +140,10 @@ def _checked_folder(folder: Path, plan: Recipe, resume: bool) -> dict[str, Any]:
         old, version = record["key"], int(record["format"])
     except (FileError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise FileError(
-            f"run folder {str(folder)!r}", found=f"a broken fit.json ({error})", expected="a run"
+            f"run folder {str(folder)!r}",
+            found=f"a broken fit.json ({error})",
+            expected="a run",
+            remedy="start the training again in a new folder",
         ) from error
     if version > FORMAT:
         raise FileError(

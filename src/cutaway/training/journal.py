@@ -118,7 +118,12 @@ def _scan(path: Path, *, stop: bool = False) -> tuple[list[Block], int]:
         with path.open("rb") as file:
             head = file.read(len(MAGIC))
     except OSError as error:
-        raise FileError(f"journal {str(path)!r}", found=type(error).__name__, expected="a tracker's journal") from error
+        raise FileError(
+            f"journal {str(path)!r}",
+            found=type(error).__name__,
+            expected="a tracker's journal",
+            remedy="check the path, or copy the file again",
+        ) from error
     if head != MAGIC and (head[:-1] == MAGIC[:-1] or _whole(path.read_bytes(), len(MAGIC)) is None):
         newer = head[:-1] == MAGIC[:-1]
         raise FileError(

@@ -11,10 +11,9 @@ classes, or of the cross-entropy of the next token for token sets.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +33,7 @@ from cutaway.training.steepest import SteepestDescent
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
+from cutaway.training.batches import batches, in_memory, smallest_batch
 
 OPTIMISERS = ("adamw", "adam", "sgd", *STEEPEST)
 
@@ -53,6 +53,7 @@ class TrainingSettings:
     cross-entropy, mse (one-hot targets) or next-token. schedule, warmup, milestones, decay: see `rates.learning_rate`.
     clip: largest l2 norm of the gradient, None for none. on_nan: "stop" raises at the first loss that is not finite,
     "mark" goes on. dtype: float32 or float64; device: any that torch knows.
+    Raises `InputError` for values outside these.
     """
 
     steps: int
@@ -84,17 +85,35 @@ class TrainingSettings:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(
-                    f"{name} of the training", found=repr(getattr(self, name)), expected=", ".join(allowed)
+                    f"{name} of the training",
+                    found=repr(getattr(self, name)),
+                    expected=", ".join(allowed),
+                    remedy="give one of these",
                 )
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} of the training", found=str(getattr(self, name)), expected="at least 1")
+                raise InputError(
+                    f"{name} of the training",
+                    found=str(getattr(self, name)),
+                    expected="at least 1",
+                    remedy="give a whole number of at least 1",
+                )
         for name in ("learning_rate", "weight_decay", "momentum", "warmup", "decay"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} of the training", found=str(value), expected="a finite number >= 0")
+                raise InputError(
+                    f"{name} of the training",
+                    found=str(value),
+                    expected="a finite number >= 0",
+                    remedy="give a number in this range",
+                )
         if self.clip is not None and not self.clip > 0:
-            raise InputError("clip of the training", found=str(self.clip), expected="a number above 0, or none")
+            raise InputError(
+                "clip of the training",
+                found=str(self.clip),
+                expected="a number above 0, or none",
+                remedy="give such a number, or none",
+            )
 
     def rate(self, step: int) -> float:
         """The learning rate of update number `step`, counted from 0."""
@@ -182,7 +201,7 @@ def train(
     """
     kind = getattr(torch, settings.dtype)
     model.to(device=settings.device, dtype=kind)
-    inputs, labels = _in_memory(data, settings, kind)
+    inputs, labels = in_memory(data, settings, kind)
     least = smallest_batch(model, inputs[:1], settings, len(inputs))
     optimiser = _optimiser(model, settings)
     first = _restore(start, model, optimiser, adversary)
@@ -226,52 +245,6 @@ def train(
     )
 
 
-def smallest_batch(model: nn.Module, inputs: Tensor, settings: TrainingSettings, total: int) -> int:
-    """2 where batch norm has a single value a channel in one row `(1, ...)` of `inputs`, else 1.
-
-    Tried by a forward pass, and only if `total` rows leave a batch of one. Raises `InputError` if all batches are.
-    """
-    size = min(settings.batch, total)
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-    if (size > 1 and total % size != 1) or not any(isinstance(module, norms) for module in model.modules()):
-        return 1
-    try:
-        with torch.random.fork_rng(), torch.no_grad():
-            copy.deepcopy(model).train()(inputs[:1])  # a copy, for its running statistics move
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        if size > 1:
-            return 2
-        raise InputError(
-            "batch of the training",
-            found=f"1 row ({total} in the data) under batch norm",
-            expected="at least 2",
-            remedy="raise batch, or leave batch norm out",
-        ) from error
-    return 1
-
-
-def batches(
-    total: int, settings: TrainingSettings, first: int = 0, repeats: int = 1, *, least: int = 1
-) -> Iterator[tuple[int, Tensor]]:
-    """(step, row numbers on the CPU) from step `first` on; each batch is given `repeats` times in a row.
-
-    A last batch of an epoch with fewer than `least` rows joins the one before it.
-    """
-    size = min(settings.batch, total)
-    per_epoch = -(-total // size)
-    if 0 < total % size < least:
-        per_epoch -= 1
-    epoch, order = -1, torch.empty(0, dtype=torch.int64)
-    for step in range(first, settings.steps):
-        number, position = divmod(step // repeats, per_epoch)
-        if number != epoch:
-            generator = seeds.generator(settings.seed, "training", "order", number)
-            epoch, order = number, torch.randperm(total, generator=generator)
-        yield step, order[position * size : (position + 1) * size if position + 1 < per_epoch else total]
-
-
 def _update(model, inputs, labels, optimiser, settings, step, terms, adversary, scalars) -> float:
     """One optimisation step; fills `scalars` with the parts of the loss and gives the loss."""
     generator = None
@@ -298,23 +271,6 @@ def _update(model, inputs, labels, optimiser, settings, step, terms, adversary, 
         scalars["gradient_norm"] = float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
     optimiser.step()
     return float(loss.detach())
-
-
-def _in_memory(data: Dataset, settings: TrainingSettings, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Inputs in the training's type and labels, on its device; token sets stand in for their own labels."""
-    inputs = data.inputs.to(settings.device)
-    if settings.loss == "next-token":
-        if inputs.is_floating_point():
-            raise InputError(f"data set {data.name!r}", found="inputs that are not tokens", expected="int64 tokens")
-        return inputs, inputs
-    if data.labels is None:
-        raise InputError(
-            f"data set {data.name!r}",
-            found="no labels",
-            expected=f"labels to train with {settings.loss}",
-            remedy="give a labelled set, or loss = 'next-token' for tokens",
-        )
-    return inputs.to(kind) if inputs.is_floating_point() else inputs, data.labels.to(settings.device)
 
 
 def _optimiser(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:

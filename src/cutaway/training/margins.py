@@ -66,15 +66,34 @@ class MaximumMargin:
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
         if self.gamma_boundary is None and self.gamma_decision is None:
-            raise InputError("MaximumMargin", found="both gammas None", expected="at least one of them")
+            raise InputError(
+                "MaximumMargin",
+                found="both gammas None",
+                expected="at least one of them",
+                remedy="give gamma_boundary or gamma_decision",
+            )
         if not 0 < self.boundary_share <= 1:
-            raise InputError("boundary_share", found=str(self.boundary_share), expected="a share in (0, 1]")
+            raise InputError(
+                "boundary_share",
+                found=str(self.boundary_share),
+                expected="a share in (0, 1]",
+                remedy="give a share such as 1.0",
+            )
         if self.rivals is not None and self.rivals < 1:
-            raise InputError("rivals", found=str(self.rivals), expected="at least 1, or None for all")
+            raise InputError(
+                "rivals",
+                found=str(self.rivals),
+                expected="at least 1, or None for all",
+                remedy="give a number of at least 1, or None",
+            )
         if self.selection not in ("exact", "sketched"):
-            raise InputError("selection", found=repr(self.selection), expected="'exact' or 'sketched'")
+            raise InputError(
+                "selection", found=repr(self.selection), expected="'exact' or 'sketched'", remedy="give one of the two"
+            )
         if self.probes < 1:
-            raise InputError("probes", found=str(self.probes), expected="at least 1")
+            raise InputError(
+                "probes", found=str(self.probes), expected="at least 1", remedy="give a whole number of at least 1"
+            )
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         check_inputs(inputs)

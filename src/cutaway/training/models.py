@@ -73,7 +73,12 @@ def cnn(
     then a dense layer of 8 width neurons and the outputs."""
     channels, height, across = image_shape(input_shape)
     if min(height, across) < 2**depth:
-        raise InputError("depth of the cnn", found=str(depth), expected=f"fewer halvings of {height}x{across}")
+        raise InputError(
+            "depth of the cnn",
+            found=str(depth),
+            expected=f"fewer halvings of {height}x{across}",
+            remedy="give a smaller depth, or larger images",
+        )
     layers: list[nn.Module] = []
     for block in range(depth):
         size = width * 2**block
@@ -146,9 +151,24 @@ def check_options(name: str, options: dict[str, Any]) -> None:
             )
         if key == "activation":
             if value not in ACTIVATIONS:
-                raise InputError(f"activation of model {name!r}", found=repr(value), expected=", ".join(ACTIVATIONS))
+                raise InputError(
+                    f"activation of model {name!r}",
+                    found=repr(value),
+                    expected=", ".join(ACTIVATIONS),
+                    remedy="give one of these",
+                )
         elif key in ("batch_norm", "bias"):
             if not isinstance(value, bool):
-                raise InputError(f"option {key!r} of model {name!r}", found=repr(value), expected="true or false")
+                raise InputError(
+                    f"option {key!r} of model {name!r}",
+                    found=repr(value),
+                    expected="true or false",
+                    remedy="give one of the two",
+                )
         elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"option {key!r} of model {name!r}", found=repr(value), expected="a whole number above 0")
+            raise InputError(
+                f"option {key!r} of model {name!r}",
+                found=repr(value),
+                expected="a whole number above 0",
+                remedy="give a whole number above 0",
+            )

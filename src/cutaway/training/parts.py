@@ -20,7 +20,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 def activated(name: str) -> nn.Module:
     """The activation `name` as a module; `InputError` names the ones there are."""
     if name not in ACTIVATIONS:
-        raise InputError("activation", found=repr(name), expected=", ".join(ACTIVATIONS))
+        raise InputError("activation", found=repr(name), expected=", ".join(ACTIVATIONS), remedy="give one of these")
     return ACTIVATIONS[name]()
 
 

@@ -167,7 +167,10 @@ def onset(
 
 def plateau(steps: Sequence[int] | np.ndarray, value: np.ndarray, *, margin: float = 0.01, **bounds) -> Onset:
     """When a measure has settled: the first step from which it stays within `margin` of the median of its last third
-    (over log time). For clean accuracy, margin 0.01 is one point."""
+    (over log time). For clean accuracy, margin 0.01 is one point.
+
+    `steps` and `value` (T,).
+    """
     value, steps = np.asarray(value, dtype=float), np.asarray(steps, dtype=float)
     late = steps >= max(steps[-1], 1.0) ** (2 / 3)
     return onset(steps, value, level=float(np.median(value[late])) - margin, **bounds)
@@ -175,7 +178,10 @@ def plateau(steps: Sequence[int] | np.ndarray, value: np.ndarray, *, margin: flo
 
 def half_rise(steps: Sequence[int] | np.ndarray, value: np.ndarray, *, after: float, **bounds) -> Onset:
     """When a measure that rises after step `after` has done half of that rise: halfway from its value there to the
-    highest it reaches later. For behaviours that come after another one has settled."""
+    highest it reaches later. For behaviours that come after another one has settled.
+
+    `steps` and `value` (T,).
+    """
     value, steps = np.asarray(value, dtype=float), np.asarray(steps, dtype=float)
     at = int(np.searchsorted(steps, after))
     if at >= len(steps) - 1:
@@ -257,10 +263,25 @@ def _isotonic(values: np.ndarray) -> np.ndarray:
 
 def _check(steps: np.ndarray, table: np.ndarray) -> None:
     if len(steps) != len(table):
-        raise InputError("phases", found=f"{len(table)} curves for {len(steps)} steps", expected="one a step")
+        raise InputError(
+            "phases",
+            found=f"{len(table)} curves for {len(steps)} steps",
+            expected="one a step",
+            remedy="give curves and steps of the same length",
+        )
     if len(steps) < 4:
         raise InputError("phases", found=f"{len(steps)} steps", expected="at least 4", remedy="measure more often")
     if not np.isfinite(table).all():
-        raise InputError("phases", found="NaN or infinite values", expected="finite ones")
+        raise InputError(
+            "phases",
+            found="NaN or infinite values",
+            expected="finite ones",
+            remedy="leave out the steps without a value",
+        )
     if not (np.diff(steps) > 0).all():
-        raise InputError("phases", found="steps that do not increase", expected="increasing steps")
+        raise InputError(
+            "phases",
+            found="steps that do not increase",
+            expected="increasing steps",
+            remedy="sort the steps and give each once",
+        )

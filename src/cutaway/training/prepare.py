@@ -17,9 +17,10 @@ from cutaway.errors import CutawayError, InputError
 from cutaway.network import first_tensor, preserved
 from cutaway.network.sources import usable_device
 from cutaway.training import by_name
+from cutaway.training.batches import smallest_batch
 from cutaway.training.characters import TEXT_SUFFIXES, Alphabet, character_sets
 from cutaway.training.checkpoint import Blueprint
-from cutaway.training.loop import Term, TrainingSettings, smallest_batch
+from cutaway.training.loop import Term, TrainingSettings
 from cutaway.training.models import check_options
 from cutaway.training.recipe import Recipe
 
@@ -49,9 +50,15 @@ def prepare(plan: Recipe, device: str | None = None) -> Prepared:
             f"loss {loss!r}",
             found=f"data {plan.data.name!r} " + ("of characters" if alphabet else "that is no text"),
             expected="next-token for a text (.txt, .parquet), cross-entropy or mse for labelled data",
+            remedy="change the loss, or the data",
         )
     if alphabet is None and train.labels is None:
-        raise InputError(f"data set {plan.data.name!r}", found="no labels", expected="labels to train on")
+        raise InputError(
+            f"data set {plan.data.name!r}",
+            found="no labels",
+            expected="labels to train on",
+            remedy="give labelled data",
+        )
     options = plan.training.model_dump(exclude={"loss", "milestones", "device"})
     settings = TrainingSettings(
         **options,
@@ -119,7 +126,12 @@ def data_sets(plan: Recipe) -> tuple[dict[str, Dataset], Alphabet | None]:
         test = test if part.test is None else test.take(part.test)
     else:
         if plan.model.name == "char-gpt":
-            raise InputError("model 'char-gpt'", found=f"data {part.name!r}", expected="a text: .txt or .parquet")
+            raise InputError(
+                "model 'char-gpt'",
+                found=f"data {part.name!r}",
+                expected="a text: .txt or .parquet",
+                remedy="give a text, or another model",
+            )
         alphabet = None
         train = load_data(part.name, split="train", num=part.num, seed=plan.seed)
         test = load_data(part.name, split="test", num=part.test, seed=0)
@@ -127,7 +139,7 @@ def data_sets(plan: Recipe) -> tuple[dict[str, Dataset], Alphabet | None]:
         return {"train": train, "test": test}, alphabet
     count = math.ceil(part.validation * len(train))
     if count >= len(train):
-        raise InputError("data.validation", found=f"{part.validation:g} of {len(train)} rows", expected="fewer")
+        raise InputError("data.validation", found=f"{part.validation:g} of {len(train)} rows", expected="fewer", remedy="give a smaller share of validation")
     seed = seeds.number(plan.seed, "validation")
     held = train.take(count, seed)
     rows = np.setdiff1d(np.arange(len(train)), _rows_of(train, count, seed))
@@ -163,7 +175,12 @@ def watched_sets(plan: Recipe, sets: dict[str, Dataset]) -> dict[str, Dataset]:
 def random_points(data: Dataset, num: int, seed: int) -> Dataset:
     """Unlabelled points, uniform in the range of `data` (its value range, else its smallest to largest value)."""
     if not data.inputs.is_floating_point():
-        raise InputError("set 'random' of the tracker", found="token inputs", expected="floating-point inputs")
+        raise InputError(
+            "set 'random' of the tracker",
+            found="token inputs",
+            expected="floating-point inputs",
+            remedy="leave this set out for tokens",
+        )
     low, high = value_range(data)
     generator = seeds.generator(seed, "random points")
     points = low + (high - low) * torch.rand((num, *data.input_shape), generator=generator)
@@ -184,7 +201,12 @@ def blueprint_for(plan: Recipe, train: Dataset, alphabet: Alphabet | None) -> Bl
         assert measured.mean is not None and measured.std is not None
         pair = (measured.mean, measured.std)
     if part.factory is not None and pair is not None:
-        raise InputError("data.normalise", found="a factory's network", expected="false: a factory normalises itself")
+        raise InputError(
+            "data.normalise",
+            found="a factory's network",
+            expected="false: a factory normalises itself",
+            remedy="set data.normalise to false",
+        )
     if part.name is not None:
         check_options(part.name, part.options)
     return Blueprint(

@@ -190,11 +190,26 @@ def read(path: str | Path) -> Recipe:
             remedy=f"did you mean {near[0]!r}?" if near else "check the path",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileError(f"recipe {path}", found=str(error), expected="TOML") from error
+        raise FileError(
+            f"recipe {path}",
+            found=str(error),
+            expected="TOML",
+            remedy="correct the file at that place; docs/recipes.md shows every key",
+        ) from error
     except (RecursionError, ValueError) as error:  # nested too deep, a number of too many digits
-        raise FileError(f"recipe {path}", found=str(error)[:200], expected="a recipe's few levels") from error
+        raise FileError(
+            f"recipe {path}",
+            found=str(error)[:200],
+            expected="a recipe's few levels",
+            remedy="nest less; docs/recipes.md shows every key",
+        ) from error
     if content is None:
-        raise FileError(f"recipe {path}", found="more than 1 MB", expected="a recipe, a few kilobytes of TOML")
+        raise FileError(
+            f"recipe {path}",
+            found="more than 1 MB",
+            expected="a recipe, a few kilobytes of TOML",
+            remedy="give the recipe itself, not a data file",
+        )
     return checked(content, str(path))
 
 
@@ -222,9 +237,19 @@ def _explained(error: Any, content: dict[str, Any], where: str) -> InputError:
             remedy=f"did you mean {near[0]!r}?" if near else "",
         )
     if error["type"] == "missing":
-        return InputError(f"{source}, key {key!r}", found="nothing", expected="a value: it is needed")
+        return InputError(
+            f"{source}, key {key!r}",
+            found="nothing",
+            expected="a value: it is needed",
+            remedy="add this key to the recipe",
+        )
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return InputError(f"{source}, key {key!r}", found=repr(error["input"])[:80], expected=message)
+    return InputError(
+        f"{source}, key {key!r}",
+        found=repr(error["input"])[:80],
+        expected=message,
+        remedy="correct this key in the recipe",
+    )
 
 
 def _known_keys(place: list[Any]) -> list[str]:

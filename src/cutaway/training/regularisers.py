@@ -149,7 +149,9 @@ class InputGradient:
     def __post_init__(self) -> None:
         dual_order(self.norm)
         if self.loss not in LOSSES:
-            raise InputError("loss", found=repr(self.loss), expected=" or ".join(map(repr, LOSSES)))
+            raise InputError(
+                "loss", found=repr(self.loss), expected=" or ".join(map(repr, LOSSES)), remedy="give one of these"
+            )
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         check_inputs(inputs)
@@ -222,4 +224,4 @@ def _drawn(generator: torch.Generator | None) -> torch.Generator:
 
 def _at_least_one(name: str, value: int) -> None:
     if value < 1:
-        raise InputError(name, found=str(value), expected="at least 1")
+        raise InputError(name, found=str(value), expected="at least 1", remedy="give a whole number of at least 1")

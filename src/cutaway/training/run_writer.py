@@ -43,7 +43,12 @@ class RunWriter:
         if file.exists():
             _same_run(self.folder, record, resume)
         elif self.folder.exists() and (self.folder / JOURNAL).exists():
-            raise FileError(f"run folder {str(folder)!r}", found="a journal without run.json", expected="both")
+            raise FileError(
+                f"run folder {str(folder)!r}",
+                found="a journal without run.json",
+                expected="both",
+                remedy="remove the folder, or restore its run.json",
+            )
         else:
             write_text(file, json.dumps({**record, "format": FORMAT, "kind": "training"}, indent=1))
 

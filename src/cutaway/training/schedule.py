@@ -54,7 +54,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class EveryN(Schedule):
-    """At step 0 and every `n` steps."""
+    """At step 0 and every `n` steps. Raises `InputError` for an `n` below 1."""
 
     n: int
 
@@ -70,6 +70,7 @@ class LogSpaced(Schedule):
     """At step 0 and at `points` steps evenly spaced in the logarithm from 1 to `last`, rounded, without repeats.
 
     Rounding merges the first ones: of 50 points up to 100,000, 42 are different steps.
+    Raises `InputError` for numbers below 1.
     """
 
     last: int
@@ -98,6 +99,7 @@ class TimeBudget(Schedule):
     A measurement that cannot be afforded yet is put off until it can. The first one is taken at once, since its
     cost is not known before; a second comes when the share pays for the first and half of it again (at the earliest
     after 1.5 first costs / share seconds), and the share is kept from then on.
+    Raises `InputError` for a share outside (0, 1).
     """
 
     share: float
@@ -110,7 +112,10 @@ class TimeBudget(Schedule):
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise InputError(
-                "TimeBudget share", found=str(self.share), expected="a share between 0 and 1, such as 0.05"
+                "TimeBudget share",
+                found=str(self.share),
+                expected="a share between 0 and 1, such as 0.05",
+                remedy="give a share in this range",
             )
 
     def due(self, moment: Moment) -> Answer:
@@ -153,4 +158,9 @@ class AnyOf(Schedule):
 
 def _positive(what: str, name: str, value: int) -> None:
     if value < 1:
-        raise InputError(f"{what}({name}={value})", found=str(value), expected="at least 1")
+        raise InputError(
+            f"{what}({name}={value})",
+            found=str(value),
+            expected="at least 1",
+            remedy="give a whole number of at least 1",
+        )

@@ -48,7 +48,9 @@ def task_loss(outputs: Tensor, inputs: Tensor, labels: Tensor, loss: str) -> Ten
 def evaluate(model: nn.Module, data: Dataset, *, loss: str = "cross-entropy", batch: int = 500) -> Score:
     """Score of `model` on `data`, in evaluation mode (its mode is put back). One forward pass a row."""
     if loss != "next-token" and data.labels is None:
-        raise InputError(f"data set {data.name!r}", found="no labels", expected="labels to score with")
+        raise InputError(
+            f"data set {data.name!r}", found="no labels", expected="labels to score with", remedy="give labelled data"
+        )
     first = next(iter(model.parameters()))
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

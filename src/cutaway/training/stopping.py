@@ -22,6 +22,7 @@ class GeometryStop:
     `window`: factor of steps looked back over (10: one decade, long enough to see past the turn between two phases).
     `flat`: share of the range that counts as no change. `after`: never before this step. At least three measurements
     must lie in the window.
+    Raises `InputError` for a window that is not above 1 and a `flat` outside (0, 1).
     """
 
     window: float = 10.0
@@ -30,12 +31,22 @@ class GeometryStop:
 
     def __post_init__(self) -> None:
         if not self.window > 1:
-            raise InputError("GeometryStop window", found=str(self.window), expected="a factor above 1")
+            raise InputError(
+                "GeometryStop window",
+                found=str(self.window),
+                expected="a factor above 1",
+                remedy="give a factor such as 1.5",
+            )
         if not 0 < self.flat < 1:
-            raise InputError("GeometryStop flat", found=str(self.flat), expected="a share between 0 and 1")
+            raise InputError(
+                "GeometryStop flat",
+                found=str(self.flat),
+                expected="a share between 0 and 1",
+                remedy="give a share such as 0.05",
+            )
 
     def stops(self, steps: np.ndarray, values: np.ndarray) -> bool:
-        """Whether to stop now, given all measurements so far."""
+        """Whether to stop now, given all measurements so far. `steps` and `values` (T,)."""
         steps, values = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
         recent = steps >= steps[-1] / self.window
         if steps[-1] < self.after or recent.sum() < 3 or recent.all():
@@ -52,6 +63,7 @@ class ValidationStop:
     after: int = 50
 
     def stops(self, steps: np.ndarray, values: np.ndarray) -> bool:
+        """Whether to stop now, given all measurements so far: `steps` and `values` (T,)."""
         steps, values = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
         best = 0
         for k in range(1, len(values)):
@@ -75,7 +87,7 @@ class Watch:
 
 
 def stop_step(rule: GeometryStop | ValidationStop, steps: np.ndarray, values: np.ndarray) -> int:
-    """At which of `steps` the rule would have stopped (the last one if never)."""
+    """At which of `steps` the rule would have stopped (the last one if never). `steps` and `values` (T,)."""
     for k in range(1, len(steps) + 1):
         if rule.stops(np.asarray(steps[:k]), np.asarray(values[:k])):
             return int(steps[k - 1])
@@ -83,6 +95,9 @@ def stop_step(rule: GeometryStop | ValidationStop, steps: np.ndarray, values: np
 
 
 def regret(steps: np.ndarray, score: np.ndarray, stopped: int) -> float:
-    """What stopping at `stopped` gave away: the best score of the whole run minus the score there."""
+    """What stopping at `stopped` gave away: the best score of the whole run minus the score there.
+
+    `steps` and `score` (T,).
+    """
     at = int(np.searchsorted(steps, stopped))
     return float(np.max(score) - score[min(at, len(score) - 1)])

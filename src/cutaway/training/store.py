@@ -103,7 +103,10 @@ class TrainingRun:
         return any(e["what"] == "finished" for e in self.events)
 
     def order(self) -> Iterator[tuple[int, np.ndarray]]:
-        """`(step, rows)` of every step whose examples were told: which training rows, in which order."""
+        """`(step, rows)` of every step whose examples were told: which training rows, in which order.
+
+        Raises `FileError` for a damaged block.
+        """
         for block in self.order_blocks:
             rows, at = _examples(block), 0
             for step, count in zip(block.record["steps"], block.record["counts"], strict=True):
@@ -112,7 +115,10 @@ class TrainingRun:
                 at += count
 
     def per_sample(self, data: str, instrument: str, variable: str) -> tuple[np.ndarray, np.ndarray]:
-        """`(T,)` steps and `(T, n)` values of a variable that every reading holds by sample, for paired bootstraps."""
+        """`(T,)` steps and `(T, n)` values of a variable that every reading holds by sample, for paired bootstraps.
+
+        Raises `InputError` for a variable that readings do not hold by sample.
+        """
         steps, rows = [], []
         for taken in self.readings:
             if taken.data == data and taken.instrument == instrument:
@@ -122,6 +128,7 @@ class TrainingRun:
                         f"variable {variable!r} of {instrument!r}",
                         found="none by sample",
                         expected=", ".join(map(str, values)),
+                        remedy="give one of these variables",
                     )
                 steps.append(taken.step)
                 rows.append(np.asarray(values[variable].values, dtype=float))

@@ -36,14 +36,14 @@ def evaluated(model: nn.Module) -> Iterator[nn.Module]:
 def dual_order(norm: str) -> float:
     """q with 1/p + 1/q = 1 for the norm named "inf", "2" or "1"; InputError for another name."""
     if norm not in DUAL:
-        raise InputError("norm", found=repr(norm), expected="'inf', '2' or '1'")
+        raise InputError("norm", found=repr(norm), expected="'inf', '2' or '1'", remedy="give one of these")
     return DUAL[norm]
 
 
 def positive(name: str, value: float) -> None:
     """Raise InputError unless `value` is a finite number above 0."""
     if not (0 < value < float("inf")):
-        raise InputError(name, found=str(value), expected="a finite number above 0")
+        raise InputError(name, found=str(value), expected="a finite number above 0", remedy="give such a number")
 
 
 def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -51,7 +51,10 @@ def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:
     scores = first_tensor(model(inputs))
     if scores.dim() != 2:
         raise InputError(
-            "the model's output", found=f"shape {tuple(scores.shape)}", expected="(n, classes), one score a class"
+            "the model's output",
+            found=f"shape {tuple(scores.shape)}",
+            expected="(n, classes), one score a class",
+            remedy="give a model with one output a class",
         )
     return scores
 
@@ -59,13 +62,28 @@ def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:
 def check_inputs(inputs: Tensor) -> None:
     """InputError unless inputs are finite floating-point numbers with at least one row."""
     if not inputs.is_floating_point():
-        raise InputError("inputs", found=f"dtype {str(inputs.dtype)[6:]}", expected="floating point")
+        raise InputError(
+            "inputs",
+            found=f"dtype {str(inputs.dtype)[6:]}",
+            expected="floating point",
+            remedy="convert them with inputs.float()",
+        )
     if inputs.dim() < 2 or inputs.numel() == 0:
-        raise InputError("inputs", found=f"shape {tuple(inputs.shape)}", expected="(n, ...) with at least one row")
+        raise InputError(
+            "inputs",
+            found=f"shape {tuple(inputs.shape)}",
+            expected="(n, ...) with at least one row",
+            remedy="give a batch of rows",
+        )
     finite = torch.isfinite(inputs.detach())
     if not bool(finite.all()):
         row = int((~finite.flatten(1).all(1)).nonzero()[0])
-        raise InputError(f"inputs, row {row}", found="NaN or infinite values", expected="finite numbers")
+        raise InputError(
+            f"inputs, row {row}",
+            found="NaN or infinite values",
+            expected="finite numbers",
+            remedy="remove or mend these rows",
+        )
 
 
 def check_labels(labels: Tensor | None, rows: int, num_classes: int) -> Tensor:
@@ -74,10 +92,16 @@ def check_labels(labels: Tensor | None, rows: int, num_classes: int) -> Tensor:
         raise InputError("labels", found="none", expected=f"({rows},) class numbers", remedy="this term needs labels")
     if labels.is_floating_point() or labels.dtype == torch.bool or tuple(labels.shape) != (rows,):
         raise InputError(
-            "labels", found=f"{str(labels.dtype)[6:]} {tuple(labels.shape)}", expected=f"int64 ({rows},), a class a row"
+            "labels",
+            found=f"{str(labels.dtype)[6:]} {tuple(labels.shape)}",
+            expected=f"int64 ({rows},), a class a row",
+            remedy="give class numbers, one a row",
         )
     if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
         raise InputError(
-            "labels", found=f"{int(labels.min())} to {int(labels.max())}", expected=f"0 to {num_classes - 1}"
+            "labels",
+            found=f"{int(labels.min())} to {int(labels.max())}",
+            expected=f"0 to {num_classes - 1}",
+            remedy="number the classes from 0, or give the model more outputs",
         )
     return labels

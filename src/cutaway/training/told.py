@@ -53,7 +53,9 @@ def pairs(
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
     """Which instrument runs on which set, and which do not, with the reason."""
     if not data:
-        raise InputError("tracker data", found="no data set", expected="at least one")
+        raise InputError(
+            "tracker data", found="no data set", expected="at least one", remedy="give the data to measure on"
+        )
     pairs, left_out = [], []
     for name, instrument in instruments.items():
         fitting = [label for label, d in data.items() if d.labels is not None or "labels" not in instrument.needs]
@@ -99,6 +101,18 @@ def same_shapes(model: nn.Module, first: list[list[Any]] | None, step: int) -> N
     )
 
 
+def later(step: int, last: int | None) -> None:
+    """Raises `InputError` for a step that does not come after the last one told."""
+    if last is not None and step <= last:
+        again = "twice" if step == last else "out of order"
+        raise InputError(
+            f"step {step} told {again}",
+            found=f"step {step} after step {last}",
+            expected="steps that increase",
+            remedy="call tracker.step once after every optimisation step",
+        )
+
+
 def plain(name: str, value: float | torch.Tensor | None, step: int) -> float | None:
     try:
         if value is None:
@@ -108,7 +122,9 @@ def plain(name: str, value: float | torch.Tensor | None, step: int) -> float | N
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         kind = f"shape {tuple(value.shape)}" if isinstance(value, np.ndarray | torch.Tensor) else repr(value)[:80]
-        raise InputError(f"{name!r} told at step {step}", found=kind, expected="one number") from error
+        raise InputError(
+            f"{name!r} told at step {step}", found=kind, expected="one number", remedy="give float(value), or its mean"
+        ) from error
 
 
 def price(costs: Sequence[float]) -> float | None:
@@ -160,7 +176,9 @@ def whole(step: Any) -> int:
             return int(number)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         pass
-    raise InputError(f"step {step}", found=str(step), expected="a whole number, 0 or more")
+    raise InputError(
+        f"step {step}", found=str(step), expected="a whole number, 0 or more", remedy="count optimisation steps from 0"
+    )
 
 
 def next_folder(folder: Path) -> Path:

@@ -129,10 +129,18 @@ class Tracker:
     ) -> bool:
         """Tell that `step` optimisation steps are done (0 before the first); returns whether something was measured.
 
-        `examples`: numbers of the training rows that this step used, in order. `scalars`: anything else to record.
+        `examples`: numbers `(k,)` of the training rows that this step used, in order. `scalars`: any other numbers.
         """
         if self._closed:
-            self._trouble(step, InputError(f"step {step}", found="a tracker that was closed", expected="a new one"))
+            self._trouble(
+                step,
+                InputError(
+                    f"step {step}",
+                    found="a tracker that was closed",
+                    expected="a new one",
+                    remedy="make a new Tracker for what follows",
+                ),
+            )
             return False
         first = self._last_step is None and not self._sessions
         known = {"loss": loss, "learning_rate": learning_rate, **scalars}
@@ -272,14 +280,7 @@ class Tracker:
         self._troubles.tell(step, error, None if self._closed else self._writer, max(self._last_step or 0, 0))
 
     def _check(self, model: nn.Module, step: int) -> None:
-        if self._last_step is not None and step <= self._last_step:
-            again = "twice" if step == self._last_step else "out of order"
-            raise InputError(
-                f"step {step} told {again}",
-                found=f"step {step} after step {self._last_step}",
-                expected="steps that increase",
-                remedy="call tracker.step once after every optimisation step",
-            )
+        told.later(step, self._last_step)
         if self._signature is None:
             self._open(model, step)
         elif self._seen() is not model:  # shapes changed in place are noticed when it is measured or saved

@@ -26,7 +26,12 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, *, causal: bool, bias: bool):
         super().__init__()
         if width % heads:
-            raise InputError("heads", found=f"{heads} for width {width}", expected="a divisor of the width")
+            raise InputError(
+                "heads",
+                found=f"{heads} for width {width}",
+                expected="a divisor of the width",
+                remedy="give a number of heads that divides the width",
+            )
         self.heads, self.causal = heads, causal
         self.mix = nn.Linear(width, 3 * width, bias=bias)
         self.out = nn.Linear(width, width, bias=bias)
@@ -102,7 +107,12 @@ def vit_tiny(
     """A vision transformer of `depth` blocks; 0.2 million parameters as it stands."""
     channels, height, across = image_shape(input_shape)
     if height % patch or across % patch:
-        raise InputError("patch of the vit-tiny", found=str(patch), expected=f"a divisor of {height} and {across}")
+        raise InputError(
+            "patch of the vit-tiny",
+            found=str(patch),
+            expected=f"a divisor of {height} and {across}",
+            remedy="give a patch that divides both sides",
+        )
     patches = (height // patch) * (across // patch)
     options = {"heads": heads, "bias": bias, "activation": activation}
     return VisionTransformer(channels, patches, outputs, width, depth, patch, **options)
@@ -120,6 +130,11 @@ def char_gpt(
 ) -> nn.Module:
     """A decoder on `outputs` characters for rows of up to `input_shape[0]` of them."""
     if len(input_shape) != 1:
-        raise InputError("inputs of the char-gpt", found=f"shape {tuple(input_shape)}", expected="(length,) of tokens")
+        raise InputError(
+            "inputs of the char-gpt",
+            found=f"shape {tuple(input_shape)}",
+            expected="(length,) of tokens",
+            remedy="give rows of tokens, or another model",
+        )
     options = {"heads": heads, "bias": bias, "activation": activation}
     return CharGPT(input_shape[0], outputs, width, depth, **options)

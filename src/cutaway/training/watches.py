@@ -48,7 +48,7 @@ class LossWatch:
 
     def __init__(self, on_nan: Literal["mark", "stop"]) -> None:
         if on_nan not in ("mark", "stop"):
-            raise InputError("on_nan", found=repr(on_nan), expected="'mark' or 'stop'")
+            raise InputError("on_nan", found=repr(on_nan), expected="'mark' or 'stop'", remedy="give one of the two")
         self.on_nan, self.told = on_nan, False
 
     def look(self, writer: RunWriter, step: int, loss: float | None) -> None:

@@ -69,7 +69,12 @@ def backward_pass(
 ) -> PrimalModel:
     """One top-down sweep over all boundaries, then a new ridge readout. `label` (n,), `targets` (n, 1)."""
     if not all(isinstance(layer.lift, RandomLift) for layer in (*model.layers, model.readout)):
-        raise EstimatorInputError("backward coupling", found=f"mode {model.settings.kind!r}", expected="mode 'finite'")
+        raise EstimatorInputError(
+            "backward coupling",
+            found=f"mode {model.settings.kind!r}",
+            expected="mode 'finite'",
+            remedy="fit with mode='finite', or without the coupling",
+        )
     layers = list(model.layers)
     lifts = [layer.lift for layer in layers] + [model.readout.lift]
     for below in range(len(layers) - 1, -1, -1):

@@ -164,7 +164,12 @@ def seed_of(random_state: Any) -> int:
         return 0
     if isinstance(random_state, (int, np.integer)):
         if random_state < 0:
-            raise EstimatorInputError("parameter random_state", found=str(random_state), expected="at least 0")
+            raise EstimatorInputError(
+                "parameter random_state",
+                found=str(random_state),
+                expected="at least 0",
+                remedy="give a number of at least 0",
+            )
         return int(random_state)
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31 - 1))
@@ -173,5 +178,6 @@ def seed_of(random_state: Any) -> int:
             "parameter random_state",
             found=repr(random_state),
             expected="None, a whole number, a RandomState or a Generator",
+            remedy="give one of these",
         )
     return int(random_state.randint(2**31 - 1))

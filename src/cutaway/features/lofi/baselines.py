@@ -36,7 +36,12 @@ class _Baseline(ClassifierMixin, BaseEstimator):
         self._check()
         self.classes_, codes = np.unique(y, return_inverse=True)
         if self.classes_.size < 2:
-            raise EstimatorInputError("labels y", found="one class only", expected="at least two classes")
+            raise EstimatorInputError(
+                "labels y",
+                found="one class only",
+                expected="at least two classes",
+                remedy="give rows of at least two classes",
+            )
         targets = class_signals(codes, self.classes_.size).targets
         self._fit(X, targets, codes)
         return self

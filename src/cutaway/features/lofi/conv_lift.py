@@ -76,6 +76,7 @@ def patch_filters(
 
     `images` (n, C, H, W), `signal` (n,) real. Returns filters (C, count, k, k), unit norm, and eigenvalues (C, count)
     by falling magnitude. The picture of what a first convolution should look for (arXiv 2605.13612, filter figure).
+    Exact up to rounding, for these images.
     """
     channels, size = images.shape[1], kernel_size**2
     filters, values = np.empty((channels, count, kernel_size, kernel_size)), np.empty((channels, count))

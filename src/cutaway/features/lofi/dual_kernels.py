@@ -34,7 +34,10 @@ def cross_kernel(left: Array, right: Array, activation: str) -> Array:
 
 
 def gram_kernel(inputs: Array, activation: str) -> Array:
-    """Symmetric kernel matrix (n, n) of `inputs` with itself: only the lower blocks are evaluated, then mirrored."""
+    """Symmetric kernel matrix (n, n) of `inputs` with itself: only the lower blocks are evaluated, then mirrored.
+
+    `inputs` (n, d). Exact up to rounding.
+    """
     num = inputs.shape[0]
     kernel = _Pairwise(activation, inputs, inputs)
     out = np.empty((num, num))

@@ -35,7 +35,10 @@ class LoFiClassifier(ClassifierMixin, LoFiBase):
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LoFiClassifier:
-        """Rows (n, d), labels (n,), weights (n,) >= 0: a weight of 2 counts as a row given twice."""
+        """Rows (n, d), labels (n,), weights (n,) >= 0: a weight of 2 counts as a row given twice.
+
+        Raises `EstimatorInputError` for a single class.
+        """
         X, y = validate_data(self, X, _labels(y), dtype=[np.float64, np.float32], ensure_min_samples=2)
         check_classification_targets(y)
         weights, kept = row_weights(X, sample_weight, self.class_weight, y)
@@ -91,7 +94,10 @@ class LoFiRegressor(RegressorMixin, LoFiBase):
     """Neural LoFi for real targets, one or several. `score` and `validation_score_` are R^2."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LoFiRegressor:
-        """Rows (n, d), targets (n,) or (n, c), weights (n,) >= 0: a weight of 2 counts as a row given twice."""
+        """Rows (n, d), targets (n,) or (n, c), weights (n,) >= 0: a weight of 2 counts as a row given twice.
+
+        Raises `EstimatorInputError` for a column of targets that is constant and for class weights.
+        """
         X, y = validate_data(
             self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, multi_output=True, y_numeric=True
         )
@@ -145,12 +151,16 @@ class LoFiTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LoFiBas
     """
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> LoFiTransformer:
-        """Rows (n, d), labels or targets, weights (n,) >= 0: a weight of 2 counts as a row given twice."""
+        """Rows (n, d), labels or targets, weights (n,) >= 0: a weight of 2 counts as a row given twice.
+
+        Raises `EstimatorInputError` where `y` is None.
+        """
         if y is None:
             raise EstimatorInputError(
                 "labels y",
                 found="None",
                 expected="labels (the estimator requires y to be passed, but the target y is None)",
+                remedy="pass y to fit",
             )
         X, y = validate_data(
             self, X, _labels(y), dtype=[np.float64, np.float32], ensure_min_samples=2, multi_output=True
@@ -198,11 +208,21 @@ class LoFiTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LoFiBas
         if y.dtype.kind == "f":
             targets = np.asarray(y, dtype=np.float64).reshape(y.shape[0], -1)
             if not np.all(targets.std(axis=0) > 0):
-                raise EstimatorInputError("targets y", found="a constant column", expected="targets that vary")
+                raise EstimatorInputError(
+                    "targets y",
+                    found="a constant column",
+                    expected="targets that vary",
+                    remedy="leave out the constant column",
+                )
             return real_signals(targets, **how), None
         classes, codes = np.unique(y, return_inverse=True)
         if classes.size < 2:
-            raise EstimatorInputError("labels y", found="one class only", expected="at least two classes")
+            raise EstimatorInputError(
+                "labels y",
+                found="one class only",
+                expected="at least two classes",
+                remedy="give rows of at least two classes",
+            )
         signals = class_signals(codes, classes.size, **how)
         return signals, codes if classes.size > 2 else None
 

@@ -81,7 +81,10 @@ def filters_figure(filters: Array, values: Array, names: Sequence[str] | None = 
 
 
 def accuracy_figure(samples: Array, accuracies: dict[str, Array], errors: dict[str, Array] | None = None) -> Any:
-    """Test accuracy against training samples, one line a method, bars of two standard errors set side by side."""
+    """Test accuracy against training samples, one line a method, bars of two standard errors set side by side.
+
+    `samples` (k,), every accuracy and error (k,).
+    """
     figure, axes = _axes(None, (5.6, 3.8))
     samples = np.asarray(samples, dtype=float)
     steps = np.diff(np.log(np.sort(samples)))

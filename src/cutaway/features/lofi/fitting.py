@@ -67,7 +67,9 @@ class FitResult:
 def resolve_mode(mode: str, num: int, memory_gb: float) -> str:
     """`auto`: the exact kernel while three n x n arrays fit in the budget, the Nystroem form beyond."""
     if mode not in MODES:
-        raise EstimatorInputError("parameter mode", found=repr(mode), expected=f"one of {', '.join(MODES)}")
+        raise EstimatorInputError(
+            "parameter mode", found=repr(mode), expected=f"one of {', '.join(MODES)}", remedy="give one of these"
+        )
     kernel_gb = 3 * 8.0 * num**2 / 1e9
     if mode == "auto":
         return "kernel" if kernel_gb <= memory_gb else "nystroem"
@@ -102,6 +104,7 @@ def make_path(
             "parameter image_shape",
             found=f"{settings.image_shape} for rows of {inputs.shape[1]} numbers",
             expected="(channels, height, width) whose product is the number of columns",
+            remedy="give the images' true shape",
         )
     lift = LiftSettings(
         kind=mode,
@@ -133,7 +136,9 @@ def _dtype(name: str, num: int) -> Any:
     known = {"float32": torch.float32, "float64": torch.float64}
     known["auto"] = torch.float64 if num <= 5000 else torch.float32
     if name not in known:
-        raise EstimatorInputError("parameter dtype", found=repr(name), expected="float32, float64 or auto")
+        raise EstimatorInputError(
+            "parameter dtype", found=repr(name), expected="float32, float64 or auto", remedy="give one of these"
+        )
     return known[name]
 
 
@@ -142,7 +147,12 @@ def count_grid(settings: FitSettings, num: int, columns: int) -> tuple[int, ...]
     if settings.n_directions != "auto":
         wanted = np.atleast_1d(np.asarray(settings.n_directions, dtype=int))
         if wanted.min() < 1:
-            raise EstimatorInputError("parameter n_directions", found=str(int(wanted.min())), expected="at least 1")
+            raise EstimatorInputError(
+                "parameter n_directions",
+                found=str(int(wanted.min())),
+                expected="at least 1",
+                remedy="give larger numbers",
+            )
         return tuple(sorted({int(min(w, max(num - 1, 1))) for w in wanted}))
     grid = (4, 8, 16, 32, 64) if columns <= 2 else (16, 32, 64, 128)
     room = max(1, min(num // 4, settings.width))

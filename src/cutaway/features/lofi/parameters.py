@@ -9,6 +9,9 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cutaway.errors import InputError
 from cutaway.features.lofi.errors import EstimatorInputError
 
@@ -16,7 +19,12 @@ from cutaway.features.lofi.errors import EstimatorInputError
 def whole(name: str, value: Any, least: int) -> int:
     """An integer of at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
-        raise EstimatorInputError(f"parameter {name}", found=repr(value), expected=f"a whole number, at least {least}")
+        raise EstimatorInputError(
+            f"parameter {name}",
+            found=repr(value),
+            expected=f"a whole number, at least {least}",
+            remedy="give such a number",
+        )
     return int(value)
 
 
@@ -33,7 +41,7 @@ def above(name: str, value: Any, least: float = 0.0, most: float = math.inf, *, 
     if not good or not (number >= least if or_equal else number > least):
         limit = "" if most == math.inf else f" and at most {most:g}"
         words = f"a number {'of at least' if or_equal else 'above'} {least:g}{limit}"
-        raise EstimatorInputError(f"parameter {name}", found=repr(value), expected=words)
+        raise EstimatorInputError(f"parameter {name}", found=repr(value), expected=words, remedy="give such a value")
     return number
 
 
@@ -42,7 +50,12 @@ def ridge(name: str, value: Any) -> None:
     if isinstance(value, str) and value == "auto":
         return
     if isinstance(value, str):
-        raise EstimatorInputError(f"parameter {name}", found=repr(value), expected="'auto' or a number of at least 0")
+        raise EstimatorInputError(
+            f"parameter {name}",
+            found=repr(value),
+            expected="'auto' or a number of at least 0",
+            remedy="give such a value",
+        )
     above(name, value, or_equal=True)
 
 
@@ -51,12 +64,20 @@ def counts(name: str, value: Any) -> tuple[int, ...] | None:
     if isinstance(value, str):
         if value != "auto":
             raise EstimatorInputError(
-                f"parameter {name}", found=repr(value), expected="'auto', a whole number or a tuple of them"
+                f"parameter {name}",
+                found=repr(value),
+                expected="'auto', a whole number or a tuple of them",
+                remedy="give such a value",
             )
         return None
     several = [value] if isinstance(value, (Real, bool)) else list(value)
     if not several:
-        raise EstimatorInputError(f"parameter {name}", found="nothing", expected="at least one whole number")
+        raise EstimatorInputError(
+            f"parameter {name}",
+            found="nothing",
+            expected="at least one whole number",
+            remedy="give a number for every layer",
+        )
     return tuple(whole(name, each, 1) for each in several)
 
 
@@ -69,7 +90,10 @@ def torch_device(name: str) -> str:
             usable_device(name)
         except InputError as error:
             raise EstimatorInputError(
-                "parameter device", found=repr(name), expected="cpu, or an accelerator that torch can use here"
+                "parameter device",
+                found=repr(name),
+                expected="cpu, or an accelerator that torch can use here",
+                remedy="give cpu, or install torch for this accelerator",
             ) from error
     return name
 
@@ -90,15 +114,51 @@ def check_stack(given: Any) -> None:
     if not (isinstance(given.label_directions, str) and given.label_directions == "all"):
         if isinstance(given.label_directions, str):
             raise EstimatorInputError(
-                "parameter label_directions", found=repr(given.label_directions), expected="'all' or a whole number"
+                "parameter label_directions",
+                found=repr(given.label_directions),
+                expected="'all' or a whole number",
+                remedy="give such a value",
             )
         whole("label_directions", given.label_directions, 1)
     share = given.validation_fraction
     if not (isinstance(share, Real) and 0 <= float(share) < 1):
-        raise EstimatorInputError("parameter validation_fraction", found=str(share), expected="a share in [0, 1)")
+        raise EstimatorInputError(
+            "parameter validation_fraction",
+            found=str(share),
+            expected="a share in [0, 1)",
+            remedy="give a share such as 0.2",
+        )
     for name in ("channels", "kernel_size", "pool"):
         whole(name, getattr(given, name), 1)
     whole("backward_passes", given.backward_passes, 0)
     above("backward_rank", given.backward_rank, most=1.0)
     above("memory_gb", given.memory_gb)
     torch_device(given.device)
+
+
+def checked_pairs(features: Any, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Features (n, D) and real labels (n,) in float64; `EstimatorInputError` for other shapes and for constants."""
+    features, labels = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise EstimatorInputError(
+            "features and labels",
+            found=f"shapes {features.shape} and {labels.shape}",
+            expected="(n, D) and (n,)",
+            remedy="give a row of features and one label a row",
+        )
+    if features.shape[0] < 4:
+        raise EstimatorInputError(
+            "features", found=f"{features.shape[0]} rows", expected="at least 4", remedy="give more rows"
+        )
+    if not (np.isfinite(features).all() and np.isfinite(labels).all()):
+        raise EstimatorInputError(
+            "features or labels", found="NaN or infinity", expected="finite numbers", remedy="remove or mend these rows"
+        )
+    if labels.std() == 0:
+        raise EstimatorInputError(
+            "labels",
+            found="one constant value",
+            expected="labels that vary",
+            remedy="give labels of at least two values",
+        )
+    return features, labels

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.moments import Products, largest
-from cutaway.features.lofi.parameters import whole
+from cutaway.features.lofi.parameters import checked_pairs, whole
 
 Array = NDArray[Any]
 
@@ -71,7 +71,10 @@ class Emergence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmergenceCurve:
-    """Predicted squared overlaps (len(samples), k + 1) of the emerged directions and, last, of the next one."""
+    """Predicted squared overlaps (len(samples), k + 1) of the emerged directions and, last, of the next one.
+
+    `samples` (s,), `critical_samples` (k + 1,).
+    """
 
     samples: Array
     overlaps: Array
@@ -119,10 +122,15 @@ def emergence(
     """
     whole("num_directions", num_directions, 1)
     whole("num_permutations", num_permutations, 0)
-    features, labels = _checked(features, labels)
+    features, labels = checked_pairs(features, labels)
     generator = np.random.default_rng(seed)
     if not (np.ptp(features, axis=0) if center else features).any():
-        raise EstimatorInputError("features", found="columns that are all constant", expected="columns that vary")
+        raise EstimatorInputError(
+            "features",
+            found="columns that are all constant",
+            expected="columns that vary",
+            remedy="leave out constant columns, or give other rows",
+        )
     if center:
         features, labels = features - features.mean(axis=0), labels - labels.mean()
     num, width = features.shape
@@ -181,11 +189,18 @@ def emergence_curve(features: Array, labels: Array, samples: Array | None = None
     The hidden direction's strength comes from unbiased sums of squares and of fourth powers of the spectrum
     (`spectral_moments`), which see a direction before its eigenvalue detaches: exact in the limit when what is hidden
     is one strength, an average weighted towards the largest otherwise. An estimate: read it with `next_low`.
+    `features` (n, D), `labels` (n,), `samples` (s,). Raises `EstimatorInputError` for samples that are not above 0 and
+    as `emergence`.
     """
     now = emergence(features, labels, **options)
     grid = now.num_samples * 2.0 ** np.arange(-2, 5) if samples is None else np.asarray(samples, dtype=float)
     if grid.ndim != 1 or not (grid > 0).all():
-        raise EstimatorInputError("samples", found=str(np.ravel(grid)[:5]), expected="a row of numbers above 0")
+        raise EstimatorInputError(
+            "samples",
+            found=str(np.ravel(grid)[:5]),
+            expected="a row of numbers above 0",
+            remedy="give sample sizes above 0",
+        )
     critical = np.append(now.critical_samples[now.emerged], now.next_critical_samples)
     overlaps = np.clip(1.0 - critical[None, :] / grid[:, None], 0.0, 1.0)
     return EmergenceCurve(samples=grid, overlaps=overlaps, critical_samples=critical, now=now)
@@ -312,18 +327,3 @@ def _outlier(value: float, projections: Array, labels: Array, residual: _Residua
     left_out = (1.0 - pull * labels / t) * projections
     seen = float(np.mean(labels * left_out**2)) - (1.0 - overlap) * offset
     return (seen / overlap if overlap > 0.2 and seen > 0 else t + offset), overlap
-
-
-def _checked(features: Array, labels: Array) -> tuple[Array, Array]:
-    features, labels = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    if features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise EstimatorInputError(
-            "features and labels", found=f"shapes {features.shape} and {labels.shape}", expected="(n, D) and (n,)"
-        )
-    if features.shape[0] < 4:
-        raise EstimatorInputError("features", found=f"{features.shape[0]} rows", expected="at least 4")
-    if not (np.isfinite(features).all() and np.isfinite(labels).all()):
-        raise EstimatorInputError("features or labels", found="NaN or infinity", expected="finite numbers")
-    if labels.std() == 0:
-        raise EstimatorInputError("labels", found="one constant value", expected="labels that vary")
-    return features, labels

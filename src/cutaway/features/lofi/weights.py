@@ -32,6 +32,7 @@ def row_weights(
             "sample_weight",
             found=f"shape {weights.shape}" if weights.shape != (num,) else "NaN or infinity",
             expected=f"{num} finite numbers, one a row",
+            remedy="give one weight a row",
         )
     if class_weight is not None and labels is not None:
         classes, codes = np.unique(labels, return_inverse=True)
@@ -47,7 +48,10 @@ def row_weights(
     kept = np.flatnonzero(weights > 0)
     if kept.size < 2:
         raise EstimatorInputError(
-            "sample_weight", found=f"{kept.size} rows of non-zero weight", expected="at least two rows"
+            "sample_weight",
+            found=f"{kept.size} rows of non-zero weight",
+            expected="at least two rows",
+            remedy="give weight to more rows",
         )
     weights = weights[kept]
     return (None if (weights == 1.0).all() else weights), kept

@@ -15,7 +15,10 @@ from cutaway.errors import InputError
 
 
 class WordCounts:
-    """`WordCounts(train)(texts)` -> (n, dimension) float64, rows of length 1 (0 where no count is known)."""
+    """`WordCounts(train)(texts)` -> (n, dimension) float64, rows of length 1 (0 where no count is known).
+
+    Raises `InputError` for a dimension that is not below the number of sentences.
+    """
 
     def __init__(self, train: Sequence[str], *, dimension: int = 200, seed: int = 0) -> None:
         from sklearn.decomposition import TruncatedSVD
@@ -25,7 +28,10 @@ class WordCounts:
 
         if dimension < 1 or len(train) <= dimension:
             raise InputError(
-                "dimension", found=f"{dimension} for {len(train)} sentences", expected="1 to fewer than the sentences"
+                "dimension",
+                found=f"{dimension} for {len(train)} sentences",
+                expected="1 to fewer than the sentences",
+                remedy="give a smaller dimension, or more sentences",
             )
         self._maps = make_pipeline(
             make_union(

@@ -161,7 +161,7 @@ def perturb(sentence: str, level: str, count: int, rng: np.random.Generator) -> 
     Deterministic for a generator's state. Raises InputError for an unknown level.
     """
     if level not in LEVELS:
-        raise InputError("level", found=repr(level), expected="one of " + ", ".join(LEVELS))
+        raise InputError("level", found=repr(level), expected="one of " + ", ".join(LEVELS), remedy="give one of these")
     found: dict[str, None] = {}
     for _ in range(4 * count):
         made = {"character": _character, "word": _word, "sentence": _sentence}[level](sentence, rng)

@@ -68,7 +68,12 @@ class Projection:
 
     def __init__(self, train: np.ndarray, positive: np.ndarray, dimension: int) -> None:
         if not 1 <= dimension <= min(train.shape):
-            raise InputError("dimension", found=str(dimension), expected=f"1 to {min(train.shape)}")
+            raise InputError(
+                "dimension",
+                found=str(dimension),
+                expected=f"1 to {min(train.shape)}",
+                remedy="give a number in this range",
+            )
         self.mean = train.mean(0)
         _, _, rows = np.linalg.svd(train - self.mean, full_matrices=False)
         scores = (train - self.mean) @ rows[:dimension].T
@@ -88,7 +93,10 @@ def run_pipeline(
     settings: SentenceSettings = SentenceSettings(),
     seed: int = 0,
 ) -> SentenceOutcome:
-    """One run. Labels are 0 for the positive class (whose regions are verified) and 1 for the other."""
+    """One run. Labels are 0 for the positive class (whose regions are verified) and 1 for the other.
+
+    `train` and `test` are n texts and (n,) labels. Raises `InputError` for an unknown region.
+    """
     (texts, labels), (fresh, truth) = train, test
     labels, truth = np.asarray(labels), np.asarray(truth)
     raw = embed(texts)
@@ -128,7 +136,12 @@ def _regions(texts, labels, points, embed, project, settings: SentenceSettings, 
     if settings.region == "cluster":
         return cluster_boxes(positives, points[labels == 1], count=settings.clusters, seed=seed)
     if settings.region not in ("character", "word", "sentence"):
-        raise InputError("region", found=repr(settings.region), expected="cube, character, word, sentence or cluster")
+        raise InputError(
+            "region",
+            found=repr(settings.region),
+            expected="cube, character, word, sentence or cluster",
+            remedy="give one of these",
+        )
     chosen = [texts[i] for i in np.flatnonzero(labels == 0)]
     raw, moved = _perturbed(chosen, settings.region, settings.count, embed, project, rng)
     return perturbation_boxes(positives, moved) if raw else cubes(positives, settings.epsilon)

@@ -48,9 +48,12 @@ class Boxes:
 
 
 def cubes(points: np.ndarray, epsilon: float) -> Boxes:
-    """A cube of half-width `epsilon` round every point (n, d)."""
+    """A cube of half-width `epsilon` round every point (n, d).
+
+    Raises `InputError` for an epsilon that is not above 0.
+    """
     if epsilon <= 0:
-        raise InputError("epsilon", found=str(epsilon), expected="above 0")
+        raise InputError("epsilon", found=str(epsilon), expected="above 0", remedy="give a number above 0")
     return Boxes(lower=points - epsilon, upper=points + epsilon, owner=np.arange(len(points)))
 
 
@@ -110,7 +113,10 @@ def _best_cut(kept: np.ndarray, bad: np.ndarray, lower: np.ndarray, upper: np.nd
 
 
 def cluster_boxes(positives: np.ndarray, negatives: np.ndarray, *, count: int = 50, seed: int = 0) -> Boxes:
-    """Shrunk boxes of k-means clusters of the positives; empty ones are left out."""
+    """Shrunk boxes of k-means clusters of the positives; empty ones are left out.
+
+    `positives` (n, d), `negatives` (m, d); the boxes (k, d).
+    """
     from sklearn.cluster import KMeans
 
     count = min(count, len(np.unique(positives, axis=0)))

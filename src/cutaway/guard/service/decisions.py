@@ -29,7 +29,10 @@ class Decisions:
             self._handler = WatchedFileHandler(file, encoding="utf-8")
         except OSError as error:
             raise InputError(
-                f"option --decisions {file}", found=error.strerror or str(error), expected="a file that can be written"
+                f"option --decisions {file}",
+                found=error.strerror or str(error),
+                expected="a file that can be written",
+                remedy="name a file in a folder that may be written to",
             ) from error
         self._handler.setFormatter(logging.Formatter("%(message)s"))
 

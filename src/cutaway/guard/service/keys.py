@@ -70,7 +70,12 @@ def _read(file: Path) -> tuple[bytes, ...]:
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"key file {file}", found="no readable text", expected="UTF-8, one key a line") from error
+        raise FileError(
+            f"key file {file}",
+            found="no readable text",
+            expected="UTF-8, one key a line",
+            remedy="save the file as UTF-8 text",
+        ) from error
     found = tuple(line.encode() for line in lines if line and not line.startswith("#"))
     if not found:
         raise FileError(f"key file {file}", found="no key", expected="one key a line", remedy="write one into it")

@@ -139,7 +139,12 @@ async def run(app, listener: socket.socket, stop: asyncio.Event) -> None:
         stopping.cancel()
         await serving
     if not server.started and not stop.is_set():
-        raise WorkError("the service", found="no worker that could load the guardrail", expected="a start")
+        raise WorkError(
+            "the service",
+            found="no worker that could load the guardrail",
+            expected="a start",
+            remedy="read the log above for its cause; check memory and the guardrail's folder",
+        )
 
 
 @contextlib.contextmanager

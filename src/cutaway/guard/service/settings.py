@@ -53,6 +53,10 @@ class ServiceSettings:
             if field.name == "log_prompts":
                 continue
             if least == 0 and value < 0:
-                raise InputError(f"setting {field.name}", found=str(value), expected="0 or more")
+                raise InputError(
+                    f"setting {field.name}", found=str(value), expected="0 or more", remedy="give such a number"
+                )
             if least is None and value <= 0:
-                raise InputError(f"setting {field.name}", found=str(value), expected="above 0")
+                raise InputError(
+                    f"setting {field.name}", found=str(value), expected="above 0", remedy="give such a number"
+                )

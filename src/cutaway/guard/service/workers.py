@@ -118,7 +118,12 @@ class ProcessWorkers:
             if kind == "error":
                 raise value
             return value
-        raise WorkError("the guardrail's workers", found=f"{ATTEMPTS} deaths on one batch", expected="an answer")
+        raise WorkError(
+            "the guardrail's workers",
+            found=f"{ATTEMPTS} deaths on one batch",
+            expected="an answer",
+            remedy="give the service more memory, or a smaller batch",
+        )
 
     def close(self) -> None:
         self._closing = True
@@ -229,4 +234,13 @@ def _work(pipe: Any, folder: str, model: str | None, device: str) -> None:
         except CutawayError as error:
             pipe.send(("error", error))
         except Exception as error:  # its text might hold the prompt
-            pipe.send(("error", WorkError("the guardrail's worker", found=f"a {type(error).__name__}")))
+            pipe.send(
+                (
+                    "error",
+                    WorkError(
+                        "the guardrail's worker",
+                        found=f"a {type(error).__name__}",
+                        remedy="read the log above for its cause, and start the service again",
+                    ),
+                )
+            )

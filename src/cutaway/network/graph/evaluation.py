@@ -47,7 +47,10 @@ def _as_samples(graph: Graph, x: Tensor, index: int) -> Tensor:
     shape = node.shape[1:] if graph.batched else node.shape
     if tuple(x.shape[1:]) != tuple(shape):
         raise ModelError(
-            f"input {node.name!r} has the wrong shape", found=str(tuple(x.shape)), expected=f"(batch, *{tuple(shape)})"
+            f"input {node.name!r} has the wrong shape",
+            found=str(tuple(x.shape)),
+            expected=f"(batch, *{tuple(shape)})",
+            remedy="give a batch of this shape",
         )
     x = x.to(graph.dtype) if x.is_floating_point() else x
     return x.reshape(x.shape[0], *node.shape)

@@ -84,7 +84,12 @@ def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _first_sample(x: Tensor, dtype: torch.dtype | None, batched: bool) -> Tensor:
     if batched and (x.ndim == 0 or x.shape[0] == 0):
-        raise ModelError("example inputs hold no sample", found=f"shape {tuple(x.shape)}", expected="(batch, ...)")
+        raise ModelError(
+            "example inputs hold no sample",
+            found=f"shape {tuple(x.shape)}",
+            expected="(batch, ...)",
+            remedy="give at least one sample",
+        )
     sample = (x[:1] if batched else x).detach().clone()
     return sample.to(dtype) if dtype is not None and sample.is_floating_point() else sample
 

@@ -53,7 +53,10 @@ def differs(ours: Tensor, runtime: Runtime, point: Tensor) -> bool:
         theirs = runtime.output(point)
     except Exception as error:
         raise FileError(
-            "the ONNX file", found=f"{runtime.name} cannot run it: {str(error)[:200]}", expected="a graph that runs"
+            "the ONNX file",
+            found=f"{runtime.name} cannot run it: {str(error)[:200]}",
+            expected="a graph that runs",
+            remedy="export the model again and check it with onnx.checker",
         ) from error
     return not close(ours.double().flatten(), theirs)
 

@@ -79,6 +79,7 @@ class _Importer:
                     found=f"an output {self.output!r} that "
                     + ("does not depend on the input" if self.output in self.constants else "no node computes"),
                     expected="a network",
+                    remedy="export the model again from its input to its output",
                 )
             model.eval()
             self._prune_and_drop(model)
@@ -100,7 +101,12 @@ class _Importer:
         self.output = self.graph.output[0].name
         value = inputs[0]
         if not value.type.HasField("tensor_type"):
-            raise ModelError(f"input {value.name!r} of {self.path}", found="no tensor", expected="a tensor")
+            raise ModelError(
+                f"input {value.name!r} of {self.path}",
+                found="no tensor",
+                expected="a tensor",
+                remedy="export the model with tensors as inputs",
+            )
         kind = value.type.tensor_type
         sizes = [dim.dim_value or None for dim in kind.shape.dim]
         batched = bool(sizes) and sizes[0] in (None, 1)

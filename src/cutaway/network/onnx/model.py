@@ -39,6 +39,7 @@ class OnnxModel(nn.Module):
         return torch.randint(0, 2, shape, generator=generator).to(self.input_dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """The outputs of `inputs` (n, *input shape). Raises `InputError` for another shape."""
         shape = tuple(inputs.shape)
         if not self.batched and shape == self.input_shape:
             return self._run(inputs)

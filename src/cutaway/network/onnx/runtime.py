@@ -76,7 +76,10 @@ def _onnxruntime(proto: Any, name: str, path: str | Path) -> Callable | None:
         if type(error).__name__ == "NotImplemented" or NEWER_OPSET in str(error):
             return None
         raise FileError(
-            str(path), found=f"onnxruntime refuses it: {str(error)[:200]}", expected="an ONNX file"
+            str(path),
+            found=f"onnxruntime refuses it: {str(error)[:200]}",
+            expected="an ONNX file",
+            remedy="export the model again and check it with onnx.checker",
         ) from error
     return lambda point: session.run(None, {name: point})
 

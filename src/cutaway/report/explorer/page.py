@@ -42,12 +42,15 @@ def explorer_page(
     Raises InputError when they do not share a domain, BudgetError beyond 400,000 faces a frame.
     """
     if not slices:
-        raise InputError("explorer", found="no slice", expected="at least one")
+        raise InputError("explorer", found="no slice", expected="at least one", remedy="give a slice")
     first = slices[0]
     for number, other in enumerate(slices):
         if other.domain.shape != first.domain.shape or not np.allclose(other.domain, first.domain):
             raise InputError(
-                f"slice {number}", found="another domain than slice 0", expected="one domain for all frames"
+                f"slice {number}",
+                found="another domain than slice 0",
+                expected="one domain for all frames",
+                remedy="slice all frames with the same domain",
             )
         if other.num_faces > _MAX_FACES:
             raise BudgetError(

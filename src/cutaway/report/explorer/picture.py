@@ -113,7 +113,9 @@ def face_values(result: Slice, colour: str):
     if colour == "condition":
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log10(spectrum[:, 0] / spectrum[:, 1])
-    raise InputError("colour of the faces", found=colour, expected="class, area, condition, norm or none")
+    raise InputError(
+        "colour of the faces", found=colour, expected="class, area, condition, norm or none", remedy="give one of these"
+    )
 
 
 def _title(result: Slice) -> str:

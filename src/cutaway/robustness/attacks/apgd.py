@@ -46,7 +46,12 @@ class APGD(Attack):
 
     def _attack(self, aim, inputs, ball, generator):
         if self.steps < 1 or self.restarts < 1:
-            raise InputError("attack 'apgd'", found=f"steps {self.steps}, restarts {self.restarts}", expected=">= 1")
+            raise InputError(
+                "attack 'apgd'",
+                found=f"steps {self.steps}, restarts {self.restarts}",
+                expected=">= 1",
+                remedy="give whole numbers of at least 1",
+            )
         best = inputs.clone()
         value = torch.full((len(inputs),), -torch.inf, dtype=inputs.dtype, device=inputs.device)
         is_won = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)

@@ -36,18 +36,24 @@ class PerturbationBall:
 
     @classmethod
     def of(cls, radius: float, norm: Norm, data: Dataset, inputs: torch.Tensor) -> PerturbationBall:
+        """The ball of `radius` (data units) about every one of `inputs` (n, *input shape), cut to the data's range;
+        exact. No pass."""
         bounds = data.bounds()
         low, high = (None, None) if bounds is None else (b.to(inputs) for b in bounds)
         unit = data.radius_in_inputs(1.0).to(inputs)
         return cls(center=inputs, radius=radius * unit, low=low, high=high, norm=norm, data_radius=radius, unit=unit)
 
     def select(self, rows: torch.Tensor) -> PerturbationBall:
-        """The balls of some rows."""
+        """The balls of some rows. `rows` (k,) numbers or (n,) booleans. Exact."""
         return replace(self, center=self.center[rows])
 
     def project(self, point: torch.Tensor) -> torch.Tensor:
         """The nearest allowed point (for l2: scaled into the ball, then cut to the range, which never leaves the
-        ball)."""
+        ball).
+
+        `point` and result (n, *input shape). Exact up to rounding for linf and for l2 without a range, an allowed point
+        otherwise.
+        """
         change = point - self.center
         if self.norm == "inf":
             change = torch.clamp(change, -self.radius, self.radius)
@@ -57,7 +63,7 @@ class PerturbationBall:
         return self.clip(self.center + change)
 
     def clip(self, point: torch.Tensor) -> torch.Tensor:
-        """Cut to the data's range (the inputs themselves are allowed to stand outside it)."""
+        """Cut to the data's range (the inputs themselves are allowed to stand outside it). (n, *input shape). Exact."""
         if self.low is None or self.high is None:
             return point
         return torch.maximum(
@@ -66,7 +72,10 @@ class PerturbationBall:
 
     def step(self, direction: torch.Tensor, size: float | torch.Tensor) -> torch.Tensor:
         """A step of `size` (data units; a number or one a row) along the steepest ascent direction of the norm for a
-        gradient `direction`."""
+        gradient `direction`.
+
+        Exact up to rounding.
+        """
         if isinstance(size, torch.Tensor):
             size = rows_like(size.to(direction), direction)
         if self.norm == "inf":
@@ -75,7 +84,10 @@ class PerturbationBall:
         return size * self.unit * scaled / rows_like(rows_norm(scaled, "2").clamp_min(1e-30), scaled)
 
     def random(self, generator: torch.Generator) -> torch.Tensor:
-        """A random point: uniform in the cube for linf, uniform in the ball otherwise, cut to the range."""
+        """A random point: uniform in the cube for linf, uniform in the ball otherwise, cut to the range.
+
+        (n, *input shape).
+        """
         if self.norm == "inf":
             change = torch.rand(self.center.shape, generator=generator) * 2 - 1
             return self.clip(self.center + change.to(self.center) * self.radius)
@@ -85,7 +97,10 @@ class PerturbationBall:
         return self.clip(self.center + change * rows_like(shrink.to(self.center), change))
 
     def sphere(self, generator: torch.Generator) -> torch.Tensor:
-        """A random change of exactly the radius: signs for linf, a uniform direction for l2 (before any cut)."""
+        """A random change of exactly the radius: signs for linf, a uniform direction for l2 (before any cut).
+
+        (n, *input shape).
+        """
         noise = torch.randn(self.center.shape, generator=generator).to(self.center)
         if self.norm == "inf":
             return noise.sign() * self.radius
@@ -98,6 +113,7 @@ class PerturbationBall:
         its distance is the radius; every round solves t^2 |free d|^2 + |cut part|^2 = radius^2 for the coordinates
         that are not cut yet, so t only grows and ends after finitely many rounds. Where all coordinates are cut first,
         the point stands in the corner of the range, nearer than the radius.
+        (n, *input shape).
         """
         change = self.sphere(generator)
         if self.norm == "inf" or self.low is None or self.high is None:
@@ -118,12 +134,18 @@ class PerturbationBall:
         return self.clip(self.center + rows_like(scale, change) * change)
 
     def distance(self, point: torch.Tensor) -> torch.Tensor:
-        """The norm of the change of every row, in data units."""
+        """The norm of the change of every row, in data units.
+
+        `point` (n, *input shape), result (n,). Exact up to rounding.
+        """
         return rows_norm((point - self.center) / self.unit, self.norm)
 
     def checked_distance(self, point: torch.Tensor, name: str) -> torch.Tensor:
         """`distance`; raises `ClaimError` for a point outside the ball or the data's range, or one that is not
-        finite."""
+        finite.
+
+        `point` (n, *input shape), result (n,). Exact up to rounding.
+        """
         distance = self.distance(point)
         scale = max(float((self.center / self.unit).abs().max()), self.data_radius, 1e-12)
         if not bool(torch.isfinite(point).all()) or float(distance.max()) > self.data_radius + _SLACK * scale:
@@ -131,6 +153,7 @@ class PerturbationBall:
                 f"attack {name!r}",
                 found=f"a point at distance {float(distance.max()):.6g}",
                 expected=f"at most {self.data_radius:g}",
+                remedy="report this with the attack's settings: its point must stay within the radius",
             )
         outside = float(((point - self.clip(point)) / self.unit).abs().max())
         if outside > _SLACK * scale:
@@ -138,6 +161,7 @@ class PerturbationBall:
                 f"attack {name!r}",
                 found=f"a point {outside:.6g} outside the data's range",
                 expected="points within the range",
+                remedy="report this with the attack's settings: its point must stay within the range",
             )
         return distance.detach().cpu()
 

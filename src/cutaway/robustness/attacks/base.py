@@ -128,14 +128,29 @@ class Attack(ABC):
         if goal.needs_labels and data.labels is None:
             raise InputError(what, found=f"data {data.name!r} without labels", expected="labels")
         if not data.inputs.is_floating_point():
-            raise InputError(what, found=f"data {data.name!r} of tokens", expected="inputs that are real numbers")
+            raise InputError(
+                what,
+                found=f"data {data.name!r} of tokens",
+                expected="inputs that are real numbers",
+                remedy="attack a network that reads numbers, or its embedding",
+            )
         if not math.isfinite(self.radius) or self.radius < 0:
-            raise InputError("attack radius", found=str(self.radius), expected="a finite number >= 0")
+            raise InputError(
+                "attack radius",
+                found=str(self.radius),
+                expected="a finite number >= 0",
+                remedy="give a number in this range",
+            )
         if self.norm not in self.norms:
-            raise InputError(what, found=f"norm {self.norm!r}", expected=f"one of {self.norms}")
+            raise InputError(
+                what, found=f"norm {self.norm!r}", expected=f"one of {self.norms}", remedy="give one of these norms"
+            )
         if self.draws < 1 or not (math.isfinite(self.noise) and self.noise >= 0):
             raise InputError(
-                what, found=f"draws {self.draws}, noise {self.noise}", expected="at least one draw and noise >= 0"
+                what,
+                found=f"draws {self.draws}, noise {self.noise}",
+                expected="at least one draw and noise >= 0",
+                remedy="give such numbers",
             )
         if self.minimal and goal.threshold is None:
             raise InputError(
@@ -176,10 +191,18 @@ def _judged(aim: Aim, inputs: torch.Tensor, point: torch.Tensor) -> tuple[torch.
 def _check_targets(what: str, targets: torch.Tensor, data: Dataset) -> None:
     if tuple(targets.shape) != (len(data),):
         raise InputError(
-            f"targets of {what}", found=f"shape {tuple(targets.shape)}", expected=f"({len(data)},), one a row"
+            f"targets of {what}",
+            found=f"shape {tuple(targets.shape)}",
+            expected=f"({len(data)},), one a row",
+            remedy="give one target a row",
         )
     classes = data.num_classes or 0
     bad = (targets < 0) | (targets >= classes)
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
-        raise InputError(f"targets of {what}, row {row}", found=str(int(targets[row])), expected=f"0 to {classes - 1}")
+        raise InputError(
+            f"targets of {what}, row {row}",
+            found=str(int(targets[row])),
+            expected=f"0 to {classes - 1}",
+            remedy="give class numbers of this network",
+        )

@@ -24,7 +24,10 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 def cross_entropy_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-    """Cross-entropy to the label; with targets minus that to the target."""
+    """Cross-entropy to the label; with targets minus that to the target.
+
+    `scores` (n, c), `labels` and `targets` (n,), result (n,). Exact up to rounding.
+    """
     if targets is None:
         return F.cross_entropy(scores, labels, reduction="none")
     return -F.cross_entropy(scores, targets, reduction="none")
@@ -34,6 +37,7 @@ def margin_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tenso
     """Largest wrong score minus the right one, per row; above 0 exactly where the row is misclassified.
 
     With targets: the target's score minus the largest other.
+    `scores` (n, c), `labels` and `targets` (n,), result (n,).
     """
     wanted = labels if targets is None else targets
     own = scores.gather(1, wanted[:, None]).squeeze(1)
@@ -42,7 +46,10 @@ def margin_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tenso
 
 
 def ratio_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-    """Difference of logits ratio; see the module's text."""
+    """Difference of logits ratio; see the module's text.
+
+    `scores` (n, c), `labels` and `targets` (n,), result (n,). Exact up to rounding.
+    """
     needed = 3 if targets is None else 4
     if scores.shape[1] < needed:
         return margin_loss(scores, labels, targets)

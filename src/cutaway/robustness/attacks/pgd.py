@@ -101,5 +101,7 @@ class Noise(Attack):
 def loss_named(name: str) -> Loss:
     """A loss by name; raises `InputError`."""
     if name not in LOSSES:
-        raise InputError("loss of an attack", found=repr(name), expected=" or ".join(map(repr, LOSSES)))
+        raise InputError(
+            "loss of an attack", found=repr(name), expected=" or ".join(map(repr, LOSSES)), remedy="give one of these"
+        )
     return LOSSES[name]

@@ -75,7 +75,12 @@ def picture(shape: tuple[int, ...]) -> tuple[int, int, int]:
         return shape[0], 1, shape[1]
     if len(shape) == 3:
         return shape[0], shape[1], shape[2]
-    raise InputError("attack 'square'", found=f"inputs of shape {shape}", expected="at most (channels, height, width)")
+    raise InputError(
+        "attack 'square'",
+        found=f"inputs of shape {shape}",
+        expected="at most (channels, height, width)",
+        remedy="reshape the inputs to images or to rows",
+    )
 
 
 def share_after(step: int, steps: int, share: float) -> float:

@@ -30,7 +30,10 @@ from cutaway.robustness.regions import Region
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlphaSettings:
-    """`steps` of Adam with rate `learning_rate` (times `decay` each step)."""
+    """`steps` of Adam with rate `learning_rate` (times `decay` each step).
+
+    Raises `InputError` for another depth and steps below 0.
+    """
 
     depth: str = "last"
     steps: int = 20
@@ -43,9 +46,19 @@ class AlphaSettings:
 
     def __post_init__(self) -> None:
         if self.depth not in ("last", "all"):
-            raise InputError("depth of slope optimisation", found=repr(self.depth), expected="'last' or 'all'")
+            raise InputError(
+                "depth of slope optimisation",
+                found=repr(self.depth),
+                expected="'last' or 'all'",
+                remedy="give one of the two",
+            )
         if self.steps < 0:
-            raise InputError("steps of slope optimisation", found=str(self.steps), expected="0 or more")
+            raise InputError(
+                "steps of slope optimisation",
+                found=str(self.steps),
+                expected="0 or more",
+                remedy="give a whole number of at least 0",
+            )
 
 
 Plan = dict[int, Choices]

@@ -37,7 +37,7 @@ class LayerBounds(Mapping[str, tuple[Tensor, Tensor]]):
 
     @property
     def output(self) -> tuple[Tensor, Tensor]:
-        """Of the network's output."""
+        """Of the network's output. Lower and upper bounds, (n, *output shape) each."""
         return next(reversed(self.layers.values()))
 
     def _rows(self) -> list[tuple[str, str, float, float, float]]:

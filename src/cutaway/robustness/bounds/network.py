@@ -36,7 +36,10 @@ class BoundNetwork:
     `rounding` nothing is subtracted for rounding errors: for searching, never for a verdict. `coarse` is the same
     network with maxima over windows bounded in one step, where there are such: to be tried first, since it is many
     times cheaper; `windows` are those of its maxima. `source` is the network as it was traced, of which the nodes
-    `needed` matter; `places` says where their values stand in `graph`."""
+    `needed` matter; `places` says where their values stand in `graph`.
+
+    Tensors of `offset` have shape (*node shape).
+    """
 
     graph: Graph
     absolute: dict[int, Node]
@@ -83,6 +86,7 @@ def bound_network(
 
     Raises UnsupportedOperator for an operator without a rule (which one, where, what to do) and ModelError for a
     network with several inputs or outputs, or one that cannot be exported.
+    Raises TypeError for a model without example inputs. Cost: one export and a few forward passes of the example.
     """
     if not isinstance(model, Graph):
         if example_inputs is None:

@@ -29,7 +29,10 @@ METHODS = ("ibp", "crown-ibp", "crown")
 class SweepSettings:
     """`method` as above; `chunk`: most numbers in one functional tensor (8 bytes each, a few such tensors live at
     once); `only`: the nodes that `crown` spends backward passes on, None for all that are worth it; `deadline`
-    (monotonic seconds): what is not tightened by then keeps what intervals say of it."""
+    (monotonic seconds): what is not tightened by then keeps what intervals say of it.
+
+    Raises `InputError` for an unknown method.
+    """
 
     method: str = "crown"
     chunk: int = 1 << 19
@@ -38,7 +41,12 @@ class SweepSettings:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise InputError("bound method", found=repr(self.method), expected=" or ".join(map(repr, METHODS)))
+            raise InputError(
+                "bound method",
+                found=repr(self.method),
+                expected=" or ".join(map(repr, METHODS)),
+                remedy="give one of these",
+            )
 
 
 Splits = dict[int, Tensor]
@@ -55,7 +63,10 @@ def sweep(
     choices: dict[int, Choices] | None = None,
 ) -> Limits:
     """Limits of every node. `known` limits are intersected with (and, being valid, decide which rows are worth a pass);
-    `choices` gives the free parameters of the backward pass that starts at a node."""
+    `choices` gives the free parameters of the backward pass that starts at a node.
+
+    Sound bounds, rounding included unless the network was made without it.
+    """
     limits = Limits()
     with torch.set_grad_enabled(choices is not None and torch.is_grad_enabled()):
         for node in net.graph.nodes:
@@ -80,7 +91,10 @@ def bound_rows(
     settings: SweepSettings = SweepSettings(),
     choices: Choices | None = None,
 ) -> Tensor:
-    """Lower bounds (B, S) of output functionals `rows`, shape (B, S, *output shape) or (S, *output shape)."""
+    """Lower bounds (B, S) of output functionals `rows`, shape (B, S, *output shape) or (S, *output shape).
+
+    Cost: one backward pass over the graph for all B S functionals, in parts of `settings.chunk` numbers.
+    """
     output = net.graph.output
     batch = len(limits.lower[output.index])
     if rows.ndim == len(output.shape) + 1:
@@ -97,7 +111,10 @@ def bounds_of_many(
     net: BoundNetwork, region: Region, rows: Tensor, settings: SweepSettings = SweepSettings()
 ) -> Tensor:
     """`bound_rows` (B, S) after a `sweep`, for many regions at once: they are taken in pieces whose values fit the
-    processor's cache (`settings.chunk` / 4 numbers a node), and the limits of inner nodes are not kept."""
+    processor's cache (`settings.chunk` / 4 numbers a node), and the limits of inner nodes are not kept.
+
+    Sound lower bounds. Cost: a `sweep` and one backward pass a piece.
+    """
     widest = max(node.numel for node in net.graph.nodes)
     size = max(1, settings.chunk // (4 * widest))
     found = []

@@ -1,9 +1,11 @@
 """Linear operators on batches, their absolute values, and their transposes.
 
-A linear operator of the graph is y = L x + c for one sample. `apply_linear` computes it on (B, *shape), `magnitudes`
-its
-|L| applied to non-negative values, `pull_back` turns functionals on y, shape (B, S, *node.shape), into functionals on
-each input (the transpose), and `offset` gives c.
+A linear operator of the graph is y = L x + c for one sample.
+
+apply_linear   y on (B, *shape)
+absolute       the operator with |L|, for non-negative values
+pull_back      functionals (B, S, *node.shape) on y as functionals on each input: the transpose
+offset         c
 """
 
 from __future__ import annotations

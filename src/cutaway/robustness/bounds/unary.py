@@ -7,7 +7,7 @@ A `Curve` (`network.graph.facts`) describes one function by what its bounds need
 - `convex` (or `concave`) where it is used: below (above) a tangent, above (below) the chord: exact.
 - `smooth`: |f''| <= `curvature` on [-core, core] and <= `tail` outside; see `smooth`.
 
-Lines (section 4.3 of the method notes; the choice of slopes is ours): an unstable ReLU has the chord above and a slope
+Lines (as CROWN, arXiv 1811.00866; the choice of slopes is ours): an unstable ReLU has the chord above and a slope
 in [0, 1] below (1 where u > -l, else 0, until it is optimised); smooth functions take the slope of their lower and
 upper envelope at the middle of [l, u]. Everything is shaped like l and u; an interval outside the function's domain or
 with an infinite end gives NaN, which no verdict counts as proof. Offsets carry a slack of 1e-13 relative.

@@ -77,7 +77,12 @@ def run_instances(
     """
     rows, out = read_instances(instances), Path(out)
     if not out.parent.is_dir():
-        raise FileError(str(out), found=f"no folder {out.parent}", expected="a file in a folder that is there")
+        raise FileError(
+            str(out),
+            found=f"no folder {out.parent}",
+            expected="a file in a folder that is there",
+            remedy="make the folder, or name another",
+        )
     done, older = _finished(out, Path(instances).parent)
     if older:
         progress(f"{older} rows of {out} were decided {EARLIER}: they are decided again")
@@ -122,10 +127,17 @@ def read_instances(path: str | Path) -> list[tuple[str, str, float | None]]:
         if not any(cells) or (number == 1 and "onnx" in cells and "vnnlib" in cells):
             continue
         if len(cells) < 2 or not cells[0] or not cells[1]:
-            raise InputError(f"{path}, row {number}", found=",".join(row), expected="onnx,vnnlib[,timeout]")
+            raise InputError(
+                f"{path}, row {number}",
+                found=",".join(row),
+                expected="onnx,vnnlib[,timeout]",
+                remedy="write the row so",
+            )
         rows.append((cells[0], cells[1], _seconds(cells[2], f"{path}, row {number}") if any(cells[2:3]) else None))
     if not rows:
-        raise InputError(str(path), found="no instances", expected="rows onnx,vnnlib[,timeout]")
+        raise InputError(
+            str(path), found="no instances", expected="rows onnx,vnnlib[,timeout]", remedy="add a row to the list"
+        )
     return rows
 
 

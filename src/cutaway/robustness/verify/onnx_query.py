@@ -109,6 +109,7 @@ def open_module(text: str, num_inputs: int, **loading: Any) -> OpenedNetwork:
             f"property for {text}",
             found=f"{num_inputs} inputs",
             expected=f"{example[0].numel()}, as in the model's example {tuple(example.shape[1:])}",
+            remedy="give the property that belongs to this network",
         )
     return OpenedNetwork(
         net=bound_network(loaded.model, example),

@@ -44,7 +44,10 @@ _MORE_TIME = "give a positive number; bounds alone take about a second on small 
 class VerifySettings:
     """`timeout` seconds from the call; `complete`: branch and bound; `input_split_up_to`: inputs for which boxes are
     cut rather than ReLUs; `deployment`: dtype whose rounding must not undo the certificate, or None (real
-    arithmetic); `budget`: bytes above the network that the work is cut to fit."""
+    arithmetic); `budget`: bytes above the network that the work is cut to fit.
+
+    Raises `InputError` for a time limit that is not above 0.
+    """
 
     timeout: float = 60.0
     complete: bool = True
