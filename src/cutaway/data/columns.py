@@ -36,7 +36,9 @@ def checked_groups(name: str, values: Any, count: int, names: Sequence[str] | No
     """
     what, found = f"groups of data set {name!r}", as_values(values)
     if found.shape != (count,):
-        raise InputError(what, found=f"shape {found.shape}", expected=f"({count},), one group a row")
+        raise InputError(
+            what, found=f"shape {found.shape}", expected=f"({count},), one group a row", remedy="give one group a row"
+        )
     if names is not None:
         if found.dtype.kind not in "iu" or (count and (found.min() < 0 or found.max() >= len(names))):
             raise InputError(

@@ -59,9 +59,15 @@ class Dataset:
                 f"class names of data set {self.name!r}",
                 found=f"{len(self.class_names)} names",
                 expected=f"one for each of the {self.num_classes} classes",
+                remedy="give a name for every class",
             )
         if (self.mean is None) != (self.std is None):
-            raise InputError(f"data set {self.name!r}", found="one of mean and std", expected="both or none")
+            raise InputError(
+                f"data set {self.name!r}",
+                found="one of mean and std",
+                expected="both or none",
+                remedy="give the other one too, or neither",
+            )
 
     def _check_labels(self) -> None:
         if self.labels is None:
@@ -124,20 +130,24 @@ class Dataset:
         return digest.hexdigest()
 
     def subset(self, indices) -> Dataset:
-        """The rows `indices` (any integer sequence), in that order."""
+        """The rows `indices` (any integer sequence), in that order.
+
+        Raises `InputError` for row numbers that are not there.
+        """
         chosen = torch.as_tensor(np.asarray(indices), dtype=torch.int64)
         if chosen.numel() and (int(chosen.min()) < 0 or int(chosen.max()) >= len(self)):
             raise InputError(
                 f"row numbers for data set {self.name!r}",
                 found=f"{int(chosen.min())} to {int(chosen.max())}",
                 expected=f"0 to {len(self) - 1}",
+                remedy="give row numbers in this range",
             )
         rows = {kind: getattr(self, kind) for kind in ("labels", "labels2", "groups")}
         kept = {kind: None if values is None else values[chosen] for kind, values in rows.items()}
         return replace(self, inputs=self.inputs[chosen], **kept)
 
     def first(self, num: int) -> Dataset:
-        """The first `num` rows."""
+        """The first `num` rows. Raises `InputError` for more rows than there are."""
         _check_num(self.name, num, len(self))
         return self.subset(np.arange(num))
 
@@ -153,12 +163,24 @@ class Dataset:
 
     def normalised(self, mean=None, std=None) -> Dataset:
         """(inputs - mean) / std per channel; mean and std (tuples over dimension 1) are measured on this set when not
-        given."""
+        given.
+
+        Raises `InputError` for tokens, a set that is normalised already, and means or deviations that are no finite
+        numbers, one a channel.
+        """
         if self.mean is not None:
-            raise InputError(f"data set {self.name!r}", found="a set that is normalised already", expected="raw inputs")
+            raise InputError(
+                f"data set {self.name!r}",
+                found="a set that is normalised already",
+                expected="raw inputs",
+                remedy="give the set before it was normalised",
+            )
         if not self.inputs.is_floating_point():
             raise InputError(
-                f"data set {self.name!r}", found="token inputs", expected="floating-point inputs to normalise"
+                f"data set {self.name!r}",
+                found="token inputs",
+                expected="floating-point inputs to normalise",
+                remedy="leave normalisation out for tokens",
             )
         dims = [dim for dim in range(self.inputs.ndim) if dim != 1]
         raw = self.inputs.double()
@@ -176,7 +198,10 @@ class Dataset:
 
     def bounds(self) -> tuple[Tensor, Tensor] | None:
         """Lowest and highest legal input, in the units of the inputs, broadcastable over them; None without a value
-        range."""
+        range.
+
+        Shape (1, channels, 1, ...) or a scalar each.
+        """
         if self.value_range is None:
             return None
         low, high = (torch.tensor(v, dtype=torch.float64) for v in self.value_range)
@@ -186,7 +211,10 @@ class Dataset:
 
     def radius_in_inputs(self, radius: float) -> Tensor:
         """A radius in data units as a tensor in the units of the inputs (radius / std per channel), broadcastable
-        over them."""
+        over them.
+
+        Shape (1, channels, 1, ...) or a scalar.
+        """
         value = torch.tensor(float(radius), dtype=torch.float64)
         if self.std is not None:
             value = value / self._channels(self.std)
@@ -241,7 +269,12 @@ def _check_num(name: str, num: int, available: int) -> None:
 
 def _check_inputs(name: str, inputs: Tensor) -> None:
     if not isinstance(inputs, Tensor):
-        raise InputError(f"inputs of data set {name!r}", found=type(inputs).__name__, expected="a torch tensor")
+        raise InputError(
+            f"inputs of data set {name!r}",
+            found=type(inputs).__name__,
+            expected="a torch tensor",
+            remedy="convert them with torch.as_tensor",
+        )
     if inputs.dtype not in INPUT_DTYPES:
         raise InputError(
             f"inputs of data set {name!r}",
@@ -254,12 +287,14 @@ def _check_inputs(name: str, inputs: Tensor) -> None:
             f"inputs of data set {name!r}",
             found=f"shape {tuple(inputs.shape)}",
             expected="(N, ...), one row for each input",
+            remedy="add a dimension for the rows",
         )
     if inputs.numel() == 0:
         raise InputError(
             f"data set {name!r}",
             found=f"no data, shape {tuple(inputs.shape)}",
             expected="at least one row and one feature",
+            remedy="give at least one row with one number",
         )
     if inputs.is_floating_point():
         bad = ~torch.isfinite(inputs).flatten(1).all(1)
@@ -278,13 +313,17 @@ def _checked_labels(name: str, labels: Tensor, num_rows: int, num_classes: int |
     labels = torch.as_tensor(labels)
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
         raise InputError(
-            f"{what} of data set {name!r}", found=f"dtype {str(labels.dtype)[6:]}", expected="integer class numbers"
+            f"{what} of data set {name!r}",
+            found=f"dtype {str(labels.dtype)[6:]}",
+            expected="integer class numbers",
+            remedy="number the classes with whole numbers",
         )
     if tuple(labels.shape) != (num_rows,):
         raise InputError(
             f"{what} of data set {name!r}",
             found=f"shape {tuple(labels.shape)}",
             expected=f"({num_rows},), one label for each of the {num_rows} rows",
+            remedy="give one label a row",
         )
     labels = labels.to(torch.int64)
     highest = (num_classes or 2**31) - 1
@@ -296,6 +335,7 @@ def _checked_labels(name: str, labels: Tensor, num_rows: int, num_classes: int |
             f"row {row} of data set {name!r}",
             found=f"label {int(labels[row])} ({told})",
             expected=expected,
+            remedy="correct the label, or set num_classes",
         )
     return labels
 

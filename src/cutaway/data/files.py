@@ -81,7 +81,10 @@ def load_npz(
     path: str | Path, *, split: str = "test", groups: str | None = None, labels2: str | None = None
 ) -> Dataset:
     """Inputs under x_SPLIT, x, inputs, images or data; labels (optional) under y_SPLIT, y, labels or targets; class
-    names under classes; groups and second labels under the names given, or these with _SPLIT."""
+    names under classes; groups and second labels under the names given, or these with _SPLIT.
+
+    Raises `InputError` for a file without inputs and for arrays that are no numbers.
+    """
     asked = {kind: key for kind, key in (("groups", groups), ("labels2", labels2)) if key is not None}
     try:
         with opened_npz(path) as archive:
@@ -110,7 +113,10 @@ def load_npz(
 
 
 def load_npy(path: str | Path, *, num: int | None = None, seed: int = 0) -> Dataset:
-    """One array of inputs, without labels; only the chosen rows are read."""
+    """One array of inputs, without labels; only the chosen rows are read.
+
+    Raises `InputError` for arrays that are no numbers and for more rows than there are.
+    """
     try:
         inputs = opened_npy(path)
         if num is not None and inputs.ndim:
@@ -135,7 +141,10 @@ def load_parquet(
 ) -> Dataset:
     """Numeric columns as inputs (N, columns); `label_column` (default: one called label or y) holds class numbers or
     class names, `groups` and `labels2` name columns that are no inputs. With `num`, labels are read first, then only
-    the row groups that hold chosen rows, one at a time."""
+    the row groups that hold chosen rows, one at a time.
+
+    Raises `InputError` for a file without numeric columns, a column that is not numeric, and more rows than there are.
+    """
     names, types, count = parquet_columns(path)
     if label_column is None:
         label_column = _first_key(names, ("label", "y", "target", "class"))
@@ -156,7 +165,12 @@ def load_parquet(
         )
     missing = [c for c in columns if types[c] not in "fiub"]
     if missing:
-        raise InputError(f"column {missing[0]!r} of {path}", found="no numbers", expected="numbers")
+        raise InputError(
+            f"column {missing[0]!r} of {path}",
+            found="no numbers",
+            expected="numbers",
+            remedy="leave the column out, or convert it to numbers",
+        )
     numbers, classes = None, None
     if label_column is not None:
         numbers, classes = parquet_labels(path, label_column)
@@ -174,7 +188,12 @@ def load_parquet(
 
 def _checked_num(path, num: int, count: int) -> int:
     if not 1 <= num <= count:
-        raise InputError(f"data set {Path(path).stem!r}", found=f"a request for {num} rows", expected=f"1 to {count}")
+        raise InputError(
+            f"data set {Path(path).stem!r}",
+            found=f"a request for {num} rows",
+            expected=f"1 to {count}",
+            remedy="give a number in this range",
+        )
     return num
 
 
@@ -198,7 +217,12 @@ def load_text(
 
 def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...] | None) -> Dataset:
     if inputs.dtype.kind not in "fiub":
-        raise InputError(f"inputs of data set {name!r}", found=f"dtype {inputs.dtype}", expected="numbers")
+        raise InputError(
+            f"inputs of data set {name!r}",
+            found=f"dtype {inputs.dtype}",
+            expected="numbers",
+            remedy="convert them to numbers",
+        )
     value_range = None
     if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
         tensor, value_range = images_to_tensor(inputs), (0.0, 1.0)
@@ -207,7 +231,10 @@ def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, class
     if labels is not None:
         if labels.dtype.kind not in "iu":
             raise InputError(
-                f"labels of data set {name!r}", found=f"dtype {labels.dtype}", expected="integer class numbers"
+                f"labels of data set {name!r}",
+                found=f"dtype {labels.dtype}",
+                expected="integer class numbers",
+                remedy="convert them to whole numbers",
             )
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
@@ -228,13 +255,19 @@ def _label_column(path, table, column: str | None) -> tuple[torch.Tensor | None,
     if bool(values.isna().any()):
         row = int(np.nonzero(values.isna().to_numpy())[0][0])
         raise InputError(
-            f"row {row} of {path}", found=f"no value in label column {column!r}", expected="a label in every row"
+            f"row {row} of {path}",
+            found=f"no value in label column {column!r}",
+            expected="a label in every row",
+            remedy="fill in the label, or leave the row out",
         )
     if values.dtype.kind in "iub":
         return torch.from_numpy(values.to_numpy(dtype=np.int64).copy()), None
     if values.dtype.kind == "f":
         raise InputError(
-            f"label column {column!r} of {path}", found="floating-point numbers", expected="class numbers or names"
+            f"label column {column!r} of {path}",
+            found="floating-point numbers",
+            expected="class numbers or names",
+            remedy="convert them to whole numbers or text",
         )
     classes, numbers = np.unique(values.astype(str).to_numpy(dtype=object).astype(str), return_inverse=True)
     return torch.from_numpy(numbers.astype(np.int64)), tuple(str(c) for c in classes)

@@ -22,11 +22,21 @@ def images_to_tensor(array: np.ndarray) -> torch.Tensor:
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim != 4:
-        raise InputError("images", found=f"shape {array.shape}", expected="(N, H, W), (N, H, W, C) or (N, C, H, W)")
+        raise InputError(
+            "images",
+            found=f"shape {array.shape}",
+            expected="(N, H, W), (N, H, W, C) or (N, C, H, W)",
+            remedy="give an array of one of these shapes",
+        )
     elif array.shape[-1] in (1, 3, 4):
         array = array.transpose(0, 3, 1, 2)
     elif array.shape[1] not in (1, 3, 4):
-        raise InputError("images", found=f"shape {array.shape}", expected="1, 3 or 4 channels, first or last")
+        raise InputError(
+            "images",
+            found=f"shape {array.shape}",
+            expected="1, 3 or 4 channels, first or last",
+            remedy="give images with that many channels",
+        )
     tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     return tensor.to(torch.float32).div_(255.0) if array.dtype == np.uint8 else tensor.to(torch.float32)
 
@@ -57,7 +67,12 @@ def load_image_folder(path: str | Path, *, split: str = "test", num: int | None 
         )
     if num is not None:
         if not 1 <= num <= len(files):
-            raise InputError(f"folder {path}", found=f"a request for {num} images", expected=f"1 to {len(files)}")
+            raise InputError(
+                f"folder {path}",
+                found=f"a request for {num} images",
+                expected=f"1 to {len(files)}",
+                remedy="give a number in this range",
+            )
         files = [files[i] for i in choose_rows(len(files), num, seed, np.array([k for _, k in files]))]
     images = [_read_image(file) for file, _ in files]
     if len({image.dtype for image in images}) > 1:  # 8 beside 16 bits

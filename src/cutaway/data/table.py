@@ -51,7 +51,10 @@ def csv_rows(
         if num is not None:
             if not 1 <= num <= count:
                 raise InputError(
-                    f"data set {Path(path).stem!r}", found=f"a request for {num} rows", expected=f"1 to {count}"
+                    f"data set {Path(path).stem!r}",
+                    found=f"a request for {num} rows",
+                    expected=f"1 to {count}",
+                    remedy="give a number in this range",
                 )
             rows = choose_rows(count, num, seed, None if labels is None else labels[0])
         check_size(f"file {path}", 4 * len(numeric) * (count if rows is None else len(rows)), room(), "unpacked")
@@ -66,7 +69,12 @@ def _columns(path: str | Path, names: tuple[str, ...]) -> tuple[list[str], str |
     with _Bounded(path) as file:
         columns = [str(c) for c in pandas.read_csv(file, nrows=0).columns]
     if len(columns) > MOST_COLUMNS:
-        raise FileError(f"file {path}", found=f"{len(columns):,} columns", expected=f"at most {MOST_COLUMNS:,}")
+        raise FileError(
+            f"file {path}",
+            found=f"{len(columns):,} columns",
+            expected=f"at most {MOST_COLUMNS:,}",
+            remedy="leave columns out",
+        )
     return columns, next((c for c in columns if c.lower() in names), None)
 
 
@@ -83,7 +91,12 @@ def _looked_through(
             codes.add(part[name], count)
         count += len(part)
     if not count:
-        raise FileError(f"file {path}", found="no rows", expected="a header and at least one row")
+        raise FileError(
+            f"file {path}",
+            found="no rows",
+            expected="a header and at least one row",
+            remedy="add rows below the header",
+        )
     return [c for c in columns if c in numeric], {name: codes.all() for name, codes in coded.items()}, count
 
 
@@ -163,7 +176,12 @@ class _Bounded(io.FileIO):
         content = super().read(-1 if size is None else size)
         self._left -= len(content)
         if self._left < 0:
-            raise FileError(f"file {self.name}", found=f"one row of more than {room():,} bytes", expected="a table")
+            raise FileError(
+                f"file {self.name}",
+                found=f"one row of more than {room():,} bytes",
+                expected="a table",
+                remedy="check that the file is a table and its quotes are closed",
+            )
         return content
 
 

@@ -88,7 +88,10 @@ def first_crossing(
     groups: Sequence[Sequence[int]] | None = None,
 ) -> torch.Tensor:
     """Distance along unit `directions` to the first boundary, `(n,)`; infinite where none lies ahead in the
-    linearisation. Exact. `groups` as in `nearest_boundary`."""
+    linearisation. Exact. `groups` as in `nearest_boundary`.
+
+    `inputs` and `directions` `(n, *input)`. Cost: one forward pass with tangents.
+    """
     first = torch.full((len(inputs),), torch.inf, dtype=inputs.dtype, device=inputs.device)
     for some in groups or [range(len(sites))]:
         mine = [sites[k] for k in some]

@@ -97,7 +97,9 @@ def region_radius(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     `sample_region`, BudgetError where one direction does not fit.
     """
     if not bool(torch.isfinite(point).all()):
-        raise InputError("sample", found="NaN or infinite values", expected="a finite input")
+        raise InputError(
+            "sample", found="NaN or infinite values", expected="a finite input", remedy="remove or mend these values"
+        )
     program = as_program(model, point[None])
     dims = point.numel()
     program.passes.forward += 2 * dims

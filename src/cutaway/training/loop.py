@@ -276,7 +276,12 @@ def _update(model, inputs, labels, optimiser, settings, step, terms, adversary, 
 def _optimiser(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     chosen = [p for p in model.parameters() if p.requires_grad]
     if not chosen:
-        raise InputError("the model", found="no parameter to train", expected="at least one with requires_grad")
+        raise InputError(
+            "the model",
+            found="no parameter to train",
+            expected="at least one with requires_grad",
+            remedy="set requires_grad of the parameters to train",
+        )
     if settings.optimiser in STEEPEST:
         norm, decay = STEEPEST[settings.optimiser], settings.weight_decay
         return SteepestDescent(chosen, settings.learning_rate, norm=norm, weight_decay=decay)

@@ -40,9 +40,13 @@ class SteepestDescent(torch.optim.Optimizer):
         normalised: bool = False,
     ) -> None:
         if norm not in NORMS:
-            raise InputError("norm of steepest descent", found=repr(norm), expected=", ".join(NORMS))
+            raise InputError(
+                "norm of steepest descent", found=repr(norm), expected=", ".join(NORMS), remedy="give one of these"
+            )
         if not lr >= 0:
-            raise InputError("rate of steepest descent", found=str(lr), expected="at least 0")
+            raise InputError(
+                "rate of steepest descent", found=str(lr), expected="at least 0", remedy="give a number of at least 0"
+            )
         super().__init__(params, {"lr": lr, "norm": norm, "weight_decay": weight_decay, "normalised": normalised})
 
     @torch.no_grad()

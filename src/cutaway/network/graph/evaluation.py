@@ -21,6 +21,7 @@ def evaluate_graph(
     `inputs` has shape (B, *sample shape), the sample shape without its leading 1 when the graph is `batched`. `keep`
     limits what is returned (the others are None). Differentiable. Cost: one forward pass; memory of the kept values and
     of those that a later node still reads.
+    Raises `ModelError` for inputs of another shape.
     """
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     given = tuple(_as_samples(graph, x, i) for x, i in zip(given, graph.inputs, strict=True))
