@@ -139,7 +139,12 @@ def data_sets(plan: Recipe) -> tuple[dict[str, Dataset], Alphabet | None]:
         return {"train": train, "test": test}, alphabet
     count = math.ceil(part.validation * len(train))
     if count >= len(train):
-        raise InputError("data.validation", found=f"{part.validation:g} of {len(train)} rows", expected="fewer", remedy="give a smaller share of validation")
+        raise InputError(
+            "data.validation",
+            found=f"{part.validation:g} of {len(train)} rows",
+            expected="fewer",
+            remedy="give a smaller share of validation",
+        )
     seed = seeds.number(plan.seed, "validation")
     held = train.take(count, seed)
     rows = np.setdiff1d(np.arange(len(train)), _rows_of(train, count, seed))
