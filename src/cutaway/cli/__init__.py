@@ -1,33 +1,20 @@
 """The command line: `cutaway COMMAND ...`, one file a command, each imported only when it is called.
 
-A command's file `cli/NAME.py` defines `app`, a `cyclopts.App` made by `cutaway.cli.command.new_app`. Its functions
-return an `Outcome`: the payload that `--json` prints (one object on standard output, nothing else there) and the
-words printed otherwise. Errors on purpose (`CutawayError`) print their message and exit with their code: 2 for bad
-input, 1 for failed work. Progress goes to standard error.
+A command is its file `cli/NAME.py`, whose first sentence is its line in `cutaway --help`. It defines `app`, a
+`cyclopts.App` made by `cutaway.cli.command.new_app`. Its functions return an `Outcome`: the payload that `--json`
+prints (one object on standard output, nothing else there) and the words printed otherwise. Errors on purpose
+(`CutawayError`) print their message and exit with their code: 2 for bad input, 1 for failed work.
+Progress goes to standard error.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
-
-COMMANDS: dict[str, str] = {
-    "scan": "look into a network with every instrument that applies, with nulls, and write a report",
-    "measure": "one instrument on one network",
-    "instruments": "list the instruments, or tell all of one: question, cost, settings, an example",
-    "compare": "two runs side by side",
-    "report": "write a run's report again",
-    "slice": "the exact affine pieces on a plane through inputs",
-    "certify": "prove or refute a property, with a witness",
-    "fit": "train a network from a recipe, tracked",
-    "track": "follow a tracked training run",
-    "guard": "guardrails on language models: fit, score, evaluate, certify, serve",
-    "theory": "two-layer networks: exponents, overlap equations, simulations",
-    "reproduce": "run a published result and compare",
-}
-
+from pathlib import Path
 
 called = time.monotonic()
 """When the command line was called last: time limits count from there."""
@@ -50,10 +37,10 @@ def run(arguments: list[str]) -> int:
 
         print(f"cutaway {__version__}")
         return 0
-    if arguments[0] not in available():
+    if arguments[0] not in (known := commands()):
         import difflib
 
-        near = difflib.get_close_matches(arguments[0], available(), n=1)
+        near = difflib.get_close_matches(arguments[0], known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else " See `cutaway --help`."
         print(f"cutaway: unknown command {arguments[0]!r}.{hint}", file=sys.stderr)
         return 2
@@ -63,16 +50,24 @@ def run(arguments: list[str]) -> int:
     return execute(arguments[0], arguments[1:])
 
 
-def available() -> list[str]:
-    """The commands whose file is there."""
-    from importlib.util import find_spec
+def commands() -> dict[str, str]:
+    """Name of each command -> what it does, by the first sentence of its file, which begins with its name; a file that
+    begins otherwise is no command. Nothing is imported."""
+    found = {}
+    for path in sorted(path for folder in __path__ for path in Path(folder).glob("[!_]*.py")):
+        with open(path, encoding="utf-8") as file:
+            told = _HEAD.match(file.read(500))
+        if told is not None and told[1] == path.stem:
+            found[told[1]] = " ".join(told[2].split())
+    return found
 
-    return [name for name in COMMANDS if find_spec(f"cutaway.cli.{name}") is not None]
+
+_HEAD = re.compile(r'"""`cutaway ([a-z]+)[^`]*`: ([^.;]+)')
 
 
 def help_text() -> str:
     lines = ["cutaway opens a neural network up.", "", "usage: cutaway COMMAND [ARGUMENTS] [--json]", "", "commands:"]
-    lines += [f"  {name:<12} {COMMANDS[name]}" for name in available()]
+    lines += [f"  {name:<12} {does}" for name, does in commands().items()]
     lines += [
         "",
         "`cutaway COMMAND --help` tells a command's options. --json prints one JSON object on standard output.",

@@ -11,13 +11,17 @@ from types import ModuleType
 
 from cutaway.errors import InputError
 
-_FOLDER = Path(__file__).parent
 _NOT_ONE = {"row"}
+
+
+def _folders() -> list[str]:
+    """Where the package's files are."""
+    return list(importlib.import_module("cutaway.reproductions").__path__)
 
 
 def reproduction_names() -> tuple[str, ...]:
     """Names of all reproductions."""
-    found = (info.name for info in pkgutil.iter_modules([str(_FOLDER)]) if not info.name.startswith("_"))
+    found = (info.name for info in pkgutil.iter_modules(_folders()) if not info.name.startswith("_"))
     return tuple(sorted(name.replace("_", "-") for name in found if name not in _NOT_ONE))
 
 
@@ -38,7 +42,9 @@ def references(name: str) -> list[str]:
     """Kinds of reference that rows of a reproduction name in its source (see `row.REFERENCES`); nothing is run."""
     from cutaway.reproductions.row import REFERENCES
 
-    tree = ast.parse((_FOLDER / f"{name.replace('-', '_')}.py").read_text())
+    file = f"{name.replace('-', '_')}.py"
+    home = next(path for folder in _folders() if (path := Path(folder) / file).is_file())
+    tree = ast.parse(home.read_text())
     rows = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("Row", "_row")]
     named = {
         constant.value
