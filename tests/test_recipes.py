@@ -131,7 +131,7 @@ def test_an_operator_for_bounds_is_one_record(tmp_path):
     home = tmp_path / "cutaway" / "network" / "graph" / "facts.py"
     text = home.read_text()
     assert text.count("SMOOTH = [\n") == 1
-    home.write_text(text.replace("SMOOTH = [\n", f"SMOOTH = [\n    {recipe('A new operator for bounds')}"))
+    home.write_text(text.replace("SMOOTH = [\n", f"SMOOTH = [\n    {recipe('A new operator for bounds').strip()},\n"))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parent)])}
     done = subprocess.run([sys.executable, "-c", USE], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
