@@ -155,7 +155,8 @@ def _parts(path: str | Path, columns: list[str], **options: Any) -> Iterator[Any
         file.seek(0)
         file.part_done()
         rows = max(1, int(min(PART_BYTES / max(length, 1), (PART_BYTES >> 1) / len(columns))))
-        with pandas.read_csv(file, chunksize=rows, low_memory=False, **options) as parts:
+        reader: Any = pandas.read_csv(file, chunksize=rows, low_memory=False, **options)
+        with reader as parts:
             for part in parts:
                 file.part_done()
                 part.columns = [str(c) for c in part.columns]
