@@ -103,6 +103,7 @@ class Instrument(ABC):
         inputs), `tokens` (token ids `(n, length)`), `classifier` (output `(n, classes)`), `generator` (latents `(n, d)`
         in, samples out that have more dimensions or are longer).
     expense : the cost in words, e.g. "2P forward passes a sample".
+    formula : the quantity in LaTeX, for the documentation.
     limits : what the figures do not tell, for the report.
     null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum`, `random-mask` or "".
     in_scan : whether `cutaway scan` runs it without being asked (leave out what takes minutes).
@@ -117,6 +118,7 @@ class Instrument(ABC):
     source: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
     expense: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
     limits: ClassVar[str] = ""
     null: ClassVar[str] = "reinitialised"
     in_scan: ClassVar[bool] = True

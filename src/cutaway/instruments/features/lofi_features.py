@@ -36,6 +36,10 @@ class LofiFeatures(Instrument):
     question: ClassVar[str] = "Which label-relevant directions does each layer hold, and does the network use them?"
     source: ClassVar[str] = "Neural LoFi, arXiv 2605.13612; bank of label directions and use by gradients are ours"
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    formula: ClassVar[str] = (
+        r"\mathrm{leading\ eigenvectors\ of\ } \sum_k C_k^2, \quad "
+        r"C_k = E[(y_k - \bar{y}_k) (z - \bar{z}) (z - \bar{z})^T]"
+    )
     expense: ClassVar[str] = "1 forward and 1 backward pass a sample, (1 + permutations) n C^2 a site"
     limits: ClassVar[str] = (
         "First and second moments only: a direction that carries labels through higher ones is not seen. The operator "

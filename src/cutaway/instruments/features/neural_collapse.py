@@ -52,6 +52,7 @@ class NeuralCollapse(Instrument):
     source: ClassVar[str] = "Papyan et al. 2020, arXiv 2008.08186; Su, Kempe et al., arXiv 2311.07444"
     attacks: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
+    formula: ClassVar[str] = r"NC1 = \frac{1}{C} \mathrm{tr}(\Sigma_W \Sigma_B^{+})"
     expense: ClassVar[str] = "10 + steps forward and steps backward passes a sample; with targeted, twice"
     limits: ClassVar[str] = (
         "On held-out data collapse is weaker than on training data; NC1 needs several samples a class."

@@ -36,6 +36,7 @@ class Sparsity(Instrument):
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("dead_neuron_rate", "Dead neurons", 60, percent=True),)
     question: ClassVar[str] = "Which share of units fires on an input, and which never fire at all?"
     source: ClassVar[str] = "Li et al. 2023, arXiv 2210.06313; Liu et al. 2022, arXiv 2212.06145"
+    formula: ClassVar[str] = r"\frac{1}{n m} \sum_{i=1}^{n} \sum_{j=1}^{m} 1[|z_j(x_i)| > t]"
     expense: ClassVar[str] = "1 forward pass a sample"
     limits: ClassVar[str] = (
         "A neuron that is dead on these samples may fire on others; the rate can only fall with more data."

@@ -44,6 +44,7 @@ class AffineSlice(Instrument):
     in_scan: ClassVar[bool] = False
     left_out: ClassVar[str] = "it tells of one square only, and takes from seconds to minutes"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
+    formula: ClassVar[str] = r"\# \{ \mathrm{cells\ of\ the\ square\ on\ which\ } f \mathrm{\ is\ one\ affine\ map} \}"
     expense: ClassVar[str] = "one float64 forward pass a vertex; a few seconds for networks of a thousand neurons"
     limits: ClassVar[str] = "One plane through three samples: repeat with other seeds before speaking of the network."
 

@@ -48,6 +48,7 @@ class BoundaryDistance(Instrument):
     question: ClassVar[str] = "How far is a sample from the nearest boundary of its affine region?"
     source: ClassVar[str] = "Croce, Andriushchenko, Hein 2019, arXiv 1810.07481 (d_B); exact crossings along rays: ours"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
+    formula: ClassVar[str] = r"d(x) = \min_j \min \{ \|u\|_2 : z_j(x + u) = 0 \}"
     expense: ClassVar[str] = "2 min(D, probes + candidates) forward passes a sample"
     limits: ClassVar[str] = "A region boundary is not a decision boundary: the class may stay the same across it."
 

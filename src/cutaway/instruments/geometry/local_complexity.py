@@ -54,6 +54,10 @@ class LocalComplexity(Instrument):
     question: ClassVar[str] = "How many neurons change sign within a small neighbourhood of a sample?"
     source: ClassVar[str] = "Humayun et al. 2024, arXiv 2402.15555, section 3"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
+    formula: ClassVar[str] = (
+        r"LC_l(x) = \# \{ j : \mathrm{sign} \, z_{lj} "
+        r"\mathrm{\ is\ not\ constant\ on\ } \{ x \pm r v_p \}_{p \le P} \}"
+    )
     expense: ClassVar[str] = "2 num_directions forward passes a sample"
     limits: ClassVar[str] = (
         "Counts depend on radius, number of directions and input dimension: compare readings with equal settings only. "

@@ -48,6 +48,10 @@ class RayCrossings(Instrument):
     in_scan: ClassVar[bool] = False
     left_out: ClassVar[str] = "every crossing is a float64 forward pass of its own"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
+    formula: ClassVar[str] = (
+        r"\frac{1}{m} \sum_{k=1}^{m} \frac{\# \{ \mathrm{boundaries\ between\ } x_k \mathrm{\ and\ } x'_k \}}"
+        r"{\|x_k - x'_k\|_2}"
+    )
     expense: ClassVar[str] = "one float64 forward pass for every crossing"
     limits: ClassVar[str] = (
         "Density along straight lines between samples; regions in full dimension are not counted. "

@@ -32,6 +32,7 @@ class SampleRegion(Instrument):
     )
     source: ClassVar[str] = "Croce et al., arXiv 1810.07481, d_B(x); correlation with confidence ours"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs", "classifier"})
+    formula: ClassVar[str] = r"\rho(x) = \min_j \frac{|z_j(x)|}{\|\nabla z_j(x)\|_2}"
     expense: ClassVar[str] = "2 D forward passes a sample"
     limits: ClassVar[str] = "The nearest boundary only; a region may reach far in other directions."
     in_scan: ClassVar[bool] = False

@@ -35,6 +35,7 @@ class IntrinsicDimension(Instrument):
     question: ClassVar[str] = "How many tokens does each attention head mix at the end of a prompt?"
     source: ClassVar[str] = "Balestriero et al. 2023, arXiv 2312.01648, section 3; arXiv 2407.02678"
     needs: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    formula: ClassVar[str] = r"ID^h = \# \{ j : A^h_{Tj} > \epsilon \, \max_k A^h_{Tk} \}"
     expense: ClassVar[str] = "1 forward pass a sample"
     limits: ClassVar[str] = "Grows with the length of the prompt; compare prompts of equal length only."
 

@@ -44,6 +44,7 @@ class LanguageGeometry(Instrument):
     question: ClassVar[str] = "In which region of every MLP block does a prompt lie, and how near to its border?"
     source: ClassVar[str] = "Balestriero et al. 2023, arXiv 2312.01648, section 4"
     needs: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    formula: ClassVar[str] = r"s_t = \frac{1}{F} \sum_j 1[h_{tj} > 0], \quad d_t = \min_j \frac{|h_{tj}|}{\|w_j\|_2}"
     expense: ClassVar[str] = "1 forward pass a sample"
     limits: ClassVar[str] = "Distances are in each block's normalised hidden space, not in the space of prompts."
 

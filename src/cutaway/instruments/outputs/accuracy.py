@@ -46,6 +46,10 @@ class Accuracy(Instrument):
     question: ClassVar[str] = "How often is the network right, and does its confidence say so?"
     source: ClassVar[str] = "Guo et al. 2017, arXiv 1706.04599; Kumar et al. 2019, arXiv 1909.10155"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
+    formula: ClassVar[str] = (
+        r"\mathrm{accuracy} = \frac{1}{n} \sum_i 1[\hat{y}_i = y_i], \quad "
+        r"\mathrm{ECE} = \sum_b \frac{n_b}{n} |c_b - a_b|"
+    )
     expense: ClassVar[str] = "1 forward pass a sample"
     limits: ClassVar[str] = "True of data drawn like these samples only; it says nothing of shifted data or of attacks."
 

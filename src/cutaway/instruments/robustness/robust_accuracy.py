@@ -65,6 +65,7 @@ class RobustAccuracy(Instrument):
     source: ClassVar[str] = "Madry et al. 2018, arXiv 1706.06083; Su, Kempe et al., arXiv 2311.07444 (noise control)"
     attacks: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
+    formula: ClassVar[str] = r"\frac{1}{n} \sum_i \min_{\|u\| \le r} 1[\hat{y}(x_i + u) = y_i]"
     expense: ClassVar[str] = "steps x restarts forward and backward passes a sample"
     limits: ClassVar[str] = (
         "An upper bound on robust accuracy: a stronger attack may find more. For proof, use `cutaway certify`."
