@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: scan test test-slow lint reproduce-short bench-short fuzz-short mutate clean
+.PHONY: scan test test-slow lint docs reproduce-short bench-short fuzz-short mutate clean
 
 scan: $(VENV)/.core
 	$(BIN)/cutaway scan
@@ -25,10 +25,14 @@ lint: $(VENV)/.dev
 # The short form of every reproduction and every benchmark; the long forms are `cutaway reproduce NAME` and
 # `python benchmarks/bench_NAME.py`.
 reproduce-short: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python reproductions/run_all.py --short
+	OMP_NUM_THREADS=1 $(BIN)/python reproductions/run_all.py --short --out docs/_build/short_rows.json
 
 bench-short: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --short
+
+# The documentation site, docs/_build/html/index.html; after `make test` the notebooks are not run again.
+docs: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python docs/site/build.py
 
 fuzz-short: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_import.py --minutes 1 --models 5000

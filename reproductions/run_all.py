@@ -1,6 +1,6 @@
 """Run every reproduction, each in a process of its own, and print one table of verdicts.
 
-    python reproductions/run_all.py [--short] [NAME ...]
+    python reproductions/run_all.py [--short] [--out ROWS.json] [NAME ...]
 
 Exits with 1 when one of them fails that is not listed in KNOWN (with the reason why the published figure does not
 come out), crashes, or judges nothing. One whose data are missing is not run, and said.
@@ -14,6 +14,8 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 KNOWN: dict[str, str] = {
     "delayed-robustness": "full form: under all attacks robustness at the last step is below that at the start of the "
@@ -29,6 +31,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", default=None)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--timeout", type=float, default=900 if "--short" in sys.argv else 7200)
+    parser.add_argument("--out", type=Path, help="file that keeps the rows of all")
     options = parser.parse_args()
     bad, absent = [], []
     for name in options.names or reproduction_names():
@@ -50,6 +53,8 @@ def main() -> int:
         except subprocess.TimeoutExpired:
             result, verdict = {}, "timed out"
         rows = result.get("rows", [])
+        if options.out and rows:
+            keep(options.out, name, result)
         counts = ", ".join(f"{sum(r['verdict'] == v for r in rows)} {v}" for v in ("pass", "fail", "report", "not run"))
         print(
             f"{name:<28} {verdict:<14} {counts:<42} {time.perf_counter() - began:6.1f} s {KNOWN.get(name, '')}",
@@ -66,6 +71,14 @@ def main() -> int:
         print(f"not run, for their data are missing: {', '.join(absent)}")
     print(f"reproductions not passed: {', '.join(bad)}" if bad else "all that ran passed or are known not to")
     return 1 if bad else 0
+
+
+def keep(path: Path, name: str, result: dict[str, Any]) -> None:
+    """Put one reproduction's table into the file of all."""
+    found = json.loads(path.read_text(encoding="utf-8"))["reproductions"] if path.exists() else {}
+    found[name] = {k: result[k] for k in ("title", "source", "outcome", "short", "seconds", "rows")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"reproductions": dict(sorted(found.items()))}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

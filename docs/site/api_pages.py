@@ -57,7 +57,11 @@ def names(module: ModuleType) -> list[str]:
         return sorted(module.__all__)
     if hasattr(module, "__path__"):
         return []
-    mine = {n: v for n, v in vars(module).items() if not n.startswith("_") and getattr(v, "__module__", "") == module.__name__}
+    mine = {
+        n: v
+        for n, v in vars(module).items()
+        if not n.startswith("_") and getattr(v, "__module__", "") == module.__name__
+    }
     return list(mine)
 
 
@@ -65,7 +69,15 @@ def page(module: ModuleType) -> str:
     """All of a module."""
     parts = [f"# `{module.__name__}`", f"```{{py:module}} {module.__name__}\n```", markdown(module.__doc__)]
     for name in names(module):
-        parts.append(entry(f"{module.__name__}.{name}", getattr(module, name)))
+        thing = getattr(module, name)
+        home = ".".join(getattr(thing, "__module__", "").split(".")[:2])
+        if module is cutaway and home != "cutaway":  # told where it lives
+            listed = (
+                f"- [`{name}`]({home}.md)" if home in {m.__name__ for m in facades()} else f"- `{name}`, of `{home}`"
+            )
+            parts.append(f"{listed}: {_first(thing)}")
+        else:
+            parts.append(entry(name, thing))
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,7 +86,7 @@ def entry(full: str, thing: Any) -> str:
     if inspect.isclass(thing):
         body = [markdown(_own_doc(thing)), *_members(full, thing)]
         return _directive("class", f"{full}{signature(thing)}", "\n\n".join(filter(None, body)), fence=5)
-    if callable(thing) and hasattr(thing, "__code__") or inspect.isbuiltin(thing):
+    if (callable(thing) and hasattr(thing, "__code__")) or inspect.isbuiltin(thing):
         return _directive("function", f"{full}{signature(thing)}", markdown(thing.__doc__))
     shown = f"A dictionary of {', '.join(f'`{k}`' for k in thing)}." if isinstance(thing, dict) and thing else ""
     return _directive("data", full, shown or f"`{re.sub(r'[`]', '', str(thing))[:200]}`")
@@ -140,5 +152,5 @@ def _escaped(line: str) -> str:
     return "".join(p if p.startswith("`") else re.sub(r"([<$\[\]*])", r"\\\1", p) for p in parts)
 
 
-def _first(module: ModuleType) -> str:
-    return _escaped(inspect.cleandoc(module.__doc__ or "").splitlines()[0])
+def _first(thing: Any) -> str:
+    return _escaped(inspect.cleandoc(thing.__doc__ or "").split("\n\n")[0].replace("\n", " "))

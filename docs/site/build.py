@@ -4,8 +4,8 @@
 
 Pages are put together in docs/_build/source: the guides of docs/ and the texts at the repository's root as they stand,
 the notebooks and commands with what they gave, and pages made from the library itself (instruments, errors, names,
-glossary, reproductions, pictures). Any warning of Sphinx and any link that leads nowhere is an error. Nothing is fetched.
-`--draft` leaves out what has to be run.
+glossary, reproductions, pictures). A warning of Sphinx is an error, and so is a link that leads nowhere. Nothing is
+fetched. `--draft` leaves out what has to be run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import re
 import shutil
 import sys
 import time
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -47,13 +46,28 @@ def main() -> int:
     written(draft)
     from sphinx.cmd.build import build_main
 
-    arguments = ["-b", "html", "-W", "--keep-going", "-q", "-d", str(BUILD / "doctrees"), "-c", str(ROOT / "docs" / "site")]
+    arguments = [
+        "-b",
+        "html",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-d",
+        str(BUILD / "doctrees"),
+        "-c",
+        str(ROOT / "docs" / "site"),
+    ]
     code = build_main([*arguments, "-E", str(SOURCE), str(SITE)])
-    found = links.faults(SITE) if code == 0 else []
+    found = [] if code else links.faults(SITE)
     for line in found:
         print(line, file=sys.stderr)
-    print(f"{SITE / 'index.html'}: {len(list(SITE.rglob('*.html')))} pages, {_cpu(began):.0f} CPU s, {len(found)} broken links")
-    return 1 if code or found else 0
+    if code:
+        return 1
+    print(
+        f"{SITE / 'index.html'}: {len(list(SITE.rglob('*.html')))} pages, {_cpu(began):.0f} CPU s, "
+        f"{len(found)} broken links"
+    )
+    return 1 if found else 0
 
 
 def written(draft: bool) -> None:
@@ -61,6 +75,8 @@ def written(draft: bool) -> None:
     shutil.copytree(ROOT / "docs" / "figures", SOURCE / "figures")
     for path in sorted((ROOT / "docs").glob("*.md")):
         put(path.name, walkthrough.told(path.read_text(encoding="utf-8"), path.stem, draft=draft))
+    for path in sorted((ROOT / "docs" / "site" / "pages").glob("*.md")):
+        shutil.copy(path, SOURCE / path.name)
     for name in ROOT_PAGES:
         put(f"{name}.md", (ROOT / f"{name}.md").read_text(encoding="utf-8"))
     folder = SOURCE / "notebooks"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kept import ROOT
+from kept import BUILD, ROOT
 
 import cutaway
 
@@ -24,11 +24,12 @@ nb_render_image_options = {"align": "left"}
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_block"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-suppress_warnings = ["mystnb.unknown_mime_type"]
+suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]  # annotations say `Region` of two packages
 
 html_theme = "furo"
 html_title = f"Cutaway {release}"
 html_static_path = [str(ROOT / "docs" / "site" / "static")]
+html_extra_path = [str(BUILD / "extra")]  # pages that Cutaway itself writes
 html_css_files = ["cutaway.css"]
 html_copy_source = False
 html_show_sourcelink = False

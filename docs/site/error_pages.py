@@ -80,8 +80,8 @@ def write(source: Path) -> None:
     ]
     listed = "\n".join(k.__name__ for k in kinds)
     (folder / "index.md").write_text(
-        "# Errors\n\nEvery message names the offender, what was found, what was expected and the next step. On the command "
-        "line it is printed without a traceback and the command ends with the exit code; in Python all are "
+        "# Errors\n\nEvery message names the offender, what was found, what was expected and the next step. On the "
+        "command line it is printed without a traceback and the command ends with the exit code; in Python all are "
         "`cutaway.errors.CutawayError`.\n\n"
         + table(("family", "what it says", "exit code", "places"), rows)
         + f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
@@ -99,7 +99,9 @@ def page(kind: type[errors.CutawayError], places: list[Raised]) -> str:
     rows = [(f"`{_plain(p.offender)}`", _plain(p.expected), _plain(p.remedy), f"`{p.file}`") for p in mine]
     heads = ("offender", "expected", "next step", "raised in")
     said = table(heads, rows) if rows else "The library raises only its kinds.\n"
-    catch = f"```python\nfrom cutaway.errors import {kind.__name__}\n\ntry:\n    ...\nexcept {kind.__name__} as error:\n"
+    catch = (
+        f"```python\nfrom cutaway.errors import {kind.__name__}\n\ntry:\n    ...\nexcept {kind.__name__} as error:\n"
+    )
     return (
         f"# {kind.__name__}\n\n{inspect.cleandoc(kind.__doc__ or '')}{above}{below}\n\nExit code of a command: "
         f"{kind.exit_code}.\n\n{catch}    print(error.offender, error.found, error.expected, error.remedy)\n```\n\n"
@@ -108,7 +110,7 @@ def page(kind: type[errors.CutawayError], places: list[Raised]) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("`", "").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_") if "{...}" != text else "…"
+    return text.replace("`", "").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
 
 
 def _first(kind: type) -> str:

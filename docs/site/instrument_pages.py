@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from tables import cell, table
 from cutaway import registry
 from cutaway.evidence import NULLS
 from cutaway.instrument import Instrument
+from cutaway.settings import described
 from cutaway.wording import null_words, title
 
 NEEDS = {
@@ -39,8 +39,9 @@ def _index(kinds: Mapping[str, type[Instrument]]) -> str:
     rows = [(f"[{title(n)}]({n}.md)", k.question, k.expense, _null(k.null, short=True)) for n, k in kinds.items()]
     listed = "\n".join(kinds)
     return (
-        "# Instruments\n\nAn instrument is one question about a network. `cutaway instruments` lists them, those of other "
-        "packages included; each answers with a reading: values, figures with intervals, and what the null says.\n\n"
+        "# Instruments\n\nAn instrument is one question about a network. `cutaway instruments` lists them, those of "
+        "other packages included; each answers with a reading: values, figures with intervals, and what the null "
+        "says.\n\n"
         + table(("instrument", "question", "cost", "null"), rows)
         + f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
     )
@@ -70,26 +71,20 @@ def page(kind: type[Instrument], shown: Any = None) -> str:
 def _asking(kind: type[Instrument]) -> str:
     named = kind.__name__
     return (
-        f"```console\n$ cutaway measure {kind.name} nets.py:make --weights net.safetensors --data mnist --nulls 39\n```\n\n"
+        f"```console\n$ cutaway instruments {kind.name}\n"
+        f"$ cutaway measure {kind.name} nets.py:make --weights net.safetensors --data mnist --nulls 39\n```\n\n"
         f"```python\nfrom cutaway.instruments import {named}\n\n"
-        f"reading = {named}().measure(model, data)\nprint(reading.summary())\nreading.plot(\"{kind.name}.svg\")\n```"
+        f'reading = {named}().measure(model, data)\nprint(reading.summary())\nreading.plot("{kind.name}.svg")\n```'
     )
 
 
 def _settings(kind: type[Instrument]) -> str:
-    rows = []
-    for field in dataclasses.fields(kind):
-        more = "; ".join(f"{name}: {value}" for name, value in field.metadata.items())
-        rows.append((f"`{field.name}`", f"`{_kind(field.type)}`", f"`{field.default!r}`", more))
-    if not rows:
+    found = described(kind)
+    if not found:
         return "It has none."
-    heads = ("setting", "type", "default", "range and meaning")
-    told = table(heads, rows) if any(r[3] for r in rows) else table(heads[:3], [r[:3] for r in rows])
-    return told + f"\nOn the command line: `--set {dataclasses.fields(kind)[0].name}=...`."
-
-
-def _kind(annotation: Any) -> str:
-    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    rows = [(f"`{s['name']}`", f"`{s['default']!r}`", s["type"], s["range"], s["meaning"]) for s in found]
+    told = table(("setting", "default", "type", "range", "what it is"), rows)
+    return told + f"\nOn the command line: `--set {found[0]['name']}={found[0]['default']}`."
 
 
 def _null(name: str, *, short: bool = False) -> str:

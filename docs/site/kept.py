@@ -27,7 +27,11 @@ def library() -> str:
     for path in sorted(p for p in LIBRARY.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
         digest.update(str(path.relative_to(LIBRARY)).encode() + b"\0" + path.read_bytes())
     data = os.environ.get("CUTAWAY_DATA", "")
-    parts = (sys.version, *(version(p) for p in ("torch", "numpy", "altair", "matplotlib")), Path(data).is_dir() and data)
+    parts = (
+        sys.version,
+        *(version(p) for p in ("torch", "numpy", "altair", "matplotlib")),
+        Path(data).is_dir() and data,
+    )
     digest.update(repr(parts).encode())
     return digest.hexdigest()
 

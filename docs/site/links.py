@@ -1,4 +1,4 @@
-"""Checks a built site: every link inside it leads to a page and a place that are there, and no page fetches anything."""
+"""Checks a built site: every link inside it leads to a page and place that are there; nothing is fetched."""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ def notebooks() -> list[Path]:
 
 def executed(path: Path, *, timeout: int = 240) -> Path:
     """`path` with its output, run now or kept from before. A cell that raises ends it with that cell's error."""
-    return kept(path.stem, path.read_text(encoding="utf-8"), lambda target: _run(path, target, timeout), suffix=".ipynb")
+    return kept(
+        path.stem, path.read_text(encoding="utf-8"), lambda target: _run(path, target, timeout), suffix=".ipynb"
+    )
 
 
 def _run(path: Path, target: Path, timeout: int) -> None:
@@ -34,8 +36,9 @@ def _run(path: Path, target: Path, timeout: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
             book,
-            timeout=timeout,
             kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=40"],
+            timeout=timeout,
             resources={"metadata": {"path": folder}},
             record_timing=False,
         )

@@ -14,6 +14,7 @@ from typing import Any
 from kept import BUILD, ROOT
 from tables import table
 
+from cutaway import reproductions
 from cutaway.reproductions.row import REFERENCES
 
 WORDS = {"pass": "yes", "fail": "**no**", "report": "not judged", "not run": "not run"}
@@ -39,16 +40,21 @@ def write(source: Path) -> None:
     kinds = [r["reference"] for result in found.values() for r in result["rows"]]
     judged = [r for result in found.values() for r in result["rows"] if r["verdict"] in ("pass", "fail")]
     good = sum(r["verdict"] == "pass" for r in judged)
-    legend = table(("kind", "what ours is held against", "rows"), [(k, w, kinds.count(k)) for k, w in REFERENCES.items()])
+    legend = table(
+        ("kind", "what ours is held against", "rows"), [(k, w, kinds.count(k)) for k, w in REFERENCES.items()]
+    )
     parts = [
         "# What the papers say and what came out here",
-        f"{len(found)} reproductions in their short forms (`make reproduce-short`), {len(kinds)} rows; of the {len(judged)} that "
-        f"can fail, {good} came out. Short forms have smaller networks and wider tolerances; what the long ones gave stands "
-        "in the guides: [slices](geometry.md), [certification](certification.md), [delayed robustness](delayed_robustness.md), "
-        "[robustness sooner](robust_training.md), [feature learning](feature_learning.md), [guardrails](guard.md).",
+        f"{len(found)} reproductions in their short forms (`make reproduce-short`), {len(kinds)} rows; of the "
+        f"{len(judged)} that can fail, {good} came out. Short forms have smaller networks and wider tolerances; what "
+        "the long ones gave stands in the guides: [slices](geometry.md), [certification](certification.md), "
+        "[delayed robustness](delayed_robustness.md), [robustness sooner](robust_training.md), "
+        "[feature learning](feature_learning.md), [guardrails](guard.md).",
         legend,
         _summary(found),
     ]
+    if absent := sorted(set(reproductions.names()) - set(found)):
+        parts.append("Without rows here, since they have not run in their short form: " + ", ".join(absent) + ".")
     parts += [_section(name, result) for name, result in found.items()]
     (source / "papers.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

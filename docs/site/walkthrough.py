@@ -42,7 +42,12 @@ def outputs(text: str, name: str) -> list[str]:
 
 def _run(text: str, target: Path) -> None:
     found = []
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1", "COLUMNS": "110"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT / "src"),
+        "NO_COLOR": "1",
+        "COLUMNS": "110",
+    }
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files(text).items():

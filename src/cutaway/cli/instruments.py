@@ -51,6 +51,7 @@ def _whole(kind: type[Instrument]) -> dict[str, Any]:
     about, settings = inspect.getdoc(kind) or "", described(kind)
     return _short(kind) | {
         "about": about,
+        "formula": kind.formula,
         "limits": kind.limits,
         "settings": settings,
         "example": _example(kind, settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -14,7 +15,9 @@ from cutaway.errors import NoGradient
 @contextlib.contextmanager
 def derivatives() -> Iterator[None]:
     """Derivatives are to be had, whatever mode (`no_grad`, `inference_mode`) the caller is in."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+        # torch compiles the formulas of forward mode with torch.jit.script on first use, and warns its caller of that
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
         yield
 
 

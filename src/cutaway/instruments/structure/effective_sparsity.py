@@ -41,6 +41,7 @@ class EffectiveSparsity(Instrument):
     question: ClassVar[str] = "How much of this pruned network is alive?"
     source: ClassVar[str] = "Vysogorets and Kempe, arXiv 2107.02306"
     null: ClassVar[str] = "random-mask"
+    formula: ClassVar[str] = r"\frac{N}{\# \{ w \ne 0 \mathrm{\ on\ a\ path\ of\ weights\ that\ are\ not\ zero} \}}"
     expense: ClassVar[str] = "one export and about three passes of one sample"
     limits: ClassVar[str] = (
         "Paths are counted, not values: an active weight may still be too small to matter, and a unit on a path may "

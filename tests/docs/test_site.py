@@ -1,0 +1,108 @@
+"""The parts of the documentation's build that need no Sphinx: pages made from the library, links, commands, cache."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "site"))
+
+import api_pages  # noqa: E402
+import build  # noqa: E402
+import error_pages  # noqa: E402
+import instrument_pages  # noqa: E402
+import kept  # noqa: E402
+import links  # noqa: E402
+import walkthrough  # noqa: E402
+from docutils.utils.math import latex2mathml  # noqa: E402
+
+from cutaway import registry, reproductions  # noqa: E402
+from cutaway.settings import described  # noqa: E402
+
+
+@pytest.mark.parametrize("name", list(registry.homes()))
+def test_the_page_of_an_instrument_says_all_that_its_class_says(name):
+    kind = registry.instrument(name)
+    page = instrument_pages.page(kind)
+    latex2mathml.tex2mathml(kind.formula, as_block=True)
+    for text in (kind.question, kind.formula, kind.source, kind.expense, kind.limits):
+        assert text in page
+    for setting in described(kind):
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{setting['name']}`"))
+        assert repr(setting["default"]) in row and setting["range"] in row
+
+
+def test_every_message_of_the_library_has_its_place():
+    places = error_pages.raised()
+    assert len(places) > 300
+    page = error_pages.page(error_pages.errors.MissingExtra, places)
+    assert "pip install" not in page or "cutaway" in page
+    said = [p for p in places if p.file == "registry.py"]
+    assert said and "no such instrument" not in said[0].offender
+    for kind in error_pages.families():
+        assert f"Exit code of a command: {kind.exit_code}." in error_pages.page(kind, places)
+
+
+def test_the_rows_of_the_papers_are_those_of_the_reproductions():
+    kept_rows = json.loads((ROOT / "reproductions" / "short_rows.json").read_text(encoding="utf-8"))["reproductions"]
+    assert set(kept_rows) <= set(reproductions.names()) and len(kept_rows) >= 24
+    for name, result in kept_rows.items():
+        assert result["title"] == reproductions.get(name).TITLE and result["short"]
+        assert all((row["paper"] is None) == (row["reference"] == "own") for row in result["rows"])
+
+
+def test_a_docstring_keeps_its_signs_and_its_examples():
+    found = api_pages.markdown("One line with a < b and x[0] * y.\n\n>>> 1 + 1\n2\n\nRaises\n------\nError : never\n")
+    assert "a \\< b and x\\[0\\] \\* y" in found
+    assert "```pycon\n>>> 1 + 1\n2\n```" in found and "**Raises**" in found and "- `Error`: never" in found
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#here">b</a> <a href="#gone">x</a> <img src="https://x.org/p.png">'
+    )
+    (tmp_path / "b.html").write_text('<h1 id="here">b</h1> <a href="c.html">c</a>')
+    assert links.faults(tmp_path) == [
+        "a.html: fetches https://x.org/p.png",
+        "a.html: #gone has no such place",
+        "b.html: c.html leads nowhere",
+    ]
+
+
+def test_links_of_the_repository_become_links_of_the_site():
+    assert (
+        build.on_site("[g](docs/geometry.md) [n](../examples/notebooks/1.ipynb)")
+        == "[g](geometry.md) [n](notebooks/1.ipynb)"
+    )
+    assert build.on_site("[examples](examples) [x](https://y.org)") == "`examples` [x](https://y.org)"
+
+
+def test_what_failed_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "BUILD", tmp_path)
+
+    def fails(path):
+        path.write_text("half")
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        kept.kept("one", "text", fails)
+    path = kept.kept("one", "text", lambda p: p.write_text("whole"))
+    assert path.read_text() == "whole" and kept.kept("one", "text", fails) == path
+    assert kept.kept("one", "other text", lambda p: p.write_text("new")).read_text() == "new" and not path.exists()
+
+
+def test_the_first_network_runs_as_the_page_says():
+    text = (ROOT / "docs" / "first_network.md").read_text(encoding="utf-8")
+    asked, printed = walkthrough.commands(text), walkthrough.outputs(text, "first_network")
+    assert len(asked) == len(printed) >= 7 and list(walkthrough.files(text)) == ["nets.py"]
+    said = dict(zip(asked, printed))
+    scan = next(out for command, out in said.items() if command.startswith("cutaway scan"))
+    assert re.search(r"Right on 9\d\.\d% of the samples", scan)
+    certified = next(out for command, out in said.items() if command.startswith("cutaway certify"))
+    right, attacked, proved = (float(v) for v in re.findall(r"(?:right|attack|certified) +(\d+\.\d)%", certified)[:3])
+    assert proved <= attacked <= right and proved > 50
+    page = walkthrough.told(text, "first_network")
+    assert "```{code-block} python\n:caption: nets.py" in page and printed[-1].splitlines()[0] in page
