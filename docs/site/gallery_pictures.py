@@ -190,7 +190,7 @@ def theory_path(folder: Path) -> None:
     """
     theory = integrate(OverlapProblem(**_PROBLEM, num_directions=2, projected=True), np.zeros((2, 2)), np.eye(2), 60)
     lines = {f"direction {k + 1}": (theory.steps, theory.overlaps[:, :, k].mean(axis=1)) for k in range(2)}
-    path_figure((theory.steps, theory.risk), lines).savefig(folder / "path.svg")
+    path_figure((theory.steps, theory.risks), lines).savefig(folder / "path.svg")
 
 
 def theory_phase(folder: Path) -> None:
