@@ -18,7 +18,7 @@ from cutaway.instruments import Accuracy, BoundaryDistance, LocalComplexity, Rob
 from cutaway.network import Network
 from cutaway.report import write_comparison, write_report, write_training_page
 from cutaway.report.explorer import write_explorer
-from cutaway.scanning import Settings, scan
+from cutaway.scanning import ScanSettings, scan
 from cutaway.training import LogSpaced, Tracker, open_training
 
 
@@ -47,7 +47,7 @@ def comparison(folder: Path) -> None:
     asked = [Accuracy(), RobustAccuracy(), Sparsity(), BoundaryDistance()]
     with tempfile.TemporaryDirectory() as place:
         runs = [
-            scan(n, data, Path(place) / str(i), instruments=asked, settings=Settings(nulls=0))
+            scan(n, data, Path(place) / str(i), instruments=asked, settings=ScanSettings(nulls=0))
             for i, n in enumerate((early, network))
         ]
         rows, notes = differences(*runs)
