@@ -53,7 +53,7 @@ def write(source: Path) -> None:
         legend,
         _summary(found),
     ]
-    if absent := sorted(set(reproductions.names()) - set(found)):
+    if absent := sorted(set(reproductions.reproduction_names()) - set(found)):
         parts.append("Without rows here, since they have not run in their short form: " + ", ".join(absent) + ".")
     parts += [_section(name, result) for name, result in found.items()]
     (source / "papers.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
