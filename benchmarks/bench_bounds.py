@@ -41,7 +41,7 @@ from cutaway.robustness.verify.onnx_query import open_onnx
 from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.search import witnesses_of_many
 from cutaway.robustness.verify.verdict import VerifySettings
-from cutaway.training.models import build
+from cutaway.training.models import build_model
 
 
 def vnncomp_images(folder: Path, count: int = 100) -> torch.Tensor:
@@ -142,7 +142,7 @@ def pooling_cnn(data: Path, count: int, steps: int) -> list[dict]:
     with np.load(data / "mnist" / "mnist.npz") as archive:
         images = torch.tensor(archive["x_train"][:6000] / 255.0).float().reshape(-1, 1, 28, 28)
         truth = torch.tensor(archive["y_train"][:6000].astype(np.int64))
-    model = build("cnn", (1, 28, 28), 10, width=8)
+    model = build_model("cnn", (1, 28, 28), 10, width=8)
     adam = torch.optim.Adam(model.parameters(), 2e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):

@@ -23,12 +23,12 @@ from torch import nn
 
 from cutaway.geometry.near_neurons import frame, local_complexity, neurons_within
 from cutaway.network import Network
-from cutaway.training.models import build
+from cutaway.training.models import build_model
 
 
 def resnet18() -> nn.Module:
     """Pre-activation ResNet-18 of width 16 without batch normalisation, on 3 x 32 x 32 inputs."""
-    return build("resnet18", (3, 32, 32), 10, width=16, batch_norm=False).eval()
+    return build_model("resnet18", (3, 32, 32), 10, width=16, batch_norm=False).eval()
 
 
 def perceptron(seed: int = 0) -> nn.Sequential:

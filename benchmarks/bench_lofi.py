@@ -63,7 +63,7 @@ def against_dense(num: int = 1500) -> dict[str, float]:
     import numpy as np
 
     from cutaway.features.lofi.dual_kernels import gram_kernel
-    from cutaway.features.lofi.kernel_path import moment_operator
+    from cutaway.features.lofi.kernel_path import gram_moment_operator
     from cutaway.network.lanczos import leading_pairs
     from cutaway.reproductions.lofi_hierarchy import hierarchy
 
@@ -71,7 +71,7 @@ def against_dense(num: int = 1500) -> dict[str, float]:
     gram = gram_kernel(x / np.sqrt(np.mean(np.sum(x**2, axis=1))), "relu")
     began = time.process_time()
     found = leading_pairs(
-        moment_operator(gram, y[:, None]), lambda v: gram @ v, num, 8, generator=np.random.default_rng(0)
+        gram_moment_operator(gram, y[:, None]), lambda v: gram @ v, num, 8, generator=np.random.default_rng(0)
     )
     ours = time.process_time() - began
     began = time.process_time()

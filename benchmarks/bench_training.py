@@ -29,7 +29,7 @@ from cutaway.instrument import Instrument
 from cutaway.instruments import Accuracy, BoundaryDistance, LocalComplexity, RobustAccuracy
 from cutaway.robustness.certified_training import small_cnn
 from cutaway.training.loop import TrainingSettings, train
-from cutaway.training.models import build
+from cutaway.training.models import build_model
 from cutaway.training.schedule import EveryN, LogSpaced, Schedule, TimeBudget
 from cutaway.training.tracker import Tracker
 
@@ -53,7 +53,7 @@ def reference_cnn() -> torch.nn.Module:
 
 def paper_run(steps: int) -> float:
     """CPU seconds a step of the paper's MLP."""
-    model, data = build("mlp", (1, 28, 28), 10, width=200, depth=4), images(1000)
+    model, data = build_model("mlp", (1, 28, 28), 10, width=200, depth=4), images(1000)
     settings = {"batch": 200, "loss": "mse"}
     train(model, data, TrainingSettings(steps=20, **settings))
     began = time.process_time()

@@ -165,9 +165,9 @@ def test_l2_is_plain_gradient_descent_and_unknown_norms_are_refused():
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_recipes_take_them(name):
-    from cutaway.training.recipe import checked
+    from cutaway.training.recipe import checked_recipe
 
-    checked({"data": {"name": "digits"}, "model": {"name": "mlp"}, "training": {"steps": 3, "optimiser": name}})
+    checked_recipe({"data": {"name": "digits"}, "model": {"name": "mlp"}, "training": {"steps": 3, "optimiser": name}})
     data, rate = small_data(), {"sign-descent": 1e-4, "coordinate-descent": 0.3}.get(name, 0.03)
     trained = train(deep(), data, TrainingSettings(steps=60, optimiser=name, learning_rate=rate, weight_decay=0.0))
     losses = [

@@ -9,7 +9,7 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.features.class_means import collapse
-from cutaway.features.layer_collapse import Means, alignment, layer_collapse, layer_means, means_fit
+from cutaway.features.layer_collapse import Means, layer_collapse, layer_means, means_fit, simplex_alignment
 from cutaway.instruments import NeuralCollapse
 from cutaway.network import Network
 from cutaway.testing import check_instrument
@@ -70,14 +70,14 @@ def test_alignment_of_known_simplices():
     corners = torch.eye(3, dtype=torch.float64)
     classes = torch.arange(3)
     clean = Means(classes=classes, means=corners)
-    same = alignment(clean, Means(classes=classes, means=2 * corners + 5))
+    same = simplex_alignment(clean, Means(classes=classes, means=2 * corners + 5))
     assert same.cosine == pytest.approx(1.0)
-    turned = alignment(clean, Means(classes=classes, means=-corners))
+    turned = simplex_alignment(clean, Means(classes=classes, means=-corners))
     assert turned.cosine == pytest.approx(-1.0) and turned.raw_cosine == pytest.approx(-1.0)
     assert turned.shift == pytest.approx(2 / math.sqrt(2 / 3))
-    fewer = alignment(clean, Means(classes=torch.tensor([1, 2]), means=corners[1:]))
+    fewer = simplex_alignment(clean, Means(classes=torch.tensor([1, 2]), means=corners[1:]))
     assert fewer.cosine == pytest.approx(1.0) and fewer.shift == pytest.approx(0.0)
-    assert math.isnan(alignment(clean, Means(classes=torch.tensor([1]), means=corners[1:2])).cosine)
+    assert math.isnan(simplex_alignment(clean, Means(classes=torch.tensor([1]), means=corners[1:2])).cosine)
 
 
 def test_the_contract_holds_with_targets_and_one_attack_leads_on():

@@ -22,7 +22,7 @@ from cutaway.data.formats import read_cifar_batch, read_idx
 from cutaway.errors import CutawayError
 from cutaway.files import read_json
 from cutaway.guard import certificate_file, rows
-from cutaway.guard.folder import read_record as read_guard
+from cutaway.guard.folder import read_guard_record as read_guard
 from cutaway.network.sources import load_model
 from cutaway.reading import Cost, Coverage, Provenance, Reading, variable
 from cutaway.robustness.vnnlib import read_vnnlib
@@ -96,11 +96,11 @@ READERS = {
         lambda f: b'{"format": 1, "instruments": ["a"]}',
         lambda p: (read_record(p.parent), open_run(p.parent)),
     ),
-    "r.toml": (lambda f: RECIPE.encode(), recipe.read),
+    "r.toml": (lambda f: RECIPE.encode(), recipe.read_recipe),
     "x.vnnlib": (lambda f: SPEC.encode(), read_vnnlib),
     "x.vnnlib.gz": (lambda f: gzip.compress(SPEC.encode()), read_vnnlib),
     "guard.json": (lambda f: b'{"format": 2, "model": "x"}', lambda p: read_guard(p.parent)),
-    "certificate.json": (lambda f: b'{"format": 2, "seal": "x"}', certificate_file.read),
+    "certificate.json": (lambda f: b'{"format": 2, "seal": "x"}', certificate_file.read_certificate),
     "x.json": (lambda f: b'{"a": [1, {"b": null}]}', read_json),
     "x.pt2": (lambda f: b"PK\5\6" + bytes(18), load_model),
     "x.safetensors": (lambda f: struct.pack("<Q", 2) + b"{}", load_model),

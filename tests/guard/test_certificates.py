@@ -14,7 +14,7 @@ from cutaway.errors import FileError, InputError, ModelError
 from cutaway.guard import certificate_file
 from cutaway.guard.certificate import certify, halves
 from cutaway.guard.detector import Detector, make_head
-from cutaway.guard.frames import frame
+from cutaway.guard.frames import principal_frame
 from cutaway.guard.head import head_inputs
 from cutaway.guard.judges import LinearJudge, verdict
 from cutaway.guard.mixture import coverage, dkw_band, lower_limit, mixture_report
@@ -117,7 +117,7 @@ def test_cut_region_agrees_with_a_general_solver():
 
 def test_a_partial_frame_still_holds_every_point_and_says_its_residual():
     points = cloud(500, 40, 2).astype(np.float32)
-    axes = frame(points, rank=10, full=20)
+    axes = principal_frame(points, rank=10, full=20)
     assert not axes.exact and 0 < axes.residual < 1
     exact = np.linalg.svd(points.astype(float), compute_uv=False) ** 2
     assert axes.residual >= 1 - exact[:10].sum() / exact.sum() - 1e-6
@@ -271,7 +271,7 @@ def test_a_verdict_needs_more_than_rounding():
 def test_certificate_file_round_trip_and_binding(fitted, make_rows, model_folder, tmp_path):
     made = certificate_file.certify_guardrail(fitted)
     path = certificate_file.write(made, tmp_path / "c.json")
-    assert certificate_file.read(path) == made
+    assert certificate_file.read_certificate(path) == made
     certificate_file.check(made, fitted)
     from cutaway.guard import Guardrail
 
@@ -284,12 +284,12 @@ def test_certificate_file_round_trip_and_binding(fitted, make_rows, model_folder
     del record["regions"]
     path.write_text(json.dumps(record))
     with pytest.raises(ModelError, match="contents that were changed after it was written"):
-        certificate_file.read(path)
+        certificate_file.read_certificate(path)
     path.write_text(json.dumps(sealed(record)))
     with pytest.raises(FileError, match="no valid certificate"):
-        certificate_file.read(path)
+        certificate_file.read_certificate(path)
     with pytest.raises(FileError, match="no such file"):
-        certificate_file.read(tmp_path / "none.json")
+        certificate_file.read_certificate(tmp_path / "none.json")
 
 
 def _classifier(family: str):

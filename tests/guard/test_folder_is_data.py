@@ -33,4 +33,4 @@ def test_damaged_records_are_refused(content, tmp_path):
         load_guardrail(tmp_path)
     (tmp_path / "certificate.json").write_bytes(content)
     with pytest.raises(FileError, match=r"certificate\.json.*Certify again"):
-        certificate_file.read(tmp_path / "certificate.json")
+        certificate_file.read_certificate(tmp_path / "certificate.json")

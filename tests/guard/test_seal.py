@@ -12,7 +12,7 @@ from cutaway.errors import CutawayError, FileError, ModelError
 from cutaway.guard import certificate_file, load_guardrail
 from cutaway.guard.folder import _first_detector_hash, reseal
 from cutaway.guard.seal import sealed
-from cutaway.guard.service.run import build
+from cutaway.guard.service.run import build_service
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_every_change_is_noticed_by_score_certify_and_serve(folder, what):
     with pytest.raises(ModelError, match="contents that were changed after it was written"):
         load_guardrail(folder)
     with pytest.raises(ModelError, match="contents that were changed"):
-        build(folder)
+        build_service(folder)
     assert run(["guard", "score", str(folder), "calm1"]) == run(["guard", "certify", str(folder)]) == 2
 
 
@@ -66,7 +66,7 @@ def test_an_edited_certificate_is_noticed(folder, capsys):
     record = json.loads(path.read_text())
     assert record["version"]
     path.write_text(json.dumps(record | {"status": "certified", "recall": 1.0}))
-    for command in (load_guardrail, build):
+    for command in (load_guardrail, build_service):
         with pytest.raises(ModelError, match=r"certificate.json; found contents that were changed.*Certify again"):
             command(folder)
     assert run(["guard", "certify", str(folder)]) == 0
@@ -118,7 +118,7 @@ def test_the_first_format_is_refused_with_the_command_that_converts_it(folder, f
     old = json.loads((folder / "certificate.old.json").read_text()) | {"format": 1}
     (folder / "c.json").write_text(json.dumps(old))
     with pytest.raises(FileError, match="format 1 by 0.1.0, before .*expected format 2.*cutaway guard certify"):
-        certificate_file.read(folder / "c.json")
+        certificate_file.read_certificate(folder / "c.json")
 
 
 def test_what_was_changed_in_the_first_format_is_not_converted(folder, fitted):

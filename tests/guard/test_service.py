@@ -20,7 +20,7 @@ from cutaway.errors import InputError, ModelError  # noqa: E402
 from cutaway.guard import certificate_file  # noqa: E402
 from cutaway.guard.service.app import create_app  # noqa: E402
 from cutaway.guard.service.metrics import Metrics  # noqa: E402
-from cutaway.guard.service.run import _bind, build  # noqa: E402
+from cutaway.guard.service.run import _bind, build_service  # noqa: E402
 from cutaway.guard.service.settings import ServiceSettings  # noqa: E402
 from cutaway.guard.service.workers import ProcessWorkers, ThreadWorker  # noqa: E402
 
@@ -268,9 +268,9 @@ def test_a_certificate_of_another_guardrail_stops_the_start(guard_folder, fitted
     made = certificate_file.certify_guardrail(fitted)
     good = certificate_file.write(made, tmp_path / "good.json")
     other = certificate_file.write(dataclasses.replace(made, detector_hash="1" * 64), tmp_path / "other.json")
-    assert build(guard_folder, certificate=good).state.service.certificate == made.status.value
+    assert build_service(guard_folder, certificate=good).state.service.certificate == made.status.value
     with pytest.raises(ModelError, match="one for another detector"):
-        build(guard_folder, certificate=other)
+        build_service(guard_folder, certificate=other)
 
 
 def test_settings_and_addresses_are_checked():

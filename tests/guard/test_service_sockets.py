@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from cutaway.guard.service import run as run_of
 from cutaway.guard.service.app import create_app
 from cutaway.guard.service.metrics import Metrics
-from cutaway.guard.service.run import _bind, run
+from cutaway.guard.service.run import _bind, run_service
 from cutaway.guard.service.settings import ServiceSettings
 from cutaway.guard.service.sockets import AT_ONCE, Waiting
 from cutaway.guard.service.workers import ThreadWorker
@@ -36,7 +36,7 @@ async def serving(app):
     """The application on a free port, as `cutaway guard serve` runs it; yields (port, event that stops it)."""
     listener, stop = _bind("127.0.0.1", 0), asyncio.Event()
     port = listener.getsockname()[1]
-    task = asyncio.create_task(run(app, listener, stop))
+    task = asyncio.create_task(run_service(app, listener, stop))
     try:
         while not task.done():  # it is ready a moment before it listens
             with contextlib.suppress(ConnectionRefusedError):
@@ -202,7 +202,7 @@ def test_what_is_loaded_is_out_of_garbage_collection_before_the_first_request(gu
         listener.close()
         frozen.append(gc.get_freeze_count())
 
-    monkeypatch.setattr(run_of, "run", no_service)
+    monkeypatch.setattr(run_of, "run_service", no_service)
     try:
         run_of.serve(guard_folder, port=0)
     finally:

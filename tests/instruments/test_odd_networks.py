@@ -8,7 +8,7 @@ from cutaway.data import Dataset
 from cutaway.errors import ModelError
 from cutaway.network import Network
 from cutaway.registry import instrument, names
-from cutaway.testing.contract import small_data, state
+from cutaway.testing.contract import model_state, small_data
 
 
 class Wrapped(nn.Module):
@@ -52,11 +52,11 @@ def subject(kind):
 @pytest.mark.parametrize("kind", ["plain", "tuple", "dict", "one", "hard", "detached", "shared"])
 def test_every_instrument_answers_or_says_why(kind):
     model, data = subject(kind), small_data(24)
-    before = state(model)
+    before = model_state(model)
     for name in names():
         reading = instrument(name)().measure(Network(model, data.inputs[:2]), data)
         assert reading.figures or reading.reason, name
-        assert state(model) == before, name
+        assert model_state(model) == before, name
     attacked = instrument("robust-accuracy")().measure(Network(model, data.inputs[:2]), data)
     if kind in ("hard", "detached"):
         assert "no gradient with respect to the inputs" in attacked.reason
@@ -84,10 +84,10 @@ def test_outputs_that_are_nan_are_named_as_that():
 
 def test_half_precision_is_left_as_it_was():
     model, data = subject("plain").bfloat16(), small_data(24)
-    before = state(model)
+    before = model_state(model)
     for name in ("accuracy", "sparsity", "local-complexity"):
         assert instrument(name)().measure(Network(model, data.inputs[:2]), data).figures
-        assert state(model) == before
+        assert model_state(model) == before
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])

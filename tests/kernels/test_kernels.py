@@ -11,7 +11,6 @@ from cutaway.errors import BudgetError, InputError, ModelError
 from cutaway.kernels import (
     DUALS,
     InfiniteNetwork,
-    alignment,
     centre,
     effective_rank,
     function_space,
@@ -20,6 +19,7 @@ from cutaway.kernels import (
     scaled_network,
     solve,
     tangent_kernel,
+    target_alignment,
     top_mass,
 )
 from cutaway.kernels.structure import layer_factors
@@ -312,8 +312,8 @@ def test_shapes_of_kernels_in_closed_form():
     assert kernel_distance(kernel, 7 * kernel) == pytest.approx(0.0, abs=1e-12)
     assert math.isnan(kernel_distance(kernel, 0 * kernel))
     targets = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
-    assert alignment(targets @ targets.T, targets) == pytest.approx(1.0)
-    assert alignment(torch.eye(4), targets, centred=False) == pytest.approx(4 / (2 * 4))
+    assert target_alignment(targets @ targets.T, targets) == pytest.approx(1.0)
+    assert target_alignment(torch.eye(4), targets, centred=False) == pytest.approx(4 / (2 * 4))
     assert centre(kernel).sum(dim=0).abs().max() < 1e-12
     assert effective_rank(torch.ones(9)) == pytest.approx(9.0) and effective_rank(torch.tensor([5.0, 0, 0])) == 1.0
     assert top_mass(torch.arange(1.0, 5), 2) == pytest.approx(25 / 30)

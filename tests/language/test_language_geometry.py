@@ -11,7 +11,7 @@ from cutaway.errors import InputError, ModelError
 from cutaway.instruments import IntrinsicDimension, LanguageGeometry
 from cutaway.language.blocks import find_mlp_blocks
 from cutaway.language.dimension import intrinsic_dimension, support_size
-from cutaway.language.geometry import GeometryReader, batches, language_geometry
+from cutaway.language.geometry import GeometryReader, language_geometry, token_batches
 from cutaway.network import Network
 from cutaway.status import Status
 
@@ -269,7 +269,7 @@ def test_plain_models_are_read_in_batches_of_equal_length():
     got = language_geometry(reader, rows)
     for k, row in enumerate(rows):
         torch.testing.assert_close(got.pooled[k], reader.read(torch.tensor([row])).pooled[0], rtol=1e-4, atol=1e-6)
-    assert sorted(len(part) for part, _, _ in batches(rows, 32, pad=False)) == [1, 2]
+    assert sorted(len(part) for part, _, _ in token_batches(rows, 32, pad=False)) == [1, 2]
     with pytest.raises(ModelError, match="no argument attention_mask"):
         reader.read(torch.tensor([[1, 2]]), torch.tensor([[1, 0]]))
 

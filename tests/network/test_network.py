@@ -10,7 +10,7 @@ from torch import nn
 
 from cutaway.errors import InputError, ModelError, NotPiecewiseAffine
 from cutaway.network import Network, preserved
-from cutaway.testing.contract import small_classifier, state
+from cutaway.testing.contract import model_state, small_classifier
 
 
 def small():
@@ -98,9 +98,9 @@ def test_affine_map_is_refused_where_there_is_none():
 def test_twin_is_untrained_seeded_and_leaves_random_state_alone():
     model, example = small()
     network = Network(model, example)
-    before = state(model)
+    before = model_state(model)
     first, again, other = network.twin(1), network.twin(1), network.twin(2)
-    assert state(model) == before
+    assert model_state(model) == before
     assert first.fingerprint() == again.fingerprint() != other.fingerprint() != network.fingerprint()
     assert [s.name for s in first.sites] == [s.name for s in network.sites]
     with torch.random.fork_rng():
@@ -146,7 +146,7 @@ def test_fingerprint_sees_one_bit():
 def test_preserved_restores_everything_after_an_exception():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).train()
     model[0].weight.grad = torch.ones(3, 3)
-    before = state(model)
+    before = model_state(model)
 
     def disturb():
         model.eval()
@@ -159,7 +159,7 @@ def test_preserved_restores_everything_after_an_exception():
 
     with pytest.raises(RuntimeError, match="midway"), preserved(model):
         disturb()
-    assert state(model) == before
+    assert model_state(model) == before
 
 
 def test_preserved_takes_back_what_batch_norm_learnt_in_training_mode():

@@ -13,7 +13,7 @@ from torch import nn
 
 from cutaway.errors import ModelError
 from cutaway.network.graph import evaluate_graph, trace
-from cutaway.network.graph.recording import NotRecorded, record
+from cutaway.network.graph.recording import NotRecorded, record_graph
 
 Tracing = sys.modules["cutaway.network.graph.tracing"]
 
@@ -99,7 +99,7 @@ def test_words_shapes_modules_and_values_are_those_of_an_export(case, monkeypatc
     make, shape = CASES[case]
     model = make().eval()
     exports = []
-    monkeypatch.setattr(Tracing, "build", lambda *a, real=Tracing.build: exports.append(1) or real(*a))
+    monkeypatch.setattr(Tracing, "build_nodes", lambda *a, real=Tracing.build_nodes: exports.append(1) or real(*a))
     recorded, exported = both(model, shape)
     assert len(exports) == 1, "the first of the two was recorded"
     for mine, theirs in zip(recorded.nodes, exported.nodes, strict=True):
@@ -125,7 +125,7 @@ LEFT = {
 @pytest.mark.parametrize("case", LEFT)
 def test_what_cannot_be_followed_is_not_recorded(case):
     with pytest.raises(NotRecorded):
-        record(Straight(LEFT[case]), (torch.rand(1, 3, dtype=torch.float64),))
+        record_graph(Straight(LEFT[case]), (torch.rand(1, 3, dtype=torch.float64),))
 
 
 def test_what_is_not_recorded_is_exported_and_what_says_nothing_of_itself_too(monkeypatch):
@@ -133,7 +133,7 @@ def test_what_is_not_recorded_is_exported_and_what_says_nothing_of_itself_too(mo
     assert [n.op for n in graph.nodes] == ["input", "relu"]
     plain = Straight(lambda x: x.relu())
     plain.runs_straight = False
-    monkeypatch.setattr(Tracing, "record", lambda *_: pytest.fail("recorded"))
+    monkeypatch.setattr(Tracing, "record_graph", lambda *_: pytest.fail("recorded"))
     assert [n.op for n in trace(plain, torch.rand(1, 3)).nodes] == ["input", "relu"]
 
 
@@ -151,5 +151,5 @@ def test_a_recording_that_holds_for_its_example_alone_is_refused():
 
 def test_hooks_are_gone():
     model = Straight(in_turn, nn.Linear(3, 3))
-    record(model.double(), (torch.rand(1, 3, dtype=torch.float64),))
+    record_graph(model.double(), (torch.rand(1, 3, dtype=torch.float64),))
     assert not model.layers[0]._forward_pre_hooks and not model.layers[0]._forward_hooks

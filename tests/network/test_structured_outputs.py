@@ -11,7 +11,7 @@ from cutaway.errors import InputError, ModelError
 from cutaway.geometry.linearisation import shared_tangents, tangents
 from cutaway.instruments.outputs.accuracy import Accuracy
 from cutaway.network import Network, first_tensor
-from cutaway.training.scores import evaluate
+from cutaway.training.scores import score_model
 
 Z, H = torch.rand(4, 3), torch.rand(4, 16)
 
@@ -71,7 +71,7 @@ def test_readings_take_ordinary_forms_and_ask_where_several_could_be_meant():
 
 def test_training_scores_ordinary_forms_alike():
     data = Dataset(name="d", inputs=torch.rand(30, 6), labels=torch.arange(30) % 3)
-    scores = {name: evaluate(structured(name, data).model, data) for name in FORMS}
+    scores = {name: score_model(structured(name, data).model, data) for name in FORMS}
     assert len({(s.accuracy, s.loss) for s in scores.values()}) == 1, scores
 
 

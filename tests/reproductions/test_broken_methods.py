@@ -184,7 +184,7 @@ FAULTS = {
     ),
     "lofi-hierarchy": Fault(
         says="the operator forgets the labels",
-        where="cutaway.features.lofi.kernel_path:moment_operator", right="return weights * images", wrong="return images",
+        where="cutaway.features.lofi.kernel_path:gram_moment_operator", right="return weights * images", wrong="return images",
         rows=lambda m: m.rows_at(500, False, True, 0, quiet), slow=True,
     ),
     "lofi-images": Fault(

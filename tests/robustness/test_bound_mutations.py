@@ -271,7 +271,7 @@ def broken(net, region, generator) -> str:
 MUTANTS = {
     "norms: range too narrow": (norms.largest, "ROUNDING / math.sqrt(w)", "0.7 / math.sqrt(w)"),
     "norms: local range too narrow": (norms.largest, "ROUNDING * math.sqrt(square)", "0.7 * math.sqrt(square)"),
-    "norms: range of a layer norm too narrow": (norms.layer_norm, "size - 1, 0", "size - 2, 0"),
+    "norms: range of a layer norm too narrow": (norms.lowered_layer_norm, "size - 1, 0", "size - 2, 0"),
     "norms: taken for centred": (norms.own_limit, "if _centred(", "if not _centred("),
     "norms: sum taken for a mean": (norms.own_limit, 'if node.op == "mean" else', 'if node.op == "sum" else'),
     "products: lower plane's slope": (backward._through_product, "(mix * yl + (1 - mix) * yu, ", "(mix * yu + (1 - mix) * yl, "),
@@ -330,7 +330,7 @@ MUTANTS = {
     "maxima: slope too small": (maxima.planes, "(high - level) / torch.where", "0.9 * (high - level) / torch.where"),
     "maxima: a value taken for decided": (maxima.planes, ".amax(2, keepdim=True) <= best", ".amax(2, keepdim=True) <= best + 0.2"),
     "maxima: largest lower limit from elsewhere": (maxima.planes, "torch.where(decided, below, above)", "torch.where(decided, below.flip(1), above)"),
-    "maxima: interval of the smallest": (maxima.interval, "amax(2)", "amin(2)"),
+    "maxima: interval of the smallest": (maxima.maxima_range, "amax(2)", "amin(2)"),
     "maxima: dimensions of a maximum mixed": (maxima.windows, "permute(*rest, *dims)", "permute(*dims, *rest)"),
     "box: radius halved": (regions.Box.minimum, "(self.high - self.low) / 2", "(self.high - self.low) / 2.2"),
     "ball: norm too small": (regions.Ball.minimum, "p=self._dual", "p=float('inf')"),
@@ -353,13 +353,13 @@ REWRITES = {
     "softmax without its own term": (lowering._odds, 'constants={"shift": 1.0}', 'constants={"shift": 0.5}'),
     "softmax differences reversed": (lowering._odds, "coefficients=(1, -1)", "coefficients=(-1, 1)"),
     "log-softmax of the wrong sign": (lowering._rule_log_softmax, '{"scale": -1.0}', '{"scale": 1.0}'),
-    "layer norm without epsilon": (norms.layer_norm, 'node.attributes["eps"]', "0.1"),
-    "local response norm of twice the window": (norms.local_response_norm, 'a["alpha"] / a["size"])', '2 * a["alpha"] / a["size"])'),
-    "local response norm without its constant": (norms.local_response_norm, '{"shift": a["k"]}', '{"shift": 0.1}'),
-    "local response norm of the other power": (norms.local_response_norm, 'exponent=-float(a["beta"])', 'exponent=-1.0'),
-    "local response norm one channel off": (norms.local_response_norm, '-(a["size"] // 2)', '1 - (a["size"] // 2)'),
+    "layer norm without epsilon": (norms.lowered_layer_norm, 'node.attributes["eps"]', "0.1"),
+    "local response norm of twice the window": (norms.lowered_response_norm, 'a["alpha"] / a["size"])', '2 * a["alpha"] / a["size"])'),
+    "local response norm without its constant": (norms.lowered_response_norm, '{"shift": a["k"]}', '{"shift": 0.1}'),
+    "local response norm of the other power": (norms.lowered_response_norm, 'exponent=-float(a["beta"])', 'exponent=-1.0'),
+    "local response norm one channel off": (norms.lowered_response_norm, '-(a["size"] // 2)', '1 - (a["size"] // 2)'),
     "one over the root becomes the root": (norms.reciprocal, '"rsqrt", Ref', '"sqrt", Ref'),
-    "layer norm not centred": (norms.layer_norm, "- 1.0 / size", "- 0.9 / size"),
+    "layer norm not centred": (norms.lowered_layer_norm, "- 1.0 / size", "- 0.9 / size"),
 }  # fmt: skip
 
 

@@ -42,13 +42,13 @@ def test_networks_are_finite_and_repeat(fuzzer, seed):
 
 
 def test_a_broken_rule_is_found_and_the_repeating_command_told(fuzzer, monkeypatch, capsys):
-    honest = unary.interval
+    honest = unary.unary_range
 
     def narrow(node, low, high):
         least, most = honest(node, low, high)
         return least + 0.1 * (most - least), most
 
-    monkeypatch.setattr(intervals, "interval", narrow)
+    monkeypatch.setattr(intervals, "unary_range", narrow)
     assert fuzzer.main(["--cases", "2", "--seconds", "60"]) == 1
     told = capsys.readouterr()
     assert "BROKEN limits: ibp" in told.err

@@ -13,14 +13,14 @@ from cutaway.data import Dataset
 from cutaway.errors import ClaimError, InputError
 from cutaway.network import Network
 from cutaway.robustness.attacks import APGD, ATTACKS, FGSM, PGD, DeepFool, make_attack
-from cutaway.robustness.attacks.goals import Entropy, Label, MutualInformation, OwnLoss, Target
+from cutaway.robustness.attacks.goals import Entropy, Label, MutualInformation, OwnLoss, TargetClass
 from cutaway.testing.contract import small_classifier, small_data
 
 DATA = small_data(24)
 MODELS = [small_classifier(seed) for seed in (0, 1, 2)]
 GOALS = {
     "label": Label(),
-    "target": Target(classes=1),
+    "target": TargetClass(classes=1),
     "entropy": Entropy(limit=1.09),
     "low entropy": Entropy(lower=True, limit=0.9),
     "information": MutualInformation(limit=0.02),
@@ -176,7 +176,7 @@ def test_what_goals_cannot_do_is_said():
     with pytest.raises(InputError, match="found a goal and targets"):
         PGD(radius=0.1).attack(one, data, goal=Label(), targets=data.labels)
     with pytest.raises(InputError, match="row 0; found 7; expected 0 to 2"):
-        PGD(radius=0.1).attack(one, data, goal=Target(classes=7))
+        PGD(radius=0.1).attack(one, data, goal=TargetClass(classes=7))
     with pytest.raises(InputError, match=r"own-loss'; found shape \(\); expected \(24,\)"):
         FGSM(radius=0.1).attack(one, data, goal=OwnLoss(loss=lambda z, y: z.sum()))
     wide = Network(nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval(), data.inputs[:2])

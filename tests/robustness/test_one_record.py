@@ -6,7 +6,7 @@ from torch import nn
 
 from cutaway.network import Network
 from cutaway.network.graph import facts, trace
-from cutaway.robustness.bounds.unary import UNARY, interval, lines, value
+from cutaway.robustness.bounds.unary import UNARY, lines, unary_range, value
 from cutaway.robustness.lipschitz import dense_weights
 
 MODULES = {"softsign": nn.Softsign(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(), "silu": nn.SiLU(), "mish": nn.Mish()}
@@ -23,7 +23,7 @@ def test_sites_graph_bounds_and_lipschitz_constants_read_the_record(word):
     assert UNARY[word] is facts.FACTS[word].curve
     low, high = torch.tensor([-3.0, -0.4, 0.2]).double(), torch.tensor([2.5, 0.3, 9.0]).double()
     points = low + torch.linspace(0, 1, 501, dtype=torch.float64)[:, None] * (high - low)
-    y, (least, most), (a, b, c, d) = value(node, points), interval(node, low, high), lines(node, low, high)
+    y, (least, most), (a, b, c, d) = value(node, points), unary_range(node, low, high), lines(node, low, high)
     assert bool(((least <= y) & (y <= most)).all())
     assert bool(((a * points + b <= y) & (y <= c * points + d)).all())
     slopes = facts.slopes_of(node)

@@ -7,7 +7,7 @@ import torch
 
 from cutaway.network.graph import Node
 from cutaway.robustness.bounds import smooth, unary
-from cutaway.robustness.bounds.unary import UNARY, interval, is_stable, lines, tunable, value
+from cutaway.robustness.bounds.unary import UNARY, is_stable, lines, tunable, unary_range, value
 
 NODES = {
     "relu": Node(index=1, op="relu"),
@@ -58,7 +58,7 @@ def violation(node, positive, alphas=(None, 0.0, 0.37, 1.0)):
     unit = torch.linspace(0, 1, 801, dtype=torch.float64).unsqueeze(1)
     x = (low + unit * (high - low)).clamp(low, high)
     y = value(node, x)
-    least, most = interval(node, low, high)
+    least, most = unary_range(node, low, high)
     worst = max(float((least - y).max()), float((y - most).max()))
     for alpha in alphas if tunable(node) else (None,):
         choice = None if alpha is None else torch.full_like(low, alpha)
@@ -88,7 +88,7 @@ def test_reciprocal_of_negative_arguments():
 @pytest.mark.parametrize("op", ["log", "sqrt", "rsqrt", "reciprocal"])
 def test_outside_the_domain_nothing_is_known(op):
     node, low, high = Node(index=1, op=op), torch.tensor([-1.0]).double(), torch.tensor([1.0]).double()
-    least, most = interval(node, low, high)
+    least, most = unary_range(node, low, high)
     assert least.item() == -torch.inf and most.item() == torch.inf
     assert all(bool(torch.isnan(part).all()) for part in lines(node, low, high))
 
@@ -196,7 +196,7 @@ def test_every_slope_and_offset_moved_a_little_is_seen(name, part, monkeypatch):
 @pytest.mark.parametrize("name", [*NODES, *POSITIVE])
 def test_every_end_of_a_range_moved_a_little_is_seen(name, end, monkeypatch):
     def mutant(node, low, high):
-        least, most = unary.interval(node, low, high)
+        least, most = unary.unary_range(node, low, high)
         return (least + SHIFT, most) if end == "lower" else (least, most - SHIFT)
 
     monkeypatch.setitem(globals(), "interval", mutant)
@@ -211,7 +211,7 @@ def test_ranges_hold_where_the_terms_of_a_function_cancel(op, low):
     start = torch.linspace(low, 0.5 * low, 4000, dtype=torch.float64)
     end = start + 1e-12 * start.abs()
     x = start + (end - start) * torch.linspace(0, 1, 33, dtype=torch.float64).unsqueeze(1)
-    least, most = unary.interval(node, start, end)
+    least, most = unary.unary_range(node, start, end)
     y = value(node, x)
     assert bool(((least <= y) & (y <= most)).all())
     slope_low, offset_low, slope_high, offset_high = lines(node, start, end)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cutaway.report.page import number, write_report
+from cutaway.report.page import number_text, write_report
 from cutaway.scanning import ScanSettings, scan
 
 
@@ -45,6 +45,6 @@ def test_all_figures_are_drawn_and_nothing_is_fetched(page, browse):
 
 
 def test_numbers_for_people():
-    assert [number(v) for v in (None, float("nan"), float("inf"), 1234567.0, 0.00012345)] == [
+    assert [number_text(v) for v in (None, float("nan"), float("inf"), 1234567.0, 0.00012345)] == [
         "–", "–", "∞", "1,234,567", "0.000123",
     ]  # fmt: skip

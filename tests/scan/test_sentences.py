@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from cutaway.cli.command import execute
-from cutaway.cli.scan import payload
+from cutaway.cli.scan import run_payload
 from cutaway.evidence.decision import decide
 from cutaway.instrument import Findings, Instrument
 from cutaway.instruments import Accuracy, BoundaryDistance, NeuralCollapse, RobustAccuracy
@@ -132,7 +132,7 @@ def test_a_scan_survives_an_instrument_that_raises(subject, tmp_path, where):
     )
     assert accuracy.figure("accuracy").p_value is not None
     assert any("Error" in text for text in digest(run).unread) and "Error" in page_text(run)
-    told = payload(run, run.page)
+    told = run_payload(run, run.page)
     assert {"instrument": "broken", "status": "failed", "value": None}.items() <= told["readings"][0].items()
     named = {row["instrument"] for row in told["readings"]} | {row["what"] for row in told["coverage"]["skipped"]}
     assert {"local-complexity", "affine-slice", "broken", "accuracy"} <= named

@@ -189,12 +189,12 @@ def channel_masks(model, share, seed):
 
 def test_resnet20_equals_the_probe_with_positive_weights():
     """Kempe's exact test: |W|, no batch norm, no kinks, ones in; a weight is active where |w| dR/d|w| is not zero."""
-    from cutaway.training.models import build
+    from cutaway.training.models import build_model
 
-    model = build("resnet20", (3, 16, 16), 10, seed=0, width=4).eval()
+    model = build_model("resnet20", (3, 16, 16), 10, seed=0, width=4).eval()
     channel_masks(model, 0.6, 0)
     live = live_connections(wire(Network(model, torch.rand(2, 3, 16, 16))))
-    probe = build("resnet20", (3, 16, 16), 10, seed=0, width=4).double().eval()
+    probe = build_model("resnet20", (3, 16, 16), 10, seed=0, width=4).double().eval()
     probe.load_state_dict(model.state_dict())
     for module in probe.modules():
         for name, child in module.named_children():

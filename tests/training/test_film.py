@@ -224,12 +224,12 @@ def test_no_label_of_the_film_is_a_variables_name_or_no_number(tracked):
 
 def told_of(run, folder):
     """What `track` prints and what the page says of a run, outside its pictures, settings and provenance."""
-    from cutaway.cli.track import words
+    from cutaway.cli.track import _words
     from cutaway.report.training_page import write_training_page
 
     html = write_training_page(run, folder / "page.html").read_text()
     main = html[html.index("<main>") : html.index("<h2>Checkpoints")]
-    return words(run, tell(run)).split("\n", 1)[1] + re.sub(r"<[^>]*>", " ", main)
+    return _words(run, tell(run)).split("\n", 1)[1] + re.sub(r"<[^>]*>", " ", main)
 
 
 @given(data=st.data())

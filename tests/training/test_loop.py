@@ -9,10 +9,10 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError, WorkError
-from cutaway.training.batches import batches, smallest_batch
+from cutaway.training.batches import smallest_batch, step_batches
 from cutaway.training.loop import State, Term, TrainingSettings, train
 from cutaway.training.rates import learning_rate
-from cutaway.training.scores import evaluate
+from cutaway.training.scores import score_model
 
 
 def blobs(n=60, seed=0, name="blobs"):
@@ -114,22 +114,22 @@ def test_global_randomness_is_neither_used_nor_moved():
 
 def test_every_epoch_is_a_permutation_and_repeats_keep_the_batch():
     settings = TrainingSettings(steps=8, batch=16)
-    rows = dict(batches(60, settings))
+    rows = dict(step_batches(60, settings))
     assert [len(rows[s]) for s in range(8)] == [16, 16, 16, 12] * 2
     for epoch in (0, 4):
         assert sorted(torch.cat([rows[s] for s in range(epoch, epoch + 4)]).tolist()) == list(range(60))
     assert rows[0].tolist() != rows[4].tolist()
-    assert all(torch.equal(a, rows[s]) for s, a in batches(60, settings, first=5))
-    twice = dict(batches(60, settings, repeats=2))
+    assert all(torch.equal(a, rows[s]) for s, a in step_batches(60, settings, first=5))
+    twice = dict(step_batches(60, settings, repeats=2))
     assert [torch.equal(twice[s], rows[s // 2]) for s in range(8)] == [True] * 8
 
 
 def test_a_last_row_joins_the_batch_before_it_only_where_batch_norm_needs_two():
     settings = TrainingSettings(steps=8, batch=16)
-    joined = dict(batches(49, settings, least=2))
+    joined = dict(step_batches(49, settings, least=2))
     assert [len(joined[s]) for s in range(8)] == [16, 16, 17, 16, 16, 17, 16, 16]
     assert sorted(torch.cat([joined[s] for s in range(3)]).tolist()) == list(range(49))
-    assert [len(rows) for _, rows in batches(49, settings)] == [16, 16, 16, 1] * 2
+    assert [len(rows) for _, rows in step_batches(49, settings)] == [16, 16, 16, 1] * 2
     dense = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
     assert train(dense, blobs(49), settings).losses.shape == (8,)
     picture = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten())
@@ -203,9 +203,9 @@ def test_it_learns_and_scores_with_an_exact_interval():
 
 def test_scores_leave_the_mode_and_use_running_statistics():
     model = small(extra=(nn.BatchNorm1d(16),)).train()
-    alone = evaluate(model, blobs(), batch=7)
+    alone = score_model(model, blobs(), batch=7)
     assert model.training and model[1].training
-    assert alone.loss == pytest.approx(evaluate(model, blobs(), batch=60).loss, rel=1e-5)
+    assert alone.loss == pytest.approx(score_model(model, blobs(), batch=60).loss, rel=1e-5)
 
 
 @pytest.mark.parametrize(

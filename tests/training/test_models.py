@@ -8,7 +8,7 @@ from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.instruments import Accuracy, LocalComplexity
 from cutaway.network import Network
-from cutaway.training.models import MODELS, Normalise, build
+from cutaway.training.models import MODELS, Normalise, build_model
 
 IMAGE = (3, 8, 8)
 SMALL = {
@@ -38,7 +38,7 @@ def example(name, rows=6):
 
 def made(name, seed=0, **options):
     inputs = example(name)
-    return build(name, inputs.shape[1:], 5, seed=seed, **SMALL[name], **options).eval()
+    return build_model(name, inputs.shape[1:], 5, seed=seed, **SMALL[name], **options).eval()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -79,7 +79,7 @@ def test_instruments_read_them(name):
     ],
 )
 def test_parameters_counted_by_hand(name, shape, options, count):
-    assert sum(p.numel() for p in build(name, shape, 10, **options).parameters()) == count
+    assert sum(p.numel() for p in build_model(name, shape, 10, **options).parameters()) == count
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet20", "cnn", "mlp"])
@@ -93,9 +93,9 @@ def test_batch_norm_is_a_switch(name):
 
 def test_preactivation_block_is_the_formula():
     """Closed form: x + conv(relu(conv(relu(x)))) where nothing changes the shape."""
-    from cutaway.training.residual import Block
+    from cutaway.training.residual import ResidualBlock
 
-    block = Block(3, 3, 1, pre=True, batch_norm=False, bias=True, activation="relu")
+    block = ResidualBlock(3, 3, 1, pre=True, batch_norm=False, bias=True, activation="relu")
     inputs = torch.randn(2, 3, 5, 5)
     wanted = inputs + block.conv2(block.conv1(inputs.relu()).relu())
     torch.testing.assert_close(block(inputs), wanted)
@@ -140,18 +140,18 @@ def test_normalisation_is_a_first_step_with_fixed_numbers():
 
 def test_bad_input():
     with pytest.raises(InputError, match=r"model 'resnet-18'; found no such model.*Did you mean 'resnet18'\?"):
-        build("resnet-18", IMAGE, 5)
+        build_model("resnet-18", IMAGE, 5)
     with pytest.raises(InputError, match=r"option 'widht' of model 'mlp'.*Did you mean 'width'\?"):
-        build("mlp", IMAGE, 5, widht=3)
+        build_model("mlp", IMAGE, 5, widht=3)
     with pytest.raises(InputError, match="activation of model 'cnn'; found 'rleu'; expected relu, leaky-relu"):
-        build("cnn", IMAGE, 5, activation="rleu")
+        build_model("cnn", IMAGE, 5, activation="rleu")
     with pytest.raises(InputError, match="option 'width' of model 'mlp'; found 0"):
-        build("mlp", IMAGE, 5, width=0)
+        build_model("mlp", IMAGE, 5, width=0)
     with pytest.raises(InputError, match=r"inputs of an image network; found shape \(4,\)"):
-        build("cnn", (4,), 5)
+        build_model("cnn", (4,), 5)
     with pytest.raises(InputError, match="depth of the cnn; found 4"):
-        build("cnn", IMAGE, 5, depth=4)
+        build_model("cnn", IMAGE, 5, depth=4)
     with pytest.raises(InputError, match="heads; found 3 for width 8"):
-        build("vit-tiny", IMAGE, 5, width=8, heads=3)
+        build_model("vit-tiny", IMAGE, 5, width=8, heads=3)
     with pytest.raises(InputError, match="patch of the vit-tiny; found 3"):
-        build("vit-tiny", IMAGE, 5, patch=3)
+        build_model("vit-tiny", IMAGE, 5, patch=3)

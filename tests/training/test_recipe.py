@@ -7,8 +7,8 @@ import torch
 from cutaway.data import Dataset
 from cutaway.errors import FileError, InputError
 from cutaway.training import by_name
-from cutaway.training.prepare import data_sets, prepare
-from cutaway.training.recipe import checked, read
+from cutaway.training.prepare import data_sets, prepare_training
+from cutaway.training.recipe import checked_recipe, read_recipe
 from cutaway.training.schedule import EveryN, LogSpaced, TimeBudget
 
 WHOLE = """
@@ -62,7 +62,7 @@ def write(folder, text):
 
 def test_everything_in_a_recipe_arrives(tmp_path):
     text = WHOLE.replace("gelu", "relu")
-    ready = prepare(read(write(tmp_path, text)))
+    ready = prepare_training(read_recipe(write(tmp_path, text)))
     assert {name: len(data) for name, data in ready.sets.items()} == {"train": 45, "validation": 15, "test": 50}
     assert {name: len(data) for name, data in ready.watched.items()} == {"train": 7, "validation": 7, "random": 7}
     assert ready.watched["random"].labels is None
@@ -78,7 +78,7 @@ def test_everything_in_a_recipe_arrives(tmp_path):
 
 
 def test_validation_rows_are_left_out_of_training():
-    plan = checked(
+    plan = checked_recipe(
         {"data": {"name": "digits", "num": 100, "validation": 0.2}, "model": {"name": "mlp"}, "training": {"steps": 1}}
     )
     sets, _ = data_sets(plan)
@@ -88,7 +88,7 @@ def test_validation_rows_are_left_out_of_training():
 
 
 def test_the_normalised_network_sees_standardised_training_rows(tmp_path):
-    ready = prepare(read(write(tmp_path, WHOLE.replace("gelu", "relu"))))
+    ready = prepare_training(read_recipe(write(tmp_path, WHOLE.replace("gelu", "relu"))))
     shown = ready.model[0](ready.sets["train"].inputs)
     assert float(shown.mean()) == pytest.approx(0, abs=1e-5)
     assert float(shown.std()) == pytest.approx(1, abs=1e-3)
@@ -124,32 +124,34 @@ def test_mistakes_are_told(tmp_path, old, new, message):
     text = WHOLE.replace("gelu", "relu")
     assert old in text
     with pytest.raises(InputError, match=message):
-        prepare(read(write(tmp_path, text.replace(old, new, 1))))
+        prepare_training(read_recipe(write(tmp_path, text.replace(old, new, 1))))
 
 
 def test_files_that_are_no_recipes(tmp_path):
     write(tmp_path, WHOLE)
     with pytest.raises(FileError, match=r"found no such file.*Did you mean 'r.toml'\?"):
-        read(tmp_path / "rr.toml")
+        read_recipe(tmp_path / "rr.toml")
     with pytest.raises(FileError, match=r"at line 1, column 8"):
-        read(write(tmp_path, "name = = 3"))
+        read_recipe(write(tmp_path, "name = = 3"))
 
 
 def test_data_without_labels(tmp_path):
     np.save(tmp_path / "bare.npy", np.zeros((5, 3), dtype=np.float32))
     text = WHOLE.replace("gelu", "relu").replace('name = "digits"', f'name = "{tmp_path / "bare.npy"}"')
     with pytest.raises(InputError, match=r"bare.npy'; found no labels; expected labels to train on"):
-        prepare(read(write(tmp_path, text.replace("num = 60\ntest = 50\nvalidation = 0.25\nnormalise = true", ""))))
+        prepare_training(
+            read_recipe(write(tmp_path, text.replace("num = 60\ntest = 50\nvalidation = 0.25\nnormalise = true", "")))
+        )
 
 
 def test_a_radius_in_other_units_is_warned_of(tmp_path):
     text = WHOLE.replace("gelu", "relu").replace("radius = 0.1", "radius = 8.0")
     with pytest.warns(UserWarning, match=r"radius of adversary 'pgd'; found 8 .*8/255"):
-        prepare(read(write(tmp_path, text)))
+        prepare_training(read_recipe(write(tmp_path, text)))
 
 
 def test_instruments_by_name():
-    plan = checked({
+    plan = checked_recipe({
         "data": {"name": "digits"}, "model": {"name": "mlp"}, "training": {"steps": 1},
         "tracker": {"instruments": [{"name": "robust-accuracy", "radius": 0.3}, {"name": "robust-accuracy", "label": "b"}]},
     })  # fmt: skip
@@ -162,7 +164,9 @@ def test_instruments_by_name():
 
 def test_schedules_by_name():
     def made(**part):
-        plan = checked({"data": {"name": "d"}, "model": {"name": "mlp"}, "training": {"steps": 9}, "tracker": part})
+        plan = checked_recipe(
+            {"data": {"name": "d"}, "model": {"name": "mlp"}, "training": {"steps": 9}, "tracker": part}
+        )
         return by_name.schedule(plan.tracker, 9)
 
     assert made() == LogSpaced(9, 50)
@@ -173,7 +177,7 @@ def test_schedules_by_name():
 @pytest.mark.parametrize("name", by_name.REGULARISERS)
 def test_every_named_regulariser_trains(name):
     from cutaway.training.loop import TrainingSettings, train
-    from cutaway.training.models import build
+    from cutaway.training.models import build_model
 
     options = {
         "mmr": {"norm": "inf", "gamma_boundary": 0.1, "gamma_decision": 0.1},
@@ -181,13 +185,13 @@ def test_every_named_regulariser_trains(name):
         "linear-margin": {"norm": "inf", "gamma": 0.1},
         "trades": {"radius": 0.1, "steps": 2},
     }.get(name, {})
-    plan = checked({
+    plan = checked_recipe({
         "data": {"name": "d"}, "model": {"name": "mlp"}, "training": {"steps": 3},
         "regularisers": [{"name": name, "weight": 1.0, **options}],
     })  # fmt: skip
     data = Dataset(name="d", inputs=torch.rand(12, 4), labels=torch.arange(12) % 3, value_range=(0, 1))
     term = by_name.term(plan.regularisers[0], steps=3, data=data)
-    plain, changed = (build("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
+    plain, changed = (build_model("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
     train(plain, data, TrainingSettings(steps=3, batch=6))
     train(changed, data, TrainingSettings(steps=3, batch=6), terms=[term])
     assert not all(torch.equal(a, b) for a, b in zip(plain.parameters(), changed.parameters(), strict=True))
@@ -196,14 +200,14 @@ def test_every_named_regulariser_trains(name):
 @pytest.mark.parametrize("name", by_name.ADVERSARIES)
 def test_every_named_adversary_trains(name):
     from cutaway.training.loop import TrainingSettings, train
-    from cutaway.training.models import build
+    from cutaway.training.models import build_model
 
-    plan = checked({
+    plan = checked_recipe({
         "data": {"name": "d"}, "model": {"name": "mlp"}, "training": {"steps": 3},
         "adversary": {"name": name, "radius": 0.1},
     })  # fmt: skip
     data = Dataset(name="d", inputs=torch.rand(12, 4), labels=torch.arange(12) % 3, value_range=(0, 1))
-    plain, changed = (build("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
+    plain, changed = (build_model("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
     train(plain, data, TrainingSettings(steps=3, batch=6))
     train(changed, data, TrainingSettings(steps=3, batch=6), adversary=by_name.adversary(plan.adversary, data=data))
     assert not all(torch.equal(a, b) for a, b in zip(plain.parameters(), changed.parameters(), strict=True))

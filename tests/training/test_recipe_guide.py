@@ -15,7 +15,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="u
 
 def test_the_recipe_of_the_guide_is_valid():
     (found,) = re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL)
-    made = recipe.checked(tomllib.loads(found))
+    made = recipe.checked_recipe(tomllib.loads(found))
     assert made.training.steps == 400
     assert made.regularisers[0].options == {}
     assert made.tracker.instruments[0].options == {"radius": 0.1, "steps": 3}

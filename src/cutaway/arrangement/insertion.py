@@ -277,7 +277,7 @@ def _insert_compiled(cells, values, gate_of, tolerance, doubts: _Doubts, max_fac
     kernels = compiled_kernels()
     assert kernels is not None
     base, num_roots = cells.num_vertices, cells.num_faces
-    start, columns = kernels.crossings(cells.face_half_edge, cells.following, cells.origin, values, num_roots)
+    start, columns = kernels.face_crossings(cells.face_half_edge, cells.following, cells.origin, values, num_roots)
     pairs = np.diff(start)
     likely = int((pairs * (pairs + 3) // 6).sum()) + 256
     if max_faces is not None:

@@ -20,7 +20,7 @@ VERTICES, HALF_EDGES, FACES, AT_FACE, AT_GATE, DOUBTS, ODD = range(7)
 
 
 @njit(cache=True)
-def crossings(face_half_edge, following, origin, values, num_faces):
+def face_crossings(face_half_edge, following, origin, values, num_faces):
     """Gates (columns) to insert in each face: sign changes, or zero at two corners and not at all. CSR (start,
     column)."""
     k = values.shape[1]

@@ -105,7 +105,7 @@ def certify(
     address
         Of a Dask scheduler, or slurm for submitit.
     """
-    from cutaway.cli.options import check_double_on_cpu, check_picture, parse_budget
+    from cutaway.cli.options import budget_bytes, check_double_on_cpu, check_picture
     from cutaway.engines.executor import get_executor
 
     check_double_on_cpu("certify", device, dtype)
@@ -114,7 +114,7 @@ def certify(
         raise InputError("option --timeout", found=f"{timeout:g}", expected="more than 0 seconds", remedy=remedy)
     settings: dict = {"timeout": timeout, "seed": seed, "deployment": deployment}
     if budget is not None:
-        settings["budget"] = parse_budget(budget)
+        settings["budget"] = budget_bytes(budget)
     if instances is not None:
         executor = get_executor(engine, workers, address)
         return _instances(instances, out, settings | {"complete": complete is not False}, executor)
@@ -209,7 +209,9 @@ def _property(model: str, spec: Path, options: dict, loading: dict) -> Outcome:
     with Watched() as child:
         try:
             question = (model, spec, options, loading, _memory(options))
-            return child.call(f"{__name__}:answer", *question, deadline=begin + options["timeout"], progress=_tell)
+            return child.call(
+                f"{__name__}:decide_property", *question, deadline=begin + options["timeout"], progress=_tell
+            )
         except Overdue as over:
             seconds, reason = time.monotonic() - begin, f"time limit; last: {over.last}"
     nothing = dict.fromkeys(("witness", "output", "bound", "model_hash", "property_hash", "import_check"))
@@ -225,7 +227,7 @@ def _memory(options: dict) -> int:
     return options["budget"] if "budget" in options else max(2_000_000_000, default_budget())
 
 
-def answer(
+def decide_property(
     model: str, spec: Path, options: dict, loading: dict, memory: int, *, deadline: float, progress: Callable
 ) -> Outcome:
     """The verdict on a property, with its words; runs in a child process."""

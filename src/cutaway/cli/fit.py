@@ -45,7 +45,7 @@ def fit(
 
     if seed is not None and seed < 0:
         raise InputError("option --seed", found=str(seed), expected="0 or more", remedy="give a seed of at least 0")
-    plan = recipes.read(recipe)
+    plan = recipes.read_recipe(recipe)
     folder = out or Path("runs") / plan.name
     with _progress(plan.training.steps) as progress:
         fitted = train(

@@ -79,7 +79,7 @@ def fit(
     """
     from cutaway.guard import Guardrail, evaluate_guardrail, save_guardrail
     from cutaway.guard.ordinary import ordinary
-    from cutaway.guard.rows import fingerprint
+    from cutaway.guard.rows import prompt_fingerprint
 
     check_seed(seed)
     if out.exists() and not out.is_dir():
@@ -90,7 +90,9 @@ def fit(
         train, held = _hold_out(rows.both_classes().deduplicated(), seed)
     else:
         train = rows
-        held = _rows([test], columns, None, seed).without({fingerprint(t) for t in rows.texts}, "in the training data")
+        held = _rows([test], columns, None, seed).without(
+            {prompt_fingerprint(t) for t in rows.texts}, "in the training data"
+        )
     guard = Guardrail(
         model, features=features, layers=layers, head=head, rate=fpr, max_length=max_length, seed=seed, device=device
     ).fit(train)

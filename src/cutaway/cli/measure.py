@@ -89,7 +89,7 @@ def measure(
     import dataclasses
 
     from cutaway import registry
-    from cutaway.cli.options import check_picture, open_subject, parse_budget
+    from cutaway.cli.options import budget_bytes, check_picture, open_subject
     from cutaway.cli.scan import figure_row
     from cutaway.engines.executor import get_executor
     from cutaway.evidence.null import NULLS, replicates
@@ -117,7 +117,7 @@ def measure(
         labels2=labels2,
     )
     instrument = dataclasses.replace(kind.suited(dataset), **_settings(kind, set or []))
-    limit = parse_budget(budget)
+    limit = budget_bytes(budget)
     reading = instrument.measure(network, dataset, seed=seed, budget=limit)
     if nulls and reading.figures and instrument.null:
         with get_executor(engine, workers, address) as executor:

@@ -63,13 +63,13 @@ def open_subject(
             )
         module, dataset = train_digits(seed=seed)
         if data is not None:
-            dataset = open_data(data, num=None, seed=seed, split=split, budget=parse_budget(budget), **beside)
+            dataset = open_data(data, num=None, seed=seed, split=split, budget=budget_bytes(budget), **beside)
         dataset = dataset.take(num, seed) if num is not None else dataset
         name = "small CNN trained on digits"
     else:
         loaded = load_model(model, weights=weights, trust_pickle=trust_pickle, device=device, trust_code=trust_code)
         module, name = loaded.model, loaded.name
-        with within(parse_budget(budget)):
+        with within(budget_bytes(budget)):
             dataset = _fitting_data(loaded, data, num, seed, split, beside)
     module = module.to(device)
     if dtype is not None:
@@ -154,7 +154,7 @@ def open_data(
         return load_data(name, split=split, num=num, seed=seed, groups=groups, labels2=labels2)
 
 
-def parse_budget(text: str | None) -> int | None:
+def budget_bytes(text: str | None) -> int | None:
     """Bytes from `8GB`, `500MB` or a number."""
     if text is None:
         return None

@@ -91,7 +91,7 @@ def scan(
     trust_code
         Build the network of a run by the factory that the run names, which runs its code.
     """
-    from cutaway.cli.options import open_subject, parse_budget
+    from cutaway.cli.options import budget_bytes, open_subject
     from cutaway.engines.progress import progress_lines
     from cutaway.evidence.null import NULLS
     from cutaway.report.page import write_report
@@ -108,7 +108,7 @@ def scan(
         nulls=nulls,
         null=null,
         seed=seed,
-        budget=parse_budget(budget),
+        budget=budget_bytes(budget),
         engine=engine,
         workers=workers,
         address=address,
@@ -133,15 +133,15 @@ def scan(
         labels2=labels2,
     )
     folder = out or default_folder(network.name, resume=resume)
-    chosen = choose(dataset, only, radius)
+    chosen = chosen_instruments(dataset, only, radius)
     with progress_lines() as note:
         run = run_scan(network, dataset, folder, instruments=chosen, settings=settings, note=note, tell=say)
         note("writing the report")
         path = write_report(run)
-    return Outcome(payload=payload(run, path), words=words(run, path), code=1 if run.failed else 0)
+    return Outcome(payload=run_payload(run, path), words=run_words(run, path), code=1 if run.failed else 0)
 
 
-def choose(dataset, only: list[str] | None, radius: float | None) -> list:
+def chosen_instruments(dataset, only: list[str] | None, radius: float | None) -> list:
     """The instruments of a scan, by name if `only` is given, with the attack radius if that is."""
     import dataclasses
 
@@ -165,7 +165,7 @@ def default_folder(name: str, *, resume: bool) -> Path:
     return base.with_name(f"{base.name}-{len(taken) + 1}") if taken else base
 
 
-def payload(run, path: Path) -> dict[str, Any]:
+def run_payload(run, path: Path) -> dict[str, Any]:
     """What `--json` prints of a run."""
     skipped = {(s.what, s.reason) for r in run.readings for s in r.coverage.skipped}
     skipped |= {(r.instrument, r.reason) for r in run.readings if r.reason}
@@ -179,11 +179,11 @@ def payload(run, path: Path) -> dict[str, Any]:
         "coverage": {"read": read, "skipped": [{"what": w, "reason": r} for w, r in sorted(skipped)]},
         "warnings": list(run.record.get("warnings", ())),
         "reach": run.record.get("reach", ""),
-        "readings": [row for r in run.readings for row in rows_of(r)],
+        "readings": [row for r in run.readings for row in reading_rows(r)],
     }
 
 
-def rows_of(reading) -> list[dict[str, Any]]:
+def reading_rows(reading) -> list[dict[str, Any]]:
     """The figures of a reading as promised rows; one without a value where the instrument failed."""
     if reading.status != "failed":
         return [figure_row(reading, figure) for figure in reading.figures]
@@ -208,7 +208,7 @@ def figure_row(reading, figure) -> dict[str, Any]:
     }
 
 
-def words(run, path: Path) -> str:
+def run_words(run, path: Path) -> str:
     from cutaway.report.words import digest
 
     told = digest(run)

@@ -93,7 +93,7 @@ def slice_(
     """
     import numpy as np
 
-    from cutaway.cli.options import check_double_on_cpu, parse_budget
+    from cutaway.cli.options import budget_bytes, check_double_on_cpu
     from cutaway.files import within
     from cutaway.geometry.gate_signs import sign_partition
     from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
@@ -123,7 +123,7 @@ def slice_(
         raise InputError(
             "cutaway slice", found="both --pad and --domain", expected="one of them", remedy="leave one of the two out"
         )
-    names, room = (), parse_budget(budget)
+    names, room = (), budget_bytes(budget)
     if through is None:
         if domain is None:
             raise InputError(

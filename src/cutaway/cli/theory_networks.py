@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from cutaway.cli.command import Outcome
-from cutaway.cli.options import check_picture, open_subject, parse_budget
+from cutaway.cli.options import budget_bytes, check_picture, open_subject
 from cutaway.errors import InputError
 
 _PICTURES = (".png", ".pdf", ".svg")
@@ -90,7 +90,7 @@ def goldilocks(
         raise InputError(
             f"data {dataset.name!r}", found="no labels", expected="labelled data", remedy="name another set"
         )
-    surface = Surface.of(network, dataset.inputs, dataset.labels, budget=parse_budget(budget))
+    surface = Surface.of(network, dataset.inputs, dataset.labels, budget=budget_bytes(budget))
     points = scale_sweep(surface, factors, dimension=dimension, seed=seed)
     series = {
         "excess": [[p.scale, p.excess.excess] for p in points],

@@ -61,10 +61,10 @@ def track(
         _write_page(at, page, story, refresh=0)
     if csv is not None:
         _write_csv(at, csv)
-    return Outcome(payload=payload(at, story), words=words(at, story))
+    return Outcome(payload=_payload(at, story), words=_words(at, story))
 
 
-def payload(run: TrainingRun, story: Story) -> dict[str, Any]:
+def _payload(run: TrainingRun, story: Story) -> dict[str, Any]:
     """What `--json` prints."""
     series = {s.name: [[int(a), b] for a, b in zip(s.steps, s.value, strict=True)] for s in run.series.values()}
     phases = [
@@ -106,7 +106,7 @@ def payload(run: TrainingRun, story: Story) -> dict[str, Any]:
     }
 
 
-def words(run: TrainingRun, story: Story) -> str:
+def _words(run: TrainingRun, story: Story) -> str:
     from cutaway.report.training_page import state
     from cutaway.training.story import when
     from cutaway.wording import said

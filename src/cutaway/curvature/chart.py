@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from cutaway.pictures.charts import INK, LEGEND, WARN, finished, rows_of
+from cutaway.pictures.charts import INK, LEGEND, WARN, finished, inline_rows
 
 DECADES = 6  # below the largest density the picture ends
 
@@ -21,7 +21,7 @@ def spectrum_chart(reading: Any) -> Any:
         height = values["density"].values
         floor = float(height.max()) * 10.0**-DECADES
         low, high = (np.maximum(values[f"density_{end}"].values, floor) for end in ("low", "high"))
-        data = rows_of(place=values["place"].values, height=np.maximum(height, floor), low=low, high=high)
+        data = inline_rows(place=values["place"].values, height=np.maximum(height, floor), low=low, high=high)
         scale = alt.Scale(type="log", domain=[floor, 3 * float(high.max())])
         axis = alt.Axis(format=".0e", tickCount=6)
         y = alt.Y("height:Q", title="density of eigenvalues", scale=scale, axis=axis)
@@ -29,7 +29,7 @@ def spectrum_chart(reading: Any) -> Any:
         layers.append(base.mark_area(opacity=0.2, color=INK).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"))
         layers.append(base.mark_line(color=INK, strokeWidth=1.8).encode(y=y))
     top = values["eigenvalue"].values
-    marks = rows_of(place=top, rank=values["rank"].values, what=["largest eigenvalues"] * len(top))
+    marks = inline_rows(place=top, rank=values["rank"].values, what=["largest eigenvalues"] * len(top))
     names = ["density, range of its probes shaded", "largest eigenvalues"]
     colour = alt.Color("what:N", scale=alt.Scale(domain=names, range=[INK, WARN]), legend=LEGEND)
     rule = alt.Chart(marks).mark_rule(strokeDash=[4, 3], strokeWidth=1.4)

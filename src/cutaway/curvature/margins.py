@@ -28,7 +28,7 @@ DUAL = {"l1": "linf", "l2": "l2", "linf": "l1", "spectral": "nuclear"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Margins:
+class NormMargins:
     """`rows` (n,) the margins m_i; by norm: `size` |theta|, `hard` and `soft` the normalised margins, `residual` in
     [0, 1]; the last three are NaN where some row is not separated."""
 
@@ -50,7 +50,7 @@ def row_margins(outputs: Tensor, labels: Tensor) -> Tensor:
 
 def margins(
     parameters: Parameters, inputs: Tensor, labels: Tensor, degree: int, *, budget: int | None = None
-) -> Margins:
+) -> NormMargins:
     """Margins of a network homogeneous of `degree` on rows `inputs` (n, ...), `labels` (n,). Exact up to rounding; take
     `Parameters(..., double=True)`, since exp(-m) leaves float32 early. Cost: two forward and one backward pass a row.
     """
@@ -64,13 +64,13 @@ def margins(
     size = {name: _norm(name, parameters, theta) for name in NORMS}
     if not bool((rows > 0).all()):
         nothing: dict[str, float] = dict.fromkeys(size, float("nan"))
-        return Margins(rows=rows, size=size, hard=nothing, soft=nothing, residual=nothing)
+        return NormMargins(rows=rows, size=size, hard=nothing, soft=nothing, residual=nothing)
     weights = torch.softmax(-rows, dim=0)  # -grad log L = sum_i weights_i grad m_i, which has the direction of -grad L
     packed = torch.stack([labels.to(weights), weights], dim=1)
     slope = len(inputs) * calculus.gradient(parameters, inputs, packed, loss=_weighted, budget=budget)
     lowest, soft = float(rows.min()), float(-torch.logsumexp(-rows, dim=0))
     residual = {name: 1 - float(theta @ -slope) / (size[name] * _norm(DUAL[name], parameters, slope)) for name in NORMS}
-    return Margins(
+    return NormMargins(
         rows=rows,
         size=size,
         hard={name: lowest / size[name] ** degree for name in NORMS},

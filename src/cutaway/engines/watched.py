@@ -117,7 +117,7 @@ def _write(pipe: BinaryIO | Any, message: Any) -> None:
         return
 
 
-def serve() -> None:
+def serve_child() -> None:
     """The child's loop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who closes the pipe
     answers, questions = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(0), "rb")

@@ -103,7 +103,7 @@ def layer_collapse(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alignment:
+class SimplexAlignment:
     """Of the clean and another view's class means: `cosine`, mean over classes of cos(mu_c - mu_G, mu'_c - mu'_G);
     `raw_cosine`, of cos(mu_c, mu'_c); `shift`, of |mu_c - mu'_c| / |mu_c - mu_G|. Over classes that both have; NaN
     with fewer than two."""
@@ -113,16 +113,16 @@ class Alignment:
     shift: float
 
 
-def alignment(clean: Means, other: Means) -> Alignment:
+def simplex_alignment(clean: Means, other: Means) -> SimplexAlignment:
     """How the simplex of class means lies to another view's."""
     both = [c for c in clean.classes.tolist() if c in set(other.classes.tolist())]
     if len(both) < 2:
-        return Alignment(cosine=float("nan"), raw_cosine=float("nan"), shift=float("nan"))
+        return SimplexAlignment(cosine=float("nan"), raw_cosine=float("nan"), shift=float("nan"))
     wanted = torch.tensor(both)
     a, b = (view.means[view.positions(wanted)] for view in (clean, other))
     centred, moved = a - a.mean(dim=0), b - b.mean(dim=0)
     cosine = torch.nn.functional.cosine_similarity
-    return Alignment(
+    return SimplexAlignment(
         cosine=float(cosine(centred, moved, dim=1).mean()),
         raw_cosine=float(cosine(a, b, dim=1).mean()),
         shift=float(((a - b).norm(dim=1) / centred.norm(dim=1).clamp(min=1e-300)).mean()),

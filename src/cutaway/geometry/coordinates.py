@@ -24,7 +24,7 @@ from cutaway.arrangement import Subdivision
 from cutaway.arrangement.insertion import Insertion
 from cutaway.errors import BudgetError
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import Site, StagedProgram, refuse_overflow
+from cutaway.geometry.program import KinkSite, StagedProgram, refuse_overflow
 from cutaway.geometry.row_blocks import RowBlocks
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
@@ -96,7 +96,7 @@ class PlaneCoordinates:
         self.known.append((part, found, np.zeros((self.cells.num_vertices, 0))))
         return found, values, found.tolist(), slack[found]
 
-    def inserted(self, site: Site, part: int, columns: Ints, done: Insertion, whole: bool) -> None:
+    def inserted(self, site: KinkSite, part: int, columns: Ints, done: Insertion, whole: bool) -> None:
         """Follow an insertion of `columns` of a part: everything known at the vertices is extended to the new ones."""
         if len(done.parent):
             site_columns = 2 * len(self.known[-1][1]) + sum(v.shape[1] for _, _, v in self.known[:-1])
@@ -184,7 +184,7 @@ class PlaneCoordinates:
         made[2] += self.program._apply(node, none)[0]
         return made.contiguous()
 
-    def _bounds(self, site: Site, part: int) -> tuple[_Range, Floats]:
+    def _bounds(self, site: KinkSite, part: int) -> tuple[_Range, Floats]:
         """Ranges of the gates of one part over the domain, and the sizes of what is summed up in them."""
         node = self.program.graph.nodes[site.node]
         operands = self._operands(node)
@@ -225,7 +225,7 @@ class PlaneCoordinates:
             size += np.maximum(np.abs(least[some]), np.abs(most[some])) @ (up - down)
         return _Range(low, high), size
 
-    def _gate_values(self, site: Site, part: int, columns: Ints) -> Floats:
+    def _gate_values(self, site: KinkSite, part: int, columns: Ints) -> Floats:
         node = self.program.graph.nodes[site.node]
         where = torch.from_numpy(columns)
         if site.window is None:
@@ -241,7 +241,7 @@ class PlaneCoordinates:
             found[:, some] = entries[:, :, part + 1] - entries[:, :, : part + 1].max(axis=2)
         return found
 
-    def _entries(self, site: Site, outputs: Ints, at: Ints | None = None) -> Floats:
+    def _entries(self, site: KinkSite, outputs: Ints, at: Ints | None = None) -> Floats:
         """What windows compare, -inf for padding: (V, outputs, m); with `at` (outputs,), each at one vertex,
         (outputs, m)."""
         assert site.window is not None
@@ -255,7 +255,7 @@ class PlaneCoordinates:
         found[..., window < 0] = -np.inf
         return found
 
-    def _bent_outputs(self, site: Site, node: Node) -> tuple[Ints, Floats]:
+    def _bent_outputs(self, site: KinkSite, node: Node) -> tuple[Ints, Floats]:
         """Outputs of the site that bend in the domain, and their values at the vertices (V, n)."""
         if site.window is not None:
             bent = np.unique(np.concatenate([columns for _, columns, _ in self.known]))
@@ -288,7 +288,7 @@ class PlaneCoordinates:
             return torch.as_tensor(given, dtype=torch.float64).expand(node.shape).reshape(-1).numpy()
         return np.full(node.numel, slope)
 
-    def _linear_branch(self, site: Site, node: Node) -> Tensor:
+    def _linear_branch(self, site: KinkSite, node: Node) -> Tensor:
         """(K, width): the basis of the outputs where they do not bend; a copy."""
         operands = self._operands(node)
         if node.op in RELU_LIKE:

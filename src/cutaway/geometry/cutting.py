@@ -22,7 +22,7 @@ from cutaway.arrangement.subdivision import COMBINED
 from cutaway.errors import BudgetError
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import Site, StagedProgram, refuse_overflow
+from cutaway.geometry.program import KinkSite, StagedProgram, refuse_overflow
 from cutaway.geometry.vertex_values import BLOCK, VertexValues
 
 Floats = NDArray[np.float64]
@@ -157,7 +157,7 @@ class Cutter:
         self.state.keep(kept_vertices)
 
 
-def _claims(cells: Subdivision, site: Site) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _claims(cells: Subdivision, site: KinkSite) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(half-edge, gate) for every gate of the site that made an edge or vanishes along it; one half-edge an edge."""
     number = np.arange(cells.num_half_edges)
     plain = np.flatnonzero(

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from cutaway.arrangement.insertion import Doubt
 from cutaway.geometry.jumps import compared, jumps, one_sided
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import Site, StagedProgram, operations
-from cutaway.geometry.rational import Whole, add, padded, times, together, whole
+from cutaway.geometry.program import KinkSite, StagedProgram, operations
+from cutaway.geometry.rational import Whole, add_wholes, as_wholes, multiply_wholes, padded, together
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
 from cutaway.network.graph.operators import Slot
@@ -51,7 +51,7 @@ class ExactSigns:
         self.constants: dict[tuple[int, str], Whole] = {}
         self.known: dict[tuple[bytes, int], tuple[Floats, list[dict[int, Whole]]]] = {}
         self.costs = np.cumsum([operations(n) for n in program.graph.nodes])
-        self.origin, self.directions = whole(plane.origin), [whole(d) for d in plane.directions]
+        self.origin, self.directions = as_wholes(plane.origin), [as_wholes(d) for d in plane.directions]
 
     def __call__(self, doubt: Doubt) -> int | None:
         site = self.program.site_of(doubt.gate)
@@ -98,7 +98,7 @@ class ExactSigns:
         site = self.program.sites[index]
         return [self._gate(v[index], site, tag) for v in values]
 
-    def _gate(self, read: Whole | tuple[Whole, Whole], site: Site, tag: int) -> Fraction:
+    def _gate(self, read: Whole | tuple[Whole, Whole], site: KinkSite, tag: int) -> Fraction:
         part, flat = divmod(tag - site.first, site.width)
         if isinstance(read, tuple):
             return read[0].fraction(flat) - read[1].fraction(flat)
@@ -117,17 +117,17 @@ class ExactSigns:
         """What every site up to `last` reads, at a plane point with float coordinates."""
         graph, found, values = self.program.graph, {}, {}
         sites = {s.node: i for i, s in enumerate(self.program.sites)}
-        coordinate = [whole(np.array([c])) for c in point]
+        coordinate = [as_wholes(np.array([c])) for c in point]
         terms = [self.origin] + [
             Whole(d.number * c.number[0], d.shift + c.shift) for d, c in zip(self.directions, coordinate)
         ]
-        start = add(terms, [1, 1, 1])
+        start = add_wholes(terms, [1, 1, 1])
         values[self.program.input.index] = start.with_number(start.number.reshape(self.program.input.shape))
         for node in graph.nodes[: self.program.stop_of(last) + 1]:
             if node.index in values:
                 continue
             if node.index in self.program.constants:
-                values[node.index] = whole(self.program.constants[node.index].numpy())
+                values[node.index] = as_wholes(self.program.constants[node.index].numpy())
                 continue
             inputs = [values[i] for i in node.inputs]
             if node.index in sites:
@@ -143,7 +143,7 @@ class ExactSigns:
             return None
         key = (node.index, name)
         if key not in self.constants:
-            self.constants[key] = whole(node.constants[name].numpy())
+            self.constants[key] = as_wholes(node.constants[name].numpy())
         return self.constants[key]
 
     def _weight(self, node: Node) -> Whole:
@@ -157,17 +157,17 @@ class ExactSigns:
         if node.op == "linear":
             weight, bias = self._weight(node), self._constant(node, "bias")
             made = Whole(x.number @ weight.number.T, x.shift + weight.shift, x.over)
-            return made if bias is None else add([made, bias], [1, 1])
+            return made if bias is None else add_wholes([made, bias], [1, 1])
         if node.op == "convolution":
             return self._convolution(node, x)
         if node.op == "scale_shift":
             scale, shift = self._constant(node, "scale"), self._constant(node, "shift")
-            made = x if scale is None else times(x, scale)
-            return made if shift is None else add([made, shift], [1, 1])
+            made = x if scale is None else multiply_wholes(x, scale)
+            return made if shift is None else add_wholes([made, shift], [1, 1])
         if jumps(node):
             return self._jump(node, v)
         if node.op == "mul":
-            return times(*v)
+            return multiply_wholes(*v)
         if node.op in _LOGIC:
             return Whole(np.asarray(_LOGIC[node.op](*(w.number != 0 for w in v)), dtype=object) + 0, 0)
         if node.op == "aten._to_copy.default":
@@ -176,20 +176,20 @@ class ExactSigns:
             choice, one, other = together([self._given(a, v) for a in a["args"]])
             return one.with_number(np.asarray(np.where(choice.number != 0, one.number, other.number), dtype=object))
         if node.op == "add":
-            return add(v, a["coefficients"])
+            return add_wholes(v, a["coefficients"])
         if node.op == "relu":
             return x.with_number(np.maximum(x.number, 0))
         if node.op == "abs":
             return x.with_number(np.abs(x.number))
         if node.op == "leaky_relu":
             slope = node.constants["slope"] if "slope" in node.constants else a["slope"]
-            low = whole(np.asarray(slope, dtype=np.float64))
+            low = as_wholes(np.asarray(slope, dtype=np.float64))
             negative = Whole(np.minimum(x.number, 0) * low.number, x.shift + low.shift, x.over)
-            return add([x.with_number(np.maximum(x.number, 0)), negative], [1, 1])
+            return add_wholes([x.with_number(np.maximum(x.number, 0)), negative], [1, 1])
         if node.op == "clamp":
             for bound, pick in ((a["min"], np.maximum), (a["max"], np.minimum)):
                 if bound is not None:
-                    x, edge = together([x, whole(np.array(float(bound)))])
+                    x, edge = together([x, as_wholes(np.array(float(bound)))])
                     x = x.with_number(pick(x.number, edge.number))
             return x
         if node.op in ("maximum", "minimum"):
@@ -218,7 +218,7 @@ class ExactSigns:
 
     def _given(self, item: Any, v: list[Whole]) -> Whole:
         """An argument of an operator that was kept as it is: one of its inputs, or a constant."""
-        return v[item.position] if isinstance(item, Slot) else whole(np.asarray(item, dtype=np.float64))
+        return v[item.position] if isinstance(item, Slot) else as_wholes(np.asarray(item, dtype=np.float64))
 
     def _compared(self, node: Node, v: list[Whole]) -> list[Whole]:
         pair = together([self._given(c, v) for c in compared(node)])
@@ -229,7 +229,7 @@ class ExactSigns:
         one, other = self._compared(node, v)
         sign = np.sign(np.asarray(one.number - other.number, dtype=object)).astype(np.int64)
         if node.op == "threshold":
-            x, value = together([v[0], whole(np.array(float(node.attributes["value"])))])
+            x, value = together([v[0], as_wholes(np.array(float(node.attributes["value"])))])
             return x.with_number(np.where(sign > 0, x.number, value.number))
         return Whole(
             one_sided(node, [torch.zeros(0)], torch.from_numpy(sign)).numpy().astype(np.int64).astype(object), 0
@@ -259,7 +259,7 @@ class ExactSigns:
         result = Whole(made[None], x.shift + weight.shift, x.over)
         if bias is None:
             return result
-        return add([result, bias.with_number(bias.number.reshape(1, -1, 1, 1))], [1, 1])
+        return add_wholes([result, bias.with_number(bias.number.reshape(1, -1, 1, 1))], [1, 1])
 
 
 def _take_slice(node: Node, x: NDArray) -> NDArray:

@@ -27,7 +27,7 @@ from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, deci
 from cutaway.geometry.faces import FaceMeasures, measure_faces
 from cutaway.geometry.partition import Slice, polygon_area
 from cutaway.geometry.plane import Plane, check_domain, input_plane
-from cutaway.geometry.program import Site, refuse_overflow
+from cutaway.geometry.program import KinkSite, refuse_overflow
 from cutaway.geometry.slice import SliceSettings
 from cutaway.geometry.tracing import trace_for
 from cutaway.geometry.vocabulary import AFFINE, GATES, KINKS, gated_nodes
@@ -47,7 +47,7 @@ class GatedProgram:
             read = graph.nodes[node.inputs[0]].shape
             shape = tuple(read[1:]) if len(read) > 1 and read[0] == 1 else tuple(read)
             name = (node.module or node.name) + (f"#{node.call}" if node.call else "")
-            found.append(Site(name=name, kind=node.op, node=node.index, first=first, parts=1, shape=shape))
+            found.append(KinkSite(name=name, kind=node.op, node=node.index, first=first, parts=1, shape=shape))
             first += found[-1].num_gates
         if not found:
             raise ModelError(

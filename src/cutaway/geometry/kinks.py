@@ -14,7 +14,7 @@ from cutaway.network.graph import Graph, Node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class KinkSite:
     """One call of one kink. Gates `first` .. `first + parts * width` - 1 are its; `shape` is that of one part, without
     the batch dimension; `window` (width, parts + 1) indexes the entries compared (-1: padding), None without
     windows."""
@@ -52,22 +52,22 @@ class Site:
         return index[-1], tuple(reversed(index[:-1])), part
 
 
-def site_of_node(graph: Graph, node: Node, first: int) -> Site:
+def site_of_node(graph: Graph, node: Node, first: int) -> KinkSite:
     """The site of a kink, whose gates are numbered from `first`."""
     name = (node.module or node.name) + (f"#{node.call}" if node.call else "")
     read = graph.nodes[node.inputs[0]]
     common = {"name": name, "kind": node.op, "node": node.index, "first": first}
     if jumps(node):
-        return Site(**common, parts=1, shape=_bare(node.shape), jumps=True)
+        return KinkSite(**common, parts=1, shape=_bare(node.shape), jumps=True)
     if node.op == "clamp":
         bounds = tuple(float(b) for b in (node.attributes["min"], node.attributes["max"]) if b is not None)
-        return Site(**common, parts=len(bounds), shape=_bare(read.shape), thresholds=bounds)
+        return KinkSite(**common, parts=len(bounds), shape=_bare(read.shape), thresholds=bounds)
     if node.op in PAIRED:
-        return Site(**common, parts=1, shape=_bare(node.shape))
+        return KinkSite(**common, parts=1, shape=_bare(node.shape))
     if node.op in WINDOWED:
         window = _windows(node, read)
-        return Site(**common, parts=window.shape[1] - 1, shape=_bare(node.shape), window=window)
-    return Site(**common, parts=1, shape=_bare(read.shape))
+        return KinkSite(**common, parts=window.shape[1] - 1, shape=_bare(node.shape), window=window)
+    return KinkSite(**common, parts=1, shape=_bare(read.shape))
 
 
 def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:

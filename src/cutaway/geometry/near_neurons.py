@@ -24,7 +24,7 @@ from cutaway.geometry.cross_polytope import CrossPolytope
 from cutaway.geometry.near_counter import Counter, pre_activations
 from cutaway.network import Network, Site
 from cutaway.network.gradient import mha_fastpath_off
-from cutaway.network.sites import Interceptor, Layout, flatten_operands
+from cutaway.network.sites import Interceptor, RowLayout, flatten_operands
 
 EXACT_DIMS = 128  # up to this input dimension every gradient norm is computed
 _CACHED = 5 << 20  # bytes of the widest layer that go through at once: what the processor's caches hold
@@ -122,7 +122,7 @@ class _Visitor(Interceptor):
                     remedy="the path through this model depends on its data; it cannot be read",
                 )
             value = flatten_operands((*args, *kwargs.values()))[site.argument]
-            if site.before != Layout():
+            if site.before != RowLayout():
                 value = value.spell_out() if isinstance(value, CrossPolytope) else value
                 value = site.before.by_rows(value, site.name)
             if self.some.stop - self.some.start == len(self.counter.steps):

@@ -17,7 +17,7 @@ from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, DecisionBoundary, as_logits, class_pieces
 from cutaway.geometry.faces import FaceMeasures, slopes
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import Site, StagedProgram
+from cutaway.geometry.program import KinkSite, StagedProgram
 from cutaway.status import Status
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Slice:
     measures: FaceMeasures
     relative: Floats
     offset: Floats
-    sites: tuple[Site, ...]
+    sites: tuple[KinkSite, ...]
     decision: DecisionBoundary
     report: CutReport
     check: SelfCheck | None

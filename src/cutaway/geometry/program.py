@@ -24,7 +24,7 @@ from torch import Tensor
 from cutaway.errors import ModelError
 from cutaway.geometry import jumps
 from cutaway.geometry.jumps import Depends
-from cutaway.geometry.kinks import Site, site_of_node
+from cutaway.geometry.kinks import KinkSite, site_of_node
 from cutaway.geometry.vocabulary import AFFINE, KINKS, PAIRED, RELU_LIKE, refuse
 from cutaway.network.graph import Graph, Node
 from cutaway.network.graph.operators import applied, apply_node
@@ -61,7 +61,7 @@ class StagedProgram:
             if site.num_gates:
                 sites.append(site)
                 first += site.num_gates
-        self.sites: tuple[Site, ...] = tuple(sites)
+        self.sites: tuple[KinkSite, ...] = tuple(sites)
         self.num_gates = first
         self.jumps = any(s.jumps for s in sites)
 
@@ -122,7 +122,7 @@ class StagedProgram:
             len(shape) == len(node.attributes["stride"]) + 2 and shape[0] == 1 and node.inputs[0] not in self.constants
         )
 
-    def gates(self, values: Values, site: Site, part: int) -> Tensor:
+    def gates(self, values: Values, site: KinkSite, part: int) -> Tensor:
         """(B, width): the gate functions of one part, affine on the pieces cut so far."""
         node = self.graph.nodes[site.node]
         if site.jumps:
@@ -145,14 +145,14 @@ class StagedProgram:
         gap[:, padding[:, : part + 1].all(dim=1) & ~padding[:, part + 1]] = 1.0
         return gap
 
-    def one_sided(self, values: Values, site: Site, sign: Tensor) -> Tensor:
+    def one_sided(self, values: Values, site: KinkSite, sign: Tensor) -> Tensor:
         """(B, *shape): the value of a site that jumps where its gates have these signs (B, width)."""
         node = self.graph.nodes[site.node]
         inputs = [self._read(values, i) for i in node.inputs]
         sign = sign.reshape(-1, *node.shape)
         return self._on_samples(lambda *v: jumps.one_sided(node, list(v[:-1]), v[-1]), node, inputs, sign)
 
-    def entries(self, values: Values, site: Site) -> tuple[Tensor, Tensor]:
+    def entries(self, values: Values, site: KinkSite) -> tuple[Tensor, Tensor]:
         """What a windowed site compares: (B, width, m), and where it is padding (width, m)."""
         assert site.window is not None
         read = self._read(values, self.graph.nodes[site.node].inputs[0])

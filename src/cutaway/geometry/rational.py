@@ -31,7 +31,7 @@ class Whole:
         return Fraction(int(self.number.reshape(-1)[index]), self.over << self.shift)
 
 
-def whole(values: Floats) -> Whole:
+def as_wholes(values: Floats) -> Whole:
     """Floats as exact integers over a power of two (the shift is at least 0)."""
     mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64))
     digits = (mantissa * 2.0**53).astype(np.int64)
@@ -44,7 +44,7 @@ def whole(values: Floats) -> Whole:
     return Whole(number, shift)
 
 
-def times(x: Whole, y: Whole) -> Whole:
+def multiply_wholes(x: Whole, y: Whole) -> Whole:
     return Whole(x.number * y.number, x.shift + y.shift, x.over * y.over)
 
 
@@ -53,10 +53,10 @@ def together(parts: list[Whole]) -> list[Whole]:
     return [Whole(p.aligned(shift, over), shift, over) for p in parts]
 
 
-def add(parts: list[Whole], coefficients: Sequence[float]) -> Whole:
+def add_wholes(parts: list[Whole], coefficients: Sequence[float]) -> Whole:
     scaled = []
     for part, c in zip(parts, coefficients):
-        factor = whole(np.array(float(c)))
+        factor = as_wholes(np.array(float(c)))
         scaled.append(Whole(part.number * factor.number.item(), part.shift + factor.shift, part.over))
     level = together(scaled)
     total = level[0].number

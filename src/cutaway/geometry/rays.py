@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.geometry.program import Site, StagedProgram, Values
+from cutaway.geometry.program import KinkSite, StagedProgram, Values
 from cutaway.network import Network
 from cutaway.network.graph import Graph, trace
 
@@ -32,7 +32,7 @@ class Crossings:
     at: Tensor
     gate: Tensor
     length: Tensor
-    sites: tuple[Site, ...]
+    sites: tuple[KinkSite, ...]
 
     @property
     def counts(self) -> Tensor:
@@ -158,7 +158,7 @@ def _walk(program: StagedProgram, starts: Tensor, ends: Tensor) -> tuple[Tensor,
     return segment[order], where[order], gate[order]
 
 
-def _cut(program: StagedProgram, site: Site, part: int, path: _Path, made: int):
+def _cut(program: StagedProgram, site: KinkSite, part: int, path: _Path, made: int):
     """Insert the zeros of one part's gates; returns (segment, at, gate) of the new rows, in row order of creation."""
     gates = program.gates(path.values, site, part)
     on = gates > 0
@@ -182,7 +182,7 @@ def _cut(program: StagedProgram, site: Site, part: int, path: _Path, made: int):
     return segment, where, gate
 
 
-def _drop_beaten(program: StagedProgram, site: Site, path: _Path, events: list, first: int) -> None:
+def _drop_beaten(program: StagedProgram, site: KinkSite, path: _Path, events: list, first: int) -> None:
     """Take back comparisons that another entry of the window wins."""
     rows = (path.event >= first).nonzero().flatten()
     if not len(rows):

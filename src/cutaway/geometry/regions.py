@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
-from cutaway.geometry.program import Site, StagedProgram, Values
+from cutaway.geometry.program import KinkSite, StagedProgram, Values
 from cutaway.geometry.rays import as_program
 from cutaway.geometry.vocabulary import AFFINE, PAIRED, RELU_LIKE
 from cutaway.network.graph import Graph, Node
@@ -38,7 +38,7 @@ class LinearRegion:
     values: Floats
     gates: NDArray[np.int64]
     pattern: NDArray[np.bool_]
-    sites: tuple[Site, ...]
+    sites: tuple[KinkSite, ...]
 
     @property
     def distances(self) -> Floats:
@@ -76,7 +76,7 @@ def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     with torch.no_grad():
         values = torch.cat(program.all_gates(point[None].to(torch.float64)), dim=1)[0]
         for begin in range(0, dims, size):
-            rows.append(tangents(program, point, basis[begin : begin + size]))
+            rows.append(gate_tangents(program, point, basis[begin : begin + size]))
     normals, all_values = torch.cat(rows).T.numpy(), values.numpy()
     length = np.linalg.norm(normals, axis=1)
     matters = length > 1e-14 * max(float(length.max(initial=0.0)), 1e-300)
@@ -129,7 +129,7 @@ LIVE = 16
 the columns of a convolution of 3 x 3."""
 
 
-def tangents(program: StagedProgram, point: Tensor, directions: Tensor) -> Tensor:
+def gate_tangents(program: StagedProgram, point: Tensor, directions: Tensor) -> Tensor:
     """Derivatives of all gates along directions (B, D) inside the region of `point`: (B, gates)."""
     found = list(_moves_by_site(program, point, directions))
     return torch.cat(found, dim=1) if found else directions.new_zeros(len(directions), 0)
@@ -188,7 +188,7 @@ def _move(program: StagedProgram, node: Node, values: Values, moves: Values) -> 
     return move.reshape(len(move), -1)[:, winner].reshape(len(move), *node.shape)
 
 
-def _gate_moves(program: StagedProgram, site: Site, node: Node, values: Values, moves: Values) -> Tensor:
+def _gate_moves(program: StagedProgram, site: KinkSite, node: Node, values: Values, moves: Values) -> Tensor:
     move = _zero(program, values, moves, node.inputs[0])
     flat = move.reshape(len(move), -1)
     if node.op in RELU_LIKE or node.op == "clamp":

@@ -17,7 +17,7 @@ from cutaway.arrangement.insertion import Insertion
 from cutaway.errors import BudgetError
 from cutaway.geometry.jumps import Depends
 from cutaway.geometry.plane import Plane
-from cutaway.geometry.program import Site, StagedProgram, Values, refuse_overflow
+from cutaway.geometry.program import KinkSite, StagedProgram, Values, refuse_overflow
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 
 Floats = NDArray[np.float64]
@@ -69,7 +69,7 @@ class VertexValues:
             begin += len(rows)
         return columns, picked, columns.tolist(), np.zeros(len(columns))
 
-    def inserted(self, site: Site, part: int, columns: NDArray[np.int64], done: Insertion, whole: bool) -> None:
+    def inserted(self, site: KinkSite, part: int, columns: NDArray[np.int64], done: Insertion, whole: bool) -> None:
         """Follow an insertion of `columns` of a part (`whole`: of all gates of the site at once)."""
         self._extend(site, done, done.values if whole and site.kind in RELU_LIKE else None)
         if site.jumps:
@@ -102,7 +102,7 @@ class VertexValues:
         sign = torch.from_numpy(sides[beside])
         self.values[site.node] = self.program.one_sided(self.values, site, sign)
 
-    def _sides(self, site: Site) -> NDArray[np.int8]:
+    def _sides(self, site: KinkSite) -> NDArray[np.int8]:
         """(F, width): the sign that each gate of the site has inside each face; 0 where it is 0 all over it."""
         assert self.values is not None
         start, order = self.cells.cycles()
@@ -123,7 +123,7 @@ class VertexValues:
         if self.values is not None:
             self.values = {i: v[torch.from_numpy(vertices)] for i, v in self.values.items()}
 
-    def _extend(self, site: Site, done: Insertion, same: Floats | None) -> None:
+    def _extend(self, site: KinkSite, done: Insertion, same: Floats | None) -> None:
         if self.values is None or not len(done.parent):
             return
         read = self.program.graph.nodes[site.node].inputs[0]
@@ -135,7 +135,7 @@ class VertexValues:
                 rows = same if same is not None and node == read else done.extend_rows(flat)
             self.values[node] = torch.from_numpy(rows).reshape(rows.shape[0], *old.shape[1:])
 
-    def _impose_zeros(self, site: Site, part: int, columns: NDArray[np.int64], gates: Floats) -> None:
+    def _impose_zeros(self, site: KinkSite, part: int, columns: NDArray[np.int64], gates: Floats) -> None:
         """Write what is known to be zero into the values it is computed from, so that it stays so in later layers."""
         if self.values is None:
             return
@@ -208,7 +208,9 @@ class VertexValues:
             begin += count
         return gap
 
-    def _entries_at(self, values: Values, site: Site, rows: NDArray[np.int64], outputs: NDArray[np.int64]) -> Floats:
+    def _entries_at(
+        self, values: Values, site: KinkSite, rows: NDArray[np.int64], outputs: NDArray[np.int64]
+    ) -> Floats:
         assert site.window is not None
         read = self.program.graph.nodes[site.node].inputs[0]
         flat = values[read].reshape(values[read].shape[0], -1).numpy()

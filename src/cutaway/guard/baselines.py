@@ -51,9 +51,9 @@ def compare(
 
 
 def _key(text: str) -> str:
-    from cutaway.guard.rows import fingerprint
+    from cutaway.guard.rows import prompt_fingerprint
 
-    return fingerprint(text)
+    return prompt_fingerprint(text)
 
 
 def _read(name: str, guard: Guardrail, train: PromptRows, test: PromptRows) -> tuple[np.ndarray, float]:

@@ -49,7 +49,7 @@ def write(certificate: Certificate, path: str | Path) -> Path:
     return write_text(path, json.dumps(sealed(record), indent=1, allow_nan=False))
 
 
-def read(path: str | Path) -> Certificate:
+def read_certificate(path: str | Path) -> Certificate:
     """The certificate in a file; FileError for one that is missing, broken, or of another format, ModelError for one
     that was changed or, where there is a key, not signed with it."""
     path = Path(path)
@@ -84,7 +84,7 @@ def fault(path: Path) -> str:
     """What is wrong with the certificate in a file that is about to be replaced; "" for nothing or no file."""
     try:
         if path.is_file():
-            read(path)
+            read_certificate(path)
     except (FileError, ModelError) as error:
         return str(error)
     return ""

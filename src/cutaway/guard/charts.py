@@ -8,7 +8,7 @@ import altair as alt
 
 from cutaway.guard.certificate import Certificate
 from cutaway.guard.evaluation import Evaluation
-from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, WIDTH, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, WIDTH, inline_rows
 
 
 def certificate_chart(certificate: Certificate) -> Any:
@@ -18,7 +18,7 @@ def certificate_chart(certificate: Certificate) -> Any:
     shown = list(certificate.regions)
     names = [r.name for r in shown]
     hull = next((r.worst for r in shown if r.slack is None), None)
-    data = rows_of(
+    data = inline_rows(
         region=names,
         worst=[r.worst for r in shown],
         status=[r.status.value for r in shown],
@@ -42,7 +42,7 @@ def certificate_chart(certificate: Certificate) -> Any:
     left = base.mark_bar(height=5, opacity=0.35).encode(x=axis, x2="hull:Q") + base.mark_point(
         filled=True, size=60, opacity=1
     ).encode(x="worst:Q")
-    limit = alt.Chart(rows_of(limit=[certificate.threshold], word=["threshold"])).encode(x="limit:Q")
+    limit = alt.Chart(inline_rows(limit=[certificate.threshold], word=["threshold"])).encode(x="limit:Q")
     left += limit.mark_rule(color="#444", strokeDash=[4, 3])
     left += limit.mark_text(color="#444", dy=-6, baseline="bottom").encode(y=alt.value(0), text="word:N")
     unit = alt.Scale(domain=[0, 1])
@@ -64,7 +64,7 @@ def detectors_chart(evaluations: dict[str, Evaluation]) -> Any:
         for source, rates in {"all": evaluation.overall, **evaluation.by_source}.items():
             for key, value in zip(rows, (name, source, rates.auroc, rates.auroc_low, rates.auroc_high), strict=True):
                 rows[key].append(value)
-    base = alt.Chart(rows_of(**rows)).encode(
+    base = alt.Chart(inline_rows(**rows)).encode(
         y=alt.Y("detector:N", title=None, sort=list(evaluations)), color=alt.Color("detector:N", legend=None)
     )
     x = alt.X("low:Q", title="AUROC", scale=alt.Scale(zero=False))

@@ -37,7 +37,7 @@ class DeepJudge(LinearJudge):
         with torch.no_grad():
             return self.head(torch.from_numpy(np.asarray(points, dtype=np.float64))).squeeze(1).numpy()
 
-    def lower(self, region: shapes.LinearRegion) -> float:
+    def lower(self, region: shapes.HeadRegion) -> float:
         """A sound lower bound of the logit over the region."""
         box = _engine_region(region)
         limits = sweep(self.net, box)
@@ -45,7 +45,7 @@ class DeepJudge(LinearJudge):
         return float(bound_rows(self.net, limits, box, rows)[0, 0])
 
     def judge(
-        self, region: shapes.LinearRegion, held_out: np.ndarray, *, hull: RegionResult | None = None, note: str = ""
+        self, region: shapes.HeadRegion, held_out: np.ndarray, *, hull: RegionResult | None = None, note: str = ""
     ) -> RegionResult:
         if isinstance(region, shapes.HullRegion):
             value = float(self.logits(region.points).min())
@@ -68,7 +68,7 @@ class DeepJudge(LinearJudge):
             note,
         )
 
-    def attack(self, region: shapes.LinearRegion, *, steps: int = 20, seed: int = 0) -> float:
+    def attack(self, region: shapes.HeadRegion, *, steps: int = 20, seed: int = 0) -> float:
         """Lowest logit found: samples, then Frank-Wolfe steps towards the region's minimiser of the local gradient."""
         z = region.sample(64, np.random.default_rng(seed))
         best = float(self.logits(z).min())
@@ -98,7 +98,7 @@ class DeepJudge(LinearJudge):
         return [self.judge(found, held_out, hull=hull, note=f"radius {low:.4g}, by the engine's bound")]
 
 
-def _engine_region(region: shapes.LinearRegion):
+def _engine_region(region: shapes.HeadRegion):
     def batch(x) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(x))[None]
 

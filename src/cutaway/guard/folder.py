@@ -24,8 +24,8 @@ from cutaway.errors import FileError, InputError, ModelError
 from cutaway.files import atomic_folder, read_bytes, read_json
 from cutaway.guard.detector import from_tensors
 from cutaway.guard.guardrail import Guardrail
-from cutaway.guard.record import FORMAT, REMEDY, Record, check_tensors, checked
-from cutaway.guard.seal import check_seal, digest, sealed
+from cutaway.guard.record import FORMAT, REMEDY, Record, check_tensors, checked_record
+from cutaway.guard.seal import check_seal, seal_digest, sealed
 from cutaway.guard.threshold import Threshold
 from cutaway.network import Network
 from cutaway.network.sources import LoadedModel, check_recorded
@@ -47,7 +47,7 @@ def detector_hash(guard: Guardrail) -> str:
     held-out rows, threshold, and how features are made."""
     limit = guard.threshold_
     settings = [guard.features, guard.layers, guard._features().tokenizer.max_length, guard.plain]
-    return digest({"settings": settings, "threshold": [limit.logit, limit.rate, limit.harmless]}, _tensors(guard))
+    return seal_digest({"settings": settings, "threshold": [limit.logit, limit.rate, limit.harmless]}, _tensors(guard))
 
 
 def _tensors(guard: Guardrail) -> dict[str, torch.Tensor]:
@@ -97,7 +97,7 @@ def load_guardrail(
     in the folder's certificate unless not `certificate`).
     """
     folder = Path(folder)
-    content = read_record(folder)
+    content = read_guard_record(folder)
     if content["format"] != FORMAT:
         raise FileError(
             f"file {folder / 'guard.json'}",
@@ -119,7 +119,7 @@ def reseal(folder: str | Path, *, model: str | None = None, device: str = "cpu")
     Raises as `load_guardrail`, except for a missing signature or an old format.
     """
     folder = Path(folder)
-    content = read_record(folder)
+    content = read_guard_record(folder)
     guard = _opened(folder, content, model, device, signed=False)
     guard.model = content["model"] if model is None else model
     save_guardrail(guard, folder)
@@ -132,7 +132,7 @@ def _opened(folder: Path, content: dict[str, Any], model, device: str, *, signed
     """Everything checked before the language model is opened, then what only it can tell."""
     if model is None:
         check_recorded(str(content.get("model")), str(folder / "guard.json"))
-    record = checked(content, f"file {folder / 'guard.json'}")
+    record = checked_record(content, f"file {folder / 'guard.json'}")
     try:
         tensors = read_tensors(read_bytes(folder / "guard.safetensors"))
     except (SafetensorError, ValueError, KeyError) as error:
@@ -175,7 +175,7 @@ def _first_detector_hash(guard: Guardrail) -> str:
     return found.hexdigest()
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_guard_record(folder: Path) -> dict[str, Any]:
     """The contents of guard.json, of any format that can be read; FileError when it is not there, broken, or newer."""
     path = Path(folder) / "guard.json"
     if not path.is_file():

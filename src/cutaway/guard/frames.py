@@ -37,7 +37,7 @@ class Frame:
             yield self.split(points[start : start + CHUNK].astype(np.float64))
 
 
-def frame(
+def principal_frame(
     points: np.ndarray, *, rank: int = 128, full: int = FULL, seed: int = 0, centre: np.ndarray | None = None
 ) -> Frame:
     """The frame of points (n, d) (minus `centre` (d,) where given); all of R^d for d <= `full`, else `rank` directions.

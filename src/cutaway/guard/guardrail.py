@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from cutaway.errors import InputError
 from cutaway.guard.detector import Detector, fit_detector
 from cutaway.guard.features import FeatureRows, PromptFeatures
-from cutaway.guard.rows import PromptRows, fingerprint, from_lists
+from cutaway.guard.rows import PromptRows, from_lists, prompt_fingerprint
 from cutaway.guard.threshold import Threshold, calibrate
 from cutaway.network.sources import LoadedModel, load_model
 
@@ -97,7 +97,7 @@ class Guardrail(ClassifierMixin, BaseEstimator):
         few = self.threshold_.warning()
         self.notes_ = (*rows.notes, *read.notes(), *([few] if few else []))
         self.train_rows_, self.calibration_rows_ = len(learn), len(check)
-        self.seen_ = tuple(sorted(fingerprint(t, plain=self.plain) for t in rows.texts))
+        self.seen_ = tuple(sorted(prompt_fingerprint(t, plain=self.plain) for t in rows.texts))
         self.train_harmful_ = self.detector_.standardised(first)[learn][rows.labels[learn] == 1]
         z = self.detector_.standardised(read.values[worst])
         self.held_harmful_ = z[check][rows.labels[check] == 1]

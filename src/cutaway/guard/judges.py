@@ -41,9 +41,9 @@ class LinearJudge:
         self.limit = limit
 
     def logits(self, points: np.ndarray) -> np.ndarray:
-        return shapes.product(points, self.weight) + self.bias
+        return shapes.row_product(points, self.weight) + self.bias
 
-    def worst(self, region: shapes.LinearRegion) -> tuple[float, float, np.ndarray]:
+    def worst(self, region: shapes.HeadRegion) -> tuple[float, float, np.ndarray]:
         """(lowest logit, allowance for rounding, a point where it is attained)."""
         point = region.minimiser(self.weight)
         if isinstance(region, shapes.HullRegion):  # attained at a row: no second pass over all rows
@@ -54,7 +54,7 @@ class LinearJudge:
         return value, 16 * len(self.weight) * 2.0**-53 * size, point
 
     def judge(
-        self, region: shapes.LinearRegion, held_out: np.ndarray, *, hull: RegionResult | None = None, note: str = ""
+        self, region: shapes.HeadRegion, held_out: np.ndarray, *, hull: RegionResult | None = None, note: str = ""
     ) -> RegionResult:
         """The result for one region."""
         value, rounding, point = self.worst(region)
@@ -88,7 +88,7 @@ def verdict(lower: float, witness: float, limit: float) -> Status:
     return Status.FALSIFIED if witness <= limit else Status.UNKNOWN
 
 
-def contained(region: shapes.LinearRegion, held_out: np.ndarray) -> np.ndarray | None:
+def contained(region: shapes.HeadRegion, held_out: np.ndarray) -> np.ndarray | None:
     """Which held-out rows lie in the region; for hulls (a linear programme a row) only up to 60 rows and 3,000
     points."""
     if isinstance(region, shapes.HullRegion):

@@ -59,7 +59,7 @@ class Record(_Part):
     hmac: str = ""
 
 
-def checked(content: dict[str, Any], offender: str) -> Record:
+def checked_record(content: dict[str, Any], offender: str) -> Record:
     """Raises `FileError` with the first field that is wrong."""
     try:
         return Record.model_validate(content)

@@ -21,10 +21,10 @@ from typing import Protocol
 import numpy as np
 
 from cutaway.errors import InputError
-from cutaway.guard.frames import Frame, frame
+from cutaway.guard.frames import Frame, principal_frame
 
 
-class LinearRegion(Protocol):
+class HeadRegion(Protocol):
     """A closed bounded convex set of head inputs z (d,)."""
 
     @property
@@ -90,10 +90,10 @@ class HullRegion:
     name: str = "hull"
 
     def minimum(self, weight: np.ndarray, bias: float) -> float:
-        return float(product(self.points, weight).min() + bias)
+        return float(row_product(self.points, weight).min() + bias)
 
     def minimiser(self, weight: np.ndarray) -> np.ndarray:
-        return self.points[int(product(self.points, weight).argmin())].astype(np.float64)
+        return self.points[int(row_product(self.points, weight).argmin())].astype(np.float64)
 
     def contains(self, points: np.ndarray) -> np.ndarray:
         from scipy.optimize import linprog
@@ -229,7 +229,7 @@ class CutRegion:
 
 def box_region(points: np.ndarray, *, axes: Frame | None = None, name: str = "box", **options) -> BoxRegion:
     """The box of points (n, d) aligned to their singular directions (uncentred, as published)."""
-    axes = axes or frame(points, **options)
+    axes = axes or principal_frame(points, **options)
     low, high = np.full(axes.axes.shape[1], np.inf), np.full(axes.axes.shape[1], -np.inf)
     rest_low, rest_high = np.zeros(points.shape[1]), np.zeros(points.shape[1])
     if not axes.exact:
@@ -256,7 +256,7 @@ def ellipsoid_region(
             remedy="give more harmful rows, or a lower level",
         )
     mean = points.mean(0, dtype=np.float64)
-    axes = frame(points, centre=mean, **options)
+    axes = principal_frame(points, centre=mean, **options)
     squares, total, n = np.zeros(axes.axes.shape[1]), 0.0, len(points)
     for start in range(0, n, 8192):
         off = points[start : start + 8192].astype(np.float64) - mean
@@ -320,7 +320,7 @@ def clusters(points: np.ndarray, *, smallest: int = 10, most: int = 4000, seed: 
     return [np.flatnonzero(nearest == k) for k in range(len(names)) if (nearest == k).any()]
 
 
-def product(points: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def row_product(points: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """points @ weight in float64, a few thousand rows at a time: (n,)."""
     parts = [points[s : s + 8192].astype(np.float64) @ weight for s in range(0, len(points), 8192)]
     return np.concatenate(parts) if parts else np.empty(0)

@@ -75,7 +75,7 @@ class PromptRows:
 
     def without(self, seen: set[str], what: str, *, plain: bool = True) -> PromptRows:
         """The rows whose fingerprint is not in `seen`, with a note; InputError when none is left."""
-        keep = [i for i, text in enumerate(self.texts) if fingerprint(text, plain=plain) not in seen]
+        keep = [i for i, text in enumerate(self.texts) if prompt_fingerprint(text, plain=plain) not in seen]
         gone = len(self) - len(keep)
         if not keep:
             raise InputError(
@@ -101,7 +101,7 @@ class PromptRows:
         return self
 
 
-def fingerprint(text: str, *, plain: bool = True) -> str:
+def prompt_fingerprint(text: str, *, plain: bool = True) -> str:
     """First 16 hexadecimal digits of the sha256 of the normalised prompt: tells repeats without keeping the text.
     `plain=False`: in the form of version 0.1 (NFKC, case folded, blanks collapsed)."""
     form = normalised(text) if plain else " ".join(unicodedata.normalize("NFKC", text).casefold().split())

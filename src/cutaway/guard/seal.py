@@ -25,7 +25,7 @@ MARKS = ("seal", "hmac")
 
 def sealed(record: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
     """The record with its seal, and its hmac where there is a key."""
-    mark = digest(record, tensors)
+    mark = seal_digest(record, tensors)
     key = os.environ.get(KEY)
     return {**_bare(record), "seal": mark} | ({"hmac": _keyed(key, mark)} if key else {})
 
@@ -35,7 +35,7 @@ def check_seal(
 ) -> None:
     """Raises `ModelError` for a record or tensors that differ from what was sealed, or a missing or wrong hmac while a
     key is set (unless not `signed`)."""
-    key, mark = os.environ.get(KEY), digest(record, tensors)
+    key, mark = os.environ.get(KEY), seal_digest(record, tensors)
     if not hmac.compare_digest(mark, str(record.get("seal"))):
         raise ModelError(
             offender, found="contents that were changed after it was written", expected="its seal", remedy=remedy
@@ -52,7 +52,7 @@ def check_seal(
         )
 
 
-def digest(record: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> str:
+def seal_digest(record: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> str:
     """sha256 over the record without its marks, and over names, types, shapes and bytes of the tensors."""
     found = hashlib.sha256(json.dumps(_bare(record), sort_keys=True).encode())
     for name, tensor in sorted((tensors or {}).items()):

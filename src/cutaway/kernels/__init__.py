@@ -13,6 +13,6 @@ __all__, __getattr__, __dir__ = _facade.front(
         "infinite": "InfiniteNetwork",
         "regression": "Solution function_space function_space_elsewhere solve",
         "scaled": "ScaledLinear scaled_network",
-        "shape": "alignment centre effective_rank kernel_distance top_mass",
+        "shape": "target_alignment centre effective_rank kernel_distance top_mass",
     },
 )

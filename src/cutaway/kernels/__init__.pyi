@@ -10,10 +10,10 @@ from cutaway.kernels.regression import function_space_elsewhere as function_spac
 from cutaway.kernels.regression import solve as solve
 from cutaway.kernels.scaled import ScaledLinear as ScaledLinear
 from cutaway.kernels.scaled import scaled_network as scaled_network
-from cutaway.kernels.shape import alignment as alignment
 from cutaway.kernels.shape import centre as centre
 from cutaway.kernels.shape import effective_rank as effective_rank
 from cutaway.kernels.shape import kernel_distance as kernel_distance
+from cutaway.kernels.shape import target_alignment as target_alignment
 from cutaway.kernels.shape import top_mass as top_mass
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "METHODS",
     "ScaledLinear",
     "Solution",
-    "alignment",
     "centre",
     "effective_rank",
     "function_space",
@@ -31,5 +30,6 @@ __all__ = [
     "scaled_network",
     "solve",
     "tangent_kernel",
+    "target_alignment",
     "top_mass",
 ]

@@ -15,7 +15,7 @@ def kernel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
     return max(0.0, 1 - float((one * other).sum()) / size) if size > 0 else float("nan")
 
 
-def alignment(kernel: torch.Tensor, targets: torch.Tensor, *, centred: bool = True) -> float:
+def target_alignment(kernel: torch.Tensor, targets: torch.Tensor, *, centred: bool = True) -> float:
     """<K, Y Y^T> / (|K| |Y Y^T|) of `kernel` (n, n) and `targets` (n, c); `centred`: both with rows and columns of mean
     0 (Cortes, Mohri and Rostamizadeh 2012). NaN for a kernel or targets without variation."""
     wanted = targets.to(kernel) @ targets.to(kernel).T

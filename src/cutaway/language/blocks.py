@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import ModelError
-from cutaway.language.experts import Layout, holds_experts, layout_of, takes_choices
-from cutaway.language.flow import Call, Flow, Watch
+from cutaway.language.experts import ExpertLayout, holds_experts, layout_of, takes_choices
+from cutaway.language.flow import Flow, FlowWatch, LinearCall
 from cutaway.language.forward import check_tokens, run_model
 from cutaway.network.preserve import preserved
 
@@ -43,7 +43,7 @@ class MlpBlock:
     call: int = 0
     time_first: bool = False
     flat: bool = False
-    experts: Layout | None = None
+    experts: ExpertLayout | None = None
 
     @property
     def name(self) -> str:
@@ -94,7 +94,7 @@ def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:
     """
     check_tokens(tokens)
     rows = example_rows(tokens)
-    watch, found = Watch(), _Finder(model, rows)
+    watch, found = FlowWatch(), _Finder(model, rows)
     with preserved(model), torch.no_grad():
         handles = [h for path, module in model.named_modules() for h in found.hooks(watch, path, module)]
         try:
@@ -127,7 +127,7 @@ class _Finder:
         self.model, self.rows = model, rows
         self.experts: dict[int, MlpBlock] = {}
 
-    def hooks(self, watch: Watch, path: str, module: nn.Module) -> list[Any]:
+    def hooks(self, watch: FlowWatch, path: str, module: nn.Module) -> list[Any]:
         counter, entered, stacked = itertools.count(), [], holds_experts(module)
 
         def enter(_module, args, kwargs) -> None:
@@ -153,15 +153,17 @@ class _Finder:
             module.register_forward_hook(leave, with_kwargs=True),
         ]
 
-    def _routed(self, watch: Watch, path: str, module: nn.Module, number: int, args, kwargs, output) -> None:
+    def _routed(self, watch: FlowWatch, path: str, module: nn.Module, number: int, args, kwargs, output) -> None:
         layout = layout_of(module, path, args, kwargs, output)
         hidden, width = layout.hidden, layout.width
-        watch.calls.append(Call(path, number, (0, 0), hidden, width, tuple(self.rows.shape), down=path, active=True))
+        watch.calls.append(
+            LinearCall(path, number, (0, 0), hidden, width, tuple(self.rows.shape), down=path, active=True)
+        )
         self.experts[len(watch.calls) - 1] = MlpBlock(
             path=path, down=path, hidden=hidden, width=width, call=number, flat=True, experts=layout
         )
 
-    def _linear(self, watch: Watch, path: str, module: nn.Module, number: int, source, output, before: int) -> None:
+    def _linear(self, watch: FlowWatch, path: str, module: nn.Module, number: int, source, output, before: int) -> None:
         """A call of a module that holds a weight matrix, or that put the outputs of such modules together."""
         if not (isinstance(source, Tensor) and isinstance(output, Tensor) and source.is_floating_point()):
             return
@@ -182,11 +184,13 @@ class _Finder:
             if inner is not None and watch.calls[inner].source == pointer:
                 return
         self._arrived(watch, watch.of(source), shape, path)
-        watch.calls.append(Call(path, number, pointer, *shape, tuple(source.shape), (source, output), inner=inner))
+        watch.calls.append(
+            LinearCall(path, number, pointer, *shape, tuple(source.shape), (source, output), inner=inner)
+        )
         watch.alive.append(source)
         watch.put(output, Flow(frozenset({len(watch.calls) - 1}), columns=(0, 1)))
 
-    def _arrived(self, watch: Watch, flow: Flow | None, shape: tuple[int, int], path: str) -> None:
+    def _arrived(self, watch: FlowWatch, flow: Flow | None, shape: tuple[int, int], path: str) -> None:
         if flow is None:
             return
         for index in flow.active:
@@ -195,7 +199,7 @@ class _Finder:
                 call.down = path
                 call.ends.add(shape[1])
 
-    def blocks(self, watch: Watch):
+    def blocks(self, watch: FlowWatch):
         hidden = {c.inputs for i, c in enumerate(watch.calls) if c.active and c.down and c.index >= 0}
         for index, call in enumerate(watch.calls):
             if index in self.experts:
@@ -214,7 +218,7 @@ class _Finder:
                     flat=len(call.shape) == 2,
                 )
 
-    def _is_block(self, call: Call, hidden: set[int]) -> bool:
+    def _is_block(self, call: LinearCall, hidden: set[int]) -> bool:
         tokens = call.shape[:-1]
         if call.gates or torch.Size(tokens).numel() == len(self.rows):  # a gate on something else; one row a prompt
             return False
@@ -246,7 +250,7 @@ class _Finder:
         )
 
 
-def _affine(model: nn.Module, block: MlpBlock, watch: Watch) -> MlpBlock:
+def _affine(model: nn.Module, block: MlpBlock, watch: FlowWatch) -> MlpBlock:
     """The block, at the outermost module that gives its gate and is affine. Raises ModelError where none is."""
     call = next(c for c in watch.calls if c.path == block.path and c.index == block.call)
     error = _departure(model, call)
@@ -263,7 +267,7 @@ def _affine(model: nn.Module, block: MlpBlock, watch: Watch) -> MlpBlock:
     )
 
 
-def _departure(model: nn.Module, call: Call) -> float | None:
+def _departure(model: nn.Module, call: LinearCall) -> float | None:
     """How far the call's output is from W x + b, None where only rounding lies between them."""
     assert call.sample is not None
     source, output = (x.detach().flatten(0, -2) for x in call.sample)

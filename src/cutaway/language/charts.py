@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import xarray as xr
 
-from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, finished, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, finished, inline_rows
 
 
 def feature_map(values: xr.Dataset) -> Any:
@@ -18,7 +18,7 @@ def feature_map(values: xr.Dataset) -> Any:
     span = np.ptp(mean, axis=0)
     scaled = (mean - mean.min(0)) / np.where(span > 0, span, 1)
     blocks, names = [str(b) for b in values["block"].values], [str(f) for f in values["feature"].values]
-    data = rows_of(
+    data = inline_rows(
         block=[b for b in blocks for _ in names], feature=names * len(blocks), value=mean.ravel(), scaled=scaled.ravel()
     )
     chart = (
@@ -38,7 +38,7 @@ def head_map(values: xr.Dataset) -> Any:
     """Mean intrinsic dimension of every head in every block."""
     mean = values["dimension"].mean("sample").values
     layers, heads = mean.shape
-    data = rows_of(
+    data = inline_rows(
         block=[i + 1 for i in range(layers) for _ in range(heads)],
         head=list(range(1, heads + 1)) * layers,
         tokens=mean.ravel(),
@@ -74,7 +74,7 @@ def prompt_map(features: np.ndarray, sources: Sequence[str], *, method: str = "p
         points = PCA(2, random_state=seed).fit_transform(scaled)
     title = "t-SNE" if method == "tsne" else "principal component"
     chart = (
-        alt.Chart(rows_of(x=points[:, 0], y=points[:, 1], source=[str(s) for s in sources]))
+        alt.Chart(inline_rows(x=points[:, 0], y=points[:, 1], source=[str(s) for s in sources]))
         .mark_circle(size=22, opacity=0.6)
         .encode(
             x=alt.X("x:Q", title=f"{title} 1"),
@@ -87,7 +87,7 @@ def prompt_map(features: np.ndarray, sources: Sequence[str], *, method: str = "p
 
 def dimension_curve(lengths: Sequence[int], related: Sequence[float], unrelated: Sequence[float]) -> Any:
     """Intrinsic dimension of the last block against context length, with related and with unrelated context."""
-    data = rows_of(
+    data = inline_rows(
         tokens=[*lengths, *lengths],
         dimension=[*related, *unrelated],
         context=["related"] * len(lengths) + ["unrelated"] * len(lengths),
@@ -108,7 +108,7 @@ def dimension_curve(lengths: Sequence[int], related: Sequence[float], unrelated:
 
 def layers_curve(layers: Sequence[int], seconds: Sequence[float], auroc: Sequence[float]) -> Any:
     """AUROC against latency, one point for each number of blocks used."""
-    data = rows_of(layers=list(layers), milliseconds=[1000 * s for s in seconds], auroc=list(auroc))
+    data = inline_rows(layers=list(layers), milliseconds=[1000 * s for s in seconds], auroc=list(auroc))
     base = alt.Chart(data).encode(
         x=alt.X("milliseconds:Q", title="latency of one prompt [ms]", scale=alt.Scale(zero=False, padding=20)),
         y=alt.Y("auroc:Q", title="AUROC", scale=alt.Scale(zero=False, padding=20)),

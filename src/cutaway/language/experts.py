@@ -20,7 +20,7 @@ from cutaway.language.pooling import token_features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class ExpertLayout:
     """E experts, D features in, F gates: columns first, first + step, ... of what the first weight gives."""
 
     number: int
@@ -44,7 +44,7 @@ def takes_choices(args: tuple, kwargs: dict) -> bool:
     return any(not a.is_floating_point() and a.dtype != torch.bool and a.ndim == 2 for a in given)
 
 
-def layout_of(module: nn.Module, path: str, args: tuple, kwargs: dict, output: Any) -> Layout:
+def layout_of(module: nn.Module, path: str, args: tuple, kwargs: dict, output: Any) -> ExpertLayout:
     """The layout of one call's experts. Raises ModelError where the output is not computed as that layout says."""
     try:
         states, index, scores = _operands(args, kwargs)
@@ -67,7 +67,7 @@ def layout_of(module: nn.Module, path: str, args: tuple, kwargs: dict, output: A
     return layout
 
 
-def routed_features(module: nn.Module, layout: Layout, args: tuple, kwargs: dict) -> Tensor:
+def routed_features(module: nn.Module, layout: ExpertLayout, args: tuple, kwargs: dict) -> Tensor:
     """s and d of every token, float32 (2, N); the gates of the chosen experts are computed once more."""
     states, index, scores = _operands(args, kwargs)
     scores = scores.float() / scores.float().sum(1, keepdim=True)
@@ -89,11 +89,11 @@ def _operands(args: tuple, kwargs: dict) -> tuple[Tensor, Tensor, Tensor]:
     return states, index, scores if scores.shape == index.shape else scores.gather(1, index)
 
 
-def _layout(module: Any, states: Tensor) -> Layout:
+def _layout(module: Any, states: Tensor) -> ExpertLayout:
     number = len(_stack(module, "in"))
     wide, hidden = _gate_rows(module, 0).shape
     if not module.has_gate:
-        return Layout(number=number, hidden=int(hidden), width=int(wide), first=0, step=1)
+        return ExpertLayout(number=number, hidden=int(hidden), width=int(wide), first=0, step=1)
     half = int(wide) // 2
     for first, step in ((0, 1), (half, 1), (0, 2), (1, 2)):
         shut = torch.ones(2, wide, dtype=states.dtype, device=states.device)
@@ -101,7 +101,7 @@ def _layout(module: Any, states: Tensor) -> Layout:
         shut[1] = 1 - 81 * (shut[0] > 0).to(shut.dtype)
         closed, other = module._apply_gate(shut).abs().amax(1)
         if closed < 1e-3 < other:
-            return Layout(number=number, hidden=int(hidden), width=half, first=first, step=step)
+            return ExpertLayout(number=number, hidden=int(hidden), width=half, first=first, step=step)
     raise ValueError("no gate")
 
 

@@ -29,7 +29,7 @@ _SAME = frozenset({"to", "type", "float", "half", "bfloat16", "contiguous", "clo
 
 
 @dataclass(slots=True)
-class Call:
+class LinearCall:
     """One call of a module that maps (..., D) to (..., F): what goes in and out, and what became of its output.
 
     `first`, `step`: the columns that enter the nonlinearity. `moved`: something was added to them before. `down`: the
@@ -67,12 +67,12 @@ class Flow:
     foreign: bool = False
 
 
-class Watch(TorchFunctionMode):
+class FlowWatch(TorchFunctionMode):
     """Keeps calls and flows of one pass; every tensor seen is kept alive, so that its identity means something."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[Call] = []
+        self.calls: list[LinearCall] = []
         self.flows: dict[int, Flow] = {}
         self.alive: list[Any] = []
         self.stack: list[str] = []
@@ -127,7 +127,7 @@ class Watch(TorchFunctionMode):
             return None
         if flow is None:
             where = self.stack[-1] if self.stack else ""
-            self.calls.append(Call(where, -1, (id(source), 0), 0, int(source.shape[-1]), tuple(source.shape)))
+            self.calls.append(LinearCall(where, -1, (id(source), 0), 0, int(source.shape[-1]), tuple(source.shape)))
             flow = Flow(frozenset({len(self.calls) - 1}))
         for index in flow.calls - flow.active:
             call = self.calls[index]

@@ -213,7 +213,7 @@ class GeometryReader:
         return layers
 
 
-def batches(
+def token_batches(
     rows: Sequence[Sequence[int]], batch_size: int, *, pad: bool, padding_id: int = 0
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """(indices, tokens (n, T), mask (n, T)) over token rows of any length, sorted by length so that little is padded.
@@ -252,7 +252,7 @@ def language_geometry(
     device = next(reader.model.parameters()).device
     pooled: list[Tensor] = [torch.empty(0)] * len(rows)
     hidden: list[Tensor] = [torch.empty(0)] * len(rows)
-    for part, tokens, mask in batches(rows, batch_size, pad=reader.takes_mask):
+    for part, tokens, mask in token_batches(rows, batch_size, pad=reader.takes_mask):
         got = reader.read(tokens.to(device), mask.to(device), layers=layers)
         for k, (p, h) in enumerate(zip(got.pooled.cpu(), got.hidden.cpu(), strict=True)):
             pooled[part[k]], hidden[part[k]] = p, h

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from cutaway.network.network import Network
 
 
-def described(network: Network) -> dict[str, Any]:
+def described_network(network: Network) -> dict[str, Any]:
     """Name, counts, shapes, dtype, device and sites of `network`. Cost: one pass of the example."""
     kinds: dict[str, int] = {}
     for site in network.sites:

@@ -94,7 +94,7 @@ def identity(tensor: Tensor) -> Identity:
 
 
 @dataclass(slots=True)
-class Call:
+class OperatorCall:
     """One operator with its arguments by name and the marks of those that depend on the input."""
 
     word: str
@@ -169,12 +169,12 @@ class Follower(TorchDispatchMode):
             elif argument.name in kwargs or argument.has_default_value():
                 yield argument, kwargs.get(argument.name, argument.default_value)
 
-    def _call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OperatorCall:
         space, _, word = func._schema.name.partition("::")
         word = word[:-1] if word.endswith("_") and not word.endswith("__") else word
         word = word if space == "aten" else f"{space}::{word}"
         arguments = {a.name: v for a, v in self._bound(func, args, kwargs) if not a.is_out}
-        call = Call(word, facts.of(word), arguments, {})
+        call = OperatorCall(word, facts.of(word), arguments, {})
         for name, value in arguments.items():
             found = [(self.mark(t), t) for t in tensors(value)]
             joined = None
@@ -185,7 +185,7 @@ class Follower(TorchDispatchMode):
                 call.identities[name] = [identity(t) for mark, t in found if mark is not None and mark.whole]
         return call
 
-    def _follow_tokens(self, call: Call, results: list[Tensor]) -> None:
+    def _follow_tokens(self, call: OperatorCall, results: list[Tensor]) -> None:
         for tensor in results:
             if call.fact.word == "embedding" and tensor.is_floating_point():
                 self._keep(tensor, Mark(whole=True))
@@ -205,7 +205,7 @@ class Follower(TorchDispatchMode):
         for index in steps:
             self.steps[index].used = True
 
-    def _judge(self, call: Call, results: list[Tensor], result: Any) -> None:
+    def _judge(self, call: OperatorCall, results: list[Tensor], result: Any) -> None:
         """Marks the results, and notes how the call bends, if it does."""
         form = call.fact.form_of(call.arguments)
         if call.word in READERS or (not results and form in (Form.UNKNOWN, Form.CURVED)):
@@ -230,21 +230,21 @@ class Follower(TorchDispatchMode):
                 step = step or self._new_step(call)
                 self._keep(tensor, step)
 
-    def _new_step(self, call: Call) -> Mark:
+    def _new_step(self, call: OperatorCall) -> Mark:
         whole = [i for ids in call.identities.values() for i in ids]
         kinks = _kinks(call)
         known = len(whole) == 1 and len(kinks) == 1
         self.steps.append(Step(word=call.fact.word, operand=whole[0] if known else None, kinks=kinks if known else ()))
         return Mark(whole=False, steps=frozenset({len(self.steps) - 1}) | call.steps)
 
-    def _zero(self, call: Call) -> Identity | None:
+    def _zero(self, call: OperatorCall) -> Identity | None:
         """The value at whose zeros the result is zero."""
         whole = [i for ids in call.identities.values() for i in ids]
         if call.fact.word not in KEEP_ZEROS or len(whole) != 1:
             return None
         return self.zeros.get(whole[0], whole[0])
 
-    def _note(self, call: Call, form: Form) -> None:
+    def _note(self, call: OperatorCall, form: Form) -> None:
         fact, whole = call.fact, [i for ids in call.identities.values() for i in ids]
         factors, controls = call.named(fact.factors), call.named(fact.controls)
         complex_ = any(t.is_complex() for v in call.arguments.values() for t in tensors(v))
@@ -272,7 +272,7 @@ class Follower(TorchDispatchMode):
                     )
                 )
 
-    def _note_mask(self, call: Call, whole: list[Identity]) -> None:
+    def _note_mask(self, call: OperatorCall, whole: list[Identity]) -> None:
         steps = [self.steps[i] for i in call.steps]
         own = (
             call.fact.word in MASKING
@@ -297,7 +297,7 @@ def _is_written(argument: Any) -> bool:
     return argument.alias_info is not None and argument.alias_info.is_write
 
 
-def _kinks(call: Call) -> tuple[float, ...]:
+def _kinks(call: OperatorCall) -> tuple[float, ...]:
     """Where the operand bends or jumps: of the record, or the number that it is compared with."""
     if call.fact.word == "step":
         others = [v for n, v in call.arguments.items() if n not in call.marks]
@@ -317,7 +317,7 @@ def _number(value: Any) -> float | None:
     return None
 
 
-def _fill(call: Call) -> float | None:
+def _fill(call: OperatorCall) -> float | None:
     """What stands where a mask cuts: one number, 0 for a product; None where it is several."""
     if call.fact.word == "mul":
         return 0.0

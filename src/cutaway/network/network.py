@@ -22,7 +22,7 @@ from cutaway.errors import InputError, ModelError
 from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, checked_map
 from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
-from cutaway.network.describing import described
+from cutaway.network.describing import described_network
 from cutaway.network.discovery import Found, discover
 from cutaway.network.flops import forward_flops
 from cutaway.network.gradient import derivatives, mha_fastpath_off
@@ -341,7 +341,7 @@ class Network:
 
     def describe(self) -> dict[str, Any]:
         """What the network is, for the first screen of a report."""
-        return described(self)
+        return described_network(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_double"}

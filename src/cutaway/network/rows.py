@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cutaway.network.sites import Interceptor, Layout, Site, first_result, flatten_operands
+from cutaway.network.sites import Interceptor, RowLayout, Site, first_result, flatten_operands
 
 
 class SiteShapes(Interceptor):
@@ -54,7 +54,7 @@ def with_layouts(sites: tuple[Site, ...], some: SiteShapes, one: SiteShapes) -> 
             _layout(some.rows, *a, *b)
             for a, b in zip(some.found.get(site.ordinal, ()), one.found.get(site.ordinal, ()), strict=False)
         ]
-        if len(both) < 2 or all(layout == Layout() for layout, _ in both):
+        if len(both) < 2 or all(layout == RowLayout() for layout, _ in both):
             yield site
             continue
         (before, shape), (after, given) = both
@@ -67,19 +67,19 @@ def _layout(
     value: torch.Tensor | None,
     one_shape: tuple[int, ...],
     one_value: torch.Tensor | None,
-) -> tuple[Layout, tuple[int, ...]]:
+) -> tuple[RowLayout, tuple[int, ...]]:
     """The layout, and the shape of one row."""
     rest = tuple(shape[1:])
     if len(shape) != len(one_shape):
-        return Layout(axis=-1), rest
+        return RowLayout(axis=-1), rest
     axes = [i for i, (a, b) in enumerate(zip(shape, one_shape)) if a != b]
     if len(axes) != 1 or shape[axes[0]] != rows * one_shape[axes[0]]:
-        return Layout(axis=-1), rest
+        return RowLayout(axis=-1), rest
     axis, per = axes[0], one_shape[axes[0]]
     rest = (*(() if per == 1 else (per,)), *shape[:axis], *shape[axis + 1 :])
     if per > 1 and (value is None or one_value is None or not _row_by_row(value, one_value, axis, per)):
-        return Layout(axis=-1), rest
-    return Layout(axis=axis, per=per), rest
+        return RowLayout(axis=-1), rest
+    return RowLayout(axis=axis, per=per), rest
 
 
 def _row_by_row(value: torch.Tensor, one: torch.Tensor, axis: int, per: int) -> bool:

@@ -73,7 +73,7 @@ def flatten_operands(args: Any) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class RowLayout:
     """Where the rows of the batch are: along `axis`, `per` entries a row (row by row); -1 where that is not known."""
 
     axis: int = 0
@@ -125,8 +125,8 @@ class Site:
     kinks: tuple[float, ...] = ()
     ordinal: int
     argument: int
-    before: Layout = Layout()
-    after: Layout = Layout()
+    before: RowLayout = RowLayout()
+    after: RowLayout = RowLayout()
 
     @property
     def name(self) -> str:

@@ -48,7 +48,7 @@ def finished(chart: Any, *, height: int | None = None) -> Any:
     )
 
 
-def rows_of(**columns: Any) -> alt.InlineData:
+def inline_rows(**columns: Any) -> alt.InlineData:
     """Columns as inline rows; what is not finite becomes null, which Vega leaves out."""
     names = list(columns)
     rows = [{n: _plain(v) for n, v in zip(names, row, strict=True)} for row in zip(*columns.values(), strict=True)]
@@ -75,13 +75,13 @@ def figures_chart(reading: Measured) -> Any:
             marks.append((null, figure.null_median, None, None))
         charts.append(_marks(marks, figure.long_name or figure.name, figure.unit))
     if not charts:
-        return alt.Chart(rows_of(text=["nothing to draw"])).mark_text(color=NULL).encode(text="text:N")
+        return alt.Chart(inline_rows(text=["nothing to draw"])).mark_text(color=NULL).encode(text="text:N")
     joined = alt.vconcat(*charts, spacing=6)
     return joined.configure_view(strokeWidth=0).configure(font="system-ui, sans-serif", background="white")
 
 
 def _marks(marks: list[tuple[str, float, float | None, float | None]], title: str, unit: str) -> Any:
-    data = rows_of(
+    data = inline_rows(
         what=[m[0] for m in marks], value=[m[1] for m in marks], low=[m[2] for m in marks], high=[m[3] for m in marks]
     )
     names = ["measured", *(m[0] for m in marks[1:])]
@@ -117,7 +117,7 @@ def sites_chart(
         low, high = (
             (values[b].values for b in band) if band and k == 0 else (values[column].values, values[column].values)
         )
-        data = rows_of(site=order, value=values[column].values, low=low, high=high, what=[label] * len(sites))
+        data = inline_rows(site=order, value=values[column].values, low=low, high=high, what=[label] * len(sites))
         y = alt.Y("site:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
         color = alt.Color(
             "what:N",
@@ -134,7 +134,7 @@ def sites_chart(
     for figure_name in (null_of or {}).values():
         figure = reading.figure(figure_name)
         if figure.null_median is not None and math.isfinite(figure.null_median):
-            line = alt.Chart(rows_of(value=[figure.null_median], text=[null_words(reading.null).short]))
+            line = alt.Chart(inline_rows(value=[figure.null_median], text=[null_words(reading.null).short]))
             layers.append(line.mark_rule(color=NULL, strokeDash=[4, 3]).encode(x="value:Q", tooltip="text:N"))
     return finished(alt.layer(*layers), height=max(60, ROW * len(sites)))
 
@@ -142,7 +142,7 @@ def sites_chart(
 def reliability_chart(reading: Measured) -> Any:
     """Accuracy against confidence with exact bands; the diagonal is perfect calibration."""
     v = reading.values
-    data = rows_of(
+    data = inline_rows(
         confidence=v["bin_confidence"].values,
         accuracy=v["bin_accuracy"].values,
         low=v["bin_low"].values,
@@ -150,7 +150,7 @@ def reliability_chart(reading: Measured) -> Any:
         samples=v["bin_count"].values,
     )
     axis = alt.Scale(domain=[0, 1])
-    diagonal = alt.Chart(rows_of(x=[0.0, 1.0], y=[0.0, 1.0])).mark_line(color=NULL, strokeDash=[4, 3])
+    diagonal = alt.Chart(inline_rows(x=[0.0, 1.0], y=[0.0, 1.0])).mark_line(color=NULL, strokeDash=[4, 3])
     base = alt.Chart(data).encode(x=alt.X("confidence:Q", title="confidence", scale=axis))
     bar = base.mark_rule(strokeWidth=2, opacity=0.5, color=INK).encode(
         y=alt.Y("low:Q", title="accuracy", scale=axis), y2="high:Q"
@@ -167,7 +167,7 @@ def bars_chart(reading: Measured, names: Sequence[str], *, title: str) -> Any:
     """Figures side by side with intervals, and the null's median as a grey mark."""
     figures = [reading.figure(n) for n in names]
     labels = [f.long_name or f.name for f in figures]
-    data = rows_of(
+    data = inline_rows(
         name=labels,
         value=[f.value for f in figures],
         low=[f.low for f in figures],
@@ -197,7 +197,7 @@ def distances_chart(reading: Measured, columns: Sequence[str]) -> Any:
         what += [column.replace("_", " ")] * int(keep.sum())
     labels = [c.replace("_", " ") for c in columns]
     chart = (
-        alt.Chart(rows_of(distance=xs, share=ys, what=what))
+        alt.Chart(inline_rows(distance=xs, share=ys, what=what))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=alt.X(
@@ -223,7 +223,7 @@ def collapse_chart(reading: Measured) -> Any:
         view += views
         number += list(values[name].values)
     chart = (
-        alt.Chart(rows_of(measure=names, view=view, value=number))
+        alt.Chart(inline_rows(measure=names, view=view, value=number))
         .mark_point(filled=True, size=70)
         .encode(
             x=alt.X(

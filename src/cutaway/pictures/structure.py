@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from cutaway.pictures.charts import INK, LEGEND, NULL, ROW, WARN, WIDTH, Measured, finished, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, ROW, WARN, WIDTH, Measured, finished, inline_rows
 
 
 def connections_chart(reading: Measured) -> Any:
@@ -17,7 +17,7 @@ def connections_chart(reading: Measured) -> Any:
     total = values["weights"].values.astype(float)
     parts = {"active": values["active"].values, "kept, on no path": values["inactive"].values}
     parts["zero"] = total - sum(parts.values())
-    rows = rows_of(
+    rows = inline_rows(
         layer=layers * len(parts),
         what=[what for what in parts for _ in layers],
         order=[k for k in range(len(parts)) for _ in layers],
@@ -49,7 +49,7 @@ def layers_chart(reading: Measured) -> Any:
     colours = [_GROUPS.get(g, "#6b4fa0") for g in groups]
     axis = alt.X("layer:N", sort=names, title=None, axis=alt.Axis(labelAngle=-35, labelLimit=140))
     color = alt.Color("group:N", scale=alt.Scale(domain=groups, range=colours), legend=LEGEND)
-    rows = rows_of(
+    rows = inline_rows(
         layer=names * len(groups),
         group=[g for g in groups for _ in names],
         value=values["layer_nc1"].values.ravel(),
@@ -65,7 +65,7 @@ def layers_chart(reading: Measured) -> Any:
     shares = {"their true label": "layer_near_true", "what the network says": "layer_near_predicted"}
     attacked = groups.index("attacked")
     below = alt.Chart(
-        rows_of(
+        inline_rows(
             layer=names * len(shares),
             what=[what for what in shares for _ in names],
             share=np.concatenate([values[column].values[attacked] for column in shares.values()]),

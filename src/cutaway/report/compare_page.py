@@ -77,7 +77,7 @@ def _tiles(a: Run, b: Run, rows: list[dict[str, Any]]) -> list[Pair]:
             values=" → ".join(shown_number(f.value, percent=tile.percent) for f in (one, other)),
             word=change[name, tile.figure],
             says=SAYS[change[name, tile.figure]],
-            strip=strip(one, other),
+            strip=comparison_strip(one, other),
         )
         for tile, name, one, other in found
         if one is not None and other is not None and math.isfinite(one.value + other.value)
@@ -85,7 +85,7 @@ def _tiles(a: Run, b: Run, rows: list[dict[str, Any]]) -> list[Pair]:
     return pairs[:MOST]
 
 
-def strip(one: Figure, other: Figure) -> Markup:
+def comparison_strip(one: Figure, other: Figure) -> Markup:
     """Both values with their intervals on one scale, the first above the second."""
     pair = (("A", one), ("B", other))
     places = [v for _, f in pair for v in (f.value, f.low, f.high) if v is not None and math.isfinite(v)]

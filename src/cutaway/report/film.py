@@ -15,7 +15,7 @@ import numpy as np
 
 from cutaway import registry
 from cutaway.instrument import Tile
-from cutaway.pictures.charts import INK, LEGEND, NULL, finished, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, finished, inline_rows
 from cutaway.report.film_marks import COLOURS, ZERO, mark_layers, phase_layers, time_axis
 from cutaway.training.phases import Phases
 from cutaway.training.store import Series, TrainingRun
@@ -45,7 +45,9 @@ def film(run: TrainingRun, story: Story) -> Any:
     """The picture of a run as one Altair chart. A run without any reading yet gives its loss alone."""
     found = panels(run, story)
     if not found:
-        return finished(alt.Chart(rows_of(text=["nothing recorded yet"])).mark_text(color=NULL).encode(text="text:N"))
+        return finished(
+            alt.Chart(inline_rows(text=["nothing recorded yet"])).mark_text(color=NULL).encode(text="text:N")
+        )
     charts = [p.chart.properties(title=alt.TitleParams(text=p.title, anchor="start", fontSize=13)) for p in found]
     return _styled(alt.vconcat(*charts, spacing=14).resolve_scale(color="independent", strokeDash="independent"))
 
@@ -130,7 +132,7 @@ def _chart(
     colours = [COLOURS[k % len(COLOURS)] for k in range(len(sets))]
     colour = alt.Color("data:N", scale=alt.Scale(domain=sets, range=colours), legend=LEGEND if len(sets) > 1 else None)
     dash = alt.StrokeDash("kind:N", scale=alt.Scale(domain=dashes), legend=LEGEND if len(dashes) > 1 else None)
-    base = alt.Chart(rows_of(**columns)).encode(x=time_axis(last, "step:Q"), color=colour)
+    base = alt.Chart(inline_rows(**columns)).encode(x=time_axis(last, "step:Q"), color=colour)
     layers = phase_layers(phases, last) if phases is not None else []
     if any(np.isfinite(s.low).any() for s in group):
         band = base.mark_area(opacity=0.14, line=False)
@@ -186,7 +188,9 @@ def _scalar_panels(run: TrainingRun, last: int, width: Width) -> list[Panel]:
         scale = alt.Scale(type="log") if positive else alt.Scale(zero=False)
         words = "Training loss, batch by batch" if name == "loss" else title(name)
         y = alt.Y("value:Q", title=None, scale=scale)
-        line = alt.Chart(rows_of(step=np.maximum(steps[keep], ZERO), value=shown)).mark_line(color=INK, strokeWidth=1)
+        line = alt.Chart(inline_rows(step=np.maximum(steps[keep], ZERO), value=shown)).mark_line(
+            color=INK, strokeWidth=1
+        )
         chart = line.encode(x=time_axis(last, "step:Q"), y=y)
         chart = chart.properties(width=width, height=HEIGHT, description=f"{words} over the training steps.")
         known = shown[np.isfinite(shown)]

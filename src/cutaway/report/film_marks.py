@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from cutaway.pictures.charts import INK, NULL, WARN, rows_of
+from cutaway.pictures.charts import INK, NULL, WARN, inline_rows
 from cutaway.training.phases import Phases
 
 COLOURS = (INK, WARN, "#3b8f5c", "#8a4fa3", "#b3435b", NULL, "#5a7d9a", "#c2a12e")
@@ -31,8 +31,8 @@ def phase_layers(phases: Phases, last: int) -> list[Any]:
     for phase in phases.phases:
         if not phase.present:
             continue
-        ends = rows_of(start=[max(phase.start, ZERO)], end=[max(phase.end, ZERO)], name=[phase.name])
-        unsure = rows_of(start=[max(phase.end_low, ZERO)], end=[max(phase.end_high, ZERO)])
+        ends = inline_rows(start=[max(phase.start, ZERO)], end=[max(phase.end, ZERO)], name=[phase.name])
+        unsure = inline_rows(start=[max(phase.end_low, ZERO)], end=[max(phase.end_high, ZERO)])
         shade = alt.Chart(ends).mark_rect(opacity=0.75, color=PHASE_COLOURS[phase.name])
         layers.append(shade.encode(x=time_axis(last), x2="end:Q"))
         if phase.end_high > phase.end_low:
@@ -46,7 +46,7 @@ def mark_layers(marks: Sequence[dict[str, Any]], last: int, height: int) -> list
     """Each onset as a dashed rule with its name, shaded over its interval."""
     layers: list[Any] = []
     for k, mark in enumerate(marks):
-        data = rows_of(**{key: [value] for key, value in mark.items()})
+        data = inline_rows(**{key: [value] for key, value in mark.items()})
         base = alt.Chart(data)
         layers.append(base.mark_rect(opacity=0.1, color=GREY).encode(x=time_axis(last, "low:Q"), x2="high:Q"))
         layers.append(base.mark_rule(strokeDash=[4, 3], color=GREY).encode(x="step:Q"))

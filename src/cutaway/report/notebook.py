@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cutaway.reading import Reading
 from cutaway.report.glossary import marked
-from cutaway.report.page import chance, interval, page_environment
+from cutaway.report.page import chance, interval_text, page_environment
 from cutaway.report.tiles import tiles
-from cutaway.report.words import decisions_of, sentence, verdict
+from cutaway.report.words import decisions_of, run_verdict, sentence
 from cutaway.running import Run
 from cutaway.wording import null_words, title
 
@@ -15,7 +15,7 @@ def run_html(run: Run) -> str:
     """The verdict and the tiles of a run."""
     decisions = decisions_of(run)
     return _rendered(
-        verdict=verdict(run, decisions), tiles=tiles(run.readings, decisions), warnings=run.record["warnings"]
+        verdict=run_verdict(run, decisions), tiles=tiles(run.readings, decisions), warnings=run.record["warnings"]
     )
 
 
@@ -32,6 +32,6 @@ def reading_html(reading: Reading) -> str:
 def _rendered(**fields: object) -> str:
     environment = page_environment()
     seen: set[str] = set()
-    environment.filters.update(interval=interval, chance=chance, marked=lambda text: marked(text, seen))
+    environment.filters.update(interval=interval_text, chance=chance, marked=lambda text: marked(text, seen))
     empty = {"verdict": "", "tiles": [], "warnings": (), "reading": None, "title": "", "words": "", "null": None}
     return environment.get_template("notebook.html").render({**empty, **fields})

@@ -32,7 +32,7 @@ def write_report(run: Run, path: str | Path | None = None) -> Path:
     told = digest(run)
     seen: set[str] = set()
     environment = page_environment()
-    environment.filters.update(interval=interval, chance=chance, marked=lambda text: marked(text, seen))
+    environment.filters.update(interval=interval_text, chance=chance, marked=lambda text: marked(text, seen))
     html = environment.get_template("run.html").render(
         run=run,
         record=run.record,
@@ -55,7 +55,7 @@ def page_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cutaway.report", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(number=number)
+    environment.filters.update(number=number_text)
     return environment
 
 
@@ -114,7 +114,7 @@ def vega_bundle() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
 
 
-def number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
     """Three significant digits; a dash for what is not there."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
@@ -123,10 +123,10 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def interval(figure: Figure) -> str:
+def interval_text(figure: Figure) -> str:
     if figure.low is None or figure.high is None or math.isnan(figure.low):
         return "–"
-    return f"{number(figure.low)} to {number(figure.high)}"
+    return f"{number_text(figure.low)} to {number_text(figure.high)}"
 
 
 def chance(value: float | None) -> str:

@@ -50,7 +50,7 @@ def digest(run: Run) -> Digest:
             if figure.name in mine and mine[figure.name].word != "apart":
                 told[mine[figure.name].word].append(_beside(reading, figure, mine[figure.name]))
     return Digest(
-        verdict=verdict(run, decisions),
+        verdict=run_verdict(run, decisions),
         network=describe(run),
         warnings=tuple(run.record.get("warnings", ())),
         findings=tuple(findings),
@@ -87,7 +87,7 @@ def _spreads(figure: Figure) -> float:
     return abs(figure.value - figure.null_median) / max(float(high - low), 1e-12 * abs(figure.value), 1e-300)
 
 
-def verdict(run: Run, decisions: Decisions) -> str:
+def run_verdict(run: Run, decisions: Decisions) -> str:
     """The run in one sentence: what the first instruments say in brief, and how much of it is learned."""
     briefs = [text for _, text in sorted(_briefs(run)) if text][:3]
     told = [d.word for d in decisions.values()]
@@ -164,7 +164,7 @@ def sentence(reading: Reading) -> str:
         return f"Its own words failed ({type(error).__name__})."
 
 
-def plain(figure: Figure) -> str:
+def figure_words(figure: Figure) -> str:
     """What a figure is called in a sentence."""
     return figure.long_name or figure.name.replace("_", " ")
 
@@ -176,7 +176,7 @@ def _against(reading: Reading, decisions: dict[str, Decision]) -> str:
     long = null_words(reading.null).long
     apart = [f for f in reading.figures if f.name in decisions and decisions[f.name].word == "apart"]
     if apart:
-        parts = [f"{plain(f)} {said(f.null_median)}" for f in apart[:3]]
+        parts = [f"{figure_words(f)} {said(f.null_median)}" for f in apart[:3]]
         return f" For {long}: " + ", ".join(parts) + "."
     needed = [d.needed for d in decisions.values() if d.word == "open"]
     if needed:
@@ -185,7 +185,8 @@ def _against(reading: Reading, decisions: dict[str, Decision]) -> str:
 
 
 def _beside(reading: Reading, figure: Figure, decision: Decision) -> str:
-    text = f"{title(reading.instrument)}: {plain(figure)} is {said(figure.value)}, and {said(figure.null_median)} for "
+    text = f"{title(reading.instrument)}: {figure_words(figure)} is {said(figure.value)}, "
+    text += f"and {said(figure.null_median)} for "
     text += null_words(reading.null).long
     worth = f"{decision.needed:,} nulls needed" if decision.word == "open" else f"q = {figure.q_value:.2g}"
     return f"{text} ({worth})"

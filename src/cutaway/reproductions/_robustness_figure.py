@@ -14,7 +14,7 @@ COLOURS = {"train": "#4C78A8", "test": "#F58518", "random": "#54A24B"}
 SHADES = ("#d9c7e8", "#b48fd0", "#8a56ae", "#5b2a86")
 
 
-def draw(found: dict[Plan, dict[str, np.ndarray]], path: Path) -> Path:
+def draw_robustness(found: dict[Plan, dict[str, np.ndarray]], path: Path) -> Path:
     """One column a data set and variant, three rows: accuracy clean and attacked, published count, exact count; thin
     lines are seeds, thick lines their mean where all are there."""
     from matplotlib.figure import Figure

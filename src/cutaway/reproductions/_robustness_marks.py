@@ -41,7 +41,7 @@ def marks(steps: np.ndarray, clean: np.ndarray, count: np.ndarray) -> np.ndarray
     return np.array([steps[plateau[0]], steps[plateau[-1]], steps[peak], steps[-1]])
 
 
-def judged(
+def judged_marks(
     model: nn.Module, data: Dataset, radii: tuple[float, ...], progress: Callable[[str], None] = print
 ) -> np.ndarray:
     """`(attacks, radii, n)` bool: right and not broken by each of `ATTACKS`; a sample broken by an earlier attack is

@@ -37,7 +37,7 @@ from cutaway.files import atomic
 from cutaway.geometry.dense_norms import dense_layers, dense_norms
 from cutaway.geometry.near_neurons import frame, local_complexity, neurons_within
 from cutaway.network import Network
-from cutaway.reproductions._robustness_marks import judged, marks, proved
+from cutaway.reproductions._robustness_marks import judged_marks, marks, proved
 from cutaway.robustness.attacks import PGD, Noise
 from cutaway.training.loop import TrainingSettings, train
 from cutaway.training.models import cnn, mlp
@@ -135,7 +135,7 @@ def _at_mark(model, state, plan: Plan, test: Dataset, progress) -> dict[str, np.
     model.load_state_dict(state)
     model.eval()
     part = test.take(plan.judged)
-    found = {"judged_clean": _right(model, part), "judged": judged(model, part, plan.radii, progress)}
+    found = {"judged_clean": _right(model, part), "judged": judged_marks(model, part, plan.radii, progress)}
     return found | ({"proved": proved(model, test.take(plan.proofs))} if plan.network == "mlp" else {})
 
 

@@ -26,10 +26,10 @@ SETTINGS = {  # batch, rate, terms of the equations
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """Three curves of the authors' simulations at six times; eight starts of correlation loss on He3 at n_b = d^1.75;
     square loss shown."""
-    return curves(progress) + _starts(short, seed, progress)
+    return _curves(progress) + _starts(short, seed, progress)
 
 
-def curves(progress: Callable[[str], None]) -> list[Row]:
+def _curves(progress: Callable[[str], None]) -> list[Row]:
     """The risk by the equations against the authors' simulations."""
     import numpy as np
 

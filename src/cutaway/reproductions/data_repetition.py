@@ -18,8 +18,8 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     import numpy as np
 
     dims, last = ((64, 128), 3) if short else ((128, 256), 10)
-    found = {dim: curves(dim, last, seed, progress) for dim in dims}
-    rows = [row for dim in dims for row in rows_of(dim, found[dim])]
+    found = {dim: _curves(dim, last, seed, progress) for dim in dims}
+    rows = [row for dim in dims for row in _rows_of(dim, found[dim])]
     gap = float(np.max(np.abs(np.subtract(*(found[dim]["repetition"].mean(axis=1) for dim in dims)))))
     rows.append(
         Row(
@@ -34,7 +34,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     return rows
 
 
-def curves(dim: int, last: int, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def _curves(dim: int, last: int, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
     """|cosine| (last, 16 starts) at t = 100 d, 200 d, ... of both methods."""
     import numpy as np
 
@@ -62,7 +62,7 @@ def curves(dim: int, last: int, seed: int, progress: Callable[[str], None]) -> d
     return found
 
 
-def rows_of(dim: int, found: dict[str, Any]) -> list[Row]:
+def _rows_of(dim: int, found: dict[str, Any]) -> list[Row]:
     """One dimension: that repetition learns what plain SGD does not, and the curve of an earlier run."""
     means = found["repetition"].mean(axis=1)
     errors = found["repetition"].std(axis=1) / 4.0

@@ -97,10 +97,10 @@ def reproduce(
 
 def report(found: dict[Plan, Run], folder: Path) -> list[Row]:
     """All rows from finished runs (any subset of the plans), and the figure."""
-    from cutaway.reproductions._robustness_figure import draw
+    from cutaway.reproductions._robustness_figure import draw_robustness
 
     rows: list[Row] = []
-    draw(found, folder / "delayed-robustness.png")
+    draw_robustness(found, folder / "delayed-robustness.png")
     for data in dict.fromkeys(plan.data for plan in found):
         plain = [run for plan, run in found.items() if plan.data == data and plan.variant == "plain"]
         if not plain:

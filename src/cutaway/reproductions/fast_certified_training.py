@@ -27,10 +27,10 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     record = train_certified(model, train.inputs[:count], train.labels[:count], settings, progress)
     num = 500 if short else 10_000
     seconds = Row(quantity="seconds of training", paper=None, ours=record.seconds, tolerance="", verdict="report")
-    return [*judged(model, test.inputs[:num], test.labels[:num], radius, short, progress), seconds]
+    return [*_judged(model, test.inputs[:num], test.labels[:num], radius, short, progress), seconds]
 
 
-def judged(model, inputs, labels, radius: float, short: bool, progress) -> list[Row]:
+def _judged(model, inputs, labels, radius: float, short: bool, progress) -> list[Row]:
     """Errors of a trained network on test images, clean and verified by two bounds."""
     clean, interval, engine = _errors(model, inputs, labels, radius)
     progress(f"clean {clean:.2%}, interval {interval:.2%}, CROWN with IBP {engine:.2%} on {len(inputs)} test images")

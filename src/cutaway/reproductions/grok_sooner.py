@@ -158,7 +158,7 @@ def _kept(folder: Path | None, way: Way, seed: int, progress) -> dict[str, np.nd
         with opened_npz(file) as archive:
             if str(archive["plan"]) == plan:
                 return {name: archive[name] for name in archive.files if name != "plan"}
-    found = run(way, seed=seed)
+    found = _run(way, seed=seed)
     curve = " ".join(f"{s}:{r.mean():.2f}" for s, r in zip(found["steps"][::4], found["robust"][::4], strict=True))
     progress(f"{way.name}, seed {seed}: clean {found['clean'][-1].mean():.1%}; step:PGD accuracy {curve}")
     if file is not None:
@@ -169,7 +169,7 @@ def _kept(folder: Path | None, way: Way, seed: int, progress) -> dict[str, np.nd
     return found
 
 
-def run(way: Way, *, seed: int) -> dict[str, np.ndarray]:
+def _run(way: Way, *, seed: int) -> dict[str, np.ndarray]:
     """Train and measure: `steps` (T,), `clean` (T, 2000) and `robust` (T, 300) bool, `seconds` CPU a step."""
     from cutaway.data import load_data
     from cutaway.training.loop import TrainingSettings, train

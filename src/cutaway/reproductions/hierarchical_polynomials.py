@@ -23,11 +23,11 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         goal = hierarchical_target(dim, rng)
         test = rng.standard_normal((2000, dim))
         for multiple in (4, 12, 30):
-            rows += rows_at(goal, test, multiple, rng, short, progress)
+            rows += _rows_at(goal, test, multiple, rng, short, progress)
     return rows
 
 
-def rows_at(goal: Any, test: Any, multiple: int, rng: Any, short: bool, progress: Callable[[str], None]) -> list[Row]:
+def _rows_at(goal: Any, test: Any, multiple: int, rng: Any, short: bool, progress: Callable[[str], None]) -> list[Row]:
     """All methods with n = `multiple` d^2 samples."""
     import numpy as np
 

@@ -38,10 +38,10 @@ def hierarchy(num: int, seed: int, dimension: int = 32) -> tuple[Any, Any, Any, 
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """Accuracies at n = 500 .. 4,000 (short: to 2,000), LoFi minus NNGP, and the seconds of the largest kernel fit."""
     sizes = (500, 1000, 2000) if short else (500, 1000, 2000, 4000)
-    return [row for num in sizes for row in rows_at(num, num == sizes[-1], short, seed, progress)]
+    return [row for num in sizes for row in _rows_at(num, num == sizes[-1], short, seed, progress)]
 
 
-def rows_at(num: int, largest: bool, short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
+def _rows_at(num: int, largest: bool, short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
     """All methods with n = `num` samples; the seconds of the largest."""
     import numpy as np
 

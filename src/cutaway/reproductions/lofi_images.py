@@ -40,7 +40,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     return rows
 
 
-def flat(name: str, split: str, num: int | None, seed: int) -> tuple[Any, Any]:
+def _flat(name: str, split: str, num: int | None, seed: int) -> tuple[Any, Any]:
     """Rows of pixels less their overall mean of one half, float32, and labels."""
     from cutaway.data import load_data
 
@@ -64,8 +64,8 @@ def _fashion(short: bool, seed: int, progress: Callable[[str], None]) -> list[Ro
 
     num = 1500 if short else None
     train, test = (
-        flat("fashion-mnist", "train", num, seed),
-        flat("fashion-mnist", "test", 2000 if short else None, seed),
+        _flat("fashion-mnist", "train", num, seed),
+        _flat("fashion-mnist", "test", 2000 if short else None, seed),
     )
     width, count = (500, 64) if short else (2000, 64)
     lofi = {"n_layers": 2, "width": width, "random_state": seed, "early_stopping": False}
@@ -130,11 +130,11 @@ def _cifar(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]
     from cutaway.features.lofi import LoFiClassifier
     from cutaway.features.lofi.baselines import GradientDescentTwin, RandomFeatureClassifier, RidgeClassifierOnInputs
 
-    pixels, labels = flat("cifar10-jpeg", "test", 2000 if short else None, seed)
+    pixels, labels = _flat("cifar10-jpeg", "test", 2000 if short else None, seed)
     test = pixels, np.isin(labels, VEHICLES).astype(int)
     rows = []
     for num in (500, 1500) if short else (500, 50_000):
-        pool, codes = flat("cifar10-jpeg", "train", num, seed + 1)
+        pool, codes = _flat("cifar10-jpeg", "train", num, seed + 1)
         train = pool, np.isin(codes, VEHICLES).astype(int)
         width = 1000 if short else 2000
         models = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cutaway.curvature.margins import NORMS, Margins, margins
+from cutaway.curvature.margins import NORMS, NormMargins, margins
 from cutaway.network import Network
 from cutaway.network.calculus import Parameters, homogeneity
 from cutaway.reproductions.row import Row
@@ -24,11 +24,11 @@ STEPS = {"l2": 3000, "linf": 6000, "l1": 6000, "spectral": 1500}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Path:
+class _Path:
     """found: margins at the end. fall: the largest relative fall of the own norm's soft margin from one step to the
     next, once the rows are separated. peak, last: own margin's highest and last value over the steps looked at."""
 
-    found: Margins
+    found: NormMargins
     fall: float
     peak: float
     last: float
@@ -50,7 +50,7 @@ def three_or_eight() -> tuple[Tensor, Tensor]:
     return data.inputs[chosen].flatten(1).double(), (data.labels[chosen] == 8).long()
 
 
-def network_of(seed: int, width: int = 64) -> nn.Sequential:
+def _network_of(seed: int, width: int = 64) -> nn.Sequential:
     """64-width-1 with leaky ReLUs and no biases, float64."""
     generator = torch.Generator().manual_seed(seed)
     first, last = nn.Linear(64, width, bias=False), nn.Linear(width, 1, bias=False)
@@ -63,10 +63,10 @@ def network_of(seed: int, width: int = 64) -> nn.Sequential:
 
 def descended(
     norm: str, inputs: Tensor, labels: Tensor, *, step: float, steps: int, seed: int, decayed: bool = True
-) -> Path:
-    """Steepest descent in `norm` on log sum exp(-m) from `network_of(seed)`; a step's size is `step` times that of the
+) -> _Path:
+    """Steepest descent in `norm` on log sum exp(-m) from `_network_of(seed)`; a step's size is `step` times that of the
     weights, along half a cosine to zero where `decayed`, else `step` throughout."""
-    model = network_of(seed)
+    model = _network_of(seed)
     optimiser = SteepestDescent(model.parameters(), norm=norm, normalised=True)
     signs = 2 * labels.double() - 1
     before, fall, peak, last = math.nan, 0.0, -math.inf, math.nan
@@ -86,7 +86,7 @@ def descended(
         loss.backward()
         optimiser.step()
     parameters = Parameters(Network(model, inputs[:2]), double=True)
-    return Path(found=margins(parameters, inputs, labels, 2), fall=fall, peak=peak, last=last)
+    return _Path(found=margins(parameters, inputs, labels, 2), fall=fall, peak=peak, last=last)
 
 
 def _size(norm: str, model: nn.Module) -> float:
@@ -100,7 +100,7 @@ def _size(norm: str, model: nn.Module) -> float:
 def rows_of(times: int, seed: int, progress: Callable[[str], None]) -> list[Row]:
     """One seed."""
     inputs, labels = three_or_eight()
-    degree = homogeneity(Parameters(Network(network_of(seed), inputs[:2])), inputs[:64]).degree
+    degree = homogeneity(Parameters(Network(_network_of(seed), inputs[:2])), inputs[:64]).degree
     paths = {}
     for norm in NORMS:
         plan = {"step": STEP[norm], "steps": times * STEPS[norm], "seed": seed}

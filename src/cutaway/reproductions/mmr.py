@@ -58,7 +58,7 @@ METHODS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class _Errors:
     """Errors of one trained network: clean on all test images, the others on the first `judged`."""
 
     clean: float
@@ -84,23 +84,23 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
         f"{'method':<22}{'steps':>7}{'epochs':>8}{'CPU s':>7}{'clean':>8}{'lower':>8}{'upper':>8}{'own':>8}   paper"
     )
     for method in METHODS:
-        found[method.name] = run(method, train, test, budget=budget, judged=judged, seed=seed)
+        found[method.name] = _run_method(method, train, test, budget=budget, judged=judged, seed=seed)
         progress(line(method, found[method.name]))
     return rows(found, short=short)
 
 
-def run(method: Method, train, test, *, budget: float, judged: int, seed: int) -> Outcome:
+def _run_method(method: Method, train, test, *, budget: float, judged: int, seed: int) -> _Errors:
     """Train by one method with `budget` products and judge it."""
     from cutaway.training.loop import train as fit
 
-    model, settings, terms, adversary = prepare(method, budget=budget, seed=seed)
+    model, settings, terms, adversary = _prepare(method, budget=budget, seed=seed)
     began = time.process_time()
     fit(model, train, settings, terms=terms, adversary=adversary)
     seconds = time.process_time() - began
     return judge(model, train, test, steps=settings.steps, judged=judged, seed=seed, seconds=seconds)
 
 
-def prepare(method: Method, *, budget: float, seed: int):
+def _prepare(method: Method, *, budget: float, seed: int):
     """The untrained network, the loop's settings, the loss terms and the adversary of a method."""
     from cutaway.training.loop import Term, TrainingSettings
     from cutaway.training.regularisers import MaximumMargin, over_training, ramp
@@ -126,10 +126,10 @@ def prepare(method: Method, *, budget: float, seed: int):
     return model, settings, terms, _adversary(method)
 
 
-def judge(model: nn.Module, train, test, *, steps: int, judged: int, seed: int, seconds: float) -> Outcome:
+def judge(model: nn.Module, train, test, *, steps: int, judged: int, seed: int, seconds: float) -> _Errors:
     """Errors of a trained network: clean on all of `test`, under attack and certified on its first `judged` images."""
     lower, upper, own = _robust_errors(model, test.first(judged), seed)
-    return Outcome(
+    return _Errors(
         clean=_clean_error(model, test),
         lower=lower,
         upper=upper,
@@ -141,7 +141,7 @@ def judge(model: nn.Module, train, test, *, steps: int, judged: int, seed: int, 
     )
 
 
-def line(method: Method, one: Outcome) -> str:
+def line(method: Method, one: _Errors) -> str:
     """A line of the table."""
     return (
         f"{method.name:<22}{one.steps:>8}{one.epochs:>8.1f}{one.seconds:>8.0f}{one.clean:>8.1%}{one.lower:>8.1%}"
@@ -159,9 +159,9 @@ def _adversary(method: Method):
 
 
 def _clean_error(model: nn.Module, test) -> float:
-    from cutaway.training.scores import evaluate
+    from cutaway.training.scores import score_model
 
-    return 1 - evaluate(model, test).accuracy
+    return 1 - score_model(model, test).accuracy
 
 
 def _robust_errors(model: nn.Module, part, seed: int) -> tuple[float, float, float]:
@@ -185,7 +185,7 @@ def _robust_errors(model: nn.Module, part, seed: int) -> tuple[float, float, flo
     return broken, open_, missed
 
 
-def rows(found: dict[str, Outcome], *, short: bool) -> list[Row]:
+def rows(found: dict[str, _Errors], *, short: bool) -> list[Row]:
     """The table, and what is claimed of it."""
     from cutaway.reading.intervals import proportion_interval
 

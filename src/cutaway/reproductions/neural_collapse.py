@@ -32,7 +32,7 @@ Views = dict[str, Layers]
 
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """Networks that others trained (with CUTAWAY_DATA), then standard and adversarial training on digits."""
-    return published(700, seed, progress) + trained(short, seed, progress)
+    return published(700, seed, progress) + _trained(short, seed, progress)
 
 
 def published(count: int, seed: int, progress: Callable[[str], None]) -> list[Row]:
@@ -164,21 +164,21 @@ def robust_rows(found: Views, data: Dataset) -> list[Row]:
     ]
 
 
-def trained(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
+def _trained(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]:
     """Digits: standard and adversarial training of one network, collapse early and late."""
     from cutaway.instruments import NeuralCollapse
-    from cutaway.training.loop import Settings, train
-    from cutaway.training.models import build
+    from cutaway.training.loop import TrainingSettings, train
+    from cutaway.training.models import build_model
 
     data = load_data("digits", split="train", num=600, seed=seed)
     question = NeuralCollapse(radius=0.1, num_points=600, layers=False)
     figures: dict[tuple[str, int], dict[str, float]] = {}
     lengths = (100, 900) if short else (300, 6000)
     for kind in ("standard", "adversarial"):
-        model = build("mlp", (1, 8, 8), 10, seed=seed, width=128, depth=3)
+        model = build_model("mlp", (1, 8, 8), 10, seed=seed, width=128, depth=3)
         for part, steps in enumerate(lengths):
             adversary = Ascent(radius=0.1, steps=5) if kind == "adversarial" else None
-            train(model, data, Settings(steps=steps, seed=seed + part), adversary=adversary)
+            train(model, data, TrainingSettings(steps=steps, seed=seed + part), adversary=adversary)
             reading = question.measure(model.eval(), data, seed=seed, intervals=False)
             figures[kind, part] = {f.name: f.value for f in reading.figures}
             progress(f"digits, {kind}, part {part}: " + reading.summary().replace("\n", ""))

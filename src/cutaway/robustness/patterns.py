@@ -76,7 +76,7 @@ def own_neurons(net: BoundNetwork) -> list[int]:
     return [k for k, relu in split_nodes(net).items() if not net.graph.nodes[relu].attributes.get("rewritten")]
 
 
-def pre_activations(net: BoundNetwork, inputs: Tensor) -> dict[int, Tensor]:
+def relu_inputs(net: BoundNetwork, inputs: Tensor) -> dict[int, Tensor]:
     """Inputs of every ReLU, by split node, (B, *shape)."""
     nodes = own_neurons(net)
     with torch.no_grad():
@@ -102,7 +102,7 @@ def count_activations(
     active = {k: torch.zeros(num_classes, *net.graph.nodes[k].shape, dtype=torch.int64) for k in own_neurons(net)}
     for start in range(0, len(inputs), batch):
         part, of = inputs[start : start + batch], labels[start : start + batch]
-        for k, value in pre_activations(net, part).items():
+        for k, value in relu_inputs(net, part).items():
             active[k].index_add_(0, of, (value > 0).to(torch.int64))
     return PatternCounts(active=active, total=torch.bincount(labels, minlength=num_classes))
 
@@ -134,7 +134,7 @@ def mine(counts: PatternCounts, label: int, delta: Fraction | float | str) -> Pa
 def follows(net: BoundNetwork, pattern: Pattern, inputs: Tensor) -> Tensor:
     """Which inputs (B, ...) agree with every fixed neuron, (B,)."""
     agree = torch.ones(len(inputs), dtype=torch.bool)
-    for k, value in pre_activations(net, inputs).items():
+    for k, value in relu_inputs(net, inputs).items():
         sign = pattern.signs[k]
         right = (sign == 0) | ((value > 0) == (sign > 0))
         agree &= right.flatten(1).all(1)

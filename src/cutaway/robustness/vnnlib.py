@@ -28,7 +28,7 @@ from cutaway.robustness.vnnlib_forms import (
     Linear,
     Refusal,
     check_budget,
-    product,
+    conjoin,
     query_of,
 )
 from cutaway.robustness.vnnlib_names import Names
@@ -242,7 +242,7 @@ class _Reader:
             self.alternatives(outer, branches)
             return
         try:
-            outer.branches = product(outer.branches, branches, self.budget, self.source)
+            outer.branches = conjoin(outer.branches, branches, self.budget, self.source)
         except Refusal as why:
             raise self.fail(outer, why.found, why.expected) from None
 
@@ -252,7 +252,7 @@ class _Reader:
         if len(list_.branches) == 1:
             self.common.extend(list_.branches[0])
         else:
-            self.choices = product(self.choices, list_.branches, self.budget, self.source)
+            self.choices = conjoin(self.choices, list_.branches, self.budget, self.source)
 
     def inequality(self, list_: List) -> Conjunction:
         """The comparison as linear <= 0."""

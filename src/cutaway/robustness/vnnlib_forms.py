@@ -129,7 +129,7 @@ def both(left: Conjunction, right: Conjunction) -> Conjunction:
     return result
 
 
-def product(left: list[Conjunction], right: list[Conjunction], budget: int, source: str) -> list[Conjunction]:
+def conjoin(left: list[Conjunction], right: list[Conjunction], budget: int, source: str) -> list[Conjunction]:
     """The disjunctive form of "left and right"; `left` may be changed. Raises Refusal (too many) or BudgetError."""
     if len(left) * len(right) > MAX_CLAUSES:
         raise Refusal("too many combinations of 'or'", f"at most {MAX_CLAUSES} conjunctions")

@@ -31,7 +31,7 @@ def passes_on(node: Node) -> bool:
     return node.op in CURVES
 
 
-def known(graph: Graph) -> Node | None:
+def first_unknown(graph: Graph) -> Node | None:
     """The first node of which it is not known how values spread through it, or None."""
     return next((n for n in graph.nodes if n.op not in _RULES and not passes_on(n)), None)
 

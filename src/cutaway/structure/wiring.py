@@ -19,7 +19,7 @@ from cutaway.errors import UnsupportedOperator
 from cutaway.network import Network
 from cutaway.network.graph import Graph, Node, evaluate_graph, trace
 from cutaway.records import Skipped
-from cutaway.structure.spread import WEIGHTS, known, multiplies
+from cutaway.structure.spread import WEIGHTS, first_unknown, multiplies
 
 _PRODUCTS = ("linear", "addmm", "mm", "bmm", "matmul", "baddbmm", "mv", "convolution", "embedding")
 
@@ -126,7 +126,7 @@ def wire(network: Network, budget: int | None = None) -> Wiring:
         network.forward(point)  # pruning and weight norm put their result in place here, free of old gradients
     half = network.dtype in (torch.float16, torch.bfloat16)
     graph = trace(network.model, point, dtype=torch.float32 if half else None, check=False)
-    stranger = known(graph)
+    stranger = first_unknown(graph)
     if stranger is not None:
         raise UnsupportedOperator(
             stranger.place,

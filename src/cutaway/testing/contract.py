@@ -50,9 +50,9 @@ def check_instrument(
     model = model if model is not None else small_generator() if generator else small_classifier()
     data = data if data is not None else small_latents() if generator else _with_columns(small_data(), instrument.needs)
     _described(instrument)
-    before = state(model)
+    before = model_state(model)
     reading = instrument.measure(Network(model, data.inputs[:2]), data, seed=3)
-    assert state(model) == before, f"{instrument.name}: the model was changed by a measurement"
+    assert model_state(model) == before, f"{instrument.name}: the model was changed by a measurement"
     _fails_midway(instrument, model, data, before)
     again = instrument.measure(Network(model, data.inputs[:2]), data, seed=3)
     assert reading.same_result(again), f"{instrument.name}: the same seed gave another reading"
@@ -68,7 +68,7 @@ def check_instrument(
     _complete(instrument, reading)
     _survives_a_file(instrument, reading)
     _refuses_nan(instrument, model, data)
-    assert state(model) == before, f"{instrument.name}: the model was changed"
+    assert model_state(model) == before, f"{instrument.name}: the model was changed"
     return reading
 
 
@@ -112,7 +112,7 @@ def _with_columns(data: Dataset, needs: frozenset[str]) -> Dataset:
     return dataclasses.replace(data, groups=groups, labels2=labels2)
 
 
-def state(model: nn.Module) -> tuple:
+def model_state(model: nn.Module) -> tuple:
     """All that a measurement could disturb, comparable with ==."""
     parameters = tuple((n, p.requires_grad, p.grad is None, id(p.grad), _bytes(p)) for n, p in model.named_parameters())
     buffers = tuple((n, _bytes(b)) for n, b in model.named_buffers())
@@ -141,7 +141,7 @@ def _fails_midway(instrument: Instrument, model: nn.Module, data: Dataset, befor
         network.forward = _failing(network.forward, stop)
         with contextlib.suppress(Interruption):
             instrument.measure(network, data, seed=3)
-        assert state(model) == before, f"{instrument.name}: a failure midway left the model changed"
+        assert model_state(model) == before, f"{instrument.name}: a failure midway left the model changed"
 
 
 def _failing(forward: Callable, stop: int) -> Callable:

@@ -43,7 +43,7 @@ def smallest_batch(model: nn.Module, inputs: Tensor, settings: TrainingSettings,
     return 1
 
 
-def batches(
+def step_batches(
     total: int, settings: TrainingSettings, first: int = 0, repeats: int = 1, *, least: int = 1
 ) -> Iterator[tuple[int, Tensor]]:
     """(step, row numbers on the CPU) from step `first` on; each batch is given `repeats` times in a row.

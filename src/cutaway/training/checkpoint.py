@@ -23,7 +23,7 @@ from cutaway.files import LARGEST_RECORD, parse_json, read_text
 from cutaway.network.origin import note_range
 from cutaway.network.weights import load_weights
 from cutaway.training.characters import Alphabet
-from cutaway.training.models import build
+from cutaway.training.models import build_model
 
 METADATA = "cutaway.model"
 FILE = "model.json"
@@ -60,7 +60,7 @@ class Blueprint:
                 torch.default_generator.manual_seed(self.seed)
                 model = call_factory(self.factory)[0]
         else:
-            model = build(
+            model = build_model(
                 self.name, self.input_shape, self.outputs, seed=self.seed, normalise=self.normalise, **self.options
             )
         return model.to(getattr(torch, self.dtype))

@@ -30,10 +30,10 @@ from cutaway.training import by_name
 from cutaway.training import recipe as recipes
 from cutaway.training.checkpoint import FILE as MODEL_FILE
 from cutaway.training.loop import State, train
-from cutaway.training.prepare import Prepared, prepare
+from cutaway.training.prepare import Prepared, prepare_training
 from cutaway.training.recipe import Recipe
 from cutaway.training.schedule import EveryN, LogSpaced, Schedule, When
-from cutaway.training.scores import evaluate
+from cutaway.training.scores import score_model
 from cutaway.training.tracker import Tracker
 
 FORMAT = 1
@@ -72,7 +72,7 @@ def fit(
     together or a folder with something else in it, `FileError` when the disk is full, `WorkError` when the loss is not
     finite.
     """
-    plan = recipe if isinstance(recipe, Recipe) else recipes.read(recipe)
+    plan = recipe if isinstance(recipe, Recipe) else recipes.read_recipe(recipe)
     text = "" if isinstance(recipe, Recipe) else read_text(recipe, "recipe", largest=LARGEST_RECORD)
     if not isinstance(recipe, Recipe) and not trust_code:
         _check_source(plan, Path(recipe))
@@ -82,7 +82,7 @@ def fit(
     record = _checked_folder(folder, plan, resume)
     if record.get("final"):
         return _fitted(folder, record)
-    ready = prepare(plan, device)
+    ready = prepare_training(plan, device)
     tracker = _tracker(plan, ready, folder, resume)
     write_text(folder / "recipe.toml", text or _as_comment(plan))
     write_text(folder / MODEL_FILE, ready.blueprint.to_json())
@@ -102,7 +102,7 @@ def fit(
             start=start,
         )
     seconds = before + time.perf_counter() - began
-    final = {name: asdict(evaluate(ready.model, data, loss=settings.loss)) for name, data in ready.sets.items()}
+    final = {name: asdict(score_model(ready.model, data, loss=settings.loss)) for name, data in ready.sets.items()}
     record |= {"final": final, "seconds": seconds}
     write_text(folder / "fit.json", json.dumps(record, indent=1))
     (folder / "resume.pt").unlink(missing_ok=True)

@@ -32,7 +32,7 @@ _START = re.compile(rb'\{"')  # of the JSON of a block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class JournalBlock:
     """One block: what its JSON says, and the bytes behind it."""
 
     record: dict[str, Any]
@@ -99,12 +99,12 @@ class JournalWriter:
             view = view[self._file.write(view) :]
 
 
-def read_blocks(path: Path) -> list[Block]:
+def read_blocks(path: Path) -> list[JournalBlock]:
     """All whole blocks of a journal; raises `FileError` for a file that is none, or of a newer format."""
     return _scan(path)[0]
 
 
-def follow_blocks(path: Path) -> Iterator[list[Block]]:
+def follow_blocks(path: Path) -> Iterator[list[JournalBlock]]:
     """The blocks that came since the last time it was asked, for watching a file that grows."""
     at = len(MAGIC)
     _scan(path, stop=True)
@@ -113,7 +113,7 @@ def follow_blocks(path: Path) -> Iterator[list[Block]]:
         yield blocks
 
 
-def _scan(path: Path, *, stop: bool = False) -> tuple[list[Block], int]:
+def _scan(path: Path, *, stop: bool = False) -> tuple[list[JournalBlock], int]:
     try:
         with path.open("rb") as file:
             head = file.read(len(MAGIC))
@@ -135,7 +135,7 @@ def _scan(path: Path, *, stop: bool = False) -> tuple[list[Block], int]:
     return ([], len(MAGIC)) if stop else _read_from(path, len(MAGIC))
 
 
-def _read_from(path: Path, at: int) -> tuple[list[Block], int]:
+def _read_from(path: Path, at: int) -> tuple[list[JournalBlock], int]:
     """The whole blocks from `at` on, and where the last of them ends; damage between them is warned of."""
     with path.open("rb") as file:
         file.seek(at)
@@ -157,7 +157,7 @@ def _read_from(path: Path, at: int) -> tuple[list[Block], int]:
     return blocks, at + here
 
 
-def _whole(content: bytes, at: int) -> tuple[Block, int] | None:
+def _whole(content: bytes, at: int) -> tuple[JournalBlock, int] | None:
     """The block that begins at `at` and where it ends, or None where there is no whole one."""
     begin = at + _HEAD.size
     if begin > len(content):
@@ -168,7 +168,7 @@ def _whole(content: bytes, at: int) -> tuple[Block, int] | None:
         return None
     line, _, data = content[begin:end].partition(b"\n")
     try:
-        return Block(record=json.loads(line), data=data), end
+        return JournalBlock(record=json.loads(line), data=data), end
     except (ValueError, RecursionError):
         return None
 

@@ -27,13 +27,13 @@ from cutaway.errors import InputError, WorkError
 from cutaway.network import first_tensor
 from cutaway.network.flops import forward_flops
 from cutaway.training.rates import SCHEDULES, learning_rate
-from cutaway.training.scores import LOSSES, Score, evaluate, task_loss
+from cutaway.training.scores import LOSSES, Score, score_model, task_loss
 from cutaway.training.steepest import OPTIMISERS as STEEPEST
 from cutaway.training.steepest import SteepestDescent
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
-from cutaway.training.batches import batches, in_memory, smallest_batch
+from cutaway.training.batches import in_memory, smallest_batch, step_batches
 
 OPTIMISERS = ("adamw", "adam", "sgd", *STEEPEST)
 
@@ -211,7 +211,7 @@ def train(
             model.eval()
             tracker.step(model, 0)
         model.train()
-        for step, rows in batches(len(inputs), settings, first, getattr(adversary, "repeats", 1), least=least):
+        for step, rows in step_batches(len(inputs), settings, first, getattr(adversary, "repeats", 1), least=least):
             torch.default_generator.manual_seed(seeds.number(settings.seed, "training", "noise", step))
             there = rows.to(inputs.device)
             rate, scalars = settings.rate(step), {}
@@ -241,7 +241,7 @@ def train(
         seconds=time.perf_counter() - began,
         not_finite=tuple(bad),
         state=_take(settings.steps, model, optimiser, adversary),
-        score=None if test is None else evaluate(model, test, loss=settings.loss),
+        score=None if test is None else score_model(model, test, loss=settings.loss),
     )
 
 

@@ -41,7 +41,7 @@ class Measuring:
     def record(self, model: nn.Module) -> dict[str, Any]:
         """What a run folder says of the model, the instruments and the data."""
         key = {
-            "model": told.digest(told.shapes(model)),
+            "model": told.value_digest(told.shapes(model)),
             "instruments": {label: [i.name, told.jsonable(i.parameters)] for label, i in self.instruments.items()},
             "data": {label: d.fingerprint() for label, d in self.data.items()},
         }

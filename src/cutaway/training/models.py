@@ -104,7 +104,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(
+def build_model(
     name: str,
     input_shape: Sequence[int],
     outputs: int,

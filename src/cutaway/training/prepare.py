@@ -38,7 +38,7 @@ class Prepared:
     adversary: Any
 
 
-def prepare(plan: Recipe, device: str | None = None) -> Prepared:
+def prepare_training(plan: Recipe, device: str | None = None) -> Prepared:
     """Load, build and look everything up. Raises `InputError` (also for a device that is not there and a network that
     does not take the data's rows), `FileError`, `ModelError`."""
     usable_device(device or plan.training.device)

@@ -159,7 +159,7 @@ class CheckpointsPart(_Part):
 
 
 class Recipe(_Part):
-    """A whole recipe; `read` makes it from a file."""
+    """A whole recipe; `read_recipe` makes it from a file."""
 
     name: str = "run"
     seed: int = Field(default=0, ge=0)
@@ -175,7 +175,7 @@ class Recipe(_Part):
 LARGEST_RECIPE = 1_000_000  # bytes
 
 
-def read(path: str | Path) -> Recipe:
+def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a TOML file. Raises `FileError` (missing, not TOML: which line), `InputError` (which key, what is
     expected there, the nearest known key)."""
     path = Path(path)
@@ -210,10 +210,10 @@ def read(path: str | Path) -> Recipe:
             expected="a recipe, a few kilobytes of TOML",
             remedy="give the recipe itself, not a data file",
         )
-    return checked(content, str(path))
+    return checked_recipe(content, str(path))
 
 
-def checked(content: dict[str, Any], where: str = "recipe") -> Recipe:
+def checked_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
     """A recipe from a plain dictionary; `where` names its source in errors."""
     try:
         return Recipe.model_validate(content)

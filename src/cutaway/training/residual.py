@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cutaway.training.parts import activated, image_shape
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a short cut; `pre` puts norm and activation before the convolutions."""
 
     def __init__(
@@ -58,7 +58,7 @@ def resnet18(
         for block in range(2):
             after = width * 2**stage
             stride = 2 if stage > 0 and block == 0 else 1
-            layers.append(Block(before, after, stride, pre=True, **shared))
+            layers.append(ResidualBlock(before, after, stride, pre=True, **shared))
             before = after
     layers += [nn.BatchNorm2d(before) if batch_norm else nn.Identity(), activated(activation)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, outputs))
@@ -84,6 +84,6 @@ def resnet20(
         for block in range(3):
             after = width * 2**stage
             stride = 2 if stage > 0 and block == 0 else 1
-            layers.append(Block(before, after, stride, pre=False, **shared))
+            layers.append(ResidualBlock(before, after, stride, pre=False, **shared))
             before = after
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, outputs))

@@ -16,7 +16,7 @@ from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX
 from cutaway.training.journal import JournalWriter
 from cutaway.training.lock import WriterLock
-from cutaway.training.store import FORMAT, JOURNAL, read_record
+from cutaway.training.store import FORMAT, JOURNAL, read_training_record
 
 
 class RunWriter:
@@ -108,7 +108,7 @@ class RunWriter:
 
 
 def _same_run(folder: Path, record: Mapping[str, Any], resume: bool) -> None:
-    old = read_record(folder)
+    old = read_training_record(folder)
     if not resume:
         raise InputError(
             f"run folder {str(folder)!r}",

@@ -45,7 +45,7 @@ def task_loss(outputs: Tensor, inputs: Tensor, labels: Tensor, loss: str) -> Ten
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: Dataset, *, loss: str = "cross-entropy", batch: int = 500) -> Score:
+def score_model(model: nn.Module, data: Dataset, *, loss: str = "cross-entropy", batch: int = 500) -> Score:
     """Score of `model` on `data`, in evaluation mode (its mode is put back). One forward pass a row."""
     if loss != "next-token" and data.labels is None:
         raise InputError(

@@ -23,7 +23,7 @@ from cutaway.errors import FileError, InputError
 from cutaway.files import LARGEST, LARGEST_RECORD, check_size, parse_json
 from cutaway.reading import Reading
 from cutaway.reading.store import why_no_record
-from cutaway.training.journal import Block, read_blocks
+from cutaway.training.journal import JournalBlock, read_blocks
 
 FORMAT = 1
 JOURNAL = "journal.bin"
@@ -89,7 +89,7 @@ class TrainingRun:
     events: tuple[Mapping[str, Any], ...]
     shares: tuple[tuple[int, float, float], ...]
     last_step: int
-    order_blocks: tuple[Block, ...]
+    order_blocks: tuple[JournalBlock, ...]
     missing: tuple[tuple[int, str, str], ...] = ()
 
     def __repr__(self) -> str:
@@ -138,13 +138,13 @@ class TrainingRun:
 def open_training(folder: str | Path) -> TrainingRun:
     """Read a run folder, also while it is being written. Raises `FileError` where it is none or of a newer format."""
     folder = Path(folder)
-    record = read_record(folder)
+    record = read_training_record(folder)
     return assemble(folder, record, read_blocks(folder / JOURNAL))
 
 
-def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -> TrainingRun:
+def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[JournalBlock]) -> TrainingRun:
     """A run from the blocks of its journal."""
-    kept: list[Block] = []
+    kept: list[JournalBlock] = []
     for block in blocks:
         record_of = block.record
         if record_of["kind"] == "rewind" or record_of.get("what") == "resumed":  # either may be the one that is damaged
@@ -183,7 +183,7 @@ def assemble(folder: Path, record: Mapping[str, Any], blocks: Iterable[Block]) -
     )
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_training_record(folder: Path) -> dict[str, Any]:
     """`run.json` of a tracked run; raises `FileError` where it is missing, broken, of a newer format or a scan's."""
     file = Path(folder) / "run.json"
     try:
@@ -214,22 +214,22 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _cut(block: Block, step: int) -> Block | None:
+def _cut(block: JournalBlock, step: int) -> JournalBlock | None:
     record = block.record
     if record["kind"] == "scalars":
         rows = np.frombuffer(block.data, dtype="<f8").reshape(-1, 1 + len(record["names"]))
-        return Block(record=record, data=rows[rows[:, 0] <= step].tobytes())
+        return JournalBlock(record=record, data=rows[rows[:, 0] <= step].tobytes())
     if record["kind"] == "order":
         keep = sum(s <= step for s in record["steps"])
         if keep == len(record["steps"]):
             return block
         rows = _examples(block)[: sum(record["counts"][:keep])]
         changed = {**record, "steps": record["steps"][:keep], "counts": record["counts"][:keep]}
-        return Block(record=changed, data=zlib.compress(rows.tobytes(), level=1)) if keep else None
+        return JournalBlock(record=changed, data=zlib.compress(rows.tobytes(), level=1)) if keep else None
     return block if record.get("step", -1) <= step and record.get("what") != "finished" else None
 
 
-def _examples(block: Block) -> np.ndarray:
+def _examples(block: JournalBlock) -> np.ndarray:
     """The rows that an `order` block names. Raises `FileError` where it unpacks to other bytes than it announces."""
     kind, where = block.record["dtype"], "journal of a run, order of its examples"
     size = sum(block.record["counts"]) * int(kind[2:]) if kind in _ORDER_KINDS else -1
@@ -243,7 +243,7 @@ def _examples(block: Block) -> np.ndarray:
     return np.frombuffer(content, dtype=kind)
 
 
-def _missing(blocks: list[Block]) -> tuple[tuple[int, str, str], ...]:
+def _missing(blocks: list[JournalBlock]) -> tuple[tuple[int, str, str], ...]:
     records = [b.record for b in blocks]
     due = [(r["step"], *pair) for r in records if r["kind"] == "due" for pair in r["pairs"]]
     done = {
@@ -260,7 +260,7 @@ def _checkpoints(folder: Path, last_step: int) -> dict[int, Path]:
     return {step: files[step] for step in sorted(files) if step <= last_step}
 
 
-def _scalars(blocks: list[Block]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
+def _scalars(blocks: list[JournalBlock]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
     parts: dict[str, list[np.ndarray]] = {}
     last = -1
     for block in blocks:

@@ -113,7 +113,7 @@ def later(step: int, last: int | None) -> None:
         )
 
 
-def plain(name: str, value: float | torch.Tensor | None, step: int) -> float | None:
+def plain_number(name: str, value: float | torch.Tensor | None, step: int) -> float | None:
     try:
         if value is None:
             return None
@@ -135,7 +135,7 @@ def price(costs: Sequence[float]) -> float | None:
     return max(costs[1:][-3:])
 
 
-def digest(value: Any) -> str:
+def value_digest(value: Any) -> str:
     import hashlib
     import json
 
@@ -164,11 +164,11 @@ def warn(warning: Warning | str, stacklevel: int = 3) -> None:
 
 def numbers(scalars: Mapping[str, Any], step: int) -> dict[str, float]:
     """The scalars that were given, as numbers."""
-    known = {name: plain(name, value, step) for name, value in scalars.items()}
+    known = {name: plain_number(name, value, step) for name, value in scalars.items()}
     return {name: value for name, value in known.items() if value is not None}
 
 
-def whole(step: Any) -> int:
+def whole_step(step: Any) -> int:
     """A step of any kind of number as Python's; `InputError` for what is no whole number, 0 or more."""
     try:
         number = step.item() if hasattr(step, "item") else step

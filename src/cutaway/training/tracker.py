@@ -209,7 +209,7 @@ class Tracker:
         entered = time.perf_counter()
         if self._last_step is None:
             self._clock.began = self._pending.flushed = entered
-        model, step = told.unwrapped(model), told.whole(step)
+        model, step = told.unwrapped(model), told.whole_step(step)
         values = told.numbers(scalars, step)
         self._check(model, step)
         self._last_step = step

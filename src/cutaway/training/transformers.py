@@ -47,7 +47,7 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(rows, length, width))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     def __init__(self, width: int, heads: int, *, causal: bool, bias: bool, activation: str):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -68,7 +68,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.cut = nn.Conv2d(channels, width, patch, patch)
         self.positions = nn.Parameter(0.02 * torch.randn(1, patches, width))
-        self.blocks = nn.Sequential(*(Block(width, causal=False, **options) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(TransformerBlock(width, causal=False, **options) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, outputs)
 
@@ -84,7 +84,7 @@ class CharGPT(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(outputs, width)
         self.positions = nn.Parameter(0.02 * torch.randn(1, length, width))
-        self.blocks = nn.Sequential(*(Block(width, causal=True, **options) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(TransformerBlock(width, causal=True, **options) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, outputs, bias=False)
 

@@ -20,7 +20,7 @@ from cutaway.features.lofi.dual_kernels import cross_kernel, gram_kernel
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.fitting import hold_out
 from cutaway.features.lofi.labels import class_signals
-from cutaway.features.lofi.parameters import above, ridge, whole
+from cutaway.features.lofi.parameters import checked_integer, checked_number, ridge
 from cutaway.features.lofi.readout import ALPHAS, dual_readout, linear_ridge, linear_ridges
 
 Array = NDArray[Any]
@@ -112,7 +112,7 @@ class DeepNNGPClassifier(_Baseline):
         self.random_state = random_state
 
     def _check(self) -> None:
-        whole("n_layers", self.n_layers, 1)
+        checked_integer("n_layers", self.n_layers, 1)
         ridge("alpha", self.alpha)
 
     def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
@@ -230,9 +230,9 @@ class GradientDescentTwin(_Baseline):
 
     def _check(self) -> None:
         for name in ("width", "n_layers", "steps"):
-            whole(name, getattr(self, name), 1)
+            checked_integer(name, getattr(self, name), 1)
         if not isinstance(self.learning_rate, str) or self.learning_rate != "auto":
-            above("learning_rate", self.learning_rate)
+            checked_number("learning_rate", self.learning_rate)
 
     def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
         import torch

@@ -158,7 +158,7 @@ class KernelPath:
             moment = weights.T @ (gram @ weights)
             weights = weights @ label_directions(weights, moment, self.directions)
         pairs = leading_pairs(
-            moment_operator(gram, weights),
+            gram_moment_operator(gram, weights),
             lambda block: gram @ block,
             num,
             count,
@@ -178,7 +178,7 @@ class KernelPath:
         return np.concatenate([locked, pairs.vectors], axis=1) * facing, images * facing, record
 
 
-def moment_operator(gram: Array, weights: Array):
+def gram_moment_operator(gram: Array, weights: Array):
     """n times the moment operator in data coordinates: v -> y * (G v), or sum_k y_k * G (y_k * (G v)) for a bank."""
 
     def single(vectors: Array, images: Array) -> Array:

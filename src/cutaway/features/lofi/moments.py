@@ -33,7 +33,7 @@ class Products(LinearOperator):
         return self._product(x)
 
 
-def largest(operator: Products, count: int, start: Array, *, tolerance: float) -> tuple[Array, Array]:
+def largest_pairs(operator: Products, count: int, start: Array, *, tolerance: float) -> tuple[Array, Array]:
     """`count` eigenpairs of largest magnitude (ARPACK), values (count,) and vectors (width, count)."""
     limit: Any = tolerance  # a float, whatever scipy's default looks like
     values, vectors = eigsh(operator, k=count, which="LM", v0=start, tol=limit)
@@ -41,7 +41,7 @@ def largest(operator: Products, count: int, start: Array, *, tolerance: float) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moments:
+class LabelMoments:
     """`operators` (r, P, P) with C_k = (1/n) sum_i y_ik z_i z_i^T, `first` (r, P) = E[y z], `mean` (P,) = E[z],
     `second_moment` = E|z|^2."""
 
@@ -74,7 +74,7 @@ def rows_within(width: int, memory_gb: float) -> int:
 
 def accumulate(
     inputs: Array, lift: Lift, weights: Array, width: int, rows: int, device: str, classes: NDArray[np.intp] | None
-) -> Moments:
+) -> LabelMoments:
     """Moment operators of every label column; `classes` (n,) marks columns that are centred one-hot codes of it."""
     columns = weights.shape[1]
     operators = torch.zeros(columns, width, width, dtype=torch.float64, device=device)
@@ -101,7 +101,9 @@ def accumulate(
     if classes is not None:
         share = torch.from_numpy(np.bincount(classes, minlength=columns) / classes.size).to(device)
         operators -= share[:, None, None] * operators.sum(0)
-    return Moments(operators=operators / total, first=first / total, mean=mean / total, second_moment=energy / total)
+    return LabelMoments(
+        operators=operators / total, first=first / total, mean=mean / total, second_moment=energy / total
+    )
 
 
 def readout_sums(
@@ -146,7 +148,7 @@ def leading_directions(operators: torch.Tensor, count: int, locked: torch.Tensor
         def multiply(v: Array) -> Array:
             return sum((c @ (c @ v) for c in bank), np.zeros(width))
 
-        values, vectors = largest(Products(multiply, width), count, start, tolerance=1e-8)
+        values, vectors = largest_pairs(Products(multiply, width), count, start, tolerance=1e-8)
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     values, vectors = values[order], vectors[:, order]
     vectors = vectors * signs(vectors)  # the next random lift sees signs

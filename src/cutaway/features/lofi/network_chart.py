@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from cutaway.pictures.charts import INK, LEGEND, NULL, rows_of
+from cutaway.pictures.charts import INK, LEGEND, NULL, inline_rows
 
 FOUND, LOST = "told from noise", "not told from noise"
 
@@ -21,7 +21,7 @@ def features_chart(reading: Any) -> Any:
     ratio, rank = values["strength"].values / edge[:, None], values["p_value"].values
     row, column = np.nonzero(np.isfinite(ratio))
     told = [FOUND if rank[r, c] <= 0.05 else LOST for r, c in zip(row, column, strict=True)]
-    data = rows_of(site=[sites[r] for r in row], over=ratio[row, column].tolist(), what=told)
+    data = inline_rows(site=[sites[r] for r in row], over=ratio[row, column].tolist(), what=told)
     y = alt.Y("site:N", sort=sites, title=None, axis=alt.Axis(labelLimit=220))
     color = alt.Color(
         "what:N",
@@ -31,8 +31,8 @@ def features_chart(reading: Any) -> Any:
     axis = alt.X("over:Q", title="strength over the noise edge", scale=alt.Scale(zero=False, padding=12))
     height = 26 * len(sites)
     left = alt.Chart(data).mark_point(filled=True, size=45, opacity=0.8).encode(x=axis, y=y, color=color)
-    one = alt.Chart(rows_of(edge=[1.0])).mark_rule(color="#444", strokeDash=[4, 3]).encode(x="edge:Q")
-    pair = rows_of(
+    one = alt.Chart(inline_rows(edge=[1.0])).mark_rule(color="#444", strokeDash=[4, 3]).encode(x="edge:Q")
+    pair = inline_rows(
         site=sites * 2,
         cosine=[*values["alignment"].values, *values["alignment_null"].values],
         what=["alignment"] * len(sites) + ["permuted labels"] * len(sites),

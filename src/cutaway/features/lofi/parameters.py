@@ -16,7 +16,7 @@ from cutaway.errors import InputError
 from cutaway.features.lofi.errors import EstimatorInputError
 
 
-def whole(name: str, value: Any, least: int) -> int:
+def checked_integer(name: str, value: Any, least: int) -> int:
     """An integer of at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
         raise EstimatorInputError(
@@ -34,7 +34,9 @@ def gigabytes(size: float) -> str:
     return f"{math.ceil(size / step) * step:.3g} GB"
 
 
-def above(name: str, value: Any, least: float = 0.0, most: float = math.inf, *, or_equal: bool = False) -> float:
+def checked_number(
+    name: str, value: Any, least: float = 0.0, most: float = math.inf, *, or_equal: bool = False
+) -> float:
     """A finite number above `least` (or equal to it) and at most `most`."""
     number = float(value) if isinstance(value, Real) else math.nan
     good = math.isfinite(number) and number <= most
@@ -56,7 +58,7 @@ def ridge(name: str, value: Any) -> None:
             expected="'auto' or a number of at least 0",
             remedy="give such a value",
         )
-    above(name, value, or_equal=True)
+    checked_number(name, value, or_equal=True)
 
 
 def counts(name: str, value: Any) -> tuple[int, ...] | None:
@@ -78,7 +80,7 @@ def counts(name: str, value: Any) -> tuple[int, ...] | None:
             expected="at least one whole number",
             remedy="give a number for every layer",
         )
-    return tuple(whole(name, each, 1) for each in several)
+    return tuple(checked_integer(name, each, 1) for each in several)
 
 
 def torch_device(name: str) -> str:
@@ -100,8 +102,8 @@ def torch_device(name: str) -> str:
 
 def check_stack(given: Any) -> None:
     """Every parameter of a LoFi estimator `given`, before anything is computed."""
-    whole("n_layers", given.n_layers, 1)
-    whole("width", given.width, 1)
+    checked_integer("n_layers", given.n_layers, 1)
+    checked_integer("width", given.width, 1)
     largest = max(counts("n_directions", given.n_directions) or (0,))
     if given.mode in ("finite", "nystroem") and largest > given.width:
         raise EstimatorInputError(
@@ -119,7 +121,7 @@ def check_stack(given: Any) -> None:
                 expected="'all' or a whole number",
                 remedy="give such a value",
             )
-        whole("label_directions", given.label_directions, 1)
+        checked_integer("label_directions", given.label_directions, 1)
     share = given.validation_fraction
     if not (isinstance(share, Real) and 0 <= float(share) < 1):
         raise EstimatorInputError(
@@ -129,10 +131,10 @@ def check_stack(given: Any) -> None:
             remedy="give a share such as 0.2",
         )
     for name in ("channels", "kernel_size", "pool"):
-        whole(name, getattr(given, name), 1)
-    whole("backward_passes", given.backward_passes, 0)
-    above("backward_rank", given.backward_rank, most=1.0)
-    above("memory_gb", given.memory_gb)
+        checked_integer(name, getattr(given, name), 1)
+    checked_integer("backward_passes", given.backward_passes, 0)
+    checked_number("backward_rank", given.backward_rank, most=1.0)
+    checked_number("memory_gb", given.memory_gb)
     torch_device(given.device)
 
 

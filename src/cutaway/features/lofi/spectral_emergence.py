@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.features.lofi.errors import EstimatorInputError
-from cutaway.features.lofi.moments import Products, largest
-from cutaway.features.lofi.parameters import checked_pairs, whole
+from cutaway.features.lofi.moments import Products, largest_pairs
+from cutaway.features.lofi.parameters import checked_integer, checked_pairs
 
 Array = NDArray[Any]
 
@@ -98,7 +98,7 @@ def top_eigenvalues(features: Array, labels: Array, count: int, start: Array) ->
     if width <= 600 or count >= width // 4:
         values, vectors = np.linalg.eigh(features.T @ (labels[:, None] * features) / features.shape[0])
     else:
-        values, vectors = largest(moment_operator(features, labels), count, start, tolerance=1e-6)
+        values, vectors = largest_pairs(moment_operator(features, labels), count, start, tolerance=1e-6)
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     return values[order], vectors[:, order]
 
@@ -120,8 +120,8 @@ def emergence(
     (score deeper LoFi layers on fresh rows). Cost: (1 + permutations) eigenproblems of D, n D^2 each when dense. Raises
     `EstimatorInputError` for constant labels, features that do not vary, NaN, or fewer than four rows.
     """
-    whole("num_directions", num_directions, 1)
-    whole("num_permutations", num_permutations, 0)
+    checked_integer("num_directions", num_directions, 1)
+    checked_integer("num_permutations", num_permutations, 0)
     features, labels = checked_pairs(features, labels)
     generator = np.random.default_rng(seed)
     if not (np.ptp(features, axis=0) if center else features).any():

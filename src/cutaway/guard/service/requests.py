@@ -159,11 +159,11 @@ def prompts_of(content: Any, field: str, settings: ServiceSettings) -> list[str]
     if len(texts) > settings.max_prompts:
         raise Refused(413, f"at most {settings.max_prompts} prompts in one request")
     for i, text in enumerate(texts):
-        checked(text, settings, where=f"prompt {i + 1}")
+        checked_prompt(text, settings, where=f"prompt {i + 1}")
     return texts
 
 
-def checked(text: Any, settings: ServiceSettings, *, where: str) -> str:
+def checked_prompt(text: Any, settings: ServiceSettings, *, where: str) -> str:
     """A prompt that can be read; 413 when it is too long, 422 for all else."""
     most = settings.max_chars
     if isinstance(text, str) and len(text) > most:

@@ -25,7 +25,7 @@ from cutaway.guard.service.settings import ServiceSettings
 QUEUED = 4096  # connections that wait to be accepted
 
 
-def build(
+def build_service(
     folder: Path,
     *,
     certificate: Path | None = None,
@@ -45,7 +45,7 @@ def build(
     path = certificate or (folder / certificate_file.NAME if (folder / certificate_file.NAME).is_file() else None)
     status = "none"
     if path is not None:
-        found = certificate_file.read(path)
+        found = certificate_file.read_certificate(path)
         certificate_file.check(found, guard)
         status = found.status.value
 
@@ -80,7 +80,7 @@ def serve(
     listener = _bind(host, port)
     try:
         files = {"certificate": certificate, "keys": keys, "decisions": decisions}
-        app = build(Path(folder), settings=settings, model=model, device=device, **files)
+        app = build_service(Path(folder), settings=settings, model=model, device=device, **files)
     except BaseException:
         listener.close()
         raise
@@ -88,13 +88,13 @@ def serve(
     gc.collect()
     gc.freeze()  # a full collection of what is loaded would hold every request up for a quarter of a second
     try:
-        asyncio.run(run(app, listener, asyncio.Event()))
+        asyncio.run(run_service(app, listener, asyncio.Event()))
     finally:
         app.state.service.workers.close()
 
 
 def make_server(app, settings: ServiceSettings):
-    """uvicorn's server with our protocol; it is stopped by `run`, not by signals of its own."""
+    """uvicorn's server with our protocol; it is stopped by `run_service`, not by signals of its own."""
     import uvicorn
 
     from cutaway.guard.service.sockets import AT_ONCE, LONGEST_HEAD, protocol
@@ -120,7 +120,7 @@ def make_server(app, settings: ServiceSettings):
     return Server(config)
 
 
-async def run(app, listener: socket.socket, stop: asyncio.Event) -> None:
+async def run_service(app, listener: socket.socket, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, by a signal or otherwise. Raises WorkError when no worker could start."""
     service, server = app.state.service, make_server(app, app.state.service.settings)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from cutaway.guard.service.requests import Refused, checked, parse
+from cutaway.guard.service.requests import Refused, checked_prompt, parse
 from cutaway.guard.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -70,5 +70,5 @@ def _grown(text: str, count: int, line: bytes, settings: ServiceSettings) -> tup
 
 
 async def _so_far(text: str, service: Service, key: str | None) -> dict:
-    await service.reader.read(len(text), partial(checked, text, service.settings, where="the text so far"))
+    await service.reader.read(len(text), partial(checked_prompt, text, service.settings, where="the text so far"))
     return {"characters": len(text), **(await service.verdicts([text], time.perf_counter(), "/v1/stream", key))[0]}

@@ -14,7 +14,15 @@ from cutaway import seeds
 from cutaway.context import Context, Sample
 from cutaway.data import Dataset
 from cutaway.features.class_means import collapse, last_linear, penultimate
-from cutaway.features.layer_collapse import FLOOR, Alignment, Layers, Means, alignment, layer_collapse, layer_means
+from cutaway.features.layer_collapse import (
+    FLOOR,
+    Layers,
+    Means,
+    SimplexAlignment,
+    layer_collapse,
+    layer_means,
+    simplex_alignment,
+)
 from cutaway.features.layer_collapse import means_fit as fitting
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network, Site
@@ -205,8 +213,8 @@ _LAST = {
 def _aligned(table: Table, features: dict[str, np.ndarray], labels: np.ndarray) -> None:
     """Figures of how the clean and the attacked class means lie to each other."""
 
-    def of(rows: np.ndarray) -> Alignment:
-        return alignment(*(_means(features[view][rows], labels[rows]) for view in ("clean", "attacked")))
+    def of(rows: np.ndarray) -> SimplexAlignment:
+        return simplex_alignment(*(_means(features[view][rows], labels[rows]) for view in ("clean", "attacked")))
 
     words = {
         "simplex_cosine": "cosine of clean and attacked class means, centred",

@@ -103,7 +103,7 @@ def keep_unknown(b: Builder, place: fx.Node, args: Any, kwargs: Any) -> Any:
     return b.emit(str(place.target), *refs, **kept)
 
 
-def build(program: torch.export.ExportedProgram, samples: tuple[Tensor, ...]):
+def build_nodes(program: torch.export.ExportedProgram, samples: tuple[Tensor, ...]):
     """Nodes, input and output indices, and values at the example: those of the outputs, and of other nodes or None."""
     b = Builder()
     env: dict[str, Any] = _placeholders(b, program, samples)

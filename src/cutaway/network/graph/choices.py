@@ -150,7 +150,7 @@ def _affine_in(b: Builder, x: Any, z: Ref) -> tuple[Tensor, Tensor] | None:
     return before[0] * scale, before[1] * scale + shift
 
 
-def product(b: Builder, x: Any, y: Any) -> Any:
+def mask_product(b: Builder, x: Any, y: Any) -> Any:
     """A product that is no product: x times a mask, x sign(x) = |x|, |x| sign(x) = x; None for any other."""
     if not (isinstance(x, Ref) and isinstance(y, Ref)):
         return None

@@ -25,7 +25,7 @@ Handler = Callable[..., Any]
 
 
 def _mul(b: Builder, x: Any, y: Any) -> Ref:
-    chosen = choices.product(b, x, y)
+    chosen = choices.mask_product(b, x, y)
     if chosen is not None:
         return chosen
     if isinstance(x, Ref) and isinstance(y, Ref):

@@ -143,7 +143,7 @@ class _Operators(NotCompiled, TorchDispatchMode):
         return recorder.add(target.split(".")[1], target, args, kwargs, func(*args, **kwargs))
 
 
-def record(model: nn.Module, samples: tuple[Tensor, ...]) -> tuple[Builder, list[int]]:
+def record_graph(model: nn.Module, samples: tuple[Tensor, ...]) -> tuple[Builder, list[int]]:
     """The builder with the model's nodes, and the indices of its outputs. Raises NotRecorded, and what the model
     raises. Cost: one forward pass, whose values are all kept."""
     recorder = Recorder()

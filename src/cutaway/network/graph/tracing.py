@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import ModelError
-from cutaway.network.graph.build import build, decompositions, spell_out, tidy
+from cutaway.network.graph.build import build_nodes, decompositions, spell_out, tidy
 from cutaway.network.graph.evaluation import evaluate_graph
 from cutaway.network.graph.node import Graph
-from cutaway.network.graph.recording import NotRecorded, record
+from cutaway.network.graph.recording import NotRecorded, record_graph
 from cutaway.network.refusals import refuse_unreadable
 
 POINTS = 16
@@ -45,7 +45,7 @@ def trace(
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     if dtype is not None:
         twin = twin.to(dtype)
-    nodes, inputs, outputs, values = _recorded(twin, samples) or build(_export(twin, samples), samples)
+    nodes, inputs, outputs, values = _recorded(twin, samples) or build_nodes(_export(twin, samples), samples)
     graph = Graph(nodes=nodes, inputs=inputs, outputs=outputs, dtype=dtype or _floating(samples), batched=batched)
     ours = [values[i] for i in outputs]
     del values  # of all nodes
@@ -60,7 +60,7 @@ def _recorded(model: nn.Module, samples: tuple[Tensor, ...]):
     if not getattr(model, "runs_straight", False):
         return None
     try:
-        return tidy(*record(model, samples))
+        return tidy(*record_graph(model, samples))
     except (NotRecorded, RuntimeError):
         return None
 

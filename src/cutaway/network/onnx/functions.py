@@ -19,7 +19,13 @@ from torch.nn import functional as F
 
 from cutaway.network.onnx.host import as_tensors, as_tuple, elementwise, is_host, on_host
 from cutaway.network.onnx.moves import MOVES
-from cutaway.network.onnx.normalisations import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
+from cutaway.network.onnx.normalisations import (
+    onnx_group_norm,
+    onnx_instance_norm,
+    onnx_layer_norm,
+    onnx_local_response_norm,
+    onnx_rms_norm,
+)
 
 
 def _divide(a: Tensor, b: Any) -> Tensor:
@@ -208,11 +214,11 @@ FUNCTIONS: dict[str, Callable] = {
     "ReduceSumSquare": _reduce(lambda x, dims, keep: x.square().sum(dims, keep)),
     "ArgMax": _arg(torch.argmax),
     "ArgMin": _arg(torch.argmin),
-    "LayerNormalization": layer_norm,
-    "GroupNormalization": group_norm,
-    "InstanceNormalization": instance_norm,
-    "RMSNormalization": rms_norm,
-    "LRN": local_response_norm,
+    "LayerNormalization": onnx_layer_norm,
+    "GroupNormalization": onnx_group_norm,
+    "InstanceNormalization": onnx_instance_norm,
+    "RMSNormalization": onnx_rms_norm,
+    "LRN": onnx_local_response_norm,
     "PRelu": _prelu,
     "Selu": _selu,
     "HardSigmoid": _hard_sigmoid,

@@ -23,7 +23,7 @@ from cutaway.network.onnx.agreement import POINTS, check_import
 from cutaway.network.onnx.host import is_host, to_host
 from cutaway.network.onnx.layers import build_layer, fused_bias
 from cutaway.network.onnx.model import OnnxModel
-from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Node, Operand, float_defaults
+from cutaway.network.onnx.nodes import INTEGER_OPERANDS, OnnxNode, Operand, float_defaults
 from cutaway.network.onnx.read import check_bytes, damaged, read_proto
 from cutaway.network.onnx.rows import ROWS, rows_are_independent
 from cutaway.network.onnx.sizes import SizeGuard
@@ -124,7 +124,7 @@ class _Importer:
         model.input_name, model.output_name = value.name, self.output
         return model
 
-    def _step(self, model: OnnxModel, node: Node, done: set[int]) -> set[int]:
+    def _step(self, model: OnnxModel, node: OnnxNode, done: set[int]) -> set[int]:
         """Fold or build one node; gives the numbers of the nodes it stands for."""
         operands = [self._operand(node, name) for name in node.inputs]
         fold = all(operand.constant for operand in operands if operand is not None)
@@ -147,7 +147,7 @@ class _Importer:
         return taken
 
     def _try(
-        self, model: OnnxModel, node: Node, operands: list[Operand | None], bias: Tensor | None, fold: bool
+        self, model: OnnxModel, node: OnnxNode, operands: list[Operand | None], bias: Tensor | None, fold: bool
     ) -> tuple[nn.Module, list[int], Any]:
         """The layer of a node, which operands it takes, and what it gives; sizes are checked before memory is taken."""
         try:
@@ -169,7 +169,7 @@ class _Importer:
                 remedy="check the file with onnx.checker.check_model and onnxruntime",
             ) from error
 
-    def _operand(self, node: Node, name: str) -> Operand | None:
+    def _operand(self, node: OnnxNode, name: str) -> Operand | None:
         if name == "":
             return None
         if name in self.constants:
@@ -191,7 +191,7 @@ class _Importer:
                 del model.node_names[name]
         model.steps = kept[::-1]
 
-    def _module_name(self, model: OnnxModel, node: Node) -> str:
+    def _module_name(self, model: OnnxModel, node: OnnxNode) -> str:
         name = re.sub(r"\W", "_", node.name.strip("/")) or f"{node.op_type}_{node.index}"
         if hasattr(nn.Module, name) or not name.isidentifier():
             name = f"node_{name}"
@@ -199,7 +199,7 @@ class _Importer:
             name += "_"
         return name
 
-    def _node(self, index: int, node: Any) -> Node:
+    def _node(self, index: int, node: Any) -> OnnxNode:
         import onnx
 
         attributes: dict[str, Any] = float_defaults(node.op_type, self.opset) if node.domain in ("", "ai.onnx") else {}
@@ -224,7 +224,7 @@ class _Importer:
                 expected="operators of the ONNX standard",
                 remedy="export the model without custom operators",
             )
-        return Node(index, name, node.op_type, tuple(node.input), outputs, attributes, self.opset, str(self.path))
+        return OnnxNode(index, name, node.op_type, tuple(node.input), outputs, attributes, self.opset, str(self.path))
 
     def _tensor(self, proto: Any) -> Tensor:
         from onnx import numpy_helper

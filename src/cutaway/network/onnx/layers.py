@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cutaway.network.onnx.functions import FUNCTIONS
 from cutaway.network.onnx.host import as_tuple, is_host
-from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Apply, Node, Operand
+from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Apply, OnnxNode, Operand
 from cutaway.network.onnx.torch_layers import BUILDERS, linear
 
 # attributes of older opsets that became operands: (name, place)
@@ -34,7 +34,7 @@ ATTRIBUTE_TO_OPERAND = {
 
 
 def build_layer(
-    node: Node, operands: list[Operand | None], batched: bool, bias: Tensor | None = None
+    node: OnnxNode, operands: list[Operand | None], batched: bool, bias: Tensor | None = None
 ) -> tuple[nn.Module, list[int]]:
     """The layer for `node`, and which operands its forward takes. `bias`: of the Add that follows a MatMul. Raises
     UnsupportedOperator."""
@@ -54,8 +54,8 @@ def build_layer(
 
 
 def fused_bias(
-    node: Node, operands: list[Operand | None], nodes: list[Node], constants: dict[str, Tensor], output: str
-) -> tuple[Node, Tensor] | None:
+    node: OnnxNode, operands: list[Operand | None], nodes: list[OnnxNode], constants: dict[str, Tensor], output: str
+) -> tuple[OnnxNode, Tensor] | None:
     """The Add of a constant row that alone takes the result of this MatMul with a constant matrix, and that row; else
     None."""
     if node.op_type != "MatMul" or len(operands) != 2 or node.outputs[0] == output:
@@ -74,7 +74,7 @@ def fused_bias(
     return users[0], row.reshape(width)
 
 
-def _apply(node: Node, operands: list[Operand | None], batched: bool) -> tuple[nn.Module, list[int]]:
+def _apply(node: OnnxNode, operands: list[Operand | None], batched: bool) -> tuple[nn.Module, list[int]]:
     attributes: dict[str, Any] = dict(node.attributes)
     op_type = node.op_type
     for name, place in ATTRIBUTE_TO_OPERAND.get(op_type, ()):
@@ -108,7 +108,7 @@ def _apply(node: Node, operands: list[Operand | None], batched: bool) -> tuple[n
     return Apply(op_type, attributes, operands), used
 
 
-def _constant(node: Node) -> Tensor:
+def _constant(node: OnnxNode) -> Tensor:
     for name, dtype in (
         ("value", None),
         ("value_float", torch.float32),

@@ -56,7 +56,7 @@ def float_defaults(op_type: str, opset: int) -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class OnnxNode:
     """A node of the file with its attributes as Python values and torch tensors."""
 
     index: int

@@ -12,19 +12,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def layer_norm(attributes: dict, x: Tensor, scale: Tensor, shift: Tensor | None = None) -> Tensor:
+def onnx_layer_norm(attributes: dict, x: Tensor, scale: Tensor, shift: Tensor | None = None) -> Tensor:
     """Over all dimensions from `axis` on."""
     axis = attributes.get("axis", -1) % x.ndim
     return F.layer_norm(x, tuple(x.shape[axis:]), scale, shift, attributes.get("epsilon", 1e-5))
 
 
-def rms_norm(attributes: dict, x: Tensor, scale: Tensor) -> Tensor:
+def onnx_rms_norm(attributes: dict, x: Tensor, scale: Tensor) -> Tensor:
     """x / sqrt(mean(x^2) + epsilon) * scale, the mean over all dimensions from `axis` on; `scale` broadcasts."""
     axis = attributes.get("axis", -1) % x.ndim
     return F.rms_norm(x, tuple(x.shape[axis:]), None, attributes.get("epsilon", 1e-5)) * scale
 
 
-def group_norm(attributes: dict, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def onnx_group_norm(attributes: dict, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Over each group of channels; before opset 21 (`of_groups`) there is one scale and shift for a group."""
     groups = attributes["num_groups"]
     if attributes.get("of_groups"):
@@ -32,12 +32,12 @@ def group_norm(attributes: dict, x: Tensor, scale: Tensor, shift: Tensor) -> Ten
     return torch.group_norm(x, groups, scale, shift, attributes.get("epsilon", 1e-5))
 
 
-def instance_norm(attributes: dict, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def onnx_instance_norm(attributes: dict, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Over each channel alone."""
     return torch.group_norm(x, x.shape[1], scale, shift, attributes.get("epsilon", 1e-5))
 
 
-def local_response_norm(attributes: dict, x: Tensor) -> Tensor:
+def onnx_local_response_norm(attributes: dict, x: Tensor) -> Tensor:
     """x / (bias + alpha / size * sum of x^2)^beta over the `size` (odd) channels round each."""
     numbers = (attributes.get("alpha", 1e-4), attributes.get("beta", 0.75), attributes.get("bias", 1.0))
     return F.local_response_norm(x, attributes["size"], *numbers)

@@ -26,7 +26,7 @@ SHAPED = ("Reshape", "Expand", "ConstantOfShape", "Tile")
 FAULTS = (RuntimeError, ValueError, IndexError, TypeError, CutawayError)
 
 
-class Mixed(Exception):
+class RowsMixed(Exception):
     """A layer that does not keep rows apart."""
 
 
@@ -40,7 +40,7 @@ def rows_are_independent(model: OnnxModel) -> bool:
             _step(getattr(model, name), takes, gives, state)
             for value in drops:
                 state.drop(value)
-    except Mixed:
+    except RowsMixed:
         return False
     single = state.alone[0][model.output_name]
     return isinstance(single, Tensor) and state.axes[model.output_name] == 0 and single.shape[0] == 1
@@ -95,7 +95,7 @@ def _step(layer: nn.Module, takes: tuple[str, ...], gives: tuple[str, ...], stat
     try:
         together = _listed(layer(*state.joined(takes, rows)))
     except FAULTS as error:
-        raise Mixed from error
+        raise RowsMixed from error
     has_rows = any(state.axes.get(name) is not None for name in takes)
     _check_sizes(layer, takes, rows[0], state)
     places = [_place([row[k] for row in alone], value, has_rows) for k, value in enumerate(together)]
@@ -109,9 +109,9 @@ def _step(layer: nn.Module, takes: tuple[str, ...], gives: tuple[str, ...], stat
         try:
             both = _listed(layer(*state.joined(takes, other)))
         except FAULTS as error:
-            raise Mixed from error
+            raise RowsMixed from error
         if [_place([row[k] for row in again], value, has_rows) for k, value in enumerate(both)] != places:
-            raise Mixed
+            raise RowsMixed
     for k, name in enumerate(gives):
         for values, row in zip(state.alone, alone):
             values[name] = row[k]
@@ -144,7 +144,7 @@ def _place(alone: list[Any], together: Any, has_rows: bool) -> int | None:
     first = alone[0]
     if is_host(first):
         if not is_host(together):
-            raise Mixed
+            raise RowsMixed
         return None
     shape = tuple(together.shape)
     for axis in range(first.ndim):
@@ -153,7 +153,7 @@ def _place(alone: list[Any], together: Any, has_rows: bool) -> int | None:
         if tuple(whole) == shape and shape[axis] and _same(torch.cat(alone, axis), together):
             return axis
     if has_rows or not all(_same(value, together) for value in alone):
-        raise Mixed
+        raise RowsMixed
     return None
 
 
@@ -175,7 +175,7 @@ def _check_sizes(layer: Any, takes: tuple[str, ...], row: list[Any], state: _Sta
         return
     one, many = (columns(layer.operands(*given)) for given in (row, many))
     if not all(_means_the_same(word, a, b) for a, b in zip(one, many)):
-        raise Mixed
+        raise RowsMixed
 
 
 def _means_the_same(word: str, one: tuple, many: tuple) -> bool:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cutaway._compat import NotCompiled
-from cutaway.network.onnx.nodes import Node
+from cutaway.network.onnx.nodes import OnnxNode
 from cutaway.network.onnx.read import check_bytes
 
 SMALL = 1 << 24
@@ -41,7 +41,7 @@ class SizeGuard(NotCompiled, TorchDispatchMode):
     which another program would copy) and of which `times` do not fit the memory budget. Cost: every operation once more
     without data."""
 
-    def __init__(self, node: Node, times: int) -> None:
+    def __init__(self, node: OnnxNode, times: int) -> None:
         super().__init__()
         self.node, self.times = node, times
 

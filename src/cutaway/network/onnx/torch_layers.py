@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.network.onnx.nodes import Apply, Node, Operand
+from cutaway.network.onnx.nodes import Apply, OnnxNode, Operand
 from cutaway.network.onnx.windows import Window
 
 
@@ -27,14 +27,14 @@ def linear(matrix: Tensor, bias: Tensor | None) -> nn.Linear:
     return layer
 
 
-def _matmul(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _matmul(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     data, matrix = operands
     if data is None or matrix is None or data.constant or not matrix.constant or matrix.value.ndim != 2:
         return None
     return linear(matrix.value, None)
 
 
-def _gemm(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _gemm(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     data, matrix = operands[0], operands[1]
     offset = operands[2] if len(operands) > 2 else None
     plain = data is not None and not data.constant and matrix is not None and matrix.constant and not node.get("transA")
@@ -49,7 +49,7 @@ def _gemm(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Modu
     return linear(weight, bias)
 
 
-def _padding(node: Node, data: Tensor, kernel: tuple[int, ...]) -> tuple[list[int], list[int]]:
+def _padding(node: OnnxNode, data: Tensor, kernel: tuple[int, ...]) -> tuple[list[int], list[int]]:
     """Padding before and after in every spatial dimension, from `pads` or `auto_pad` (which needs the sizes)."""
     num = len(kernel)
     mode = node.get("auto_pad", "NOTSET")
@@ -69,18 +69,18 @@ def _padding(node: Node, data: Tensor, kernel: tuple[int, ...]) -> tuple[list[in
     return before, after
 
 
-def _of(node: Node, name: str, num: int) -> tuple[int, ...]:
+def _of(node: OnnxNode, name: str, num: int) -> tuple[int, ...]:
     return tuple(node.get(name, [1] * num))
 
 
-def _spatial(node: Node, data: Tensor, layers: tuple[type, ...]) -> Any:
+def _spatial(node: OnnxNode, data: Tensor, layers: tuple[type, ...]) -> Any:
     num = data.ndim - 2
     if not 1 <= num <= len(layers):
         raise node.refuse(f"data of {data.ndim} dimensions", "use 1 to 3 spatial dimensions")
     return layers[num - 1]
 
 
-def _convolution(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _convolution(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     data, weight = operands[0], operands[1]
     offset = operands[2] if len(operands) > 2 else None
     if data is None or weight is None or not weight.constant or (offset is not None and not offset.constant):
@@ -120,7 +120,7 @@ def _pad_operands(before: Sequence[int], after: Sequence[int], value: float) -> 
     return [Operand(None, False), Operand(pads, True), Operand(torch.tensor(value), True)]
 
 
-def _window(node: Node, operands: list[Operand | None]) -> Window:
+def _window(node: OnnxNode, operands: list[Operand | None]) -> Window:
     data = operands[0]
     assert data is not None
     kernel = tuple(node.get("kernel_shape"))
@@ -143,7 +143,7 @@ def _window(node: Node, operands: list[Operand | None]) -> Window:
     return window
 
 
-def _max_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _max_pool(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     data = operands[0]
     assert data is not None
     if len(node.outputs) > 1 and node.outputs[1]:
@@ -159,7 +159,7 @@ def _max_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.
     return nn.Sequential(Apply("Pad", {}, pads), kind(window.kernel, **options))
 
 
-def _average_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _average_pool(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     """Where a window reaches over an edge, the mean of zeros and data, times the window's size, over the exact number
     of what counts."""
     data = operands[0]
@@ -182,7 +182,7 @@ def _average_pool(node: Node, operands: list[Operand | None], _batched: bool) ->
     return nn.Sequential(*layers)
 
 
-def _global_pool(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _global_pool(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     data = operands[0]
     assert data is not None
     average = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
@@ -190,7 +190,7 @@ def _global_pool(node: Node, operands: list[Operand | None], _batched: bool) -> 
     return _spatial(node, data.value, average if node.op_type == "GlobalAveragePool" else maximum)(1)
 
 
-def _batch_norm(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _batch_norm(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     data, *numbers = operands
     if data is None or len(numbers) != 4 or any(o is None or not o.constant for o in numbers):
         raise node.refuse("statistics computed from the data")
@@ -206,7 +206,7 @@ def _batch_norm(node: Node, operands: list[Operand | None], _batched: bool) -> n
     return layer
 
 
-def _clip(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _clip(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     ends = [node.get("min"), node.get("max")]
     for k in (1, 2):
         operand = operands[k] if k < len(operands) else None
@@ -222,7 +222,7 @@ def _clip(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Modu
     return nn.ReLU6() if (low, high) == (0, 6) else nn.Hardtanh(low, high)
 
 
-def _softmax(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _softmax(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     data = operands[0]
     assert data is not None
     log = node.op_type == "LogSoftmax"
@@ -232,7 +232,7 @@ def _softmax(node: Node, operands: list[Operand | None], _batched: bool) -> nn.M
     return (nn.LogSoftmax if log else nn.Softmax)(axis)
 
 
-def _prelu(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
+def _prelu(node: OnnxNode, operands: list[Operand | None], _batched: bool) -> nn.Module | None:
     data, slope = operands
     if data is None or slope is None or not slope.constant:
         return None
@@ -244,11 +244,11 @@ def _prelu(node: Node, operands: list[Operand | None], _batched: bool) -> nn.Mod
     return layer
 
 
-def _plain(make: Callable[[Node], nn.Module]) -> Callable:
+def _plain(make: Callable[[OnnxNode], nn.Module]) -> Callable:
     return lambda node, _operands, _batched: make(node)
 
 
-BUILDERS: dict[str, Callable[[Node, list[Operand | None], bool], nn.Module | None]] = {
+BUILDERS: dict[str, Callable[[OnnxNode, list[Operand | None], bool], nn.Module | None]] = {
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Conv": _convolution,

@@ -10,7 +10,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "base": "Adversarial Attack",
         "boundary": "Boundary",
         "deepfool": "DeepFool",
-        "goals": "Entropy Goal Label MutualInformation OwnLoss Target",
+        "goals": "Entropy Goal Label MutualInformation OwnLoss TargetClass",
         "losses": "cross_entropy_loss margin_loss ratio_loss",
         "named": "ATTACKS make_attack",
         "pgd": "FGSM Noise PGD",

@@ -11,7 +11,7 @@ from cutaway.robustness.attacks.goals import Goal as Goal
 from cutaway.robustness.attacks.goals import Label as Label
 from cutaway.robustness.attacks.goals import MutualInformation as MutualInformation
 from cutaway.robustness.attacks.goals import OwnLoss as OwnLoss
-from cutaway.robustness.attacks.goals import Target as Target
+from cutaway.robustness.attacks.goals import TargetClass as TargetClass
 from cutaway.robustness.attacks.losses import cross_entropy_loss as cross_entropy_loss
 from cutaway.robustness.attacks.losses import margin_loss as margin_loss
 from cutaway.robustness.attacks.losses import ratio_loss as ratio_loss
@@ -39,7 +39,7 @@ __all__ = [
     "PGD",
     "PerturbationBall",
     "Square",
-    "Target",
+    "TargetClass",
     "cross_entropy_loss",
     "make_attack",
     "margin_loss",

@@ -19,7 +19,7 @@ from cutaway.errors import InputError
 from cutaway.network import Network
 from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ball import Norm, PerturbationBall
-from cutaway.robustness.attacks.goals import Goal, Label, Target, mean_log_probabilities
+from cutaway.robustness.attacks.goals import Goal, Label, TargetClass, mean_log_probabilities
 from cutaway.robustness.attacks.oracle import Oracle
 from cutaway.robustness.attacks.units import warn_of_units
 
@@ -76,7 +76,7 @@ class Attack(ABC):
         batch: int = 256,
     ) -> Adversarial:
         """Attack every row of `data` with a goal (see `goals`): by default any class but the label; `targets` `(n,)` is
-        short for `Target(classes=targets)`.
+        short for `TargetClass(classes=targets)`.
 
         `network`: one, or several that answer together by the mean of their probabilities. A falsification is a fact; a
         failure to find one proves nothing. Warns (`CutawayWarning`) of a radius that the data's range makes
@@ -88,7 +88,7 @@ class Attack(ABC):
         """
         networks = (network,) if isinstance(network, Network) else tuple(network)
         if goal is None:
-            goal = Label() if targets is None else Target(classes=targets)
+            goal = Label() if targets is None else TargetClass(classes=targets)
         elif targets is not None:
             raise InputError(
                 f"attack {self.name!r}",
@@ -96,7 +96,7 @@ class Attack(ABC):
                 expected="one of them",
                 remedy="leave one of the two out",
             )
-        aimed = goal.of_rows(len(data)) if isinstance(goal, Target) else None
+        aimed = goal.of_rows(len(data)) if isinstance(goal, TargetClass) else None
         self._check(networks, data, goal, aimed)
         found: list[tuple[torch.Tensor, ...]] = []
         for start in range(0, len(data.inputs), batch):

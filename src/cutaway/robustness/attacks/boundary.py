@@ -10,7 +10,7 @@ import torch
 from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ball import Norm, PerturbationBall, rows_like, rows_norm
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.shrink import far_starts, shrink
+from cutaway.robustness.attacks.shrink import far_starts, halve_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Boundary(Attack):
             return inputs.clone()
         point[~have] = inputs[~have]
         here = aim.select(rows)
-        point[rows] = shrink(here, ball.select(rows), point[rows], bisections=16)
+        point[rows] = halve_changes(here, ball.select(rows), point[rows], bisections=16)
         walk = _Walk(self, aim, ball, point, rows)
         for step in range(1, self.steps + 1):
             walk.move(generator, ask_sphere=step % 5 == 0)
@@ -55,7 +55,7 @@ class Boundary(Attack):
                     walk.leave(self.radius)
             if len(walk.rows) == 0:
                 break
-        point[rows] = shrink(here, ball.select(rows), point[rows], bisections=8)
+        point[rows] = halve_changes(here, ball.select(rows), point[rows], bisections=8)
         return ball.project(point)
 
 

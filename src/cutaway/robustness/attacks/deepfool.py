@@ -10,7 +10,7 @@ import torch
 from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ball import Norm, PerturbationBall
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.shrink import shrink
+from cutaway.robustness.attacks.shrink import halve_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class DeepFool(Attack):
             reached[rows] = aim.select(rows).won(point[rows])
         done = reached.nonzero().squeeze(1)
         if len(done):
-            point[done] = shrink(aim.select(done), ball.select(done), point[done], bisections=self.bisections)
+            point[done] = halve_changes(aim.select(done), ball.select(done), point[done], bisections=self.bisections)
         return ball.project(point)
 
     def _boundaries(self, aim: Aim, point, answers):

@@ -85,7 +85,7 @@ class Label(_ClassGoal):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Target(_ClassGoal):
+class TargetClass(_ClassGoal):
     """The class `classes`, one for all rows or one a row `(n,)`: reached where argmax s = t, by ascent of
     s_t - max_{j != t} s_j."""
 

@@ -8,7 +8,7 @@ from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ball import PerturbationBall, rows_like
 
 
-def shrink(aim: Aim, ball: PerturbationBall, points: torch.Tensor, *, bisections: int) -> torch.Tensor:
+def halve_changes(aim: Aim, ball: PerturbationBall, points: torch.Tensor, *, bisections: int) -> torch.Tensor:
     """The smallest change found by halving between input and point, `points` `(n, ...)` all won.
 
     For l2 points on the segment, for linf the point's change cut to a cube of smaller size; each halving asks for the

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cutaway.network.graph import Node
-from cutaway.robustness.bounds.intervals import Limits, flat
+from cutaway.robustness.bounds.intervals import Limits, flat_values
 from cutaway.robustness.bounds.lowering import LINEAR
 from cutaway.robustness.bounds.maxima import MAXIMA, planes
 from cutaway.robustness.bounds.network import BoundNetwork
@@ -97,7 +97,7 @@ def _begin(
         rows = f.sign * node.constants["weight"][f.index]
         total = torch.zeros(f.index.shape, dtype=net.dtype)
         if net.rounding:
-            total = total - flat(limits.slack[node.index], 1).gather(1, f.index)
+            total = total - flat_values(limits.slack[node.index], 1).gather(1, f.index)
         if node.index in net.offset:
             total = total + f.sign * net.offset[node.index].flatten()[f.index]
         return {source.index: rows.reshape(*f.index.shape, *source.shape)}, total
@@ -111,12 +111,12 @@ def _begin(
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Sum over a node's values: (B, S, *shape) with (B, *shape) or (B, 1 or S, *shape), giving (B, S)."""
-    values = flat(a, 2)
+    values = flat_values(a, 2)
     if b.ndim == a.ndim:
         if b.shape[1] != 1:
-            return (values * flat(b, 2)).sum(-1)
+            return (values * flat_values(b, 2)).sum(-1)
         b = b.squeeze(1)
-    return (values @ flat(b, 1).unsqueeze(-1)).squeeze(-1)
+    return (values @ flat_values(b, 1).unsqueeze(-1)).squeeze(-1)
 
 
 def _through(
@@ -158,14 +158,14 @@ def _through_product(
         parts.append(unbroadcast(part, net.graph.nodes[source].shape))
     constant = torch.where(positive, below[2], above[2])
     size = torch.maximum(xl.abs(), xu.abs()) * torch.maximum(yl.abs(), yu.abs())
-    gain = flat(a * constant, 2).sum(-1) - _dot(a.abs(), (4 * net.gamma[node.index] * size).expand_as(constant))
+    gain = flat_values(a * constant, 2).sum(-1) - _dot(a.abs(), (4 * net.gamma[node.index] * size).expand_as(constant))
     return parts, gain
 
 
 def _through_maxima(net: BoundNetwork, node: Node, a: Tensor, limits: Limits) -> tuple[list[Tensor], Tensor]:
     places, source = net.windows[node.index], net.graph.nodes[node.inputs[0]]
     below, above, offset = planes(places, limits.lower[source.index], limits.upper[source.index])
-    slopes = flat(a, 2)
+    slopes = flat_values(a, 2)
     gain = _dot(slopes.clamp(max=0), offset)
     if net.rounding:
         gain = gain - _dot(slopes.abs(), net.gamma[node.index] * offset.abs())

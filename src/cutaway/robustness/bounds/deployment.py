@@ -36,7 +36,7 @@ from cutaway.robustness.bounds.maxima import windows
 from cutaway.robustness.bounds.network import BoundNetwork, gamma
 from cutaway.robustness.bounds.rounding import NONNEGATIVE, own_error
 from cutaway.robustness.bounds.transpose import absolute, apply_linear, fan, offset
-from cutaway.robustness.bounds.unary import UNARY, derivative_limit, interval
+from cutaway.robustness.bounds.unary import UNARY, derivative_limit, unary_range
 
 MOVES = frozenset({"reshape", "permute", "expand", "slice", "cat", "pad", "take"})
 WEIGHTED = frozenset({"linear", "convolution", "constant_matmul"})
@@ -181,7 +181,7 @@ def _function(walk: Walk, node: Node) -> Tensor:
     low, high = walk.range(i)
     low, high = low - walk.error[i], high + walk.error[i]
     low = low.clamp(min=0) if i in walk.never_negative else low
-    least, most = interval(node, low, high)
+    least, most = unary_range(node, low, high)
     carried = (derivative_limit(node, low, high) * walk.error[i]).nan_to_num(math.inf, math.inf)
     reach = torch.maximum(least.abs(), most.abs())
     own = own_error(node, torch.maximum(low.abs(), high.abs()), reach)

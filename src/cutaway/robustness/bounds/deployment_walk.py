@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.network import BoundNetwork
-from cutaway.robustness.bounds.unary import interval
+from cutaway.robustness.bounds.unary import unary_range
 
 SPARE = 8
 """Roundings granted to every operator beyond its sums and products: constants, folded factors, a change of order."""
@@ -52,7 +52,7 @@ class Walk:
         """Limits of a node of the traced network; what bounds have moved (a ReLU behind a maximum) is worked out."""
         node, place = self.net.source.nodes[index], self.net.places.get(index)
         if place is None:
-            return interval(node, *self.range(node.inputs[0]))
+            return unary_range(node, *self.range(node.inputs[0]))
         return self.limits.lower[place], self.limits.upper[place]
 
     def exact(self, index: int) -> Tensor:

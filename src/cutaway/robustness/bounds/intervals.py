@@ -18,11 +18,11 @@ from cutaway.robustness.bounds.lowering import LINEAR
 from cutaway.robustness.bounds.maxima import MAXIMA
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.transpose import apply_linear
-from cutaway.robustness.bounds.unary import interval
+from cutaway.robustness.bounds.unary import unary_range
 from cutaway.robustness.regions import Region
 
 
-def flat(values: Tensor, start: int) -> Tensor:
+def flat_values(values: Tensor, start: int) -> Tensor:
     """Values of a node in a row after `start` leading dimensions; a node may be a single number without dimensions."""
     return values.unsqueeze(-1).flatten(start)
 
@@ -63,9 +63,9 @@ def step(net: BoundNetwork, node: Node, limits: Limits, region: Region) -> None:
     else:
         low, high = limits.lower[node.inputs[0]], limits.upper[node.inputs[0]]
         if node.op in MAXIMA:
-            low, high = maxima.interval(net.windows[node.index], node, low, high)
+            low, high = maxima.maxima_range(net.windows[node.index], node, low, high)
         else:
-            low, high = interval(node, low, high)
+            low, high = unary_range(node, low, high)
         slack = net.gamma[node.index] * torch.maximum(low.abs(), high.abs())
     if "range" in node.attributes:
         floor, ceiling = node.attributes["range"]

@@ -26,7 +26,7 @@ from cutaway.robustness.bounds.unary import UNARY
 LINEAR = AFFINE_OPERATORS
 
 
-def prepare(graph: Graph, *, keep_maxima: bool = False) -> tuple[Graph, dict[int, int]]:
+def lower_graph(graph: Graph, *, keep_maxima: bool = False) -> tuple[Graph, dict[int, int]]:
     """The rewritten graph, and where the values of `graph` stand in it. `keep_maxima`: maxima over windows stay (see
     `maxima`) and move before a ReLU, with which
     they commute. Raises UnsupportedOperator for an operator that has no rule, ModelError for several inputs."""
@@ -218,9 +218,9 @@ REWRITES: dict[str, Rule] = {
     "scale_shift": _rule_scale_shift,
     "softmax": _rule_softmax,
     "log_softmax": _rule_log_softmax,
-    "layer_norm": norms.layer_norm,
-    "local_response_norm": norms.local_response_norm,
-    "mul": norms.product,
+    "layer_norm": norms.lowered_layer_norm,
+    "local_response_norm": norms.lowered_response_norm,
+    "mul": norms.lowered_product,
     "reciprocal": norms.reciprocal,
 }
 """op -> rule that emits its exact replacement."""

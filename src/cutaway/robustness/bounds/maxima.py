@@ -78,7 +78,7 @@ def pooling_windows(node: Node, shape: tuple[int, ...]) -> Windows:
     return Windows(index=index, counts=inside.repeat(lead, 1))
 
 
-def interval(places: Windows, node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+def maxima_range(places: Windows, node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Range of the maxima: exact for a box."""
     low, high = (places.of(side).amax(2).reshape(-1, *node.shape) for side in (lower, upper))
     return low, high

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.network.graph import Graph, Node, trace
-from cutaway.robustness.bounds.lowering import LINEAR, needed, prepare, without_padded_maxima
+from cutaway.robustness.bounds.lowering import LINEAR, lower_graph, needed, without_padded_maxima
 from cutaway.robustness.bounds.maxima import MAXIMA, Windows, windows
 from cutaway.robustness.bounds.transpose import absolute, fan, offset
 from cutaway.robustness.bounds.unary import UNARY
@@ -94,10 +94,10 @@ def bound_network(
         model = trace(model, example_inputs, dtype=dtype, batched=batched)
     model = model if model.dtype == dtype else model.to(dtype)
     model = without_padded_maxima(model)
-    net = _of_prepared(model, *prepare(model))
+    net = _of_prepared(model, *lower_graph(model))
     if not any(node.op in MAXIMA for node in model.nodes):
         return net
-    return replace(net, coarse=_of_prepared(model, *prepare(model, keep_maxima=True)))
+    return replace(net, coarse=_of_prepared(model, *lower_graph(model, keep_maxima=True)))
 
 
 def _of_prepared(source: Graph, graph: Graph, places: dict[int, int]) -> BoundNetwork:

@@ -32,7 +32,7 @@ def largest(k: float, w: float, p: float) -> float:
     return ROUNDING * math.sqrt(square) * (k + w * square) ** -p
 
 
-def layer_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+def lowered_layer_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
     shape, count = b.shape(inputs[0]), node.attributes["num_dims"]
     size = math.prod(shape[len(shape) - count :])
     x = b.emit("reshape", inputs[0], shape=(*shape[: len(shape) - count], size))
@@ -48,7 +48,7 @@ def layer_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
     )
 
 
-def local_response_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+def lowered_response_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
     """The sum over neighbouring channels as a product with a band matrix, channels last."""
     (x,), shape, a = inputs, node.shape, node.attributes
     channels, place = shape[1], torch.arange(shape[1])
@@ -63,7 +63,7 @@ def local_response_norm(b: Builder, graph: Graph, node: Node, inputs: list[Ref])
     return b.emit("mul", x, b.emit("power", total, exponent=-float(a["beta"])), range=(-limit, limit))
 
 
-def product(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
+def lowered_product(b: Builder, graph: Graph, node: Node, inputs: list[Ref]) -> Ref:
     """A product, with a range where it is x / sqrt(k + w sum x^2) spelled out."""
     limit = min(own_limit(graph, *node.inputs), own_limit(graph, *reversed(node.inputs)))
     known = {"range": (-limit, limit)} if limit < math.inf else {}

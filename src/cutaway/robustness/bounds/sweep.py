@@ -16,7 +16,7 @@ from torch import Tensor
 from cutaway.errors import InputError
 from cutaway.robustness.bounds import maxima
 from cutaway.robustness.bounds.backward import Choices, OneHot, lower_bound
-from cutaway.robustness.bounds.intervals import Limits, flat, step
+from cutaway.robustness.bounds.intervals import Limits, flat_values, step
 from cutaway.robustness.bounds.maxima import MAXIMA
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.unary import UNARY, is_stable
@@ -129,7 +129,7 @@ def bounds_of_many(
 def _from_interval(net: BoundNetwork, limits: Limits, index: int, rows: Tensor) -> Tensor:
     low, high = (side[index].unsqueeze(1) for side in (limits.lower, limits.upper))
     worst = rows * torch.where(rows >= 0, low, high)
-    worst = flat(torch.where(rows == 0, 0.0, worst), 2)
+    worst = flat_values(torch.where(rows == 0, 0.0, worst), 2)
     return worst.sum(-1) - net.gamma[index] * worst.abs().sum(-1)
 
 
@@ -141,7 +141,7 @@ def _meet(limits: Limits, index: int, low: Tensor, high: Tensor) -> None:
     """Intersect; a NaN never replaces a number, and a gap is remembered as an empty sample."""
     old_low, old_high = limits.lower[index], limits.upper[index]
     low, high = torch.where(low > old_low, low, old_low), torch.where(high < old_high, high, old_high)
-    gap = flat(low > high, 1).any(1)
+    gap = flat_values(low > high, 1).any(1)
     if bool(gap.any()):
         limits.empty = gap if limits.empty is None else limits.empty | gap
         low, high = torch.minimum(low, high), torch.maximum(low, high)
@@ -175,7 +175,7 @@ def open_rows(net: BoundNetwork, limits: Limits, index: int) -> Tensor:
         else:
             found = ~is_stable(node, low, high) if node.op in UNARY else low < high
         wanted = wanted | found
-    return flat(wanted, 1)
+    return flat_values(wanted, 1)
 
 
 def _tighten(

@@ -41,7 +41,7 @@ def _rounding(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor | float,
     return cancels, rule.shortcut(node) if rule.shortcut else 0.0
 
 
-def interval(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+def unary_range(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Range of f on [lower, upper]; exact up to rounding for all kinds but a turning point found numerically."""
     rule = UNARY[node.op]
     ends = value(node, lower), value(node, upper)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cutaway.robustness.bounds.backward import Choices
-from cutaway.robustness.bounds.intervals import Limits, flat
+from cutaway.robustness.bounds.intervals import Limits, flat_values
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows
 from cutaway.robustness.regions import Region
@@ -40,7 +40,7 @@ class Bounding:
         return (found - self.thresholds).nan_to_num(-torch.inf)
 
 
-def choose(bounding: Bounding, readers: dict[int, int], *, tried: int) -> Tensor:
+def choose_splits(bounding: Bounding, readers: dict[int, int], *, tried: int) -> Tensor:
     """Flat positions (N,) over the neurons of the undecided nodes, one node after another; every subproblem must have
     one. `readers` gives each node's ReLU, `tried` the number of neurons whose children are bounded."""
     bounding.choices.record = {}
@@ -61,7 +61,7 @@ def _scores(bounding: Bounding, readers: dict[int, int], record: dict[int, Tenso
     found = []
     row = torch.arange(len(best))
     for source, candidate in bounding.undecided.items():
-        low, high = (flat(side[source], 1) for side in (bounding.limits.lower, bounding.limits.upper))
+        low, high = (flat_values(side[source], 1) for side in (bounding.limits.lower, bounding.limits.upper))
         seen = record[readers[source]]
         reach = seen[row, best if seen.shape[1] > 1 else torch.zeros_like(best)].flatten(1)
         width = (high - low).clamp(min=1e-30)
@@ -80,7 +80,7 @@ def _mean_child(bounding: Bounding, place: Tensor) -> Tensor:
             inside = (place >= start) & (place < start + candidate.shape[1])
             index = inside.nonzero().squeeze(1), (place - start)[inside]
             table = lower if side > 0 else upper
-            ends = flat(table[source], 1).clone()
+            ends = flat_values(table[source], 1).clone()
             ends[index] = 0.0
             table[source] = ends.reshape(table[source].shape)
             start += candidate.shape[1]

@@ -24,7 +24,7 @@ FLOOR = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
+class SearchOutcome:
     """What a complete search found: `proved`, a `witness` (n,), or neither; `bound` is the smallest lower bound on
     max_k g_k over all parts when proved (positive; infinite where every part was empty), else the worst one that is
     left; `parts` is how many boxes or subproblems were bounded, `open_parts` how many were left, `full` whether as
@@ -64,7 +64,7 @@ def split_inputs(
     batch: int = 512,
     max_open: int = 400_000,
     progress=lambda text: None,
-) -> Outcome:
+) -> SearchOutcome:
     """Decide the clauses (indices) by cutting boxes until `deadline` (monotonic seconds)."""
     start = _Boxes(
         lower=problem.lower[clauses],
@@ -92,7 +92,7 @@ def split_inputs(
             continue
         witness = try_points(problem, points[left], boxes.clause[left])
         if witness is not None:
-            return Outcome(witness=witness, parts=parts)
+            return SearchOutcome(witness=witness, parts=parts)
         children = _cut(problem, boxes, left, value, influence, limits)
         if children is None:
             return _given_up([*stack, boxes], parts)
@@ -100,7 +100,7 @@ def split_inputs(
         if time.monotonic() - told > 5:
             told = time.monotonic()
             progress(f"{parts} boxes bounded, {sum(len(b.lower) for b in stack)} open")
-    return Outcome(proved=True, bound=least, parts=parts)
+    return SearchOutcome(proved=True, bound=least, parts=parts)
 
 
 def smallest_proved(value: Tensor, empty: Tensor | None) -> float:
@@ -201,6 +201,6 @@ def _appeal(influence: Tensor, width: Tensor) -> Tensor:
     return influence + FLOOR * slope.clamp(min=1e-30) * width
 
 
-def _given_up(stack: list[_Boxes], parts: int) -> Outcome:
+def _given_up(stack: list[_Boxes], parts: int) -> SearchOutcome:
     worst = min(float(b.worst.min()) for b in stack if len(b.worst))
-    return Outcome(bound=worst, parts=parts, open_parts=sum(len(b.lower) for b in stack))
+    return SearchOutcome(bound=worst, parts=parts, open_parts=sum(len(b.lower) for b in stack))

@@ -68,7 +68,7 @@ def _columns(graph: Graph, node: Node) -> int:
     return weight[0].numel() * math.prod(places.shape[2:]) * places.shape[0]
 
 
-def pieces(count: int, size: int) -> list[Tensor]:
+def index_pieces(count: int, size: int) -> list[Tensor]:
     """Indices 0 to count - 1 in pieces of at most `size`."""
     return list(torch.arange(count).split(max(1, size)))
 

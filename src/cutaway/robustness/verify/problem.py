@@ -17,7 +17,7 @@ from cutaway.network.graph import output_of
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.query import Query
 from cutaway.robustness.regions import Box
-from cutaway.robustness.verify.memory import Costs, pieces
+from cutaway.robustness.verify.memory import Costs, index_pieces
 
 DEFAULT_BUDGET = 2_000_000_000
 
@@ -151,7 +151,7 @@ class Problem:
         return torch.cat(losses), torch.cat(gradients)
 
     def _chunks(self, points: Tensor) -> Iterator[Tensor]:
-        for some in pieces(len(points), self.costs.points(self.budget, points.shape[1])):
+        for some in index_pieces(len(points), self.costs.points(self.budget, points.shape[1])):
             if time.monotonic() > self.deadline:
                 raise OutOfTime
             yield some

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cutaway.robustness.bounds.backward import Choices
-from cutaway.robustness.bounds.intervals import Limits, flat
+from cutaway.robustness.bounds.intervals import Limits, flat_values
 from cutaway.robustness.bounds.network import BoundNetwork
 
 
@@ -86,7 +86,7 @@ def split_nodes(net: BoundNetwork) -> dict[int, int]:
 
 def unstable(limits: Limits, index: int) -> Tensor:
     """Neurons (B, n) of a node that may have either sign."""
-    return flat((limits.lower[index] < 0) & (limits.upper[index] > 0), 1)
+    return flat_values((limits.lower[index] < 0) & (limits.upper[index] > 0), 1)
 
 
 def take_batch(stack: list[Parts], size: int) -> Parts:

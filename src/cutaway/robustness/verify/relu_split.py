@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from cutaway.robustness.bounds.alpha import narrow
-from cutaway.robustness.bounds.intervals import Limits, flat
+from cutaway.robustness.bounds.intervals import Limits, flat_values
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows
 from cutaway.robustness.bounds.unary import initial_alpha, tunable
-from cutaway.robustness.verify.branching import Bounding, choose
-from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved
+from cutaway.robustness.verify.branching import Bounding, choose_splits
+from cutaway.robustness.verify.input_split import SearchOutcome, safe_difference, smallest_proved
 from cutaway.robustness.verify.problem import Problem
 from cutaway.robustness.verify.relu_limits import cut_limits, optimise, output_cuts
 from cutaway.robustness.verify.relu_parts import (
@@ -48,7 +48,7 @@ def split_relus(
     settings: SplitSettings = SplitSettings(),  # noqa: B008 (frozen)
     fixed: dict[int, Tensor] | None = None,
     progress=lambda text: None,
-) -> Outcome:
+) -> SearchOutcome:
     """Decide clauses (indices, N of them) whose CROWN limits are `limits` (leading size N), until `deadline`.
 
     `fixed` gives decisions that hold from the start (N, *shape), by node: a pattern specification.
@@ -87,12 +87,12 @@ def split_relus(
             told = time.monotonic()
             progress(f"{count} subproblems bounded, {sum(map(len, stack))} open")
     if found is not None:
-        return Outcome(witness=found, parts=count)
+        return SearchOutcome(witness=found, parts=count)
     if stack:
         outcome = _given_up(stack, count)
         outcome.full = outcome.open_parts > settings.max_open
         return outcome
-    return Outcome(proved=True, bound=min([*proved, level]), parts=count)
+    return SearchOutcome(proved=True, bound=min([*proved, level]), parts=count)
 
 
 def _level(open_: list[Parts]) -> float:
@@ -102,9 +102,9 @@ def _level(open_: list[Parts]) -> float:
     return LEVEL * float(values.min().clamp(min=1e-6)) if len(values) else LEVEL * 1e-6 if open_ else float("inf")
 
 
-def _given_up(stack: list[Parts], count: int) -> Outcome:
+def _given_up(stack: list[Parts], count: int) -> SearchOutcome:
     worst = min(float(p.value.min()) for p in stack)
-    return Outcome(bound=worst, parts=count, open_parts=sum(map(len, stack)))
+    return SearchOutcome(bound=worst, parts=count, open_parts=sum(map(len, stack)))
 
 
 def _start(problem: Problem, clauses: Tensor, limits: Limits, fixed: dict[int, Tensor] | None) -> Parts:
@@ -174,14 +174,16 @@ def _improve(
 
 def _ended(problem: Problem, parts: Parts) -> Tensor:
     """Which parts have no neuron left to split."""
-    candidates = [(unstable(parts.limits, k) & (flat(parts.signs[k], 1) == 0)).any(1) for k in split_nodes(problem.net)]
+    candidates = [
+        (unstable(parts.limits, k) & (flat_values(parts.signs[k], 1) == 0)).any(1) for k in split_nodes(problem.net)
+    ]
     return ~torch.stack(candidates).any(0)
 
 
 def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings) -> Parts:
     """Both children of every part; each must have a neuron left to split."""
     nodes = split_nodes(problem.net)
-    undecided = {k: unstable(parts.limits, k) & (flat(parts.signs[k], 1) == 0) for k in nodes}
+    undecided = {k: unstable(parts.limits, k) & (flat_values(parts.signs[k], 1) == 0) for k in nodes}
     bounding = Bounding(
         search=search,
         region=problem.region(problem.lower[parts.clause], problem.upper[parts.clause]).to(torch.float32),
@@ -191,7 +193,7 @@ def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: Spli
         choices=choices_of(parts, torch.float32),
         undecided=undecided,
     )
-    at = choose(bounding, nodes, tried=settings.tried)
+    at = choose_splits(bounding, nodes, tried=settings.tried)
     child = parts.take(torch.arange(len(parts)).repeat(2))
     direction = torch.cat([torch.ones(len(parts)), -torch.ones(len(parts))]).to(torch.int8)
     start = 0
@@ -199,7 +201,7 @@ def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: Spli
         inside = (at >= start) & (at < start + candidates.shape[1])
         rows = inside.repeat(2).nonzero().squeeze(1)
         columns = (at - start).repeat(2)[rows]
-        signs = flat(child.signs[source], 1).clone()
+        signs = flat_values(child.signs[source], 1).clone()
         signs[rows, columns] = direction[rows]
         child.signs[source] = signs.reshape(child.signs[source].shape)
         start += candidates.shape[1]

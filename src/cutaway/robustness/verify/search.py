@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cutaway import seeds
 from cutaway.robustness.attacks.ascent import climb
-from cutaway.robustness.verify.memory import SHARE, pieces
+from cutaway.robustness.verify.memory import SHARE, index_pieces
 from cutaway.robustness.verify.problem import Problem
 
 MANY_SAMPLES_UP_TO = 32
@@ -56,7 +56,7 @@ def _clause_pieces(problem: Problem) -> list[Tensor]:
     """Clauses in pieces whose starting points fit the budget."""
     clauses, inputs = problem.lower.shape
     samples = SAMPLES if inputs <= MANY_SAMPLES_UP_TO else 2
-    return pieces(clauses, int(SHARE * problem.budget / (samples * (24 * inputs + 32))))
+    return index_pieces(clauses, int(SHARE * problem.budget / (samples * (24 * inputs + 32))))
 
 
 def witnesses_of_many(problem: Problem, *, steps: int = 10, seed: int = 0) -> dict[int, Tensor]:

@@ -20,12 +20,12 @@ from cutaway.engines.budget import format_bytes
 from cutaway.errors import InputError
 from cutaway.robustness.bounds.alpha import AlphaSettings, optimised, optimised_rows
 from cutaway.robustness.bounds.deployment import deployment_radius
-from cutaway.robustness.bounds.intervals import Limits, flat
+from cutaway.robustness.bounds.intervals import Limits, flat_values
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.bounds.sweep import SweepSettings, bound_rows, sweep
 from cutaway.robustness.query import Query
 from cutaway.robustness.regions import Box
-from cutaway.robustness.verify.input_split import Outcome, safe_difference, smallest_proved, split_inputs
+from cutaway.robustness.verify.input_split import SearchOutcome, safe_difference, smallest_proved, split_inputs
 from cutaway.robustness.verify.memory import out_of_memory
 from cutaway.robustness.verify.problem import DEFAULT_BUDGET, BestPoints, OutOfTime, Problem, Replay
 from cutaway.robustness.verify.relu_parts import SplitSettings, split_nodes
@@ -114,7 +114,7 @@ def verify(
     def falsified(witness: Tensor, by: str, parts: int = 0) -> Verdict:
         return verdict(Status.FALSIFIED, witness=witness, output=replay(witness), decided_by=by, parts=parts)
 
-    value, parts, outcome = torch.full((len(query.clauses),), -torch.inf, dtype=torch.float64), 0, Outcome()
+    value, parts, outcome = torch.full((len(query.clauses),), -torch.inf, dtype=torch.float64), 0, SearchOutcome()
     try:
         witness, _ = find_witness(
             problem,
@@ -156,7 +156,7 @@ def verify(
     return verdict(Status.UNKNOWN, bound=outcome.bound, decided_by="nothing", parts=parts, reason=reason)
 
 
-def _why(outcome: Outcome, deadline: float) -> str:
+def _why(outcome: SearchOutcome, deadline: float) -> str:
     if time.monotonic() > deadline:
         return "time limit"
     return "as many subproblems are open as the memory budget holds" if outcome.full else "nothing left to split"
@@ -207,7 +207,7 @@ def _swept(problem: Problem, deadline: float) -> tuple[Limits, Box]:
 
 def _deployed(problem: Problem, limits: Limits, dtype: torch.dtype) -> Problem:
     """The problem with every limit raised by twice what rounding may change."""
-    radius = flat(deployment_radius(problem.net, limits, dtype), 1)
+    radius = flat_values(deployment_radius(problem.net, limits, dtype), 1)
     extra = 2 * (problem.matrix.abs() @ radius.unsqueeze(-1)).squeeze(-1)
     return replace(problem, limits=problem.limits + torch.where(torch.isnan(extra), torch.inf, extra))
 
@@ -244,14 +244,14 @@ def _search_all(
     progress: Progress,
     *,
     last: bool,
-) -> tuple[Outcome, str]:
+) -> tuple[SearchOutcome, str]:
     """The search for the clauses `left`, in pieces; ends with the first that is not proved."""
     few = problem.net.graph.input.numel <= settings.input_split_up_to
     if few or not split_nodes(problem.net):
         return _split_inputs(problem, left, deadline, progress), "input split"
     rows = problem.matrix.shape[1]
     size = min(settings.splits.batch, problem.costs.subproblems(problem.budget, rows))
-    total, ways = Outcome(proved=True, bound=float("inf")), []
+    total, ways = SearchOutcome(proved=True, bound=float("inf")), []
     for some in left.split(max(1, size)):
         known = limits.select(some) if limits is not None else _swept(problem.subset(some), deadline)[0]
         found, by = _search(problem, known, some, settings, deadline, progress, last=last)
@@ -262,7 +262,7 @@ def _search_all(
     return total, max(ways, key=("attack", "bounds", "relu split", "input split").index)
 
 
-def _split_inputs(problem: Problem, left: Tensor, deadline: float, progress: Progress) -> Outcome:
+def _split_inputs(problem: Problem, left: Tensor, deadline: float, progress: Progress) -> SearchOutcome:
     costs, rows = problem.costs, problem.matrix.shape[1]
     batch = min(512, costs.boxes(problem.budget, rows))
     most = min(400_000, costs.open_parts(problem.budget))
@@ -278,7 +278,7 @@ def _search(
     progress: Progress,
     *,
     last: bool,
-) -> tuple[Outcome, str]:
+) -> tuple[SearchOutcome, str]:
     part = problem.subset(left)
     witness, _ = find_witness(
         part,
@@ -288,11 +288,11 @@ def _search(
         deadline=min(deadline, time.monotonic() + 0.1 * settings.timeout),
     )
     if witness is not None:
-        return Outcome(witness=witness), "attack"
+        return SearchOutcome(witness=witness), "attack"
     limits, left, closed = _tightened(problem, limits, left, settings, deadline)
     progress(f"optimised slopes leave {len(left)} clauses open")
     if len(left) == 0:
-        return Outcome(proved=True, bound=closed), "bounds"
+        return SearchOutcome(proved=True, bound=closed), "bounds"
     splits = _within(settings.splits, problem)
     outcome = split_relus(problem, left, limits, deadline=deadline, settings=splits, progress=progress)
     by = "relu split"
