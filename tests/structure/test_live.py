@@ -366,3 +366,17 @@ def test_an_exported_file_is_data(tmp_path):
     for name in ("junk", "other", "wild", "missing"):
         with pytest.raises(FileError):
             load_pruned(tmp_path / name)
+
+
+def test_a_pruned_file_that_unpacks_to_more_than_there_is_room_for_is_refused(tmp_path):
+    import json
+
+    from safetensors.torch import save_file
+
+    from cutaway.errors import FileError
+    from cutaway.structure import export
+
+    facts = {"format": export.FORMAT, "shapes": json.dumps({"w": [10**6, 10**6]})}
+    save_file({"w::values": torch.ones(1), "w::places": torch.zeros(1, dtype=torch.int64)}, tmp_path / "f", facts)
+    with pytest.raises(FileError, match="unpacked"):
+        export.load_pruned(tmp_path / "f")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import ClaimError, FileError
-from cutaway.files import atomic
+from cutaway.files import atomic, check_size, room
 from cutaway.network import Network
 from cutaway.network.graph.operators import apply_node
 from cutaway.structure.live import Live, live_connections
@@ -107,6 +107,8 @@ def load_pruned(path: str | Path) -> dict[str, Tensor]:
                     remedy="give a file that export_pruned wrote, or export the network again",
                 )
             shapes = json.loads(facts["shapes"])
+            dense = sum(torch.Size(shape).numel() for shape in shapes.values())
+            check_size(f"file {str(path)!r}", Path(path).stat().st_size + 8 * dense, room(), "unpacked")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise FileError(
