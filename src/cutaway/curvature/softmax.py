@@ -12,11 +12,10 @@ import torch
 
 
 def softmax_gain(outputs: torch.Tensor) -> float:
-    """Gamma of logits (n, c); NaN where every row is saturated.
+    """Gamma of logits (n, c); NaN where every row is saturated. Exact up to rounding.
 
     >>> round(softmax_gain(torch.zeros(4, 10)), 6)
     3.0
-    Exact up to rounding.
     """
     p = outputs.double().softmax(dim=1)
     bend = torch.diag(p.mean(dim=0)) - p.T @ p / len(p)

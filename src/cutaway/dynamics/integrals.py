@@ -63,23 +63,6 @@ def erf_j2(c11: Array, c12: Array, c22: Array) -> Array:
     return 2.0 / np.pi / np.sqrt((1.0 + c11) * (1.0 + c22) - c12**2)
 
 
-def relu_i2(c11: Array, c12: Array, c22: Array) -> Array:
-    """Arc-cosine kernel of degree 1 over 2 pi."""
-    length = np.sqrt(c11 * c22)
-    angle = np.arccos(np.clip(c12 / length, -1.0, 1.0))
-    return length * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2.0 * np.pi)
-
-
-def relu_i3(c11: Array, c12: Array, c13: Array, c23: Array, c33: Array) -> Array:
-    rho = np.clip(c13 / np.sqrt(c11 * c33), -1.0, 1.0)
-    root = np.sqrt(np.maximum(c11 * c33 - c13**2, 0.0))
-    return c12 * root / (2.0 * np.pi * c11) + c23 * (0.25 + np.arcsin(rho) / (2.0 * np.pi))
-
-
-def relu_j2(c11: Array, c12: Array, c22: Array) -> Array:
-    return 0.25 + np.arcsin(np.clip(c12 / np.sqrt(c11 * c22), -1.0, 1.0)) / (2.0 * np.pi)
-
-
 def gaussian_moment(powers: tuple[int, ...], covariance: Covariance) -> Array:
     """E[prod x_i^powers_i] for centred jointly Gaussian x, by Isserlis' recursion with memory."""
     memory: dict[tuple[int, ...], Any] = {}

@@ -18,7 +18,6 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,16 +103,7 @@ def read_blocks(path: Path) -> list[JournalBlock]:
     return _scan(path)[0]
 
 
-def follow_blocks(path: Path) -> Iterator[list[JournalBlock]]:
-    """The blocks that came since the last time it was asked, for watching a file that grows."""
-    at = len(MAGIC)
-    _scan(path, stop=True)
-    while True:
-        blocks, at = _read_from(path, at)
-        yield blocks
-
-
-def _scan(path: Path, *, stop: bool = False) -> tuple[list[JournalBlock], int]:
+def _scan(path: Path) -> tuple[list[JournalBlock], int]:
     try:
         with path.open("rb") as file:
             head = file.read(len(MAGIC))
@@ -132,7 +122,7 @@ def _scan(path: Path, *, stop: bool = False) -> tuple[list[JournalBlock], int]:
             expected=f"format {MAGIC[-1:].decode()}, written by a tracker",
             remedy="update Cutaway" if newer else "",
         )
-    return ([], len(MAGIC)) if stop else _read_from(path, len(MAGIC))
+    return _read_from(path, len(MAGIC))
 
 
 def _read_from(path: Path, at: int) -> tuple[list[JournalBlock], int]:
