@@ -8,7 +8,8 @@ from torch import nn
 
 from cutaway import Network
 from cutaway.errors import BudgetError
-from cutaway.geometry import boundary_distance, linearisation
+from cutaway.geometry import boundary_distance, linearisation, rays
+from cutaway.geometry.rays import crossings
 from cutaway.geometry.regions import region_radius, sample_region
 
 
@@ -61,3 +62,14 @@ def test_the_radius_without_half_spaces_is_that_of_the_region(budget):
 def test_a_budget_below_one_direction_is_refused_with_what_is_needed():
     with pytest.raises(BudgetError, match="for 1 at a time"):
         region_radius(_images(), torch.rand(2, 12, 12), budget=1000)
+
+
+def test_crossings_in_chunks_are_those_of_all_segments_and_one_that_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(rays, "LEAST", 0)
+    ends = torch.rand((2, 6, 2, 12, 12), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    whole = crossings(_images(), *ends)
+    parts = crossings(_images(), *ends, budget=10_000_000)
+    assert torch.equal(whole.gate, parts.gate) and torch.equal(whole.segment, parts.segment)
+    torch.testing.assert_close(whole.at, parts.at, rtol=0, atol=1e-12)
+    with pytest.raises(BudgetError, match=r"crossings at site .* on 1 segments, .* of values"):
+        crossings(_images(), *ends, budget=100_000)

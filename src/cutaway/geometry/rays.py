@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cutaway.errors import InputError
+from cutaway.engines.budget import format_bytes
+from cutaway.errors import BudgetError, InputError
 from cutaway.geometry.program import KinkSite, StagedProgram, Values
 from cutaway.network import Network
 from cutaway.network.graph import Graph, trace
@@ -63,8 +64,8 @@ def crossings(
     """Every crossing on the segments from `starts` to `ends`, both (R, *input_shape).
 
     Exact up to rounding, float64. Cost: one forward pass for every end and crossing. Memory: live values times rows,
-    segments in chunks within `budget` bytes. Raises InputError for NaN, empty or unequal inputs and segments of no
-    length, `NotPiecewiseAffine` naming the operator.
+    segments in chunks within `budget` bytes. Raises BudgetError where the crossings of one segment do not fit,
+    InputError for NaN, empty or unequal inputs and segments of no length, `NotPiecewiseAffine` naming the operator.
     """
     if starts.shape != ends.shape or starts.ndim < 2 or len(starts) == 0:
         raise InputError(
@@ -94,10 +95,18 @@ def crossings(
     size = int(max(1, min(len(starts), budget // (8 * live * 32))))
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     with torch.no_grad():
-        for begin in range(0, len(starts), size):
+        begin = 0
+        while begin < len(starts):
             some = slice(begin, begin + size)
-            segment, at, gate = _walk(program, starts[some].to(where), ends[some].to(where))
+            try:
+                segment, at, gate = _walk(program, starts[some].to(where), ends[some].to(where), budget)
+            except BudgetError:
+                if size == 1:
+                    raise
+                size = max(1, size // 4)
+                continue
             found.append((segment + begin, at, gate))
+            begin += size
     segment, at, gate = (torch.cat(parts) for parts in zip(*found))
     return Crossings(segment=segment, at=at, gate=gate, length=length.to(where), sites=program.sites)
 
@@ -129,7 +138,7 @@ class _Path:
         self.values = {i: v[order] for i, v in self.values.items()}
 
 
-def _walk(program: StagedProgram, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _walk(program: StagedProgram, starts: Tensor, ends: Tensor, budget: int) -> tuple[Tensor, Tensor, Tensor]:
     count, device = len(starts), starts.device
     both = torch.stack([starts, ends], dim=1).flatten(0, 1).to(torch.float64)
     path = _Path(
@@ -144,7 +153,7 @@ def _walk(program: StagedProgram, starts: Tensor, ends: Tensor) -> tuple[Tensor,
         at = program.stop_of(index)
         first_of_site = made
         for part in range(site.parts):
-            segment, where, gate = _cut(program, site, part, path, made)
+            segment, where, gate = _cut(program, site, part, path, made, budget)
             events.append((segment, where, gate))
             made += len(gate)
         if site.window is not None and site.parts > 1:
@@ -158,12 +167,31 @@ def _walk(program: StagedProgram, starts: Tensor, ends: Tensor) -> tuple[Tensor,
     return segment[order], where[order], gate[order]
 
 
-def _cut(program: StagedProgram, site: KinkSite, part: int, path: _Path, made: int):
+LEAST = 1 << 26
+"""Bytes that one segment may take whatever the budget."""
+
+
+def _fits(path: _Path, new: int, site: KinkSite, budget: int) -> None:
+    """Raises BudgetError before `new` rows are made whose values, with a copy in their order, are beyond the budget."""
+    row = 8 * sum(value[0].numel() for value in path.values.values())
+    needed = 2 * row * (len(path.at) + new)
+    budget = max(budget, LEAST)
+    if new and needed > budget:
+        raise BudgetError(
+            f"crossings at site {site.name!r}",
+            found=f"{new} on {int(path.segment[-1]) + 1} segments, {format_bytes(needed)} of values",
+            expected=f"at most {format_bytes(budget)}",
+            remedy="give a larger --budget, or ask of a smaller network: every crossing is a row of its values",
+        )
+
+
+def _cut(program: StagedProgram, site: KinkSite, part: int, path: _Path, made: int, budget: int):
     """Insert the zeros of one part's gates; returns (segment, at, gate) of the new rows, in row order of creation."""
     gates = program.gates(path.values, site, part)
     on = gates > 0
     same = path.segment[1:] == path.segment[:-1]
     piece, column = ((on[1:] != on[:-1]) & same[:, None]).nonzero(as_tuple=True)
+    _fits(path, len(piece), site, budget)
     a, b = gates[piece, column], gates[piece + 1, column]
     step = a / (a - b)
     where = path.at[piece] + step * (path.at[piece + 1] - path.at[piece])

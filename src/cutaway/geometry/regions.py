@@ -103,8 +103,9 @@ def region_radius(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     program = as_program(model, point[None])
     dims = point.numel()
     program.passes.forward += 2 * dims
-    kept = 8 * (program.num_gates + LIVE * max(n.numel for n in program.graph.nodes))
-    width = 8 * LIVE * max([n.numel for n in program.graph.nodes] + [s.num_gates for s in program.sites])
+    layer = 8 * LIVE * max(n.numel for n in program.graph.nodes)
+    kept = 8 * program.num_gates + layer
+    width = layer + 24 * max((s.num_gates for s in program.sites), default=0)
     size = min(dims, chunk_size(width, max(budget - kept, 0)))
     squares = [torch.zeros(s.num_gates, dtype=torch.float64) for s in program.sites]
     with torch.no_grad():
@@ -124,9 +125,9 @@ def region_radius(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     return nearest
 
 
-LIVE = 16
-"""Values of the largest layer that are there at once for a direction: two for each live node of a residual block, and
-the columns of a convolution of 3 x 3."""
+LIVE = 8
+"""Values of the largest layer that are there at once for a direction: the live nodes of a residual block, what is made
+of them, and the columns of a convolution of 3 x 3."""
 
 
 def gate_tangents(program: StagedProgram, point: Tensor, directions: Tensor) -> Tensor:
