@@ -17,8 +17,8 @@ from pathlib import Path
 # Limits that are known to be missed, with what came out; anything else that is missed fails the run.
 KNOWN: dict[str, str] = {
     "bench_budgets": "long form, ResNet-50 with 500MB: affine-slice (5.0 GB), local-complexity (1.0 GB), "
-    "boundary-distance (0.74 GB) and sample-region (0.53 GB) are over; ray-crossings refuses; the Llama is not measured "
-    "by it yet",
+    "boundary-distance (0.74 GB) and sample-region (0.53 GB) are over; ray-crossings refuses; the Llama is not "
+    "measured by it yet",
     "bench_serve": "p99 under 2,000 idle and 500 slow connections was 8 to 12 times the quiet one (limit 2); one full "
     "garbage collection (0.26 CPU s) of it is gone; not measured since on a quiet machine",
     "bench_local_complexity": "ResNet-18, k = 16: 30 to 41 CPU s for the published count (limit 30), 1.08x the plain "
