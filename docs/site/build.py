@@ -82,7 +82,8 @@ def written(draft: bool) -> None:
     folder = SOURCE / "notebooks"
     folder.mkdir()
     for path in notebooks.notebooks():
-        shutil.copy(path if draft else notebooks.executed(path), folder / path.name)
+        book = (path if draft else notebooks.executed(path)).read_text(encoding="utf-8")
+        (folder / path.name).write_text(book.replace("](../../docs/", "](../"), encoding="utf-8")
     drawn = {} if draft else gallery.drawn(SOURCE)
     gallery.write(SOURCE, drawn)
     instrument_pages.write(SOURCE, drawn)

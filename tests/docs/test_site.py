@@ -106,3 +106,16 @@ def test_the_first_network_runs_as_the_page_says():
     assert proved <= attacked <= right and proved > 50
     page = walkthrough.told(text, "first_network")
     assert "```{code-block} python\n:caption: nets.py" in page and printed[-1].splitlines()[0] in page
+
+
+def test_tiles_in_a_notebook_lead_nowhere():
+    from cutaway import scan
+    from cutaway.demo import train_digits
+    from cutaway.instruments import Accuracy
+    from cutaway.scanning import ScanSettings
+
+    model, data = train_digits(epochs=1)
+    run = scan(model, data, instruments=[Accuracy()], settings=ScanSettings(nulls=0))
+    shown = run._repr_html_()
+    assert 'class="tile ' in shown and "href=" not in shown
+    assert 'href="#accuracy"' in run.report().read_text(encoding="utf-8")

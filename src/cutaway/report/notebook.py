@@ -33,5 +33,14 @@ def _rendered(**fields: object) -> str:
     environment = page_environment()
     seen: set[str] = set()
     environment.filters.update(interval=interval_text, chance=chance, marked=lambda text: marked(text, seen))
-    empty = {"verdict": "", "tiles": [], "warnings": (), "reading": None, "title": "", "words": "", "null": None}
+    empty = {
+        "sections_below": False,
+        "verdict": "",
+        "tiles": [],
+        "warnings": (),
+        "reading": None,
+        "title": "",
+        "words": "",
+        "null": None,
+    }
     return environment.get_template("notebook.html").render({**empty, **fields})
