@@ -141,6 +141,11 @@ FAULTS = {
         where="cutaway.robustness.certified_training:interval_forward", right="half = F.linear(half, layer.weight.abs())",
         wrong="half = F.linear(half, layer.weight).abs()", rows=_certified, own=True,
     ),
+    "geometry-of-regularisation": Fault(
+        says="the attack does not weigh on the weights",
+        where="cutaway.dynamics.robust_linear:_outer", right="problem.eps * (twice", wrong="0 * (twice",
+        rows=lambda m: m.against_minimisation(300, 8, 0, quiet), twice=True,
+    ),
     "grok-sooner": Fault(
         says="the penalty rewards large Jacobians",
         where="cutaway.training.regularisers:JacobianNorm.__call__", right="total = total + _gradient", wrong="total = total - _gradient",

@@ -13,12 +13,14 @@ from typing import Any
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import check_picture
 from cutaway.cli.theory_networks import goldilocks
+from cutaway.cli.theory_robust import robust_linear
 
 _PICTURES = (".png", ".pdf", ".svg")
 app = new_app(
     "theory", "Two-layer networks: exponents, overlap equations, simulations, phase boundaries; initial scales."
 )
 app.command(goldilocks)
+app.command(robust_linear)
 
 
 @app.command

@@ -14,6 +14,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "ode": "OverlapPath OverlapProblem integrate",
         "phase": "PhaseBoundary phase_boundary steps_needed",
         "pictures": "overlay_figure path_figure phase_figure",
+        "robust_linear": "Overlaps RobustProblem best_error minimised state_evolution",
         "simulation": "SimulatedPath Simulation simulate",
         "targets": "Target committee target",
     },

@@ -28,6 +28,11 @@ from cutaway.dynamics.phase import steps_needed as steps_needed
 from cutaway.dynamics.pictures import overlay_figure as overlay_figure
 from cutaway.dynamics.pictures import path_figure as path_figure
 from cutaway.dynamics.pictures import phase_figure as phase_figure
+from cutaway.dynamics.robust_linear import Overlaps as Overlaps
+from cutaway.dynamics.robust_linear import RobustProblem as RobustProblem
+from cutaway.dynamics.robust_linear import best_error as best_error
+from cutaway.dynamics.robust_linear import minimised as minimised
+from cutaway.dynamics.robust_linear import state_evolution as state_evolution
 from cutaway.dynamics.simulation import SimulatedPath as SimulatedPath
 from cutaway.dynamics.simulation import Simulation as Simulation
 from cutaway.dynamics.simulation import simulate as simulate
@@ -48,10 +53,13 @@ __all__ = [
     "ModularSetting",
     "OverlapPath",
     "OverlapProblem",
+    "Overlaps",
     "PhaseBoundary",
+    "RobustProblem",
     "SimulatedPath",
     "Simulation",
     "Target",
+    "best_error",
     "committee",
     "exponents_of_data",
     "generative_exponent",
@@ -60,12 +68,14 @@ __all__ = [
     "integrate",
     "integrate_mean_field",
     "leap",
+    "minimised",
     "overlay_figure",
     "path_figure",
     "phase_boundary",
     "phase_figure",
     "sample_complexity",
     "simulate",
+    "state_evolution",
     "steps_needed",
     "target",
     "train_lazy_rich",
