@@ -142,8 +142,8 @@ FAULTS = {
         wrong="half = F.linear(half, layer.weight).abs()", rows=_certified, own=True,
     ),
     "geometry-of-regularisation": Fault(
-        says="the attack does not weigh on the weights",
-        where="cutaway.dynamics.robust_linear:_outer", right="problem.eps * (twice", wrong="0 * (twice",
+        says="fluctuations enter by their mean size",
+        where="cutaway.dynamics.robust_linear:_outer", right="likelihood * slope**2", wrong="likelihood * slope",
         rows=lambda m: m.against_minimisation(300, 8, 0, quiet), twice=True,
     ),
     "grok-sooner": Fault(
@@ -226,6 +226,12 @@ FAULTS = {
         says="boxes are not cut where they hold the other class",
         where="cutaway.guard.nlp.regions:shrink", right="if not inside.any() or", wrong="if True or",
         rows=_sentences, data=True, twice=True,
+    ),
+    "price-of-implicit-bias": Fault(
+        says="coordinate descent follows the gradient",
+        where="cutaway.training.steepest:_l1", right="directions = [torch.zeros_like(g) for g in slopes]",
+        wrong="directions = [g / g.abs().max() for g in slopes]",
+        rows=lambda m: m.rows_of({(n, e): np.array([m.trained(n, e, 600, 0)]) for n in m.STEPS for e in (0.05, 0.1)}),
     ),
     "reconstruction-vs-perception": Fault(
         says="pixels of different patches are dropped together",
