@@ -45,7 +45,9 @@ def robust_linear(
 
     if dimension < 2 or draws < 0:
         found = f"dimension {dimension}, draws {draws}"
-        raise InputError("the minimisation", found=found, expected="dimension at least 2, draws at least 0")
+        raise InputError(
+            "the minimisation", found=found, expected="dimension at least 2, draws at least 0", remedy="leave both out"
+        )
     theory, drawn, spread, lines = [], [], [], []
     for ratio in alpha or [0.5, 1.0, 2.0]:
         problem = RobustProblem(alpha=ratio, eps=eps, lam=lam, power=power)

@@ -44,9 +44,16 @@ class RobustProblem:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > least and value >= 0):
                 expected = "a finite number " + ("at least 0" if least else "above 0")
-                raise InputError(f"{name} of the robust problem", found=str(value), expected=expected)
+                raise InputError(
+                    f"{name} of the robust problem",
+                    found=str(value),
+                    expected=expected,
+                    remedy="give one in this range",
+                )
         if self.power not in POWERS:
-            raise InputError("power of the penalty", found=str(self.power), expected="1, 1.5 or 2")
+            raise InputError(
+                "power of the penalty", found=str(self.power), expected="1, 1.5 or 2", remedy="take 2 if in doubt"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
