@@ -67,6 +67,8 @@ def test_module_in_the_working_folder_and_what_it_prints(capsys, place, monkeypa
          "at least 0"),
         (["--set", "radius=abc"], "found 'abc'; expected a finite number"),
         (["--set", "num_points=0"], "expected a whole number, at least 1"),
+        (["--set", "radius=0.1", "num_points=0"], "expected a whole number, at least 1"),
+        (["--set", "radius=0.1", "other.py:make"], "setting 'other.py:make'"),
         (["--set", "num_directions=2.5"], "found 2.5; expected a whole number"),
         (["--set", "float64=1"], "expected True or False"),
     ],

@@ -270,6 +270,16 @@ def test_a_cut_network_has_infinite_compression_in_words():
     assert "infinite" in EffectiveSparsity().describe(reading)
 
 
+@pytest.mark.parametrize("zeroed", [0, 1])
+def test_says_that_nothing_is_pruned_only_where_no_weight_is_zero(zeroed):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, 2)).eval()
+    model(data().inputs[:2])
+    model[3].weight.data[0, :zeroed] = 0
+    said = EffectiveSparsity().describe(EffectiveSparsity().measure(model, data()))
+    assert ("Nothing of it is pruned" in said) == (zeroed == 0)
+
+
 def test_float16_and_unknown_operators():
     model = mlp().eval()
     with torch.no_grad():

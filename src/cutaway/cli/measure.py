@@ -18,7 +18,7 @@ app = new_app("measure", "One instrument on one network.")
 def measure(
     name: str,
     model: str | None = None,
-    *,
+    *more: str,
     data: str | None = None,
     groups: str | None = None,
     labels2: str | None = None,
@@ -47,6 +47,8 @@ def measure(
         An instrument, see `cutaway instruments`.
     model
         As in `cutaway scan`; without it, the small network trained on digits.
+    more
+        Further settings, as after `--set`: `--set a=1 b=2`.
     data
         A named set or a path.
     groups
@@ -101,6 +103,9 @@ def measure(
             "option --nulls", found=str(nulls), expected="0 or more", remedy="give a whole number of at least 0"
         )
     check_picture("--plot", plot, (".png", ".svg", ".pdf", ".html", ".json"))
+    if model is not None and model.partition("=")[0] in {f.name for f in dataclasses.fields(kind)}:
+        model, more = None, (model, *more)
+    settings = _settings(kind, [*(set or []), *more])
     network, dataset = open_subject(
         model,
         data,
@@ -116,7 +121,7 @@ def measure(
         groups=groups,
         labels2=labels2,
     )
-    instrument = dataclasses.replace(kind.suited(dataset), **_settings(kind, set or []))
+    instrument = dataclasses.replace(kind.suited(dataset), **settings)
     limit = budget_bytes(budget)
     reading = instrument.measure(network, dataset, seed=seed, budget=limit)
     if nulls and reading.figures and instrument.null:

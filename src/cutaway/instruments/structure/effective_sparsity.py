@@ -106,6 +106,8 @@ class EffectiveSparsity(Instrument):
                 f"No input is connected to any output: compressed {said(direct)} times by its zeros, the network is "
                 "cut in two, and its effective compression is infinite."
             )
+        if effective == 1 and not value["dead_unit_share"] and not value["outputs_cut_off"]:
+            return "Nothing of it is pruned: no weight is zero, and every weight and every unit lies on a path."
         text = f"Counting zeros the network is compressed {said(direct)} times, counting what lies on no path as well "
         text += f"{said(effective)} times: {said(value['inactive_share'], '.1%')} of the weights that are left do "
         text += f"nothing, and {said(value['dead_unit_share'], '.1%')} of the units are dead."
