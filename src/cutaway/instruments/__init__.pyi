@@ -14,12 +14,14 @@ from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension 
 from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
 from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
+from cutaway.instruments.structure.criticality import Criticality as Criticality
 from cutaway.instruments.structure.effective_sparsity import EffectiveSparsity as EffectiveSparsity
 
 __all__ = [
     "Accuracy",
     "AffineSlice",
     "BoundaryDistance",
+    "Criticality",
     "Curvature",
     "EffectiveSparsity",
     "IntrinsicDimension",

@@ -38,6 +38,32 @@ def connections_chart(reading: Measured) -> Any:
     return finished(chart, height=max(60, ROW * len(layers)))
 
 
+def growth_chart(reading: Measured) -> Any:
+    """Site by site, on a logarithmic axis: the mean square of the signal and of a small change, each over its first."""
+    values = reading.values
+    names = [f"{i + 1}. {name}" for i, name in enumerate(values["site"].values)]
+    parts = {"signal": values["signal"].values, "small change": values["change"].values}
+    rows = rows_of(
+        site=names * len(parts),
+        what=[what for what in parts for _ in names],
+        size=np.concatenate([part / part[0] if part[0] > 0 else np.full(len(part), np.nan) for part in parts.values()]),
+    )
+    kept = alt.Chart(rows_of(size=[1.0])).mark_rule(color=NULL, strokeDash=[4, 3]).encode(y="size:Q")
+    axis, ticks = alt.Axis(labelAngle=-35, labelLimit=140), alt.Axis(format="~g", tickCount=6)
+    scale = alt.Scale(domain=list(parts), range=[INK, WARN])
+    line = (
+        alt.Chart(rows)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("site:N", sort=names, title=None, axis=axis),
+            y=alt.Y("size:Q", title="mean square, over the first site's", scale=alt.Scale(type="log"), axis=ticks),
+            color=alt.Color("what:N", scale=scale, legend=LEGEND),
+            tooltip=["site:N", "what:N", alt.Tooltip("size:Q", format=".3~g")],
+        )
+    )
+    return finished(alt.layer(kept, line), height=220)
+
+
 _GROUPS = {"clean": INK, "noised": NULL, "attacked": WARN, "attacked, by prediction": "#b0413e"}
 
 

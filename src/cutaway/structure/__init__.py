@@ -9,6 +9,7 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
+        "criticality": "CriticalPoint Growth critical_point gaussian_moments growth_by_layer kernel_by_depth",
         "densities": "quotas random_masks",
         "export": "Exported export_pruned load_pruned",
         "live": "Live live_connections",

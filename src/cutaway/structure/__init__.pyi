@@ -1,5 +1,11 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.structure.criticality import CriticalPoint as CriticalPoint
+from cutaway.structure.criticality import Growth as Growth
+from cutaway.structure.criticality import critical_point as critical_point
+from cutaway.structure.criticality import gaussian_moments as gaussian_moments
+from cutaway.structure.criticality import growth_by_layer as growth_by_layer
+from cutaway.structure.criticality import kernel_by_depth as kernel_by_depth
 from cutaway.structure.densities import quotas as quotas
 from cutaway.structure.densities import random_masks as random_masks
 from cutaway.structure.export import Exported as Exported
@@ -19,14 +25,20 @@ from cutaway.structure.wiring import effective_weights as effective_weights
 from cutaway.structure.wiring import wire as wire
 
 __all__ = [
+    "CriticalPoint",
     "Exported",
+    "Growth",
     "Live",
     "Weight",
     "Wiring",
     "apply_masks",
+    "critical_point",
     "effective_weights",
     "export_pruned",
+    "gaussian_moments",
+    "growth_by_layer",
     "keep_best",
+    "kernel_by_depth",
     "live_connections",
     "load_pruned",
     "magnitude",
