@@ -126,7 +126,7 @@ def _share(part: int, whole: int) -> float:
 def _check_constant(live: Live, outputs: torch.Tensor) -> None:
     """What no input reaches is the same on every row, or the reading of the graph was wrong."""
     cut = ~live.outputs.flatten()
-    flat = outputs.flatten(1)
+    flat = outputs.reshape(len(outputs), -1)
     if flat.shape[1] != len(cut) or not bool(cut.any()):
         return
     spread = (flat - flat[:1]).abs()[:, cut.to(flat.device)]
