@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cutaway.curvature.margins import DUAL, NORMS, margins, row_margins
+from cutaway.curvature.norm_margins import DUAL, NORMS, margins, row_margins
 from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.instruments import Margins

@@ -9,7 +9,7 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.features.class_means import collapse
-from cutaway.features.layer_collapse import Means, layer_collapse, layer_means, means_fit, simplex_alignment
+from cutaway.features.collapse_by_layer import Means, layer_collapse, layer_means, means_fit, simplex_alignment
 from cutaway.instruments import NeuralCollapse
 from cutaway.network import Network
 from cutaway.testing import check_instrument

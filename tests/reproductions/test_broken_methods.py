@@ -219,7 +219,7 @@ FAULTS = {
     ),
     "neural-collapse": Fault(
         says="variation is not measured in the classes' own scale",
-        where="cutaway.features.layer_collapse:layer_collapse", right="found.centred.T) @ inverse[name]", wrong="found.centred.T)",
+        where="cutaway.features.collapse_by_layer:layer_collapse", right="found.centred.T) @ inverse[name]", wrong="found.centred.T)",
         rows=lambda m: m.published(300, 0, quiet), data=True,
     ),
     "nlp-verification": Fault(
@@ -231,7 +231,7 @@ FAULTS = {
         says="coordinate descent follows the gradient",
         where="cutaway.training.steepest:_l1", right="directions = [torch.zeros_like(g) for g in slopes]",
         wrong="directions = [g / g.abs().max() for g in slopes]",
-        rows=lambda m: m.rows_of({(n, e): np.array([m.trained(n, e, 600, 0)]) for n in m.STEPS for e in (0.05, 0.1)}),
+        rows=lambda m: m.price_rows({(n, e): np.array([m.trained_robustly(n, e, 600, 0)]) for n in m.STEPS for e in (0.05, 0.1)}),
     ),
     "reconstruction-vs-perception": Fault(
         says="pixels of different patches are dropped together",

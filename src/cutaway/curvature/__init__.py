@@ -8,7 +8,7 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
-        "margins": "margins row_margins",
+        "norm_margins": "margins row_margins",
         "probes": "Moments moments",
         "softmax": "predicted_excess softmax_entropy softmax_gain",
         "spectrum": "Density density extremes",

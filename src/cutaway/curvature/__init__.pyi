@@ -1,7 +1,7 @@
 # Written by tools/write_stubs.py from __init__.py.
 
-from cutaway.curvature.margins import margins as margins
-from cutaway.curvature.margins import row_margins as row_margins
+from cutaway.curvature.norm_margins import margins as margins
+from cutaway.curvature.norm_margins import row_margins as row_margins
 from cutaway.curvature.probes import Moments as Moments
 from cutaway.curvature.probes import moments as moments
 from cutaway.curvature.softmax import predicted_excess as predicted_excess

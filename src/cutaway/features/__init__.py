@@ -6,7 +6,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
         "class_means": "collapse",
-        "layer_collapse": "SimplexAlignment Layers Means simplex_alignment layer_collapse layer_means",
+        "collapse_by_layer": "SimplexAlignment Layers Means simplex_alignment layer_collapse layer_means",
         "lofi.estimators": "LoFiClassifier LoFiRegressor LoFiTransformer",
         "sparsity": "Firing firing static_dead",
     },

@@ -1,12 +1,12 @@
 # Written by tools/write_stubs.py from __init__.py.
 
 from cutaway.features.class_means import collapse as collapse
-from cutaway.features.layer_collapse import Layers as Layers
-from cutaway.features.layer_collapse import Means as Means
-from cutaway.features.layer_collapse import SimplexAlignment as SimplexAlignment
-from cutaway.features.layer_collapse import layer_collapse as layer_collapse
-from cutaway.features.layer_collapse import layer_means as layer_means
-from cutaway.features.layer_collapse import simplex_alignment as simplex_alignment
+from cutaway.features.collapse_by_layer import Layers as Layers
+from cutaway.features.collapse_by_layer import Means as Means
+from cutaway.features.collapse_by_layer import SimplexAlignment as SimplexAlignment
+from cutaway.features.collapse_by_layer import layer_collapse as layer_collapse
+from cutaway.features.collapse_by_layer import layer_means as layer_means
+from cutaway.features.collapse_by_layer import simplex_alignment as simplex_alignment
 from cutaway.features.lofi.estimators import LoFiClassifier as LoFiClassifier
 from cutaway.features.lofi.estimators import LoFiRegressor as LoFiRegressor
 from cutaway.features.lofi.estimators import LoFiTransformer as LoFiTransformer

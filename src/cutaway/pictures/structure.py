@@ -43,12 +43,12 @@ def growth_chart(reading: Measured) -> Any:
     values = reading.values
     names = [f"{i + 1}. {name}" for i, name in enumerate(values["site"].values)]
     parts = {"signal": values["signal"].values, "small change": values["change"].values}
-    rows = rows_of(
+    rows = inline_rows(
         site=names * len(parts),
         what=[what for what in parts for _ in names],
         size=np.concatenate([part / part[0] if part[0] > 0 else np.full(len(part), np.nan) for part in parts.values()]),
     )
-    kept = alt.Chart(rows_of(size=[1.0])).mark_rule(color=NULL, strokeDash=[4, 3]).encode(y="size:Q")
+    kept = alt.Chart(inline_rows(size=[1.0])).mark_rule(color=NULL, strokeDash=[4, 3]).encode(y="size:Q")
     axis, ticks = alt.Axis(labelAngle=-35, labelLimit=140), alt.Axis(format="~g", tickCount=6)
     scale = alt.Scale(domain=list(parts), range=[INK, WARN])
     line = (

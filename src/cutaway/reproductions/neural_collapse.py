@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset, load_data
-from cutaway.features.layer_collapse import Layers, layer_collapse, layer_means
+from cutaway.features.collapse_by_layer import Layers, layer_collapse, layer_means
 from cutaway.network import Network
 from cutaway.reproductions.row import Row
 from cutaway.robustness.attacks import Noise

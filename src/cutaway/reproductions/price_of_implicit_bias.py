@@ -25,7 +25,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     """d = 400, n = 60, a teacher of 4 coordinates, attack 0.1; the gap to training for two attacks. Full: ten draws."""
     draws = 3 if short else 10
     found = {
-        (norm, eps): np.array([trained(norm, eps, STEPS[norm], seed + k) for k in range(draws)])
+        (norm, eps): np.array([trained_robustly(norm, eps, STEPS[norm], seed + k) for k in range(draws)])
         for eps in (0.05, 0.1)
         for norm in STEPS
     }
@@ -34,10 +34,10 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         progress(
             f"eps {eps}, {WORDS[norm]} descent: robust {train:.2f} in training, {robust:.2f} in test, clean {clean:.2f}"
         )
-    return rows_of(found)
+    return price_rows(found)
 
 
-def trained(norm: str, eps: float, steps: int, seed: int) -> tuple[float, float, float]:
+def trained_robustly(norm: str, eps: float, steps: int, seed: int) -> tuple[float, float, float]:
     """Robust accuracy in training and test, clean accuracy in test, after steepest descent in `norm` on
     log sum exp(-(y w.x - eps |w|_1)) from zero, steps 0.1 that decay to nothing."""
     inputs, signs = _drawn(60, seed)
@@ -65,7 +65,7 @@ def _right(inputs: Tensor, signs: Tensor, weight: Tensor, eps: float) -> float:
     return float((signs * (inputs @ weight) > eps * weight.abs().sum()).double().mean())
 
 
-def rows_of(found: dict[tuple[str, float], np.ndarray]) -> list[Row]:
+def price_rows(found: dict[tuple[str, float], np.ndarray]) -> list[Row]:
     """`found` by norm and attack: (draws, 3), robust in training, robust in test, clean in test."""
     robust = {norm: float(found[norm, 0.1][:, 1].mean()) for norm in STEPS}
     gap = {eps: {n: float((found[n, eps][:, 0] - found[n, eps][:, 1]).mean()) for n in STEPS} for eps in (0.05, 0.1)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cutaway.context import Context
-from cutaway.curvature.margins import NORMS, margins
+from cutaway.curvature.norm_margins import NORMS, margins
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network

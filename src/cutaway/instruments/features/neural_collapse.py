@@ -14,7 +14,7 @@ from cutaway import seeds
 from cutaway.context import Context, Sample
 from cutaway.data import Dataset
 from cutaway.features.class_means import collapse, last_linear, penultimate
-from cutaway.features.layer_collapse import (
+from cutaway.features.collapse_by_layer import (
     FLOOR,
     Layers,
     Means,
@@ -23,13 +23,13 @@ from cutaway.features.layer_collapse import (
     layer_means,
     simplex_alignment,
 )
-from cutaway.features.layer_collapse import means_fit as fitting
+from cutaway.features.collapse_by_layer import means_fit as fitting
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network, Site
 from cutaway.reading import Skipped
 from cutaway.reading.table import Table
 from cutaway.robustness.attacks import PGD, Noise
-from cutaway.settings import at_least
+from cutaway.settings import at_least, means
 from cutaway.wording import said
 
 
@@ -51,8 +51,10 @@ class NeuralCollapse(Instrument):
     radius: float = field(default=0.1, metadata=at_least(0, "size of attack and noise (linf), in the data's units"))
     steps: int = field(default=10, metadata=at_least(0, "steps of the attack"))
     num_points: int = field(default=500, metadata=at_least(1, "samples, spread evenly over the classes"))
-    layers: bool = True
-    targeted: bool = False
+    layers: bool = field(default=True, metadata=means("whether every layer is read, not the last features alone"))
+    targeted: bool = field(
+        default=False, metadata=means("whether the attack that leads to the next class is run as well")
+    )
 
     name: ClassVar[str] = "neural-collapse"
     tiles: ClassVar[tuple[Tile, ...]] = (Tile("nc1", "Neural collapse (NC1)", 80),)
