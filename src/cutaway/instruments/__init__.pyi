@@ -10,6 +10,7 @@ from cutaway.instruments.geometry.boundary_distance import BoundaryDistance as B
 from cutaway.instruments.geometry.local_complexity import LocalComplexity as LocalComplexity
 from cutaway.instruments.geometry.ray_crossings import RayCrossings as RayCrossings
 from cutaway.instruments.geometry.sample_region import SampleRegion as SampleRegion
+from cutaway.instruments.kernels.tangent_kernel import TangentKernel as TangentKernel
 from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension as IntrinsicDimension
 from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
@@ -34,4 +35,5 @@ __all__ = [
     "RobustAccuracy",
     "SampleRegion",
     "Sparsity",
+    "TangentKernel",
 ]

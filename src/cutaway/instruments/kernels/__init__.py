@@ -1,0 +1,1 @@
+"""Instruments on what a network's gradients find alike."""

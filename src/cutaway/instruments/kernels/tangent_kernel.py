@@ -1,0 +1,117 @@
+"""Instrument `tangent-kernel`: what the network's own kernel finds alike, and how far it is from where it began."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from cutaway.context import Context
+from cutaway.data import Dataset
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
+from cutaway.kernels import alignment, effective_rank, kernel_distance, solve, tangent_kernel, top_mass
+from cutaway.network import Network
+from cutaway.network.weights import load_weights
+from cutaway.reading.table import Table
+from cutaway.settings import at_least, means
+from cutaway.wording import said
+
+TOP = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TangentKernel(Instrument):
+    """The tangent kernel K = mean over outputs of <df(x)/dtheta, df(x')/dtheta> on `num_points` rows.
+
+    Centred alignment with the labels (bootstrap interval over rows), effective rank (sum l)^2 / sum l^2, share of sum
+    l^2 in the 20 largest eigenvalues, and how often a regression with K on every other row is right on the rest
+    (Clopper-Pearson). With `start`, weights of the same network, the distance 1 - cos(K_start, K): near 0 means that
+    training stayed where the network is linear in its parameters. Computed in float64; the rows are taken as given.
+    """
+
+    num_points: int = field(default=120, metadata=at_least(8, "rows of the kernel"))
+    start: str = field(default="", metadata=means("weights (.safetensors) to measure the distance from"))
+
+    name: ClassVar[str] = "tangent-kernel"
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("alignment", "Kernel's alignment with the labels", 90),)
+    question: ClassVar[str] = "What do the network's gradients find alike, and has training changed it?"
+    source: ClassVar[str] = "Jacot et al. 2018, arXiv 1806.07572; Tsilivis and Kempe 2022, arXiv 2210.05577"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
+    expense: ClassVar[str] = "1 forward and (classes) backward passes a row, rows squared"
+    limits: ClassVar[str] = (
+        "Says what a linearised network would find easy; a network that leaves its kernel may find something else."
+    )
+
+    def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
+        sample = context.sample(network, data, self.num_points)
+        labels, rows = sample.labels, sample.data.inputs
+        if len(np.unique(labels)) < 2 or len(rows) < 4:
+            raise NotApplicable("it takes four rows and two classes to compare a kernel with labels")
+        kernel = tangent_kernel(network, rows, double=True, budget=context.budget).cpu()
+        if not float(kernel.norm()) > 0:
+            raise NotApplicable("no gradient: no output depends on a parameter on these rows")
+        targets = torch.nn.functional.one_hot(torch.from_numpy(labels)).double()
+        table = context.table({"row": sample.rows, "column": sample.rows})
+        table.keep("kernel", kernel.numpy(), ["row", "column"], long_name="tangent kernel, mean over outputs")
+        values = torch.linalg.eigvalsh(kernel).flip(0)
+        table.coordinate("rank", np.arange(1, len(values) + 1))
+        table.keep("eigenvalue", values.numpy(), ["rank"], long_name="eigenvalues of the tangent kernel")
+
+        def aligned(index: Any) -> float:
+            chosen = torch.from_numpy(np.asarray(index))
+            return alignment(kernel[chosen][:, chosen], targets[chosen])
+
+        words = "alignment of the tangent kernel with the labels"
+        table.statistic(
+            "alignment", aligned, len(labels), fewer=4, rescaled=True, alternative="greater", long_name=words
+        )
+        table.figure("effective_rank", effective_rank(values), unit="directions", long_name=_RANK)
+        table.figure(
+            "top_mass", top_mass(values, TOP), long_name=f"share of the kernel in its {TOP} largest directions"
+        )
+        self._regression(kernel, targets, table)
+        if self.start:
+            began = self._beginning(network, rows, context)
+            words = "distance of the kernel from where training began"
+            table.figure("drift", kernel_distance(kernel, began), long_name=words)
+        return Findings.of(table, sites=network.sites)
+
+    def _regression(self, kernel: torch.Tensor, targets: torch.Tensor, table: Table) -> None:
+        learn = torch.arange(0, len(kernel), 2)
+        judge = torch.arange(1, len(kernel), 2)
+        inner = kernel[learn][:, learn]
+        middle = targets[learn].mean(dim=0)
+        found = solve(inner, targets[learn] - middle, ridge=1e-4 * float(inner.diagonal().mean()))
+        scores = kernel[judge][:, learn] @ found.coefficients + middle
+        right = scores.argmax(dim=1) == targets[judge].argmax(dim=1)
+        words = "share of held-out rows that a regression with the kernel gets right"
+        table.rate("kernel_accuracy", right.numpy(), alternative="greater", long_name=words)
+
+    def _beginning(self, network: Network, rows: torch.Tensor, context: Context) -> torch.Tensor:
+        model = copy.deepcopy(network.model)
+        load_weights(model, self.start)
+        before = Network(model, network.example, name=f"{network.name} at the start", probe=False)
+        before.passes = network.passes
+        return tangent_kernel(before, rows, double=True, budget=context.budget).cpu()
+
+    def draw(self, reading: Any) -> Any:
+        from cutaway.kernels.chart import kernel_chart
+
+        return kernel_chart(reading)
+
+    def describe(self, reading: Any) -> str:
+        value = {f.name: f.value for f in reading.figures}
+        degree, rank = said(value["alignment"], ".2f"), said(value["effective_rank"])
+        text = f"The network's gradients are alike where labels are to a degree of {degree} (1 is perfectly), in about "
+        text += f"{rank} directions; regression with them is right on {said(value['kernel_accuracy'], '.0%')} of "
+        text += "held-out rows."
+        if "drift" not in value:
+            return text
+        stays = "stayed near its start" if value["drift"] < 0.05 else "has left its start"
+        return f"{text} The kernel {stays} (distance {said(value['drift'], '.2f')})."
+
+
+_RANK = "directions that the tangent kernel spreads over"

@@ -1,0 +1,76 @@
+"""Pictures of kernels: the matrix of one reading, and distances between the kernels of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import torch
+
+from cutaway.kernels.shape import kernel_distance
+from cutaway.pictures.charts import INK, finished, rows_of
+
+
+def kernel_chart(reading: Any) -> Any:
+    """The cosine kernel as a heat map, and the eigenvalues over the largest on log axes."""
+    kernel = reading.values["kernel"].values
+    size = np.sqrt(np.maximum(np.diag(kernel), 1e-300))
+    cosine = kernel / size[:, None] / size[None]
+    count = len(cosine)
+    row, column = np.divmod(np.arange(count**2), count)
+    data = rows_of(row=row, column=column, cosine=np.round(cosine.ravel(), 3))
+    axis = alt.Axis(labels=False, ticks=False, grid=False)
+    colour = alt.Color("cosine:Q", scale=alt.Scale(scheme="blues"), title="cosine of gradients")
+    heat = (
+        alt.Chart(data)
+        .mark_rect()
+        .encode(
+            x=alt.X("column:O", title="row of the data", axis=axis),
+            y=alt.Y("row:O", title="row of the data", axis=axis),
+            color=colour,
+        )
+    )
+    values = reading.values["eigenvalue"].values
+    kept = values > 1e-12 * values[0]
+    spectrum = rows_of(rank=np.arange(1, len(values) + 1)[kept], share=values[kept] / values[0])
+    line = (
+        alt.Chart(spectrum)
+        .mark_line(color=INK, point=True)
+        .encode(
+            x=alt.X("rank:Q", scale=alt.Scale(type="log"), title="rank"),
+            y=alt.Y(
+                "share:Q", scale=alt.Scale(type="log"), title="eigenvalue over the largest", axis=alt.Axis(format=".0e")
+            ),
+        )
+    )
+    both = alt.hconcat(heat.properties(width=300, height=300), line.properties(width=280, height=300))
+    return both.configure_view(strokeWidth=0).configure(font="system-ui, sans-serif", background="white")
+
+
+def distances(kernels: Sequence[Any]) -> np.ndarray:
+    """Distance 1 - cos between every two of `kernels` (each (n, n)), (T, T)."""
+    matrices = [torch.as_tensor(np.asarray(k)) for k in kernels]
+    return np.array([[kernel_distance(a, b) for b in matrices] for a in matrices])
+
+
+def motion_chart(steps: Sequence[int], kernels: Sequence[Any]) -> Any:
+    """Heat map of the distances between the kernels of a training at `steps`: squares along the diagonal are times in
+    which the kernel stays."""
+    found = distances(kernels)
+    names = [str(s) for s in steps]
+    row, column = np.divmod(np.arange(found.size), len(names))
+    data = rows_of(one=[names[k] for k in row], other=[names[k] for k in column], distance=np.round(found.ravel(), 5))
+    colour = alt.Color("distance:Q", scale=alt.Scale(scheme="blues"), title="kernel distance")
+    chart = (
+        alt.Chart(data)
+        .mark_rect()
+        .encode(
+            x=alt.X("other:O", sort=names, title="training step"),
+            y=alt.Y("one:O", sort=names, title="training step"),
+            color=colour,
+            tooltip=["one:O", "other:O", "distance:Q"],
+        )
+    )
+    return finished(chart, height=420)
