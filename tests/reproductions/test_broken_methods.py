@@ -56,6 +56,13 @@ def plant(monkeypatch, where: str, right: str, wrong: str) -> None:
     monkeypatch.setattr(function, "__code__", made[function.__name__].__code__)
 
 
+def _goldilocks(module) -> list[Row]:
+    from cutaway.reproductions._bias_free import fully_connected
+
+    rows = module._zone("fully connected", module._sweeps(lambda s: fully_connected((64, 64, 64, 10), s), 1, 0, quiet))
+    return rows[::2]  # the tail at small scales needs the mean over several networks
+
+
 def short(module) -> list[Row]:
     return module.reproduce(short=True, seed=0, progress=quiet)
 
@@ -145,6 +152,11 @@ FAULTS = {
         says="fluctuations enter by their mean size",
         where="cutaway.dynamics.robust_linear:_outer", right="likelihood * slope**2", wrong="likelihood * slope",
         rows=lambda m: m.against_minimisation(300, 8, 0, quiet), twice=True,
+    ),
+    "goldilocks": Fault(
+        says="excess is the sum of the sizes of the eigenvalues",
+        where="cutaway.curvature.subspace:positive_excess", right="float(values.sum())", wrong="float(np.abs(values).sum())",
+        rows=_goldilocks, twice=True,
     ),
     "grok-sooner": Fault(
         says="the penalty rewards large Jacobians",
@@ -247,6 +259,11 @@ FAULTS = {
         says="the rule stops while the measure moves",
         where="cutaway.training.stopping:GeometryStop.stops", right="<= self.flat", wrong=">= self.flat",
         rows=_stopping, slow=True, own=True,
+    ),
+    "tangent-kernel": Fault(
+        says="a layer's two factors are added",
+        where="cutaway.kernels.structure:by_positions", right=") * (flat[2]", wrong=") + (flat[2]",
+        rows=lambda m: [m._ways(0)], twice=True,
     ),
 }  # fmt: skip
 

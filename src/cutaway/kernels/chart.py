@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cutaway.kernels.shape import kernel_distance
-from cutaway.pictures.charts import INK, finished, rows_of
+from cutaway.pictures.charts import INK, finished, inline_rows
 
 
 def kernel_chart(reading: Any) -> Any:
@@ -20,7 +20,7 @@ def kernel_chart(reading: Any) -> Any:
     cosine = kernel / size[:, None] / size[None]
     count = len(cosine)
     row, column = np.divmod(np.arange(count**2), count)
-    data = rows_of(row=row, column=column, cosine=np.round(cosine.ravel(), 3))
+    data = inline_rows(row=row, column=column, cosine=np.round(cosine.ravel(), 3))
     axis = alt.Axis(labels=False, ticks=False, grid=False)
     colour = alt.Color("cosine:Q", scale=alt.Scale(scheme="blues"), title="cosine of gradients")
     heat = (
@@ -34,7 +34,7 @@ def kernel_chart(reading: Any) -> Any:
     )
     values = reading.values["eigenvalue"].values
     kept = values > 1e-12 * values[0]
-    spectrum = rows_of(rank=np.arange(1, len(values) + 1)[kept], share=values[kept] / values[0])
+    spectrum = inline_rows(rank=np.arange(1, len(values) + 1)[kept], share=values[kept] / values[0])
     line = (
         alt.Chart(spectrum)
         .mark_line(color=INK, point=True)
@@ -61,7 +61,9 @@ def motion_chart(steps: Sequence[int], kernels: Sequence[Any]) -> Any:
     found = distances(kernels)
     names = [str(s) for s in steps]
     row, column = np.divmod(np.arange(found.size), len(names))
-    data = rows_of(one=[names[k] for k in row], other=[names[k] for k in column], distance=np.round(found.ravel(), 5))
+    data = inline_rows(
+        one=[names[k] for k in row], other=[names[k] for k in column], distance=np.round(found.ravel(), 5)
+    )
     colour = alt.Color("distance:Q", scale=alt.Scale(scheme="blues"), title="kernel distance")
     chart = (
         alt.Chart(data)

@@ -45,7 +45,12 @@ def tangent_kernel(
     `structured` where it does not apply; `BudgetError` where the least that a method holds does not fit.
     """
     if method not in METHODS:
-        raise InputError("kernel method", found=repr(method), expected=", ".join(METHODS))
+        raise InputError(
+            "kernel method",
+            found=repr(method),
+            expected=", ".join(METHODS),
+            remedy="leave it out to have the cheapest chosen",
+        )
     network = network.with_example(left[:2])
     network = network.double() if double or network.dtype in (torch.float16, torch.bfloat16) else network
     Parameters.check(network)

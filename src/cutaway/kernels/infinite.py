@@ -50,6 +50,7 @@ class InfiniteNetwork:
                 "infinite network",
                 found=f"depth {self.depth}, activation {self.activation!r}, kernel size {self.kernel_size}",
                 expected=f"depth 1 or more, one of {', '.join(DUALS)}, an odd kernel size or 0",
+                remedy="a kernel size of 0 is a fully connected network",
             )
 
     def kernels(
@@ -84,7 +85,12 @@ class InfiniteNetwork:
     def _check(self, inputs: torch.Tensor) -> None:
         if self.kernel_size and inputs.dim() != 4:
             shape = tuple(inputs.shape)
-            raise InputError("inputs", found=f"shape {shape}", expected="images (n, channels, height, width)")
+            raise InputError(
+                "inputs",
+                found=f"shape {shape}",
+                expected="images (n, channels, height, width)",
+                remedy="reshape them, or take a kernel size of 0",
+            )
         if not inputs.is_floating_point() or inputs.dtype in (torch.float16, torch.bfloat16):
             raise InputError("inputs", found=str(inputs.dtype), expected="float32 or float64", remedy="inputs.double()")
 

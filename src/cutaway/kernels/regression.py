@@ -56,7 +56,10 @@ def solve(
     if targets.dim() != 2 or ridge < 0 or (isinstance(kernel, torch.Tensor) and kernel.shape != (count, count)):
         found = f"targets {tuple(targets.shape)}, ridge {ridge:g}"
         raise InputError(
-            "kernel regression", found=found, expected="targets (n, c), a kernel (n, n), a ridge of 0 or more"
+            "kernel regression",
+            found=found,
+            expected="targets (n, c), a kernel (n, n), a ridge of 0 or more",
+            remedy="one row of targets for each row of the kernel",
         )
     memory = budget or DEFAULT_BUDGET
     if isinstance(kernel, torch.Tensor):
@@ -81,7 +84,12 @@ def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Soluti
     values, vectors = torch.linalg.eigh(shifted)
     floor = float(len(kernel) * FLOOR * values.abs().max())
     if not floor > 0:
-        raise InputError("kernel", found="a matrix of zeros", expected="some row that is not zero")
+        raise InputError(
+            "kernel",
+            found="a matrix of zeros",
+            expected="some row that is not zero",
+            remedy="leave out the rows that are zero",
+        )
     found = vectors @ ((vectors.T @ targets) / values.clamp(min=floor)[:, None])
     return Solution(coefficients=found, residual=_residual(shifted, found, targets), floor=floor, method="floored")
 

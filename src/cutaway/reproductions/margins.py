@@ -36,7 +36,7 @@ class _Path:
 
 def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = print) -> list[Row]:
     """One training a norm, and one with sign steps of one size. Full: four times as many steps, three seeds."""
-    rows = [row for k in range(1 if short else 3) for row in margin_rows(1 if short else 4, seed + k, progress)]
+    rows = [row for k in range(1 if short else 3) for row in margins_table(1 if short else 4, seed + k, progress)]
     return rows
 
 
@@ -97,7 +97,7 @@ def _size(norm: str, model: nn.Module) -> float:
     return float(torch.linalg.vector_norm(flat, {"l1": 1, "l2": 2, "linf": math.inf}[norm]))
 
 
-def margin_rows(times: int, seed: int, progress: Callable[[str], None]) -> list[Row]:
+def margins_table(times: int, seed: int, progress: Callable[[str], None]) -> list[Row]:
     """One seed."""
     inputs, labels = three_or_eight()
     degree = homogeneity(Parameters(Network(_network_of(seed), inputs[:2])), inputs[:64]).degree

@@ -12,7 +12,7 @@ import torch
 from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
-from cutaway.kernels import alignment, effective_rank, kernel_distance, solve, tangent_kernel, top_mass
+from cutaway.kernels import effective_rank, kernel_distance, solve, tangent_kernel, target_alignment, top_mass
 from cutaway.network import Network
 from cutaway.network.weights import load_weights
 from cutaway.reading.table import Table
@@ -62,7 +62,7 @@ class TangentKernel(Instrument):
 
         def aligned(index: Any) -> float:
             chosen = torch.from_numpy(np.asarray(index))
-            return alignment(kernel[chosen][:, chosen], targets[chosen])
+            return target_alignment(kernel[chosen][:, chosen], targets[chosen])
 
         words = "alignment of the tangent kernel with the labels"
         table.statistic(
