@@ -347,7 +347,7 @@ def _theory_lines(setting: Any, path: Any) -> dict[str, Any]:
         samples=20_000,
         seed=setting.seed,
     )
-    ends = []
+    ends, steps = [], np.zeros(0)
     for run in range(min(3, path.overlaps.shape[1])):
         theory = integrate(
             problem, path.overlaps[0, run], path.self_overlaps[0, run], setting.num_steps, record=setting.record
@@ -355,8 +355,9 @@ def _theory_lines(setting: Any, path: Any) -> dict[str, Any]:
         inverse = np.linalg.pinv(theory.self_overlaps, rcond=1e-6, hermitian=True)
         squared = np.einsum("tpk,tpq,tqk->tk", theory.overlaps, inverse, theory.overlaps)
         ends.append(np.sqrt(np.clip(squared, 0.0, 1.0)))
+        steps = theory.steps
     middle = np.mean(ends, axis=0)
-    return {f"direction_{r + 1}": (theory.steps, middle[:, r]) for r in range(middle.shape[1])}
+    return {f"direction_{r + 1}": (steps, middle[:, r]) for r in range(middle.shape[1])}
 
 
 def _exponents(target: Any, seed: int) -> dict[str, Any]:

@@ -29,34 +29,43 @@ class Region(Protocol):
     @property
     def lower(self) -> Tensor:
         """Lower limits of every coordinate (B, n), exact up to rounding."""
+        ...
 
     @property
     def upper(self) -> Tensor:
         """Upper limits of every coordinate (B, n), exact up to rounding."""
+        ...
 
     @property
     def magnitude(self) -> Tensor:
         """An upper bound of every coordinate's size (B, n), and of the numbers that `minimum` adds up to."""
+        ...
 
     @property
     def is_box(self) -> bool:
         """Whether it is its own bounding box."""
+        ...
 
     def minimum(self, functionals: Tensor) -> Tensor:
         """The smallest value (B, S) of functionals (B, S, n) on each set, exact up to rounding; for an intersection
         a lower bound."""
+        ...
 
     def minimiser(self, functionals: Tensor) -> Tensor:
         """Points (B, S, n) at which the minimum is taken, exact up to rounding."""
+        ...
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """`count` random points (B, count, n) of each set."""
+        ...
 
     def select(self, index: Tensor) -> Region:
         """The sets with these numbers `index` (k,), exact."""
+        ...
 
     def to(self, dtype: torch.dtype) -> Region:
         """The same sets with numbers of another dtype (limits are rounded)."""
+        ...
 
 
 def _flat(x: Tensor, name: str) -> Tensor:

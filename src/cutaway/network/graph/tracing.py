@@ -47,7 +47,7 @@ def trace(
         twin = twin.to(dtype)
     nodes, inputs, outputs, values = _recorded(twin, samples) or build_nodes(_export(twin, samples), samples)
     graph = Graph(nodes=nodes, inputs=inputs, outputs=outputs, dtype=dtype or _floating(samples), batched=batched)
-    ours = [values[i] for i in outputs]
+    ours = [value for i in outputs if (value := values[i]) is not None]
     del values  # of all nodes
     if check:
         _check_outputs(model, _results(twin, model, samples), ours)
