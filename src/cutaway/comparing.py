@@ -34,8 +34,8 @@ def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
     if a.record["data"]["fingerprint"] != b.record["data"]["fingerprint"]:
         notes.append("the runs used different data: differences mix model and data")
     ours, theirs = ({r.instrument: r for r in run.readings} for run in (a, b))
-    for name in sorted(set(ours) ^ set(theirs)):
-        notes.append(f"only one run has {title(name)}")
+    if alone := sorted(set(ours) ^ set(theirs)):
+        notes.append("only one run has " + ", ".join(title(name) for name in alone))
     rows = []
     for name in [n for n in ours if n in theirs]:
         mine, other = ours[name], theirs[name]

@@ -202,3 +202,12 @@ def test_nulls_are_plain_json(subject, few, tmp_path):
     run = scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=2))
     record = json.loads((run.folder / "nulls" / "0001.json").read_text())
     assert set(record) == {"accuracy", "sparsity"}
+
+
+def test_comparing_names_in_one_note_what_only_one_run_read(subject, few, tmp_path):
+    runs = [
+        scan(*subject, tmp_path / name, instruments=kinds, settings=ScanSettings(nulls=0))
+        for name, kinds in (("a", [Sparsity()]), ("b", [BoundaryDistance(), LocalComplexity(), Sparsity()]))
+    ]
+    notes = differences(*runs)[1]
+    assert [n for n in notes if "only one" in n] == ["only one run has Boundary distance, Local complexity"]
