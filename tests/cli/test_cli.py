@@ -84,7 +84,7 @@ def test_measure_writes_a_file_and_a_picture(capsys, model_files):
     )  # fmt: skip
     result = json.loads(out)
     assert code == 0
-    assert result["file"].endswith("r.zarr.zip")
+    assert result["file"].endswith("r.zarr.zip") and result["plot"].endswith("r.png")
     assert result["readings"][0]["p_value"] is not None
     assert (model_files / "r.png").read_bytes()[:4] == b"\x89PNG"
 

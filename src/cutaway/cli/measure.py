@@ -152,7 +152,11 @@ def measure(
     words = reading.summary()
     if 0 < reading.coverage.samples < len(dataset.inputs):
         words += f"\n  read {reading.coverage.samples} of {len(dataset.inputs)} rows" + _how_to_read_all(instrument)
-    return Outcome(payload=payload, words=f"{words}\nfile: {target}")
+    words += f"\nfile: {target}"
+    if plot is not None:
+        payload["plot"] = str(plot)
+        words += f"\nfile: {plot}"
+    return Outcome(payload=payload, words=words)
 
 
 def _how_to_read_all(instrument) -> str:
