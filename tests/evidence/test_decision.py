@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutaway.evidence.decision import CALLED, decide, reach
+from cutaway.evidence.decision import CALLED, decide, reach, smallest_p
 from cutaway.evidence.multiplicity import q_values
 from cutaway.reading import Figure
 
@@ -82,3 +82,17 @@ def test_what_a_number_of_nulls_can_tell_is_said_beforehand(nulls, told):
 
 def test_figures_without_a_null_need_none():
     assert reach([Figure(name="x", value=1.0, alternative="none")], 19) == "" and decide({}) == {}
+
+
+def test_the_smallest_p_value_has_one_side_or_two():
+    one = Figure(name="a", value=1.0, alternative="greater")
+    both = Figure(name="b", value=1.0, alternative="two-sided")
+    assert smallest_p(one, 19) == pytest.approx(1 / 20) and smallest_p(both, 19) == pytest.approx(2 / 20)
+    assert smallest_p(both, 0) == 1.0
+
+
+def test_a_q_value_at_the_limit_is_called():
+    at = Figure(name="a", value=1.0, p_value=CALLED, q_value=CALLED, null_count=99)
+    beyond = Figure(name="a", value=1.0, p_value=1.0, q_value=1.0, null_count=99)
+    assert decide({("i", "a"): at})["i", "a"].word == "apart"
+    assert decide({("i", "a"): beyond})["i", "a"].word == "alike"
