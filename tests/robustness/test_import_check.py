@@ -307,3 +307,52 @@ def test_one_output_has_no_margin_between_classes():
     data = Dataset(name="d", inputs=torch.rand(4, 3), labels=torch.zeros(4, dtype=torch.int64))
     with pytest.raises(InputError, match=r"found one output; expected an output for each class.* VNN-LIB"):
         certified_accuracy(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), data, radius=0.01)
+
+
+def rounding_file(tmp_path, to: int, *, double: bool = False):
+    """y = Cast(Cast(x)) - x: zero in real arithmetic, what the narrower type rounds off in the file."""
+    kind = TensorProto.DOUBLE if double else TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Cast", ["x"], ["narrow"], to=to),
+        helper.make_node("Cast", ["narrow"], ["back"], to=kind),
+        helper.make_node("Sub", ["back", "x"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, kind, [1, 2]) for name in "xy"]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:]), opset_imports=[helper.make_opsetid("", 18)]
+    )
+    model.ir_version = 8
+    path = tmp_path / "rounds.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(("to", "threshold"), [(TensorProto.FLOAT16, 2.435e-4), (TensorProto.FLOAT, 2.9e-8)])
+def test_what_a_file_rounds_on_its_way_is_not_certified(tmp_path, to, threshold):
+    """The maximum of |y| is rare: neither the attack nor the compared points find it."""
+    path = rounding_file(tmp_path, to, double=to == TensorProto.FLOAT)
+    spec = tmp_path / "p.vnnlib"
+    declared = "".join(f"(declare-const {v}_{i} Real)" for v in "XY" for i in (0, 1))
+    box = "".join(f"(assert (>= X_{i} 0.5))(assert (<= X_{i} 1.0))" for i in (0, 1))
+    spec.write_text(f"{declared}{box}(assert (>= Y_0 {threshold:.10f}))")
+    verdict, _ = verify_vnnlib(path, spec, VerifySettings(timeout=3.0))
+    assert verdict.status in (Status.UNKNOWN, Status.FALSIFIED)
+    if verdict.status is Status.UNKNOWN:
+        assert "rounds to" in verdict.reason
+
+
+class Halving(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x) + 1e-3 * (x.half().float() - x).sum(1, keepdim=True)
+
+
+def test_a_module_that_computes_in_half_precision_gets_no_certificate():
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    data = Dataset(name="d", inputs=torch.rand(6, 2), labels=torch.zeros(6, dtype=torch.int64), num_classes=2)
+    with pytest.raises(ModelError, match="half precision|differs from the model"):
+        certified_accuracy(Halving(inner), data, radius=1e-3)

@@ -14,25 +14,30 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from cutaway._compat import NotCompiled
 from cutaway.errors import MissingExtra, ModelError
 from cutaway.network.graph import output_of
 from cutaway.network.onnx.agreement import POINTS, TOLERANCE, close, refuse_difference
 from cutaway.network.onnx.importer import load_onnx
 from cutaway.network.onnx.model import OnnxModel
+from cutaway.network.onnx.narrowing import first_narrowing
 from cutaway.robustness.bounds.network import BoundNetwork
 from cutaway.robustness.query import Query
 from cutaway.robustness.regions import Region
 from cutaway.robustness.verify.problem import Replay
 from cutaway.robustness.verify.replay import module_replay
 
-CHECK = "2"
+CHECK = "3"
 """Version of this comparison, raised whenever it gets stricter; verdicts carry it, and lists decide again what an
 earlier one let through."""
 MOST_BOXES = 32
+HALVES = (torch.float16, torch.bfloat16)
 REAL_TOLERANCE = 1e-9
 """Between the graph and the module, both in float64."""
 WHOLE_TOLERANCE = 1e-3
@@ -120,7 +125,15 @@ def check_module(net: BoundNetwork, model: nn.Module, sample_shape: tuple[int, .
     if getattr(model, "checked_by", None) == "":
         raise MissingExtra.of("onnxruntime", "onnx")
     points = points_of(torch.stack([region.lower, region.upper], 1), seed)
-    found = check_points(net, module_replay(model, sample_shape), points, explain_module(model, sample_shape))
+    replay = module_replay(model, sample_shape)
+    if what := narrowing(model, replay, points[0]):
+        raise ModelError(
+            f"certificate for {type(model).__name__}",
+            found=what,
+            expected="float32 or float64 throughout, so that real arithmetic says something of the model as it runs",
+            remedy="convert it with model.float(), take casts and autocast out of forward, or export it in float32",
+        )
+    found = check_points(net, replay, points, explain_module(model, sample_shape))
     if found.mostly_rounding:
         raise ModelError(
             f"outputs of {type(model).__name__}",
@@ -128,6 +141,29 @@ def check_module(net: BoundNetwork, model: nn.Module, sample_shape: tuple[int, .
             expected=f"at most {WHOLE_TOLERANCE:g}, so that real arithmetic says something of the model",
             remedy="run it in float64",
         )
+
+
+def narrowing(model: nn.Module, replay: Replay, point: Tensor) -> str:
+    """Where the model rounds to half precision on its way, which real arithmetic leaves out; in an ONNX file also where
+    it rounds from double to single. Empty for nowhere. Cost: one forward pass."""
+    if isinstance(model, OnnxModel):
+        return first_narrowing(model)
+    with _Halves() as seen:
+        replay(point)
+    return f"{seen.first} computes in half precision" if seen.first else ""
+
+
+class _Halves(NotCompiled, TorchDispatchMode):
+    """Remembers the first operator that gives numbers in half precision."""
+
+    first = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = result if isinstance(result, list | tuple) else (result,)
+        if not self.first and any(isinstance(t, Tensor) and t.dtype in HALVES for t in given):
+            self.first = f"operator {func}"
+        return result
 
 
 def explain_module(model: nn.Module, sample_shape: tuple[int, ...], *, batched: bool = True) -> Explain:

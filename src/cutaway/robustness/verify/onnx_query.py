@@ -13,6 +13,7 @@ import torch
 
 from cutaway.errors import InputError
 from cutaway.network.onnx import load_onnx
+from cutaway.network.onnx.narrowing import first_narrowing
 from cutaway.network.onnx.runtime import INSTALL, open_runtime
 from cutaway.network.sources import load_model
 from cutaway.robustness.bounds.network import BoundNetwork, bound_network
@@ -24,6 +25,7 @@ from cutaway.robustness.verify.import_check import (
     check_points,
     explain_module,
     explain_onnx,
+    narrowing,
 )
 from cutaway.robustness.verify.problem import BestPoints, Replay
 from cutaway.robustness.verify.replay import file_hash, module_hash, module_replay
@@ -36,12 +38,14 @@ from cutaway.status import Status
 class OpenedNetwork:
     """`net` bounds what the model computes, `replay` is the model itself (None where no program can run it),
     `model_hash` the sha256 of the file, or of the module's parameters and buffers; `explain` decides whether a
-    difference between the two is rounding."""
+    difference between the two is rounding; `narrows`: where the model itself rounds to a coarser type, which `net`
+    leaves out, so that nothing is certified."""
 
     net: BoundNetwork
     replay: Replay | None
     model_hash: str
     explain: Explain
+    narrows: str = ""
 
     def decide(self, query: Query, settings: VerifySettings, progress: Progress = lambda text: None) -> Verdict:
         """The verdict, after graph and model were compared on the query's boxes and, for a certificate, at the best
@@ -57,6 +61,9 @@ class OpenedNetwork:
             compared.append(check_points(self.net, self.replay, best.points, self.explain))
         for found in compared:
             verdict = _as_it_runs(verdict, found, query, settings)
+        if verdict.status is Status.CERTIFIED and self.narrows:
+            reason = f"proved in real arithmetic, but {self.narrows}: have it in float32 throughout"
+            return replace(verdict, status=Status.UNKNOWN, decided_by="nothing", bound=float("nan"), reason=reason)
         return verdict
 
 
@@ -87,7 +94,7 @@ def open_onnx(path: str | Path) -> OpenedNetwork:
     """Constants of the file are folded in float64: the claim is about them to 2**-53 an operation. Raises FileError
     for a file that is none, ModelError for one whose import differs from onnxruntime, UnsupportedOperator for an
     operator without a rule."""
-    load_onnx(path)  # compared with onnxruntime in the file's own precision
+    own = load_onnx(path)  # compared with onnxruntime in the file's own precision
     model = load_onnx(path, dtype=torch.float64, check=False)
     net = bound_network(model, model.example(), batched=model.batched)
     runtime = open_runtime(path)
@@ -96,6 +103,7 @@ def open_onnx(path: str | Path) -> OpenedNetwork:
         replay=None if runtime is None else runtime.output,
         model_hash=file_hash(path),
         explain=explain_onnx(path),
+        narrows=first_narrowing(own),
     )
 
 
@@ -111,11 +119,13 @@ def open_module(text: str, num_inputs: int, **loading: Any) -> OpenedNetwork:
             expected=f"{example[0].numel()}, as in the model's example {tuple(example.shape[1:])}",
             remedy="give the property that belongs to this network",
         )
+    replay = module_replay(loaded.model, tuple(example.shape[1:]))
     return OpenedNetwork(
         net=bound_network(loaded.model, example),
-        replay=module_replay(loaded.model, tuple(example.shape[1:])),
+        replay=replay,
         model_hash=module_hash(loaded.model),
         explain=explain_module(loaded.model, tuple(example.shape[1:])),
+        narrows=narrowing(loaded.model, replay, example.flatten().double()),
     )
 
 
