@@ -105,10 +105,10 @@ def test_a_small_data_set_is_taken_whole(place, capsys):
 START = """
 import sys, time, torch
 from pathlib import Path
-from cutaway.cli.certify import answer
+from cutaway.cli.certify import decide_property
 before = set(sys.modules)
 options = {"timeout": 60, "seed": 0, "deployment": False, "complete": True}
-found = answer(sys.argv[1], Path(sys.argv[2]), options, {}, 2 * 10**9, deadline=time.monotonic() + 60, progress=print)
+found = decide_property(sys.argv[1], Path(sys.argv[2]), options, {}, 2 * 10**9, deadline=time.monotonic() + 60, progress=print)
 made = {name.split(".")[0] for name in set(sys.modules) - before}
 print(found.payload["verdict"], len(set(sys.modules) - before), *sorted(made))
 """

@@ -36,7 +36,7 @@ def some_covariance(size, seed=1):
     return (a @ a.T) / np.outer(scale, scale) * np.outer(*[np.linspace(0.7, 1.2, size)] * 2)
 
 
-@pytest.mark.parametrize("name", ["erf", "relu", "he2", "He3"])
+@pytest.mark.parametrize("name", ["erf", "he2", "He3"])
 def test_integrals_equal_monte_carlo(name):
     """Acceptance 5: within 1 % of the size of the integrand."""
     c, chosen = some_covariance(4), student(name)

@@ -41,7 +41,7 @@ def test_repetition_step_equals_the_definition():
         num_steps=1, method="repetition",
         displacement=0.02, num_seeds=1, dtype="float64",
     )  # fmt: skip
-    from cutaway.dynamics import simulate as module
+    from cutaway.dynamics import simulation as module
 
     goal = setting.target
     generator = torch.Generator().manual_seed(0)

@@ -82,7 +82,7 @@ def _certified(module):
     model = small_cnn(size=8, width=4)
     settings = CertifiedTrainingSettings(radius=0.05, epochs=5, seconds=60.0, learning_rate=5e-3)
     train_certified(model, train.inputs, train.labels, settings, quiet)
-    return module.judged(model, test.inputs[:200], test.labels[:200], 0.05, True, quiet)
+    return module._judged(model, test.inputs[:200], test.labels[:200], 0.05, True, quiet)
 
 
 def _polynomial(module):
@@ -90,7 +90,7 @@ def _polynomial(module):
 
     rng = np.random.default_rng(0)
     goal = hierarchical_target(16, rng)
-    return module.rows_at(goal, rng.standard_normal((2000, 16)), 30, rng, True, quiet)
+    return module._rows_at(goal, rng.standard_normal((2000, 16)), 30, rng, True, quiet)
 
 
 def _sentences(module):
@@ -116,7 +116,7 @@ FAULTS = {
     "batch-size": Fault(
         says="the noise term does not shrink with the batch",
         where="cutaway.dynamics.ode:_advance", right="(problem.dimension / problem.batch)", wrong="problem.dimension",
-        rows=lambda m: m.curves(quiet),
+        rows=lambda m: m._curves(quiet),
     ),
     "batchnorm-geometry": Fault(
         says="statistics are averaged with those before",
@@ -126,11 +126,11 @@ FAULTS = {
     "data-repetition": Fault(
         says="the first step on a sample goes the wrong way",
         where="cutaway.dynamics.simulation:_stepper", right="hidden + rho", wrong="hidden - rho",
-        rows=lambda m: m.rows_of(64, m.curves(64, 3, 0, quiet)), slow=True,
+        rows=lambda m: m._rows_of(64, m._curves(64, 3, 0, quiet)), slow=True,
     ),
     "delayed-robustness": Fault(
         says="a neuron counts where its sign stays",
-        where="cutaway.geometry.near_neurons:_Counter.add", right="low.sign() != high.sign()", wrong="low.sign() == high.sign()",
+        where="cutaway.geometry.near_counter:Counter._count", right="low.sign() != high.sign()", wrong="low.sign() == high.sign()",
         rows=short, slow=True,
     ),
     "effective-sparsity": Fault(
@@ -202,7 +202,7 @@ FAULTS = {
     "lofi-hierarchy": Fault(
         says="the operator forgets the labels",
         where="cutaway.features.lofi.kernel_path:gram_moment_operator", right="return weights * images", wrong="return images",
-        rows=lambda m: m.rows_at(500, False, True, 0, quiet), slow=True,
+        rows=lambda m: m._rows_at(500, False, True, 0, quiet), slow=True,
     ),
     "lofi-images": Fault(
         says="the directions are those of least weight",

@@ -68,7 +68,7 @@ class Watched:
 
     def _send(self, message: Any) -> None:
         if self._process is None:
-            start = f"import sys; sys.path[:] = {sys.path!r}; from cutaway.engines.watched import serve; serve()"
+            start = f"import sys; sys.path[:] = {sys.path!r}; import cutaway.engines.watched as w; w.serve_child()"
             command = [sys.executable, "-P", "-c", start]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._frames = queue.SimpleQueue()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cutaway.errors import UnsupportedOperator
 from cutaway.network.onnx.host import as_tensors, as_tuple, elementwise, is_host, on_host
 from cutaway.network.onnx.moves import MOVES
 from cutaway.network.onnx.normalisations import (
@@ -47,6 +48,15 @@ def _modulo(attributes: dict[str, Any], a: Any, b: Any):
 
 def _cast(attributes: dict[str, Any], x: Any):
     return x if is_host(x) and not attributes["to"].is_floating_point else torch.as_tensor(x).to(attributes["to"])
+
+
+def _dropout(_attributes: dict[str, Any], x: Tensor, _ratio: Any = None, training: Any = None):
+    """The identity of inference; a file that says `training_mode` draws at random and is refused."""
+    if training is not None and bool(torch.as_tensor(training).any()):
+        raise UnsupportedOperator(
+            "Dropout", found="training_mode true", expected="inference", remedy="export the model in evaluation mode"
+        )
+    return x
 
 
 def _dequantize(attributes: dict[str, Any], x: Tensor, scale: Tensor, zero: Tensor | None = None):
@@ -195,7 +205,7 @@ FUNCTIONS: dict[str, Callable] = {
     "Gemm": _gemm,
     "Einsum": _einsum,
     "Identity": lambda _attributes, x: x,
-    "Dropout": lambda _attributes, x: x,
+    "Dropout": _dropout,
     "Size": lambda _attributes, x: functools.reduce(operator.mul, x.shape, 1),
     "Tile": lambda _attributes, x, repeats: x.repeat(as_tuple(repeats)),
     "Cast": _cast,
