@@ -199,7 +199,7 @@ def test_every_end_of_a_range_moved_a_little_is_seen(name, end, monkeypatch):
         least, most = unary.unary_range(node, low, high)
         return (least + SHIFT, most) if end == "lower" else (least, most - SHIFT)
 
-    monkeypatch.setitem(globals(), "interval", mutant)
+    monkeypatch.setitem(globals(), "unary_range", mutant)
     assert violation({**NODES, **POSITIVE}[name], name in POSITIVE) > 1e-12
 
 
