@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from cutaway import seeds
 from cutaway.cli.command import Outcome
 
 
@@ -56,7 +57,8 @@ def robust_linear(
         theory.append([ratio, value])
         line = f"alpha {ratio:g}: theory {'unknown (no convergence)' if value is None else f'{value:.4f}'}"
         if draws:
-            errors = [minimised(problem, dimension=dimension, seed=seed + k).error(eps) for k in range(draws)]
+            of_draws = [seeds.number(seed, "minimised", k) for k in range(draws)]
+            errors = [minimised(problem, dimension=dimension, seed=s).error(eps) for s in of_draws]
             drawn.append([ratio, float(np.mean(errors))])
             spread.append([ratio, float(np.std(errors, ddof=1) / np.sqrt(draws)) if draws > 1 else None])
             line += f", minimisation {drawn[-1][1]:.4f}"
