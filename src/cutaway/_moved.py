@@ -35,6 +35,7 @@ MOVED = {
     "cutaway.language.instruments": "cutaway.instruments.language.language_geometry",
     "cutaway.evidence.resample": "cutaway.reading.intervals",
     "cutaway.reading.charts": "cutaway.pictures.charts",
+    "cutaway.report.explorer.colours": "cutaway.pictures.colours",
     "cutaway.reading.words": "cutaway.wording",
     "cutaway.guard.evaluate": "cutaway.guard.evaluation",
     "cutaway.guard.nlp.perturb": "cutaway.guard.nlp.perturbations",

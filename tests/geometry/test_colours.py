@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from cutaway.report.explorer.colours import BOUNDARY, CLASSES, class_colour
+from cutaway.pictures.colours import BOUNDARY, CLASSES, class_colour
 
 # linear RGB as seen with full deficiencies: Machado, Oliveira and Fernandes 2009
 VISIONS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -49,3 +50,23 @@ def test_rays_take_any_pairs_where_no_class_has_two_samples(mlp):
     data = Dataset(name="d", inputs=torch.rand(6, 2, dtype=torch.float64), labels=torch.arange(6))
     reading = RayCrossings(num_segments=12).measure(Network(mlp(2, 8, 3), data.inputs[:2]), data)
     assert reading.status.value == "estimate" and reading.figure("crossing_density").value > 0
+
+
+def test_the_picture_of_an_affine_slice_is_the_slice():
+    """As many pieces as regions and their parts, of the areas that the reading gives; the chart draws every one."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.ReLU(), torch.nn.Linear(12, 3))
+    inputs = torch.randn(30, 6)
+    reading = AffineSlice(reach=2.0).measure(model, (inputs, model(inputs).argmax(1)))
+    values = reading.values
+    x, y, piece = (values[name].values for name in ("corner_x", "corner_y", "corner_piece"))
+    areas = []
+    for k in range(len(values["area"])):
+        a, b = x[piece == k], y[piece == k]
+        areas.append(abs(np.dot(a, np.roll(b, -1)) - np.dot(b, np.roll(a, -1))) / 2)
+    np.testing.assert_allclose(areas, values["area"].values, rtol=1e-6, atol=1e-12)
+    assert len(values["piece_class"]) >= len(values["area"]) and len(values["boundary"]) > 0
+    chart = AffineSlice().draw(reading).to_dict()
+    drawn = next(rows for rows in chart["datasets"].values() if "piece" in rows[0])
+    assert len({row["piece"] for row in drawn}) == len(values["piece_class"])
+    assert {row["class"] for row in drawn} == {f"class {c}" for c in values["piece_class"].values}

@@ -22,6 +22,9 @@ from cutaway.reading.table import Table
 from cutaway.settings import above, at_least
 from cutaway.status import Status
 
+DRAWN = 10_000
+"""Regions up to which the reading keeps their corners, for its picture."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AffineSlice(Instrument):
@@ -63,6 +66,8 @@ class AffineSlice(Instrument):
         table.keep("map_norm", norm, ["face"], unit="output per input", long_name=long_name, kind="exact")
         made = np.bincount(result.edge_sites[result.edge_sites >= 0], minlength=len(sites))
         table.keep("edges", made, ["site"], unit="edges", long_name="edges made by the site", kind="exact")
+        if result.num_faces <= DRAWN:
+            _keep_pieces(result, table)
         self._figures(result, float(area.sum()), table)
         return Findings.of(table, status=Status.EXACT)
 
@@ -101,8 +106,32 @@ class AffineSlice(Instrument):
             f"more than {self.max_regions} regions even within {reach:.2g} of the mean of three samples"
         )
 
+    def draw(self, reading):
+        from cutaway.pictures.charts import figures_chart
+        from cutaway.pictures.slice import slice_chart
+
+        return slice_chart(reading) if "corner_x" in reading.values else figures_chart(reading)
+
     def describe(self, reading):
         return (
             f"A square of area {reading.figure('square_area').value:.3g} through three samples holds "
             f"{int(reading.figure('regions').value):,} affine pieces."
         )
+
+
+def _keep_pieces(result: Slice, table: Table) -> None:
+    """The corners of every region, and of the parts of those that hold several classes, in the plane's coordinates."""
+    pieces = result.class_pieces()
+    polygons = [result.vertices[result.corners(f)] for f in range(result.num_faces)] + list(pieces.polygons)
+    classes = np.concatenate([result.face_classes, pieces.classes]).astype(np.int64)
+    corners = np.concatenate(polygons)
+    number = np.repeat(np.arange(len(polygons)), [len(p) for p in polygons])
+    for axis, name in enumerate("xy"):
+        long_name = f"{('first', 'second')[axis]} coordinate of a corner in the plane"
+        table.keep(
+            f"corner_{name}", corners[:, axis], ["corner"], unit="input units", long_name=long_name, kind="exact"
+        )
+    table.keep("corner_piece", number, ["corner"], long_name="piece that the corner belongs to", kind="exact")
+    table.keep("piece_class", classes, ["piece"], long_name="class that the piece is given", kind="exact")
+    ends = result.decision.segments.reshape(-1, 4)
+    table.keep("boundary", ends, ["segment", "end"], unit="input units", long_name="decision boundary", kind="exact")

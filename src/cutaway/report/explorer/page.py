@@ -23,7 +23,7 @@ from cutaway.files import write_text
 from cutaway.geometry.decision import as_logits
 from cutaway.geometry.face_patterns import pattern_tree
 from cutaway.geometry.partition import Slice
-from cutaway.report.explorer import colours
+from cutaway.pictures import colours
 from cutaway.report.explorer.picture import face_values
 
 _MAX_FACES = 400_000

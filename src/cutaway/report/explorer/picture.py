@@ -11,7 +11,7 @@ from cutaway.errors import InputError
 from cutaway.files import atomic
 from cutaway.geometry.faces import in_plane_spectrum
 from cutaway.geometry.partition import Slice
-from cutaway.report.explorer import colours
+from cutaway.pictures import colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
