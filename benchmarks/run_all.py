@@ -21,8 +21,8 @@ KNOWN: dict[str, str] = {
     "measured by it yet",
     "bench_serve": "p99 under 2,000 idle and 500 slow connections was 8 to 12 times the quiet one (limit 2); one full "
     "garbage collection (0.26 CPU s) of it is gone; not measured since on a quiet machine",
-    "bench_threads": "LoFi's fit of 1,500 rows costs 1.2 to 1.8 times its CPU seconds beside a busy process (limit 1.5): its "
-    "small products still take torch's and BLAS' default threads",
+    "bench_threads": "LoFi's fit of 1,500 rows costs 1.2 to 1.8 times its CPU seconds beside a busy process "
+    "(limit 1.5): its small products still take torch's and BLAS' default threads",
     "bench_local_complexity": "ResNet-18, k = 16: 30 to 41 CPU s for the published count (limit 30), 1.08x the plain "
     "forward passes of the vertices that it is made of",
 }
