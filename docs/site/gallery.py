@@ -99,7 +99,8 @@ def write(source: Path, found: dict[str, Shown]) -> None:
     """`gallery.md`."""
     parts = [
         "# Gallery",
-        "Every picture that Cutaway draws. Each was made while this site was built, from a measurement.",
+        "The pictures that Cutaway draws, made from measurements while this site was built; two come from longer runs "
+        "and say so.",
     ]
     instruments = [s for n, s in found.items() if n in registry.homes()]
     others = [s for n, s in found.items() if n not in registry.homes()]

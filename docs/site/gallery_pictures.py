@@ -79,7 +79,8 @@ def certified_networks(folder: Path) -> None:
 def guard_certificate(folder: Path) -> None:
     """What a guardrail's certificate says
 
-    Lowest logit in every region round the harmful prompts, its slack, and the held-out prompts inside.
+    Lowest logit in every region round the harmful prompts, its slack, and the held-out prompts inside; from the run
+    that the guide tells of.
 
     `cutaway guard certify guard --plot certificate.svg`
     """
