@@ -55,11 +55,11 @@ def _paths() -> str:
 
 
 def complaints(book: Any) -> list[str]:
-    """What a cell wrote to standard error (warnings, mostly), but for another package's missing progress widget."""
+    """What a cell wrote to standard error (warnings, mostly)."""
     found = []
     for cell in book.cells:
         for output in cell.get("outputs", ()):
-            if output.get("name") == "stderr" and "IProgress not found" not in output["text"]:
+            if output.get("name") == "stderr":
                 found.append(output["text"])
     return found
 

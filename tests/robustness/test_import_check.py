@@ -341,6 +341,23 @@ def test_what_a_file_rounds_on_its_way_is_not_certified(tmp_path, to, threshold)
         assert "rounds to" in verdict.reason
 
 
+@pytest.mark.parametrize(("number", "found"), [(0.1, "rounds a constant to float16"), (0.5, "")])
+def test_a_constant_that_the_file_rounds_counts_where_it_changes(tmp_path, number, found):
+    nodes = [
+        helper.make_node("Cast", ["c"], ["narrow"], to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["narrow"], ["back"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "back"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xy"]
+    constant = numpy_helper.from_array(np.array([number, number], np.float32), "c")
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [constant])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "c.onnx")
+    narrows = open_onnx(tmp_path / "c.onnx").narrows
+    assert found in narrows and bool(narrows) == bool(found)
+
+
 class Halving(nn.Module):
     def __init__(self, model):
         super().__init__()

@@ -23,6 +23,7 @@ from cutaway.network.onnx.agreement import POINTS, check_import
 from cutaway.network.onnx.host import is_host, to_host
 from cutaway.network.onnx.layers import build_layer, fused_bias
 from cutaway.network.onnx.model import OnnxModel
+from cutaway.network.onnx.narrowing import coarser_type
 from cutaway.network.onnx.nodes import INTEGER_OPERANDS, OnnxNode, Operand, float_defaults
 from cutaway.network.onnx.read import check_bytes, damaged, read_proto
 from cutaway.network.onnx.rows import ROWS, rows_are_independent
@@ -135,6 +136,9 @@ class _Importer:
         layer, used, result = self._try(model, node, operands, None if bias is None else bias[1], fold)
         results = result if isinstance(result, list) else (result,)
         if fold:
+            type_ = coarser_type([o.value for o in operands if o is not None], results, constant=True)
+            if type_ and not model.folded_narrowing:
+                model.folded_narrowing = f"node {node.name!r} rounds a constant to {type_}"
             for name, value in zip(outputs, results):
                 self.constants[name] = torch.tensor(value) if is_host(value) else value
             return taken

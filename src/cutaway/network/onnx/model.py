@@ -29,6 +29,7 @@ class OnnxModel(nn.Module):
         self.node_names: dict[str, str] = {}
         self.steps: list[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = []
         self.input_name = self.output_name = self.checked_by = ""
+        self.folded_narrowing = ""  # the first constant that the file rounds to a coarser type, in words
 
     def example(self, num: int = 1, seed: int = 0) -> Tensor:
         """Inputs of the right shape and type: uniform in [0, 1], or zeros and ones for integers."""
