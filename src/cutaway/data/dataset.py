@@ -193,7 +193,7 @@ class Dataset:
                 expected=f"{self.inputs.shape[1]} numbers each (or one), every std above 0",
                 remedy="drop the constant channels, or give std yourself",
             )
-        scaled = (raw - self._channels(mean)) / self._channels(std)
+        scaled = (raw - self.channels(mean)) / self.channels(std)
         return replace(self, inputs=scaled.to(self.inputs.dtype), mean=mean, std=std)
 
     def bounds(self) -> tuple[Tensor, Tensor] | None:
@@ -206,7 +206,7 @@ class Dataset:
             return None
         low, high = (torch.tensor(v, dtype=torch.float64) for v in self.value_range)
         if self.mean is not None and self.std is not None:
-            low, high = ((v - self._channels(self.mean)) / self._channels(self.std) for v in (low, high))
+            low, high = ((v - self.channels(self.mean)) / self.channels(self.std) for v in (low, high))
         return low.to(self.inputs.dtype), high.to(self.inputs.dtype)
 
     def radius_in_inputs(self, radius: float) -> Tensor:
@@ -217,10 +217,11 @@ class Dataset:
         """
         value = torch.tensor(float(radius), dtype=torch.float64)
         if self.std is not None:
-            value = value / self._channels(self.std)
+            value = value / self.channels(self.std)
         return value.to(self.inputs.dtype)
 
-    def _channels(self, values: tuple[float, ...]) -> Tensor:
+    def channels(self, values: tuple[float, ...]) -> Tensor:
+        """One value a channel, float64, shaped to stand beside the inputs: (1, channels, 1, ...)."""
         return torch.tensor(values, dtype=torch.float64).reshape(1, -1, *[1] * (self.inputs.ndim - 2))
 
 

@@ -95,6 +95,29 @@ class PermutedLabels(Null):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PermutedGroups(Null):
+    """The network as it is, the groups in random order among the rows of each class (of all rows without labels)."""
+
+    name: ClassVar[str] = "permuted-groups"
+
+    def draw(self, network, data, seed):
+        """The same network, groups in another order. Raises `InputError` for data without groups."""
+        if data.groups is None:
+            raise InputError(
+                f"data {data.name!r}",
+                found="no groups",
+                expected="groups to permute",
+                remedy="name the array or column with --groups, or take another null",
+            )
+        rng, groups = np.random.default_rng(seeds.stream(seed, "groups")), data.groups.clone()
+        labels = np.zeros(len(groups)) if data.labels is None else data.labels.cpu().numpy()
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            groups[rows] = groups[rng.permutation(rows)]
+        return network, dataclasses.replace(data, groups=groups)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RandomMask(Null):
     """As many zeros in every layer, at random places."""
 
@@ -105,7 +128,7 @@ class RandomMask(Null):
 
 
 NULLS: dict[str, Null] = {
-    null.name: null for null in (Reinitialised(), MatchedSpectrum(), PermutedLabels(), RandomMask())
+    null.name: null for null in (Reinitialised(), MatchedSpectrum(), PermutedLabels(), PermutedGroups(), RandomMask())
 }
 """Name -> null."""
 

@@ -14,7 +14,9 @@ from cutaway.instruments.kernels.tangent_kernel import TangentKernel as TangentK
 from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension as IntrinsicDimension
 from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
+from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
 from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
+from cutaway.instruments.robustness.variation import Variation as Variation
 from cutaway.instruments.structure.criticality import Criticality as Criticality
 from cutaway.instruments.structure.effective_sparsity import EffectiveSparsity as EffectiveSparsity
 
@@ -25,6 +27,7 @@ __all__ = [
     "Criticality",
     "Curvature",
     "EffectiveSparsity",
+    "GroupAccuracy",
     "IntrinsicDimension",
     "LanguageGeometry",
     "LocalComplexity",
@@ -36,4 +39,5 @@ __all__ = [
     "SampleRegion",
     "Sparsity",
     "TangentKernel",
+    "Variation",
 ]

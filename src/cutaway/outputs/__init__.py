@@ -1,4 +1,4 @@
-"""What a network answers: calibration."""
+"""What a network answers: calibration, and for whom it is wrong."""
 
 from cutaway import _facade
 
@@ -7,5 +7,6 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "answers": "Predictions predictions",
         "calibration": "Reliability debiased_calibration_error expected_calibration_error reliability",
+        "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
     },
 )

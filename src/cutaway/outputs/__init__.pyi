@@ -6,12 +6,22 @@ from cutaway.outputs.calibration import Reliability as Reliability
 from cutaway.outputs.calibration import debiased_calibration_error as debiased_calibration_error
 from cutaway.outputs.calibration import expected_calibration_error as expected_calibration_error
 from cutaway.outputs.calibration import reliability as reliability
+from cutaway.outputs.groups import Cells as Cells
+from cutaway.outputs.groups import Odds as Odds
+from cutaway.outputs.groups import cells_of as cells_of
+from cutaway.outputs.groups import equalised_odds as equalised_odds
+from cutaway.outputs.groups import simultaneous_intervals as simultaneous_intervals
 
 __all__ = [
+    "Cells",
+    "Odds",
     "Predictions",
     "Reliability",
+    "cells_of",
     "debiased_calibration_error",
+    "equalised_odds",
     "expected_calibration_error",
     "predictions",
     "reliability",
+    "simultaneous_intervals",
 ]

@@ -37,7 +37,11 @@ class Measured(Protocol):
 
 def finished(chart: Any, *, height: int | None = None) -> Any:
     """The house look: fonts, grid, sizes."""
-    chart = chart.properties(width=WIDTH, **({"height": height} if height else {}))
+    return styled(chart.properties(width=WIDTH, **({"height": height} if height else {})))
+
+
+def styled(chart: Any) -> Any:
+    """Fonts and grid of a chart that has its sizes."""
     return (
         chart.configure_view(strokeWidth=0)
         .configure_axis(

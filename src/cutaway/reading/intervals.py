@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special, stats
 
 from cutaway import seeds
 
 
 def proportion_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """Clopper-Pearson interval of a proportion; covers at least `level` for every n. `(nan, nan)` for `total = 0`."""
-    if total == 0:
-        return float("nan"), float("nan")
-    interval = stats.binomtest(int(successes), int(total)).proportion_ci(level, method="exact")
-    return float(interval.low), float(interval.high)
+    low, high = proportion_intervals(np.array([successes]), np.array([total]), level)[0]
+    return float(low), float(high)
+
+
+def proportion_intervals(successes: NDArray[Any], totals: NDArray[Any], level: float = 0.95) -> NDArray[np.float64]:
+    """Clopper-Pearson intervals (k, 2) of `successes` of `totals` (k,), each for itself; NaN where a total is 0.
+
+    Ends by the inverse incomplete beta function: quantile (1 - level) / 2 of Beta(s, n - s + 1), 0 for s = 0, and
+    (1 + level) / 2 of Beta(s + 1, n - s), 1 for s = n. Exact.
+    """
+    hits, counts = np.asarray(successes, dtype=float), np.asarray(totals, dtype=float)
+    tail, there = (1 - level) / 2, counts > 0
+    low = special.betaincinv(np.where(hits > 0, hits, 1), counts - hits + 1, tail)
+    high = special.betaincinv(hits + 1, np.where(hits < counts, counts - hits, 1), 1 - tail)
+    ends = np.stack([np.where(hits > 0, low, 0.0), np.where(hits < counts, high, 1.0)], axis=1)
+    return np.where(there[:, None], ends, np.nan)
 
 
 def bootstrap_interval(

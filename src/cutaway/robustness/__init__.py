@@ -29,6 +29,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "query": "Clause Query robustness_query",
         "regions": "Intersection Region ball box",
         "regions_linear": "Ellipsoid Hull RotatedBox",
+        "variation": "VarianceShares draw_versions redrawn variance_shares",
         "vnnlib": "parse_vnnlib read_vnnlib",
     },
 )

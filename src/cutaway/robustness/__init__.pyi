@@ -46,6 +46,10 @@ from cutaway.robustness.regions import box as box
 from cutaway.robustness.regions_linear import Ellipsoid as Ellipsoid
 from cutaway.robustness.regions_linear import Hull as Hull
 from cutaway.robustness.regions_linear import RotatedBox as RotatedBox
+from cutaway.robustness.variation import VarianceShares as VarianceShares
+from cutaway.robustness.variation import draw_versions as draw_versions
+from cutaway.robustness.variation import redrawn as redrawn
+from cutaway.robustness.variation import variance_shares as variance_shares
 from cutaway.robustness.vnnlib import parse_vnnlib as parse_vnnlib
 from cutaway.robustness.vnnlib import read_vnnlib as read_vnnlib
 
@@ -75,6 +79,7 @@ __all__ = [
     "RotatedBox",
     "Square",
     "SweepSettings",
+    "VarianceShares",
     "ball",
     "bound_network",
     "bound_rows",
@@ -83,6 +88,7 @@ __all__ = [
     "certified_accuracy",
     "count_activations",
     "dense_weights",
+    "draw_versions",
     "grouped_bounds",
     "lipschitz_bounds",
     "lipschitz_radius",
@@ -94,8 +100,10 @@ __all__ = [
     "parse_vnnlib",
     "radius_curve",
     "read_vnnlib",
+    "redrawn",
     "robustness_query",
     "sweep",
     "train_certified",
+    "variance_shares",
     "verify_pattern",
 ]

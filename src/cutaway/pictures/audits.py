@@ -1,0 +1,77 @@
+"""Pictures of audits: cells of a population, versions of a task."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import altair as alt
+import numpy as np
+from PIL import Image
+
+from cutaway.pictures.charts import INK, NULL, ROW, WARN, WIDTH, Measured, finished, inline_rows, styled
+
+
+def cells_chart(reading: Measured) -> Any:
+    """Cell by cell, the worst first: the share of rows classified right with its interval, beside all rows' share."""
+    values = reading.values
+    rates = values["cell_accuracy"].values
+    order = np.argsort(rates, kind="stable")
+    names = [f"{values['cell'].values[i]} ({int(values['cell_rows'].values[i])})" for i in order]
+    low, high = (values[f"cell_accuracy_{end}"].values[order] for end in ("low", "high"))
+    rows = inline_rows(cell=names, share=rates[order], low=low, high=high, worst=[k == 0 for k in range(len(order))])
+    axis = alt.Axis(format="~%")
+    x = alt.X("share:Q", title="share of rows classified right", scale=alt.Scale(domain=[0, 1]), axis=axis)
+    y = alt.Y("cell:N", sort=names, title=None, axis=alt.Axis(labelLimit=260))
+    colour = alt.condition("datum.worst", alt.value(WARN), alt.value(INK))
+    tips = ["cell:N", *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("share", "low", "high"))]
+    points = alt.Chart(rows).mark_point(filled=True, size=70).encode(x=x, y=y, color=colour, tooltip=tips)
+    bands = alt.Chart(rows).mark_rule().encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
+    everyone = next(f.value for f in reading.figures if f.name == "accuracy")
+    rule = alt.Chart(inline_rows(share=[everyone])).mark_rule(color=NULL, strokeDash=[4, 3]).encode(x="share:Q")
+    return finished(alt.layer(rule, bands, points), height=max(60, ROW * len(names)))
+
+
+def versions_chart(reading: Measured) -> Any:
+    """Accuracy version by version beside the task as it is, and below it the first row in some of the versions."""
+    values = reading.values
+    shares = values["version_accuracy"].values
+    order = np.argsort(shares, kind="stable")
+    rows = inline_rows(place=np.arange(len(order)), share=shares[order], version=order, own=order == 0)
+    axis = alt.Axis(format="~%")
+    y = alt.Y("share:Q", title="share of rows right", axis=axis, scale=alt.Scale(domain=[0, 1]))
+    colour = alt.condition("datum.own", alt.value(WARN), alt.value(INK))
+    ticks = alt.Axis(labels=False, ticks=False, grid=False)
+    x = alt.X("place:Q", title="versions of the task, worst first (orange: as it is)", axis=ticks)
+    tips = ["version:N", alt.Tooltip("share:Q", format=".1%")]
+    points = alt.Chart(rows).mark_point(filled=True, size=45).encode(x=x, y=y, color=colour, tooltip=tips)
+    mean = alt.Chart(inline_rows(share=[float(shares.mean())])).mark_rule(color=NULL, strokeDash=[4, 3])
+    above = alt.layer(mean.encode(y="share:Q"), points).properties(width=WIDTH, height=180)
+    return styled(alt.vconcat(above, _pictures(values, shares)))
+
+
+def _pictures(values: Any, shares: np.ndarray) -> Any:
+    shown, pictures = values["shown"].values, values["picture"].values
+    ends = float(pictures.min()), float(pictures.max())
+    rows = inline_rows(
+        place=np.arange(len(shown)),
+        url=[_png(picture, *ends) for picture in pictures],
+        share=[f"{shares[v]:.0%}" for v in shown],
+    )
+    x = alt.X("place:Q", axis=None, scale=alt.Scale(domain=[-0.5, len(shown) - 0.5]))
+    images = alt.Chart(rows).mark_image(width=52, height=52).encode(x=x, url="url:N", y=alt.value(28))
+    words = alt.Chart(rows).mark_text(fontSize=11, color=INK).encode(x=x, text="share:N", y=alt.value(66))
+    title = alt.TitleParams("one row in some of the versions, and the share of all rows right there", fontSize=12)
+    return alt.layer(images, words).properties(width=WIDTH, height=74, title=title)
+
+
+def _png(picture: np.ndarray, low: float, high: float) -> str:
+    """An image (channels, height, width) as a data address; `low` is black, `high` white."""
+    grey = (picture - low) / (high - low) if high > low else np.zeros_like(picture)
+    if picture.shape[0] not in (1, 3):
+        grey = grey.mean(axis=0, keepdims=True)
+    pixels = (255 * np.repeat(grey, 3, axis=0) if grey.shape[0] == 1 else 255 * grey).round().astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.moveaxis(pixels, 0, 2)).save(file, format="png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
