@@ -124,6 +124,6 @@ def _figures(reading: Reading) -> list[list[str]]:
         span = "" if f.low is None else f"{said(f.low)} to {said(f.high)}"
         null = "" if f.null_median is None else said(f.null_median)
         rows.append(
-            [f.long_name or f.name, f"{said(f.value)}{unit}", span, null, "" if f.p_value is None else said(f.p_value)]
+            [f.called, f"{said(f.value)}{unit}", span, null, "" if f.p_value is None else said(f.p_value)]
         )
     return rows

@@ -17,6 +17,9 @@ from cutaway.wording import said, title
 LEVEL = 0.05
 """Chance that any of the figures of two equal networks is called changed."""
 
+MEANING = f"More than noise: p at most {LEVEL:g} after Holm's correction over all figures."
+"""What a change is, for every page and terminal."""
+
 
 def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows `{instrument, name, a, b, p_value, paired, change}` and notes on what does not compare.
@@ -95,15 +98,15 @@ def told(rows: list[dict[str, Any]], notes: list[str], a: str, b: str) -> str:
     moved = sum(map(len, by_word.values()))
     many = f"{moved} of {len(judged)} figures differ by more than noise" if moved else ""
     text = "; ".join([*parts, *([many] if many else [])])
-    text = text or f"nothing here tells {b} from {a}: none of {len(judged)} figures differs by more than noise"
-    return text[:1].upper() + text[1:] + "." + (f" Mind: {'; '.join(notes)}." if notes else "")
+    text = text or f"Nothing here tells {b} from {a}: none of {len(judged)} figures differs by more than noise"
+    return text + "." + (f" Mind: {'; '.join(notes)}." if notes else "")
 
 
 def _called(instrument: str, figure: Figure) -> str:
     """What a figure is called: its tile's title where it has one, else its long name."""
     tiles = registry.instrument(instrument).tiles if instrument in registry.names() else ()
     titles = {tile.figure: tile.title.lower() for tile in tiles}
-    return titles.get(figure.name) or figure.long_name or figure.name.replace("_", " ")
+    return titles.get(figure.name) or figure.called
 
 
 def _listed(rows: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cutaway import registry
+from cutaway.instrument import Instrument
 from cutaway.network import Network
 from cutaway.network.origin import fresh_weights, trained_range
 
@@ -54,16 +55,26 @@ def _share_outside(data: Dataset, low: Tensor, high: Tensor, told: tuple[float, 
 
 
 def not_run(chosen: Collection[str]) -> list[dict[str, str]]:
-    """Registered instruments that take no part in this scan, each with the reason."""
-    return [{"instrument": name, "reason": _why(name)} for name in registry.names() if name not in chosen]
+    """Registered instruments that take no part in this scan, each with the reason.
+
+    `why`: `cost` (left out of every scan that does not ask for it), `broken` (another package's code cannot be loaded),
+    or `not asked` for, where the user named the instruments to run."""
+    kinds = {name: _kind(name) for name in registry.names() if name not in chosen}
+    named = any(not isinstance(kind, Exception) and kind.in_scan for kind in kinds.values())
+    return [{"instrument": name, **_why(name, kind, named)} for name, kind in kinds.items()]
 
 
-def _why(name: str) -> str:
+def _kind(name: str) -> type[Instrument] | Exception:
     try:
-        kind = registry.instrument(name)
+        return registry.instrument(name)
     except Exception as error:  # another package's code
-        return f"not run: it cannot be loaded ({type(error).__name__}: {error})"
-    if not kind.in_scan:
-        reason = kind.left_out or kind.expense
-        return f"not run: a scan leaves it out for its cost ({reason}); ask with `cutaway measure {name}`"
-    return f"not run: not asked for; ask with `cutaway measure {name}`"
+        return error
+
+
+def _why(name: str, kind: type[Instrument] | Exception, named: bool) -> dict[str, str]:
+    if isinstance(kind, Exception):
+        return {"why": "broken", "reason": f"not run: it cannot be loaded ({type(kind).__name__}: {kind})"}
+    if named:
+        return {"why": "not asked", "reason": f"not run: not asked for; ask with `cutaway measure {name}`"}
+    reason = f"not run: a scan leaves it out for its cost ({kind.left_out or kind.expense})"
+    return {"why": "cost", "reason": f"{reason}; ask with `cutaway measure {name}`"}

@@ -8,6 +8,7 @@ judge     p-values by rank, q-values over all figures of the scan
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import time
@@ -20,7 +21,7 @@ import torch
 from cutaway import registry
 from cutaway._moved import moved_names
 from cutaway.data.anything import as_dataset
-from cutaway.errors import CutawayError, failure
+from cutaway.errors import CutawayError, InputError, failure
 from cutaway.evidence.decision import LIMIT, reach
 from cutaway.evidence.multiplicity import q_values
 from cutaway.files import TemporaryFolder, write_text
@@ -62,26 +63,29 @@ def scan(
     data: Any,
     out: str | Path | None = None,
     *,
-    instruments: Sequence[Instrument] | None = None,
+    instruments: Sequence[Instrument | str] | None = None,
     settings: ScanSettings | None = None,
     note: Note = lambda _text: None,
     tell: Note | None = None,
+    **options: Any,
 ) -> Run:
     """Scan `network` (a module will do) on `data` (what `cutaway.data.as_dataset` takes) into the folder `out`, by
     default a temporary one that goes with the run, and return the run: `run.report()` writes its page, `run.to_frame()`
-    gives the figures, and a notebook shows the first screen.
+    gives the figures, and a notebook shows the first screen. `instruments`: which, by name or as made; by default all
+    that take part in scans. `options` are fields of `ScanSettings`, given one by one: `scan(model, data, nulls=0)`.
 
     What is finished is kept if the scan is interrupted; `ScanSettings(resume=True)` goes on. `note` is called with a
     line of text as the work moves on, `tell` (by default `note`) with what a reader has to know: cautions on network
-    and data, what that many nulls can tell. Raises `InputError` for a folder that holds another run.
+    and data, what that many nulls can tell. Raises `InputError` for a folder that holds another run and for an option
+    that is none.
     """
-    settings, tell = settings or ScanSettings(), tell or note
+    settings, tell = _with_options(settings or ScanSettings(), options), tell or note
     data, keeper = as_dataset(data), None
     network = network if isinstance(network, Network) else Network(network, data.inputs[:2])
     if out is None:
         keeper = TemporaryFolder()
         out = keeper.path / "run"
-    chosen = list(instruments) if instruments is not None else default_instruments(data)
+    chosen = default_instruments(data) if instruments is None else [_made(i, data) for i in instruments]
     folder, began = Path(out), time.perf_counter()
     network = network.with_example(data.inputs[:2])
     for instrument in chosen:  # before anything is written
@@ -104,6 +108,26 @@ def scan(
     record["seconds"] = seconds
     write_text(folder / "run.json", json.dumps(record, indent=1))
     return Run(folder=folder, record=record, readings=readings, keeper=keeper)
+
+
+def _with_options(settings: ScanSettings, options: dict[str, Any]) -> ScanSettings:
+    names = [f.name for f in dataclasses.fields(ScanSettings)]
+    for option in options:
+        if option not in names:
+            near = difflib.get_close_matches(option, names, n=1)
+            raise InputError(
+                f"option {option!r} of scan",
+                found="no such option",
+                expected="one of " + ", ".join(names),
+                remedy=f"did you mean {near[0]!r}?"
+                if near
+                else "settings of an instrument: scan(instruments=[Accuracy(...)])",
+            )
+    return dataclasses.replace(settings, **options)
+
+
+def _made(instrument: Instrument | str, data: Dataset) -> Instrument:
+    return registry.instrument(instrument).suited(data) if isinstance(instrument, str) else instrument
 
 
 def default_instruments(data: Dataset) -> list[Instrument]:

@@ -1,10 +1,12 @@
 """What is said of a figure beside its null follows the smallest q that its nulls can reach."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutaway.evidence.decision import CALLED, decide, reach, smallest_p
+from cutaway.evidence.decision import CALLED, decide, reach, smallest_p, wanting
 from cutaway.evidence.multiplicity import q_values
 from cutaway.reading import Figure
 
@@ -47,13 +49,20 @@ def test_alike_is_never_said_where_no_outcome_could_have_told_apart(nulls, raw):
 def test_the_number_needed_is_enough_and_one_less_is_not():
     """19 nulls, 20 two-sided figures of which 12 lie beyond all nulls: the same picture is called at `needed`."""
     raw = [("two-sided", 0)] * 12 + [("two-sided", 9)] * 8
-    decision = decide(judged([(s, a, 19) for s, a in raw]))[0]
-    assert decision.word == "open"
+    figures = judged([(s, a, 19) for s, a in raw])
+    assert decide(figures)[0].word == "open"
+    needed, single = (int(n) for n in re.findall(r"(\d+) (?:nulls could|would tell a single)", wanting(figures)))
+    assert f"{single} nulls would tell a single one" in reach(list(figures.values()), 19)
 
     def called(nulls):  # the middling ones keep their p = 1
         return judged([(s, 0 if a == 0 else nulls // 2, nulls) for s, a in raw])[0].q_value <= CALLED
 
-    assert called(decision.needed) and not called(decision.needed - 1)
+    assert called(needed) and not called(needed - 1)
+
+
+def test_where_every_figure_is_settled_no_nulls_are_wanting():
+    assert wanting(judged([("greater", 0, 19)])) == "" and wanting({}) == ""
+    assert wanting(judged([("greater", 0, 5)])) == "9 nulls would tell a single figure, whatever the others do."
 
 
 def test_a_figure_that_the_null_reached_often_is_alike_whatever_the_number():

@@ -136,7 +136,8 @@ def test_unknown_figure_lists_those_there_are():
 
 def test_summary_tells_value_interval_and_what_was_not_read():
     text = make().summary()
-    assert "mean = 2.5 [1, inf] m" in text
+    assert text.startswith("Made up of a network: ")
+    assert "  mean: 2.5 m, 95 % interval 1 to inf (p = 0.05)" in text
     assert "not read: b (why)" in text
 
 

@@ -30,7 +30,7 @@ def compare(
     fail_on
         `regression`: exit code 3 where some figure of B is worse by more than noise (for continuous integration).
     """
-    from cutaway.comparing import differences, told
+    from cutaway.comparing import MEANING, differences, told
     from cutaway.running import open_run
 
     a, b = open_run(run_a), open_run(run_b)
@@ -40,6 +40,7 @@ def compare(
     shown = [("instrument", "figure", "a", "b", "p", "change"), *map(_shown, rows)]
     wide = [max(len(row[k]) for row in shown) for k in range(6)]
     lines += ["  ".join(f"{cell:{_ALIGNED[k]}{wide[k]}}" for k, cell in enumerate(row)).rstrip() for row in shown]
+    lines += ["", MEANING]
     payload = {"differences": rows, "notes": notes, "worse": worse}
     if out is not None:
         from cutaway.report.compare_page import write_comparison

@@ -217,7 +217,7 @@ def run_words(run, path: Path) -> str:
     if told.alike:
         lines += ["", "Not told apart from the null:"] + [f"- {text}" for text in told.alike]
     if told.open:
-        lines += ["", "Too few nulls to tell:"] + [f"- {text}" for text in told.open]
+        lines += ["", f"Too few nulls to tell. {told.wanting}"] + [f"- {text}" for text in told.open]
     if told.unread:
         lines += ["", "Not run or not read:"] + [f"- {text}" for text in told.unread]
     return "\n".join([*lines, "", f"report: {path} ({run.seconds:.0f} s)"])

@@ -26,15 +26,13 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """word: `apart`, `alike`, or `open` (too few nulls). needed: where open, the number of nulls at which this
-    figure could be called, if the figures that lie beyond all nulls stay there and the others stay as they are."""
+    """word: `apart`, `alike`, or `open` (too few nulls; `wanting` says how many would do)."""
 
     word: Literal["apart", "alike", "open"]
-    needed: int = 0
 
 
 def decide(figures: Mapping[Key, Figure]) -> dict[Key, Decision]:
-    """The decision on every figure of a scan that has a p-value. Cost: log2(20 m) sorts of m p-values a figure."""
+    """The decision on every figure of a scan that has a p-value. Cost: a sort of m p-values a figure."""
     tested = {key: f for key, f in figures.items() if f.p_value is not None}
     return {key: _decide(key, tested) for key in tested}
 
@@ -49,14 +47,12 @@ def sides(figure: Figure) -> int:
 
 
 def reach(figures: Sequence[Figure], nulls: int) -> str:
-    """What `nulls` draws can tell of these figures, in a sentence."""
+    """What `nulls` draws can tell of these figures, in a sentence, before any are drawn."""
     tested = [f for f in figures if f.alternative != "none" and math.isfinite(f.value)]
     if not tested or nulls < 1:
         return ""
-    total, worst = len(tested), max(map(sides, tested))
-    together = math.ceil(worst * total / (CALLED * (nulls + 1)) - 1e-9)
-    single = math.ceil(worst * total / CALLED - 1e-9) - 1
-    least = _least(tested)
+    total, single, least = len(tested), _single(tested), _least(tested)
+    together = math.ceil((single + 1) / (nulls + 1) - 1e-9)
     if nulls < least:
         return (
             f"{nulls} nulls cannot tell any of the {total} figures from its null, whatever comes out: it takes {least} "
@@ -71,6 +67,31 @@ def reach(figures: Sequence[Figure], nulls: int) -> str:
     )
 
 
+def wanting(figures: Mapping[Key, Figure]) -> str:
+    """How many nulls the open figures of a judged scan would take, in a sentence; empty where none is open.
+
+    Two numbers: the fewest with which all of them could be called, were they beyond all nulls, if the figures that lie
+    beyond theirs stay there and the rest keep their p; and what tells any one figure whatever the others do, which
+    `reach` names as well. Cost: log2(20 m) sorts of m p-values for an open figure.
+    """
+    tested = {key: f for key, f in figures.items() if f.p_value is not None}
+    unsettled = [key for key, decision in decide(tested).items() if decision.word == "open"]
+    if not unsettled:
+        return ""
+    fewest, single = max(_fewest(key, tested) for key in unsettled), _single(list(tested.values()))
+    if fewest >= single:
+        return f"{single} nulls would tell a single figure, whatever the others do."
+    return (
+        f"{fewest} nulls could tell these, if the figures that lie beyond all their nulls stay there; {single} would "
+        "tell a single one, whatever the others do."
+    )
+
+
+def _single(tested: Sequence[Figure]) -> int:
+    """The fewest nulls with which any one figure can be called, whatever the others do."""
+    return math.ceil(max(map(sides, tested)) * len(tested) / CALLED - 1e-9) - 1
+
+
 def _least(tested: Sequence[Figure]) -> int:
     """The fewest nulls with which some figure can be called, if all lie beyond all nulls."""
     options = [(s, sum(sides(f) <= s for f in tested)) for s in (1, 2)]
@@ -83,11 +104,16 @@ def _decide(key: Key, tested: Mapping[Key, Figure]) -> Decision:
         return Decision("apart")
     if _settled(figure) or _lowest_q(key, tested, figure.null_count) <= CALLED:
         return Decision("alike")
-    below, enough = figure.null_count, math.ceil(2 * len(tested) / CALLED)
+    return Decision("open")
+
+
+def _fewest(key: Key, tested: Mapping[Key, Figure]) -> int:
+    """The fewest nulls with which this open figure could be called."""
+    below, enough = tested[key].null_count, math.ceil(2 * len(tested) / CALLED)
     while enough - below > 1:
         middle = (below + enough) // 2
         below, enough = (below, middle) if _lowest_q(key, tested, middle) <= CALLED else (middle, enough)
-    return Decision("open", enough)
+    return enough
 
 
 def _settled(figure: Figure) -> bool:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from cutaway import _late
-from cutaway.errors import InputError, ModelError
+from cutaway.errors import InputError
 from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, checked_map
 from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
@@ -26,6 +26,7 @@ from cutaway.network.describing import described_network
 from cutaway.network.discovery import Found, discover
 from cutaway.network.flops import forward_flops
 from cutaway.network.gradient import derivatives, mha_fastpath_off
+from cutaway.network.misfit import misfit
 from cutaway.network.outputs import first_tensor
 from cutaway.network.passes import Passes
 from cutaway.network.preserve import alone, preserved
@@ -142,12 +143,7 @@ class Network:
             try:
                 found = discover(self.model, lambda: self.forward(inputs), inputs)
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                raise ModelError(
-                    f"network {self.name!r} on an input of shape {tuple(example.shape)}",
-                    found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-                    expected="a model that accepts this input",
-                    remedy="check the shape and the order of the channels (images are N, C, H, W)",
-                ) from error
+                raise misfit(self.model, self.name, example, error) from error
             if self._probe:
                 found = dataclasses.replace(found, sites=probed(self, found.output, found.sites))
         return dataclasses.replace(found, output=tuple(found.output.shape[1:]))

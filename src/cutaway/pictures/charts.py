@@ -77,7 +77,7 @@ def figures_chart(reading: Measured) -> Any:
         marks = [("measured", figure.value, figure.low, figure.high)]
         if figure.null_median is not None and math.isfinite(figure.null_median):
             marks.append((null, figure.null_median, None, None))
-        charts.append(_marks(marks, figure.long_name or figure.name, figure.unit))
+        charts.append(_marks(marks, figure.called, figure.unit))
     if not charts:
         return alt.Chart(inline_rows(text=["nothing to draw"])).mark_text(color=NULL).encode(text="text:N")
     joined = alt.vconcat(*charts, spacing=6)
@@ -170,7 +170,7 @@ def reliability_chart(reading: Measured) -> Any:
 def bars_chart(reading: Measured, names: Sequence[str], *, title: str) -> Any:
     """Figures side by side with intervals, and the null's median as a grey mark."""
     figures = [reading.figure(n) for n in names]
-    labels = [f.long_name or f.name for f in figures]
+    labels = [f.called for f in figures]
     data = inline_rows(
         name=labels,
         value=[f.value for f in figures],

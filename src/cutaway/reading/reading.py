@@ -22,6 +22,7 @@ from cutaway.errors import InputError
 from cutaway.reading.provenance import Cost, Coverage, Provenance
 from cutaway.reading.rank import Alternative, p_value
 from cutaway.status import Status
+from cutaway.wording import title
 
 if TYPE_CHECKING:
     import altair
@@ -52,13 +53,16 @@ class Figure:
     null_draws: tuple[float, ...] = dataclasses.field(default=(), repr=False)
     long_name: str = ""
 
+    @property
+    def called(self) -> str:
+        """What it is called in a sentence or a table."""
+        return self.long_name or self.name.replace("_", " ")
+
     def told(self) -> str:
-        """`name = value [low, high] unit (null median ..., p = ...)`."""
-        text = f"{self.name} = {self.value:.4g}"
+        """`words: value unit, 95 % interval low to high (null median ..., p = ...)`."""
+        text = f"{self.called}: {self.value:.4g}" + ("" if self.unit == "1" else f" {self.unit}")
         if self.low is not None and self.high is not None:
-            text += f" [{self.low:.4g}, {self.high:.4g}]"
-        if self.unit != "1":
-            text += f" {self.unit}"
+            text += f", {100 * self.level:g} % interval {self.low:.4g} to {self.high:.4g}"
         if self.p_value is not None:
             null = "" if self.null_median is None else f"null: {self.null_median:.4g}, "
             text += f" ({null}p = {self.p_value:.3g})"
@@ -179,11 +183,9 @@ class Reading:
         return _late.attached("Reading._repr_html_")(self)
 
     def summary(self) -> str:
-        """The reading in words, one figure a line."""
-        head = (
-            f"{self.instrument} on {self.provenance.model or 'a network'}: {self.status.value} ({self.status.remedy})"
-        )
-        lines = [head]
+        """The reading in words, one figure a line; their names stand in `to_frame()`."""
+        whose = self.provenance.model or "a network"
+        lines = [f"{title(self.instrument)} of {whose}: {self.status.value} ({self.status.remedy})"]
         if self.reason:
             lines.append(f"  {self.reason}")
         lines += [f"  {figure.told()}" for figure in self.figures]

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from cutaway import registry
-from cutaway.comparing import told
+from cutaway.comparing import MEANING, told
 from cutaway.files import write_text
 from cutaway.reading import Figure
 from cutaway.report.glossary import marked
@@ -54,6 +54,7 @@ def write_comparison(a: Run, b: Run, rows: list[dict[str, Any]], notes: list[str
         tiles=_tiles(a, b, rows),
         rows=sorted(rows, key=lambda row: (order[row["change"]], row["p_value"] if row["p_value"] is not None else 2)),
         says=SAYS,
+        meaning=MEANING,
         notes=notes,
     )
     return write_text(Path(path), html)

@@ -55,7 +55,7 @@ def _shown(tile: Tile, reading: Reading, figure: Figure, decisions: Decisions) -
         None: "no null was drawn",
         "apart": f"told apart from {words.long}",
         "alike": f"not told apart from {words.long}",
-        "open": f"too few nulls to tell ({decision.needed if decision else 0:,} needed)",
+        "open": "too few nulls to tell",
     }[decision.word if decision else None]
     return Shown(
         title=tile.title,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cutaway import registry
-from cutaway.evidence.decision import Decision, decide
+from cutaway.evidence.decision import Decision, decide, wanting
 from cutaway.reading import Figure, Reading
 from cutaway.running import Run
 from cutaway.wording import null_words, said, title
@@ -25,7 +25,8 @@ Decisions = Mapping[tuple[str, str], Decision]
 class Digest:
     """The first screen. verdict: one sentence for all. network: a sentence on the network. warnings: what to know
     first. findings: a sentence an instrument, the most surprising first. alike: figures not told apart from their null.
-    open: figures with too few nulls to tell. unread: what was not measured or not read, each with the reason."""
+    open: figures with too few nulls to tell. wanting: how many would do. unread: what was not measured or not read,
+    each with the reason."""
 
     verdict: str
     network: str
@@ -33,6 +34,7 @@ class Digest:
     findings: tuple[str, ...]
     alike: tuple[str, ...]
     open: tuple[str, ...]
+    wanting: str
     unread: tuple[str, ...]
 
 
@@ -56,13 +58,18 @@ def digest(run: Run) -> Digest:
         findings=tuple(findings),
         alike=tuple(told["alike"]),
         open=tuple(told["open"]),
+        wanting=wanting(_figures_of(run)),
         unread=tuple(_unread(run)),
     )
 
 
 def decisions_of(run: Run) -> Decisions:
     """What may be said of every figure of a run that has a null, by instrument and figure."""
-    return decide({(r.instrument, f.name): f for r in run.readings for f in r.figures})
+    return decide(_figures_of(run))
+
+
+def _figures_of(run: Run) -> dict[tuple[str, str], Figure]:
+    return {(r.instrument, f.name): f for r in run.readings for f in r.figures}
 
 
 def ranked(run: Run, decisions: Decisions) -> list[Reading]:
@@ -121,7 +128,8 @@ def _briefs(run: Run) -> list[tuple[int, str]]:
 def _unread(run: Run) -> list[str]:
     """What was not run, does not apply, failed, or could not be read, with reasons; one line a reason."""
     lines = [f"{title(r.instrument)}: {r.reason}" for r in run.readings if r.reason]
-    lines += [f"{title(row['instrument'])}: {row['reason']}" for row in run.record.get("not_run", ())]
+    left = [row for row in run.record.get("not_run", ()) if row.get("why") != "not asked"]
+    lines += [f"{title(row['instrument'])}: {row['reason']}" for row in left]
     places: dict[str, set[str]] = {}
     for reading in run.readings:
         for skipped in reading.coverage.skipped:
@@ -164,11 +172,6 @@ def sentence(reading: Reading) -> str:
         return f"Its own words failed ({type(error).__name__})."
 
 
-def figure_words(figure: Figure) -> str:
-    """What a figure is called in a sentence."""
-    return figure.long_name or figure.name.replace("_", " ")
-
-
 def _against(reading: Reading, decisions: dict[str, Decision]) -> str:
     """How the figures of one instrument stand to their null, in a sentence."""
     if not decisions:
@@ -176,17 +179,15 @@ def _against(reading: Reading, decisions: dict[str, Decision]) -> str:
     long = null_words(reading.null).long
     apart = [f for f in reading.figures if f.name in decisions and decisions[f.name].word == "apart"]
     if apart:
-        parts = [f"{figure_words(f)} {said(f.null_median)}" for f in apart[:3]]
+        parts = [f"{f.called} {said(f.null_median)}" for f in apart[:3]]
         return f" For {long}: " + ", ".join(parts) + "."
-    needed = [d.needed for d in decisions.values() if d.word == "open"]
-    if needed:
-        return f" Too few nulls to tell this from {long} ({min(needed):,} needed)."
+    if any(d.word == "open" for d in decisions.values()):
+        return f" Too few nulls to tell this from {long}."
     return f" Not told apart from {long}."
 
 
 def _beside(reading: Reading, figure: Figure, decision: Decision) -> str:
-    text = f"{title(reading.instrument)}: {figure_words(figure)} is {said(figure.value)}, "
+    text = f"{title(reading.instrument)}: {figure.called} is {said(figure.value)}, "
     text += f"and {said(figure.null_median)} for "
     text += null_words(reading.null).long
-    worth = f"{decision.needed:,} nulls needed" if decision.word == "open" else f"q = {figure.q_value:.2g}"
-    return f"{text} ({worth})"
+    return text if decision.word == "open" else f"{text} (q = {figure.q_value:.2g})"

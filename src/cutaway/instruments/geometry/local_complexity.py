@@ -50,7 +50,7 @@ class LocalComplexity(Instrument):
     exact: bool = field(default=False, metadata=means("count within the radius exactly above 128 dimensions too"))
 
     name: ClassVar[str] = "local-complexity"
-    tiles: ClassVar[tuple[Tile, ...]] = (Tile("local_complexity", "Bends near a sample", 70),)
+    tiles: ClassVar[tuple[Tile, ...]] = (Tile("local_complexity", "Neurons that bend near a sample, mean", 70),)
     question: ClassVar[str] = "How many neurons change sign within a small neighbourhood of a sample?"
     source: ClassVar[str] = "Humayun et al. 2024, arXiv 2402.15555, section 3"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
@@ -83,7 +83,7 @@ class LocalComplexity(Instrument):
                 "by_class", counts, sample.labels, ["site"], unit="neurons", long_name="mean over the class"
             )
         kept = {"dims": ["sample"], "column": "per_sample", "each": "sum over sites at the sample"}
-        long_name = "neurons that change sign near a sample, all sites"
+        long_name = "neurons that change sign near a sample, mean over samples"
         table.mean("local_complexity", counts.sum(axis=1), **kept, unit="neurons", long_name=long_name)
         self._within(sample, sites, table, context.generator(2), budget)
         radius = effective_radius(self.radius, used, dims)
@@ -131,7 +131,7 @@ class LocalComplexity(Instrument):
         how = "counted exactly" if self.exact or inputs[0].numel() <= EXACT_DIMS else "estimated"
         kept = {"dims": ["counted"], "column": "within_radius", "kind": "exact" if "exact" in how else "estimate"}
         table.coordinate("counted", sample.rows[counted.numpy()])
-        long_name = f"neurons whose boundary lies within the radius ({how} at {len(points)} samples)"
+        long_name = f"neurons whose boundary lies within the radius, mean over samples ({how} at {len(points)})"
         table.mean("neurons_within_radius", near.sum(dim=1).numpy(), **kept, unit="neurons", long_name=long_name)
 
     def _skipped(self, sites: Sequence[Site], used: int, dims: int) -> tuple[Skipped, ...]:
@@ -157,12 +157,12 @@ class LocalComplexity(Instrument):
 
     def describe(self, reading):
         figure, near = reading.figure("local_complexity"), reading.figure("neurons_within_radius")
-        how = near.long_name.partition("(")[2].rstrip(")")
+        how = near.long_name.partition("(")[2].rstrip(")") + " samples"
         width = int(reading.values["width"].sum())
         return (
-            f"Of {width:,} neurons, {said(figure.value)} change sign within radius {self.radius:g} of a sample "
-            f"(effective radius {said(reading.figure('effective_radius').value, '.2g')}); the boundaries of "
-            f"{said(near.value)} lie within the radius itself" + (f" ({how})." if how else ".")
+            f"Of {width:,} neurons, {said(figure.value)} on average change sign within radius {self.radius:g} of a "
+            f"sample (effective radius {said(reading.figure('effective_radius').value, '.2g')}); the boundaries of "
+            f"{said(near.value)} on average lie within the radius itself ({how})."
         )
 
 

@@ -51,9 +51,9 @@ class IntrinsicDimension(Instrument):
         dims = ["sample", "block", "head"]
         table.keep("dimension", dimension, dims, unit="tokens", long_name="tokens above the threshold")
         total = dimension.sum(2).astype(float)
-        long_name = "intrinsic dimension, sum over heads in the last block"
+        long_name = "tokens that the last block's heads mix, mean over prompts"
         table.mean("last_block", total[:, -1], unit="tokens", long_name=long_name)
-        long_name = "intrinsic dimension, sum over heads, mean over blocks"
+        long_name = "tokens that a block's heads mix, mean over blocks and prompts"
         table.mean("mean_block", total.mean(1), unit="tokens", long_name=long_name)
         return Findings.of(table)
 

@@ -59,7 +59,7 @@ class LanguageGeometry(Instrument):
         for k in (0, 3, 4, 5):
             name = FEATURE_NAMES[k]
             what, unit = ("share of active gates", "1") if name.startswith("share") else _DISTANCE
-            long_name = f"{what}: {name.split('_')[1]} over a prompt's tokens, mean over blocks"
+            long_name = f"{what}: {name.split('_')[1]} over a prompt's tokens, mean over blocks and prompts"
             table.mean(name, pooled[:, :, k].mean(1), unit=unit, long_name=long_name)
         labels = None if data.labels is None else data.labels.cpu().numpy()
         if labels is not None and len(np.unique(labels)) == 2 and np.bincount(labels).min() >= 5:
