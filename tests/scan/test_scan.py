@@ -160,6 +160,15 @@ def test_compare_pairs_samples(subject, few, tmp_path):
         rows, notes, "A", "B"
     )
     assert told(same, [], "A", "B").startswith("Nothing here tells B from A")
+    assert told(rows, notes, "a", "runs/b").startswith("runs/b is ")  # a path keeps its letters
+
+
+def test_options_and_instruments_are_given_by_name(subject):
+    run = scan(*subject, instruments=["accuracy"], nulls=0)
+    assert run.record["nulls"] == 0 and [r.instrument for r in run.readings] == ["accuracy"]
+    assert {row["why"] for row in run.record["not_run"]} == {"not asked"}
+    with pytest.raises(InputError, match="option 'nuls' of scan; .* Did you mean 'nulls'"):
+        scan(*subject, nuls=0)
 
 
 def test_holm_keeps_one_in_twenty_over_all_rows():
