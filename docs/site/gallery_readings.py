@@ -123,7 +123,5 @@ def _figures(reading: Reading) -> list[list[str]]:
         unit = "" if f.unit in ("", "1") else f" {f.unit}"
         span = "" if f.low is None else f"{said(f.low)} to {said(f.high)}"
         null = "" if f.null_median is None else said(f.null_median)
-        rows.append(
-            [f.called, f"{said(f.value)}{unit}", span, null, "" if f.p_value is None else said(f.p_value)]
-        )
+        rows.append([f.called, f"{said(f.value)}{unit}", span, null, "" if f.p_value is None else said(f.p_value)])
     return rows
