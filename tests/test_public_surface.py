@@ -28,7 +28,7 @@ NAMES = [(package, name) for package, home in FRONTS.items() for name in home]
 def test_every_package_has_a_front_or_nothing_but_words():
     for path in SOURCE.rglob("__init__.py"):
         package = ".".join(("cutaway", *path.parent.relative_to(SOURCE).parts))
-        if package not in FRONTS and package != "cutaway.cli":
+        if package not in FRONTS and not package.startswith("cutaway.cli"):
             assert len(ast.parse(path.read_text()).body) == 1, f"{package} has code and no front"
         assert importlib.import_module(package).__doc__, f"{package} does not say what it is for"
 

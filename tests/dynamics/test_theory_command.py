@@ -44,10 +44,10 @@ def test_ode_writes_its_picture(capsys, tmp_path):
 
 
 def test_risk_and_overlaps_have_axes_of_their_own(capsys, tmp_path, monkeypatch):
-    from cutaway.cli import theory
+    from cutaway.cli.theory import ode
 
     figures = []
-    monkeypatch.setattr(theory, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(ode, "save", lambda figure, path: figures.append(figure))
     call(capsys, "ode", "--directions", "2", "--steps", "20", "--out", str(tmp_path / "a.png"))
     assert [axes.get_ylabel() for axes in figures[0].axes] == ["risk", "overlap, mean over neurons"]
     assert [len(axes.get_lines()) for axes in figures[0].axes] == [1, 2]

@@ -1,8 +1,9 @@
 """The command line: `cutaway COMMAND ...`, one file a command, each imported only when it is called.
 
-A command is its file `cli/NAME.py`, whose first sentence is its line in `cutaway --help`. It defines `app`, a
-`cyclopts.App` made by `cutaway.cli.command.new_app`. Its functions return an `Outcome`: the payload that `--json`
-prints (one object on standard output, nothing else there) and the words printed otherwise. Errors on purpose
+A command is its file `cli/NAME.py`, whose first sentence is its line in `cutaway --help`; a command of a group is its
+file `cli/GROUP/NAME.py`. It defines `app`, a `cyclopts.App` made by `cutaway.cli.command.new_app`, whose function
+returns an `Outcome`: the payload that `--json` prints (one object on standard output, nothing else there) and the words
+printed otherwise. Errors on purpose
 (`CutawayError`) print their message and exit with their code: 2 for bad input, 1 for failed work.
 Progress goes to standard error.
 """
@@ -30,7 +31,7 @@ def run(arguments: list[str]) -> int:
     global called
     called = time.monotonic()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(help_text())
+        show(help_text())
         return 0
     if arguments[0] in ("-V", "--version"):
         from cutaway import __version__
@@ -50,22 +51,30 @@ def run(arguments: list[str]) -> int:
     return execute(arguments[0], arguments[1:])
 
 
-def commands() -> dict[str, str]:
-    """Name of each command -> what it does, by the first sentence of its file, which begins with its name; a file that
-    begins otherwise is no command. Nothing is imported."""
+def commands(folders: Sequence[str] | None = None, group: str = "") -> dict[str, str]:
+    """Name of each command (of a `group` in `folders`) -> what it does, by the first sentence of its file, which begins
+    with its name; a file that begins otherwise is no command, a folder is a group. Nothing is imported."""
     found = {}
-    for path in sorted(path for folder in __path__ for path in Path(folder).glob("[!_]*.py")):
-        with open(path, encoding="utf-8") as file:
-            told = _HEAD.match(file.read(500))
-        if told is not None and told[1] == path.stem:
-            found[told[1]] = " ".join(told[2].split())
-    return found
+    for folder in map(Path, __path__ if folders is None else folders):
+        for path in (*folder.glob("[!_]*.py"), *folder.glob("[!_]*/__init__.py")):
+            name = (path.stem if path.stem != "__init__" else path.parent.name).replace("_", "-")
+            with open(path, encoding="utf-8") as file:
+                told = re.match(rf'"""`cutaway {group}{name}(?: [^`]*)?`: ([^.;]+)', file.read(500))
+            if told is not None:
+                found[name] = " ".join(told[1].split())
+    return dict(sorted(found.items()))
 
 
-_HEAD = re.compile(r'"""`cutaway ([a-z]+)[^`]*`: ([^.;]+)')
+def show(text: str) -> None:
+    """Print, to a reader who may have closed the pipe, as `head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 def help_text() -> str:
+    """What `cutaway --help` prints."""
     lines = ["cutaway opens a neural network up.", "", "usage: cutaway COMMAND [ARGUMENTS] [--json]", "", "commands:"]
     lines += [f"  {name:<12} {does}" for name, does in commands().items()]
     lines += [

@@ -6,17 +6,17 @@ import contextlib
 import errno
 import importlib
 import json
-import os
 import pickle
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cyclopts
 
+from cutaway.cli import commands, show
 from cutaway.errors import CutawayError, CutawayWarning
 from cutaway.jsonable import clean
 
@@ -28,11 +28,10 @@ class Outcome:
     payload: dict[str, Any]
     words: str = ""
     code: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
-def new_app(name: str, help: str) -> cyclopts.App:
-    """An app that leaves errors and results to `execute`."""
+def new_app(name: str, help: str | None = None) -> cyclopts.App:
+    """An app that leaves errors and results to `execute`; its help is the docstring of its function."""
     return cyclopts.App(
         name=f"cutaway {name}",
         help=help,
@@ -40,6 +39,14 @@ def new_app(name: str, help: str) -> cyclopts.App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
+
+
+def new_group(name: str, help: str, package: str, folders: Sequence[str]) -> cyclopts.App:
+    """An app whose commands are the files in the `folders` of `package`."""
+    group = new_app(name, help)
+    for each in commands(folders, f"{name} "):
+        group.command(importlib.import_module(f"{package}.{each.replace('-', '_')}").app, name=each)
+    return group
 
 
 _BAD_PATH = frozenset(
@@ -76,7 +83,7 @@ def execute(name: str, arguments: list[str]) -> int:
     """Parse, run and print one command; returns the exit code."""
     as_json = "--json" in arguments
     arguments = [a for a in arguments if a != "--json"]
-    app = importlib.import_module(f"cutaway.cli.{name}").app
+    app = importlib.import_module(f"cutaway.cli.{name.replace('-', '_')}").app
     try:
         with quiet(as_json):
             outcome = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -102,10 +109,7 @@ def execute(name: str, arguments: list[str]) -> int:
         return (
             0 if asked else _fail(f"cutaway {name}: a command of it is needed; see `cutaway {name} --help`", 2, as_json)
         )
-    try:
-        print(json.dumps(clean(outcome.payload), allow_nan=False) if as_json else outcome.words, flush=True)
-    except BrokenPipeError:  # the reader closed the pipe, as `head` does
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    show(json.dumps(clean(outcome.payload), allow_nan=False) if as_json else outcome.words)
     return outcome.code
 
 

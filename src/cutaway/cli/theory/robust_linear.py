@@ -7,9 +7,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cutaway import seeds
-from cutaway.cli.command import Outcome
+from cutaway.cli.command import Outcome, new_app
+
+app = new_app("theory robust-linear")
 
 
+@app.default
 def robust_linear(
     *,
     alpha: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,

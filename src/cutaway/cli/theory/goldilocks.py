@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from cutaway.cli.command import Outcome
+from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import budget_bytes, check_picture, open_subject
+from cutaway.cli.theory._series import PICTURES, save
 from cutaway.errors import InputError
 
-_PICTURES = (".png", ".pdf", ".svg")
+app = new_app("theory goldilocks")
 
 
+@app.default
 def goldilocks(
     model: str | None = None,
     *,
@@ -65,11 +67,16 @@ def goldilocks(
     from cutaway.curvature import Surface, scale_sweep
     from cutaway.reproductions.goldilocks import SCALES
 
-    check_picture("--out", out, _PICTURES)
+    check_picture("--out", out, PICTURES)
     factors = tuple(scales or SCALES)
     if min(factors) <= 0 or dimension < 1:
         found = f"--scales {min(factors):g}, --dimension {dimension}"
-        raise InputError("command theory goldilocks", found=found, expected="scales above 0, a dimension of at least 1")
+        raise InputError(
+            "command theory goldilocks",
+            found=found,
+            expected="scales above 0, a dimension of at least 1",
+            remedy="give such numbers",
+        )
     if model is None:
         network, dataset = _usual(data, num, seed)
     else:
@@ -101,10 +108,9 @@ def goldilocks(
         "gradient_norm": [[p.scale, p.gradient_norm] for p in points],
     }
     if out is not None:
-        from cutaway.cli.theory import _save
         from cutaway.curvature.pictures import sweep_figure
 
-        _save(sweep_figure(points), out)
+        save(sweep_figure(points), out)
     degree = _degree(surface)
     payload = {"series": series, "exponent": None, "leap": None, "generative_exponent": None}
     payload |= {"dimension": points[0].excess.dimension, "homogeneous_degree": degree}
@@ -117,7 +123,12 @@ def _usual(data: str | None, num: int, seed: int) -> tuple[Any, Any]:
     from cutaway.reproductions._bias_free import fully_connected
 
     if data not in (None, "digits"):
-        raise InputError("command theory goldilocks", found=f"--data {data} without a model", expected="a model for it")
+        raise InputError(
+            "command theory goldilocks",
+            found=f"--data {data} without a model",
+            expected="a model for it",
+            remedy="name the model, or leave --data out",
+        )
     dataset = load_data("digits", split="train", num=num, seed=seed)
     return Network(fully_connected((64, 64, 64, 10), seed), dataset.inputs[:2], name="64-64-64-10"), dataset
 

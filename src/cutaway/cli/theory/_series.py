@@ -1,0 +1,57 @@
+"""What the commands of `cutaway theory` share: series, the exponents of a target, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cutaway.errors import InputError
+
+PICTURES = (".png", ".pdf", ".svg")
+
+
+def exponents(target: Any, seed: int) -> dict[str, Any]:
+    """Of the target, where it has one or two directions (seconds beyond that: `cutaway theory exponent` takes them)."""
+    if target.num_directions > 2:
+        return {}
+    from cutaway.dynamics.exponents import generative_exponent, information_exponent, leap
+
+    return {
+        "exponent": information_exponent(target).value,
+        "leap": leap(target).value,
+        "generative_exponent": generative_exponent(target, num_samples=200_000, seed=seed).value,
+    }
+
+
+def theory_payload(series: dict[str, Any], **found: Any) -> dict[str, Any]:
+    """What every form prints; null what is not `found`."""
+    return {"series": series, "exponent": None, "leap": None, "generative_exponent": None} | found
+
+
+def check_dimension(dimension: int) -> None:
+    """Before the rates, which are divided by it."""
+    if dimension < 1:
+        raise InputError(
+            "option --dimension", found=str(dimension), expected="at least 1", remedy="give the number of inputs"
+        )
+
+
+def series_of(x: Any, y: Any) -> list[list[float]]:
+    """Pairs [x, y], as `--json` prints them."""
+    return [[float(a), float(b)] for a, b in zip(x, y)]
+
+
+def axes_of(pairs: list[list[float]]) -> tuple[Any, Any]:
+    """The x and the y of such pairs."""
+    import numpy as np
+
+    table = np.array(pairs)
+    return table[:, 0], table[:, 1]
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write under a temporary name, then rename: nothing half-written."""
+    from cutaway.files import atomic
+
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")

@@ -1,0 +1,63 @@
+"""`cutaway theory exponent TARGET`: how hard a target is to learn: information exponent, leap, generative exponent."""
+
+from __future__ import annotations
+
+from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.theory._series import series_of, theory_payload
+
+app = new_app("theory exponent")
+
+
+@app.default
+def exponent(target: str, *, samples: int = 1_000_000, noise: float = 0.0, seed: int = 0) -> Outcome:
+    """Information exponent, leap and generative exponent of a target, with what decides them.
+
+    Parameters
+    ----------
+    target
+        Expression in z, or z1, z2, ... (He2 .. He8, relu, sign, tanh, exp, cos, sin, abs, erf), or a known name.
+    samples
+        Draws for the generative exponent.
+    noise
+        Variance of label noise in the generative exponent.
+    seed
+        Seed of the draws.
+    """
+    from cutaway.dynamics.exponents import generative_exponent, information_exponent, leap, sample_complexity
+
+    information = information_exponent(target)
+    generative = generative_exponent(target, num_samples=samples, noise=noise, seed=seed)
+    steps = leap(target)
+    costs = sample_complexity(information.value, generative.value, steps.value)
+    payload = theory_payload(
+        {
+            "information": series_of(range(1, information.max_degree + 1), information.sizes),
+            "generative": [p for p in series_of(range(1, generative.max_degree + 1), generative.sizes) if p[1] == p[1]],
+        },
+        exponent=information.value,
+        leap=steps.value,
+        generative_exponent=generative.value,
+    )
+    payload["samples"] = costs
+    strong = sample_complexity(information.strong, generative.value, steps.strong)
+    payload["strong"] = {"exponent": information.strong, "leap": steps.strong, "samples": strong}
+    payload["errors"] = {"information": information.errors, "generative": generative.errors, "leap": steps.errors}
+    payload["leap_steps"] = {"legs": steps.legs, "sizes": steps.sizes, "unseen": steps.unseen}
+    several = costs["one_pass_sgd"] != costs["one_pass_first"]  # directions that are not learned together
+    first = " to the first direction" if several else ""
+    passes = f"{costs['one_pass_sgd']} ({costs['one_pass_first']}{first})" if several else costs["one_pass_sgd"]
+    words = (
+        f"target                {target}\n"
+        f"information exponent  {information.words}\n"
+        f"leap                  {steps.words}\n"
+        f"generative exponent   {generative.words}\n"
+        f"samples, one-pass SGD {passes}"
+        + (
+            ""
+            if strong == costs
+            else f"\n  by what is strong   {strong['one_pass_sgd']} (weak steps cost 1/size^2 more)"
+        )
+        + f"\nsamples, reused data  {costs['data_repetition']}{first}\n"
+        f"lower bound           {costs['low_degree_bound']}"
+    )
+    return Outcome(payload=payload, words=words)
