@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cutaway.geometry.plane import plane_through, square_around
+from cutaway.geometry.plane import plane_through
 from cutaway.geometry.rays import crossings
 from cutaway.geometry.slice import slice_network
 from cutaway.report.explorer import write_explorer, write_picture
@@ -21,8 +21,7 @@ def main() -> None:
     model, inputs, labels, _ = trained_digits(short=True, seed=0)
     rows = [int((labels == digit).nonzero()[0]) for digit in (3, 5, 8)]
     plane = plane_through(inputs[rows].numpy())
-    reach = 1.05 * float(np.abs(plane.anchors).sum(axis=1).max())
-    result = slice_network(model, plane, square_around(plane, reach))
+    result = slice_network(model, plane)  # the square that holds all three
     print(f"{result.num_faces:,} affine regions, {len(result.decision.segments)} segments of decision boundary")
     site, channel, _, _ = result.neuron(int(result.edge_gates[result.edge_gates >= 0][0]))
     print(f"the first edge was made by neuron {channel} of site {site}")

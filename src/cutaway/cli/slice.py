@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from cutaway.cli.command import Outcome, new_app
-from cutaway.errors import FileError, InputError
-
-if TYPE_CHECKING:
-    import numpy as np
+from cutaway.errors import InputError
 
 app = new_app("slice", "The exact affine pieces of a network on a plane through one, two or three inputs.")
 
@@ -25,6 +22,7 @@ def slice_(
     split: str = "test",
     groups: str | None = None,
     labels2: str | None = None,
+    axes: str | None = None,
     pad: float | None = None,
     domain: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     weights: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
@@ -57,9 +55,12 @@ def slice_(
         Array (.npz) or column (.csv, .parquet) of --data that names groups and is no input.
     labels2
         Array or column of --data with second labels, no input either.
+    axes
+        i,j: cut along these two numbers of the input (counted in the flat input) through the mean of --through, or of
+        --data, whose rows the slice then holds.
     pad
-        Half-diagonal of the square about the mean of the inputs; by default so that it holds all of them (1 for a
-        single input).
+        Half-diagonal of a square about the mean of the inputs, its corners on the plane's axes. Without it the slice is
+        the square along the axes that holds the inputs, made smaller where it has more regions than --max-faces.
     domain
         xmin,xmax,ymin,ymax in plane coordinates (of the input itself for a 2-input network without --through), or
         FILE.npy of the corners (m, 2) of a convex polygon, counter-clockwise.
@@ -91,10 +92,13 @@ def slice_(
     trust_code
         Build the network of a run by the factory that the run names, which runs its code.
     """
-    import numpy as np
+    import dataclasses
+    from functools import partial
 
     from cutaway.cli.options import budget_bytes, check_double_on_cpu
+    from cutaway.cli.slice_plane import anchors_of, four_numbers, numbers_of, plane_of_axes
     from cutaway.files import within
+    from cutaway.geometry.framing import largest_that_fits, square_holding
     from cutaway.geometry.gate_signs import sign_partition
     from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
     from cutaway.geometry.slice import SliceSettings, slice_network
@@ -124,7 +128,10 @@ def slice_(
             "cutaway slice", found="both --pad and --domain", expected="one of them", remedy="leave one of the two out"
         )
     names, room = (), budget_bytes(budget)
-    if through is None:
+    if axes is not None:
+        with within(room):
+            plane, whole, names = plane_of_axes(axes, through, data, split, groups=groups, labels2=labels2)
+    elif through is None:
         if domain is None:
             raise InputError(
                 "cutaway slice",
@@ -132,26 +139,34 @@ def slice_(
                 expected="one of them",
                 remedy="give --through FILE.npy, or --domain xmin,xmax,ymin,ymax for a network of two inputs",
             )
-        plane = input_plane()
+        plane, whole = input_plane(), None
     else:
         with within(room):
-            inputs, names = _anchors(through, data, split, groups=groups, labels2=labels2)
-        plane = plane_through(inputs, seed=seed)
+            inputs, labels_of, names = anchors_of(through, data, split, groups=groups, labels2=labels2)
+        plane = dataclasses.replace(plane_through(inputs, seed=seed), labels=labels_of)
+        whole = square_holding(plane)
+    polygon, share = None, 1.0
     if domain is not None:
         with within(room):
-            polygon = _numbers_of(domain) if domain.endswith(".npy") else rectangle(*_four_numbers(domain))
-    else:
-        reach = 1.05 * float(np.abs(plane.anchors).sum(axis=1).max()) if len(plane.anchors) > 1 else 1.0
-        polygon = square_around(plane, pad if pad is not None else reach)
+            polygon = numbers_of(domain) if domain.endswith(".npy") else rectangle(*four_numbers(domain))
+    elif pad is not None:
+        polygon = square_around(plane, pad)
     settings = SliceSettings(max_faces=max_faces, budget=room or SliceSettings().budget)
     slices, labels = [], []
     source, checkpoints = _checkpoints(model, weights)
     for checkpoint in checkpoints:
         loaded = load_model(source, weights=checkpoint, trust_pickle=trust_pickle, trust_code=trust_code)
         make = sign_partition if gates else slice_network
-        slices.append(make(loaded.model, plane, polygon, settings))
+        if polygon is None and whole is not None:  # what of it the first can be cut in, for all
+            cut = partial(make, loaded.model, plane, settings=settings)
+            found, share = largest_that_fits(cut, whole)
+            polygon = found.domain
+        else:
+            found = make(loaded.model, plane, polygon, settings)
+        slices.append(dataclasses.replace(found, shrunk=share))
         labels.append(Path(checkpoint).stem if checkpoint else loaded.name)
-    files = _write(slices, labels, out or Path("slice"), colour, names, model, picture, explorer)
+    axis_names = [f"input {axis.strip()}" for axis in axes.split(",")] if axes else []
+    files = _write(slices, labels, out or Path("slice"), colour, names, axis_names, model, picture, explorer)
     return Outcome(payload=_payload(slices, labels, files), words=_words(slices[-1], files))
 
 
@@ -164,81 +179,17 @@ def _checkpoints(model: str, weights: list[str] | None) -> tuple[str, list[str] 
     return model, weights or [None]
 
 
-def _anchors(
-    through: str, data: str | None, split: str, groups: str | None, labels2: str | None
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    if through.endswith(".npy"):
-        return _numbers_of(through), ()
-    try:
-        rows = [int(part) for part in through.split(",")]
-    except ValueError as error:
-        raise InputError(
-            "option --through",
-            found=through,
-            expected="FILE.npy, or row numbers such as 3,5,8",
-            remedy="give a file of points or row numbers",
-        ) from error
-    if data is None:
-        raise InputError(
-            "option --through",
-            found=f"row numbers {through} without --data",
-            expected="--data NAME",
-            remedy="add --data NAME",
-        )
-    from cutaway.data import load_data
-
-    chosen = load_data(data, split=split, groups=groups, labels2=labels2)
-    if max(rows) >= len(chosen.inputs) or min(rows) < 0:
-        raise InputError(
-            "option --through",
-            found=through,
-            expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}",
-            remedy="give row numbers in this range",
-        )
-    if not 1 <= len(rows) <= 3:
-        raise InputError(
-            "option --through", found=f"{len(rows)} rows", expected="one, two or three", remedy="give one to three rows"
-        )
-    return chosen.inputs[rows].numpy(), tuple(chosen.class_names or ())
-
-
-def _numbers_of(name: str) -> np.ndarray:
-    import numpy as np
-
-    from cutaway.data.arrays import read_npy
-
-    found = read_npy(name)
-    if not np.issubdtype(found.dtype, np.number) or np.iscomplexobj(found):
-        raise FileError(
-            f"file {name!r}",
-            found=f"type {found.dtype}",
-            expected="a .npy file of real numbers",
-            remedy="save it as floats with numpy.save",
-        )
-    return found
-
-
-def _four_numbers(text: str) -> tuple[float, float, float, float]:
-    try:
-        a, b, c, d = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            "option --domain",
-            found=text,
-            expected="xmin,xmax,ymin,ymax or FILE.npy",
-            remedy="give four numbers or a file",
-        ) from error
-    return a, b, c, d
-
-
-def _write(slices, labels, stem: Path, colour, names, model: str, picture: bool, explorer: bool) -> list[str]:
+def _write(
+    slices, labels, stem: Path, colour, names, axis_names, model: str, picture: bool, explorer: bool
+) -> list[str]:
     from cutaway.report.explorer import write_explorer, write_picture
 
     stem = stem.with_suffix("") if stem.suffix in (".png", ".svg", ".html") else stem
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = []
     if picture:
-        files += write_picture(slices[-1], stem, colour=colour, class_names=names)
+        called = {"axis_names": tuple(axis_names)} if axis_names else {}
+        files += write_picture(slices[-1], stem, colour=colour, class_names=names, **called)
     if explorer:
         page = stem.parent / f"{stem.name}.html"
         files.append(write_explorer(slices, page, labels=labels, title=model.split("/")[-1], class_names=names))
@@ -248,6 +199,7 @@ def _write(slices, labels, stem: Path, colour, names, model: str, picture: bool,
 def _payload(slices, labels, files: list[str]) -> dict[str, Any]:
     last = slices[-1]
     payload: dict[str, Any] = {**last.summary(), "files": files, "status": last.status.value}
+    payload["shrunk"] = last.shrunk
     payload["sites"] = [{"name": s.name, "kind": s.kind} for s in last.sites]
     payload["faces_after_site"] = last.report.faces_after
     payload["signs_decided_exactly"], payload["signs_taken_for_zero"] = last.report.decided, last.report.snapped
@@ -256,10 +208,21 @@ def _payload(slices, labels, files: list[str]) -> dict[str, Any]:
     return payload
 
 
+def _smaller(result) -> list[str]:
+    """That the square was made smaller, where it was."""
+    if result.shrunk == 1:
+        return []
+    share = f"{result.shrunk:.3g}"
+    return [
+        f"the square that holds the inputs has more regions than --max-faces: this is its middle, {share} of its width"
+    ]
+
+
 def _words(result, files: list[str]) -> str:
     lines = [
         f"{result.num_faces:,} {result.kind_of_faces}, {result.num_edges:,} edges, {result.num_vertices:,} vertices"
         + (" (no neuron's boundary crosses this domain)" if result.num_faces == 1 else ""),
+        *_smaller(result),
         f"decision boundary: {len(result.decision.segments):,} segment{'s' * (len(result.decision.segments) != 1)}",
         f"{result.cpu_seconds:.3g} CPU seconds; status {result.status.value}: {result.status.remedy}",
     ]

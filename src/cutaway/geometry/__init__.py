@@ -2,15 +2,15 @@
 
 | question | names |
 |---|---|
-| exact slices | `plane_through`, `plane_of`, `input_plane`, `square_around`, `rectangle`, `slice_network`, `SliceSettings`, `Slice`, `pattern_tree`, `sign_partition` (networks that are not piecewise affine), `estimated_regions` (before slicing) |
+| exact slices | `plane_through`, `plane_of`, `plane_along`, `input_plane`, `square_holding`, `square_around`, `rectangle`, `slice_network`, `SliceSettings`, `Slice`, `pattern_tree`, `sign_partition` (networks that are not piecewise affine), `estimated_regions` (before slicing) |
 | along straight lines | `crossings`, `Crossings` |
 | the region of a sample | `sample_region`, `LinearRegion`, `facets`, `chebyshev`, `neighbours`, `region_volume`, `polytope_volume`, `regions_in_ball`, `count_patterns` |
 | near neurons | `frame`, `near_neurons.local_complexity`, `neurons_within`, `effective_radius`, `boundary_density`, `nearest_boundary`, `first_crossing` |
 | statistics | `class_density`, `size_and_confidence`, `alignment`, `without_biases`, `pruned`, `with_statistics_of`, `hyperplane_misfit` |
 
-    from cutaway.geometry import plane_through, slice_network, square_around
+    from cutaway.geometry import plane_through, slice_network
     plane = plane_through(three_inputs)
-    result = slice_network(model, plane, square_around(plane, 1.0))
+    result = slice_network(model, plane)
 
 Names are imported on first use.
 """  # noqa: E501
@@ -26,8 +26,9 @@ __all__, __getattr__, __dir__ = _facade.front(
         "face_patterns": "PatternTree pattern_tree",
         "gate_signs": "sign_partition",
         "near_neurons": "effective_radius frame neurons_within",
+        "framing": "square_holding",
         "partition": "Slice",
-        "plane": "Plane input_plane plane_of plane_through rectangle square_around",
+        "plane": "Plane input_plane plane_along plane_of plane_through rectangle square_around",
         "preview": "estimated_regions",
         "rays": "Crossings crossings",
         "reconstruction": "Alignment alignment",

@@ -9,6 +9,7 @@ from cutaway.geometry.expressivity import class_density as class_density
 from cutaway.geometry.expressivity import size_and_confidence as size_and_confidence
 from cutaway.geometry.face_patterns import PatternTree as PatternTree
 from cutaway.geometry.face_patterns import pattern_tree as pattern_tree
+from cutaway.geometry.framing import square_holding as square_holding
 from cutaway.geometry.gate_signs import sign_partition as sign_partition
 from cutaway.geometry.near_neurons import effective_radius as effective_radius
 from cutaway.geometry.near_neurons import frame as frame
@@ -16,6 +17,7 @@ from cutaway.geometry.near_neurons import neurons_within as neurons_within
 from cutaway.geometry.partition import Slice as Slice
 from cutaway.geometry.plane import Plane as Plane
 from cutaway.geometry.plane import input_plane as input_plane
+from cutaway.geometry.plane import plane_along as plane_along
 from cutaway.geometry.plane import plane_of as plane_of
 from cutaway.geometry.plane import plane_through as plane_through
 from cutaway.geometry.plane import rectangle as rectangle
@@ -76,6 +78,7 @@ __all__ = [
     "neighbours",
     "neurons_within",
     "pattern_tree",
+    "plane_along",
     "plane_of",
     "plane_through",
     "polytope_volume",
@@ -88,6 +91,7 @@ __all__ = [
     "size_and_confidence",
     "slice_network",
     "square_around",
+    "square_holding",
     "with_statistics_of",
     "without_biases",
 ]

@@ -25,6 +25,7 @@ from cutaway.errors import ClaimError, InputError, ModelError
 from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, decision_boundary
 from cutaway.geometry.faces import FaceMeasures, measure_faces
+from cutaway.geometry.framing import square_holding
 from cutaway.geometry.partition import Slice, polygon_area
 from cutaway.geometry.plane import Plane, check_domain, input_plane
 from cutaway.geometry.program import KinkSite, refuse_overflow
@@ -102,6 +103,8 @@ def sign_partition(
     up.
     """
     settings, plane = settings or SliceSettings(), plane or input_plane()
+    if domain is None and len(plane.anchors):
+        domain = square_holding(plane)
     if domain is None:
         raise InputError(
             "domain of the sign partition",

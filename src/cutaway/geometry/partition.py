@@ -41,7 +41,9 @@ class Slice:
     which the last layer adds: one row a vertex, more where the network jumps (`measures.rows` finds them); a face is
     inside one activation region of every site. `status`: exact where every sign was decided and the self-check passed,
     else estimate (`caveats` says why); estimate for a sign partition (`kind`), whose classes were traced on its mesh
-    (`mesh_classes`). `check` None: not made. Seconds: from tracing the model to the end of the self-check.
+    (`mesh_classes`). `check` None: not made. `shrunk`: the share of the width of the square that holds the plane's
+    anchors, where it had to be made smaller for its regions to fit. Seconds: from tracing the model to the end of the
+    self-check.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class Slice:
     cpu_seconds: float
     wall_seconds: float
     program: StagedProgram = field(repr=False)
+    shrunk: float = 1.0
     mesh_classes: tuple[Ints, ClassPieces] | None = field(default=None, repr=False)
 
     def draw(self, axes: Axes | None = None, **settings: Any) -> Axes:

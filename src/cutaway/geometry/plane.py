@@ -20,12 +20,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plane:
-    """`origin` (D,), `directions` (2, D) orthonormal, `input_shape` with prod = D, `anchors` (k, 2) in the plane."""
+    """`origin` (D,), `directions` (2, D) orthonormal, `input_shape` with prod = D, `anchors` (k, 2) in the plane with
+    their `labels`, if they have any."""
 
     origin: Floats
     directions: Floats
     input_shape: tuple[int, ...]
     anchors: Floats
+    labels: tuple[str, ...] = ()
 
     def lift(self, points: ArrayLike) -> Floats:
         """Inputs (n, *input_shape) of plane points (n, 2)."""
@@ -105,6 +107,28 @@ def plane_of(origin: ArrayLike, directions: ArrayLike) -> Plane:
     _finite(start, "origin")
     _finite(spans, "direction")
     return _plane(start.reshape(-1), spans.reshape(2, -1), tuple(start.shape), start.reshape(1, -1))
+
+
+def plane_along(axes: tuple[int, int], inputs: ArrayLike) -> Plane:
+    """The plane along two of the input's numbers, counted in the flat input, through the mean of `inputs`
+    (k, *input_shape), which are its anchors.
+
+    Plane coordinates are the two numbers themselves. Exact. Raises `InputError` for numbers that the input does not
+    have, for twice the same, and for values that are not finite.
+    """
+    points = np.asarray(inputs, dtype=np.float64)
+    shape, flat = tuple(points.shape[1:]), points.reshape(len(points), -1)
+    if len(set(axes)) != 2 or not all(0 <= axis < flat.shape[1] for axis in axes):
+        raise InputError(
+            "axes of the slice",
+            found=", ".join(map(str, axes)),
+            expected=f"two different numbers from 0 to {flat.shape[1] - 1}",
+            remedy="count along the flat input",
+        )
+    _finite(flat, "anchor")
+    origin, directions = flat.mean(axis=0), np.eye(flat.shape[1])[list(axes)]
+    origin[list(axes)] = 0.0
+    return Plane(origin=origin, directions=directions, input_shape=shape, anchors=flat[:, list(axes)])
 
 
 def input_plane() -> Plane:

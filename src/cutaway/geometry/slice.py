@@ -5,7 +5,7 @@ network is affine: vertices, edges tagged with the neuron that made them, faces 
 activation pattern and affine map on demand, and the exact decision boundary. All in float64.
 
     plane = plane_through(three_inputs)
-    result = slice_network(model, plane, square_around(plane, pad))
+    result = slice_network(model, plane)  # or a domain: square_around(plane, 1.0), rectangle(-1, 1, -1, 1)
     result.num_faces, result.decision.segments, result.affine_map(0)
 
 Source: SplineCam (arXiv 2302.12828) asks the question; the method differs throughout (see `cutting`): any convex
@@ -18,6 +18,7 @@ where the network is small enough for it, and otherwise taken for zero and count
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ from cutaway.geometry.cutting import CutSettings, Cutter
 from cutaway.geometry.decision import decision_boundary
 from cutaway.geometry.exact import ExactSigns
 from cutaway.geometry.faces import measure_faces
+from cutaway.geometry.framing import largest_that_fits, square_holding
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.plane import Plane, check_domain, input_plane, square_around
 from cutaway.geometry.preview import estimated_regions
@@ -70,6 +72,8 @@ def slice_network(
     """Cut the polygon `domain` (m, 2), strictly convex and counter-clockwise in `plane`, by the network.
 
     Exact (float64; signs within rounding by rational arithmetic). `plane` None: all of a two-dimensional input space.
+    `domain` None: the square along the plane's axes that holds its anchors, halved about its middle until its regions
+    fit the settings (`Slice.shrunk` is the share of its width that is left).
     `model`: a module in evaluation mode, its `Graph`, or a `Network`, whose passes it counts. Cost: one float64 forward
     pass of every vertex (of every crossing neuron in wide convolutional networks, see `coordinates`) and about a
     microsecond a region and crossing neuron. Memory: vertices times live values (coordinates), within
@@ -81,12 +85,17 @@ def slice_network(
     """
     settings = settings or SliceSettings()
     plane = plane or input_plane()
+    if domain is None and len(plane.anchors):
+        found, share = largest_that_fits(
+            lambda square: slice_network(model, plane, square, settings), square_holding(plane)
+        )
+        return dataclasses.replace(found, shrunk=share)
     if domain is None:
         raise InputError(
             "domain of the slice",
-            found="none",
-            expected="a convex polygon (m, 2), see square_around()",
-            remedy="give one, for instance square_around(plane, 1.0)",
+            found="none, and a plane without inputs that it could hold",
+            expected="a convex polygon (m, 2), see rectangle()",
+            remedy="give one, for instance rectangle(-1, 1, -1, 1)",
         )
     polygon = check_domain(domain)
     wall, cpu = time.perf_counter(), time.process_time()

@@ -12,6 +12,7 @@ from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.errors import BudgetError, InputError, ModelError
 from cutaway.geometry.faces import in_plane_spectrum
+from cutaway.geometry.framing import HALVINGS, largest_that_fits
 from cutaway.geometry.pairs import distinct_rows
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.plane import Plane, plane_through, square_around
@@ -97,14 +98,14 @@ class AffineSlice(Instrument):
     def _slice(self, network: Network, plane: Plane, context: Context) -> Slice:
         reach = self.reach * float(np.hypot(*plane.anchors.T).max()) if len(plane.anchors) > 1 else self.reach
         settings = SliceSettings(max_faces=self.max_regions, budget=max(context.budget, 1 << 20))
-        for _ in range(12):
-            try:
-                return slice_network(network, plane, square_around(plane, reach), settings)
-            except BudgetError:
-                reach /= 2
-        raise NotApplicable(
-            f"more than {self.max_regions} regions even within {reach:.2g} of the mean of three samples"
-        )
+        square = square_around(plane, reach)
+        try:
+            return largest_that_fits(lambda some: slice_network(network, plane, some, settings), square)[0]
+        except BudgetError as error:
+            small = f"{reach / 2**HALVINGS:.2g}"
+            raise NotApplicable(
+                f"more than {self.max_regions} regions even within {small} of the mean of three samples"
+            ) from error
 
     def draw(self, reading):
         from cutaway.pictures.charts import figures_chart

@@ -130,6 +130,13 @@ function drawMarks(pen, scale, left, top) {
     pen.arc((x - left) * scale, (top - y) * scale, 5, 0, 7);
     pen.fill(); pen.stroke();
   }
+  pen.font = "13px system-ui, sans-serif"; pen.lineJoin = "round";
+  DATA.anchorLabels.forEach((label, i) => {
+    const x = (DATA.anchors[i][0] - left) * scale + 8, y = (top - DATA.anchors[i][1]) * scale - 7;
+    pen.lineWidth = 4; pen.strokeStyle = "#ffffff"; pen.strokeText(label, x, y);
+    pen.fillStyle = "#111111"; pen.fillText(label, x, y);
+  });
+  pen.lineWidth = 1.5;
   if (picked >= 0) {
     const f = frame, v = f.vertices;
     pen.beginPath();

@@ -70,6 +70,7 @@ def explorer_page(
         "frames": [_frame(s, label) for s, label in zip(slices, names)],
         "domain": first.domain.tolist(),
         "anchors": plane.anchors.tolist(),
+        "anchorLabels": list(plane.labels[: len(plane.anchors)]) if len(plane.anchors) <= 12 else [],
         "classes": [str(class_names[c]) if c < len(class_names) else f"class {c}" for c in range(classes)],
         "classColours": [colours.class_colour(c) for c in range(classes)],
         "scale": _scale(),

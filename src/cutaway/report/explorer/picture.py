@@ -11,6 +11,7 @@ from cutaway.errors import InputError
 from cutaway.files import atomic
 from cutaway.geometry.faces import in_plane_spectrum
 from cutaway.geometry.partition import Slice
+from cutaway.geometry.plane import Plane
 from cutaway.pictures import colours
 
 if TYPE_CHECKING:
@@ -75,9 +76,8 @@ def draw_slice(
     axes.add_collection(
         LineCollection(list(result.decision.segments), colors=colours.BOUNDARY, linewidths=bold, capstyle="round")
     )
-    anchors = result.plane.anchors
-    if len(anchors):
-        axes.plot(*anchors.T, linestyle="none", marker="o", ms=5, mfc="white", mec="black", mew=1.2, clip_on=True)
+    if len(result.plane.anchors):
+        _mark_inputs(result.plane, axes, class_names)
     low, high = result.domain.min(axis=0), result.domain.max(axis=0)
     margin = 0.02 * (high - low).max()
     axes.set_xlim(low[0] - margin, high[0] + margin)
@@ -94,6 +94,17 @@ def draw_slice(
     if len(result.sites) > 1:
         _depth_scale(result, axes)
     return axes
+
+
+def _mark_inputs(plane: Plane, axes: Axes, class_names: tuple[str, ...]) -> None:
+    """The inputs that the plane goes through, in their class's colour where they have one; a few with their label."""
+    known = [class_names.index(n) if n in class_names else int(n) if n.isdecimal() else None for n in plane.labels]
+    shades = ["white" if k is None else colours.class_colour(k) for k in known] or "white"
+    axes.scatter(*plane.anchors.T, s=25, c=shades, edgecolors="black", linewidths=1.2, zorder=3)
+    if len(plane.anchors) <= 12:
+        for point, label in zip(plane.anchors, plane.labels, strict=False):
+            box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+            axes.annotate(label, point, (6, 5), textcoords="offset points", fontsize=8, bbox=box, annotation_clip=True)
 
 
 FACE_LABELS = {
