@@ -118,6 +118,11 @@ FAULTS = {
         where="cutaway.dynamics.ode:_advance", right="(problem.dimension / problem.batch)", wrong="problem.dimension",
         rows=lambda m: m._curves(quiet),
     ),
+    "attacking-bayes": Fault(
+        says="the aware attack stops at an error",
+        where="cutaway.robustness.aware:ConfidentError.value", right="torch.where(margin > 0, sure, margin)",
+        wrong="margin", rows=short, slow=True,
+    ),
     "batchnorm-geometry": Fault(
         says="statistics are averaged with those before",
         where="cutaway.geometry.studies:with_statistics_of", right="norm.momentum = None", wrong="norm.momentum = 0.1",

@@ -16,6 +16,7 @@ from cutaway.instruments.language.language_geometry import LanguageGeometry as L
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
 from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
+from cutaway.instruments.robustness.uncertainty_under_attack import UncertaintyUnderAttack as UncertaintyUnderAttack
 from cutaway.instruments.robustness.variation import Variation as Variation
 from cutaway.instruments.structure.criticality import Criticality as Criticality
 from cutaway.instruments.structure.effective_sparsity import EffectiveSparsity as EffectiveSparsity
@@ -39,5 +40,6 @@ __all__ = [
     "SampleRegion",
     "Sparsity",
     "TangentKernel",
+    "UncertaintyUnderAttack",
     "Variation",
 ]

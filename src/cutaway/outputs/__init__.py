@@ -8,5 +8,6 @@ __all__, __getattr__, __dir__ = _facade.front(
         "answers": "Predictions predictions",
         "calibration": "Reliability debiased_calibration_error expected_calibration_error reliability",
         "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
+        "posterior": "Ensemble laplace_ensemble members_of",
     },
 )

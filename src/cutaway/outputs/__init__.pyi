@@ -11,9 +11,13 @@ from cutaway.outputs.groups import Odds as Odds
 from cutaway.outputs.groups import cells_of as cells_of
 from cutaway.outputs.groups import equalised_odds as equalised_odds
 from cutaway.outputs.groups import simultaneous_intervals as simultaneous_intervals
+from cutaway.outputs.posterior import Ensemble as Ensemble
+from cutaway.outputs.posterior import laplace_ensemble as laplace_ensemble
+from cutaway.outputs.posterior import members_of as members_of
 
 __all__ = [
     "Cells",
+    "Ensemble",
     "Odds",
     "Predictions",
     "Reliability",
@@ -21,6 +25,8 @@ __all__ = [
     "debiased_calibration_error",
     "equalised_odds",
     "expected_calibration_error",
+    "laplace_ensemble",
+    "members_of",
     "predictions",
     "reliability",
     "simultaneous_intervals",

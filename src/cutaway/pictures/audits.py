@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 from PIL import Image
 
-from cutaway.pictures.charts import INK, NULL, ROW, WARN, WIDTH, Measured, finished, inline_rows, styled
+from cutaway.pictures.charts import INK, LEGEND, NULL, ROW, WARN, WIDTH, Measured, finished, inline_rows, styled
 
 
 def cells_chart(reading: Measured) -> Any:
@@ -75,3 +75,42 @@ def _png(picture: np.ndarray, low: float, high: float) -> str:
     file = io.BytesIO()
     Image.fromarray(np.moveaxis(pixels, 0, 2)).save(file, format="png")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def views_chart(reading: Measured) -> Any:
+    """How rows lie on the axis of uncertainty: as they are, under noise, under attack, under the aware attack."""
+    values = reading.values
+    views = {"clean": "as they are", "noise": "noise", "attacked": "attacked", "aware": "attacked, and made sure"}
+    top = max(float(values[f"{view}_uncertainty"].max()) for view in views) or 1.0
+    edges = np.linspace(0, top, 41)
+    parts = []
+    for view, words in views.items():
+        right = values[f"{view}_right"].values.astype(bool)
+        share = f"{words}: {right.mean():.0%} right"
+        for which, rows in (("right", right), ("wrong", ~right)):
+            counts, _ = np.histogram(values[f"{view}_uncertainty"].values[rows], bins=edges)
+            parts += [(share, which, a, b, c / len(right)) for a, b, c in zip(edges, edges[1:], counts) if c]
+    order = list(dict.fromkeys(p[0] for p in parts))
+    names = ("view", "answer", "start", "end", "share")
+    rows = inline_rows(**{name: [p[k] for p in parts] for k, name in enumerate(names)})
+    unit = values["clean_uncertainty"].attrs.get("unit", "nat")
+    chart = (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            x=alt.X("start:Q", bin="binned", title=f"uncertainty ({unit})"),
+            x2="end:Q",
+            y=alt.Y("share:Q", title=None, axis=alt.Axis(format="~%", tickCount=3), stack="zero"),
+            color=alt.Color("answer:N", scale=alt.Scale(domain=["right", "wrong"], range=[INK, WARN]), legend=LEGEND),
+            tooltip=["view:N", "answer:N", alt.Tooltip("share:Q", format=".1%")],
+        )
+        .properties(width=WIDTH, height=58)
+        .facet(row=alt.Row("view:N", sort=order, title=None, header=_HEAD), spacing=6)
+        .resolve_scale(y="independent")
+    )
+    return styled(chart)
+
+
+_HEAD = alt.Header(
+    labelAngle=0, labelAlign="left", labelAnchor="start", labelOrient="top", labelFontSize=12, labelPadding=2
+)

@@ -17,6 +17,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "attacks.named": "make_attack",
         "attacks.pgd": "FGSM Noise PGD",
         "attacks.square": "Square",
+        "aware": "ConfidentError JointError detection_auroc selective_accuracy uncertainty",
         "bounds.alpha": "AlphaSettings optimised_rows",
         "bounds.intervals": "Limits",
         "bounds.network": "BoundNetwork bound_network",

@@ -10,6 +10,11 @@ from cutaway.robustness.attacks.pgd import FGSM as FGSM
 from cutaway.robustness.attacks.pgd import PGD as PGD
 from cutaway.robustness.attacks.pgd import Noise as Noise
 from cutaway.robustness.attacks.square import Square as Square
+from cutaway.robustness.aware import ConfidentError as ConfidentError
+from cutaway.robustness.aware import JointError as JointError
+from cutaway.robustness.aware import detection_auroc as detection_auroc
+from cutaway.robustness.aware import selective_accuracy as selective_accuracy
+from cutaway.robustness.aware import uncertainty as uncertainty
 from cutaway.robustness.bounds.alpha import AlphaSettings as AlphaSettings
 from cutaway.robustness.bounds.alpha import optimised_rows as optimised_rows
 from cutaway.robustness.bounds.intervals import Limits as Limits
@@ -63,12 +68,14 @@ __all__ = [
     "CertifiedAccuracy",
     "CertifiedTrainingSettings",
     "Clause",
+    "ConfidentError",
     "DeepFool",
     "Ellipsoid",
     "FGSM",
     "GroupedBounds",
     "Hull",
     "Intersection",
+    "JointError",
     "Limits",
     "LipschitzBounds",
     "Noise",
@@ -88,6 +95,7 @@ __all__ = [
     "certified_accuracy",
     "count_activations",
     "dense_weights",
+    "detection_auroc",
     "draw_versions",
     "grouped_bounds",
     "lipschitz_bounds",
@@ -102,8 +110,10 @@ __all__ = [
     "read_vnnlib",
     "redrawn",
     "robustness_query",
+    "selective_accuracy",
     "sweep",
     "train_certified",
+    "uncertainty",
     "variance_shares",
     "verify_pattern",
 ]
