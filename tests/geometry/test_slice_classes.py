@@ -95,3 +95,16 @@ def test_colours_of_maps_are_refused_for_gates(tmp_path, capsys):
     command = ["slice", f"{tmp_path}/nets.py:net", "--domain=-1,1,-1,1", "--gates", "--colour", "norm"]
     assert run(command) == 2
     assert "class, area or none" in capsys.readouterr().err
+
+
+def test_one_output_has_a_boundary_on_every_region_whose_corners_differ_in_sign():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(2, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 1)).double()
+        with torch.no_grad():
+            model[4].bias -= model(torch.rand(100, 2).double() * 2 - 1).mean()
+    result = slice_network(model.eval(), domain=rectangle(-1, 1, -1, 1))
+    corners, first = result.outputs[result.measures.rows, 0], result.measures.start[:-1]
+    mixed = (np.minimum.reduceat(corners, first) < 0) & (np.maximum.reduceat(corners, first) > 0)
+    assert mixed.sum() > 10
+    assert np.unique(result.decision.faces).tolist() == np.flatnonzero(mixed).tolist()

@@ -4,6 +4,7 @@
 |---|---|
 | exact slices | `plane_through`, `plane_of`, `plane_along`, `input_plane`, `square_holding`, `square_around`, `rectangle`, `slice_network`, `SliceSettings`, `Slice`, `pattern_tree`, `sign_partition` (networks that are not piecewise affine), `estimated_regions` (before slicing) |
 | along straight lines | `crossings`, `Crossings` |
+| region boundaries against the decision boundary | `ray_migration`, `slice_migration`, `near_length` |
 | the region of a sample | `sample_region`, `LinearRegion`, `facets`, `chebyshev`, `neighbours`, `region_volume`, `polytope_volume`, `regions_in_ball`, `count_patterns` |
 | near neurons | `frame`, `near_neurons.local_complexity`, `neurons_within`, `effective_radius`, `boundary_density`, `nearest_boundary`, `first_crossing` |
 | statistics | `class_density`, `size_and_confidence`, `alignment`, `without_biases`, `pruned`, `with_statistics_of`, `hyperplane_misfit` |
@@ -25,6 +26,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "expressivity": "ClassDensity SizeAndConfidence class_density size_and_confidence",
         "face_patterns": "PatternTree pattern_tree",
         "gate_signs": "sign_partition",
+        "migration": "RayMigration SliceMigration near_length ray_migration slice_migration",
         "near_neurons": "effective_radius frame neurons_within",
         "framing": "square_holding",
         "partition": "Slice",

@@ -11,6 +11,11 @@ from cutaway.geometry.face_patterns import PatternTree as PatternTree
 from cutaway.geometry.face_patterns import pattern_tree as pattern_tree
 from cutaway.geometry.framing import square_holding as square_holding
 from cutaway.geometry.gate_signs import sign_partition as sign_partition
+from cutaway.geometry.migration import RayMigration as RayMigration
+from cutaway.geometry.migration import SliceMigration as SliceMigration
+from cutaway.geometry.migration import near_length as near_length
+from cutaway.geometry.migration import ray_migration as ray_migration
+from cutaway.geometry.migration import slice_migration as slice_migration
 from cutaway.geometry.near_neurons import effective_radius as effective_radius
 from cutaway.geometry.near_neurons import frame as frame
 from cutaway.geometry.near_neurons import neurons_within as neurons_within
@@ -57,9 +62,11 @@ __all__ = [
     "Neighbourhood",
     "PatternTree",
     "Plane",
+    "RayMigration",
     "RegionCount",
     "SizeAndConfidence",
     "Slice",
+    "SliceMigration",
     "SliceSettings",
     "alignment",
     "boundary_density",
@@ -74,6 +81,7 @@ __all__ = [
     "frame",
     "hyperplane_misfit",
     "input_plane",
+    "near_length",
     "nearest_boundary",
     "neighbours",
     "neurons_within",
@@ -83,12 +91,14 @@ __all__ = [
     "plane_through",
     "polytope_volume",
     "pruned",
+    "ray_migration",
     "rectangle",
     "region_volume",
     "regions_in_ball",
     "sample_region",
     "sign_partition",
     "size_and_confidence",
+    "slice_migration",
     "slice_network",
     "square_around",
     "square_holding",

@@ -70,7 +70,9 @@ def _along_jumps(cells: Subdivision, measures: FaceMeasures, logits: Floats):
     jumping = (ends[:, 0] != ends[:, 1]) | (ends[:, 2] != ends[:, 3])
     for h, (a, b, c, d) in zip(half[jumping], ends[jumping]):
         start, end = cells.position[cells.origin[h]], cells.position[cells.origin[cells.twin[h]]]
-        cuts = np.unique(np.concatenate([[0.0, 1.0], _changes(logits[a], logits[c]), _changes(logits[b], logits[d])]))
+        cuts = np.unique(
+            np.concatenate([[0.0, 1.0], arg_max_changes(logits[a], logits[c]), arg_max_changes(logits[b], logits[d])])
+        )
         for low, high in pairwise(cuts):
             middle = (low + high) / 2
             one, other = (int(((1 - middle) * logits[p] + middle * logits[q]).argmax()) for p, q in ((a, c), (b, d)))
@@ -79,8 +81,8 @@ def _along_jumps(cells: Subdivision, measures: FaceMeasures, logits: Floats):
                 yield segment[None], np.array([sorted((one, other))]), cells.face[[h]]
 
 
-def _changes(start: Floats, end: Floats) -> list[float]:
-    """Where in (0, 1) the arg-max of logits linear in between changes."""
+def arg_max_changes(start: Floats, end: Floats) -> list[float]:
+    """Where in (0, 1) the arg-max of logits linear from `start` (C,) to `end` (C,) changes, ascending."""
     at, found = 0.0, []
     best = int(start.argmax())
     while True:
@@ -105,7 +107,7 @@ def _on_polygons(position: Floats, logits: Floats, faces: NDArray):
         if not len(hit):
             continue
         ends = [_cut(position[hit], logits[hit], gap[hit], some[hit].argmax(axis=1)) for some in (falls, rises)]
-        low, high = _clip(ends[0][1], ends[1][1], int(c))
+        low, high = _clip(ends[0][1], ends[1][1], int(c), np.abs(logits[hit]).max(axis=(1, 2)))
         keep = high - low > 1e-12
         start, along = ends[0][0][keep], (ends[1][0] - ends[0][0])[keep]
         segments = np.stack([start + low[keep, None] * along, start + high[keep, None] * along], axis=1)
@@ -123,10 +125,11 @@ def _cut(position: Floats, logits: Floats, gap: Floats, side: NDArray):
     return tuple((1 - t) * v[row, side] + t * v[row, onward] for v in (position, logits))
 
 
-def _clip(start: Floats, end: Floats, winner: int) -> tuple[Floats, Floats]:
-    """The part [low, high] of each segment on which no class exceeds `winner`."""
+def _clip(start: Floats, end: Floats, winner: int, scale: Floats) -> tuple[Floats, Floats]:
+    """The part [low, high] of each segment on which no class exceeds `winner` by more than rounding, which is relative
+    to the `scale` (n,) of the logits: those at the segment's ends may all be 0 but for it."""
     lead0, lead1 = start[:, winner, None] - start, end[:, winner, None] - end
-    tiny = 1e-13 * np.maximum(np.abs(start).max(axis=1), np.abs(end).max(axis=1))[:, None]
+    tiny = 1e-13 * scale[:, None]
     lead0, lead1 = np.where(np.abs(lead0) <= tiny, 0.0, lead0), np.where(np.abs(lead1) <= tiny, 0.0, lead1)
     with np.errstate(divide="ignore", invalid="ignore"):
         zero = lead0 / (lead0 - lead1)

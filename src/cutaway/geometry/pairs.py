@@ -39,6 +39,20 @@ def random_pairs(inputs: Tensor, labels: Tensor | None, count: int, generator: t
     return pairs[(inputs[pairs[:, 0]] - inputs[pairs[:, 1]]).flatten(1).abs().amax(dim=1) > 0]
 
 
+def pairs_between(classes: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """(P, 2) rows of `classes` (n,): about `count` random pairs of different classes, as many from every class."""
+    found = []
+    for c in classes.unique():
+        mine, others = (classes == c).nonzero().flatten(), (classes != c).nonzero().flatten()
+        if not len(others):
+            break
+        drawn = max(1, round(count / len(classes.unique())))
+        first = torch.randint(len(mine), (drawn,), generator=generator)
+        second = torch.randint(len(others), (drawn,), generator=generator)
+        found.append(torch.stack([mine[first], others[second]], dim=1))
+    return torch.cat(found) if found else torch.zeros(0, 2, dtype=torch.int64)
+
+
 def distinct_rows(labels: Tensor | None, total: int, count: int, generator: torch.Generator) -> Tensor:
     """`count` random rows of `total` (fewer where there are not so many), of different classes as far as they go."""
     order = torch.randperm(total, generator=generator)

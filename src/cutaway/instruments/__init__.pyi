@@ -7,6 +7,7 @@ from cutaway.instruments.features.neural_collapse import NeuralCollapse as Neura
 from cutaway.instruments.features.sparsity import Sparsity as Sparsity
 from cutaway.instruments.geometry.affine_slice import AffineSlice as AffineSlice
 from cutaway.instruments.geometry.boundary_distance import BoundaryDistance as BoundaryDistance
+from cutaway.instruments.geometry.boundary_migration import BoundaryMigration as BoundaryMigration
 from cutaway.instruments.geometry.local_complexity import LocalComplexity as LocalComplexity
 from cutaway.instruments.geometry.ray_crossings import RayCrossings as RayCrossings
 from cutaway.instruments.geometry.sample_region import SampleRegion as SampleRegion
@@ -25,6 +26,7 @@ __all__ = [
     "Accuracy",
     "AffineSlice",
     "BoundaryDistance",
+    "BoundaryMigration",
     "Criticality",
     "Curvature",
     "EffectiveSparsity",
