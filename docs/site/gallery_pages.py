@@ -11,7 +11,7 @@ import torch
 from gallery_readings import digits, plane_of_digits, trained
 from torch import nn
 
-from cutaway.comparing import differences
+from cutaway.comparing import against_first
 from cutaway.data import load_data
 from cutaway.geometry import slice_network
 from cutaway.instruments import Accuracy, BoundaryDistance, LocalComplexity, RobustAccuracy, Sparsity
@@ -50,8 +50,8 @@ def comparison(folder: Path) -> None:
             scan(n, data, Path(place) / str(i), instruments=asked, settings=ScanSettings(nulls=0))
             for i, n in enumerate((early, network))
         ]
-        rows, notes = differences(*runs)
-        write_comparison(*runs, rows, notes, folder / "comparison.html")
+        rows, notes = against_first(runs)
+        write_comparison(runs, rows, notes, folder / "comparison.html")
 
 
 def training(folder: Path) -> None:

@@ -1,9 +1,9 @@
-"""Two runs side by side: which figures differ by more than their own uncertainty, and which of these for the worse."""
+"""Runs side by side: which figures differ by more than their own uncertainty, and which of these for the worse."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,26 @@ def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
     (sign flips, scipy.stats); otherwise of a z-test on the two intervals, taken as normal and independent, which is
     conservative for equal samples. None where a figure carries no interval.
     """
+    rows, notes = _compared(a, b)
+    return _judged(rows), notes
+
+
+def against_first(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows as of `differences` for every further run against the first, each with its place in `runs` under `run`, and
+    notes. Holm's step-down is over the rows of all of them, so that it stays at one in twenty. At least two runs."""
+    rows, notes = [], []
+    for place, other in enumerate(runs[1:], 1):
+        mine, told_of = _compared(runs[0], other)
+        rows += [{"run": place, **row} for row in mine]
+        notes += [f"{LETTERS[place]}: {text}" if len(runs) > 2 else text for text in told_of]
+    return _judged(rows), notes
+
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What the runs of a comparison are called, in order; there are no more than these."""
+
+
+def _compared(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
     notes = []
     if a.record["data"]["fingerprint"] != b.record["data"]["fingerprint"]:
         notes.append("the runs used different data: differences mix model and data")
@@ -50,7 +70,7 @@ def differences(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
                 p, paired = _chance(mine, other, figure, by_name[figure.name])
                 rows.append(_row(name, figure, by_name[figure.name].value, p, paired))
     rows += [_row(n, f, math.nan, None, False) for n, r in ours.items() for f in r.figures if _lost(n, f, theirs)]
-    return _judged(rows), notes
+    return rows, notes
 
 
 def _row(instrument: str, figure: Figure, b: float, p: float | None, paired: bool) -> dict[str, Any]:
@@ -90,8 +110,16 @@ def _direction(row: dict[str, Any]) -> str:
     return "better" if (row["b"] > row["a"]) == (known[row["name"]] == "higher") else "worse"
 
 
+def told_of_all(rows: list[dict[str, Any]], notes: list[str], names: Sequence[str]) -> str:
+    """The comparison of the first with every other in a sentence each (rows of `against_first`)."""
+    texts = [
+        told([r for r in rows if r["run"] == place], [], names[0], name) for place, name in enumerate(names[1:], 1)
+    ]
+    return " ".join(texts) + (f" Mind: {'; '.join(notes)}." if notes else "")
+
+
 def told(rows: list[dict[str, Any]], notes: list[str], a: str, b: str) -> str:
-    """The comparison in one sentence."""
+    """The comparison of two in one sentence."""
     judged = [row for row in rows if row["change"] != "unknown"]
     by_word = {word: [r for r in judged if r["change"] == word] for word in ("worse", "better", "different")}
     parts = [f"{b} is {word} in {_listed(by_word[word])}" for word in ("worse", "better") if by_word[word]]

@@ -9,7 +9,7 @@ import torch
 
 from cutaway import scan_nulls as scanning
 from cutaway.cli.command import execute
-from cutaway.comparing import _judged, differences, told
+from cutaway.comparing import _judged, against_first, differences, told
 from cutaway.errors import FileError, InputError
 from cutaway.instruments import BoundaryDistance, LocalComplexity, SampleRegion, Sparsity
 from cutaway.network import Network
@@ -178,6 +178,28 @@ def test_holm_keeps_one_in_twenty_over_all_rows():
         for n, p in zip(names, [0.004, 0.0056, 0.007, *[0.3] * 7], strict=True)
     ]
     assert [r["change"] for r in _judged(rows)][:4] == ["different", "same", "same", "same"]
+
+
+def test_more_than_two_runs_are_each_compared_with_the_first_and_judged_together(subject, few, tmp_path, capsys):
+    network, data = subject
+    made = [network, network, network.twin(0)]
+    runs = [scan(n, data, tmp_path / name, instruments=few, nulls=0) for n, name in zip(made, "abc", strict=True)]
+    rows, notes = against_first(runs)
+    alone = [differences(runs[0], other)[0] for other in runs[1:]]
+    assert [(r["name"], r["b"], r["p_value"]) for r in rows] == [
+        (r["name"], r["b"], r["p_value"]) for part in alone for r in part
+    ]
+    assert {r["change"] for r in rows if r["run"] == 1} == {"same"} and notes == []
+    assert {r["change"] for r in rows if r["run"] == 2 and r["name"] == "accuracy"} == {"worse"}
+    tested = [r["p_value"] for r in rows if r["p_value"] is not None]
+    assert all(r["change"] == "same" for r in rows if r["p_value"] and r["p_value"] > 0.05 / len(tested) * 2)
+    folders = [str(tmp_path / name) for name in "abc"]
+    page = tmp_path / "three.html"
+    assert execute("compare", [*folders, "--out", str(page), "--fail-on", "regression"]) == 3
+    words, html = capsys.readouterr().out, page.read_text()
+    assert "c is worse in" in words and "Nothing here tells" in words and "Holm" in words
+    assert 'class="tile worse"' in html and "C: worse, by more than noise" in html and 'class="mark C"' in html
+    assert execute("compare", [*folders[:2], "--fail-on", "regression"]) == 0
 
 
 def test_a_figure_that_is_gone_or_no_number_is_worse(subject, few, tmp_path):
