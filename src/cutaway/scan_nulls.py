@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,8 +80,10 @@ def draw_nulls(
     folder: Path,
     settings: ScanSettings,
     note: Callable[[str], None],
+    until: float | None = None,
 ) -> Draws:
-    """Figures of up to `settings.nulls` replicates for every instrument of `usable` (with the name of its null)."""
+    """Figures of up to `settings.nulls` replicates for every instrument of `usable` (with the name of its null); no
+    wave begins after `until` (as `time.perf_counter` counts)."""
     from cutaway.engines.executor import get_executor, map_jobs
 
     draws = Draws(figures={i.name: [] for i, _ in usable})
@@ -89,6 +92,8 @@ def draw_nulls(
     executor = None
     try:
         for first in range(0, settings.nulls, WAVE):
+            if until is not None and time.perf_counter() >= until:
+                break
             wave = range(first, min(first + WAVE, settings.nulls))
             todo = [r for r in wave if not {i.name for i, _ in still} <= set(cached[r] or {})]
             if todo:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cutaway import registry
+from cutaway import registry, scan_cost
 from cutaway._moved import moved_names
 from cutaway.data.anything import as_dataset
 from cutaway.errors import CutawayError, InputError, failure
@@ -30,7 +30,7 @@ from cutaway.network import Network
 from cutaway.reading import Reading
 from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.store import SUFFIX
-from cutaway.running import FORMAT, Run, start
+from cutaway.running import FORMAT, Run, read_record, start
 from cutaway.scan_nulls import Draws, as_reading, draw_nulls
 from cutaway.scan_words import cautions, not_run
 from cutaway.status import Status
@@ -46,7 +46,8 @@ Note = Callable[[str], None]
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ScanSettings:
     """How to scan: number of null replicates, which null (None: each instrument's own), seed, budget in bytes,
-    engine."""
+    engine. within: seconds to keep to, for which rows and replicates are cut (`scan_cost`); estimate: say the cost
+    beforehand, for one small pass of every instrument."""
 
     nulls: int = DEFAULT_NULLS
     null: str | None = None
@@ -56,6 +57,8 @@ class ScanSettings:
     workers: int | None = None
     address: str | None = None
     resume: bool = False
+    within: float | None = None
+    estimate: bool = False
 
 
 def scan(
@@ -90,17 +93,28 @@ def scan(
     network = network.with_example(data.inputs[:2])
     for instrument in chosen:  # before anything is written
         _check(instrument, network, data)
+    plan = _planned(chosen, network, data, folder, settings, tell)
+    if plan is not None:
+        chosen, data = scan_cost.thinned(chosen, data, plan.share, settings.seed)
     record = _record(network, data, chosen, settings)
+    record["plan"] = dataclasses.asdict(plan) if plan is not None else None
     for text in record["warnings"]:
         tell(f"warning: {text}")
     start(folder, record, resume=settings.resume)
     observed = {i.name: _observe(i, network, data, folder, settings, note) for i in chosen}
     usable = [(i, name) for i in chosen if observed[i.name].figures and (name := _null_name(i, settings))]
-    draws = Draws()
+    draws, until = Draws(), None
+    if settings.within is not None:
+        until = began + settings.within
+        each = sum(observed[i.name].cost.seconds for i, _ in usable)
+        settings = dataclasses.replace(
+            settings, nulls=scan_cost.nulls_in(until - time.perf_counter(), each, settings.nulls)
+        )
+        record["nulls"] = settings.nulls
     if usable and settings.nulls > 0:
         record["reach"] = reach([f for i, _ in usable for f in observed[i.name].figures], settings.nulls)
         tell(record["reach"])
-        draws = draw_nulls(usable, observed, network, data, folder, settings, note)
+        draws = draw_nulls(usable, observed, network, data, folder, settings, note, until)
     readings = _judge(chosen, observed, draws, settings)
     for reading in readings:
         reading.save(folder / "readings" / f"{reading.instrument}{SUFFIX}")
@@ -108,6 +122,25 @@ def scan(
     record["seconds"] = seconds
     write_text(folder / "run.json", json.dumps(record, indent=1))
     return Run(folder=folder, record=record, readings=readings, keeper=keeper)
+
+
+def _planned(
+    chosen: Sequence[Instrument], network: Network, data: Dataset, folder: Path, settings: ScanSettings, tell: Note
+) -> scan_cost.Plan | None:
+    """The plan of the scan, said; that of the run which is gone on with. None where no cost is asked for."""
+    if settings.resume and (folder / "run.json").exists():
+        kept = read_record(folder).get("plan")
+        return scan_cost.Plan(**kept) if kept else None
+    if settings.within is None and not settings.estimate:
+        return None
+    began, within = time.perf_counter(), settings.within
+    found = scan_cost.lines(chosen, network, data, patience=(within or 5.0) / (50 * len(chosen)))
+    left = None if within is None else within - (time.perf_counter() - began)
+    plan = scan_cost.planned(found, chosen, len(data.inputs), settings.nulls, left)
+    tell(plan.told())
+    if within is not None and (text := scan_cost.cut(plan, settings.nulls, within, len(data.inputs))):
+        tell(text)
+    return plan
 
 
 def _with_options(settings: ScanSettings, options: dict[str, Any]) -> ScanSettings:

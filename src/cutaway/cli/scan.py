@@ -26,6 +26,7 @@ def scan(
     split: str = "test",
     out: Path | None = None,
     nulls: int = 39,
+    within: str | None = None,
     null: str | None = None,
     only: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     radius: float | None = None,
@@ -64,6 +65,9 @@ def scan(
         Run folder; by default `runs/NAME` in the current folder.
     nulls
         How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
+    within
+        Time to keep to, such as 90s, 10min or 1h: rows and nulls are cut to fit, and what that many can still tell is
+        said.
     null
         Use this null for all instruments: reinitialised, permuted-labels, matched-spectrum or random-mask.
     only
@@ -95,6 +99,7 @@ def scan(
     from cutaway.engines.progress import progress_lines
     from cutaway.evidence.null import NULLS
     from cutaway.report.page import write_report
+    from cutaway.scan_cost import parse_duration
     from cutaway.scanning import ScanSettings
     from cutaway.scanning import scan as run_scan
 
@@ -113,6 +118,8 @@ def scan(
         workers=workers,
         address=address,
         resume=resume,
+        within=None if within is None else parse_duration(within),
+        estimate=True,
     )
     say = _say
     if model is None:
