@@ -76,6 +76,16 @@ def test_named_labels_keep_their_names_and_their_order():
     assert as_dataset(Table({})).inputs.shape == (12, 2)
 
 
+def test_a_data_sets_own_class_numbers_stay_when_its_names_are_in_another_order():
+    """Numbered anew by name, z would be class 2, and a network that was trained on it would be wrong everywhere."""
+    table = as_dataset(Table({"label": type("F", (), {"names": ["z", "x", "y"]})()}))
+    folder = Rows()
+    folder.classes = ["z", "x", "y"]
+    for made in (table, as_dataset(folder), as_dataset(torch.utils.data.DataLoader(folder, batch_size=5))):
+        assert made.class_names == ("z", "x", "y") and np.array_equal(made.labels.numpy(), Y)
+    assert "0 cat, 1 dog, 2 eel" in as_dataset((X, NAMES)).note
+
+
 def test_inputs_alone_have_no_labels_and_a_dataset_is_itself():
     assert as_dataset(X).labels is None and as_dataset(FRAME).labels is None
     data = Dataset(name="d", inputs=torch.zeros(2, 3))

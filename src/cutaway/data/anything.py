@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def _without_column(data: Any, column: Any, option: str) -> tuple[Any, Any]:
 def _made(inputs: Any, labels: Any, name: str) -> Dataset:
     notes: list[str] = []
     tensor, value_range = _inputs(inputs, name, notes)
-    numbers, classes = (None, None) if labels is None else _labels(labels, name, len(tensor))
+    numbers, classes = (None, None) if labels is None else _labels(labels, name, len(tensor), notes)
     return Dataset(
         name=name, inputs=tensor, labels=numbers, class_names=classes, value_range=value_range, note="; ".join(notes)
     )
@@ -119,7 +120,9 @@ def _image_range(tensor: torch.Tensor) -> tuple[float, float] | None:
     return (0.0, 1.0) if float(tensor.min()) >= 0 and float(tensor.max()) <= 1 else None
 
 
-def _labels(labels: Any, name: str, count: int) -> tuple[torch.Tensor, tuple[str, ...] | None]:
+def _labels(labels: Any, name: str, count: int, notes: list[str]) -> tuple[torch.Tensor, tuple[str, ...] | None]:
+    if isinstance(labels, _Numbered):
+        return _labels(labels.numbers, name, count, notes)[0], labels.names
     values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else _array(labels, f"labels of {name}")
     what = f"labels of data {name!r}"
     if values.ndim == 2 and values.shape[1] == 1:
@@ -133,6 +136,8 @@ def _labels(labels: Any, name: str, count: int) -> tuple[torch.Tensor, tuple[str
         )
     if values.dtype.kind in "OUS":
         classes, numbers = np.unique([str(v) for v in values], return_inverse=True)
+        some = ", ".join(f"{k} {word}" for k, word in enumerate(classes[:3])) + (", ..." if len(classes) > 3 else "")
+        notes.append(f"classes were numbered in the order of their names: {some}")
         return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, classes))
     if values.dtype.kind == "f" and not np.array_equal(values, np.round(values)):
         raise InputError(
@@ -180,11 +185,35 @@ def _of_hugging_face(rows: Any) -> tuple[Any, Any]:
     return np.stack([np.asarray(row) for row in rows[image]]), labels
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """Class numbers (n,) whose names a data set has, in its own order."""
+
+    numbers: Any
+    names: tuple[str, ...]
+
+
 def _named(rows: Any, column: str) -> Any:
-    """The labels of a Hugging Face data set, by name where it has names."""
+    """The labels of a Hugging Face data set, with its names where it has some."""
     names = getattr(rows.features.get(column), "names", None)
-    values = rows[column]
-    return [names[v] for v in values] if names else values
+    return _Numbered(rows[column], tuple(map(str, names))) if names else rows[column]
+
+
+def _of_torch(rows: Any) -> tuple[Any, Any]:
+    """A torch data set, row by row, or the batches of a loader."""
+    if isinstance(rows, torch.utils.data.DataLoader):
+        inputs, labels = _of_loader(rows)
+        return inputs, _with_names(labels, rows.dataset)
+    inputs, labels = _of_rows(rows)
+    return inputs, _with_names(labels, rows)
+
+
+def _with_names(labels: Any, source: Any) -> Any:
+    """Class numbers with the names of the data set's `classes`, where it says them, as folders of images do."""
+    names = getattr(source, "classes", None)
+    if labels is None or not isinstance(names, list | tuple) or np.asarray(labels).dtype.kind not in "iu":
+        return labels
+    return _Numbered(labels, tuple(map(str, names)))
 
 
 def _of_rows(rows: Iterable[Any]) -> tuple[Any, Any]:
@@ -255,6 +284,5 @@ _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], tuple[Any, Any]]], 
     (lambda d: isinstance(d, torch.Tensor | np.ndarray), lambda d: (d, None)),
     (lambda d: _of_module(d, "pandas") and hasattr(d, "columns"), _of_frame),
     (lambda d: _of_module(d, "datasets") and hasattr(d, "column_names"), _of_hugging_face),
-    (lambda d: isinstance(d, torch.utils.data.DataLoader), _of_loader),
-    (lambda d: isinstance(d, torch.utils.data.Dataset), _of_rows),
+    (lambda d: isinstance(d, torch.utils.data.DataLoader | torch.utils.data.Dataset), _of_torch),
 )

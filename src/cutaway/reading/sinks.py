@@ -1,4 +1,5 @@
-"""Sinks: where figures go beside the store while a run is under way (TensorBoard, CSV, JSON lines as W&B writes them).
+"""Sinks: where figures go beside the store while a run is under way (TensorBoard, Weights & Biases, MLflow, CSV, JSON
+lines as W&B writes them).
 
 A sink gets `write(step, values)` with plain numbers by name and `close()`. Anything with these two methods is one.
 """
@@ -11,7 +12,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -82,6 +83,52 @@ class TensorBoardSink:
 
     def close(self) -> None:
         self._writer.close()
+
+
+class WandbSink:
+    """A run of Weights & Biases (extra `wandb`).
+
+    options : what `wandb.init` takes, such as project, name, dir, mode="offline". Steps must not fall: of a training
+    that goes on from an earlier checkpoint, wandb drops the steps that it has already. Raises `MissingExtra`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        from cutaway._compat import require
+
+        self._run = require("wandb", "wandb").init(**options)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({name: float(value) for name, value in values.items()}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MlflowSink:
+    """A run of MLflow (extra `mlflow`).
+
+    tracking_uri : a server, or a folder as "file:mlruns"; by default what MLflow is set to. experiment : its name, made
+    where it is not there. run_name : the run's. Raises `MissingExtra`.
+    """
+
+    def __init__(
+        self, tracking_uri: str | None = None, *, experiment: str = "cutaway", run_name: str | None = None
+    ) -> None:
+        from cutaway._compat import require
+
+        self._mlflow = require("mlflow", "mlflow")
+        self._client = self._mlflow.MlflowClient(tracking_uri)
+        known = self._client.get_experiment_by_name(experiment)
+        number = self._client.create_experiment(experiment) if known is None else known.experiment_id
+        self._run = self._client.create_run(number, run_name=run_name).info.run_id
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        now = int(1000 * time.time())
+        metric = self._mlflow.entities.Metric
+        self._client.log_batch(self._run, [metric(name, float(v), now, step) for name, v in values.items()])
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
 
 
 def _word(value: float) -> str:

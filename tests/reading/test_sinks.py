@@ -1,0 +1,65 @@
+"""Sinks of other packages hold every number, read back from what these wrote to the disk without a server.
+
+Neither package is among the developers' extras (together they bring thirty others): `pip install wandb mlflow-skinny`.
+"""
+
+import importlib.util
+
+import pytest
+
+from cutaway.errors import MissingExtra
+from cutaway.reading.sinks import MlflowSink, Sink, WandbSink
+
+WRITTEN = {0: {"train/accuracy": 0.25, "loss": 2.0}, 3: {"train/accuracy": 0.5}, 9: {"loss": float("nan")}}
+
+
+def write(sink):
+    assert isinstance(sink, Sink)
+    for step, values in WRITTEN.items():
+        sink.write(step, values)
+    sink.close()
+
+
+def same(found):
+    wanted = [(step, name, value) for step, values in WRITTEN.items() for name, value in values.items()]
+    assert [(s, n, repr(v)) for s, n, v in sorted(found)] == [(s, n, repr(v)) for s, n, v in sorted(wanted)]
+
+
+def test_mlflow_holds_every_number(tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    place = f"file:{tmp_path}/mlruns"
+    write(MlflowSink(place, experiment="mine", run_name="first"))
+    client = mlflow.MlflowClient(place)
+    (run,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    assert run.info.run_name == "first" and run.info.status == "FINISHED"
+    names = {name for values in WRITTEN.values() for name in values}
+    same([(m.step, n, m.value) for n in names for m in client.get_metric_history(run.info.run_id, n)])
+    write(MlflowSink(place, experiment="mine"))  # the experiment is there already
+    assert len(client.search_runs([run.info.experiment_id])) == 2
+
+
+def test_wandb_holds_every_number_offline(tmp_path):
+    pytest.importorskip("wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+
+    write(WandbSink(project="mine", mode="offline", dir=str(tmp_path)))
+    (file,) = tmp_path.rglob("*.wandb")
+    store, found = DataStore(), []
+    store.open_for_scan(str(file))
+    while (data := store.scan_data()) is not None:
+        record = Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "history":
+            items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+            numbers = {name: float(text.strip('"')) for name, text in items.items() if not name.startswith("_")}
+            found += [(record.history.step.num, name, value) for name, value in numbers.items()]
+    same(found)
+
+
+@pytest.mark.parametrize(("sink", "package"), [(WandbSink, "wandb"), (MlflowSink, "mlflow")])
+def test_a_missing_package_is_named_with_its_extra(sink, package):
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(MissingExtra, match=rf"cutaway\[{package}\]"):
+        sink()
