@@ -31,7 +31,7 @@ FLOORS = {
     5: ("outputs", "geometry", "language", "features", "dynamics", "robustness", "structure", "curvature", "kernels"),
     6: ("instruments",),
     7: ("guard", "training"),
-    8: ("scanning", "scan_nulls", "scan_words", "running", "comparing", "demo", "report", "reproductions"),
+    8: ("scanning", "scan_cost", "scan_nulls", "scan_words", "running", "comparing", "demo", "report", "reproductions"),
     9: ("cli", "__main__", ""),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
