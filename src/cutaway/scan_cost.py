@@ -35,7 +35,7 @@ _UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class CostLine:
     """Seconds of one instrument: `base` at `rows` rows, and `slope` for every row more."""
 
     rows: int
@@ -47,7 +47,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ScanPlan:
     """How a scan fits its time: the share of the rows, the number of nulls, and the seconds that are expected of the
     network and of its nulls."""
 
@@ -89,7 +89,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
 
 
-def lines(chosen: Sequence[Instrument], network: Network, data: Dataset, patience: float) -> dict[str, Line]:
+def cost_lines(chosen: Sequence[Instrument], network: Network, data: Dataset, patience: float) -> dict[str, CostLine]:
     """The line of every instrument that can be measured on a few rows. Cost: passes of `FEW` rows, then four times as
     many and so on, until one takes `patience` seconds or reads all that the instrument reads."""
     found = {}
@@ -101,16 +101,16 @@ def lines(chosen: Sequence[Instrument], network: Network, data: Dataset, patienc
     return found
 
 
-def _line(instrument: Instrument, network: Network, data: Dataset, patience: float) -> Line:
+def _line(instrument: Instrument, network: Network, data: Dataset, patience: float) -> CostLine:
     most = rows_read(instrument, len(data.inputs))
     rows = min(max(FEW, 2 * (data.num_classes or 0)), most)
-    seconds, fewer = _timed(instrument, network, data, rows), Line(rows=0, base=0.0, slope=0.0)
+    seconds, fewer = _timed(instrument, network, data, rows), CostLine(rows=0, base=0.0, slope=0.0)
     while seconds < patience and rows < most:
-        fewer = Line(rows=rows, base=seconds, slope=0.0)
+        fewer = CostLine(rows=rows, base=seconds, slope=0.0)
         rows = min(4 * rows, most)
         seconds = _timed(instrument, network, data, rows)
     slope = max(0.0, seconds - fewer.base) / (rows - fewer.rows) or seconds / rows
-    return Line(rows=rows, base=seconds, slope=slope)
+    return CostLine(rows=rows, base=seconds, slope=slope)
 
 
 def _timed(instrument: Instrument, network: Network, data: Dataset, rows: int) -> float:
@@ -131,7 +131,9 @@ def _points(instrument: Instrument) -> int | None:
     return getattr(instrument, "num_points", None)
 
 
-def planned(found: dict[str, Line], chosen: Sequence[Instrument], rows: int, nulls: int, within: float | None) -> Plan:
+def planned(
+    found: dict[str, CostLine], chosen: Sequence[Instrument], rows: int, nulls: int, within: float | None
+) -> ScanPlan:
     """The plan with the most rows of those that have time for all `nulls` on a quarter of the rows or more; else of
     those that have time for `LEAST`; else the one with the most nulls.
 
@@ -152,15 +154,15 @@ def planned(found: dict[str, Line], chosen: Sequence[Instrument], rows: int, nul
 
 
 def _plan(
-    found: dict[str, Line], chosen: Sequence[Instrument], rows: int, nulls: int, share: float, within: float | None
-) -> Plan:
+    found: dict[str, CostLine], chosen: Sequence[Instrument], rows: int, nulls: int, share: float, within: float | None
+) -> ScanPlan:
     lined = [i for i in chosen if i.name in found]
     seconds = {i.name: found[i.name](max(1, round(share * rows_read(i, rows)))) for i in lined}
     observed = sum(seconds.values())
     replicate = sum(seconds[i.name] for i in lined if i.null)
     if within is not None and replicate > 0:
         nulls = nulls_in(within - observed, replicate, nulls)
-    return Plan(share=share, nulls=nulls, observed=observed, replicate=replicate)
+    return ScanPlan(share=share, nulls=nulls, observed=observed, replicate=replicate)
 
 
 def nulls_in(seconds: float, each: float, asked: int) -> int:
@@ -168,7 +170,9 @@ def nulls_in(seconds: float, each: float, asked: int) -> int:
     return asked if each <= 0 else max(0, min(asked, int(seconds / each)))
 
 
-def thinned(chosen: Sequence[Instrument], data: Dataset, share: float, seed: int) -> tuple[list[Instrument], Dataset]:
+def with_share(
+    chosen: Sequence[Instrument], data: Dataset, share: float, seed: int
+) -> tuple[list[Instrument], Dataset]:
     """The instruments and the data at a share of their rows: `num_points` of each, and rows drawn with the seed."""
     if share >= 1:
         return list(chosen), data
@@ -182,7 +186,7 @@ def thinned(chosen: Sequence[Instrument], data: Dataset, share: float, seed: int
     return fewer, data.take(min(few, rows), seed)
 
 
-def cut(plan: Plan, asked: int, within: float, rows: int) -> str:
+def cut_words(plan: ScanPlan, asked: int, within: float, rows: int) -> str:
     """What a plan leaves out to keep to its time, in a sentence; empty where nothing."""
     left = []
     if plan.share < 1:

@@ -95,7 +95,7 @@ def scan(
         _check(instrument, network, data)
     plan = _planned(chosen, network, data, folder, settings, tell)
     if plan is not None:
-        chosen, data = scan_cost.thinned(chosen, data, plan.share, settings.seed)
+        chosen, data = scan_cost.with_share(chosen, data, plan.share, settings.seed)
     record = _record(network, data, chosen, settings)
     record["plan"] = dataclasses.asdict(plan) if plan is not None else None
     for text in record["warnings"]:
@@ -126,19 +126,19 @@ def scan(
 
 def _planned(
     chosen: Sequence[Instrument], network: Network, data: Dataset, folder: Path, settings: ScanSettings, tell: Note
-) -> scan_cost.Plan | None:
+) -> scan_cost.ScanPlan | None:
     """The plan of the scan, said; that of the run which is gone on with. None where no cost is asked for."""
     if settings.resume and (folder / "run.json").exists():
         kept = read_record(folder).get("plan")
-        return scan_cost.Plan(**kept) if kept else None
+        return scan_cost.ScanPlan(**kept) if kept else None
     if settings.within is None and not settings.estimate:
         return None
     began, within = time.perf_counter(), settings.within
-    found = scan_cost.lines(chosen, network, data, patience=(within or 5.0) / (50 * len(chosen)))
+    found = scan_cost.cost_lines(chosen, network, data, patience=(within or 5.0) / (50 * len(chosen)))
     left = None if within is None else within - (time.perf_counter() - began)
     plan = scan_cost.planned(found, chosen, len(data.inputs), settings.nulls, left)
     tell(plan.told())
-    if within is not None and (text := scan_cost.cut(plan, settings.nulls, within, len(data.inputs))):
+    if within is not None and (text := scan_cost.cut_words(plan, settings.nulls, within, len(data.inputs))):
         tell(text)
     return plan
 

@@ -9,7 +9,7 @@ import pytest
 from cutaway.errors import InputError
 from cutaway.instrument import Findings, Instrument
 from cutaway.network import Network
-from cutaway.scan_cost import LEAST, Line, duration, parse_duration, planned
+from cutaway.scan_cost import LEAST, CostLine, duration, parse_duration, planned
 from cutaway.scanning import scan
 from cutaway.testing.contract import small_classifier, small_data
 
@@ -90,7 +90,7 @@ def test_a_run_that_goes_on_keeps_its_plan(subject, tmp_path):
 
 def test_fewer_rows_are_taken_before_nulls_fall_below_the_least():
     """100 rows a second, 1,000 rows: the network takes 10 s, 39 nulls 390 s."""
-    line = {"slow": Line(rows=100, base=1.0, slope=0.01)}
+    line = {"slow": CostLine(rows=100, base=1.0, slope=0.01)}
     chosen = [Slow(num_points=1000)]
     plans = {within: planned(line, chosen, 1000, 39, within) for within in (None, 400, 210, 102, 20)}
     assert [(p.share, p.nulls) for p in plans.values()] == [(1, 39), (1, 39), (0.5, 39), (0.25, 39), (0.0625, 31)]
