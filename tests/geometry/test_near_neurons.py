@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.errors import InputError
+from cutaway.errors import BudgetError, InputError
 from cutaway.geometry import linearisation
 from cutaway.geometry.cross_polytope import CrossPolytope
 from cutaway.geometry.near_neurons import frame, local_complexity, mean_share, neurons_within
@@ -141,8 +143,16 @@ def test_referee_gives_the_counts_of_double_precision():
     truth = local_complexity(double, inputs.double(), directions, 0.1, sites)
     alone = local_complexity(network, inputs, directions, 0.1, sites)
     assert (alone != truth).any()
-    for rows, kept in ((2048, 32), (4, 3)):
-        decided = local_complexity(network, inputs, directions, 0.1, sites, rows=rows, referee=double, kept=kept)
+    for rows, kept, room in (
+        (2048, 32, 1 << 30),
+        (4, 3, 1 << 30),
+        (2048, 5, 0),
+        (4, 5, 0),
+        (4, 32, 600),
+        (2048, 32, 600),
+    ):
+        settings = {"rows": rows, "referee": double, "kept": kept, "room": room}
+        decided = local_complexity(network, inputs, directions, 0.1, sites, **settings)
         torch.testing.assert_close(decided, truth, rtol=0, atol=0)
 
 
@@ -243,3 +253,12 @@ def test_the_instrument_says_how_it_counted_within_the_radius(exact, words):
     assert words in figure.long_name and words in instrument.describe(reading)
     assert reading.values["within_radius"].shape == (3,)
     assert figure.value == pytest.approx(float(reading.values["within_radius"].mean()))
+
+
+def test_a_budget_that_not_one_vertex_fits_is_refused_with_one_that_would_do():
+    model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 64, 2)).eval()
+    inputs = points(4, dtype=torch.float32)
+    with pytest.raises(BudgetError, match=r"local-complexity.*--budget \d+MB") as refused:
+        LocalComplexity().measure(Network(model, inputs[:2]), inputs, budget=100_000)
+    enough = re.search(r"--budget (\d+)MB", str(refused.value))[1]
+    assert LocalComplexity().measure(Network(model, inputs[:2]), inputs, budget=int(enough) * 10**6).figures

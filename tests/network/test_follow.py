@@ -313,3 +313,15 @@ def _with_width(module):
     if isinstance(module, Head):
         module.first = nn.Linear(8, 8)
     return module
+
+
+def test_a_value_that_lies_where_another_lay_is_not_that_one():
+    """The mask is of a value that is gone; the one that it cuts may have its address, shape and version."""
+
+    class Masks(nn.Module):
+        def forward(self, x):
+            mask = (2.0 * x) > 0
+            return torch.cat([mask * (x + float(k)) for k in range(4)], dim=1)
+
+    network = Network(Masks(), torch.randn(2, 4), probe=False)
+    assert not network.continuous

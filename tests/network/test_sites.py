@@ -1,5 +1,7 @@
 """Sites: every call of every nonlinearity is seen, however it is written."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -92,6 +94,37 @@ def test_value_changed_in_place_afterwards_is_captured_in_time():
     assert network.sites[0].overwritten
     captured = network.capture(inputs)
     assert torch.equal(captured.post[".:relu#0"], inputs.clamp(min=0))
+
+
+def test_a_value_changed_through_a_view_that_outlives_it_is_captured_in_time():
+    class Overwrites(nn.Module):
+        def forward(self, x):
+            y = F.relu(x)
+            view = y.flatten()
+            del y
+            view += 1.0
+            return view.reshape(x.shape)
+
+    inputs = torch.randn(3, 4)
+    network = Network(Overwrites(), inputs)
+    assert network.sites[0].overwritten
+    assert torch.equal(network.capture(inputs).post[".:relu#0"], inputs.clamp(min=0))
+
+
+def test_finding_the_sites_keeps_no_value_alive():
+    """A network's first pass takes the memory of a pass, not that of all of its layers."""
+    alive, most = weakref.WeakSet(), 0
+
+    def count(_module, _inputs, output):
+        nonlocal most
+        alive.add(output.untyped_storage())
+        most = max(most, len(alive))
+
+    model = nn.Sequential(*[layer for _ in range(10) for layer in (nn.Linear(8, 8), nn.ReLU())]).eval()
+    for layer in model:
+        layer.register_forward_hook(count)
+    assert len(Network(model, torch.randn(2, 8), probe=False).sites) == 10
+    assert most <= 3
 
 
 def test_captures_equal_hooks_on_the_modules():

@@ -3,8 +3,12 @@ of 1024."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import math
 import os
 import re
+import time
 from pathlib import Path
 
 from cutaway.errors import BudgetError, InputError
@@ -45,11 +49,45 @@ def chunk_size(bytes_per_sample: float, budget: int, minimum: int = 1) -> int:
     return fits
 
 
+def require_room(what: str, needed: float, budget: int) -> None:
+    """Raises BudgetError where `what` needs more than `budget` bytes whatever the chunks, with the smallest that would
+    do.
+
+    >>> require_room("accuracy", 1e9, 2_000_000_000)
+    """
+    if needed > budget:
+        raise BudgetError(
+            f"memory budget of {what}",
+            found=format_bytes(budget),
+            expected=f"at least {format_bytes(needed)}",
+            remedy=f"give --budget {math.ceil(needed / 1e6)}MB or more",
+        )
+
+
 def default_budget() -> int:
     """Half of the memory that is free to this process now (a container's limit counts), in bytes; 2 GB where
     unknown."""
     free = [size for size in (_free_in_machine(), _free_in_container()) if size is not None]
     return max(min(free) // 2, 100_000_000) if free else 2_000_000_000
+
+
+_EVERY = 0.5  # seconds between two returns: the pages are cleared anew when they are taken again
+_given_back = -math.inf
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, at most twice a second; where the C library has no such call, nothing happens.
+
+    glibc keeps the holes between blocks of some megabytes: over many passes of a large network they come to hundreds
+    of megabytes that no budget knows of. Cost: some milliseconds.
+    """
+    global _given_back
+    now = time.monotonic()
+    if now - _given_back < _EVERY:
+        return
+    _given_back = now
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # macOS, Windows, musl
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def format_bytes(size: float) -> str:

@@ -12,19 +12,17 @@ Linearised: #{i : |h_i(x)| / |V_i|_2 < r} with V_i the gradient of h_i in the re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from cutaway.errors import InputError, ModelError
+from cutaway.errors import InputError
 from cutaway.geometry import linearisation
 from cutaway.geometry.cross_polytope import CrossPolytope
-from cutaway.geometry.near_counter import Counter, pre_activations
+from cutaway.geometry.near_counter import Counter, visit
 from cutaway.network import Network, Site
-from cutaway.network.gradient import mha_fastpath_off
-from cutaway.network.sites import Interceptor, RowLayout, flatten_operands
 
 EXACT_DIMS = 128  # up to this input dimension every gradient norm is computed
 _CACHED = 5 << 20  # bytes of the widest layer that go through at once: what the processor's caches hold
@@ -56,6 +54,7 @@ def local_complexity(
     rows: int = 2048,
     referee: Network | None = None,
     kept: int = 32,
+    room: int = 1 << 30,
 ) -> Tensor:
     """LC_l(x) for every input and site: `(n, sites)`, counts as float64.
 
@@ -65,8 +64,8 @@ def local_complexity(
     vertices: an estimate with a safety factor of 2). As a measure of the neighbourhood it sees about a share E max_p
     |N(0, 1)| / sqrt(D) of the radius (see `effective_radius`). Cost: 2P forward passes a point, at most about `rows`
     vertices at once (those of one point in parts where that is fewer than 2P); with a referee one float64 pass for
-    every doubtful vertex, `kept` at a time with their pre-activations. Raises InputError for directions that
-    do not fit the inputs.
+    every doubtful vertex, `kept` at a time; doubtful signs take at most about `room` bytes. Raises InputError for
+    directions that do not fit the inputs.
     """
     if directions.ndim != 2 or directions.shape[1] != inputs[0].numel():
         raise InputError(
@@ -76,17 +75,16 @@ def local_complexity(
             remedy="give directions of the input's dimension",
         )
     steps = (radius * directions).to(inputs).reshape(-1, *inputs.shape[1:])
-    count = Counter(network, inputs, radius * directions.to(torch.float64), sites, referee, kept)
+    count = Counter(network, inputs, radius * directions.to(torch.float64), sites, referee, kept, room)
     widest = max((s.width for s in network.sites), default=1) * inputs.element_size()
     per = max(1, min(rows, max(2 * len(steps), _CACHED // widest)) // (2 * len(steps)))
-    channels_last = inputs.dim() == 4 and _takes_channels_last(network, inputs[:1], steps[:1], sites)
+    channels_last = inputs.dim() == 4 and _takes_channels_last(network, inputs[:1], steps[:1])
     for start in range(0, len(inputs), per):
         points = inputs[start : start + per]
         for some in _split(len(steps), max(1, rows // 2) if len(points) == 1 else len(steps)):
             vertices = CrossPolytope.of(points, steps[some], channels_last=channels_last)
-            with torch.no_grad(), mha_fastpath_off(), _Visitor(sites, count, start, len(points), some):
-                network.forward(vertices)
-        count.end_of_point(start)
+            visit(network, vertices, sites, partial(count.take, start, len(points), some))
+        count.end_of_points(start)
     return count.finish()
 
 
@@ -94,47 +92,9 @@ def _split(total: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-class _Visitor(Interceptor):
-    """Hands each site's pre-activation to the counter as it comes, so that none is kept: fresh memory costs more than
-    the arithmetic."""
-
-    def __init__(self, sites: Sequence[Site], counter: Counter, start: int, points: int, some: slice) -> None:
-        super().__init__()
-        self.wanted = {site.ordinal: (k, site) for k, site in enumerate(sites)}
-        self.counter, self.start, self.points, self.some = counter, start, points, some
-
-    def candidate(
-        self,
-        ordinal: int,
-        kind: str,
-        name: str,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ):
-        if ordinal in self.wanted:
-            k, site = self.wanted[ordinal]
-            if site.function != name:
-                raise ModelError(
-                    "the order of the network's operations",
-                    found=repr(name),
-                    expected=f"{site.function!r}, as on the example input",
-                    remedy="the path through this model depends on its data; it cannot be read",
-                )
-            value = flatten_operands((*args, *kwargs.values()))[site.argument]
-            if site.before != RowLayout():
-                value = value.spell_out() if isinstance(value, CrossPolytope) else value
-                value = site.before.by_rows(value, site.name)
-            if self.some.stop - self.some.start == len(self.counter.steps):
-                self.counter.add(self.start, k, value, self.points)
-            else:
-                self.counter.add_part(k, value, self.some)
-        return func(*args, **kwargs)
-
-
-def _takes_channels_last(network: Network, point: Tensor, step: Tensor, sites: Sequence[Site]) -> bool:
+def _takes_channels_last(network: Network, point: Tensor, step: Tensor) -> bool:
     try:
-        pre_activations(network, CrossPolytope.of(point, step, channels_last=True), sites)
+        visit(network, CrossPolytope.of(point, step, channels_last=True), (), lambda k, value: None)
     except RuntimeError:  # `view` of an image whose channels lie last
         return False
     return True

@@ -8,6 +8,7 @@ but it counts for what may be said of the network. What cannot be read is listed
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from cutaway.network.follow import READERS, Bend, Follower, Identity, identity
+from cutaway.network.follow import READERS, Bend, Follower
 from cutaway.network.graph import facts
 from cutaway.network.graph.fact import Fact, Form
 from cutaway.network.sites import Interceptor, Site, fact_of, first_result, flatten_operands, function_name, is_in_place
+from cutaway.network.storages import Identity
 from cutaway.records import Skipped
 
 _PRINTING = {"__repr__", "__format__", "__str__"}
@@ -53,10 +55,9 @@ class _Discovery(Interceptor):
         self.read = 0  # bends of the follower that are dealt with
         self.hidden: list[tuple[str, Bend]] = []
         self.found: list[tuple[Site, range, bool]] = []
-        self.watched: list[tuple[int, torch.Tensor, int]] = []
-        self.producers: dict[int, int] = {}
+        self.watched: list[tuple[int, int, int]] = []
+        self.producers: dict[int, tuple[int, Any]] = {}
         self.gates: set[int] = set()
-        self.alive: list[torch.Tensor] = []  # keeps ids in `producers` unique
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -85,8 +86,8 @@ class _Discovery(Interceptor):
     ):
         self.take_hidden()
         operands = flatten_operands((*args, *kwargs.values()))
-        before = {i: identity(a) for i, a in enumerate(operands) if self._marked(a)}
-        versions = [(a, a._version) for a in operands if isinstance(a, torch.Tensor) and not a.is_inference()]
+        before = {i: self.follower.storages.identity(a) for i, a in enumerate(operands) if self._marked(a)}
+        writes = {i: self.follower.written(a) for i, a in enumerate(operands) if self._marked(a)}
         shapes = [tuple(a.shape[1:]) if isinstance(a, torch.Tensor) else () for a in operands]
         first_step = len(self.follower.steps)
         post = func(*args, **kwargs)
@@ -106,7 +107,7 @@ class _Discovery(Interceptor):
         result = first_result(post, operands, argument)
         index = len(self.found)
         if fact.site == "product":
-            self.gates |= {self.producers[id(o)] for o in operands if id(o) in self.producers and _multiplies(bends)}
+            self.gates |= {made for o in operands if (made := self._made_by(o)) is not None and _multiplies(bends)}
         path, module = self.stack[-1]
         site = Site(
             index=index,
@@ -126,7 +127,7 @@ class _Discovery(Interceptor):
             argument=argument,
         )
         self.found.append((site, steps, certain))
-        self._watch(site, result, versions, operands[argument])
+        self._watch(site, result, writes[argument])
         return post
 
     def _marked(self, value: Any) -> bool:
@@ -142,17 +143,20 @@ class _Discovery(Interceptor):
             return bends[0].kinks
         return self.follower.steps[steps[0]].kinks if not bends and len(steps) == 1 else ()
 
-    def _watch(self, site: Site, result: torch.Tensor, versions: list, pre: torch.Tensor) -> None:
-        self.producers[id(result)] = site.index
-        self.alive += [result, pre]
-        if not result.is_inference():
-            self.watched.append((site.index, result, result._version))
+    def _made_by(self, value: Any) -> int | None:
+        """The site whose result this very tensor is."""
+        index, made = self.producers.get(id(value), (None, None))
+        return index if made is not None and made() is value else None
+
+    def _watch(self, site: Site, result: torch.Tensor, before: tuple[int, int]) -> None:
+        self.producers[id(result)] = site.index, weakref.ref(result)
+        self.watched.append((site.index, *self.follower.written(result)))
         if not site.in_place:
-            self.watched += [(site.index, t, version) for t, version in versions if t is pre]
+            self.watched.append((site.index, *before))
 
     def sites(self) -> Iterator[Site]:
         """The sites in order: comparisons only where what they decide reaches a value other than their own mask."""
-        overwritten = {index for index, tensor, version in self.watched if tensor._version != version}
+        overwritten = {index for index, number, writes in self.watched if self.follower.writes.get(number, 0) != writes}
         counts: dict[str, int] = {}
         for site, steps, certain in self.found:
             used = any(self.follower.steps[i].used for i in steps)

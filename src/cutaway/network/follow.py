@@ -19,12 +19,11 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cutaway._compat import NotCompiled
 from cutaway.network.graph import facts
 from cutaway.network.graph.fact import Fact, Form
 from cutaway.network.graph.node import Node
-
-Identity = tuple[Any, ...]
-"""Storage, place in it and version: two tensors with the same identity hold the same values."""
+from cutaway.network.storages import Identity, Storages
 
 READERS = {"_local_scalar_dense", "equal", "is_nonzero", "item"}
 MASKING = {"mul", "where", "masked_fill", "index_put"}
@@ -76,23 +75,6 @@ def tensors(value: Any) -> Iterator[Tensor]:
             yield from tensors(item)
 
 
-def _storage(tensor: Tensor) -> Any:
-    try:
-        return tensor.untyped_storage().data_ptr() or id(tensor)
-    except (RuntimeError, NotImplementedError):  # sparse and opaque tensors have none
-        return id(tensor)
-
-
-def identity(tensor: Tensor) -> Identity:
-    """What two tensors share that hold the same values at the same time."""
-    try:
-        version: Any = tensor._version
-        place = tensor.storage_offset(), tuple(tensor.stride())
-    except (RuntimeError, NotImplementedError):  # inference and sparse tensors: equal to nothing
-        version, place = object(), ()
-    return (_storage(tensor), tuple(tensor.shape), place, version)
-
-
 @dataclass(slots=True)
 class OperatorCall:
     """One operator with its arguments by name and the marks of those that depend on the input."""
@@ -117,15 +99,16 @@ class OperatorCall:
         return frozenset().union(*(m.steps for m in self.marks.values()))
 
 
-class Follower(TorchDispatchMode):
-    """Marks storages, and collects `bends` and `steps` in order."""
+class Follower(NotCompiled, TorchDispatchMode):
+    """Marks storages, collects `bends` and `steps` in order, and counts the writes into what it has met."""
 
     def __init__(self, inputs: Tensor) -> None:
         super().__init__()
-        self.marks: dict[Any, Mark] = {}
-        self.tokens: set[Any] = set()
+        self.storages = Storages()
+        self.marks: dict[int, Mark] = {}
+        self.tokens: set[int] = set()
+        self.writes: dict[int, int] = {}
         self.zeros: dict[Identity, Identity] = {}
-        self.alive: list[Any] = []  # keeps storage addresses unique
         self.bends: list[Bend] = []
         self.steps: list[Step] = []
         if inputs.is_floating_point():
@@ -135,7 +118,13 @@ class Follower(TorchDispatchMode):
 
     def mark(self, tensor: Tensor) -> Mark | None:
         """How a tensor depends on the input; None where it does not."""
-        return self.marks.get(_storage(tensor))
+        number = self.storages.seen(tensor)
+        return None if number is None else self.marks.get(number)
+
+    def written(self, tensor: Tensor) -> tuple[int, int]:
+        """The number of a tensor's storage, and how often it has been written into since it was first met."""
+        number = self.storages.number(tensor)
+        return number, self.writes.get(number, 0)
 
     def leaves(self, value: Any, word: str) -> None:
         """A value is read by something that is not torch (NumPy, a Python number): it cannot be followed there."""
@@ -155,10 +144,13 @@ class Follower(TorchDispatchMode):
         call = self._call(func, args, kwargs)
         result = func(*args, **kwargs)
         written = [t for a, v in self._bound(func, args, kwargs) if _is_written(a) for t in tensors(v)]
+        for number in map(self.storages.seen, written):
+            if number is not None:
+                self.writes[number] = self.writes.get(number, 0) + 1
         results = [*tensors(result), *written]
         if call.marks:
             self._judge(call, results, result)
-        elif any(_storage(t) in self.tokens for v in call.arguments.values() for t in tensors(v)):
+        elif any(self.storages.seen(t) in self.tokens for v in call.arguments.values() for t in tensors(v)):
             self._follow_tokens(call, results)
         return result
 
@@ -182,7 +174,9 @@ class Follower(TorchDispatchMode):
                 joined = mark if joined is None else joined.join(mark)
             if joined is not None:
                 call.marks[name] = joined
-                call.identities[name] = [identity(t) for mark, t in found if mark is not None and mark.whole]
+                call.identities[name] = [
+                    self.storages.identity(t) for mark, t in found if mark is not None and mark.whole
+                ]
         return call
 
     def _follow_tokens(self, call: OperatorCall, results: list[Tensor]) -> None:
@@ -193,13 +187,11 @@ class Follower(TorchDispatchMode):
                 self._keep_tokens(tensor)
 
     def _keep_tokens(self, tensor: Tensor) -> None:
-        self.tokens.add(_storage(tensor))
-        self.alive.append(tensor)
+        self.tokens.add(self.storages.number(tensor))
 
     def _keep(self, tensor: Tensor, mark: Mark) -> None:
-        key = _storage(tensor)
-        self.marks[key] = mark.join(self.marks.get(key))
-        self.alive.append(tensor)
+        number = self.storages.number(tensor)
+        self.marks[number] = mark.join(self.marks.get(number))
 
     def _use(self, steps: frozenset[int]) -> None:
         for index in steps:
@@ -225,7 +217,7 @@ class Follower(TorchDispatchMode):
             if form is not Form.STEP and (tensor.is_floating_point() or tensor.is_complex()):
                 self._keep(tensor, Mark(whole=True))
                 if zero is not None and tuple(tensor.shape) == zero[1]:
-                    self.zeros[identity(tensor)] = zero
+                    self.zeros[self.storages.identity(tensor)] = zero
             else:
                 step = step or self._new_step(call)
                 self._keep(tensor, step)

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from cutaway import _late
+from cutaway.engines.budget import give_back_memory
 from cutaway.errors import InputError
 from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, checked_map
@@ -126,6 +127,7 @@ class Network:
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """The model's output tensor; gradients flow if they are enabled. Counts one forward pass a row."""
         self.forward_passes += len(inputs)
+        give_back_memory()
         return first_tensor(self.model(inputs))
 
     @cached_property
@@ -208,12 +210,17 @@ class Network:
 
         `inputs` (n, ...).
         """
-        element = torch.finfo(self.dtype).bits // 8
-        peak = max([s.width for s in self.sites] + [math.prod(self.output_shape)])
-        per_sample = bytes_per_sample(inputs, sites, element, pre=pre, post=post, peak=peak) * factor
+        per_sample = self.row_bytes(inputs, sites, pre=pre, post=post) * factor
         half = (budget or DEFAULT_BUDGET) // 2
         bounded = min(half, FAST_CHUNK) if fast else half
         return max(1, min(len(inputs), int(bounded // per_sample), 1024))
+
+    def row_bytes(self, inputs: torch.Tensor, sites: Sequence[Site], *, pre: bool = True, post: bool = True) -> int:
+        """Bytes of one row of `inputs` (n, ...) while the values of `sites` before (`pre`) and after (`post`) are
+        kept."""
+        element = torch.finfo(self.dtype).bits // 8
+        peak = max([s.width for s in self.sites] + [math.prod(self.output_shape)])
+        return bytes_per_sample(inputs, sites, element, pre=pre, post=post, peak=peak)
 
     def stream(
         self,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cutaway.context import Context, Sample
 from cutaway.data import Dataset
+from cutaway.engines.budget import require_room
 from cutaway.geometry.near_neurons import EXACT_DIMS, effective_radius, frame, local_complexity, neurons_within
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network, Site
@@ -72,7 +73,7 @@ class LocalComplexity(Instrument):
         sample = context.sample(network, data, self.num_points, float64=self.float64 and not full)
         dims = sample.inputs[0].numel()
         used = min(self.num_directions, dims)
-        budget = self._budget(sample.network, network, context.budget)
+        budget = self._budget(sample, network, sites, used * dims, context.budget)
         counts = self._counts(sample, sites, frame(dims, used, context.generator()), budget)
         table = context.table({"site": [s.name for s in sites], "sample": sample.rows})
         table.means("local_complexity", counts, ["site"], unit="neurons", long_name="neurons that change sign")
@@ -91,9 +92,17 @@ class LocalComplexity(Instrument):
         table.figure("effective_radius", radius, unit="input units", alternative="none", long_name=long_name)
         return Findings.of(table, sites=sites, skipped=self._skipped(sites, used, dims))
 
-    def _budget(self, used: Network, network: Network, budget: int) -> int:
-        """What is left of the budget beside the copies that this needs of the network."""
-        return max(budget - sum(_weights(n) for n in {used, self._referee(used) or used} - {network}), budget // 4)
+    def _budget(self, sample: Sample, network: Network, sites: Sequence[Site], numbers: int, budget: int) -> int:
+        """What is left of the budget beside the copies that this needs of the network; `numbers` are those of the
+        directions. Raises BudgetError where not even one vertex fits."""
+        used, referee = sample.network, self._referee(sample.network)
+        left = budget - sum(_weights(n) for n in {used, referee or used} - {network})
+        widths = sum(s.width for s in sites)
+        one = used.row_bytes(sample.inputs, (), pre=False) * 3 + used.dtype.itemsize * (2 * widths + numbers)
+        if referee is not None:
+            one = max(one, referee.row_bytes(sample.inputs, (), pre=False) * 2 + 4 * widths)
+        require_room(f"instrument {self.name!r}", budget - left + 2 * (one + 16 * numbers), budget)
+        return left
 
     def _referee(self, network: Network) -> Network | None:
         """Decides signs that single precision may have wrong."""
@@ -104,19 +113,22 @@ class LocalComplexity(Instrument):
     ) -> NDArray[np.float64]:
         """(n, sites): neurons that change sign."""
         network, inputs, referee = sample.network, sample.inputs, self._referee(sample.network)
-        quick = network.chunk_size(inputs, sites, budget, post=False, factor=2)
-        fits = _fitting(network, inputs, sites, budget, pre=False, factor=2, most=2048)
+        room = budget // 16
+        held = directions.numel() * (16 + inputs.element_size()) + room
+        whole = network.chunk_size(inputs, sites, budget - held, post=False, factor=3)
+        if whole < 2 * len(directions):  # of a point in parts, the smallest and largest values
+            held += 2 * sum(s.width for s in sites) * inputs.element_size()
+        rows = _fitting(network, inputs, sites, budget - held, pre=False, factor=3, most=2048)
         return local_complexity(
             network,
             inputs,
             directions,
             self.radius,
             sites,
-            rows=min(
-                max(2 * len(directions), quick), fits
-            ),  # the vertices of one point at least, where memory holds them
+            rows=min(max(2 * len(directions), whole), rows),  # the vertices of one point, where memory holds them
             referee=referee,
-            kept=_fitting(referee or network, inputs, sites, budget, factor=1.5, most=32),
+            kept=_fitting(referee or network, inputs, sites, budget - held, pre=False, factor=2, most=32),
+            room=room,
         ).numpy()
 
     def _within(
