@@ -14,6 +14,7 @@ from cutaway.instruments.geometry.sample_region import SampleRegion as SampleReg
 from cutaway.instruments.kernels.tangent_kernel import TangentKernel as TangentKernel
 from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension as IntrinsicDimension
 from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
+from cutaway.instruments.language.mlp_sparsity import MlpSparsity as MlpSparsity
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
 from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
@@ -36,6 +37,7 @@ __all__ = [
     "LocalComplexity",
     "LofiFeatures",
     "Margins",
+    "MlpSparsity",
     "NeuralCollapse",
     "RayCrossings",
     "RobustAccuracy",
