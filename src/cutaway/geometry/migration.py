@@ -38,6 +38,8 @@ class RayMigration:
     `segment`, `at`, `site` (M): as in `Crossings`, the site as index into `sites`; `changes` (R): ascending places in
     [0, 1] at which the arg-max changes, for each segment; `distance` (M): from each crossing along its segment to the
     nearest change on it, in input units, inf where there is none; `length` (R).
+
+    Shapes (M,) for crossings, (R,) for segments.
     """
 
     segment: Ints
@@ -49,7 +51,8 @@ class RayMigration:
     sites: tuple[str, ...]
 
     def near(self, radius: Floats) -> NDArray[np.bool_]:
-        """(M,): crossings no farther than `radius` (R,), in input units, from a change of class on their segment."""
+        """(M,): crossings no farther than `radius` (R,), in input units, from a change of class on their segment;
+        exact up to rounding."""
         return self.distance <= radius[self.segment]
 
     def length_near(self, radius: Floats) -> Floats:
@@ -143,7 +146,10 @@ def _outputs(program: StagedProgram, starts: Tensor, ends: Tensor, segment: Tens
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceMigration:
     """Of a slice: `near` and `length` (sites), length of the region boundaries that each site makes within the distance
-    and in all, in input units, exact; `area_share`, share of the domain's area within it (by parallel chords)."""
+    and in all, in input units, exact; `area_share`, share of the domain's area within it (by parallel chords).
+
+    Shapes (sites,).
+    """
 
     near: Floats
     length: Floats

@@ -33,9 +33,9 @@ class MlpSparsity(Instrument):
     entries above the block's threshold at which cutting the rest costs `cett` of the output's norm, mean over tokens;
     compared with untrained networks at the same CETT. `ratio_at_perplexity`: the same at the largest common CETT at
     which perplexity rises by at most `rise`; not given where the model without its blocks is as good (an untrained one:
-    everything may go, which says nothing). Thresholds come from the first half of the rows, shares and perplexities from
-    the second; interval: bootstrap over its rows. `curve(kept)`: perplexity over the whole model's with the largest
-    entries of every token kept. Source: Luo et al., arXiv 2411.02335; Li et al., arXiv 2210.06313 for the curve. Every
+    everything may go, which says nothing). Thresholds come from the first half of the rows, shares and perplexities
+    from the second; interval: bootstrap over its rows. `curve(kept)`: perplexity over the whole model's with the
+    largest entries of every token kept. Source: Luo et al., arXiv 2411.02335; Li et al., arXiv 2210.06313 (curve). Every
     token of a row counts, padding too. Cost: about 20 forward passes a row.
     """
 
