@@ -35,8 +35,8 @@ class MlpSparsity(Instrument):
     which perplexity rises by at most `rise`; not given where the model without its blocks is as good (an untrained one:
     everything may go, which says nothing). Thresholds come from the first half of the rows, shares and perplexities
     from the second; interval: bootstrap over its rows. `curve(kept)`: perplexity over the whole model's with the
-    largest entries of every token kept. Source: Luo et al., arXiv 2411.02335; Li et al., arXiv 2210.06313 (curve). Every
-    token of a row counts, padding too. Cost: about 20 forward passes a row.
+    largest entries of every token kept. Source: Luo et al., arXiv 2411.02335; Li et al., arXiv 2210.06313 (curve).
+    Every token of a row counts, padding too. Cost: about 20 forward passes a row.
     """
 
     cett: float = field(default=0.2, metadata=between(1e-6, 1.0, "error of a block's output that the cut may cost"))
