@@ -24,6 +24,7 @@ from cutaway.instrument import Instrument
 from cutaway.network import Network
 from cutaway.reading import Figure, Reading, Skipped
 from cutaway.reading.rank import undecided
+from cutaway.scan_cost import duration
 from cutaway.status import Status
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def draw_nulls(
     draws = Draws(figures={i.name: [] for i, _ in usable})
     still = list(usable)
     cached = [_read_null(folder, r) for r in range(settings.nulls)]
-    executor = None
+    executor, began, drawn = None, time.perf_counter(), 0
     try:
         for first in range(0, settings.nulls, WAVE):
             if until is not None and time.perf_counter() >= until:
@@ -98,7 +99,9 @@ def draw_nulls(
             todo = [r for r in wave if not {i.name for i, _ in still} <= set(cached[r] or {})]
             if todo:
                 names = ", ".join(i.name for i, _ in still)
-                note(f"nulls {first + 1} to {wave[-1] + 1} of {settings.nulls}: {names}")
+                left = _left(time.perf_counter() - began, drawn, settings.nulls - first)
+                note(f"nulls {first + 1} to {wave[-1] + 1} of {settings.nulls}{left}: {names}")
+                drawn += len(todo)
                 executor = executor or get_executor(
                     settings.engine, settings.workers, settings.address, expected=settings.nulls
                 )
@@ -125,6 +128,11 @@ def draw_nulls(
         if executor is not None:
             executor.shutdown(wait=True, cancel_futures=True)
     return draws
+
+
+def _left(seconds: float, drawn: int, to_come: int) -> str:
+    """The time that the nulls to come take at most, by what those drawn took."""
+    return f", at most {duration(seconds / drawn * to_come)} left" if drawn else ""
 
 
 def as_reading(reading: Reading, values: Figures) -> Reading:

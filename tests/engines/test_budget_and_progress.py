@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 
 import pytest
 
@@ -52,7 +53,25 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_silent_when_not_a_terminal_or_quiet(capsys, monkeypatch):
+def test_on_a_pipe_what_goes_on_is_told_every_so_often(monkeypatch):
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", told)
+    with progress_lines(every=0.02) as note:
+        note("measuring")
+        for text in ("measuring", "nulls 1 to 10 of 39"):
+            note(text)
+            for _ in range(500):
+                time.sleep(0.01)
+                if f"{text} (" in told.getvalue():
+                    break
+    lines = told.getvalue().splitlines()
+    assert lines[0] == "  measuring (0 s so far)" and lines[-1].startswith("  nulls 1 to 10 of 39 (")
+    count = len(lines)
+    time.sleep(0.1)
+    assert len(told.getvalue().splitlines()) == count  # the work is done
+
+
+def test_silent_on_a_pipe_for_a_while_and_always_when_quiet(capsys, monkeypatch):
     with progress_lines() as note, progress_bar(3) as advance:
         note("measuring")
         advance()

@@ -107,8 +107,8 @@ class WandbSink:
 class MlflowSink:
     """A run of MLflow (extra `mlflow`).
 
-    tracking_uri : a server, or a database as "sqlite:///mlflow.db" (which needs all of `mlflow`); by default what MLflow
-    is set to. experiment : its name, made where it is not there. run_name : the run's. Raises `MissingExtra`.
+    tracking_uri : a server, or a database as "sqlite:///mlflow.db" (which needs all of `mlflow`); by default what
+    MLflow is set to. experiment : its name, made where it is not there. run_name : the run's. Raises `MissingExtra`.
     """
 
     def __init__(
