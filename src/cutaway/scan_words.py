@@ -15,11 +15,20 @@ from cutaway.network.origin import fresh_weights, trained_range
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
+    from cutaway.evidence.looks import LookLog
 
 
 def cautions(network: Network, data: Dataset) -> list[str]:
     """Sentences for the top of a report: random weights, inputs outside their range."""
     return [text for text in (_random(network), *_outside(network, data)) if text]
+
+
+def looked_at(log: LookLog | None) -> list[str]:
+    """The caution on rows that were looked at before; none where looks are not counted, or there was none."""
+    if log is None or not (looks := len(log)):
+        return []
+    told = f"These rows were looked at {looks} time{'s' if looks > 1 else ''} before this scan ({log.path}): whatever "
+    return [told + "those looks chose, this network perhaps, looks better on them than on fresh rows."]
 
 
 def _random(network: Network) -> str:

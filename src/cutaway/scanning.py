@@ -23,6 +23,7 @@ from cutaway._moved import moved_names
 from cutaway.data.anything import as_dataset
 from cutaway.errors import CutawayError, InputError, failure
 from cutaway.evidence.decision import LIMIT, reach
+from cutaway.evidence.looks import LookLog
 from cutaway.evidence.multiplicity import q_values
 from cutaway.files import TemporaryFolder, write_text
 from cutaway.instrument import Instrument
@@ -32,7 +33,7 @@ from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.store import SUFFIX
 from cutaway.running import FORMAT, Run, read_record, start
 from cutaway.scan_nulls import Draws, as_reading, draw_nulls
-from cutaway.scan_words import cautions, not_run
+from cutaway.scan_words import cautions, looked_at, not_run
 from cutaway.status import Status
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ Note = Callable[[str], None]
 class ScanSettings:
     """How to scan: number of null replicates, which null (None: each instrument's own), seed, budget in bytes,
     engine. within: seconds to keep to, for which rows and replicates are cut (`scan_cost`); estimate: say the cost
-    beforehand, for one small pass of every instrument."""
+    beforehand, for one small pass of every instrument. holdout: folder in which looks at these rows are counted."""
 
     nulls: int = DEFAULT_NULLS
     null: str | None = None
@@ -59,6 +60,7 @@ class ScanSettings:
     resume: bool = False
     within: float | None = None
     estimate: bool = False
+    holdout: str | Path | None = None
 
 
 def scan(
@@ -93,15 +95,17 @@ def scan(
     network = network.with_example(data.inputs[:2])
     for instrument in chosen:  # before anything is written
         _check(instrument, network, data)
+    log = None if settings.holdout is None else LookLog(settings.holdout, data)
     plan = _planned(chosen, network, data, folder, settings, tell)
     if plan is not None:
         chosen, data = scan_cost.with_share(chosen, data, plan.share, settings.seed)
     record = _record(network, data, chosen, settings)
     record["plan"] = dataclasses.asdict(plan) if plan is not None else None
+    record["warnings"] += looked_at(log)
     for text in record["warnings"]:
         tell(f"warning: {text}")
     start(folder, record, resume=settings.resume)
-    observed = {i.name: _observe(i, network, data, folder, settings, note) for i in chosen}
+    observed = {i.name: _observe(i, network, data, folder, settings, note, log) for i in chosen}
     usable = [(i, name) for i in chosen if observed[i.name].figures and (name := _null_name(i, settings))]
     draws, until = Draws(), None
     if settings.within is not None:
@@ -224,7 +228,13 @@ def _check(instrument: Instrument, network: Network, data: Dataset) -> None:
 
 
 def _observe(
-    instrument: Instrument, network: Network, data: Dataset, folder: Path, settings: ScanSettings, note: Note
+    instrument: Instrument,
+    network: Network,
+    data: Dataset,
+    folder: Path,
+    settings: ScanSettings,
+    note: Note,
+    log: LookLog | None,
 ) -> Reading:
     file = folder / "observed" / f"{instrument.name}{SUFFIX}"
     if file.exists() and (kept := Reading.load(file)).status != Status.FAILED:
@@ -236,6 +246,9 @@ def _observe(
     except Exception as error:
         reading = instrument.unsupported(network, data, failure(error), seed=settings.seed, status=Status.FAILED)
         note(f"{instrument.name}: failed: {reading.reason}")
+    if log is not None and reading.figures:
+        look = log.look(instrument.name, lambda _before: {"model": reading.provenance.model_fingerprint})["look"]
+        reading = dataclasses.replace(reading, provenance=dataclasses.replace(reading.provenance, looks=look))
     reading.save(file)  # a full disk is no fault of the instrument: it ends the scan
     return reading
 

@@ -108,6 +108,21 @@ def _stopping(module):
 
 
 FAULTS = {
+    "authorship": Fault(
+        says="the e-value is not divided by its expectation",
+        where="cutaway.text.authorship:e_values", right="* steps - scores.log_power", wrong="* steps",
+        rows=lambda m: [m.own_texts(m.small_network(), 120, 0, quiet)], twice=True,
+    ),
+    "reusable-holdout": Fault(
+        says="the held-out mean is told although the sandbox agrees",
+        where="cutaway.evidence.holdout:thresholdout", right="<= limit", wrong="<= -limit",
+        rows=lambda m: m.leaderboard_rows(1, 0, quiet)[:1], twice=True, own=True,
+    ),
+    "probability-estimation": Fault(
+        says="the error against the truth is taken from one label alone",
+        where="cutaway.outputs.probability:paired_terms", right="(off * other)", wrong="(off * off)",
+        rows=lambda m: m.with_coders(True, 0, quiet), data=True,
+    ),
     "batch-reuse": Fault(
         says="the coloured drive of reused data is left out",
         where="cutaway.dynamics.dmft:integrate_mean_field", right="+ memory + drive", wrong="+ memory",

@@ -38,6 +38,7 @@ def scan(
     workers: int | None = None,
     address: str | None = None,
     resume: bool = False,
+    holdout: Path | None = None,
     trust_pickle: bool = False,
     trust_code: bool = False,
 ) -> Outcome:
@@ -90,6 +91,8 @@ def scan(
         Scheduler address for dask.
     resume
         Go on with the run in the folder.
+    holdout
+        Folder in which looks at these rows are counted; the report says how many there were.
     trust_pickle
         Allow pickled modules, which can run any code.
     trust_code
@@ -120,6 +123,7 @@ def scan(
         resume=resume,
         within=None if within is None else parse_duration(within),
         estimate=True,
+        holdout=holdout,
     )
     say = _say
     if model is None:

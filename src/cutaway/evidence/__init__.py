@@ -6,6 +6,8 @@ __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
         "decision": "Decision decide",
+        "holdout": "Answer Holdout guaranteed_questions thresholdout",
+        "looks": "LookLog",
         "multiplicity": "q_values",
         "null": "MatchedSpectrum NULLS Null PermutedLabels Reinitialised replicates",
         "cutaway.reading.intervals": "bootstrap_interval mean_interval median_interval proportion_interval",

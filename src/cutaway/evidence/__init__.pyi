@@ -2,6 +2,11 @@
 
 from cutaway.evidence.decision import Decision as Decision
 from cutaway.evidence.decision import decide as decide
+from cutaway.evidence.holdout import Answer as Answer
+from cutaway.evidence.holdout import Holdout as Holdout
+from cutaway.evidence.holdout import guaranteed_questions as guaranteed_questions
+from cutaway.evidence.holdout import thresholdout as thresholdout
+from cutaway.evidence.looks import LookLog as LookLog
 from cutaway.evidence.multiplicity import q_values as q_values
 from cutaway.evidence.null import NULLS as NULLS
 from cutaway.evidence.null import MatchedSpectrum as MatchedSpectrum
@@ -17,7 +22,10 @@ from cutaway.reading.rank import p_value as p_value
 from cutaway.reading.rank import undecided as undecided
 
 __all__ = [
+    "Answer",
     "Decision",
+    "Holdout",
+    "LookLog",
     "MatchedSpectrum",
     "NULLS",
     "Null",
@@ -25,11 +33,13 @@ __all__ = [
     "Reinitialised",
     "bootstrap_interval",
     "decide",
+    "guaranteed_questions",
     "mean_interval",
     "median_interval",
     "p_value",
     "proportion_interval",
     "q_values",
     "replicates",
+    "thresholdout",
     "undecided",
 ]

@@ -17,15 +17,18 @@ from cutaway.instruments.language.language_geometry import LanguageGeometry as L
 from cutaway.instruments.language.mlp_sparsity import MlpSparsity as MlpSparsity
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
+from cutaway.instruments.outputs.probability import Probability as Probability
 from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
 from cutaway.instruments.robustness.uncertainty_under_attack import UncertaintyUnderAttack as UncertaintyUnderAttack
 from cutaway.instruments.robustness.variation import Variation as Variation
 from cutaway.instruments.structure.criticality import Criticality as Criticality
 from cutaway.instruments.structure.effective_sparsity import EffectiveSparsity as EffectiveSparsity
+from cutaway.instruments.text.authorship import Authorship as Authorship
 
 __all__ = [
     "Accuracy",
     "AffineSlice",
+    "Authorship",
     "BoundaryDistance",
     "BoundaryMigration",
     "Criticality",
@@ -39,6 +42,7 @@ __all__ = [
     "Margins",
     "MlpSparsity",
     "NeuralCollapse",
+    "Probability",
     "RayCrossings",
     "RobustAccuracy",
     "SampleRegion",

@@ -1,4 +1,4 @@
-"""What a network answers: calibration, and for whom it is wrong."""
+"""What a network answers: calibration, and what its probabilities are worth."""
 
 from cutaway import _facade
 
@@ -9,5 +9,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "calibration": "Reliability debiased_calibration_error expected_calibration_error reliability",
         "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
         "posterior": "Ensemble laplace_ensemble members_of",
+        "calibrators": "IsotonicCalibrator TemperatureCalibrator load_calibrator save_calibrator",
+        "probability": "CalibrationErrors brier_terms calibration_errors log_loss_terms miscalibration_p paired_terms",
     },
 )

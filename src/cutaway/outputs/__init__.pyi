@@ -6,6 +6,10 @@ from cutaway.outputs.calibration import Reliability as Reliability
 from cutaway.outputs.calibration import debiased_calibration_error as debiased_calibration_error
 from cutaway.outputs.calibration import expected_calibration_error as expected_calibration_error
 from cutaway.outputs.calibration import reliability as reliability
+from cutaway.outputs.calibrators import IsotonicCalibrator as IsotonicCalibrator
+from cutaway.outputs.calibrators import TemperatureCalibrator as TemperatureCalibrator
+from cutaway.outputs.calibrators import load_calibrator as load_calibrator
+from cutaway.outputs.calibrators import save_calibrator as save_calibrator
 from cutaway.outputs.groups import Cells as Cells
 from cutaway.outputs.groups import Odds as Odds
 from cutaway.outputs.groups import cells_of as cells_of
@@ -14,20 +18,36 @@ from cutaway.outputs.groups import simultaneous_intervals as simultaneous_interv
 from cutaway.outputs.posterior import Ensemble as Ensemble
 from cutaway.outputs.posterior import laplace_ensemble as laplace_ensemble
 from cutaway.outputs.posterior import members_of as members_of
+from cutaway.outputs.probability import CalibrationErrors as CalibrationErrors
+from cutaway.outputs.probability import brier_terms as brier_terms
+from cutaway.outputs.probability import calibration_errors as calibration_errors
+from cutaway.outputs.probability import log_loss_terms as log_loss_terms
+from cutaway.outputs.probability import miscalibration_p as miscalibration_p
+from cutaway.outputs.probability import paired_terms as paired_terms
 
 __all__ = [
+    "CalibrationErrors",
     "Cells",
     "Ensemble",
+    "IsotonicCalibrator",
     "Odds",
     "Predictions",
     "Reliability",
+    "TemperatureCalibrator",
+    "brier_terms",
+    "calibration_errors",
     "cells_of",
     "debiased_calibration_error",
     "equalised_odds",
     "expected_calibration_error",
     "laplace_ensemble",
+    "load_calibrator",
+    "log_loss_terms",
     "members_of",
+    "miscalibration_p",
+    "paired_terms",
     "predictions",
     "reliability",
+    "save_calibrator",
     "simultaneous_intervals",
 ]

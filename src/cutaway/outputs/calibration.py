@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from cutaway.reading.intervals import proportion_interval
+from cutaway.reading.table import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,17 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15, lev
         high=np.array([high for _, high in bands]),
         count=np.array([len(p) for p in parts]),
     )
+
+
+def keep_reliability(table: Table, confidence: np.ndarray, correct: np.ndarray, bins: int) -> None:
+    """Put the reliability diagram into `table`, as variables over `bin` that `reliability_chart` draws. Arguments as
+    `reliability`."""
+    found = reliability(confidence, correct, bins)
+    table.keep("bin_confidence", found.confidence, ["bin"], long_name="mean confidence of the bin")
+    table.keep("bin_accuracy", found.accuracy, ["bin"], long_name="accuracy of the bin")
+    table.keep("bin_low", found.low, ["bin"], long_name="lower end of the bin's band", kind="lower_bound")
+    table.keep("bin_high", found.high, ["bin"], long_name="upper end of the bin's band", kind="upper_bound")
+    table.keep("bin_count", found.count, ["bin"], unit="samples", long_name="samples in the bin", kind="exact")
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:

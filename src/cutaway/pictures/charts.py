@@ -143,8 +143,8 @@ def sites_chart(
     return finished(alt.layer(*layers), height=max(60, ROW * len(sites)))
 
 
-def reliability_chart(reading: Measured) -> Any:
-    """Accuracy against confidence with exact bands; the diagonal is perfect calibration."""
+def reliability_chart(reading: Measured, said: str = "confidence", came: str = "accuracy") -> Any:
+    """What came (accuracy) against what was said (confidence) with exact bands; the diagonal is perfect calibration."""
     v = reading.values
     data = inline_rows(
         confidence=v["bin_confidence"].values,
@@ -155,15 +155,15 @@ def reliability_chart(reading: Measured) -> Any:
     )
     axis = alt.Scale(domain=[0, 1])
     diagonal = alt.Chart(inline_rows(x=[0.0, 1.0], y=[0.0, 1.0])).mark_line(color=NULL, strokeDash=[4, 3])
-    base = alt.Chart(data).encode(x=alt.X("confidence:Q", title="confidence", scale=axis))
+    base = alt.Chart(data).encode(x=alt.X("confidence:Q", title=said, scale=axis))
     bar = base.mark_rule(strokeWidth=2, opacity=0.5, color=INK).encode(
-        y=alt.Y("low:Q", title="accuracy", scale=axis), y2="high:Q"
+        y=alt.Y("low:Q", title=came, scale=axis), y2="high:Q"
     )
     point = base.mark_point(filled=True, size=60, color=INK).encode(
-        y=alt.Y("accuracy:Q", title="accuracy", scale=axis),
+        y=alt.Y("accuracy:Q", title=came, scale=axis),
         tooltip=["confidence:Q", "accuracy:Q", "low:Q", "high:Q", "samples:Q"],
     )
-    chart = alt.layer(diagonal.encode(x=alt.X("x:Q", title="confidence"), y=alt.Y("y:Q", title="accuracy")), bar, point)
+    chart = alt.layer(diagonal.encode(x=alt.X("x:Q", title=said), y=alt.Y("y:Q", title=came)), bar, point)
     return finished(chart, height=300).properties(width=360)
 
 

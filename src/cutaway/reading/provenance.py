@@ -39,7 +39,8 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """All that is needed to make the same reading again."""
+    """All that is needed to make the same reading again. `looks`: how often its rows had been looked at, this time
+    included, where that is counted (0: it is not)."""
 
     instrument: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class Provenance:
     dtype: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     time: str = ""
+    looks: int = 0
 
 
 @cache

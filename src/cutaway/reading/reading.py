@@ -189,6 +189,8 @@ class Reading:
         if self.reason:
             lines.append(f"  {self.reason}")
         lines += [f"  {figure.told()}" for figure in self.figures]
+        if self.provenance.looks > 1:
+            lines.append(f"  look {self.provenance.looks} at these rows: what earlier looks chose looks too good")
         if self.coverage.skipped:
             lines.append("  not read: " + "; ".join(f"{s.what} ({s.reason})" for s in self.coverage.skipped))
         return "\n".join(lines)

@@ -14,7 +14,7 @@ from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, Tile
 from cutaway.network import Network
 from cutaway.outputs.answers import Predictions, predictions
-from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, reliability
+from cutaway.outputs.calibration import debiased_calibration_error, expected_calibration_error, keep_reliability
 from cutaway.reading.table import Table
 from cutaway.settings import at_least
 from cutaway.wording import said
@@ -57,27 +57,19 @@ class Accuracy(Instrument):
         sample = context.sample(network, data)
         scores, labels = network.outputs(sample.data.inputs, budget=context.budget), sample.labels
         found, classes = predictions(scores, labels), np.arange(scores.shape[1])
-        table = context.table({"class": classes})
-        self._reliability(found, table)
+        table = context.table({"class": classes, "sample": sample.rows})
+        keep_reliability(table, found.confidence, found.correct, self.bins)
         counts = np.array([(labels == c).sum() for c in classes])
         hits = np.array([found.correct[labels == c].sum() for c in classes])
         table.rates("class_accuracy", hits, counts, ["class"], band="class", long_name="accuracy on the class")
         long_name = "share of samples classified right"
-        table.rate("accuracy", found.correct, alternative="greater", long_name=long_name)
+        table.rate("accuracy", found.correct, dims=["sample"], alternative="greater", long_name=long_name)
         self._calibration(found, table)
         long_name = "mean negative log-probability of the label"
         table.mean("log_loss", found.loss, unit="nat", alternative="less", long_name=long_name)
         long_name = "mean probability of the predicted class"
         table.mean("confidence", found.confidence, alternative="greater", long_name=long_name)
         return Findings.of(table)
-
-    def _reliability(self, found: Predictions, table: Table) -> None:
-        bins = reliability(found.confidence, found.correct, self.bins)
-        table.keep("bin_confidence", bins.confidence, ["bin"], long_name="mean confidence of the bin")
-        table.keep("bin_accuracy", bins.accuracy, ["bin"], long_name="accuracy of the bin")
-        table.keep("bin_low", bins.low, ["bin"], long_name="lower end of the bin's band", kind="lower_bound")
-        table.keep("bin_high", bins.high, ["bin"], long_name="upper end of the bin's band", kind="upper_bound")
-        table.keep("bin_count", bins.count, ["bin"], unit="samples", long_name="samples in the bin", kind="exact")
 
     def _calibration(self, found: Predictions, table: Table) -> None:
         def error_of(rows):

@@ -1,0 +1,12 @@
+"""What a language model says: scores of token rows, samples of a stated decoding, authors, whose training it was."""
+
+from cutaway import _facade
+
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "authorship": "any_time_p_values e_values monte_carlo_p_values",
+        "sampling": "round_trip sample_tokens",
+        "scoring": "Decoding TokenScores score_tokens",
+    },
+)
