@@ -3,6 +3,11 @@
 from cutaway.text.authorship import any_time_p_values as any_time_p_values
 from cutaway.text.authorship import e_values as e_values
 from cutaway.text.authorship import monte_carlo_p_values as monte_carlo_p_values
+from cutaway.text.provenance import OrderTest as OrderTest
+from cutaway.text.provenance import check_random_order as check_random_order
+from cutaway.text.provenance import last_positions as last_positions
+from cutaway.text.provenance import provenance_test as provenance_test
+from cutaway.text.provenance import row_losses as row_losses
 from cutaway.text.sampling import round_trip as round_trip
 from cutaway.text.sampling import sample_tokens as sample_tokens
 from cutaway.text.scoring import Decoding as Decoding
@@ -11,11 +16,16 @@ from cutaway.text.scoring import score_tokens as score_tokens
 
 __all__ = [
     "Decoding",
+    "OrderTest",
     "TokenScores",
     "any_time_p_values",
+    "check_random_order",
     "e_values",
+    "last_positions",
     "monte_carlo_p_values",
+    "provenance_test",
     "round_trip",
+    "row_losses",
     "sample_tokens",
     "score_tokens",
 ]

@@ -1,0 +1,93 @@
+"""Provenance: an exact null, a trace that is seen, orders that are refused, the command on a tracked run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from cutaway.cli import run
+from cutaway.errors import InputError
+from cutaway.text.provenance import check_random_order, last_positions, provenance_test
+
+
+def test_the_last_visit_counts():
+    rows, at = last_positions([(0, np.array([4, 1])), (1, np.array([7])), (2, np.array([1, 4]))])
+    assert rows.tolist() == [1, 4, 7] and at.tolist() == [3, 4, 2]
+    with pytest.raises(InputError, match="order log; found no rows"):
+        last_positions([])
+
+
+def test_p_is_uniform_for_strangers_and_small_for_the_owner():
+    rng = np.random.default_rng(0)
+    hard = rng.gamma(2, size=200)
+    p = [provenance_test(rng.permutation(200), hard, draws=99, seed=k).p_value for k in range(80)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    order = rng.permutation(200)
+    trace = hard - 0.002 * order + 0.1 * rng.normal(size=200)
+    alone, beside = provenance_test(order, trace, draws=999), provenance_test(order, trace, hard, draws=999)
+    assert beside.p_value == 0.001 and beside.p_approximate < 1e-10 < alone.p_approximate
+    assert provenance_test(order, -trace, draws=99).p_value > 0.5  # the trace of an owner is negative
+
+
+def test_the_statistic_is_spearmans():
+    rng = np.random.default_rng(1)
+    order, loss = rng.permutation(80), rng.normal(size=80).round(1)  # with ties
+    rho, p = stats.spearmanr(order, loss, alternative="less")
+    found = provenance_test(order, loss, draws=9)
+    assert (found.statistic, found.p_approximate) == pytest.approx((rho, p))
+
+
+def test_orders_that_are_not_random_are_refused():
+    rows = np.arange(400)
+    check_random_order(rows, np.random.default_rng(0).permutation(400))
+    shards = np.concatenate([np.arange(k, k + 20) for k in np.random.default_rng(0).permutation(20) * 20])
+    for trail in (rows, rows[::-1], shards):
+        with pytest.raises(InputError, match="not drawn at random"):
+            check_random_order(rows, np.argsort(trail))
+    with pytest.raises(InputError, match="1 not finite"):
+        provenance_test(rows, np.where(rows == 3, np.nan, 0.0))
+    with pytest.raises(InputError, match="at least 50 rows"):
+        provenance_test(np.arange(9), np.zeros(9))
+
+
+@pytest.fixture
+def tracked(tmp_path):
+    """A one-pass training at a high rate, which remembers its last rows; its network as a file, its data."""
+    from safetensors.torch import save_file
+
+    from cutaway.data import Dataset
+    from cutaway.instruments import Accuracy
+    from cutaway.training import LogSpaced, Tracker
+
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn((300, 30), generator=generator), torch.randint(0, 2, (300,), generator=generator)
+    np.savez(tmp_path / "d.npz", x=x.numpy(), y=y.numpy())
+    (tmp_path / "n.py").write_text("import torch\ndef make():\n    return torch.nn.Linear(30, 2)\n")
+    model = nn.Linear(30, 2)
+    optimiser = torch.optim.SGD(model.parameters(), 0.2)
+    few = Dataset(name="few", inputs=x[:8], labels=y[:8], num_classes=2)
+    with Tracker([Accuracy()], LogSpaced(150), tmp_path / "run", data=few) as tracker:
+        for step, rows in enumerate(torch.randperm(300, generator=generator).split(2)):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimiser.step()
+            tracker.step(model, step, examples=rows)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    return tmp_path
+
+
+def test_the_command_on_a_tracked_run(tracked, capsys):
+    base = ["provenance", str(tracked / "run"), f"{tracked}/n.py:make", "--data", str(tracked / "d.npz"), "--json"]
+    assert run([*base, "--weights", str(tracked / "w.safetensors")]) == 0
+    own = json.loads(capsys.readouterr().out)
+    assert own["statistic"] < 0 and own["p_value"] < 0.01 and own["rows"] == 300 and own["status"] == "estimate"
+    assert run(base) == 0  # a fresh network
+    assert json.loads(capsys.readouterr().out)["p_value"] > 0.01
+    np.savez(tracked / "few.npz", x=np.zeros((9, 30), dtype=np.float32), y=np.zeros(9, dtype=int))
+    assert run([*base[:4], str(tracked / "few.npz")]) == 2
+    assert "9 rows; expected at least 300" in capsys.readouterr().err
