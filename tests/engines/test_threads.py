@@ -6,7 +6,7 @@ from torch import nn
 
 from cutaway import Network
 from cutaway.data import Dataset
-from cutaway.engines.threads import WORTH, threads_for
+from cutaway.engines.threads import ROWS, WORTH, threads_for, threads_for_rows
 from cutaway.instruments import Accuracy
 from cutaway.network.flops import forward_flops
 
@@ -68,3 +68,34 @@ def test_a_small_network_is_trained_on_one_thread():
         TrainingSettings(steps=3, batch=20),
     )
     assert set(model.seen[1:]) == {1} and torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_kernel_method_on_few_rows_has_one_thread_of_every_kind():
+    import threadpoolctl
+
+    def most():
+        return max(pool["num_threads"] for pool in threadpoolctl.threadpool_info())
+
+    with threadpoolctl.threadpool_limits(limits=2):
+        with threads_for_rows(ROWS - 1):
+            assert torch.get_num_threads() == 1 == most()
+        with threads_for_rows(ROWS):
+            assert torch.get_num_threads() == 2 == most()
+        assert torch.get_num_threads() == 2 == most()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_lofi_fits_few_rows_on_one_thread(monkeypatch):
+    from cutaway.features.lofi import LoFiClassifier, fitting
+
+    seen, real = [], fitting.search
+
+    def search(*given, **settings):
+        seen.append(torch.get_num_threads())
+        return real(*given, **settings)
+
+    monkeypatch.setattr(fitting, "search", search)
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    LoFiClassifier().fit(x, (x[:, 0] > 0).astype(int))
+    assert seen == [1] and torch.get_num_threads() == 2

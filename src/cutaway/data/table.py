@@ -18,6 +18,7 @@ from cutaway.files import check_size, room
 
 PART_BYTES = 1 << 23  # of the file, about, that are looked at at once
 MOST_COLUMNS = 100_000
+COLUMN_BYTES = 5_000  # of memory that pandas takes for a column, whatever its rows
 
 
 def csv_rows(
@@ -67,15 +68,34 @@ def _columns(path: str | Path, names: tuple[str, ...]) -> tuple[list[str], str |
     import pandas
 
     with _Bounded(path) as file:
-        columns = [str(c) for c in pandas.read_csv(file, nrows=0).columns]
-    if len(columns) > MOST_COLUMNS:
+        count = _count_columns(file)
+    if count > MOST_COLUMNS:
         raise FileError(
             f"file {path}",
-            found=f"{len(columns):,} columns",
+            found=f"more than {MOST_COLUMNS:,} columns",
             expected=f"at most {MOST_COLUMNS:,}",
             remedy="leave columns out",
         )
+    check_size(f"file {path}, {count:,} columns", COLUMN_BYTES * count, room(), "unpacked")
+    with _Bounded(path) as file:
+        columns = [str(c) for c in pandas.read_csv(file, nrows=0).columns]
     return columns, next((c for c in columns if c.lower() in names), None)
+
+
+def _count_columns(file: io.FileIO) -> int:
+    """Fields of the first record that is not blank, counted up to one more than are read: pandas would make objects
+    of all of them first."""
+    count, quoted, seen = 1, False, False
+    while block := file.read(1 << 16):
+        for number, piece in enumerate(block.replace(b"\r", b"\n").split(b'"')):
+            quoted ^= number > 0
+            seen |= number > 0
+            for line in [piece] if quoted else piece.splitlines(keepends=True):
+                count += 0 if quoted else line.count(b",")
+                seen |= bool(line.strip())
+                if count > MOST_COLUMNS or (seen and not quoted and line.endswith(b"\n")):
+                    return count
+    return count
 
 
 def _looked_through(

@@ -28,3 +28,19 @@ def threads_for(flops: float) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+ROWS = 4_000
+"""Rows from which the square matrices of a kernel method are worth several threads."""
+
+
+@contextlib.contextmanager
+def threads_for_rows(rows: int) -> Iterator[None]:
+    """One thread of torch, BLAS and OpenMP while matrices of so many rows are at work, if that is below `ROWS`."""
+    import threadpoolctl
+
+    if rows >= ROWS:
+        yield
+        return
+    with threadpoolctl.threadpool_limits(limits=1), threads_for(0.0):
+        yield

@@ -206,9 +206,9 @@ class Tracker:
             self._trouble(step, error)
 
     def _step(self, model: nn.Module, step: Any, examples: Any, scalars: Mapping[str, Any]) -> bool:
-        entered = time.perf_counter()
+        entered = self._clock.look()
         if self._last_step is None:
-            self._clock.began = self._pending.flushed = entered
+            self._clock.began, self._pending.flushed = entered, time.perf_counter()
         model, step = told.unwrapped(model), told.whole_step(step)
         values = told.numbers(scalars, step)
         self._check(model, step)
@@ -264,7 +264,7 @@ class Tracker:
         try:
             model = self._seen()
             if self._waiting and not failed and model is not None:
-                self._take(model, last, True, False, time.perf_counter())
+                self._take(model, last, True, False, self._clock.look())
                 if len(self._clock.costs) <= 2:
                     self._clock.tell_few(writer, last)
             self.flush()
@@ -333,7 +333,7 @@ class Tracker:
                     sink.write(step, numbers)
                 except Exception as error:
                     self._trouble(step, error)
-        self._clock.add(time.perf_counter() - entered, measured=due)
+        self._clock.add(self._clock.look() - entered, measured=due)
         share = {"kind": "share", "step": step, "elapsed": self.elapsed, "spent": self._clock.spent}
         self._writer.journal.append(share)
         self._writer.journal.sync()

@@ -5,24 +5,49 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from cutaway.errors import CutawayError, CutawayWarning, InputError, WorkError
 from cutaway.training import told
 from cutaway.training.run_writer import RunWriter
 
+GAP, TIMES, IDLE = 60.0, 20.0, 0.02
+"""When the process was stopped (a closed laptop, SIGSTOP): so many seconds between two looks at the clock, so many
+times the longest pause before, and hardly any of it spent on a processor."""
+
 
 class Clock:
-    """Wall seconds since the first step and those `spent` on tracking, earlier sessions of a resumed run included."""
+    """Wall seconds since the first step and those `spent` on tracking, earlier sessions of a resumed run included.
 
-    def __init__(self) -> None:
+    Time in which the process was stopped does not count: it would buy measurements that the training never paid for, or
+    make one look so dear that no other came. `now` and `busy` are the clocks of the wall and of the processor.
+    """
+
+    def __init__(
+        self, now: Callable[[], float] = time.perf_counter, busy: Callable[[], float] = time.process_time
+    ) -> None:
         self.began: float | None = None
         self.before = self.spent = 0.0
         self.costs: list[float] = []
+        self._now, self._busy = now, busy
+        self._seen = self._worked = math.nan
+        self._longest = self._stopped = 0.0
+
+    def look(self) -> float:
+        """Seconds of the process; to be asked at least once a step."""
+        now, worked = self._now(), self._busy()
+        pause, work = now - self._seen, worked - self._worked
+        if self._longest > 0 and pause > max(GAP, TIMES * self._longest) and work < IDLE * pause:
+            self._stopped += pause - self._longest
+        elif pause > 0:
+            self._longest = max(self._longest, pause)
+        self._seen, self._worked = now, worked
+        return now - self._stopped
 
     @property
     def elapsed(self) -> float:
-        return self.before + (time.perf_counter() - self.began if self.began is not None else 0.0)
+        return self.before + (self.look() - self.began if self.began is not None else 0.0)
 
     @property
     def share(self) -> float:

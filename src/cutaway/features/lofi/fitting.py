@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway import seeds
+from cutaway.engines.threads import threads_for_rows
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.kernel_path import KernelPath
 from cutaway.features.lofi.labels import Signals
@@ -181,58 +182,59 @@ def fit_stack(
 
     `judge(predictions, mask)` gives (loss, hit) over the held-out rows; `combine` as in `selection.select`.
     """
-    num = inputs.shape[0]
-    mode = resolve_mode(settings.mode, num, settings.memory_gb)
-    columns = signals.operator.shape[1]
-    generator = np.random.default_rng(seeds.stream(settings.seed, "lofi", "held out"))
-    mask = hold_out(num, codes, settings.validation_fraction, generator)
-    if settings.validation_fraction <= 0 or mask.sum() < 4:
-        count = DEFAULT_COUNT if settings.n_directions == "auto" else count_grid(settings, num, columns)[-1]
-        alpha = DEFAULT_ALPHA if settings.alpha == "auto" else float(settings.alpha)
-        count = max(1, min(count, num - 1))
-        model = _grow(inputs, signals, codes, settings, mode, count, settings.n_layers, alpha)
-        return FitResult(model=model, selection=None, count=count, depth=settings.n_layers, alpha=alpha, mode=mode)
-    train = np.flatnonzero(~mask)
-    alphas = ALPHAS if settings.alpha == "auto" else (float(settings.alpha),)
-    path = make_path(
-        inputs[train], inputs[mask], signals.rows(train), None if codes is None else codes[train], settings, mode
-    )
-    candidates = search(
-        path,
-        count_grid(settings, train.size, columns),
-        settings.n_layers,
-        alphas,
-        lambda predicted: judge(predicted, mask),
-        early_stopping=settings.early_stopping and mode != "conv",
-    )
-    chosen = select(candidates, generator, combine)
-    setting = (settings, mode, chosen.count, chosen.depth, chosen.alpha)
-    rows, held = signals.rows(train), None if codes is None else codes[train]
-    passes, model = 0, None
-    if settings.backward_passes or not settings.refit:
-        model = _grow(inputs[train], rows, held, *setting)
-    if settings.backward_passes:
-        model, passes = _couple_backward(
-            model,
-            inputs[train],
-            rows,
-            chosen.alpha,
-            settings,
-            lambda fitted: float(judge(fitted.predict(inputs[mask]), mask)[0].mean()),
+    with threads_for_rows(inputs.shape[0]):
+        num = inputs.shape[0]
+        mode = resolve_mode(settings.mode, num, settings.memory_gb)
+        columns = signals.operator.shape[1]
+        generator = np.random.default_rng(seeds.stream(settings.seed, "lofi", "held out"))
+        mask = hold_out(num, codes, settings.validation_fraction, generator)
+        if settings.validation_fraction <= 0 or mask.sum() < 4:
+            count = DEFAULT_COUNT if settings.n_directions == "auto" else count_grid(settings, num, columns)[-1]
+            alpha = DEFAULT_ALPHA if settings.alpha == "auto" else float(settings.alpha)
+            count = max(1, min(count, num - 1))
+            model = _grow(inputs, signals, codes, settings, mode, count, settings.n_layers, alpha)
+            return FitResult(model=model, selection=None, count=count, depth=settings.n_layers, alpha=alpha, mode=mode)
+        train = np.flatnonzero(~mask)
+        alphas = ALPHAS if settings.alpha == "auto" else (float(settings.alpha),)
+        path = make_path(
+            inputs[train], inputs[mask], signals.rows(train), None if codes is None else codes[train], settings, mode
         )
-    if settings.refit:
-        model = _grow(inputs, signals, codes, *setting)
-        for _ in range(passes):
-            model = backward_pass_of(model, inputs, signals, chosen.alpha, settings)
-    return FitResult(
-        model=model,
-        selection=chosen,
-        count=chosen.count,
-        depth=chosen.depth,
-        alpha=chosen.alpha,
-        mode=mode,
-        backward_passes=passes,
-    )
+        candidates = search(
+            path,
+            count_grid(settings, train.size, columns),
+            settings.n_layers,
+            alphas,
+            lambda predicted: judge(predicted, mask),
+            early_stopping=settings.early_stopping and mode != "conv",
+        )
+        chosen = select(candidates, generator, combine)
+        setting = (settings, mode, chosen.count, chosen.depth, chosen.alpha)
+        rows, held = signals.rows(train), None if codes is None else codes[train]
+        passes, model = 0, None
+        if settings.backward_passes or not settings.refit:
+            model = _grow(inputs[train], rows, held, *setting)
+        if settings.backward_passes:
+            model, passes = _couple_backward(
+                model,
+                inputs[train],
+                rows,
+                chosen.alpha,
+                settings,
+                lambda fitted: float(judge(fitted.predict(inputs[mask]), mask)[0].mean()),
+            )
+        if settings.refit:
+            model = _grow(inputs, signals, codes, *setting)
+            for _ in range(passes):
+                model = backward_pass_of(model, inputs, signals, chosen.alpha, settings)
+        return FitResult(
+            model=model,
+            selection=chosen,
+            count=chosen.count,
+            depth=chosen.depth,
+            alpha=chosen.alpha,
+            mode=mode,
+            backward_passes=passes,
+        )
 
 
 def _couple_backward(
