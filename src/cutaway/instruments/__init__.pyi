@@ -11,6 +11,7 @@ from cutaway.instruments.geometry.boundary_migration import BoundaryMigration as
 from cutaway.instruments.geometry.local_complexity import LocalComplexity as LocalComplexity
 from cutaway.instruments.geometry.ray_crossings import RayCrossings as RayCrossings
 from cutaway.instruments.geometry.sample_region import SampleRegion as SampleRegion
+from cutaway.instruments.kernels.kernel_features import KernelFeatures as KernelFeatures
 from cutaway.instruments.kernels.tangent_kernel import TangentKernel as TangentKernel
 from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension as IntrinsicDimension
 from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
@@ -36,6 +37,7 @@ __all__ = [
     "EffectiveSparsity",
     "GroupAccuracy",
     "IntrinsicDimension",
+    "KernelFeatures",
     "LanguageGeometry",
     "LocalComplexity",
     "LofiFeatures",

@@ -11,6 +11,8 @@ __all__, __getattr__, __dir__ = _facade.front(
         "duals": "DUALS",
         "empirical": "METHODS tangent_kernel",
         "infinite": "InfiniteNetwork",
+        "parts": "EigenFeatures TangentFeature eigen_features feature_directions",
+        "predictor": "KernelAttack KernelPredictor",
         "regression": "Solution function_space function_space_elsewhere solve",
         "scaled": "ScaledLinear scaled_network",
         "shape": "target_alignment centre effective_rank kernel_distance top_mass",

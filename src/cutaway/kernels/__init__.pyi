@@ -4,6 +4,12 @@ from cutaway.kernels.duals import DUALS as DUALS
 from cutaway.kernels.empirical import METHODS as METHODS
 from cutaway.kernels.empirical import tangent_kernel as tangent_kernel
 from cutaway.kernels.infinite import InfiniteNetwork as InfiniteNetwork
+from cutaway.kernels.parts import EigenFeatures as EigenFeatures
+from cutaway.kernels.parts import TangentFeature as TangentFeature
+from cutaway.kernels.parts import eigen_features as eigen_features
+from cutaway.kernels.parts import feature_directions as feature_directions
+from cutaway.kernels.predictor import KernelAttack as KernelAttack
+from cutaway.kernels.predictor import KernelPredictor as KernelPredictor
 from cutaway.kernels.regression import Solution as Solution
 from cutaway.kernels.regression import function_space as function_space
 from cutaway.kernels.regression import function_space_elsewhere as function_space_elsewhere
@@ -18,12 +24,18 @@ from cutaway.kernels.shape import top_mass as top_mass
 
 __all__ = [
     "DUALS",
+    "EigenFeatures",
     "InfiniteNetwork",
+    "KernelAttack",
+    "KernelPredictor",
     "METHODS",
     "ScaledLinear",
     "Solution",
+    "TangentFeature",
     "centre",
     "effective_rank",
+    "eigen_features",
+    "feature_directions",
     "function_space",
     "function_space_elsewhere",
     "kernel_distance",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cutaway.kernels.shape import kernel_distance
-from cutaway.pictures.charts import INK, finished, inline_rows
+from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, finished, inline_rows
 
 
 def kernel_chart(reading: Any) -> Any:
@@ -76,3 +76,37 @@ def motion_chart(steps: Sequence[int], kernels: Sequence[Any]) -> Any:
         )
     )
     return finished(chart, height=420)
+
+
+def features_chart(reading: Any) -> Any:
+    """Usefulness, and what is left of it under noise and under attack, by the rank of the feature; a guess is 1/2."""
+    values, names = reading.values, {"useful": "usefulness", "noise": "noise_robustness", "robust": "robustness"}
+    told = {"useful": "clean", "noise": "under noise of the same size", "robust": "under attack"}
+    count = values.sizes["feature"]
+
+    def ends(end: str) -> Any:
+        return np.concatenate([values[f"feature_{n}{end}"].values for n in names.values()])
+
+    data = inline_rows(
+        feature=list(values["feature"].values) * 3,
+        share=ends(""),
+        low=ends("_low"),
+        high=ends("_high"),
+        view=[told[v] for v in names for _ in range(count)],
+    )
+    scale = alt.Scale(domain=list(told.values()), range=[INK, NULL, WARN])
+    base = alt.Chart(data).encode(
+        x=alt.X(
+            "feature:Q",
+            title="feature of the kernel, by eigenvalue",
+            scale=alt.Scale(zero=False),
+            axis=alt.Axis(tickMinStep=1, format="d"),
+        ),
+        color=alt.Color("view:N", scale=scale, legend=LEGEND),
+    )
+    title = "share of rows on the right side"
+    y = alt.Y("share:Q", title=title, scale=alt.Scale(domain=[0, 1]))
+    guess = alt.Chart(inline_rows(share=[0.5])).mark_rule(strokeDash=[4, 3], color=NULL).encode(y="share:Q")
+    bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    line = base.mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=1.5).encode(y=y)
+    return finished(alt.layer(guess, bars, line), height=260)
