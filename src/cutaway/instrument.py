@@ -12,13 +12,15 @@ import dataclasses
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 
 from cutaway.context import DEFAULT_BUDGET, Context
 from cutaway.data.anything import as_dataset
@@ -65,6 +67,16 @@ class Tile:
     title: str
     rank: int
     percent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """A picture of an instrument's readings over a training: its `title`, a sentence, and an Altair chart without
+    configuration, which the page of the training puts among its own."""
+
+    title: str
+    words: str
+    chart: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +250,15 @@ class Instrument(ABC):
     def brief(self, reading: Reading) -> str:
         """A clause for the verdict of a report, lower case and without a full stop; empty to take no part."""
         return ""
+
+    def over_training(self, steps: Sequence[int], readings: Sequence[Reading]) -> Course | None:
+        """What readings of the same rows at `steps` of a training show together, beside the lines of their figures."""
+        return None
+
+    def beside(self, figure: str, scalars: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """What to draw beside a figure over a training, by words: values (T,) made of the training's `scalars` (T,) at
+        the steps measured, such as `learning_rate`."""
+        return {}
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -108,6 +108,7 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
         "margins",
         "ray-crossings",
         "sample-region",
+        "variation",
     }
     assert all(bool(row["left_out"]) != row["in_scan"] for row in rows)
 

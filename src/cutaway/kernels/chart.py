@@ -56,26 +56,30 @@ def distances(kernels: Sequence[Any]) -> np.ndarray:
 
 
 def motion_chart(steps: Sequence[int], kernels: Sequence[Any]) -> Any:
-    """Heat map of the distances between the kernels of a training at `steps`: squares along the diagonal are times in
-    which the kernel stays."""
-    found = distances(kernels)
-    names = [str(s) for s in steps]
+    """Heat map of the distances between the kernels of a training at `steps`."""
+    return finished(motion_marks(steps, distances(kernels)), height=420)
+
+
+def motion_marks(steps: Sequence[int], found: np.ndarray) -> Any:
+    """The marks of that heat map, of distances `found` (T, T): squares along the diagonal are times in which the kernel
+    stays."""
+    names = [f"{s:,}" for s in steps]
     row, column = np.divmod(np.arange(found.size), len(names))
     data = inline_rows(
         one=[names[k] for k in row], other=[names[k] for k in column], distance=np.round(found.ravel(), 5)
     )
     colour = alt.Color("distance:Q", scale=alt.Scale(scheme="blues"), title="kernel distance")
-    chart = (
+    axis = alt.Axis(labelOverlap=True, labelAngle=0)
+    return (
         alt.Chart(data)
         .mark_rect()
         .encode(
-            x=alt.X("other:O", sort=names, title="training step"),
-            y=alt.Y("one:O", sort=names, title="training step"),
+            x=alt.X("other:O", sort=names, title="training step", axis=axis),
+            y=alt.Y("one:O", sort=names, title="training step", axis=axis),
             color=colour,
             tooltip=["one:O", "other:O", "distance:Q"],
         )
     )
-    return finished(chart, height=420)
 
 
 def features_chart(reading: Any) -> Any:

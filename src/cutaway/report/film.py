@@ -6,16 +6,16 @@ are 95 % intervals over samples. Step 0 is drawn at 0.5, since the axis is logar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import altair as alt
 import numpy as np
 
-from cutaway import registry
 from cutaway.instrument import Tile
 from cutaway.pictures.charts import INK, LEGEND, NULL, finished, inline_rows
+from cutaway.report.film_beside import beside_layers, courses, instrument_of, lines_beside
 from cutaway.report.film_marks import COLOURS, ZERO, mark_layers, phase_layers, time_axis
 from cutaway.training.phases import Phases
 from cutaway.training.store import Series, TrainingRun
@@ -71,8 +71,12 @@ def panels(run: TrainingRun, story: Story, *, width: Width = WIDTH) -> list[Pane
         phases = next((story.phases[s.name] for s in group if s.name in story.phases), None)
         shown = tile_of(run, group[0])
         words = shown.title if shown else group[0].words[:1].upper() + group[0].words[1:]
-        chart = _chart(group, last, width, phases=phases)
-        found.append(Panel(title=words, ends=_ends(group), chart=chart, first=shown is not None))
+        lines = lines_beside(run, group[0])
+        chart = _chart(group, last, width, phases=phases, beside=lines)
+        found.append(Panel(title=words, ends=_ends(group) + _told(lines), chart=chart, first=shown is not None))
+    for number, (data, course) in enumerate(courses(run)):
+        chart = course.chart.properties(width=width, height=2 * HEIGHT, description=f"{course.title}. {course.words}")
+        found.append(Panel(title=f"{course.title} on {data}", ends=course.words, chart=chart, first=number == 0))
     return sorted(found, key=lambda panel: not panel.first)
 
 
@@ -90,9 +94,8 @@ def right_answers(run: TrainingRun) -> list[Series]:
 
 def tile_of(run: TrainingRun, series: Series) -> Tile | None:
     """How the instrument shows this figure on a first screen; None where it does not."""
-    kind = dict(run.record["instruments"]).get(series.instrument, series.instrument)
-    tiles = registry.instrument(kind).tiles if kind in registry.names() else ()
-    return next((tile for tile in tiles if tile.figure == series.figure), None)
+    instrument = instrument_of(run, series.instrument)
+    return next((tile for tile in instrument.tiles if tile.figure == series.figure), None) if instrument else None
 
 
 def _groups(run: TrainingRun, right: Sequence[Series]) -> list[list[Series]]:
@@ -114,8 +117,9 @@ def _chart(
     phases: Phases | None = None,
     marks: Sequence[dict[str, Any]] = (),
     share: bool = False,
+    beside: Mapping[str, np.ndarray] | None = None,
 ) -> Any:
-    """Lines with their bands: a colour a data set, a dash a kind of figure."""
+    """Lines with their bands: a colour a data set, a dash a kind of figure; `beside`, what is drawn with them."""
     kinds = [_kind(s, group) for s in group]
     columns = {
         "step": np.concatenate([np.maximum(s.steps, ZERO) for s in group]),
@@ -126,6 +130,8 @@ def _chart(
         "kind": [kind for s, kind in zip(group, kinds, strict=True) for _ in s.steps],
     }
     scale = alt.Scale(domain=[0.0, 1.0]) if share else alt.Scale(zero=False, nice=True)
+    if beside and all(bool((s.value[np.isfinite(s.value)] > 0).all()) for s in group):
+        scale = alt.Scale(type="log")  # what stands beside may be far off
     unit = "share of samples" if share else "" if group[0].unit == "1" else group[0].unit
     y = alt.Y("value:Q", title=unit or None, scale=scale)
     sets, dashes = list(dict.fromkeys(s.data for s in group)), list(dict.fromkeys(kinds))
@@ -141,7 +147,7 @@ def _chart(
     hover = [alt.Tooltip(f"{c}:Q", format=".4~g") for c in ("step", "value", "low", "high")]
     points = base.mark_point(filled=True, size=16)
     layers.append(points.encode(y=y, detail="kind:N", tooltip=["data:N", "kind:N", *hover]))
-    layers += mark_layers(marks, last, HEIGHT)
+    layers += mark_layers(marks, last, HEIGHT) + beside_layers(dict(beside or {}), group[0].steps, last, y)
     text = f"{group[0].words} over the training steps. {_ends(group)}"
     return alt.layer(*layers).properties(width=width, height=HEIGHT, description=text)
 
@@ -163,6 +169,11 @@ def _ends(group: Sequence[Series]) -> str:
             parts.setdefault(_kind(series, group), []).append(f"{said(last)} on {series.data}")
     told = [f"{kind} {', '.join(ends)}" if len(parts) > 1 else ", ".join(ends) for kind, ends in parts.items()]
     return f"At the end {'; '.join(told)}." if told else ""
+
+
+def _told(lines: Mapping[str, np.ndarray]) -> str:
+    """How the lines beside a figure end."""
+    return "".join(f" {words}: {said(float(v[np.isfinite(v)][-1]))}." for words, v in lines.items())
 
 
 def _onsets(story: Story) -> list[dict[str, Any]]:

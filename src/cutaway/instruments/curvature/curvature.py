@@ -130,6 +130,14 @@ class Curvature(Instrument):
 
         return spectrum_chart(reading)
 
+    def beside(self, figure: str, scalars: Any) -> dict[str, Any]:
+        """2 / step size beside the largest eigenvalue: above it plain gradient descent on these rows is unstable
+        (Cohen et al. 2021, arXiv 2103.00065)."""
+        rate = scalars.get("learning_rate")
+        if figure != "largest_eigenvalue" or rate is None:
+            return {}
+        return {"2 / step size": 2 / np.where(rate > 0, rate, np.nan)}
+
     def describe(self, reading: Any) -> str:
         top, least = reading.figure("largest_eigenvalue").value, reading.figure("smallest_eigenvalue").value
         trace, part = reading.figure("trace").value, reading.figure("gauss_newton_trace").value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import torch
 
 from cutaway.context import Context
 from cutaway.data import Dataset
-from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
+from cutaway.instrument import Course, Findings, Instrument, NotApplicable, Tile
 from cutaway.kernels import effective_rank, kernel_distance, solve, tangent_kernel, target_alignment, top_mass
 from cutaway.network import Network
 from cutaway.network.weights import load_weights
@@ -101,6 +102,22 @@ class TangentKernel(Instrument):
         from cutaway.kernels.chart import kernel_chart
 
         return kernel_chart(reading)
+
+    def over_training(self, steps: Sequence[int], readings: Sequence[Any]) -> Course | None:
+        """The distances between the kernels of all steps that read the same rows."""
+        from cutaway.kernels.chart import distances, motion_marks
+
+        kept = [(s, r.values["kernel"].values) for s, r in zip(steps, readings, strict=True) if "kernel" in r.values]
+        kept = [(s, k) for s, k in kept if k.shape == kept[-1][1].shape]
+        if len(kept) < 2:
+            return None
+        found = distances([kernel for _, kernel in kept])
+        words = (
+            f"From the first to the last measurement the kernel moved by {said(float(found[0, -1]))} (0: not at all, "
+        )
+        words += f"1: nothing in common); by {said(float(found[-2, -1]))} since the last but one."
+        chart = motion_marks([step for step, _ in kept], found)
+        return Course(title="Distance between the kernels of two steps", words=words, chart=chart)
 
     def describe(self, reading: Any) -> str:
         value = {f.name: f.value for f in reading.figures}
