@@ -151,10 +151,10 @@ def test_the_kernel_attack_beats_noise_on_a_network_it_never_saw():
     with pytest.raises(InputError, match="goal of classes"):
         attack.attack(network, test, goal=Entropy())
     with pytest.raises(InputError, match="no labels"):
-        KernelPredictor(InfiniteNetwork(), dataclasses.replace(learn, labels=None, num_classes=None))
+        KernelPredictor.fit(InfiniteNetwork(), dataclasses.replace(learn, labels=None, num_classes=None))
     twice = dataclasses.replace(learn, inputs=learn.inputs.repeat(2, 1, 1, 1), labels=learn.labels.repeat(2))
     assert (
-        KernelPredictor(InfiniteNetwork(), twice, ridge=0.0).floor
+        KernelPredictor.fit(InfiniteNetwork(), twice, ridge=0.0).floor
         > 0
-        == KernelPredictor(InfiniteNetwork(), learn).floor
+        == KernelPredictor.fit(InfiniteNetwork(), learn).floor
     )

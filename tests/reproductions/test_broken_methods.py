@@ -285,6 +285,11 @@ FAULTS = {
         where="cutaway.kernels.structure:by_positions", right=") * (flat[2]", wrong=") + (flat[2]",
         rows=lambda m: [m._ways(0)], twice=True,
     ),
+    "ntk-robustness": Fault(
+        says="features are numbered from the smallest eigenvalue, as in the source's notebook",
+        where="cutaway.kernels.parts:eigen_features", right="values.flip(0), vectors.flip(1)", wrong="values, vectors",
+        rows=lambda m: m._features(m._halves("train", 200, 0), m._halves("test", 60, 0), 0, 25, quiet)[:1], twice=True,
+    ),
 }  # fmt: skip
 
 

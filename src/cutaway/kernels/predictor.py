@@ -21,15 +21,35 @@ from cutaway.robustness.attacks.pgd import PGD
 
 
 class KernelPredictor(nn.Module):
-    """x -> K(x, X) a + mean, the regression of one-hot labels with the tangent kernel of an infinitely wide network.
+    """x -> K(x, X) a + mean with the tangent kernel K of an infinitely wide network; differentiable in x.
 
-    `infinite` says which; `learn` are the rows X (n, ...) with labels; `ridge` is added to K's diagonal as that share
-    of its mean. Outputs (m, classes). Differentiable in x. `floor` is what eigenvalues of K were raised to (0: none
-    were; duplicated rows make it more).
+    `infinite` says which network; `rows` X (n, ...); `coefficients` a (n, c); `mean` (c,), zeros where None. `floor` is
+    what eigenvalues of K were raised to when a was found (0: none were; duplicated rows make it more).
     """
 
-    def __init__(self, infinite: InfiniteNetwork, learn: Dataset, *, ridge: float = 1e-4) -> None:
+    def __init__(
+        self,
+        infinite: InfiniteNetwork,
+        rows: torch.Tensor,
+        coefficients: torch.Tensor,
+        mean: torch.Tensor | None = None,
+        *,
+        floor: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.infinite, self.floor = infinite, floor
+        self.rows: torch.Tensor
+        self.coefficients: torch.Tensor
+        self.mean: torch.Tensor
+        self.register_buffer("rows", rows.double())
+        self.register_buffer("coefficients", coefficients.double())
+        self.register_buffer("mean", torch.zeros(coefficients.shape[1]).double() if mean is None else mean.double())
+
+    @classmethod
+    def fit(cls, infinite: InfiniteNetwork, learn: Dataset, *, ridge: float = 1e-4) -> KernelPredictor:
+        """The regression of the one-hot labels of `learn`, the mean taken off. `ridge` is added to K's diagonal as that
+        share of its mean. Cost: a kernel of `learn` with itself and its factorisation. Raises `InputError` for data
+        without labels."""
         if learn.labels is None:
             raise InputError(
                 f"data {learn.name!r}",
@@ -37,22 +57,15 @@ class KernelPredictor(nn.Module):
                 expected="labels to learn from",
                 remedy="give labelled data",
             )
-        self.infinite = infinite
         classes = learn.num_classes or int(learn.labels.max()) + 1
         targets = torch.nn.functional.one_hot(learn.labels, classes).double()
         mean = targets.mean(dim=0)
         kernel = infinite.kernels(learn.inputs.double())[1]
         found = solve(kernel, targets - mean, ridge=ridge * float(kernel.diagonal().mean()))
-        self.floor = found.floor
-        self.rows: torch.Tensor
-        self.coefficients: torch.Tensor
-        self.mean: torch.Tensor
-        self.register_buffer("rows", learn.inputs.double())
-        self.register_buffer("coefficients", found.coefficients)
-        self.register_buffer("mean", mean)
+        return cls(infinite, learn.inputs, found.coefficients, mean, floor=found.floor)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (m, ...) gives (m, classes)."""
+        """x (m, ...) gives (m, c)."""
         return self.infinite.kernels(x.to(self.rows), self.rows)[1] @ self.coefficients + self.mean
 
 
@@ -61,9 +74,9 @@ class KernelAttack(Attack):
     """PGD against the kernel predictor of `learn` instead of the network: its points are then judged by the network
     (Tsilivis and Kempe 2022, section 3). No trained weights, no query of the network is used in the search.
 
-    `infinite` : whose tangent kernel. `ridge` : as in `KernelPredictor`. `steps` : 1 is the source's single step. Goals
-    are classes. Cost: a kernel regression once, then `steps` kernels between the attacked rows and `learn` and their
-    gradients, and a forward pass a row to judge. Its control is `Noise`.
+    `infinite` : whose tangent kernel. `ridge` : as in `KernelPredictor.fit`. `steps` : 1 is the source's single step.
+    Goals are classes. Cost: a kernel regression once, then `steps` kernels between the attacked rows and `learn` and
+    their gradients, and a forward pass a row to judge. Its control is `Noise`.
     """
 
     learn: Dataset
@@ -77,7 +90,7 @@ class KernelAttack(Attack):
     @cached_property
     def predictor(self) -> Network:
         """The predictor attacked, as a network."""
-        model = KernelPredictor(self.infinite, self.learn, ridge=self.ridge).eval()
+        model = KernelPredictor.fit(self.infinite, self.learn, ridge=self.ridge).eval()
         return Network(model, self.learn.inputs[:2], name="kernel predictor", probe=False)
 
     def _attack(self, aim, inputs, ball, generator):
