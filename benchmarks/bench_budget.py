@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, {here!r})
 from bench_budget import resnet20
 from cutaway.data import Dataset
-from cutaway.instrument import peak_bytes
+from cutaway.engines.budget import peak_bytes
 from cutaway.network import Network
 from cutaway.scanning import Settings, default_instruments, scan
 rows, budget = {rows}, {budget}

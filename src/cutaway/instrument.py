@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from cutaway.context import DEFAULT_BUDGET, Context
 from cutaway.data.anything import as_dataset
+from cutaway.engines.budget import peak_bytes
 from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
 from cutaway.jsonable import plain
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import altair
 
     from cutaway.data import Dataset
+    from cutaway.pictures.charts import Course
 
 NEEDS = frozenset({"labels", "labels2", "groups", "inputs", "tokens", "classifier", "generator"})
 """What an instrument may need of its network and data."""
@@ -67,16 +69,6 @@ class Tile:
     title: str
     rank: int
     percent: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """A picture of an instrument's readings over a training: its `title`, a sentence, and an Altair chart without
-    configuration, which the page of the training puts among its own."""
-
-    title: str
-    words: str
-    chart: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,14 +348,3 @@ def _no_generator(network: Network) -> str:
             f"outputs {tuple(output)} of latents of {example.shape[1]} numbers"
         )
     return ""
-
-
-def peak_bytes() -> int:
-    """Peak resident memory of this process so far, in bytes (0 where the system does not tell)."""
-    try:
-        import resource
-        import sys
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

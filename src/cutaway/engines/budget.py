@@ -133,3 +133,14 @@ def limit_memory(extra: int | None) -> None:
     taken = re.search(r"VmData:\s+(\d+) kB", status.read_text())
     limit = hard if extra is None or taken is None else int(taken[1]) * 1024 + extra
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process so far, in bytes (0 where the system does not tell)."""
+    try:
+        import resource
+        import sys
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import altair as alt
@@ -18,6 +19,16 @@ from cutaway.wording import null_words
 INK, NULL, WARN = "#2563a8", "#8a8f98", "#d9822b"
 LEGEND = alt.Legend(title=None, orient="top", symbolOpacity=1.0)
 WIDTH, ROW = 520, 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """A picture of an instrument's readings over a training: its `title`, a sentence, and an Altair chart without
+    configuration, which the page of the training puts among its own."""
+
+    title: str
+    words: str
+    chart: Any
 
 
 class Measured(Protocol):

@@ -10,8 +10,8 @@ import numpy as np
 
 from cutaway import registry
 from cutaway.errors import FileError
-from cutaway.instrument import Course, Instrument
-from cutaway.pictures.charts import WARN, inline_rows
+from cutaway.instrument import Instrument
+from cutaway.pictures.charts import WARN, Course, inline_rows
 from cutaway.reading import Reading
 from cutaway.report.film_marks import ZERO, time_axis
 from cutaway.training.store import Series, TrainingRun

@@ -12,7 +12,7 @@ import torch
 
 from cutaway.context import Context
 from cutaway.data import Dataset
-from cutaway.instrument import Course, Findings, Instrument, NotApplicable, Tile
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.kernels import effective_rank, kernel_distance, solve, tangent_kernel, target_alignment, top_mass
 from cutaway.network import Network
 from cutaway.network.weights import load_weights
@@ -103,9 +103,10 @@ class TangentKernel(Instrument):
 
         return kernel_chart(reading)
 
-    def over_training(self, steps: Sequence[int], readings: Sequence[Any]) -> Course | None:
+    def over_training(self, steps: Sequence[int], readings: Sequence[Any]) -> Any:
         """The distances between the kernels of all steps that read the same rows."""
         from cutaway.kernels.chart import distances, motion_marks
+        from cutaway.pictures.charts import Course
 
         kept = [(s, r.values["kernel"].values) for s, r in zip(steps, readings, strict=True) if "kernel" in r.values]
         kept = [(s, k) for s, k in kept if k.shape == kept[-1][1].shape]
