@@ -24,6 +24,7 @@ from cutaway.guard.threshold import calibrate
 from cutaway.network.twin import untrained
 
 DETECTORS = ("geometry", "hidden", "both", "random-network", "tf-idf")
+SENTENCE_DETECTORS = ("sentence", "hidden", "random-network", "tf-idf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +37,13 @@ class Comparison:
 
 
 def compare(
-    guard: Guardrail, train: PromptRows, test: PromptRows, *, detectors: tuple[str, ...] = DETECTORS, seed: int = 0
+    guard: Guardrail, train: PromptRows, test: PromptRows, *, detectors: tuple[str, ...] = (), seed: int = 0
 ) -> Comparison:
-    """Fit every detector on `train` and evaluate it on the rows of `test` that are not in `train`."""
+    """Fit every detector on `train` and evaluate it on the rows of `test` that are not in `train`.
+
+    `detectors`: by default `SENTENCE_DETECTORS` for a guardrail on sentence vectors, else `DETECTORS`.
+    """
+    detectors = detectors or (SENTENCE_DETECTORS if guard.kind() == "sentence" else DETECTORS)
     train = train.both_classes().deduplicated()
     seen = set(map(_key, train.texts))
     test = test.deduplicated().without(seen, "in the fitting data")
@@ -57,9 +62,9 @@ def _key(text: str) -> str:
 
 
 def _read(name: str, guard: Guardrail, train: PromptRows, test: PromptRows) -> tuple[np.ndarray, float]:
-    kind = guard.features if name == "random-network" else name
+    kind = guard.kind() if name == "random-network" else name
     twin: Any = clone(guard)
-    made = twin.set_params(features=kind)
+    made = twin.set_params(features=kind, strength=guard.strength if kind == guard.kind() else None)
     loaded = guard.loaded()
     if name == "random-network":
         loaded = dataclasses.replace(loaded, model=untrained(loaded.model, seeds.number(guard.seed, "untrained"))[0])

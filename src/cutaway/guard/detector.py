@@ -1,6 +1,7 @@
 """The detector behind the features: standardise, then a head that gives one logit; the head is a torch module.
 
-z = (x - mean) / scale, logit = head(z), with mean and scale of the training rows. `logistic` is one linear layer
+z = (x - mean) / scale, logit = head(z), with mean and scale of the training rows (one scale for all coordinates of
+sentence vectors). `logistic` is one linear layer
 (scikit-learn's logistic regression, balanced classes), `mlp` one hidden ReLU layer (scikit-learn's MLPClassifier).
 Both become plain numbers, float64, so that they can be saved without pickle and certified. Any other scikit-learn
 classifier works in memory, but can be neither saved nor certified.
@@ -100,10 +101,13 @@ def fit_detector(
     strength: float = 0.1,
     hidden: int = 32,
     seed: int = 0,
+    together: bool = False,
 ) -> Detector:
     """Train a detector on features (n, p), labels (n,) of 0 and 1. `strength` is the inverse of the L2 penalty.
 
-    A constant feature gets scale 1. Raises InputError for features that are not finite or an unknown head.
+    A constant feature gets scale 1. `together`: one scale for all features, the root of their mean variance; for
+    vectors whose coordinates mean something only together. Raises InputError for features that are not finite or an
+    unknown head.
     """
     features = np.asarray(features, dtype=np.float64)
     bad = np.argwhere(~np.isfinite(features))
@@ -115,6 +119,8 @@ def fit_detector(
             remedy="remove or mend this row",
         )
     mean, spread = features.mean(0), features.std(0)
+    if together:
+        spread = np.full_like(spread, np.sqrt(np.mean(spread**2)))
     scale = np.where(spread > 1e-12 * (1 + np.abs(mean)), spread, 1.0)
     z = (features - mean) / scale
     if isinstance(head, str) and head not in HEADS:

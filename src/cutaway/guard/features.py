@@ -1,8 +1,10 @@
-"""Prompts to feature rows: the geometry of a language model's MLP blocks, its mean hidden state, or both.
+"""Prompts to feature rows: a sentence vector, the geometry of a language model's MLP blocks, its mean hidden state, or
+the last two.
 
 `geometry`: 7 L numbers (see `cutaway.language.geometry`); `hidden`: D numbers, the mean over tokens of the last hidden
-state, or of block k's input when only k blocks are used; `both`: the two side by side. One forward pass a window: a
-prompt that is longer than the model reads has several.
+state, or of block k's input when only k blocks are used; `both`: the two side by side; `sentence`:
+D numbers, the pooled last hidden state at length 1 (see `cutaway.language.sentences`), for which sentence encoders are
+trained. One forward pass a window: a prompt that is longer than the model reads has several.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from torch import nn
 from cutaway.errors import InputError
 from cutaway.guard.prompts import PromptTokenizer
 from cutaway.language.geometry import GeometryReader, language_geometry
+from cutaway.language.sentences import SentenceReader, sentence_vectors
 
-Kind = Literal["geometry", "hidden", "both"]
-KINDS: tuple[Kind, ...] = ("geometry", "hidden", "both")
+Kind = Literal["sentence", "geometry", "hidden", "both"]
+KINDS: tuple[Kind, ...] = ("sentence", "geometry", "hidden", "both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +70,7 @@ class PromptFeatures:
         batch_size: int = 32,
         max_length: int | None = None,
         plain: bool = True,
+        pooling: str = "mean",
     ) -> None:
         if kind not in KINDS:
             raise InputError(
@@ -75,8 +79,12 @@ class PromptFeatures:
         self.tokenizer = PromptTokenizer(tokenizer, model, max_length=max_length, plain=plain)
         example = torch.tensor([self.tokenizer.encode(["Once upon a time there was a little girl."]).rows[0]])
         device = next(model.parameters()).device
-        self.reader = GeometryReader(model, example.to(device))
         self.kind, self.layers, self.batch_size = kind, layers, batch_size
+        if kind == "sentence":
+            self.reader = SentenceReader(model, example.to(device), pooling=pooling)
+            self._all_layers(layers)
+        else:
+            self.reader = GeometryReader(model, example.to(device))
         self._width = len(self(["probe"]).values[0])
 
     @property
@@ -87,11 +95,25 @@ class PromptFeatures:
     def __call__(self, texts: Sequence[str]) -> FeatureRows:
         """Feature rows of the windows of the prompts, in order."""
         encoded = self.tokenizer.encode(texts)
-        got = language_geometry(self.reader, encoded.rows, batch_size=self.batch_size, layers=self.layers)
-        parts = {"geometry": got.pooled.flatten(1), "hidden": got.hidden}
-        chosen = [parts[k] for k in (("geometry", "hidden") if self.kind == "both" else (self.kind,))]
         return FeatureRows(
-            values=torch.cat(chosen, dim=1).double().numpy(),
+            values=self._read(encoded.rows).double().numpy(),
             windows=np.array(encoded.windows),
             tokens=np.array(encoded.lengths),
         )
+
+    def _read(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        if isinstance(self.reader, SentenceReader):
+            return sentence_vectors(self.reader, rows, batch_size=self.batch_size)
+        got = language_geometry(self.reader, rows, batch_size=self.batch_size, layers=self.layers)
+        parts = {"geometry": got.pooled.flatten(1), "hidden": got.hidden}
+        return torch.cat([parts[k] for k in (("geometry", "hidden") if self.kind == "both" else (self.kind,))], dim=1)
+
+    @staticmethod
+    def _all_layers(layers: int | None) -> None:
+        if layers is not None:
+            raise InputError(
+                "layers",
+                found=f"{layers} with the features of a sentence encoder",
+                expected="none: a sentence vector comes from the last layer",
+                remedy="name features hidden, geometry or both to read a part of the model",
+            )

@@ -46,7 +46,9 @@ def detector_hash(guard: Guardrail) -> str:
     """sha256 over all that a certificate depends on beside the language model: the detector's numbers, training and
     held-out rows, threshold, and how features are made."""
     limit = guard.threshold_
-    settings = [guard.features, guard.layers, guard._features().tokenizer.max_length, guard.plain]
+    settings = [guard.kind(), guard.layers, guard._features().tokenizer.max_length, guard.plain]
+    if guard.kind() == "sentence":
+        settings.append(guard.pooling())
     return seal_digest({"settings": settings, "threshold": [limit.logit, limit.rate, limit.harmless]}, _tensors(guard))
 
 
@@ -70,7 +72,7 @@ def save_guardrail(guard: Guardrail, folder: str | Path) -> Path:
         "model_hash": model_hash(guard.loaded()),
         "detector_hash": detector_hash(guard),
         "head": guard.head,
-        "settings": {k: getattr(guard, k) for k in _SETTINGS},
+        "settings": {k: getattr(guard, k) for k in _SETTINGS} | {"features": guard.kind(), "strength": guard.penalty()},
         "threshold": {
             "logit": guard.threshold_.logit,
             "rate": guard.threshold_.rate,

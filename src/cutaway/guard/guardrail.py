@@ -20,6 +20,7 @@ from cutaway.guard.detector import Detector, fit_detector
 from cutaway.guard.features import FeatureRows, PromptFeatures
 from cutaway.guard.rows import PromptRows, from_lists, prompt_fingerprint
 from cutaway.guard.threshold import Threshold, calibrate
+from cutaway.network.packaged import ENCODER
 from cutaway.network.sources import LoadedModel, load_model
 
 
@@ -41,12 +42,14 @@ class Guardrail(ClassifierMixin, BaseEstimator):
     """Fit with `fit(prompts, labels)`, labels 0 (harmless) or 1 (harmful); `predict`, `predict_proba`,
     `decision_function` (logits) and `verdicts` then read any prompts.
 
-    model : what `cutaway.network.sources.load_model` takes, or a LoadedModel with a tokenizer.
-    features : geometry, hidden or both.
+    model : what `cutaway.network.sources.load_model` takes, or a LoadedModel with a tokenizer; by default the sentence
+        encoder of the extra `encoder`.
+    features : sentence, geometry, hidden or both; by default sentence for a sentence encoder and both for other models.
     layers : use the first k MLP blocks only (early exit).
     head : logistic, mlp, or a scikit-learn classifier.
     rate : the false-positive rate to calibrate for.
     calibration : share of rows kept for the threshold.
+    strength : inverse of the L2 penalty on z; by default .1, and for D sentence features 1/D (1 on unit vectors).
     plain : whether prompts are normalised before they are read (`normal`); guardrails of version 0.1 did not.
 
     After fitting:
@@ -59,14 +62,14 @@ class Guardrail(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: str | LoadedModel,
+        model: str | LoadedModel = ENCODER,
         *,
-        features: str = "both",
+        features: str | None = None,
         layers: int | None = None,
         head: Any = "logistic",
         rate: float = 0.05,
         calibration: float = 0.3,
-        strength: float = 0.1,
+        strength: float | None = None,
         max_length: int | None = None,
         batch_size: int = 32,
         seed: int = 0,
@@ -88,7 +91,12 @@ class Guardrail(ClassifierMixin, BaseEstimator):
     def _fitted(self, rows: PromptRows, read: FeatureRows, learn: np.ndarray, check: np.ndarray) -> Guardrail:
         first = read.values[read.first]
         self.detector_: Detector = fit_detector(
-            first[learn], rows.labels[learn], head=self.head, strength=self.strength, seed=self.seed
+            first[learn],
+            rows.labels[learn],
+            head=self.head,
+            strength=self.penalty(),
+            seed=self.seed,
+            together=self.kind() == "sentence",
         )
         logits = self.detector_.logits(read.values)
         worst = read.worst(logits)
@@ -118,6 +126,21 @@ class Guardrail(ClassifierMixin, BaseEstimator):
         )
         return np.asarray(train), np.asarray(calibration)
 
+    def kind(self) -> str:
+        """The features that are read: those named, else sentence for a sentence encoder and both for other models."""
+        return self.features or ("both" if self.loaded().sentence is None else "sentence")
+
+    def pooling(self) -> str:
+        """How sentence vectors are made of token states: as the model's folder says, else their mean."""
+        form = self.loaded().sentence
+        return "mean" if form is None else form.pooling
+
+    def penalty(self) -> float:
+        """The inverse of the L2 penalty: the strength named, else what fits the features."""
+        if self.strength is not None:
+            return self.strength
+        return 1 / self._features().dimension if self.kind() == "sentence" else 0.1
+
     def loaded(self) -> LoadedModel:
         """The language model with its tokenizer, loaded once."""
         if not hasattr(self, "_loaded"):
@@ -127,15 +150,17 @@ class Guardrail(ClassifierMixin, BaseEstimator):
 
     def _features(self) -> PromptFeatures:
         if not hasattr(self, "_reader"):
-            loaded = self.loaded()
+            loaded, kind = self.loaded(), self.kind()
+            longest = loaded.sentence.longest if loaded.sentence is not None and kind == "sentence" else None
             self._reader = PromptFeatures(
                 loaded.model,
                 loaded.tokenizer,
-                kind=self.features,
+                kind=kind,
                 layers=self.layers,
                 batch_size=self.batch_size,
-                max_length=self.max_length,
+                max_length=self.max_length or longest,
                 plain=self.plain,
+                pooling=self.pooling(),
             )
         return self._reader
 

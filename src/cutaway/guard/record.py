@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class SettingsPart(_Part):
-    features: Literal["geometry", "hidden", "both"]
+    features: Literal["sentence", "geometry", "hidden", "both"]
     layers: Positive | None
     rate: Share
     calibration: Share

@@ -11,11 +11,14 @@ from cutaway.language.dimension import intrinsic_dimension as intrinsic_dimensio
 from cutaway.language.geometry import GeometryReader as GeometryReader
 from cutaway.language.geometry import LanguageFeatures as LanguageFeatures
 from cutaway.language.geometry import language_geometry as language_geometry
+from cutaway.language.sentences import SentenceReader as SentenceReader
+from cutaway.language.sentences import sentence_vectors as sentence_vectors
 
 __all__ = [
     "GeometryReader",
     "LanguageFeatures",
     "MlpBlock",
+    "SentenceReader",
     "dimension_curve",
     "feature_map",
     "find_mlp_blocks",
@@ -24,4 +27,5 @@ __all__ = [
     "language_geometry",
     "layers_curve",
     "prompt_map",
+    "sentence_vectors",
 ]

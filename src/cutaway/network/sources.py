@@ -6,7 +6,8 @@ weights.
 checkpoint that `cutaway fit` wrote or its run folder (the last checkpoint), a Hugging Face folder or id. Pickled
 modules run code when they are read, so they are refused unless `trust_pickle` is given; a `.pt2` is checked member by
 member, checkpoints are read with weights_only=True. What a record names (a guard folder, a run, a certificate) is data:
-`check_recorded` decides that no factory and no pickle is opened from there.
+`check_recorded` decides that no factory and no pickle is opened from there. Where a package of the extra `encoder` is
+named, the folder in it is opened (`packaged`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cutaway.files import read_bytes
 from cutaway.network.archive import checked_archive
 from cutaway.network.exported import sendable
 from cutaway.network.factory import call_factory
+from cutaway.network.packaged import SentenceForm, packaged_model, sentence_form
 from cutaway.network.weights import check_finite, load_weights
 
 FORMS = (
@@ -46,7 +48,7 @@ class LoadedModel:
     model: in evaluation mode, on the asked device and dtype. example: an input batch the model accepts, shape (1,
     ...), where the source tells one, else None. name: short name for reports. kind: "factory", "pt2", "onnx",
     "checkpoint", "huggingface" or "pickle". tokenizer: of a model that reads text, else None. info: what a factory
-    returned beside the model, else None.
+    returned beside the model, else None. sentence: how a sentence encoder pools its tokens, None for other models.
     """
 
     model: nn.Module
@@ -55,6 +57,7 @@ class LoadedModel:
     kind: str
     tokenizer: Any = None
     info: Any = None
+    sentence: SentenceForm | None = None
 
 
 def load_model(
@@ -300,9 +303,10 @@ def _pickled(path: Path, trust_pickle: bool) -> LoadedModel:
 def _huggingface(text: str, device: str | torch.device | None, dtype: torch.dtype | None) -> LoadedModel:
     from cutaway.network.huggingface import load_huggingface
 
-    model, tokenizer, example = load_huggingface(text, device_map="auto" if device == "auto" else None, dtype=dtype)
-    name = Path(text).name or text
-    return LoadedModel(model=model, example=example, name=name, kind="huggingface", tokenizer=tokenizer)
+    place = packaged_model(text)
+    model, tokenizer, example = load_huggingface(place, device_map="auto" if device == "auto" else None, dtype=dtype)
+    name, form = Path(text).name or text, sentence_form(place)
+    return LoadedModel(model=model, example=example, name=name, kind="huggingface", tokenizer=tokenizer, sentence=form)
 
 
 def _first_line(error: Exception) -> str:
