@@ -169,7 +169,7 @@ def _guard(record: Record, tensors: dict[str, torch.Tensor], model, device: str)
 
 def _first_detector_hash(guard: Guardrail) -> str:
     """The hash of format 1, which left out the rows."""
-    settings: list[Any] = [guard.features, guard.layers, guard._features().tokenizer.max_length]
+    settings: list[Any] = [guard.kind(), guard.layers, guard._features().tokenizer.max_length]
     settings += [guard.threshold_.logit, *(["plain"] if guard.plain else [])]
     found = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in sorted(guard.detector_.tensors().items()):
