@@ -102,6 +102,11 @@ class PromptTokenizer:
                 remedy="give a larger max_length",
             )
 
+    @property
+    def special(self) -> tuple[int, int]:
+        """How many special tokens stand before and after every text."""
+        return len(self._head), len(self._tail)
+
     def encode(self, texts: Sequence[str]) -> TokenRows:
         """Token rows of the prompts, checked one by one; every row has at least one token."""
         rows, windows, lengths = [], [], []

@@ -6,6 +6,7 @@ An adapter's body must compute what it computes inside the whole model, else (pr
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -19,7 +20,14 @@ from cutaway.network.preserve import preserved
 
 def accepts(model: nn.Module, name: str) -> bool:
     """Whether the model's forward takes an argument of this name."""
-    return name in inspect.signature(model.forward).parameters
+    forward = model.forward
+    function = getattr(forward, "__func__", None)  # an instance's own forward may change
+    return name in (_parameters(function) if function is not None else inspect.signature(forward).parameters)
+
+
+@functools.lru_cache(maxsize=64)
+def _parameters(function: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def run_model(model: nn.Module, tokens: Tensor, mask: Tensor | None, **more: Any) -> Any:

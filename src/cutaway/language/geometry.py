@@ -28,7 +28,7 @@ from cutaway.errors import InputError, ModelError
 from cutaway.language.blocks import MlpBlock, example_rows, find_mlp_blocks
 from cutaway.language.experts import routed_features
 from cutaway.language.forward import accepts, body_of, checked_mask, run_model
-from cutaway.language.pooling import masked_mean, pool, token_features
+from cutaway.language.pooling import Pooling, masked_mean, token_features
 from cutaway.network.outputs import first_tensor
 
 FEATURE_NAMES = (
@@ -95,12 +95,12 @@ class GeometryReader:
         count = self._checked_layers(layers)
         valid = checked_mask(tokens, mask)
         self._check_ids(tokens)
-        kept: list[Tensor] = []
+        pooling = Pooling(valid)
         tokenwise: list[tuple[Tensor, Tensor]] | None = [] if per_token else None
         source: list[Tensor] = []
 
         def take(index: int, share: Tensor, distance: Tensor, inputs: Tensor) -> None:
-            kept.append(pool(share[:, None], distance[:, None], valid)[:, 0])
+            pooling.add(share, distance)
             if tokenwise is not None:
                 tokenwise.append((share, distance))
             if index == count - 1:
@@ -124,10 +124,10 @@ class GeometryReader:
         finally:
             for handle in handles:
                 handle.remove()
-        if len(kept) < count:
+        if pooling.count < count:
             raise ModelError(
                 f"model {type(self.model).__name__}",
-                found=f"{len(kept)} MLP blocks run",
+                found=f"{pooling.count} MLP blocks run",
                 expected=f"{count}, as on the example",
                 remedy="read it with an example that runs the same blocks",
             )
@@ -137,7 +137,7 @@ class GeometryReader:
         )
         hidden = state if state is not None and state.shape[:2] == tokens.shape and state.ndim == 3 else source[0]
         return LanguageFeatures(
-            pooled=torch.stack(kept, dim=1),
+            pooled=pooling.done(),
             hidden=masked_mean(hidden.float(), valid),
             share=share,
             distance=distance,

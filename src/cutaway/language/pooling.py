@@ -26,6 +26,36 @@ def pool(share: Tensor, distance: Tensor, valid: Tensor) -> Tensor:
     return torch.stack([s_mean, s_min, s_max, s_std, d_min, d_mean, d_std], dim=-1)
 
 
+class Pooling:
+    """Pools blocks as they come: those of few tokens (at most TOGETHER numbers) in one go, which saves most of the
+    small operations of a single prompt; larger ones at once, so that nothing is kept of them but the result."""
+
+    TOGETHER = 1024
+
+    def __init__(self, valid: Tensor) -> None:
+        self.valid, self.count = valid, 0
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._done: list[Tensor] = []
+
+    def add(self, share: Tensor, distance: Tensor) -> None:
+        """s, d (n, T) of the next block."""
+        self.count += 1
+        self._waiting.append((share, distance))
+        if len(self._waiting) * share.numel() >= self.TOGETHER:
+            self._pool()
+
+    def done(self) -> Tensor:
+        """The features (n, L, 7) of all blocks, in order."""
+        self._pool()
+        return torch.cat(self._done, dim=1)
+
+    def _pool(self) -> None:
+        if self._waiting:
+            share, distance = (torch.stack([pair[i] for pair in self._waiting], dim=1) for i in (0, 1))
+            self._done.append(pool(share, distance, self.valid.to(share.device)))
+            self._waiting = []
+
+
 def _moments(x: Tensor, on: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and unbiased standard deviation (0 for one token) over the valid tokens; two passes, so no cancellation."""
     mean = x.masked_fill(~on, 0).sum(-1) / number

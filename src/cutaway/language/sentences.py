@@ -30,7 +30,7 @@ class SentenceReader:
         self.takes_mask = accepts(self.model, "attention_mask")
         self.width = self.states(example[:1]).shape[2]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def states(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """The last hidden state (n, T, D) of token ids (n, T), right-padded with `mask` (n, T). One forward pass."""
         found = first_tensor(run_model(self.model, tokens, mask))
@@ -45,14 +45,14 @@ class SentenceReader:
             )
         return found
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def read(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Sentence vectors (n, D), float32, of length 1 (0 where the state is 0). Exact up to rounding."""
         states = self.states(tokens, mask).float()
         pooled = states[:, 0] if self.pooling == "first" else masked_mean(states, checked_mask(tokens, mask))
         return nn.functional.normalize(pooled, dim=1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def token_vectors(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Token vectors (n, T, D), float32, of length 1; padded places hold numbers without meaning."""
         return nn.functional.normalize(self.states(tokens, mask).float(), dim=2)

@@ -1,7 +1,9 @@
 """The application: routes, and what every request goes through (key, limits, metrics, log).
 
-POST /v1/check {"prompt"}, /v1/batch {"prompts"}, /v1/stream (lines {"text"} in, one verdict on the text so far out
-for each), /v1/moderations (OpenAI's shape); GET /health, /ready, /metrics, /openapi.json, /. Verdicts carry id, score
+POST /v1/check {"prompt"}, /v1/explain {"prompt"} (where `explain` is set: with the nearest training prompts),
+/v1/batch {"prompts"}, /v1/stream (lines {"text"} in, one verdict on the text so far out
+for each), /v1/moderations (OpenAI's shape); GET /health, /ready, /metrics, /openapi.json, /docs, /. Verdicts carry
+id, score
 (logit), probability, threshold, truncated, windows, tokens, certificate status and seconds. Prompts are neither
 logged (unless asked) nor repeated in errors.
 """
@@ -24,7 +26,7 @@ from cutaway.guard.service.batching import Batcher, Full
 from cutaway.guard.service.decisions import Decisions
 from cutaway.guard.service.keys import Keys
 from cutaway.guard.service.metrics import Metrics
-from cutaway.guard.service.page import PAGE, POLICY
+from cutaway.guard.service.page import POLICY, docs_page, try_page
 from cutaway.guard.service.settings import ServiceSettings
 from cutaway.guard.service.workers import Workers
 
@@ -78,14 +80,23 @@ class Service:
 
     async def verdicts(self, texts: list[str], began: float, path: str, key: str | None) -> list[dict]:
         """Answers for checked prompts."""
+        found = await self._in_time(self.batcher.submit(texts))
+        return [self.answer(v, began, path, key, len(t)) for v, t in zip(found, texts, strict=True)]
+
+    async def explained(self, text: str, began: float, path: str, key: str | None) -> dict:
+        """The answer for a checked prompt, with what stands behind it."""
+        found = await self._in_time(self.batcher.alone(lambda: self.workers.explain(text)))
+        verdict = PromptVerdict(**found.pop("verdict"))
+        return {**self.answer(verdict, began, path, key, len(text)), **found}
+
+    async def _in_time(self, work: Awaitable[Any]) -> Any:
         try:
             async with asyncio.timeout(self.settings.request_seconds):
-                found = await self.batcher.submit(texts)
+                return await work
         except Full as error:
             raise Refused(503, "too many prompts are waiting; try again") from error
         except TimeoutError as error:
             raise Refused(504, f"no answer within {self.settings.request_seconds:g} seconds") from error
-        return [self.answer(v, began, path, key, len(t)) for v, t in zip(found, texts, strict=True)]
 
     def answer(self, verdict: PromptVerdict, began: float, path: str, key: str | None, characters: int) -> dict:
         """A verdict as JSON."""
@@ -170,10 +181,17 @@ def _handlers(service: Service) -> dict[str, Handler]:
         texts = await texts_in(request, lambda content: moderation.texts_of(content, service.settings))
         return JSONResponse(moderation.answer(await service.verdicts(texts, began, "/v1/moderations", key)))
 
-    return {"/v1/check": check, "/v1/batch": batch, "/v1/stream": stream, "/v1/moderations": moderations}
+    async def explain(request: Request, began: float, key: str | None) -> Response:
+        texts = await prompts(request, "prompt")
+        return JSONResponse(await service.explained(texts[0], began, "/v1/explain", key))
+
+    routes = {"/v1/check": check, "/v1/batch": batch, "/v1/stream": stream, "/v1/moderations": moderations}
+    return routes | ({"/v1/explain": explain} if service.settings.explain else {})
 
 
 def _plain_routes(app: FastAPI, service: Service) -> None:
+    safe = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+
     @app.get("/health")
     async def health() -> dict:
         return {"status": "stopping" if service.stopping else "ok"}
@@ -189,7 +207,12 @@ def _plain_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return HTMLResponse(PAGE, headers={"content-security-policy": POLICY, "x-content-type-options": "nosniff"})
+        return HTMLResponse(try_page(explains=service.settings.explain), headers=safe)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        offered = {path: told for path, told in BODIES.items() if path != "/v1/explain" or service.settings.explain}
+        return HTMLResponse(docs_page(offered), headers=safe)
 
 
 def _route(app: FastAPI, service: Service, path: str, handle: Handler) -> None:

@@ -7,8 +7,9 @@ everything that still waits before it returns.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import CutawayError
 from cutaway.guard.service.metrics import Metrics
@@ -61,6 +62,25 @@ class Batcher:
                 raise each
             given.append(each)
         return given
+
+    async def alone(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """What `work` gives, in a slot of its own; it counts as one prompt and goes on when its client goes. `Full`
+        when it does not fit into the queue."""
+        if self.waiting + 1 > self.settings.queue:
+            raise Full
+        self.waiting += 1
+        task = asyncio.create_task(self._alone(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
+
+    async def _alone(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            async with self._slots:
+                return await work()
+        finally:
+            self.waiting -= 1
 
     async def drain(self) -> None:
         """Answer all that waits, then stop."""

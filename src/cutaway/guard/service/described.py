@@ -42,7 +42,15 @@ def _list(of: dict) -> dict:
     return {"type": "array", "items": of}
 
 
+_NEAR = {"type": "object", "properties": {"text": TEXT, "label": TEXT, "score": {"type": "number"}}}
+_EXPLAINED = {
+    **VERDICT["properties"],
+    "evidence": _list(_NEAR),
+    "by_words": _list(_NEAR),
+    "agreement": {"type": "object"},
+}
 BODIES = {
+    "/v1/explain": _body({"prompt": TEXT}, {"type": "object", "properties": _EXPLAINED}),
     "/v1/check": _body({"prompt": TEXT}, VERDICT),
     "/v1/batch": _body({"prompts": _list(TEXT)}, {"type": "object", "properties": {"verdicts": _list(VERDICT)}}),
     "/v1/stream": _body({"text": TEXT}, VERDICT, "application/x-ndjson"),

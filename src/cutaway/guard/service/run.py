@@ -36,6 +36,8 @@ def build_service(
     decisions: Path | None = None,
 ):
     """The application for a guardrail folder. Raises ModelError for a certificate of another model or detector."""
+    from cutaway.guard.evidence import Explainer
+    from cutaway.guard.evidence_file import read_evidence
     from cutaway.guard.service.app import create_app
     from cutaway.guard.service.metrics import Metrics
     from cutaway.guard.service.workers import ProcessWorkers, ThreadWorker
@@ -49,11 +51,13 @@ def build_service(
         certificate_file.check(found, guard)
         status = found.status.value
 
+    explainer = Explainer(guard, read_evidence(folder, guard)) if settings.explain else None
+
     def workers():
         if not settings.workers:
-            return ThreadWorker(guard)
-        count, seconds = settings.workers, settings.request_seconds
-        return ProcessWorkers(folder, count, metrics, model=model, device=device, seconds=seconds)
+            return ThreadWorker(guard, explainer)
+        options = {"seconds": settings.request_seconds, "explain": settings.explain}
+        return ProcessWorkers(folder, settings.workers, metrics, model=model, device=device, **options)
 
     given = {"settings": settings, "certificate": status, "metrics": metrics}
     return create_app(workers(), **given, keys=keys, decisions=decisions)

@@ -27,6 +27,7 @@ class ServiceSettings:
     workers: processes that compute, 0 for a thread of the server.
     stop_seconds: how long a stop waits for accepted requests; above body_seconds + request_seconds it cuts none.
     log_prompts: whether prompts are written into the log.
+    explain: whether /v1/explain is there, which shows clients the prompts that the guardrail was fitted on.
     """
 
     max_chars: int = 100_000
@@ -46,11 +47,12 @@ class ServiceSettings:
     workers: int = 0
     stop_seconds: float = 75.0
     log_prompts: bool = False
+    explain: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name in ("workers", "wait_seconds") else None
-            if field.name == "log_prompts":
+            if field.name in ("log_prompts", "explain"):
                 continue
             if least == 0 and value < 0:
                 raise InputError(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cutaway.errors import CutawayError, WorkError
 
 if TYPE_CHECKING:
+    from cutaway.guard.evidence import Explainer
     from cutaway.guard.guardrail import Guardrail, PromptVerdict
     from cutaway.guard.service.metrics import Metrics
 
@@ -45,18 +46,22 @@ class Workers(Protocol):
         """Verdicts in order; raises what the guardrail raises."""
         ...
 
+    async def explain(self, text: str) -> dict[str, Any]:
+        """The verdict and what stands behind it (`evidence.Explainer`); raises what the guardrail raises."""
+        ...
+
     def close(self) -> None:
         """Stop computing."""
         ...
 
 
 class ThreadWorker:
-    """Computes in one thread of this process."""
+    """Computes in one thread of this process. `explainer`: what answers `explain`, None where that is not offered."""
 
     parallel = 1
 
-    def __init__(self, guard: Guardrail) -> None:
-        self.guard, self.loaded = guard, 0
+    def __init__(self, guard: Guardrail, explainer: Explainer | None = None) -> None:
+        self.guard, self.explainer, self.loaded = guard, explainer, 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="guard")
 
     async def start(self) -> None:
@@ -66,12 +71,17 @@ class ThreadWorker:
     async def score(self, texts: list[str]) -> list[PromptVerdict]:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.guard.verdicts, texts)
 
+    async def explain(self, text: str) -> dict[str, Any]:
+        assert self.explainer is not None  # without one there is no such route
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.explainer, text)
+
     def close(self) -> None:
         self._pool.shutdown(wait=True)
 
 
 class ProcessWorkers:
-    """`count` processes, each with the guardrail in `folder` loaded. `seconds`: longest that a batch may take."""
+    """`count` processes, each with the guardrail in `folder` loaded. `seconds`: longest that a batch may take.
+    `explain`: with what stands behind verdicts."""
 
     def __init__(
         self,
@@ -82,9 +92,10 @@ class ProcessWorkers:
         model: str | None = None,
         device: str = "cpu",
         seconds: float = 60.0,
+        explain: bool = False,
     ) -> None:
         self.parallel, self.metrics, self.seconds = count, metrics, seconds
-        context, start = multiprocessing.get_context("spawn"), (str(folder), model, device)
+        context, start = multiprocessing.get_context("spawn"), (str(folder), model, device, explain)
         self.processes = [WorkerProcess(context, start) for _ in range(count)]
         self._pool = ThreadPoolExecutor(2 * count, thread_name_prefix="guard")  # one asks while another loads
         self._idle: asyncio.Queue[WorkerProcess] = asyncio.Queue()
@@ -106,6 +117,12 @@ class ProcessWorkers:
             load.result()
 
     async def score(self, texts: list[str]) -> list[PromptVerdict]:
+        return await self._asked(texts)
+
+    async def explain(self, text: str) -> dict[str, Any]:
+        return await self._asked(text)
+
+    async def _asked(self, texts: list[str] | str) -> Any:
         for _ in range(ATTEMPTS):
             process = await self._idle.get()
             try:
@@ -187,8 +204,9 @@ class WorkerProcess:
         """What the process says next; EOFError or OSError when it is gone."""
         return self.pipe.recv()
 
-    def ask(self, texts: list[str], seconds: float) -> tuple[str, Any]:
-        """Send a batch and wait; EOFError or OSError when the process is gone, TimeoutError when it hangs."""
+    def ask(self, texts: list[str] | str, seconds: float) -> tuple[str, Any]:
+        """Send a batch, or one text to explain, and wait; EOFError or OSError when the process is gone, TimeoutError
+        when it hangs."""
         self.pipe.send(texts)
         if not self.pipe.poll(seconds):
             raise TimeoutError
@@ -206,19 +224,22 @@ class WorkerProcess:
             self.pipe.close()
 
 
-def _work(pipe: Any, folder: str, model: str | None, device: str) -> None:
+def _work(pipe: Any, folder: str, model: str | None, device: str, explain: bool) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     import torch
 
+    from cutaway.guard.evidence import Explainer
+    from cutaway.guard.evidence_file import read_evidence
     from cutaway.guard.folder import load_guardrail
 
     torch.set_num_threads(1)
     try:
         guard = load_guardrail(folder, model=model, device=device)
         guard.verdicts(WARM_UP)
+        explainer = Explainer(guard, read_evidence(folder, guard)) if explain else None
     except CutawayError as error:
         return pipe.send(("error", error))
     gc.collect()
@@ -230,7 +251,11 @@ def _work(pipe: Any, folder: str, model: str | None, device: str) -> None:
         except (EOFError, OSError):
             return None
         try:
-            pipe.send(("verdicts", guard.verdicts(texts)))
+            if isinstance(texts, str):
+                assert explainer is not None  # without one there is no such route
+                pipe.send(("explained", explainer(texts)))
+            else:
+                pipe.send(("verdicts", guard.verdicts(texts)))
         except CutawayError as error:
             pipe.send(("error", error))
         except Exception as error:  # its text might hold the prompt
