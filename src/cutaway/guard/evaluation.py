@@ -42,12 +42,14 @@ class Rates:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """`overall`, `by_source` and `by_group` (a part with one class only is judged against the other class of all rows
-    for AUROC; none without groups), `threshold` (logit), `obfuscated`: what is still flagged of harmful prompts that
-    are disguised (none unless asked for), and `notes` on what was left out."""
+    for AUROC; none without groups), `threshold` (logit), `asked` (the false-positive rate it was set for),
+    `obfuscated`: what is still flagged of harmful prompts that are disguised (none unless asked for), and `notes` on
+    what was left out and on sources where the rate seen is not the one asked."""
 
     overall: Rates
     by_source: dict[str, Rates]
     threshold: float
+    asked: float = float("nan")
     by_group: dict[str, Rates] = field(default_factory=dict)
     obfuscated: dict[str, Flagged] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -149,4 +151,18 @@ def evaluate_guardrail(guard: Guardrail, rows: PromptRows, *, seed: int = 0, dis
     _, scores, read = guard._read(own.texts)
     found = evaluate_scores(scores, own, guard.threshold_.logit, seed=seed, notes=read.notes())
     harmless, harmful = (own.subset(np.flatnonzero(own.labels == label)).texts for label in (0, 1))
-    return replace(found, obfuscated=obfuscated(guard, harmful, harmless, most=disguised, seed=seed))
+    asked = guard.threshold_.rate
+    told = (*found.notes, *off_rate(found.by_source, asked))
+    disguises = obfuscated(guard, harmful, harmless, most=disguised, seed=seed)
+    return replace(found, asked=asked, notes=told, obfuscated=disguises)
+
+
+def off_rate(by_source: dict[str, Rates], asked: float) -> list[str]:
+    """A sentence for every source on whose harmless rows the rate seen is not the one asked (its interval leaves it
+    out)."""
+    return [
+        f"{name}: asked for {asked:g} of the harmless rows, seen {r.fpr:.3f} ({r.fpr_low:.3f} to {r.fpr_high:.3f}); "
+        "cutaway guard calibrate sets the threshold from harmless prompts of that source"
+        for name, r in by_source.items()
+        if r.fpr_low > asked or r.fpr_high < asked
+    ]

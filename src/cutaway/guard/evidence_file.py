@@ -73,6 +73,12 @@ def write_evidence(kept: Evidence, guard: Guardrail, folder: str | Path) -> Path
     return Path(folder)
 
 
+def remove_evidence(folder: str | Path) -> None:
+    """Take what an earlier fit kept out of the folder."""
+    for name in (NAME, _VECTORS):
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
 def read_evidence(folder: str | Path, guard: Guardrail) -> Evidence:
     """What `write_evidence` wrote. Raises FileError where it is missing or broken, ModelError where it was changed or
     is of another language model."""

@@ -21,6 +21,7 @@ from cutaway.guard.normal import normalised
 from cutaway.guard.prompts import check_prompt
 
 _MISSING = ("None", "nan", "NaT", "<NA>")  # what a table shows where it holds nothing
+_HARMLESS = ("harmless", "benign", "safe", "0", "0.0", "False", "false")
 _POSITIVE = ("harmful", "toxic", "unsafe", "1", "1.0", "True", "true")
 
 
@@ -208,6 +209,36 @@ def read_texts(path: str | Path, column: str = "text") -> list[str]:
             remedy="name the column with --text",
         )
     return [check_prompt(text, where=f"row {i} of {path.name}") for i, text in enumerate(found[column], start=1)]
+
+
+def read_harmless(
+    path: str | Path,
+    *,
+    text: str = "text",
+    label: str = "label",
+    positive: Sequence[str] | None = None,
+    harmless: Sequence[str] | None = None,
+) -> list[str]:
+    """The harmless prompts of a file: those labelled as `harmless`, or not labelled as harmful where that is None; all
+    prompts of a file without labels.
+
+    Raises FileError and InputError as `read_rows`, and InputError where no row is harmless.
+    """
+    path, labelled = Path(path), False
+    if path.suffix.lower() != ".txt":
+        labelled = label in _columns(path, (text, label))
+    if not labelled:
+        return read_texts(path, text)
+    known = {str(v) for v in _columns(path, (text, label))[label]}
+    if harmless is None and positive is None and known <= set(_HARMLESS):
+        harmless = _HARMLESS
+    rows = read_rows(path, text=text, label=label, positive=positive if harmless is None else harmless)
+    found = [t for t, v in zip(rows.texts, rows.labels, strict=True) if v == (harmless is not None)]
+    if not found:
+        raise InputError(
+            f"data {path.name}", found="no harmless row", expected="at least one", remedy="say which with --harmless"
+        )
+    return found
 
 
 def _columns(path: Path, wanted: Container[str]) -> dict[str, list]:

@@ -11,6 +11,7 @@ from cutaway.language.dimension import intrinsic_dimension as intrinsic_dimensio
 from cutaway.language.geometry import GeometryReader as GeometryReader
 from cutaway.language.geometry import LanguageFeatures as LanguageFeatures
 from cutaway.language.geometry import language_geometry as language_geometry
+from cutaway.language.maxsim import maxsim as maxsim
 from cutaway.language.sentences import SentenceReader as SentenceReader
 from cutaway.language.sentences import sentence_vectors as sentence_vectors
 
@@ -26,6 +27,7 @@ __all__ = [
     "intrinsic_dimension",
     "language_geometry",
     "layers_curve",
+    "maxsim",
     "prompt_map",
     "sentence_vectors",
 ]

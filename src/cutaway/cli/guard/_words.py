@@ -20,7 +20,7 @@ def evaluation(found: Evaluation, notes: list[str]) -> dict[str, Any]:
     by_group = {k: dataclasses.asdict(v) for k, v in found.by_group.items()}
     disguised = {k: dataclasses.asdict(v) for k, v in found.obfuscated.items()}
     parts = {"by_source": by_source, "by_group": by_group, "obfuscated": disguised, "notes": notes}
-    return {**whole, "threshold": found.threshold, **parts}
+    return {**whole, "threshold": found.threshold, "asked": found.asked, **parts}
 
 
 def score_table(payload: dict[str, Any]) -> str:
@@ -32,16 +32,20 @@ def score_table(payload: dict[str, Any]) -> str:
 
         return (
             f"{name:<18}{r['rows']:>6}{r['harmful']:>8}  {cell(r['auroc'])} [{cell(r['auroc_low'])},"
-            f"{cell(r['auroc_high'])}]  {cell(r['tpr'])}  {cell(r['fpr'])}"
+            f"{cell(r['auroc_high'])}]  {cell(r['tpr'])}  {cell(r['fpr'])} [{cell(r['fpr_low'])},{cell(r['fpr_high'])}]"
         )
 
-    lines = [f"{'source':<18}{'rows':>6}{'harmful':>8}   AUROC [    95 %     ]     TPR     FPR", line("all", payload)]
+    lines = [
+        f"{'source':<18}{'rows':>6}{'harmful':>8}   AUROC [    95 %     ]     TPR     FPR [    95 %     ]",
+        line("all", payload),
+    ]
     lines += [line(name, r) for name, r in payload["by_source"].items()]
     if payload["by_group"]:
         lines += ["group", *(line(name[:18], r) for name, r in payload["by_group"].items())]
     lines += [line(f"({name})", r) for name, r in payload.get("baselines", {}).items()]
     lines += _disguised(payload["obfuscated"])
-    return "\n".join([*lines, f"threshold (logit) {payload['threshold']:.4f}"])
+    asked = "" if payload["asked"] != payload["asked"] else f", false-positive rate asked for {payload['asked']:g}"
+    return "\n".join([*lines, f"threshold (logit) {payload['threshold']:.4f}{asked}"])
 
 
 def ordinary_words(r: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ app = new_app("guard fit")
 
 @app.default
 def fit(
-    model: str,
+    model: str | None = None,
     *,
     data: Annotated[list[Path], Parameter(consume_multiple=True)],
     out: Path,
@@ -27,21 +27,22 @@ def fit(
     label: str = "label",
     source: str = "source",
     positive: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    features: str = "both",
+    features: str | None = None,
     layers: int | None = None,
     head: str = "logistic",
     fpr: float = 0.05,
     max_length: int | None = None,
     num: int | None = None,
+    keep: int = 1000,
     seed: int = 0,
     device: str = "cpu",
 ) -> Outcome:
-    """Fit a guardrail for MODEL on labelled prompts, save it, and evaluate it on rows held out.
+    """Fit a guardrail on labelled prompts, save it, and evaluate it on rows held out.
 
     Parameters
     ----------
     model
-        A Hugging Face folder or id with its tokenizer.
+        A Hugging Face folder or id with its tokenizer; by default the sentence encoder of the extra encoder.
     data
         One or more .csv, .jsonl or .parquet files.
     out
@@ -53,7 +54,7 @@ def fit(
     positive
         Labels that count as harmful.
     features
-        geometry, hidden or both.
+        sentence, geometry, hidden or both; by default sentence for a sentence encoder and both for other models.
     layers
         Use the first K blocks only.
     head
@@ -64,16 +65,23 @@ def fit(
         Tokens read of a prompt.
     num
         Use at most so many rows.
+    keep
+        Keep at most so many training prompts in the folder, to be shown behind verdicts (cutaway guard explain).
     seed
         Seed of everything random.
     device
         cpu, cuda, ...
     """
     from cutaway.guard import Guardrail, evaluate_guardrail, save_guardrail
+    from cutaway.guard.evidence import keep_evidence
+    from cutaway.guard.evidence_file import remove_evidence, write_evidence
     from cutaway.guard.ordinary import ordinary
     from cutaway.guard.rows import prompt_fingerprint
+    from cutaway.network.packaged import ENCODER
 
     check_seed(seed)
+    if keep < 0:
+        raise InputError("option --keep", found=str(keep), expected="0 or more", remedy="give 0 to keep none")
     if out.exists() and not out.is_dir():
         raise InputError(
             f"option --out {out}", found="a file", expected="a folder, or a name that is free", remedy="name another"
@@ -87,13 +95,18 @@ def fit(
         held = read_columns([test], columns, None, seed).without(
             {prompt_fingerprint(t) for t in rows.texts}, "in the training data"
         )
-    guard = Guardrail(
-        model, features=features, layers=layers, head=head, rate=fpr, max_length=max_length, seed=seed, device=device
-    ).fit(train)
+    given = {"features": features, "layers": layers, "head": head, "max_length": max_length, "device": device}
+    guard = Guardrail(model or ENCODER, rate=fpr, seed=seed, **given).fit(train)
     folder = save_guardrail(guard, out)
+    kept = keep_evidence(guard, train, held, most=keep, seed=seed) if keep else None
+    if kept is None:
+        remove_evidence(folder)
+    else:
+        write_evidence(kept, guard, folder)
     found = evaluate_guardrail(guard, held, seed=seed)
     notes = list(dict.fromkeys((*guard.notes_, *found.notes)))
     payload = {"folder": str(folder), "train_rows": guard.train_rows_, "calibration_rows": guard.calibration_rows_}
-    payload |= {**evaluation(found, notes), "ordinary": ordinary(guard)}
-    lines = [f"guardrail: {folder}", score_table(payload), ordinary_words(payload["ordinary"])]
+    payload |= {**evaluation(found, notes), "ordinary": ordinary(guard), "kept": len(kept or ())}
+    told = f" (holds {len(kept)} training prompts, for cutaway guard explain)" if kept else ""
+    lines = [f"guardrail: {folder}{told}", score_table(payload), ordinary_words(payload["ordinary"])]
     return Outcome(payload=payload, words="\n".join(lines))

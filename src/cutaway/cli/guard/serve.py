@@ -20,6 +20,7 @@ def serve(
     keys: Path | None = None,
     decisions: Path | None = None,
     log_prompts: bool = False,
+    explain: bool = False,
     model: str | None = None,
     device: str = "cpu",
     max_chars: int = 100_000,
@@ -47,6 +48,8 @@ def serve(
         A file for one JSON line a decision, without the prompt.
     log_prompts
         Write prompts into the log (never by default).
+    explain
+        Answer /v1/explain, and show on the page, the training prompts nearest to a prompt: clients then see them.
     model
         Where the language model is now, if it has moved.
     device
@@ -74,6 +77,7 @@ def serve(
         queue=queue,
         workers=workers,
         log_prompts=log_prompts,
+        explain=explain,
         sockets=sockets,
         stop_seconds=stop_seconds,
     )
