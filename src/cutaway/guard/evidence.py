@@ -21,8 +21,8 @@ from cutaway.guard.guardrail import Guardrail
 from cutaway.guard.normal import normalised
 from cutaway.guard.rows import PromptRows
 from cutaway.language.geometry import token_batches
-from cutaway.language.maxsim import matches, maxsim
 from cutaway.language.sentences import SentenceReader
+from cutaway.language.token_similarity import matches, maxsim
 from cutaway.reading.intervals import proportion_interval
 
 

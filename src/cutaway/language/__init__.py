@@ -9,7 +9,7 @@
 | `pooling` | from pre-activations to seven numbers a prompt |
 | `geometry` | seven spline features of every block, streamed in one forward pass |
 | `intrinsic_dimension` | the intrinsic dimension of every head at every token |
-| `maxsim` | how alike two texts are by their tokens |
+| `token_similarity` | how alike two texts are by their tokens |
 | `sentences` | one vector a text, one vector a token |
 | `charts` | their pictures |
 | `instruments` | `language-geometry` and `intrinsic-dimension` |
@@ -24,7 +24,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "charts": "dimension_curve feature_map head_map layers_curve prompt_map",
         "dimension": "intrinsic_dimension",
         "geometry": "GeometryReader LanguageFeatures language_geometry",
-        "maxsim": "maxsim",
+        "token_similarity": "maxsim",
         "sentences": "SentenceReader sentence_vectors",
     },
 )

@@ -11,9 +11,9 @@ from cutaway.language.dimension import intrinsic_dimension as intrinsic_dimensio
 from cutaway.language.geometry import GeometryReader as GeometryReader
 from cutaway.language.geometry import LanguageFeatures as LanguageFeatures
 from cutaway.language.geometry import language_geometry as language_geometry
-from cutaway.language.maxsim import maxsim as maxsim
 from cutaway.language.sentences import SentenceReader as SentenceReader
 from cutaway.language.sentences import sentence_vectors as sentence_vectors
+from cutaway.language.token_similarity import maxsim as maxsim
 
 __all__ = [
     "GeometryReader",

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.errors import InputError
-from cutaway.language.maxsim import matches, maxsim
+from cutaway.language.token_similarity import matches, maxsim
 
 
 def _texts(rng, count, width=5):
