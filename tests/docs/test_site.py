@@ -27,6 +27,7 @@ from cutaway.settings import described  # noqa: E402
 def test_the_page_of_an_instrument_says_all_that_its_class_says(name):
     kind = registry.instrument(name)
     page = instrument_pages.page(kind)
+    assert kind.formula, "its page would have no formula"
     latex2mathml.tex2mathml(kind.formula, as_block=True)
     for text in (kind.question, kind.formula, kind.source, kind.expense, kind.limits):
         assert text in page

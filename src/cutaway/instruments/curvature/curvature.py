@@ -48,6 +48,9 @@ class Curvature(Instrument):
         "Cohen et al. 2021, arXiv 2103.00065"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
+    formula: ClassVar[str] = (
+        r"H = \nabla_\theta^2 \frac{1}{n} \sum_i \ell(f_\theta(x_i), y_i), \ \mathrm{tr} H, \|H\|_F, \lambda_{\max}(H)"
+    )
     expense: ClassVar[str] = "about 500 products with the Hessian, four forward passes a row each"
     limits: ClassVar[str] = (
         "Of the mean loss over the rows given: the norm of few rows is larger than that of many. Curvature in the "

@@ -38,6 +38,9 @@ class Margins(Instrument):
     source: ClassVar[str] = "Tsilivis, Vardi and Kempe 2024, arXiv 2410.22069; Lyu and Li 2020, arXiv 1906.05890"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
     null: ClassVar[str] = ""  # a network that has learned nothing separates nothing, so it has no margin
+    formula: ClassVar[str] = (
+        r"\gamma = \frac{1}{\|\theta\|^L} \min_i \left( f_{y_i}(x_i) - \max_{k \ne y_i} f_k(x_i) \right)"
+    )
     expense: ClassVar[str] = "5 forward and 1 backward passes a sample, in float64"
     limits: ClassVar[str] = (
         "The smallest margin of the rows given: more rows can only lower it, so give the training rows. Margins of "

@@ -41,6 +41,9 @@ class TangentKernel(Instrument):
     question: ClassVar[str] = "What do the network's gradients find alike, and has training changed it?"
     source: ClassVar[str] = "Jacot et al. 2018, arXiv 1806.07572; Tsilivis and Kempe 2022, arXiv 2210.05577"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
+    formula: ClassVar[str] = (
+        r"K(x, x') = \frac{1}{C} \sum_c \langle \nabla_\theta f_c(x), \nabla_\theta f_c(x') \rangle"
+    )
     expense: ClassVar[str] = "1 forward and (classes) backward passes a row, rows squared"
     limits: ClassVar[str] = (
         "Says what a linearised network would find easy; a network that leaves its kernel may find something else."

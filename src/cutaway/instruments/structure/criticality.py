@@ -41,6 +41,7 @@ class Criticality(Instrument):
     question: ClassVar[str] = "Do signals and small changes keep their size through the layers?"
     source: ClassVar[str] = "Roberts, Yaida and Hanin 2022, arXiv 2106.10165, chapter 5"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
+    formula: ClassVar[str] = r"\chi_l = \frac{E_x |\partial_v z_l(x)|^2}{E_x |\partial_v z_{l-1}(x)|^2}"
     expense: ClassVar[str] = "2 forward passes a sample"
     limits: ClassVar[str] = (
         "A trained network need not be critical; the figures tell how it began or what training made of it. Layers "
