@@ -163,14 +163,14 @@ def _height(points: Floats, start: Floats, end: Floats) -> Floats:
 def gate_values(program: StagedProgram, inputs: Floats, gates: NDArray) -> Floats:
     """Value of one gate at each input (n), computed from the input itself."""
     found = np.empty(len(gates))
-    chunk = int(max(1, min(len(gates), 2**26 // max(program.num_gates, 1))))
+    widest = max(max(n.numel for n in program.graph.nodes), *(s.num_gates for s in program.sites), 1)
+    chunk = int(max(1, min(len(gates), 2**26 // max(program.num_gates, 1), 2**23 // widest)))
     with torch.no_grad():
         for begin in range(0, len(gates), chunk):
             some = slice(begin, begin + chunk)
-            values = program.all_gates(torch.from_numpy(inputs[some]))
             wanted = gates[some]
             part = np.empty(len(wanted))
-            for site, rows in zip(program.sites, values):
+            for site, rows in zip(program.sites, program.gates_by_site(torch.from_numpy(inputs[some]))):
                 mine = np.flatnonzero((wanted >= site.first) & (wanted < site.first + site.num_gates))
                 part[mine] = rows.numpy()[mine, wanted[mine] - site.first]
             found[some] = part
@@ -199,8 +199,8 @@ def _affine_errors(
         return 0.0, 0
     faces = generator.choice(good, min(max_faces, len(good)), replace=False)
     with torch.no_grad():
-        gates = program.all_gates(torch.from_numpy(plane.lift(measures.interior[faces])))
-    largest = max((float(g.abs().max()) for g in gates), default=0.0)
+        points = torch.from_numpy(plane.lift(measures.interior[faces])).split(1)
+        largest = max((float(g.abs().max()) for p in points for g in program.gates_by_site(p)), default=0.0)
     least = max(1e-3 * float(np.abs(outputs).max()), 1e-6 * largest, 1e-300)
     worst = 0.0
     for face in faces:

@@ -175,6 +175,12 @@ class StagedProgram:
         read = values[self.output.index]
         return read.reshape(read.shape[0], -1)
 
+    @property
+    def bytes(self) -> int:
+        """Of the weights and constants of the graph."""
+        held = [v for n in self.graph.nodes for v in n.constants.values()] + list(self.constants.values())
+        return sum({v.untyped_storage().data_ptr(): v.untyped_storage().nbytes() for v in held}.values())
+
     def in_dtype(self, dtype: torch.dtype) -> StagedProgram:
         """The same program in another floating-point type."""
         made = copy.copy(self)
@@ -190,7 +196,8 @@ class StagedProgram:
         bare.graph = replace(self.graph, nodes=tuple(_bare_node(n) if n.index in tail else n for n in self.graph.nodes))
         mine = {i for i in self.constants if set(self.graph.users[i]) <= tail}
         bare.constants = {i: torch.zeros_like(v) if i in mine else v for i, v in self.constants.items()}
-        live = (n for n in self.graph.nodes if n.index not in tail)
+        read = {i for n in self.graph.nodes if n.index in tail for i in n.inputs} - tail
+        live = (n for n in self.graph.nodes if n.index in read or n.index == self.output.index not in tail)
         values = {n.index: torch.zeros(1, *n.shape, dtype=self.graph.dtype) for n in live}
         with torch.no_grad():
             for node in self.graph.nodes:
