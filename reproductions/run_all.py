@@ -22,8 +22,8 @@ KNOWN: dict[str, str] = {
     "as networks overfit; over the better half of the models ECE, MCE and KS do not (.2 to .4), as published",
     "delayed-robustness": "full form: under all attacks robustness at the last step is below that at the start of the "
     "clean plateau in every seed; against its end one MNIST run of three has no rise, and Fashion-MNIST none",
-    "ntk-robustness": "full form: the mean over 980 features beyond 20 is useful on 0.5023 of rows, 2.9 standard errors "
-    "above a guess where 3 are asked; the source's figure is that of one feature of CIFAR-10",
+    "ntk-robustness": "full form: features beyond 20 are useful in the mean by 2.9 standard errors where 3 are asked; the "
+    "source's figure is that of one feature of CIFAR-10",
 }
 
 
