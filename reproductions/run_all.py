@@ -22,7 +22,7 @@ KNOWN: dict[str, str] = {
     "as networks overfit; over the better half of the models ECE, MCE and KS do not (.2 to .4), as published",
     "delayed-robustness": "full form: under all attacks robustness at the last step is below that at the start of the "
     "clean plateau in every seed; against its end one MNIST run of three has no rise, and Fashion-MNIST none",
-    "ntk-robustness": "full form: features beyond 20 are useful in the mean by 2.9 standard errors where 3 are asked; the "
+    "ntk-robustness": "full form: features beyond 20 are useful in the mean by 2.9 standard errors, not 3; the "
     "source's figure is that of one feature of CIFAR-10",
 }
 
