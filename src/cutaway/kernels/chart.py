@@ -114,3 +114,19 @@ def features_chart(reading: Any) -> Any:
     bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
     line = base.mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=1.5).encode(y=y)
     return finished(alt.layer(guess, bars, line), height=260)
+
+
+def eigenvalue_figure(series: dict[str, list[list[float]]]) -> Any:
+    """Eigenvalues over the largest by rank, a line a kernel, on log axes (matplotlib)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, pairs), colour in zip(series.items(), (NULL, INK)):
+        rank, value = np.array(pairs).T
+        kept = value > 1e-12 * value[0]
+        axes.loglog(rank[kept], value[kept] / value[0], color=colour, label=name.upper())
+    axes.set_xlabel("rank")
+    axes.set_ylabel("eigenvalue over the largest")
+    axes.legend(frameon=False)
+    return figure

@@ -1,0 +1,112 @@
+"""`cutaway theory kernel`: the closed-form kernels of an infinitely wide network on data, and what they find easy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import budget_bytes, check_picture
+from cutaway.cli.theory._series import PICTURES, save, series_of, theory_payload
+from cutaway.errors import InputError
+
+app = new_app("theory kernel")
+
+
+@app.default
+def kernel(
+    data: str = "digits",
+    *,
+    num: int = 200,
+    split: str = "train",
+    depth: int = 2,
+    activation: str = "relu",
+    kernel_size: int = 0,
+    pooling: bool = False,
+    weight_variance: float = 2.0,
+    bias_variance: float = 0.0,
+    ridge: float = 1e-4,
+    seed: int = 0,
+    budget: str | None = None,
+    out: Path | None = None,
+) -> Outcome:
+    """NNGP and NTK of a network of infinite width: eigenvalues, alignment with the labels, regression.
+
+    Parameters
+    ----------
+    data
+        A named set or a path, with labels.
+    num
+        Rows of the data; every other one is learned from, the rest are judged.
+    split
+        train or test.
+    depth
+        Hidden layers.
+    activation
+        relu, erf or gelu.
+    kernel_size
+        Side of convolutions (odd); 0 is fully connected.
+    pooling
+        Of convolutions: mean over all pixels before the output, instead of flattening.
+    weight_variance
+        Variance of hidden weights times the fan-in.
+    bias_variance
+        Variance of the biases.
+    ridge
+        Of the regression, as a share of the kernel's mean diagonal.
+    seed
+        Seed of the choice of rows.
+    budget
+        Memory budget, such as 8GB.
+    out
+        File (.png, .pdf, .svg) for the picture of the eigenvalues.
+    """
+    import torch
+
+    from cutaway.data import load_data
+    from cutaway.kernels import InfiniteNetwork, effective_rank, solve, target_alignment, top_mass
+
+    check_picture("--out", out, PICTURES)
+    if weight_variance <= 0 or bias_variance < 0 or ridge < 0 or num < 4:
+        raise InputError(
+            "command theory kernel",
+            found=f"--weight-variance {weight_variance:g}, --bias-variance {bias_variance:g}, --ridge {ridge:g}, "
+            f"--num {num}",
+            expected="a variance of weights above 0, one of biases and a ridge of at least 0, four rows or more",
+            remedy="give such numbers",
+        )
+    network = InfiniteNetwork(
+        depth=depth,
+        activation=activation,
+        weight_variance=weight_variance,
+        bias_variance=bias_variance,
+        kernel_size=kernel_size,
+        pooling=pooling,
+    )
+    rows = load_data(data, split=split, num=num, seed=seed)
+    if rows.labels is None:
+        raise InputError(f"data {rows.name!r}", found="no labels", expected="labelled data", remedy="name another set")
+    targets = torch.nn.functional.one_hot(rows.labels, rows.num_classes or -1).double()
+    mean = targets[::2].mean(dim=0)
+    series, figures, lines = {}, [], []
+    for name, found in zip(("nngp", "ntk"), network.kernels(rows.inputs.double(), budget=budget_bytes(budget))):
+        values = torch.linalg.eigvalsh(found).flip(0)
+        inner = found[::2, ::2]
+        solution = solve(inner, targets[::2] - mean, ridge=ridge * float(inner.diagonal().mean()))
+        said = (found[1::2, ::2] @ solution.coefficients + mean).argmax(dim=1)
+        told = {
+            "alignment": target_alignment(found, targets),
+            "effective_rank": effective_rank(values),
+            "top_mass": top_mass(values),
+            "accuracy": float((said == rows.labels[1::2]).double().mean()),
+            "floor": solution.floor,
+        }
+        series[name] = series_of(range(1, len(values) + 1), values.tolist())
+        figures += [{"name": f"{name}_{key}", "value": value} for key, value in told.items()]
+        line = f"{name.upper():4}  alignment with the labels {told['alignment']:.3f}, {told['effective_rank']:.1f} "
+        line += f"directions, right on {told['accuracy']:.1%} of {len(said)} rows not learned from"
+        lines.append(line + (f"; eigenvalues raised to {solution.floor:.2g} (rows alike?)" if solution.floor else ""))
+    if out is not None:
+        from cutaway.kernels.chart import eigenvalue_figure
+
+        save(eigenvalue_figure(series), out)
+    return Outcome(payload=theory_payload(series, figures=figures), words="\n".join(lines))
