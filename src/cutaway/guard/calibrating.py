@@ -90,7 +90,8 @@ def recalibrate(
     guard.seen_ = tuple(sorted({*guard.seen_, *prints}))
     few = now.warning()
     kept = [n for n in guard.notes_ if not n.startswith("the threshold rests on")]
-    guard.notes_ = tuple(dict.fromkeys((*kept, *rows.notes, *([few] if few else []))))
+    told: list[str] = [*kept, *rows.notes, *([few] if few else [])]
+    guard.notes_ = tuple(dict.fromkeys(told))
     return Recalibration(
         before=before,
         threshold=now,

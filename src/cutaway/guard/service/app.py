@@ -185,8 +185,15 @@ def _handlers(service: Service) -> dict[str, Handler]:
         texts = await prompts(request, "prompt")
         return JSONResponse(await service.explained(texts[0], began, "/v1/explain", key))
 
-    routes = {"/v1/check": check, "/v1/batch": batch, "/v1/stream": stream, "/v1/moderations": moderations}
-    return routes | ({"/v1/explain": explain} if service.settings.explain else {})
+    routes: dict[str, Handler] = {
+        "/v1/check": check,
+        "/v1/batch": batch,
+        "/v1/stream": stream,
+        "/v1/moderations": moderations,
+    }
+    if service.settings.explain:
+        routes["/v1/explain"] = explain
+    return routes
 
 
 def _plain_routes(app: FastAPI, service: Service) -> None:
