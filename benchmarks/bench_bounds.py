@@ -273,7 +273,7 @@ def _not_attacked(problems: dict, waiting: list) -> list:
     for name, opened in problems.items():
         own = [w for w in waiting if w[0] == name]
         if own:
-            problem = Problem.of(opened.net, _question([(low, high) for _, low, high in own]), opened.replay)
+            problem = Problem.of(opened.bounded, _question([(low, high) for _, low, high in own]), opened.replay)
             found = witnesses_of_many(problem)
             left += [w for i, w in enumerate(own) if i not in found]
     return left

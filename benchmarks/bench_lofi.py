@@ -17,7 +17,7 @@ from typing import Any
 
 CASES = {
     "kernel-4000": (4000, 8.0, 1.2, {"mode": "kernel"}),
-    "kernel-8000": (8000, 40.0, 4.0, {"mode": "kernel", "memory_gb": 8.0}),
+    "kernel-8000": (8000, 40.0, 4.0, {"mode": "kernel", "budget": 8_000_000_000}),
     "finite-60000": (60_000, 600.0, 4.0, {"mode": "finite", "width": 4000}),
     "auto-60000": (60_000, 600.0, 24.0, {"mode": "auto", "width": 2000}),
 }

@@ -44,7 +44,7 @@ def equations() -> dict[str, float]:
     from cutaway.dynamics.ode import OverlapProblem, integrate
 
     problem = OverlapProblem(
-        activation="erf", second_layer=(1.0, 1.0), num_directions=2, dimension=10_000, rate=0.08, batch=100,
+        activation="erf", second_layer=(1.0, 1.0), num_directions=2, dimension=10_000, rate=0.08, batch_size=100,
         projected=True
     )  # fmt: skip
     began = time.process_time()

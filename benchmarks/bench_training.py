@@ -54,7 +54,7 @@ def reference_cnn() -> torch.nn.Module:
 def paper_run(steps: int) -> float:
     """CPU seconds a step of the paper's MLP."""
     model, data = build_model("mlp", (1, 28, 28), 10, width=200, depth=4), images(1000)
-    settings = {"batch": 200, "loss": "mse"}
+    settings = {"batch_size": 200, "loss": "mse"}
     train(model, data, TrainingSettings(steps=20, **settings))
     began = time.process_time()
     train(model, data, TrainingSettings(steps=steps, **settings))
@@ -64,7 +64,7 @@ def paper_run(steps: int) -> float:
 def tracked_seconds(steps: int, tracker: Tracker | None) -> float:
     """CPU seconds of `steps` steps of the reference CNN."""
     began = time.process_time()
-    train(reference_cnn(), images(2000), TrainingSettings(steps=steps, batch=128), tracker=tracker)
+    train(reference_cnn(), images(2000), TrainingSettings(steps=steps, batch_size=128), tracker=tracker)
     return time.process_time() - began
 
 
@@ -96,7 +96,11 @@ def measured_share(seconds: float, folder: Path) -> float:
     with Tracker(instruments, schedule, folder / "budget", data=data.first(100), intervals=False) as tracker:
         try:
             train(
-                model, data, TrainingSettings(steps=10**6, batch=64), tracker=tracker, progress=_until(began + seconds)
+                model,
+                data,
+                TrainingSettings(steps=10**6, batch_size=64),
+                tracker=tracker,
+                progress=_until(began + seconds),
             )
         except TimeoutError:
             return tracker.share

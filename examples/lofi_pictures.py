@@ -101,7 +101,7 @@ def methods(seed: int) -> dict[str, Any]:
         "random features": RandomFeatureClassifier(width=1000, random_state=seed),
         "deep NNGP": DeepNNGPClassifier(random_state=seed),
         "LoFi, kernel": LoFiClassifier(n_directions=(16, 64), n_layers=2, random_state=seed),
-        "gradient descent": GradientDescentTwin(width=256, n_layers=2, batch=32, steps=200, random_state=seed),
+        "gradient descent": GradientDescentTwin(width=256, n_layers=2, batch_size=32, steps=200, random_state=seed),
     }
 
 

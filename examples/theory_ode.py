@@ -24,7 +24,7 @@ def main(picture: str | None = None, *, dimension: int = 400, num_steps: int = 6
         num_directions=2,
         dimension=dimension,
         rate=rate,
-        batch=batch,
+        batch_size=batch,
         projected=True,
     )
     theory = integrate(problem, np.zeros((2, 2)), np.eye(2), num_steps)
@@ -35,7 +35,7 @@ def main(picture: str | None = None, *, dimension: int = 400, num_steps: int = 6
             second_layer=(1.0, 1.0),
             dimension=dimension,
             rate=rate,
-            batch=batch,
+            batch_size=batch,
             num_steps=num_steps,
             spherical=True,
             start="orthogonal",

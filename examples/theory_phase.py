@@ -27,7 +27,7 @@ def main(picture: str | None = None, *, dimension: int = 64, num_seeds: int = 4)
             dimension=dimension,
             rate=0.032 * batch * 4 * dimension**-1.5,
             num_steps=40,
-            batch=batch,
+            batch_size=batch,
             second_layer=(1.0,) * 4,
             spherical=True,
             start=dimension**-0.5,

@@ -1,6 +1,7 @@
 """The floors hold, the public names are pinned, and nothing private stands in the tree."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,8 +49,8 @@ FLOORS = {
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
 
-def room_of(path: Path) -> str:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
+def room_of(path: Path, source: Path = SOURCE) -> str:
+    parts = path.relative_to(source).with_suffix("").parts
     return "" if parts == ("__init__",) else parts[0]
 
 
@@ -76,38 +77,78 @@ def _targets(node: ast.ImportFrom):
     yield from [".".join(rest)] if rest else [alias.name for alias in node.names]
 
 
-def test_a_room_imports_only_from_below():
-    wrong = []
-    for path in SOURCE.rglob("*.py"):
-        room = room_of(path)
-        assert room in FLOOR, f"{path.name}: room {room!r} has no floor; give it one in ARCHITECTURE.md and here"
-        for target in imports(ast.parse(path.read_text())):
-            other = target.split(".")[0]
-            if FLOOR.get(other, 0) > FLOOR[room]:
-                wrong.append(
-                    f"{path.relative_to(SOURCE)} (floor {FLOOR[room]}) imports {target} (floor {FLOOR[other]})"
-                )
-    assert not wrong, "\n".join(wrong)
+def steps(source: Path = SOURCE) -> list[tuple[str, str, str]]:
+    """(file, its room, what it imports) of every import inside the package."""
+    return [
+        (path.relative_to(source).as_posix(), room_of(path, source), target)
+        for path in sorted(source.rglob("*.py"))
+        for target in imports(ast.parse(path.read_text()))
+    ]
 
 
-def test_no_room_reaches_itself_through_others():
-    steps: dict[str, set[str]] = {}
-    for path in SOURCE.rglob("*.py"):
-        room = room_of(path)
-        steps.setdefault(room, set()).update({t.split(".")[0] for t in imports(ast.parse(path.read_text()))} - {room})
-    for room in steps:
-        seen, todo = set(), list(steps[room])
+def upward(found: list[tuple[str, str, str]]) -> list[str]:
+    """Imports of a room that stands higher."""
+    return [
+        f"{file} (floor {FLOOR[room]}) imports {target} (floor {FLOOR[other]})"
+        for file, room, target in found
+        if room in FLOOR and FLOOR.get(other := target.split(".")[0], 0) > FLOOR[room]
+    ]
+
+
+def in_circles(found: list[tuple[str, str, str]]) -> set[str]:
+    """Rooms that reach themselves through others."""
+    reached: dict[str, set[str]] = {}
+    for _, room, target in found:
+        reached.setdefault(room, set()).update({target.split(".")[0]} - {room})
+    circling = set()
+    for room in reached:
+        seen, todo = set(), list(reached[room])
         while todo:
             other = todo.pop()
             if other not in seen:
                 seen.add(other)
-                todo += steps.get(other, ())
-        assert room not in seen, f"{room!r} is in a circle of rooms"
+                todo += reached.get(other, ())
+        circling |= {room} & seen
+    return circling
+
+
+@pytest.fixture(scope="module")
+def found():
+    return steps()
+
+
+def test_every_room_has_a_floor(found):
+    rooms = {room_of(path) for path in SOURCE.rglob("*.py")}
+    assert rooms <= set(FLOOR), f"{rooms - set(FLOOR)}: give them a floor in ARCHITECTURE.md and here"
+
+
+def test_a_room_imports_only_from_below(found):
+    wrong = upward(found)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_room_reaches_itself_through_others(found):
+    assert not in_circles(found)
+
+
+def test_a_step_up_and_a_circle_are_seen():
+    assert upward([("network/a.py", "network", "geometry.b")]) and not upward(
+        [("geometry/a.py", "geometry", "network")]
+    )
+    assert in_circles([("", "a", "b"), ("", "b", "c"), ("", "c", "b")]) == {"b", "c"}
 
 
 def test_imports_inside_functions_are_seen():
     text = "if TYPE_CHECKING:\n    from cutaway.a import x\ndef f():\n    from cutaway.b import y\n    import cutaway.c.d\n"
     assert list(imports(ast.parse(text))) == ["b", "c.d"]
+
+
+def test_every_file_that_the_journeys_pass_is_there():
+    text = (SOURCE.parent.parent / "ARCHITECTURE.md").read_text().split("## Four journeys")[1].split("## Decisions")[0]
+    named = re.findall(r"`([\w/]+\.py)`", text)
+    files = ["/" + path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")] + ["/tools/house_counts.py"]
+    assert len(named) > 30
+    assert not [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
 
 
 def test_public_names():

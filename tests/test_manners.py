@@ -23,6 +23,11 @@ def test_no_file_is_longer_than_a_reader_holds():
     assert not found, f"cut along meaning: {found}"
 
 
+def test_the_formatter_has_every_line():
+    found = [path.name for path in SOURCE.rglob("*.py") if "fmt: skip" in (t := path.read_text()) or "fmt: off" in t]
+    assert not found
+
+
 def test_a_long_file_is_seen(tmp_path):
     (tmp_path / "long.py").write_text("x = 1\n" * (MOST_LINES + 1))
     (tmp_path / "whole.py").write_text("x = 1\n" * MOST_LINES)
@@ -119,3 +124,30 @@ def test_a_docstring_that_answers_nothing_scores_nothing(scores):
     assert not any(scores.answered(q, "Does it.", "", {"InputError"}) for q in questions)
     full = "f(x) for x (n, d), exact. Raises InputError for no rows."
     assert all(scores.answered(q, full, "", {"InputError"}) for q in questions)
+
+
+def test_the_counts_of_the_house_see_what_is_wrong(tmp_path):
+    spec = importlib.util.spec_from_file_location("house_counts", SOURCE.parents[1] / "tools" / "house_counts.py")
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    same = "\n".join(f"    value{k} = compute(given{k}, {k})" for k in range(10))
+    wrong = f"from cutaway.geometry import b\nDELAY = 3.0\ndef told(net):\n{same}\n    raise InputError('x')\n"
+    files = {
+        "network/a.py": "class InputError(CutawayError): ...\n" + wrong,
+        "geometry/b.py": "import cutaway.network.a  # type: ignore\n" + wrong.replace("cutaway.geometry", "other"),
+        "geometry/long.py": "x = 1  # fmt: skip\n" * (MOST_LINES + 1),
+    }
+    for name, text in files.items():
+        (tmp_path / "src" / "cutaway" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "src" / "cutaway" / name).write_text(text)
+    found = tool.counts(tmp_path)
+    wanted = {
+        "files": 3, "files over 350 lines": 1, "rooms in a circle of imports": 2, "imports of a higher floor": 1,
+        "public names that stand twice": 1, "constants that stand twice": 1, "near-duplicates of ten lines": 1,
+        "parameters under another word": 2, "untyped parameters, geometry and network": 2,
+        "errors without a next step": 2, "type ignores": 1, "lines kept from the formatter": MOST_LINES + 1,
+    }  # fmt: skip
+    assert {name: found[name] for name in wanted} == wanted
+    text = tool.table({"a": 1000}, {"a": 2, "b": 3}, "old")
+    assert text.splitlines()[2:] == ["| a | 2 | 1,000 |", "| b | 3 | 0 |"]

@@ -159,7 +159,7 @@ def lofi_accuracy(folder: Path) -> None:
     accuracy_figure(sizes, means, errors).savefig(folder / "accuracy.svg")
 
 
-_PROBLEM = {"activation": "erf", "second_layer": (1.0, 1.0), "dimension": 400, "rate": 1.0, "batch": 20}
+_PROBLEM = {"activation": "erf", "second_layer": (1.0, 1.0), "dimension": 400, "rate": 1.0, "batch_size": 20}
 
 
 def theory_overlay(folder: Path) -> None:

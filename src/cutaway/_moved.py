@@ -47,14 +47,21 @@ MOVED = {
     "cutaway.features.lofi.emergence": "cutaway.features.lofi.spectral_emergence",
     "cutaway.outputs.predictions": "cutaway.outputs.answers",
     "cutaway.robustness.certified_accuracy": "cutaway.robustness.certified_share",
+    "cutaway.geometry.regions": "cutaway.geometry.linear_regions",
+    "cutaway.guard.regions": "cutaway.guard.head_regions",
+    "cutaway.guard.nlp.regions": "cutaway.guard.nlp.boxes",
 }
 """Old path -> new path."""
 
 NAMES = {
     "cutaway.robustness.attacks:Ball": "cutaway.robustness.attacks.ball:PerturbationBall",
+    "cutaway.robustness.attacks:Target": "cutaway.robustness.attacks.goals:TargetClass",
+    "cutaway.features:Alignment": "cutaway.features.collapse_by_layer:SimplexAlignment",
+    "cutaway.features:alignment": "cutaway.features.collapse_by_layer:simplex_alignment",
+    "cutaway.kernels:alignment": "cutaway.kernels.shape:target_alignment",
     "cutaway.robustness:certified_radius": "cutaway.robustness.lipschitz:lipschitz_radius",
     "cutaway.robustness:count_patterns": "cutaway.robustness.patterns:count_activations",
-    "cutaway.geometry:Region": "cutaway.geometry.regions:LinearRegion",
+    "cutaway.geometry:Region": "cutaway.geometry.linear_regions:LinearRegion",
     "cutaway.training:Settings": "cutaway.training.loop:TrainingSettings",
     "cutaway.guard:Verdict": "cutaway.guard.guardrail:PromptVerdict",
     "cutaway.guard:evaluate": "cutaway.guard.evaluation:evaluate_guardrail",

@@ -14,9 +14,8 @@ from cutaway import seeds
 from cutaway.data import Dataset
 from cutaway.data.dataset import spread_rows
 from cutaway.network import Network
+from cutaway.network.capture import DEFAULT_BUDGET
 from cutaway.reading.table import Table
-
-DEFAULT_BUDGET = 2 * 1024**3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

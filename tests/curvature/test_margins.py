@@ -15,7 +15,7 @@ from cutaway.network.calculus import Parameters
 from cutaway.testing import check_instrument
 from cutaway.testing.contract import small_data
 from cutaway.training.loop import TrainingSettings, train
-from cutaway.training.steepest import OPTIMISERS, SteepestDescent
+from cutaway.training.steepest import STEEPEST, SteepestDescent
 
 
 class Signed(nn.Module):
@@ -163,7 +163,7 @@ def test_l2_is_plain_gradient_descent_and_unknown_norms_are_refused():
         SteepestDescent([nn.Parameter(torch.ones(2))], norm="l3")
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", STEEPEST)
 def test_recipes_take_them(name):
     from cutaway.training.recipe import checked_recipe
 

@@ -92,11 +92,11 @@ def test_closed_expectations_equal_sampled_ones(name):
 
 CURVES = {
     "all": (
-        {"batch": 100, "rate": 20 * 0.4 / 100, "terms": ("flow", "noise")},
+        {"batch_size": 100, "rate": 20 * 0.4 / 100, "terms": ("flow", "noise")},
         [0.1669, 0.1495, 0.0697, 0.0327, 0.0264, 0.0264],
     ),
     "flow": (
-        {"batch": 100, "rate": 20 * 0.5 / 1e4, "terms": ("flow",)},
+        {"batch_size": 100, "rate": 20 * 0.5 / 1e4, "terms": ("flow",)},
         [0.1669, 0.1665, 0.1631, 0.1557, 0.1312, 0.0766],
     ),
 }

@@ -21,7 +21,7 @@ def test_many_seeds_equal_one_by_one(method):
         "rate": 0.01,
         "num_steps": 30,
         "method": method,
-        "batch": 3,
+        "batch_size": 3,
         "displacement": 0.01,
         "dtype": "float64",
         "label_noise": 0.0,
@@ -30,7 +30,7 @@ def test_many_seeds_equal_one_by_one(method):
     together = simulate(Simulation(num_seeds=4, **keywords))
     alone = simulate(Simulation(num_seeds=1, **keywords))
     assert np.allclose(together.overlaps[:, :1], alone.overlaps, atol=1e-12)
-    grouped = simulate(Simulation(num_seeds=4, memory_gb=1e-9, **keywords))
+    grouped = simulate(Simulation(num_seeds=4, budget=1, **keywords))
     assert np.allclose(together.overlaps, grouped.overlaps, atol=1e-12)
 
 
@@ -62,12 +62,18 @@ def test_repetition_step_equals_the_definition():
 def test_simulation_follows_the_overlap_equations():
     dim, rate = 400, 1.0
     problem = OverlapProblem(
-        activation="erf", second_layer=(1.0, 1.0), num_directions=2, dimension=dim, rate=rate, batch=20, projected=True
+        activation="erf",
+        second_layer=(1.0, 1.0),
+        num_directions=2,
+        dimension=dim,
+        rate=rate,
+        batch_size=20,
+        projected=True,
     )
     link = "(erf(z1)+erf(z2))/2"
     path = simulate(
         Simulation(
-            link=link, activation="erf", second_layer=(1.0, 1.0), dimension=dim, rate=rate, batch=20, num_steps=60,
+            link=link, activation="erf", second_layer=(1.0, 1.0), dimension=dim, rate=rate, batch_size=20, num_steps=60,
             spherical=True, start="orthogonal", num_seeds=16, record=20,
         )
     )  # fmt: skip
@@ -122,8 +128,8 @@ def test_bad_simulations_are_named():
     good = {"link": "z", "activation": "relu", "dimension": 10, "rate": 0.1, "num_steps": 5}
     with pytest.raises(InputError, match="method; found 'adam'"):
         Simulation(method="adam", **good)
-    with pytest.raises(InputError, match="batch; found 0"):
-        Simulation(batch=0, **good)
+    with pytest.raises(InputError, match="batch_size; found 0"):
+        Simulation(batch_size=0, **good)
     for name, value, words in (
         ("dtype", "int8", "float32 or float64"),
         ("label_noise", -1.0, "a variance of at least 0"),
@@ -145,7 +151,9 @@ def test_a_link_for_numpy_works_too():
     def link(fields):
         return np.sin(np.asarray(fields[..., 0]))
 
-    path = simulate(Simulation(link=link, activation="tanh", dimension=30, rate=0.5, num_steps=50, batch=10, record=50))
+    path = simulate(
+        Simulation(link=link, activation="tanh", dimension=30, rate=0.5, num_steps=50, batch_size=10, record=50)
+    )
     assert path.overlaps[-1].mean() > 0.3
 
 
@@ -154,7 +162,7 @@ def test_given_inputs_take_the_place_of_gaussian_ones(method):
     """Rows of +-1 in eight dimensions: only the first coordinate tells, and every step draws from the rows alone."""
     rows = np.sign(np.random.default_rng(0).standard_normal((200, 8)))
     keywords = {
-        "link": "z", "activation": "identity", "dimension": 8, "rate": 0.1, "num_steps": 150, "batch": 50,
+        "link": "z", "activation": "identity", "dimension": 8, "rate": 0.1, "num_steps": 150, "batch_size": 50,
         "record": 150, "method": method, "num_seeds": 4, "dtype": "float64",
     }  # fmt: skip
     path = simulate(Simulation(inputs=rows, **keywords))
@@ -167,8 +175,8 @@ def test_given_inputs_take_the_place_of_gaussian_ones(method):
 
 def test_given_inputs_that_do_not_fit_are_named():
     good = {"link": "z", "activation": "relu", "dimension": 4, "rate": 0.1, "num_steps": 5}
-    with pytest.raises(InputError, match="batch; found 60 for 50 rows of inputs; expected at most the rows"):
-        Simulation(inputs=np.ones((50, 4)), batch=60, **good)
+    with pytest.raises(InputError, match="batch_size; found 60 for 50 rows of inputs; expected at most the rows"):
+        Simulation(inputs=np.ones((50, 4)), batch_size=60, **good)
     with pytest.raises(InputError, match=r"inputs; found shape \(50, 3\); expected finite numbers of shape \(n, 4\)"):
         Simulation(inputs=np.ones((50, 3)), **good)
     with pytest.raises(InputError, match="inputs; found NaN or infinity"):

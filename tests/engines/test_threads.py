@@ -65,7 +65,7 @@ def test_a_small_network_is_trained_on_one_thread():
     train(
         model,
         Dataset(name="d", inputs=torch.rand(60, 6), labels=torch.arange(60) % 3),
-        TrainingSettings(steps=3, batch=20),
+        TrainingSettings(steps=3, batch_size=20),
     )
     assert set(model.seen[1:]) == {1} and torch.get_num_threads() == 2
 

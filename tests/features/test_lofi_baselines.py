@@ -79,7 +79,7 @@ def test_all_baselines_learn_and_the_twin_leaves_no_trace(hierarchy):
 def test_a_batch_larger_than_the_data_is_refused(hierarchy):
     (x, y), _ = hierarchy(50, seed=0, num_test=5)
     with pytest.raises(ValueError, match="64 for 50 rows"):
-        GradientDescentTwin(batch=64).fit(x, y)
+        GradientDescentTwin(batch_size=64).fit(x, y)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """LoFi estimators: scikit-learn's contract, bad input, honest selection, the synthetic hierarchy."""
 
+import math
 import re
 from typing import Any
 
@@ -289,11 +290,11 @@ BAD = [
     ({"params": {"n_directions": 0}}, "n_directions"),
     ({"params": {"validation_fraction": 1.5}}, "validation_fraction"),
     ({"params": {"mode": "conv"}}, "image_shape"),
-    ({"params": {"mode": "kernel", "memory_gb": 1e-6}}, "use mode='nystroem'".capitalize()),
-    ({"params": {"mode": "finite", "memory_gb": 1e-6, "n_directions": 4}}, "memory_gb"),
-    ({"params": {"mode": "kernel", "memory_gb": 1e-6}}, "a need of 9.6e-06 GB; expected at most memory_gb=1e-06"),
-    ({"params": {"mode": "finite", "memory_gb": 1e-6, "n_directions": 4}}, "expected at least 0.107 GB"),
-    ({"params": {"memory_gb": 0}}, "parameter memory_gb; found 0; expected a number above 0"),
+    ({"params": {"mode": "kernel", "budget": 1_000}}, "use mode='nystroem'".capitalize()),
+    ({"params": {"mode": "finite", "budget": 1_000, "n_directions": 4}}, "budget"),
+    ({"params": {"mode": "kernel", "budget": 1_000}}, "a need of 9.6e-06 GB; expected at most budget=1000 bytes"),
+    ({"params": {"mode": "finite", "budget": 1_000, "n_directions": 4}}, "expected at least 0.107 GB"),
+    ({"params": {"budget": 0}}, "parameter budget; found 0; expected a number above 0"),
     ({"params": {"n_directions": "many"}}, "parameter n_directions; found 'many'"),
     ({"params": {"n_directions": 2.5}}, "parameter n_directions; found 2.5; expected a whole number"),
     ({"params": {"mode": "nystroem", "width": 8, "n_directions": 9}}, "9 kept directions"),
@@ -325,10 +326,10 @@ def test_a_stated_need_of_memory_is_enough():
     for settings in ({"mode": "kernel"}, {"mode": "finite", "width": 7}, {"mode": "finite", "width": 64}):
         keywords: dict[str, Any] = {"n_directions": 2, "n_layers": 1, **settings}
         with pytest.raises(InputError) as caught:
-            LoFiTransformer(**keywords, memory_gb=1e-12).fit(x, y)
+            LoFiTransformer(**keywords, budget=1).fit(x, y)
         needed = float(re.findall(r"(\S+) GB", str(caught.value))[-1])
         assert 0 < needed < 1e-2
-        LoFiTransformer(**keywords, memory_gb=needed).fit(x, y)
+        LoFiTransformer(**keywords, budget=math.ceil(needed * 1e9)).fit(x, y)
 
 
 def test_constant_targets_are_refused():

@@ -115,7 +115,7 @@ def test_finite_width_converges_to_the_kernel(hierarchy, activation):
     target = kernel.solver()(1e-1)
     for width in (20, 200, 2000):
         settings = LiftSettings(
-            kind="finite", width=width, activation=activation, memory_gb=2, device="cpu", dtype=torch.float64
+            kind="finite", width=width, activation=activation, budget=2_000_000_000, device="cpu", dtype=torch.float64
         )
         gap, angle = [], []
         for seed in range(4):

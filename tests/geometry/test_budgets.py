@@ -9,8 +9,8 @@ from torch import nn
 from cutaway import Network
 from cutaway.errors import BudgetError
 from cutaway.geometry import boundary_distance, linearisation, rays
+from cutaway.geometry.linear_regions import region_radius, sample_region
 from cutaway.geometry.rays import crossings
-from cutaway.geometry.regions import region_radius, sample_region
 
 
 def _images(seed: int = 0):

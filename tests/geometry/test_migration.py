@@ -86,7 +86,7 @@ def test_length_near_a_boundary_is_that_of_dense_sampling(seed, radius):
     distance = np.linalg.norm(off - share[..., None] * along, axis=-1).min(axis=2)
     length = np.linalg.norm(edges[:, 1] - edges[:, 0], axis=1)
     naive = (distance <= radius).mean(axis=1) * length
-    np.testing.assert_allclose(near_length(edges, boundary, radius, chunk=4), naive, atol=8e-3)
+    np.testing.assert_allclose(near_length(edges, boundary, radius, batch_size=4), naive, atol=8e-3)
 
 
 def test_a_slice_of_parallel_lines_has_the_shares_of_the_closed_form():

@@ -16,9 +16,7 @@ from cutaway.guard.certificate import certify, halves
 from cutaway.guard.detector import Detector, make_head
 from cutaway.guard.frames import principal_frame
 from cutaway.guard.head import head_inputs
-from cutaway.guard.judges import LinearJudge, verdict
-from cutaway.guard.mixture import coverage, dkw_band, lower_limit, mixture_report
-from cutaway.guard.regions import (
+from cutaway.guard.head_regions import (
     BoxRegion,
     HullRegion,
     box_region,
@@ -27,6 +25,8 @@ from cutaway.guard.regions import (
     ellipsoid_region,
     largest_certified,
 )
+from cutaway.guard.judges import LinearJudge, verdict
+from cutaway.guard.mixture import coverage, dkw_band, lower_limit, mixture_report
 from cutaway.guard.seal import sealed
 from cutaway.status import Status
 

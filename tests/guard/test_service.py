@@ -207,7 +207,7 @@ class Slow:
 
 def test_waiting_prompts_share_a_batch_and_a_full_queue_says_so(fitted):
     workers = Slow(fitted, 0.05)
-    app = create_app(workers, settings=ServiceSettings(batch=8, queue=10))
+    app = create_app(workers, settings=ServiceSettings(batch_size=8, queue=10))
 
     async def work(client):
         replies = await asyncio.gather(*(client.post("/v1/check", json={"prompt": f"calm{i}"}) for i in range(14)))
@@ -231,7 +231,7 @@ def test_a_late_answer_is_a_timeout_and_frees_the_queue(fitted):
 
 def test_stopping_answers_what_was_accepted(fitted):
     workers = Slow(fitted, 0.1)
-    app = create_app(workers, settings=ServiceSettings(batch=2))
+    app = create_app(workers, settings=ServiceSettings(batch_size=2))
 
     async def run():
         async with app.router.lifespan_context(app):

@@ -244,7 +244,7 @@ class Gated(ThreadWorker):
 
 def test_a_stop_answers_what_was_accepted_and_refuses_what_arrives(fitted):
     workers = Gated(fitted)
-    app = create_app(workers, settings=ServiceSettings(batch=2))
+    app = create_app(workers, settings=ServiceSettings(batch_size=2))
     service = app.state.service
 
     async def work():

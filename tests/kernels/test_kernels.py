@@ -166,7 +166,7 @@ def test_duals_are_what_normal_numbers_give(activation):
 
 
 def test_wide_networks_approach_the_closed_form():
-    """Distance over widths 64 to 1024 falls with slope about -1/2 (the sheet's 0.243, 0.091, 0.074 at other seeds)."""
+    """Distance over widths 64 to 1024 falls with slope about -1/2 (at other seeds 0.243, 0.091, 0.074)."""
     inputs = torch.randn(25, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     wanted = InfiniteNetwork(depth=2).kernels(inputs)[1]
     distances = []

@@ -135,7 +135,7 @@ def test_captures_equal_hooks_on_the_modules():
     output = model(inputs)
     for handle in handles:
         handle.remove()
-    captured = Network(model, inputs).capture(inputs, chunk=7)
+    captured = Network(model, inputs).capture(inputs, batch_size=7)
     torch.testing.assert_close(captured.pre["1:relu#0"], kept[0].detach())
     torch.testing.assert_close(captured.pre["3:tanh#0"], kept[2].detach())
     torch.testing.assert_close(captured.post["3:tanh#0"], kept[2].tanh().detach())

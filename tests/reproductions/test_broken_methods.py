@@ -130,7 +130,7 @@ FAULTS = {
     ),
     "batch-size": Fault(
         says="the noise term does not shrink with the batch",
-        where="cutaway.dynamics.ode:_advance", right="(problem.dimension / problem.batch)", wrong="problem.dimension",
+        where="cutaway.dynamics.ode:_advance", right="(problem.dimension / problem.batch_size)", wrong="problem.dimension",
         rows=lambda m: m._curves(quiet),
     ),
     "attacking-bayes": Fault(
@@ -256,7 +256,7 @@ FAULTS = {
     ),
     "nlp-verification": Fault(
         says="boxes are not cut where they hold the other class",
-        where="cutaway.guard.nlp.regions:shrink", right="if not inside.any() or", wrong="if True or",
+        where="cutaway.guard.nlp.boxes:shrink", right="if not inside.any() or", wrong="if True or",
         rows=_sentences, data=True, twice=True,
     ),
     "price-of-implicit-bias": Fault(

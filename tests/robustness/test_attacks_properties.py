@@ -56,7 +56,7 @@ def test_no_attack_leaves_ball_or_range_and_every_success_is_one(
     norm = "2" if name == "boundary" else norm
     attack = make_attack(name, radius=radius, norm=norm, steps=12, stop_early=early, draws=draws)
     targets = (data.labels + 1) % classes if aimed else None
-    found = attack.attack(network, data, seed=seed, targets=targets, batch=5)
+    found = attack.attack(network, data, seed=seed, targets=targets, batch_size=5)
     std = 1.0 if data.std is None else torch.tensor(data.std).reshape(1, -1, *[1] * (data.inputs.ndim - 2))
     change = ((found.inputs - data.inputs) * std).flatten(1).double()
     size = change.abs().amax(1) if norm == "inf" else change.norm(dim=1)
@@ -71,7 +71,7 @@ def test_no_attack_leaves_ball_or_range_and_every_success_is_one(
     wanted = said == targets if aimed else said != data.labels
     assert torch.equal(found.predictions, said)
     assert torch.equal(found.success, wanted)
-    again = attack.attack(network, data, seed=seed, targets=targets, batch=5)
+    again = attack.attack(network, data, seed=seed, targets=targets, batch_size=5)
     assert torch.equal(found.inputs, again.inputs)
 
 

@@ -200,21 +200,21 @@ def seen_by(graphs, names=None) -> str:
         for kind, region in some.items():
             if kind not in ("linf", "box") and name not in ("dense", "products"):
                 continue
-            for net in (fine, fine.coarse):
-                found = broken(net, region, generator) if net is not None else ""
+            for bounded in (fine, fine.coarse):
+                found = broken(bounded, region, generator) if bounded is not None else ""
                 if found:
-                    return f"{found} of {name}{' (coarse)' if net is fine.coarse else ''} over {kind}"
+                    return f"{found} of {name}{' (coarse)' if bounded is fine.coarse else ''} over {kind}"
     return ""
 
 
-def steepest_corners(net, region):
+def steepest_corners(bounded, region):
     """For every value of every tightened node the two corners that its gradient at the middle points to."""
     middle = (region.lower + region.upper) / 2
     found = []
-    for index in net.tighten:
+    for index in bounded.tighten:
 
         def run(x, index=index):
-            return evaluate_graph(net.graph, x.reshape(1, *net.graph.input.shape[1:]))[index].flatten()
+            return evaluate_graph(bounded.graph, x.reshape(1, *bounded.graph.input.shape[1:]))[index].flatten()
 
         slopes = torch.stack([torch.autograd.functional.jacobian(run, x) for x in middle])
         for sign in (1, -1):
@@ -222,13 +222,13 @@ def steepest_corners(net, region):
     return torch.cat(found, 1) if found else middle.unsqueeze(1)
 
 
-def broken(net, region, generator) -> str:
-    output = net.graph.output
+def broken(bounded, region, generator) -> str:
+    output = bounded.graph.output
     points = region.sample(400, generator)
     if region.is_box:
         side = torch.rand(2, 200, points.shape[2], generator=generator) > 0.5
         points = torch.cat([points, torch.where(side, region.upper.unsqueeze(1), region.lower.unsqueeze(1))], 1)
-        points = torch.cat([points, steepest_corners(net, region)], 1)
+        points = torch.cat([points, steepest_corners(bounded, region)], 1)
     rows = torch.randn(12, output.numel, generator=generator, dtype=torch.float64)
     rows = torch.cat(
         [torch.eye(output.numel, dtype=torch.float64), -torch.eye(output.numel, dtype=torch.float64), rows]
@@ -237,33 +237,33 @@ def broken(net, region, generator) -> str:
     points = torch.cat(
         [points, region.minimiser(torch.randn(2, 60, points.shape[2], generator=generator, dtype=torch.float64))], 1
     )
-    values = evaluate_graph(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
-    values = {n.index: values[n.index].reshape(2, -1, *n.shape) for n in net.graph.nodes if n.op != "constant"}
+    values = evaluate_graph(bounded.graph, points.reshape(-1, *bounded.graph.input.shape[1:]))
+    values = {n.index: values[n.index].reshape(2, -1, *n.shape) for n in bounded.graph.nodes if n.op != "constant"}
     true = values[output.index].flatten(2) @ rows.flatten(1).T
     for method in ("ibp", "crown"):
-        limits = run_sweep(net, region, SweepSettings(method=method))
+        limits = run_sweep(bounded, region, SweepSettings(method=method))
         for index, value in values.items():
             low, high = (v[index].unsqueeze(1) for v in (limits.lower, limits.upper))
             if not bool(((value >= low - 1e-9) & (value <= high + 1e-9)).all()):
                 return f"{method} limits"
-        found = bound_rows(net, limits, region, rows, SweepSettings(method=method))
+        found = bound_rows(bounded, limits, region, rows, SweepSettings(method=method))
         if not bool((found.unsqueeze(1) <= true + 1e-9).all()):
             return f"{method} rows"
-    nodes = [k for k in net.tighten if all(net.graph.nodes[r].op == "relu" for r in net.tighten[k])]
+    nodes = [k for k in bounded.tighten if all(bounded.graph.nodes[r].op == "relu" for r in bounded.tighten[k])]
     signs = {k: torch.where(values[k][:, 0] >= 0, 1, -1) for k in nodes}
     follow = torch.ones(true.shape[:2], dtype=torch.bool)
     for k, sign in signs.items():
         follow &= ~((values[k] * sign.unsqueeze(1)) < 0).flatten(2).any(2)
-    split = run_sweep(net, region, splits=signs)
+    split = run_sweep(bounded, region, splits=signs)
     betas = {k: 0.3 * v.unsqueeze(1).double() for k, v in signs.items()}
     alphas = {}
-    for node in net.nonlinear:
-        shape = node.shape if node.op == "mul" else net.graph.nodes[node.inputs[0]].shape
+    for node in bounded.nonlinear:
+        shape = node.shape if node.op == "mul" else bounded.graph.nodes[node.inputs[0]].shape
         alphas[node.index] = torch.rand((2, 1, *shape), generator=generator, dtype=torch.float64)
-    found = bound_rows(net, split, region, rows, SweepSettings(), Choices(alphas=alphas, betas=betas))
+    found = bound_rows(bounded, split, region, rows, SweepSettings(), Choices(alphas=alphas, betas=betas))
     if not bool((~follow.unsqueeze(2) | (found.unsqueeze(1) <= true + 1e-9)).all()):
         return "rows under decisions"
-    tight = optimised_rows(net, region, rows, limits, AlphaSettings(steps=1, depth="last"))
+    tight = optimised_rows(bounded, region, rows, limits, AlphaSettings(steps=1, depth="last"))
     return "" if bool((tight.unsqueeze(1) <= true + 1e-9).all()) else "rows with moved slopes"
 
 
@@ -283,13 +283,13 @@ MUTANTS = {
     "backward: upper offset not gathered": (backward._through, "_dot(a.clamp(max=0), offset_high)", "_dot(a.clamp(max=0), 0.9 * offset_high)"),
     "backward: upper offset taken by the wrong sign": (backward._through, "_dot(a.clamp(max=0), offset_high)", "_dot(a.clamp(min=0), offset_high)"),
     "backward: lower offset lost": (backward._through, 'if node.op != "relu":', "if False:"),
-    "backward: offset of a linear step lost": (backward._through, "gain = torch.tensordot(a, net.offset[node.index], dims=len(node.shape))", "pass"),
-    "backward: bias of a picked row lost": (backward._begin, "total = total + f.sign * net.offset", "total = total + 0 * net.offset"),
+    "backward: offset of a linear step lost": (backward._through, "gain = torch.tensordot(a, bounded.offset[node.index], dims=len(node.shape))", "pass"),
+    "backward: bias of a picked row lost": (backward._begin, "total = total + f.sign * bounded.offset", "total = total + 0 * bounded.offset"),
     "backward: sign of a picked row": (backward._begin, "rows = f.sign * node", "rows = node"),
     "backward: constants lost": (backward.lower_bound, "total = total + torch.tensordot", "total = total + 0 * torch.tensordot"),
     "backward: second path overwrites the first": (backward.lower_bound, "waiting[source] + part if source in waiting else part", "part"),
     "backward: multiplier of the wrong sign": (backward.lower_bound, "a = a - choices.betas[index]", "a = a + choices.betas[index]"),
-    "intervals: radius not absolute": (intervals._linear, "size = net.absolute[node.index]", "size = node"),
+    "intervals: radius not absolute": (intervals._linear, "size = bounded.absolute[node.index]", "size = node"),
     "intervals: radius too small": (intervals._linear, "middle - radius - slack, middle + radius + slack", "middle - 0.9 * radius, middle + 0.9 * radius"),
     "intervals: a corner of a product forgotten": (intervals._product, "a * c, a * d, b * c, b * d", "a * c, a * d, b * d"),
     "rows from intervals: ends swapped": (sweep._from_interval, "torch.where(rows >= 0, low, high)", "torch.where(rows >= 0, high, low)"),
@@ -310,7 +310,7 @@ MUTANTS = {
     "patches: start without padding": (patches._begin, "y * step_y - pad_y", "y * step_y"),
     "patches: start with the other stride": (patches._begin, "x * step_x", "x * step_y"),
     "patches: start of the wrong sign": (patches._begin, "sign * start", "start"),
-    "patches: bias lost": (patches._through_convolution, "if node.index in net.offset:", "if False:"),
+    "patches: bias lost": (patches._through_convolution, "if node.index in bounded.offset:", "if False:"),
     "patches: padding lost on the way": (patches._through_convolution, '- a["padding"][0]', "+ 0"),
     "patches: lines swapped": (patches._through_unary, "above * patch.of_sample(slope_low) + below", "below * patch.of_sample(slope_low) + above"),
     "patches: upper offset lost": (patches._through_unary, "gain = (below * patch.of_sample(offset_high)).sum(1)", "gain = 0 * below.sum(1)"),
@@ -320,7 +320,7 @@ MUTANTS = {
     "patches: samples mixed up": (patches.travel, "reshape(batch, count)\n", "reshape(batch, count).flip(1)\n"),
     "patches: tiles mixed up": (patches._through_maxima, "repeat_interleave(tall, 2).repeat_interleave(wide, 3)", "repeat(1, 1, tall, wide)"),
     "patches: corner of a tile": (patches._through_maxima, "patch.top * tall", "patch.top"),
-    "patches: overhang of a pooling not seen": (patches._tiles, "bool(net.windows[node.index].counts.all())", "True"),
+    "patches: overhang of a pooling not seen": (patches._tiles, "bool(bounded.windows[node.index].counts.all())", "True"),
     "patches: planes of a maximum swapped": (patches._through_maxima, "found.flat >= 0", "found.flat < 0"),
     "patches: offset of a maximum lost": (patches._through_maxima, "gain = (values.clamp(max=0) *", "gain = 0 * (values.clamp(max=0) *"),
     "maxima: planes swapped by sign": (backward._through_maxima, "slopes >= 0", "slopes < 0"),
@@ -417,9 +417,9 @@ def test_a_wrong_rewrite_is_seen(name, graphs, mutate):
     def differs() -> str:
         for k, graph in graphs.items():
             true = evaluate_graph(graph, points[k])[graph.output.index]
-            net = bound_network(graph).graph
+            bounded = bound_network(graph).graph
             if not torch.allclose(
-                evaluate_graph(net, points[k])[net.output.index].reshape(true.shape), true, atol=1e-9
+                evaluate_graph(bounded, points[k])[bounded.output.index].reshape(true.shape), true, atol=1e-9
             ):
                 return k
         return ""

@@ -256,7 +256,7 @@ def test_batch_permutation_padding_and_chunks_change_nothing(make_dense):
     assert torch.allclose(bound_rows(net, sweep(net, mixed), mixed, rows_of(net)), rows[order], atol=1e-10)
     alone = whole.select(torch.tensor([2]))
     assert torch.allclose(bound_rows(net, sweep(net, alone), alone, rows_of(net)), rows[2:3], atol=1e-10)
-    small = SweepSettings(chunk=64)
+    small = SweepSettings(most_numbers=64)
     torch.testing.assert_close(bounds_of_many(net, whole, rows_of(net), small), rows, rtol=1e-12, atol=1e-12)
     own = rows_of(net).expand(len(rows), *rows_of(net).shape)
     torch.testing.assert_close(bounds_of_many(net, whole, own, small), rows, rtol=1e-12, atol=1e-12)

@@ -62,7 +62,7 @@ def test_training_lowers_the_verified_error(method):
     inputs, labels = blobs(1200, 0)
     test, truth = blobs(300, 1)
     model = network()
-    settings = CertifiedTrainingSettings(radius=0.1, method=method, epochs=12, batch=64, learning_rate=5e-3)
+    settings = CertifiedTrainingSettings(radius=0.1, method=method, epochs=12, batch_size=64, learning_rate=5e-3)
     record = train_certified(model, inputs, labels, settings)
     with torch.no_grad():
         _, worst, scores, _ = bound_loss(model, test, truth, (test - 0.1).clamp(0, 1), (test + 0.1).clamp(0, 1))
@@ -76,7 +76,7 @@ def test_same_seed_same_weights():
     states = []
     for _ in range(2):
         model = network()
-        train_certified(model, inputs, labels, CertifiedTrainingSettings(radius=0.05, epochs=2, batch=64, seed=5))
+        train_certified(model, inputs, labels, CertifiedTrainingSettings(radius=0.05, epochs=2, batch_size=64, seed=5))
         states.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*states)
 

@@ -111,7 +111,7 @@ def networks(make_dense):
 def violation(model, size: int, share: float = 0.6) -> str:
     """What a sampled point that could meet the query breaks among planes and limits, or an empty string."""
     problem = problem_of(model, size, 0.7, share)
-    net, region = problem.net, problem.region(problem.lower, problem.upper)
+    net, region = problem.bounded, problem.region(problem.lower, problem.upper)
     limits = sweep(net, region)
     start = relu_split._start(problem, torch.arange(1), limits, None)
     start.limits = limits
@@ -154,7 +154,7 @@ def test_points_that_count_stay_inside_cut_limits(name, make_dense):
 def test_planes_lie_below(sign, make_dense):
     model, size = networks(make_dense)["dense"]
     problem = problem_of(model, size, 0.7, 0.4)
-    net, region = problem.net, problem.region(problem.lower, problem.upper)
+    net, region = problem.bounded, problem.region(problem.lower, problem.upper)
     limits = sweep(net, region)
     points = region.sample(3000, torch.Generator().manual_seed(3))
     values = evaluate_graph(net.graph, points.reshape(-1, *net.graph.input.shape[1:]))
@@ -223,7 +223,7 @@ def test_search_with_cuts_agrees_with_the_search_without_them(seed, make_dense):
     model = make_dense((9, 12, 8, 2), seed=seed)
     for share in (-0.05, -0.3):
         problem = problem_of(model, 9, 0.7, share)
-        limits = sweep(problem.net, problem.region(problem.lower, problem.upper))
+        limits = sweep(problem.bounded, problem.region(problem.lower, problem.upper))
         found = [
             split_relus(
                 problem,
@@ -246,7 +246,7 @@ def test_search_with_cuts_agrees_with_the_search_without_them(seed, make_dense):
 
 def test_subproblems_of_several_piles_are_joined_with_all_they_carry(make_dense, monkeypatch):
     problem = problem_of(make_dense((9, 12, 8, 2), seed=1), 9, 0.7, -0.2)
-    limits = sweep(problem.net, problem.region(problem.lower, problem.upper))
+    limits = sweep(problem.bounded, problem.region(problem.lower, problem.upper))
     joined = []
 
     def watched(parts, join=relu_parts._join):
@@ -259,7 +259,7 @@ def test_subproblems_of_several_piles_are_joined_with_all_they_carry(make_dense,
         return joined[-1]
 
     monkeypatch.setattr(relu_parts, "_join", watched)
-    settings = SplitSettings(batch=5, steps=0, root_steps=0, tried=1, cut_rounds=0, cut_work=0.0, cut_total=0.0)
+    settings = SplitSettings(batch_size=5, steps=0, root_steps=0, tried=1, cut_rounds=0, cut_work=0.0, cut_total=0.0)
     found = split_relus(problem, torch.arange(1), limits, deadline=float("inf"), settings=settings)
     assert joined
     assert found.witness is None

@@ -94,7 +94,7 @@ def test_gradients_through_several_networks_are_those_of_differences(goal):
 def test_every_attack_takes_every_goal_and_stays_inside(name, goal, norm):
     radius = {"inf": 0.15, "2": 0.5}[norm]
     attack = make_attack(name, radius=radius, norm=norm, steps=8)
-    found = attack.attack(networks(), DATA, goal=GOALS[goal], batch=10)
+    found = attack.attack(networks(), DATA, goal=GOALS[goal], batch_size=10)
     change = (found.inputs - DATA.inputs).flatten(1)
     size = change.abs().amax(1) if norm == "inf" else change.norm(dim=1)
     assert float(size.max()) <= radius * (1 + 1e-5) and 0 <= float(found.inputs.min()) <= float(found.inputs.max()) <= 1

@@ -166,7 +166,7 @@ class TestModules:
         def at(value):
             inputs = torch.full((4, 1), value)
             data = Dataset(name="d", inputs=inputs, labels=labels, value_range=(0.0, 100.0))
-            return certified_accuracy(model, data, radius=0.1, net=net)
+            return certified_accuracy(model, data, radius=0.1, bounded=net)
 
         assert at(1.0).certified.all()
         with pytest.raises(ModelError, match="differs from the model"):
@@ -278,8 +278,8 @@ def test_a_file_is_read_once_however_many_differences_are_explained(tent, monkey
         import_check, "load_onnx", lambda *given, **more: reads.append(given) or load_onnx(*given, **more)
     )
     monkeypatch.setattr(import_check, "close", lambda *sides: len(sides) > 2)  # every point is told apart from float32
-    points = torch.rand(20, problem.net.graph.input.numel, dtype=torch.float64)
-    import_check.check_points(problem.net, problem.replay, points, problem.explain)
+    points = torch.rand(20, problem.bounded.graph.input.numel, dtype=torch.float64)
+    import_check.check_points(problem.bounded, problem.replay, points, problem.explain)
     assert len(reads) == 2
 
 

@@ -70,7 +70,7 @@ def test_patterns_hold_neurons_of_the_network_only():
 
 def test_counts_and_shares_are_exact(subject):
     _, net, _ = subject
-    counts = count_activations(net, POINTS, LABELS, 2, batch=2)
+    counts = count_activations(net, POINTS, LABELS, 2, batch_size=2)
     (active,) = counts.active.values()
     assert active.reshape(2, 2).tolist() == [[3, 0], [0, 2]] and counts.total.tolist() == [3, 2]
     mixed = count_activations(net, POINTS, torch.zeros(5, dtype=torch.int64), 1)

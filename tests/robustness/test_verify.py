@@ -249,7 +249,10 @@ def test_published_witnesses_are_met_and_never_certified():
     problem = open_onnx(folder / rows[0]["onnx"])
     for row in rows:
         verdict = verify(
-            problem.net, read_vnnlib(folder / row["vnnlib"]), problem.replay, VerifySettings(timeout=10, complete=False)
+            problem.bounded,
+            read_vnnlib(folder / row["vnnlib"]),
+            problem.replay,
+            VerifySettings(timeout=10, complete=False),
         )
         assert verdict.status is not Status.CERTIFIED
 
@@ -275,7 +278,7 @@ def test_safenlp_boxes_agree_with_the_milp_verdicts():
             limits=torch.zeros(1).double(),
         )
         query = Query(clauses=(clause,), num_inputs=30, num_outputs=2)
-        verdict = verify(problems[name].net, query, problems[name].replay, VerifySettings(timeout=5))
+        verdict = verify(problems[name].bounded, query, problems[name].replay, VerifySettings(timeout=5))
         truth = row["verdict"]
         assert (verdict.status.value, truth) not in {("certified", "sat"), ("falsified", "unsat")}
         decided += verdict.status in (Status.CERTIFIED, Status.FALSIFIED)

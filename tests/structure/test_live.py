@@ -338,6 +338,17 @@ def test_bad_scores_and_targets_are_refused():
         quotas("erks", wiring.shapes, 2)
 
 
+def test_what_is_gone_already_is_never_kept():
+    from cutaway.structure.pruning import magnitude, prune_to_effective
+
+    wiring = wire(Network(mlp().eval(), torch.rand(2, 4)))
+    scores = magnitude(wiring)
+    gone = {name: score.masked_fill(score < score.median(), -math.inf) for name, score in scores.items()}
+    kept = prune_to_effective(wiring, gone, 1.0)
+    assert all(bool((gone[name][mask] > -math.inf).all()) for name, mask in kept.items())
+    assert sum(int(mask.sum()) for mask in kept.values()) == sum(int((s > -math.inf).sum()) for s in gone.values())
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 def test_an_exported_network_is_smaller_and_the_same(kind, tmp_path):
     from cutaway.structure.export import export_pruned, load_pruned

@@ -209,7 +209,7 @@ def test_training_with_it_makes_digits_robust(method):
     for chosen in ({}, extra[method]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-        train(model, data, TrainingSettings(steps=300, batch=100, learning_rate=5e-3), **chosen)
+        train(model, data, TrainingSettings(steps=300, batch_size=100, learning_rate=5e-3), **chosen)
         attacked = PGD(radius=0.1, steps=20).attack(Network(model, test.inputs[:2]), test)
         found.append(1 - float(attacked.success.double().mean()))
     assert found[1] > found[0] + 0.15, found

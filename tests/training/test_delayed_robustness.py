@@ -9,7 +9,7 @@ from cutaway.reproductions import delayed_robustness as study
 from cutaway.reproductions._robustness_runs import Plan, measured_run
 
 TINY = Plan(
-    data="digits", steps=30, per_decade=3, samples=80, width=16, batch=40, test=60, attacked=20, points=8,
+    data="digits", steps=30, per_decade=3, samples=80, width=16, batch_size=40, test=60, attacked=20, points=8,
     lc_radii=(0.2, 1.0), variant="batch-norm", judged=30, proofs=5,
 )  # fmt: skip
 

@@ -45,7 +45,7 @@ class Recorder:
 
 def test_matches_a_plain_loop():
     """Oracle: torch's own loop with the unfused optimiser on the order that the tracker was told."""
-    data, settings = blobs(), TrainingSettings(steps=40, batch=16, learning_rate=0.01, dtype="float64", loss="mse")
+    data, settings = blobs(), TrainingSettings(steps=40, batch_size=16, learning_rate=0.01, dtype="float64", loss="mse")
     recorder, model = Recorder(), small()
     trained = train(model, data, settings, tracker=recorder)
     plain = small().double()
@@ -70,7 +70,7 @@ def test_matches_a_plain_loop():
 @pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
 def test_cut_and_resumed_ends_with_the_same_bits(name, schedule, tmp_path):
     data = blobs()
-    settings = TrainingSettings(steps=30, batch=16, optimiser=name, schedule=schedule, warmup=5, clip=1.0, seed=3)
+    settings = TrainingSettings(steps=30, batch_size=16, optimiser=name, schedule=schedule, warmup=5, clip=1.0, seed=3)
 
     def noisy_model(seed=0):
         return small(seed, extra=(nn.BatchNorm1d(16), nn.Dropout(0.3)))
@@ -98,7 +98,7 @@ def _noisy(model, inputs, labels, *, generator):
 
 
 def test_global_randomness_is_neither_used_nor_moved():
-    data, settings, found = blobs(), TrainingSettings(steps=12, batch=16), []
+    data, settings, found = blobs(), TrainingSettings(steps=12, batch_size=16), []
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
@@ -108,12 +108,12 @@ def test_global_randomness_is_neither_used_nor_moved():
         found.append(weights(model))
     assert torch.equal(*found)
     other = small(extra=(nn.Dropout(0.5),))
-    train(other, data, TrainingSettings(steps=12, batch=16, seed=1))
+    train(other, data, TrainingSettings(steps=12, batch_size=16, seed=1))
     assert not torch.equal(found[0], weights(other))
 
 
 def test_every_epoch_is_a_permutation_and_repeats_keep_the_batch():
-    settings = TrainingSettings(steps=8, batch=16)
+    settings = TrainingSettings(steps=8, batch_size=16)
     rows = dict(step_batches(60, settings))
     assert [len(rows[s]) for s in range(8)] == [16, 16, 16, 12] * 2
     for epoch in (0, 4):
@@ -125,7 +125,7 @@ def test_every_epoch_is_a_permutation_and_repeats_keep_the_batch():
 
 
 def test_a_last_row_joins_the_batch_before_it_only_where_batch_norm_needs_two():
-    settings = TrainingSettings(steps=8, batch=16)
+    settings = TrainingSettings(steps=8, batch_size=16)
     joined = dict(step_batches(49, settings, least=2))
     assert [len(joined[s]) for s in range(8)] == [16, 16, 17, 16, 16, 17, 16, 16]
     assert sorted(torch.cat([joined[s] for s in range(3)]).tolist()) == list(range(49))
@@ -139,7 +139,7 @@ def test_a_last_row_joins_the_batch_before_it_only_where_batch_norm_needs_two():
     assert smallest_batch(dense, torch.rand(1, 5), settings, 50) == 1
     assert torch.equal(picture[1].running_mean, before)
     with pytest.raises(InputError, match="batch of the training; found 1 row .49 in the data. under batch norm"):
-        train(dense, blobs(49), TrainingSettings(steps=8, batch=1))
+        train(dense, blobs(49), TrainingSettings(steps=8, batch_size=1))
 
 
 def test_the_adversary_replaces_the_batch_and_is_told_before_each_update():
@@ -155,7 +155,7 @@ def test_the_adversary_replaces_the_batch_and_is_told_before_each_update():
             self.updates += 1
 
     data, adversary, plain = blobs(), Shift(), small()
-    settings = TrainingSettings(steps=6, batch=60, dtype="float64")
+    settings = TrainingSettings(steps=6, batch_size=60, dtype="float64")
     model = small()
     train(model, data, settings, adversary=adversary)
     assert adversary.updates == 6
@@ -169,7 +169,7 @@ def test_terms_are_added_with_their_weight_of_the_step():
     data, recorder = blobs(), Recorder()
     size = Term(weight=lambda step: 0.5 * step, function=lambda m, x, y: m[0].weight.square().sum(), name="size")
     stepped = Term(weight=0.0, function=lambda m, x, y, step: torch.tensor(float(step)), name="when", needs=("step",))
-    train(small(), data, TrainingSettings(steps=5, batch=60), tracker=recorder, terms=[size, stepped])
+    train(small(), data, TrainingSettings(steps=5, batch_size=60), tracker=recorder, terms=[size, stepped])
     for step, scalars in recorder.calls[1:]:
         wanted = scalars["task_loss"] + 0.5 * (step - 1) * scalars["size"]
         assert scalars["loss"] == pytest.approx(wanted, rel=1e-5)
@@ -191,7 +191,7 @@ def test_it_learns_and_scores_with_an_exact_interval():
 
     data, test = blobs(300), blobs(200, seed=1)
     trained = train(
-        small(), data, TrainingSettings(steps=200, batch=50, learning_rate=0.01, schedule="cosine"), test=test
+        small(), data, TrainingSettings(steps=200, batch_size=50, learning_rate=0.01, schedule="cosine"), test=test
     )
     score = trained.score
     assert score.accuracy > 0.8
@@ -203,9 +203,9 @@ def test_it_learns_and_scores_with_an_exact_interval():
 
 def test_scores_leave_the_mode_and_use_running_statistics():
     model = small(extra=(nn.BatchNorm1d(16),)).train()
-    alone = score_model(model, blobs(), batch=7)
+    alone = score_model(model, blobs(), batch_size=7)
     assert model.training and model[1].training
-    assert alone.loss == pytest.approx(score_model(model, blobs(), batch=60).loss, rel=1e-5)
+    assert alone.loss == pytest.approx(score_model(model, blobs(), batch_size=60).loss, rel=1e-5)
 
 
 @pytest.mark.parametrize(

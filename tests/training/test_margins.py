@@ -257,7 +257,7 @@ def test_no_attack_inside_the_certified_ball_of_a_trained_network():
     train(
         model,
         data,
-        TrainingSettings(steps=150, batch=100, learning_rate=5e-3),
+        TrainingSettings(steps=150, batch_size=100, learning_rate=5e-3),
         terms=(Term(weight=1.0, function=term),),
     )
     radius = certified_radius(model, data.inputs, data.labels, norm="inf")

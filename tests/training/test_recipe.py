@@ -66,7 +66,7 @@ def test_everything_in_a_recipe_arrives(tmp_path):
     assert {name: len(data) for name, data in ready.sets.items()} == {"train": 45, "validation": 15, "test": 50}
     assert {name: len(data) for name, data in ready.watched.items()} == {"train": 7, "validation": 7, "random": 7}
     assert ready.watched["random"].labels is None
-    assert (ready.settings.steps, ready.settings.batch, ready.settings.seed) == (20, 16, 4)
+    assert (ready.settings.steps, ready.settings.batch_size, ready.settings.seed) == (20, 16, 4)
     assert ready.settings.milestones == (0.3,)
     jacobian, density = ready.terms
     assert [jacobian.weight(s) for s in (0, 5, 10, 20)] == [0.0, 0.25, 0.5, 0.5]
@@ -192,8 +192,8 @@ def test_every_named_regulariser_trains(name):
     data = Dataset(name="d", inputs=torch.rand(12, 4), labels=torch.arange(12) % 3, value_range=(0, 1))
     term = by_name.term(plan.regularisers[0], steps=3, data=data)
     plain, changed = (build_model("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
-    train(plain, data, TrainingSettings(steps=3, batch=6))
-    train(changed, data, TrainingSettings(steps=3, batch=6), terms=[term])
+    train(plain, data, TrainingSettings(steps=3, batch_size=6))
+    train(changed, data, TrainingSettings(steps=3, batch_size=6), terms=[term])
     assert not all(torch.equal(a, b) for a, b in zip(plain.parameters(), changed.parameters(), strict=True))
 
 
@@ -208,6 +208,8 @@ def test_every_named_adversary_trains(name):
     })  # fmt: skip
     data = Dataset(name="d", inputs=torch.rand(12, 4), labels=torch.arange(12) % 3, value_range=(0, 1))
     plain, changed = (build_model("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
-    train(plain, data, TrainingSettings(steps=3, batch=6))
-    train(changed, data, TrainingSettings(steps=3, batch=6), adversary=by_name.adversary(plan.adversary, data=data))
+    train(plain, data, TrainingSettings(steps=3, batch_size=6))
+    train(
+        changed, data, TrainingSettings(steps=3, batch_size=6), adversary=by_name.adversary(plan.adversary, data=data)
+    )
     assert not all(torch.equal(a, b) for a, b in zip(plain.parameters(), changed.parameters(), strict=True))

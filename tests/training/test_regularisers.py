@@ -224,7 +224,9 @@ def test_training_with_a_term_lowers_it(term, weight):
     for terms in ((), (Term(weight=weight, function=term, needs=needs),)):
         torch.manual_seed(1)
         model = nn.Sequential(nn.Linear(5, 24), nn.ReLU(), nn.Linear(24, 3))
-        trained = train(model, data, TrainingSettings(steps=120, batch=60, learning_rate=1e-2), terms=terms, test=data)
+        trained = train(
+            model, data, TrainingSettings(steps=120, batch_size=60, learning_rate=1e-2), terms=terms, test=data
+        )
         assert trained.score.accuracy > 0.9
         found.append(value(term(model, data.inputs, data.labels)))
     assert found[1] < 0.7 * found[0]

@@ -288,7 +288,7 @@ def _instances(instances: Path, out: Path | None, options: dict, executor: Execu
     memory = _memory(options)
     with executor:
         counts = run_instances(
-            instances, out, _settings(options), progress=_tell, executor=executor, watched=True, memory=memory
+            instances, out, _settings(options), progress=_tell, executor=executor, watched=True, memory_limit=memory
         )
     words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     return Outcome(payload={"counts": counts, "out": str(out)}, words=f"{words}\nresults: {out}")

@@ -87,8 +87,10 @@ def _weighted(outputs: Tensor, packed: Tensor) -> Tensor:
 def _norm(name: str, parameters: Parameters, vector: Tensor) -> float:
     if name in _PLAIN:
         return float(_PLAIN[name](vector))
-    values = [torch.linalg.svdvals(part.reshape(len(part), -1) if part.dim() > 1 else part.reshape(1, -1))
-              for part in parameters.split(vector).values()]  # fmt: skip
+    values = [
+        torch.linalg.svdvals(part.reshape(len(part), -1) if part.dim() > 1 else part.reshape(1, -1))
+        for part in parameters.split(vector).values()
+    ]
     return float(max(v[0] for v in values) if name == "spectral" else sum(v.sum() for v in values))
 
 

@@ -67,8 +67,9 @@ def density(surface: Surface, *, probes: int = 6, steps: int = 40, points: int =
     """The spectrum of H by stochastic Lanczos quadrature (Ghorbani, Krishnan and Xiao 2019, Algorithm 1).
 
     An estimate; moments up to degree 2 steps - 1 are exact for each probe, and the spread over probes tells the error.
-    `width` is 1/60 of the range of the nodes. Fewer probes and steps are taken where `probes * steps` vectors of length
-    P do not fit a quarter of the budget. Cost: probes * steps products with H.
+    `width` is 1/60 of the range of the nodes. Where `probes * steps` vectors of length P do not fit a quarter of the
+    budget, fewer probes go at a time (and draw other vectors), and fewer steps are taken where one probe's do not fit.
+    Cost: probes * steps products with H.
     """
     room = max(4, surface.vectors_in(1 / 4))
     steps = max(2, min(steps, room // 2, len(surface)))

@@ -8,8 +8,8 @@ With c_p = 1 + 1/p + 4/p^2:
     annealed:            t = log[1 + T (p + 1) d / (2 p)] / kappa
     quenched:            t = {log[T (p + 1) d / 2] - psi(p/2) - log 2} / kappa
 
-(the quenched form averages the logarithm over the start; derived in the project's methods notes). samples = p d t /
-gamma, least at gamma / p = 1 / (2 c_p + Delta).
+(the quenched form averages the logarithm over the start: d sum_j m_j^2 is chi-squared with p degrees of freedom, whose
+logarithm has mean psi(p/2) + log 2; derived by us). samples = p d t / gamma, least at gamma / p = 1 / (2 c_p + Delta).
 """
 
 from __future__ import annotations

@@ -45,13 +45,13 @@ def line_rule(num: int = 6001, cut: float = 10.0) -> tuple[Array, Array]:
 
 
 def product_rule(
-    dimensions: int, budget: int = 2_000_000, *, cut: float | None = None, odd: bool = True
+    dimensions: int, num_nodes: int = 2_000_000, *, cut: float | None = None, odd: bool = True
 ) -> tuple[Array, Array]:
-    """Product of line rules with about `budget` nodes: points (N, dimensions) and weights (N,).
+    """Product of line rules with about `num_nodes` nodes: points (N, dimensions) and weights (N,).
 
     cut: where an axis ends, 10 for one dimension and 7 for more when not given. odd: whether 0 is a node.
     """
-    per_axis = round(budget ** (1.0 / dimensions))
+    per_axis = round(num_nodes ** (1.0 / dimensions))
     per_axis = (per_axis if cut else min(per_axis, 6001)) | 1
     nodes, weights = line_rule(per_axis - (not odd), cut=cut or (10.0 if dimensions == 1 else 7.0))
     grids = np.meshgrid(*[nodes] * dimensions, indexing="ij")

@@ -21,13 +21,13 @@ from cutaway.errors import InputError
 Array = NDArray[Any]
 
 _CUT = 12.0  # He8 times he8 at the cut, weighted, is below 1e-20
-_BUDGETS = {1: (384_001, 192_001, 96_001), 2: (3_000_000, 800_000, 200_000), 3: (3_000_000, 800_000, 200_000)}
+_NUM_NODES = {1: (384_001, 192_001, 96_001), 2: (3_000_000, 800_000, 200_000), 3: (3_000_000, 800_000, 200_000)}
 
 
 def energy(chosen: Target) -> tuple[float, float]:
     """Mean and variance of the target: by quadrature up to three directions, from 400,000 draws beyond."""
     if chosen.num_directions <= 3:
-        _, weights, values = _on_grid(chosen, _BUDGETS[chosen.num_directions][1])
+        _, weights, values = _on_grid(chosen, _NUM_NODES[chosen.num_directions][1])
     else:
         values = np.asarray(chosen(np.random.default_rng(2).standard_normal((400_000, chosen.num_directions))))
         weights = np.full(values.size, 1.0 / values.size)
@@ -35,22 +35,22 @@ def energy(chosen: Target) -> tuple[float, float]:
     return mean, float((values - mean) ** 2 @ weights)
 
 
-def _on_grid(chosen: Target, budget: int) -> tuple[Array, Array, Array]:
+def _on_grid(chosen: Target, num_nodes: int) -> tuple[Array, Array, Array]:
     """Points, weights and values; 0 is a node of the grid unless the target is infinite there."""
-    points, weights = product_rule(chosen.num_directions, budget, cut=_CUT)
+    points, weights = product_rule(chosen.num_directions, num_nodes, cut=_CUT)
     try:
         return points, weights, np.asarray(chosen(points))
     except InputError:
         _check_square_integral(chosen)
-        points, weights = product_rule(chosen.num_directions, budget, cut=_CUT, odd=False)
+        points, weights = product_rule(chosen.num_directions, num_nodes, cut=_CUT, odd=False)
         return points, weights, np.asarray(chosen(points))
 
 
 def _check_square_integral(chosen: Target) -> None:
     """Raises `InputError` unless E[f^2] settles as the grid without the node 0 becomes finer."""
     moments = []
-    for budget in _BUDGETS[chosen.num_directions][::-1]:
-        points, weights = product_rule(chosen.num_directions, budget, cut=_CUT, odd=False)
+    for num_nodes in _NUM_NODES[chosen.num_directions][::-1]:
+        points, weights = product_rule(chosen.num_directions, num_nodes, cut=_CUT, odd=False)
         moments.append(float(np.asarray(chosen(points)) ** 2 @ weights))
     first, second = abs(moments[1] - moments[0]), abs(moments[2] - moments[1])
     if second > 0.8 * first and second > 1e-6 * moments[2]:
@@ -69,7 +69,7 @@ def hermite_tensors(chosen: Target, max_degree: int) -> tuple[list[Array], list[
     """
     count = chosen.num_directions
     if count <= 3:
-        tables = [_grid_coefficients(chosen, budget, max_degree) for budget in _BUDGETS[count]]
+        tables = [_grid_coefficients(chosen, num_nodes, max_degree) for num_nodes in _NUM_NODES[count]]
         fine, *coarser = [_tensors(table.__getitem__, count, max_degree) for table in tables]
         return fine, [max(float(np.sum((a - b) ** 2)) for b in rest) for a, *rest in zip(fine, *coarser)]
     generator = np.random.default_rng(0)
@@ -81,11 +81,11 @@ def hermite_tensors(chosen: Target, max_degree: int) -> tuple[list[Array], list[
     return [0.5 * (a + b) for a, b in zip(*halves)], errors
 
 
-def _grid_coefficients(chosen: Target, budget: int, max_degree: int) -> Array:
+def _grid_coefficients(chosen: Target, num_nodes: int, max_degree: int) -> Array:
     """E[f he_i(z1) he_j(z2) ..] for every i, j, ..: shape (max_degree + 1,) * k. The mean is taken off first, so that
     an offset costs no digits."""
     count = chosen.num_directions
-    points, weights, values = _on_grid(chosen, budget)
+    points, weights, values = _on_grid(chosen, num_nodes)
     side = round(len(weights) ** (1.0 / count))
     mean = float(values @ weights)
     table = normalized_hermites(points[:side, -1], max_degree)

@@ -40,8 +40,8 @@ class OverlapProblem:
     """Who learns what, and how.
 
     `activation` of the student; `link` the target (a committee of the same activation when None); `second_layer` a
-    (p,); `rate` gamma; `dimension` d; `batch` n_b; `label_noise` Delta; `loss` "square" or "correlation"; `projected`;
-    `terms` of dQ; `samples` for Monte Carlo (0: closed form where there is one).
+    (p,); `rate` gamma; `dimension` d; `batch_size` n_b; `label_noise` Delta; `loss` "square" or "correlation";
+    `projected`; `terms` of dQ; `samples` for Monte Carlo (0: closed form where there is one).
     Raises `InputError` for values outside these, and an empty second layer.
     """
 
@@ -51,7 +51,7 @@ class OverlapProblem:
     dimension: int
     num_directions: int = 1
     link: str | Callable[[Any], Any] | Target | None = None
-    batch: int = 1
+    batch_size: int = 1
     label_noise: float = 0.0
     loss: str = "square"
     projected: bool = False
@@ -66,10 +66,10 @@ class OverlapProblem:
             raise InputError(
                 "loss", found=repr(self.loss), expected="'square' or 'correlation'", remedy="give one of the two"
             )
-        if self.dimension < 1 or self.batch < 1:
+        if self.dimension < 1 or self.batch_size < 1:
             raise InputError(
                 "dimension and batch",
-                found=f"{self.dimension} and {self.batch}",
+                found=f"{self.dimension} and {self.batch_size}",
                 expected="at least 1 each",
                 remedy="give larger ones",
             )
@@ -222,14 +222,14 @@ def _advance(
         first = rate * weights[:, None] * found.towards_student
         change = change + first + first.T
     if "noise" in problem.terms:
-        change = change + rate**2 * outer * (problem.dimension / problem.batch) * found.squared
-    if "bracket" in problem.terms and problem.batch > 1:
+        change = change + rate**2 * outer * (problem.dimension / problem.batch_size) * found.squared
+    if "bracket" in problem.terms and problem.batch_size > 1:
         inverse = np.linalg.pinv(teacher)
         rest = own - current @ inverse @ current.T
         drift = found.towards_student - found.towards_target @ inverse @ current.T
         inside = found.towards_target @ inverse @ found.towards_target.T
         inside = inside + drift @ np.linalg.pinv(rest, rcond=1e-10) @ drift.T
-        change = change + rate**2 * outer * (1.0 - 1.0 / problem.batch) * inside
+        change = change + rate**2 * outer * (1.0 - 1.0 / problem.batch_size) * inside
     after, own_after = current + move, own + 0.5 * (change + change.T)
     if not problem.projected:
         return after, own_after

@@ -49,19 +49,19 @@ def phase_boundary(exponent: int, *, loss: str = "square") -> PhaseBoundary:
     return PhaseBoundary(exponent=exponent, loss=loss, batch_exponents=mu, time_exponents=theta)
 
 
-def steps_needed(exponent: int, dimension: int, batch: int, *, loss: str = "square") -> float:
+def steps_needed(exponent: int, dimension: int, batch_size: int, *, loss: str = "square") -> float:
     """d^theta at mu = log n_b / log d: the order of the number of steps, constants and logarithms left out.
 
     Raises `InputError` for a dimension below 2 or a batch below 1, and as `phase_boundary`.
     """
-    if batch < 1 or dimension < 2:
+    if batch_size < 1 or dimension < 2:
         raise InputError(
             "dimension and batch",
-            found=f"{dimension} and {batch}",
+            found=f"{dimension} and {batch_size}",
             expected="at least 2 and 1",
             remedy="give larger ones",
         )
-    mu = float(np.log(batch) / np.log(dimension))
+    mu = float(np.log(batch_size) / np.log(dimension))
     theta = max(exponent - 1.0 - mu, 0.0)
     if loss == "square":
         theta = max(theta, exponent / 2.0 - 1.0, 0.0)

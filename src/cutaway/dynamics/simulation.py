@@ -12,7 +12,7 @@ w_j += rate * mean c_j x, where for each `method`
 
 A seed's draws depend on the seed alone, so that 64 seeds at once equal 64 runs up to rounding. Cost a step: 4 S b p d
 flops and S b d normal draws; nothing else is kept than the weights and one block of draws. Seeds run in groups whose
-draws fit in `memory_gb`, which changes nothing, as seeds are independent.
+draws fit in `budget` bytes, which changes nothing, as seeds are independent.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Simulation:
 
     `start`: "random" on the sphere, "orthogonal" to the target directions, or a number m: every neuron starts with that
     overlap with the first direction. `second_layer` a (p,), or "gaussian"/"signs" to draw it for each seed from
-    `width` neurons. `inputs` (n, d), when given, takes the place of Gaussian draws: every step takes `batch` rows at
-    random (method reuse: one such draw, without repeats, for all steps); target directions are the first columns.
+    `width` neurons. `inputs` (n, d), when given, takes the place of Gaussian draws: every step takes `batch_size` rows
+    at random (method reuse: one such draw, without repeats, for all steps); target directions are the first columns.
     Raises `InputError` for values outside these.
     """
 
@@ -58,7 +58,7 @@ class Simulation:
     width: int = 1
     num_directions: int = 1
     method: str = "sgd"
-    batch: int = 1
+    batch_size: int = 1
     displacement: float = 0.0
     label_noise: float = 0.0
     spherical: bool = False
@@ -68,7 +68,7 @@ class Simulation:
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"
-    memory_gb: float = 1.0
+    budget: int = 1_000_000_000
     inputs: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Simulation:
             raise InputError(
                 "method", found=repr(self.method), expected=f"one of {', '.join(METHODS)}", remedy="give one of these"
             )
-        for name in ("dimension", "num_steps", "batch", "record", "num_seeds"):
+        for name in ("dimension", "num_steps", "batch_size", "record", "num_seeds"):
             if getattr(self, name) < 1:
                 raise InputError(
                     name,
@@ -122,7 +122,7 @@ class Simulation:
             )
 
         if self.inputs is not None:
-            _check_inputs(np.asarray(self.inputs), self.dimension, self.batch)
+            _check_inputs(np.asarray(self.inputs), self.dimension, self.batch_size)
 
     @property
     def target(self) -> Target:
@@ -133,7 +133,7 @@ class Simulation:
         return self.width if isinstance(self.second_layer, str) else len(self.second_layer)
 
 
-def _check_inputs(inputs: Array, dimension: int, batch: int) -> None:
+def _check_inputs(inputs: Array, dimension: int, batch_size: int) -> None:
     if inputs.ndim != 2 or inputs.shape[1] != dimension or not np.isfinite(inputs).all():
         found = f"shape {inputs.shape}" if inputs.ndim != 2 or inputs.shape[1] != dimension else "NaN or infinity"
         raise InputError(
@@ -142,10 +142,10 @@ def _check_inputs(inputs: Array, dimension: int, batch: int) -> None:
             expected=f"finite numbers of shape (n, {dimension})",
             remedy="give inputs of this dimension, without NaN",
         )
-    if batch > len(inputs):
+    if batch_size > len(inputs):
         raise InputError(
-            "batch",
-            found=f"{batch} for {len(inputs)} rows of inputs",
+            "batch_size",
+            found=f"{batch_size} for {len(inputs)} rows of inputs",
             expected="at most the rows",
             remedy="lower the batch",
         )
@@ -174,8 +174,8 @@ class SimulatedPath:
 
 def simulate(setting: Simulation) -> SimulatedPath:
     """Train all seeds. Raises `InputError` when the weights diverge, naming the step and the seeds."""
-    share = max(BLOCK, setting.batch * setting.dimension) * (8 if setting.dtype == "float64" else 4) * 3
-    group = int(max(1, setting.memory_gb * 1e9 // share))
+    share = max(BLOCK, setting.batch_size * setting.dimension) * (8 if setting.dtype == "float64" else 4) * 3
+    group = int(max(1, setting.budget // share))
     parts = [
         _simulate(setting, range(first, min(first + group, setting.num_seeds)))
         for first in range(0, setting.num_seeds, group)
@@ -250,7 +250,7 @@ def _stepper(setting: Simulation, chosen: Student) -> Callable[..., torch.Tensor
 
 def _stream(setting: Simulation, goal: Target, generators: list[torch.Generator], dtype: torch.dtype):
     """(step, inputs (S, b, d), labels (S, b)) for every step; draws are made a block of steps at a time."""
-    size, dim = setting.batch, setting.dimension
+    size, dim = setting.batch_size, setting.dimension
     given = None if setting.inputs is None else torch.from_numpy(np.asarray(setting.inputs)).to(dtype)
     if setting.method == "reuse":
         if given is None:

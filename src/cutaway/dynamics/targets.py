@@ -20,7 +20,7 @@ import numpy as np
 from cutaway.dynamics.hermite import hermite
 from cutaway.errors import InputError
 
-NAMED = {
+NAMED_LINKS = {
     "relu": "relu(z)",
     "sign": "sign(z)",
     "He2": "He2(z)",
@@ -67,7 +67,7 @@ class Target:
 
 
 def target(link: str | Callable[[Any], Any] | Target, num_directions: int | None = None) -> Target:
-    """A target from an expression, a name in `NAMED`, a callable (give `num_directions`), or itself.
+    """A target from an expression, a name in `NAMED_LINKS`, a callable (give `num_directions`), or itself.
 
     Raises `InputError` for an expression that is none, holds other words, or names no projection.
     """
@@ -75,7 +75,7 @@ def target(link: str | Callable[[Any], Any] | Target, num_directions: int | None
         return link
     if callable(link):
         return Target(link=link, num_directions=num_directions or 1, name=getattr(link, "__name__", "callable"))
-    expression = NAMED.get(link, link)
+    expression = NAMED_LINKS.get(link, link)
     tree = _parse(expression)
     used = {int(name[1:] or 1) for name in _names(tree) if re.fullmatch(r"z\d*", name)}
     if 0 in used:

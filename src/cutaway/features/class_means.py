@@ -71,7 +71,7 @@ def last_linear(network: Network) -> torch.nn.Linear | None:
 
 
 def penultimate(
-    network: Network, head: torch.nn.Linear, inputs: torch.Tensor, batch: int
+    network: Network, head: torch.nn.Linear, inputs: torch.Tensor, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The head's input by a pre-hook on the head itself, `(n, d)` float64, and the network's predictions `(n,)`."""
     kept: list[torch.Tensor] = []
@@ -79,8 +79,8 @@ def penultimate(
     predictions = []
     try:
         with torch.no_grad():
-            for start in range(0, len(inputs), batch):
-                scores = network.forward(network.place(inputs[start : start + batch]))
+            for start in range(0, len(inputs), batch_size):
+                scores = network.forward(network.place(inputs[start : start + batch_size]))
                 predictions.append(scores.argmax(dim=1).cpu())
     finally:
         handle.remove()

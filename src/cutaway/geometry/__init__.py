@@ -34,7 +34,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "preview": "estimated_regions",
         "rays": "Crossings crossings",
         "reconstruction": "Alignment alignment",
-        "regions": "Facets Neighbourhood LinearRegion chebyshev facets neighbours sample_region",
+        "linear_regions": "Facets Neighbourhood LinearRegion chebyshev facets neighbours sample_region",
         "slice": "SliceSettings slice_network",
         "studies": "hyperplane_misfit pruned with_statistics_of without_biases",
         "volume": "Estimate RegionCount count_patterns polytope_volume region_volume regions_in_ball",

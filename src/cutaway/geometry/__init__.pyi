@@ -11,6 +11,13 @@ from cutaway.geometry.face_patterns import PatternTree as PatternTree
 from cutaway.geometry.face_patterns import pattern_tree as pattern_tree
 from cutaway.geometry.framing import square_holding as square_holding
 from cutaway.geometry.gate_signs import sign_partition as sign_partition
+from cutaway.geometry.linear_regions import Facets as Facets
+from cutaway.geometry.linear_regions import LinearRegion as LinearRegion
+from cutaway.geometry.linear_regions import Neighbourhood as Neighbourhood
+from cutaway.geometry.linear_regions import chebyshev as chebyshev
+from cutaway.geometry.linear_regions import facets as facets
+from cutaway.geometry.linear_regions import neighbours as neighbours
+from cutaway.geometry.linear_regions import sample_region as sample_region
 from cutaway.geometry.migration import RayMigration as RayMigration
 from cutaway.geometry.migration import SliceMigration as SliceMigration
 from cutaway.geometry.migration import near_length as near_length
@@ -32,13 +39,6 @@ from cutaway.geometry.rays import Crossings as Crossings
 from cutaway.geometry.rays import crossings as crossings
 from cutaway.geometry.reconstruction import Alignment as Alignment
 from cutaway.geometry.reconstruction import alignment as alignment
-from cutaway.geometry.regions import Facets as Facets
-from cutaway.geometry.regions import LinearRegion as LinearRegion
-from cutaway.geometry.regions import Neighbourhood as Neighbourhood
-from cutaway.geometry.regions import chebyshev as chebyshev
-from cutaway.geometry.regions import facets as facets
-from cutaway.geometry.regions import neighbours as neighbours
-from cutaway.geometry.regions import sample_region as sample_region
 from cutaway.geometry.slice import SliceSettings as SliceSettings
 from cutaway.geometry.slice import slice_network as slice_network
 from cutaway.geometry.studies import hyperplane_misfit as hyperplane_misfit

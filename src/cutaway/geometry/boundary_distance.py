@@ -90,7 +90,7 @@ def first_crossing(
     """Distance along unit `directions` to the first boundary, `(n,)`; infinite where none lies ahead in the
     linearisation. Exact. `groups` as in `nearest_boundary`.
 
-    `inputs` and `directions` `(n, *input)`. Cost: one forward pass with tangents.
+    `inputs` and `directions` `(n, *input)`. Cost: one forward pass with tangents for each group.
     """
     first = torch.full((len(inputs),), torch.inf, dtype=inputs.dtype, device=inputs.device)
     for some in groups or [range(len(sites))]:
@@ -155,7 +155,8 @@ def boundary_distances(
 
 
 def ascent(network: Network, inputs: torch.Tensor) -> torch.Tensor:
-    """Unit direction in which the largest output falls fastest against the second largest."""
+    """Unit directions, of the inputs' shape, in which the largest output falls fastest against the second largest; of a
+    single output, in which it rises. Cost: one forward and one backward pass a row."""
     point = inputs.detach().clone().requires_grad_(True)
     with torch.enable_grad():
         scores = network.forward(point).reshape(len(point), -1)  # one number a row counts as one score

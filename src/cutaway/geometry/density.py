@@ -35,7 +35,7 @@ def boundary_density(
     Unit: boundaries per unit of input length. Estimate: unbiased over directions; relative error about
     0.75 / sqrt(num_directions) for a single gate, far less for the sum. `sigma`: width of the blur in units of the
     pre-activation. Cost: num_directions forward-mode passes, each about three forward passes when gradients are kept.
-    Raises InputError for sigma <= 0 and for networks without ReLU-like sites.
+    Raises InputError for sigma <= 0, fewer directions than 1 and networks without ReLU-like sites.
     """
     if not sigma > 0:
         raise InputError("sigma", found=str(sigma), expected="a positive width", remedy="give a number above 0")
@@ -46,8 +46,9 @@ def boundary_density(
             expected="at least 1",
             remedy="give a whole number of at least 1",
         )
-    net = network if isinstance(network, Network) else Network(network, inputs[:2].detach(), probe=False)
-    sites = boundary_sites(net.with_example(inputs[:2].detach()))
+    if not isinstance(network, Network):
+        network = Network(network, inputs[:2].detach(), probe=False)
+    sites = boundary_sites(network.with_example(inputs[:2].detach()))
     if not sites:
         raise InputError(
             "boundary density",
@@ -59,7 +60,9 @@ def boundary_density(
     for _ in range(num_directions):
         noise = torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
         with differentiable_forward(), forward_ad.dual_level():
-            _, pre, _ = record(net.forward, forward_ad.make_dual(inputs, noise), sites, grad=torch.is_grad_enabled())
+            _, pre, _ = record(
+                network.forward, forward_ad.make_dual(inputs, noise), sites, grad=torch.is_grad_enabled()
+            )
             pairs = [forward_ad.unpack_dual(pre[site.name]) for site in sites]
         for value, slope in pairs:
             assert slope is not None, "every site depends on the inputs"

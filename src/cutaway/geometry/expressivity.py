@@ -15,10 +15,10 @@ from scipy import stats
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
+from cutaway.geometry.linear_regions import region_radius
 from cutaway.geometry.pairs import same_class_pairs
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program, crossings
-from cutaway.geometry.regions import region_radius
 from cutaway.network import Network
 from cutaway.network.graph import Graph
 

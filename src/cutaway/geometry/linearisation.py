@@ -76,7 +76,8 @@ def gradient_norms(
 ) -> dict[str, torch.Tensor]:
     """|V_i|_2 of every unit, per site `(n, units)`; exact. Costs D forward-mode passes a row (D input dimensions).
 
-    `rows` copies go through the network at once; the memory is `rows` times the captured pre-activations.
+    `rows` copies go through the network at once (one of each input at least); the memory is that many times the
+    captured pre-activations.
     """
     dims = inputs[0].numel()
     squares = {s.name: inputs.new_zeros(len(inputs), s.width) for s in sites}

@@ -196,17 +196,17 @@ def slice_migration(result: Slice, radius: float) -> SliceMigration:
     )
 
 
-def near_length(edges: Floats, boundary: Floats, radius: float, *, chunk: int = 4096) -> Floats:
+def near_length(edges: Floats, boundary: Floats, radius: float, *, batch_size: int = 4096) -> Floats:
     """(E,): length of each edge (E, 2, 2) within `radius` of the union of the segments `boundary` (S, 2, 2).
 
     Exact up to rounding: points within the radius of one segment form a convex set, which an edge meets in an
-    interval. Cost: pairs of an edge and a segment that are near each other, of `chunk` edges at a time.
+    interval. Cost: pairs of an edge and a segment that are near each other, of `batch_size` edges at a time.
     """
     half = [np.hypot(*(ends[:, 1] - ends[:, 0]).T) / 2 for ends in (edges, boundary)]
     tree, found = cKDTree(boundary.mean(axis=1)), np.zeros(len(edges))
-    for begin in range(0, len(edges), chunk):
-        some = edges[begin : begin + chunk]
-        reach = (radius + half[0][begin : begin + chunk] + half[1].max()) * (1 + 1e-9)
+    for begin in range(0, len(edges), batch_size):
+        some = edges[begin : begin + batch_size]
+        reach = (radius + half[0][begin : begin + batch_size] + half[1].max()) * (1 + 1e-9)
         close = tree.query_ball_point(some.mean(axis=1), reach)
         edge = np.repeat(np.arange(len(some)), [len(c) for c in close])
         if len(edge):

@@ -15,48 +15,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cutaway.errors import ModelError
 from cutaway.geometry.cross_polytope import CrossPolytope
 from cutaway.network import Network, Site
 from cutaway.network.gradient import mha_fastpath_off
-from cutaway.network.sites import Interceptor, RowLayout, flatten_operands
+from cutaway.network.sites import RowLayout, SiteVisitor
 
 _ENTRY = 32  # bytes of a doubtful sign: neuron and vertex, and the row they are made from
 
 
-class _Visitor(Interceptor):
+class _Visitor(SiteVisitor):
     """Hands each site's pre-activation on as it comes, so that none is kept: fresh memory costs more than the
     arithmetic."""
 
     def __init__(self, sites: Sequence[Site], see: Callable[[int, Tensor], None]) -> None:
-        super().__init__()
-        self.wanted = {site.ordinal: (k, site) for k, site in enumerate(sites)}
+        super().__init__(sites)
         self.see = see
 
-    def candidate(
-        self,
-        ordinal: int,
-        kind: str,
-        name: str,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ):
-        if ordinal in self.wanted:
-            k, site = self.wanted[ordinal]
-            if site.function != name:
-                raise ModelError(
-                    "the order of the network's operations",
-                    found=repr(name),
-                    expected=f"{site.function!r}, as on the example input",
-                    remedy="the path through this model depends on its data; it cannot be read",
-                )
-            value = flatten_operands((*args, *kwargs.values()))[site.argument]
-            if site.before != RowLayout():
-                value = value.spell_out() if isinstance(value, CrossPolytope) else value
-                value = site.before.by_rows(value, site.name)
-            self.see(k, value)
-        return func(*args, **kwargs)
+    def before(self, k: int, site: Site, operand: Any) -> None:
+        value = operand
+        if site.before != RowLayout():
+            value = value.spell_out() if isinstance(value, CrossPolytope) else value
+            value = site.before.by_rows(value, site.name)
+        self.see(k, value)
 
 
 def visit(network: Network, inputs: Tensor, sites: Sequence[Site], see: Callable[[int, Tensor], None]) -> None:

@@ -219,14 +219,14 @@ class Slice:
         self._require_affine("slopes of the faces")
         return slopes(self.cells, self.measures, self.relative)
 
-    def patterns(self, faces: ArrayLike | None = None, *, chunk: int = 1024) -> NDArray[np.bool_]:
+    def patterns(self, faces: ArrayLike | None = None, *, batch_size: int = 1024) -> NDArray[np.bool_]:
         """(n, gates): sign of every gate (> 0) at the interior points of the given faces (all by default)."""
         points = self.measures.interior if faces is None else self.measures.interior[np.asarray(faces)]
         parts = []
-        chunk = max(1, min(chunk, (1 << 25) // max(self.program.num_gates, 1)))
+        batch_size = max(1, min(batch_size, (1 << 25) // max(self.program.num_gates, 1)))
         with torch.no_grad():
-            for begin in range(0, len(points), chunk):
-                inputs = torch.from_numpy(self.plane.lift(points[begin : begin + chunk]))
+            for begin in range(0, len(points), batch_size):
+                inputs = torch.from_numpy(self.plane.lift(points[begin : begin + batch_size]))
                 parts.append(torch.cat([g > 0 for g in self.program.all_gates(inputs)], dim=1).numpy())
         return np.concatenate(parts)
 

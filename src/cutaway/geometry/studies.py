@@ -24,8 +24,8 @@ _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def without_biases(model: nn.Module) -> nn.Module:
-    """A copy whose linear and convolution biases, normalisation shifts and running means are zero: its regions are
-    cones."""
+    """A copy whose linear and convolution biases and whose shifts and running means of batch normalisation are zero:
+    its regions are cones, where nothing else adds a constant."""
     made = copy.deepcopy(model)
     with torch.no_grad():
         for module in made.modules():
@@ -37,10 +37,12 @@ def without_biases(model: nn.Module) -> nn.Module:
 
 
 def pruned(model: nn.Module, fraction: float, *, structured: bool = False) -> nn.Module:
-    """A copy with the given fraction of weights (or, `structured`, of units) of every hidden layer set to zero.
+    """A copy with the given fraction of weights of every layer (or, `structured`, of units of every hidden one) set to
+    zero.
 
-    Weights: the smallest in magnitude, layer by layer. Units: those with the smallest l2 norm of incoming weights, bias
-    included. The last weighted layer keeps all units. Raises InputError unless 0 <= fraction < 1.
+    Weights: the smallest in magnitude, layer by layer, the last one too, and all that are as small. Units: those with
+    the smallest l2 norm of incoming weights, bias included. The last weighted layer keeps all units. Raises InputError
+    unless 0 <= fraction < 1.
     """
     if not 0 <= fraction < 1:
         raise InputError(
@@ -74,7 +76,8 @@ def _drop_units(layer: nn.Module, fraction: float) -> None:
 
 
 def with_statistics_of(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """A copy whose batch-normalisation statistics are exactly those of `inputs` (one forward pass in training mode).
+    """A copy whose batch-normalisation statistics are those of `inputs`: means, and variances over N - 1 as torch keeps
+    them (one forward pass in training mode).
 
     Raises ModelError for a model without batch normalisation.
     `inputs` (N, *input shape).

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
+from cutaway.geometry.linear_regions import LinearRegion
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program
-from cutaway.geometry.regions import LinearRegion
 from cutaway.network.graph import Graph
 
 Floats = NDArray[np.float64]
@@ -137,7 +137,7 @@ def regions_in_ball(
     *,
     num_samples: int = 4096,
     generator: torch.Generator,
-    chunk: int = 512,
+    batch_size: int = 512,
 ) -> RegionCount:
     """Distinct activation patterns among uniform samples of an l2 ball about `centre` (*input_shape).
 
@@ -153,10 +153,12 @@ def regions_in_ball(
     direction = torch.randn(num_samples, dims, generator=generator, dtype=torch.float64)
     length = torch.rand(num_samples, 1, generator=generator, dtype=torch.float64) ** (1 / dims)
     points = centre.to(torch.float64).reshape(1, -1) + radius * length * direction / direction.norm(dim=1, keepdim=True)
-    return count_patterns(as_program(model, centre[None]), points.reshape(num_samples, *centre.shape), chunk=chunk)
+    return count_patterns(
+        as_program(model, centre[None]), points.reshape(num_samples, *centre.shape), batch_size=batch_size
+    )
 
 
-def count_patterns(program: StagedProgram, inputs: Tensor, *, chunk: int = 512) -> RegionCount:
+def count_patterns(program: StagedProgram, inputs: Tensor, *, batch_size: int = 512) -> RegionCount:
     """Distinct activation patterns among given inputs, as in `regions_in_ball` (the statistic of TE-NAS).
 
     `inputs` (N, *input shape). The count is exact, the number of regions behind it an estimate. Cost: N forward passes.
@@ -164,8 +166,8 @@ def count_patterns(program: StagedProgram, inputs: Tensor, *, chunk: int = 512) 
     seen: dict[bytes, int] = {}
     program.passes.forward += len(inputs)
     with torch.no_grad():
-        for begin in range(0, len(inputs), chunk):
-            gates = torch.cat(program.all_gates(inputs[begin : begin + chunk]), dim=1) > 0
+        for begin in range(0, len(inputs), batch_size):
+            gates = torch.cat(program.all_gates(inputs[begin : begin + batch_size]), dim=1) > 0
             for row in np.packbits(gates.numpy(), axis=1):
                 key = row.tobytes()
                 seen[key] = seen.get(key, 0) + 1

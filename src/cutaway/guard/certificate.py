@@ -8,7 +8,7 @@ share of held-out harmful rows in R with its Clopper-Pearson interval, without w
 The conformal ellipsoid takes its radius from held-out rows, so these are split by the seed: one half sets the radius,
 and the share inside (of the ellipsoid and of its cut with the box) is counted on the other half.
 
-Linear heads are exact (arXiv 2605.10901 and our additions, see `cutaway.guard.regions`); deeper ReLU heads go
+Linear heads are exact (arXiv 2605.10901 and our additions, see `cutaway.guard.head_regions`); deeper ReLU heads go
 through the bound engine of `cutaway.robustness`, whose bound is sound but not tight.
 """
 

@@ -31,7 +31,7 @@ class DeepJudge(LinearJudge):
     def __init__(self, detector: Detector, limit: float) -> None:
         assert detector.head is not None
         self.head, self.limit = detector.head, limit
-        self.net = bound_network(self.head, torch.zeros(1, len(detector.mean), dtype=torch.float64))
+        self.bounded = bound_network(self.head, torch.zeros(1, len(detector.mean), dtype=torch.float64))
 
     def logits(self, points: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -40,9 +40,9 @@ class DeepJudge(LinearJudge):
     def lower(self, region: shapes.HeadRegion) -> float:
         """A sound lower bound of the logit over the region."""
         box = _engine_region(region)
-        limits = sweep(self.net, box)
-        rows = torch.ones(1, 1, *self.net.graph.output.shape, dtype=torch.float64)
-        return float(bound_rows(self.net, limits, box, rows)[0, 0])
+        limits = sweep(self.bounded, box)
+        rows = torch.ones(1, 1, *self.bounded.graph.output.shape, dtype=torch.float64)
+        return float(bound_rows(self.bounded, limits, box, rows)[0, 0])
 
     def judge(
         self, region: shapes.HeadRegion, held_out: np.ndarray, *, hull: RegionResult | None = None, note: str = ""

@@ -22,8 +22,8 @@ from cutaway.guard.prompts import PromptTokenizer
 from cutaway.language.geometry import GeometryReader, language_geometry
 from cutaway.language.sentences import SentenceReader, sentence_vectors
 
-Kind = Literal["sentence", "geometry", "hidden", "both"]
-KINDS: tuple[Kind, ...] = ("sentence", "geometry", "hidden", "both")
+FeatureKind = Literal["sentence", "geometry", "hidden", "both"]
+FEATURE_KINDS: tuple[FeatureKind, ...] = ("sentence", "geometry", "hidden", "both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,9 +72,9 @@ class PromptFeatures:
         plain: bool = True,
         pooling: str = "mean",
     ) -> None:
-        if kind not in KINDS:
+        if kind not in FEATURE_KINDS:
             raise InputError(
-                "features", found=repr(kind), expected="one of " + ", ".join(KINDS), remedy="give one of these"
+                "features", found=repr(kind), expected="one of " + ", ".join(FEATURE_KINDS), remedy="give one of these"
             )
         self.tokenizer = PromptTokenizer(tokenizer, model, max_length=max_length, plain=plain)
         example = torch.tensor([self.tokenizer.encode(["Once upon a time there was a little girl."]).rows[0]])

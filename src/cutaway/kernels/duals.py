@@ -37,7 +37,7 @@ def erf(left: torch.Tensor, right: torch.Tensor, cosine: torch.Tensor) -> Pair:
 
 
 def gelu_dual(left: torch.Tensor, right: torch.Tensor, cosine: torch.Tensor) -> Pair:
-    """By quadrature; relative error below 1e-6 for variances up to 4."""
+    """By quadrature: errors below 2e-7 for variances up to 1, up to 4e-3 at variances of 4 (worst at |cosine| = 1)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     weights = weights / weights.sum()
     sine = ((1 - cosine) * (1 + cosine)).clamp(min=0).sqrt()

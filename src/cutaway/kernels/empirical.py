@@ -35,13 +35,14 @@ def tangent_kernel(
     """K (n, m) between rows of `left` and `right` (`left` itself where None), mean over outputs.
 
     method : `auto` takes `structured` where every parameter belongs to one call of a linear layer or 2-d convolution
-        (checked against Jacobians of two rows), else `jacobian` where a row's Jacobian fits the budget, else
-        `products`.
+        (checked against Jacobians of two rows where the budget holds one), else `jacobian` where a row's Jacobian fits
+        the budget, else `products`.
     double : compute in float64, on a copy. Half-precision networks always are.
     budget : bytes that the work may take; the result is not counted.
 
     Cost: `structured` one forward and c backward passes a row and n m numbers of each layer's widths; `jacobian` the
-    same passes and n m c P; `products` c m passes over all rows. Raises `InputError` for an unknown method, or
+    same passes and n m c P; `products` c m passes over all rows. What of `right` does not fit beside `left` at once
+    goes through anew for every block of `left`. Raises `InputError` for an unknown method, or
     `structured` where it does not apply; `BudgetError` where the least that a method holds does not fit.
     """
     if method not in METHODS:
@@ -54,32 +55,32 @@ def tangent_kernel(
     network = network.with_example(left[:2])
     network = network.double() if double or network.dtype in (torch.float16, torch.bfloat16) else network
     Parameters.check(network)
-    memory = budget or DEFAULT_BUDGET
+    budget = budget or DEFAULT_BUDGET
     if method == "auto":
-        method = _cheapest(network, left, memory)
+        method = _cheapest(network, left, budget)
     if method == "structured":
-        return _structured(network, left, right, memory)
+        return _structured(network, left, right, budget)
     parameters = Parameters(network)
     work = _by_jacobians if method == "jacobian" else _by_products
-    return work(parameters, left, right, memory) / network.output_shape[0]
+    return work(parameters, left, right, budget) / network.output_shape[0]
 
 
-def _cheapest(network: Network, inputs: torch.Tensor, memory: int) -> str:
+def _cheapest(network: Network, inputs: torch.Tensor, budget: int) -> str:
     size = torch.finfo(network.dtype).bits // 8
     row = 4 * size * network.output_shape[0] * network.num_parameters
     two = inputs[:2]
     factors = layer_factors(network, two)
     if factors is not None:
-        if 2 * row > memory // 2:
+        if 2 * row > budget // 2:
             return "structured"  # no Jacobian to check against fits
-        mine, wanted = joined(factors, factors), _by_jacobians(Parameters(network), two, None, memory)
+        mine, wanted = joined(factors, factors), _by_jacobians(Parameters(network), two, None, budget)
         close = 1e-9 if network.dtype == torch.float64 else 1e-3
         if float((mine - wanted).abs().max()) <= close * float(wanted.abs().max()):
             return "structured"
-    return "jacobian" if row <= memory // 4 else "products"
+    return "jacobian" if row <= budget // 4 else "products"
 
 
-def _structured(network: Network, left: torch.Tensor, right: torch.Tensor | None, memory: int) -> torch.Tensor:
+def _structured(network: Network, left: torch.Tensor, right: torch.Tensor | None, budget: int) -> torch.Tensor:
     first = layer_factors(network, left[:1])
     if first is None:
         raise InputError(
@@ -88,9 +89,9 @@ def _structured(network: Network, left: torch.Tensor, right: torch.Tensor | None
             expected="only such parameters for the structured kernel",
             remedy="use method='jacobian'",
         )
-    chunk_size(working_bytes(first, 1), memory // 2)
+    chunk_size(working_bytes(first, 1), budget // 2)
     step = 1
-    while step < len(left) and working_bytes(first, 2 * step) <= memory // 2:
+    while step < len(left) and working_bytes(first, 2 * step) <= budget // 2:
         step *= 2
     other = left if right is None else right
     kernel = torch.zeros(len(left), len(other), dtype=network.dtype, device=network.device)
@@ -108,14 +109,14 @@ def _structured(network: Network, left: torch.Tensor, right: torch.Tensor | None
     return kernel / network.output_shape[0]
 
 
-def _by_jacobians(parameters: Parameters, left: torch.Tensor, right: torch.Tensor | None, memory: int) -> torch.Tensor:
+def _by_jacobians(parameters: Parameters, left: torch.Tensor, right: torch.Tensor | None, budget: int) -> torch.Tensor:
     other = left if right is None else right
     kernel = parameters.theta.new_zeros(len(left), len(other))
-    for rows, mine in jacobian_chunks(parameters, left, budget=memory // 2):
+    for rows, mine in jacobian_chunks(parameters, left, budget=budget // 2):
         flat = mine.flatten(1)
         if right is None and len(flat) == len(left):
             return _contracted(flat, flat).to(kernel)
-        for columns, theirs in jacobian_chunks(parameters, other, budget=memory // 2):
+        for columns, theirs in jacobian_chunks(parameters, other, budget=budget // 2):
             kernel[rows, columns] = _contracted(flat, theirs.flatten(1)).to(kernel)
     return kernel
 
@@ -129,8 +130,8 @@ def _contracted(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def _by_products(parameters: Parameters, left: torch.Tensor, right: torch.Tensor | None, memory: int) -> torch.Tensor:
-    chunk_size(6 * parameters.theta.nbytes, memory // 2)
+def _by_products(parameters: Parameters, left: torch.Tensor, right: torch.Tensor | None, budget: int) -> torch.Tensor:
+    chunk_size(6 * parameters.theta.nbytes, budget // 2)
     other = parameters.network.place(left if right is None else right)
     kernel = parameters.theta.new_zeros(len(left), len(other))
     count = parameters.network.output_shape[0]
@@ -142,16 +143,16 @@ def _by_products(parameters: Parameters, left: torch.Tensor, right: torch.Tensor
                 weight = torch.zeros_like(out)
                 weight[0, output] = 1.0
                 (tangent,) = back(weight)
-                kernel[:, column] += _along(parameters, left, tangent, memory)[:, output]
+                kernel[:, column] += _along(parameters, left, tangent, budget)[:, output]
             parameters.network.forward_passes += 1
             parameters.network.backward_passes += count
     return kernel
 
 
-def _along(parameters: Parameters, inputs: torch.Tensor, tangent: torch.Tensor, memory: int) -> torch.Tensor:
+def _along(parameters: Parameters, inputs: torch.Tensor, tangent: torch.Tensor, budget: int) -> torch.Tensor:
     """df(x; theta) along `tangent`, (n, c)."""
     found = []
-    for _, part in parameters.rows(inputs, memory, passes=2):
+    for _, part in parameters.rows(inputs, budget, passes=2):
         with differentiable_forward():
             value = jvp(lambda theta: parameters.outputs(theta, part), (parameters.theta,), (tangent,))[1]  # noqa: B023
         found.append(value.detach())

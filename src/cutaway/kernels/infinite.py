@@ -58,9 +58,10 @@ class InfiniteNetwork:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """NNGP and NTK, each (n, m), between the rows of `left` and `right` (`left` itself where None: half the work).
 
-        Exact up to rounding, in the inputs' type and on their device; differentiable in the inputs. A row of zeros has
-        kernel 0 (b and more with biases). Cost: depth n m operations of a dual, times the pixels of an image (their
-        square with pooling). Raises `InputError` for images that are none, `BudgetError` where one pair does not fit.
+        Exact up to rounding (GELU: quadrature, see `duals`), in the inputs' type and on their device; differentiable in
+        the inputs. A row of zeros has kernel 0 (b and more with biases). Cost: depth n m operations of a dual, times
+        the pixels of an image (their square with pooling). Raises `InputError` for images that are none, `BudgetError`
+        where one pair does not fit.
         """
         other = left if right is None else right
         self._check(left)

@@ -49,8 +49,9 @@ def solve(
         fits; else the rows go by blocks through conjugate gradients, n * block numbers at a time.
     tolerance, limit : of conjugate gradients, relative residual and products with K.
 
-    Cost: n^3 / 3 operations directly; n^2 a product. Raises `InputError` for shapes that do not fit or a
-    negative ridge.
+    Exact up to rounding directly, to `tolerance` by conjugate gradients. Cost: n^3 / 3 operations directly (an
+    eigenproblem where the matrix is singular to rounding); n^2 a product. Raises `InputError` for shapes that do not
+    fit, a negative ridge or a kernel of zeros, `BudgetError` where a row of the kernel does not fit.
     """
     count = len(targets)
     if targets.dim() != 2 or ridge < 0 or (isinstance(kernel, torch.Tensor) and kernel.shape != (count, count)):

@@ -6,7 +6,7 @@ import torch
 
 
 def kernel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
-    """1 - <K, K'> / (|K| |K'|) of two (n, n): 0 for the same up to a factor; NaN where one is zero.
+    """1 - <K, K'> / (|K| |K'|) of two (n, n): 0 for the same up to a positive factor; NaN where one is zero.
 
     >>> round(kernel_distance(torch.eye(3), 5 * torch.eye(3)), 6)
     0.0

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from cutaway.errors import ModelError
-from cutaway.network.sites import Interceptor, Site, first_result, flatten_operands
+from cutaway.network.sites import Site, SiteVisitor, first_result, other_path
 
 DEFAULT_BUDGET = 2 * 1024**3
 WORKING_SET = 4.0  # buffers that live while a chunk is processed, in multiples of what the chunk captures and passes on
@@ -35,48 +34,24 @@ class Chunk:
     post: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-class _Recorder(Interceptor):
-    """Stores the values of the wanted sites, found by their ordinal in the pass."""
+class _Recorder(SiteVisitor):
+    """Stores the values of the wanted sites."""
 
     def __init__(self, sites: Sequence[Site], *, pre: bool, post: bool) -> None:
-        super().__init__()
-        self.wanted = {site.ordinal: site for site in sites}
+        super().__init__(sites)
         self.want_pre, self.want_post = pre, post
         self.pre: dict[str, torch.Tensor] = {}
         self.post: dict[str, torch.Tensor] = {}
 
-    def candidate(
-        self,
-        ordinal: int,
-        kind: str,
-        name: str,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ):
-        site = self.wanted.get(ordinal)
-        if site is None:
-            return func(*args, **kwargs)
-        if site.function != name:
-            raise _other_path(f"{name!r} as candidate {ordinal}", repr(site.function))
-        operands = flatten_operands((*args, *kwargs.values()))
+    def before(self, k: int, site: Site, operand: Any) -> None:
         if self.want_pre:
-            value = site.before.by_rows(operands[site.argument], site.name)
+            value = site.before.by_rows(operand, site.name)
             self.pre[site.name] = value.clone() if site.in_place or site.overwritten else value
-        post = func(*args, **kwargs)
+
+    def after(self, k: int, site: Site, post: Any, operands: Sequence[Any]) -> None:
         if self.want_post:
             result = site.after.by_rows(first_result(post, operands, site.argument), site.name)
             self.post[site.name] = result.clone() if site.overwritten else result
-        return post
-
-
-def _other_path(found: str, expected: str) -> ModelError:
-    return ModelError(
-        "the order of the network's operations",
-        found=found,
-        expected=f"{expected}, as on the example input",
-        remedy="the path through this model depends on its data; it cannot be captured",
-    )
 
 
 def record(
@@ -96,7 +71,7 @@ def record(
         output = forward(inputs)
     missing = [site.name for site in sites if site.name not in (recorder.pre if pre else recorder.post)]
     if missing and (pre or post):
-        raise _other_path(f"no call of {missing[0]}", "one")
+        raise other_path(f"no call of {missing[0]}", "one")
     return output, recorder.pre, recorder.post
 
 

@@ -230,7 +230,7 @@ class Network:
         pre: bool = True,
         post: bool = False,
         budget: int | None = None,
-        chunk: int | None = None,
+        batch_size: int | None = None,
     ) -> Iterator[Chunk]:
         """Pass over `inputs` in chunks that fit `budget` bytes, with the values at `sites` (all by default) before
         and after.
@@ -238,7 +238,7 @@ class Network:
         `inputs` (n, ...); the values of a chunk have shapes (rows, *site shape).
         """
         sites = self.sites if sites is None else sites
-        size = chunk or self.chunk_size(inputs, sites, budget, pre=pre, post=post)
+        size = batch_size or self.chunk_size(inputs, sites, budget, pre=pre, post=post)
         for rows in chunks(len(inputs), size):
             part = self.place(inputs[rows])
             with mha_fastpath_off():
@@ -253,13 +253,13 @@ class Network:
         pre: bool = True,
         post: bool = True,
         budget: int | None = None,
-        chunk: int | None = None,
+        batch_size: int | None = None,
     ) -> Chunk:
         """All of `stream` joined into one `Chunk`; the result itself is not bounded by the budget, only the work is.
 
         `inputs` (n, ...); values (n, *site shape).
         """
-        parts = list(self.stream(inputs, sites, pre=pre, post=post, budget=budget, chunk=chunk))
+        parts = list(self.stream(inputs, sites, pre=pre, post=post, budget=budget, batch_size=batch_size))
         if len(parts) == 1:
             return parts[0]
 
@@ -274,12 +274,14 @@ class Network:
             post=join(lambda p: p.post),
         )
 
-    def outputs(self, inputs: torch.Tensor, *, budget: int | None = None, chunk: int | None = None) -> torch.Tensor:
+    def outputs(
+        self, inputs: torch.Tensor, *, budget: int | None = None, batch_size: int | None = None
+    ) -> torch.Tensor:
         """The network's outputs on all `inputs`, chunked, without gradients.
 
         `inputs` (n, ...), outputs (n, *output shape). Cost: one forward pass a row.
         """
-        return torch.cat([c.output for c in self.stream(inputs, (), pre=False, budget=budget, chunk=chunk)])
+        return torch.cat([c.output for c in self.stream(inputs, (), pre=False, budget=budget, batch_size=batch_size)])
 
     def affine_at(self, point: torch.Tensor) -> AffineMap:
         """The exact affine map that holds in the region of `point` (one input without batch dimension), in float64.

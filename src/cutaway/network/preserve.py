@@ -50,6 +50,19 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def evaluated(model: nn.Module) -> Iterator[nn.Module]:
+    """`model` in evaluation mode; every module gets its own flag back on exit, also after an error."""
+    active = [module for module in model.modules() if module.training]
+    for module in active:
+        module.training = False
+    try:
+        yield model
+    finally:
+        for module in active:
+            module.training = True
+
+
+@contextlib.contextmanager
 def _own_precision(model: nn.Module) -> Iterator[None]:
     kinds = {"cpu"} | {p.device.type for p in model.parameters()}
     with contextlib.ExitStack() as stack:

@@ -8,39 +8,29 @@ the rows must come row by row, which their values show.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from cutaway.network.sites import Interceptor, RowLayout, Site, first_result, flatten_operands
+from cutaway.network.sites import RowLayout, Site, SiteVisitor, first_result
 
 
-class SiteShapes(Interceptor):
+class SiteShapes(SiteVisitor):
     """Shapes of what the sites read and give in one pass of `rows` rows; values too, where rows do not come first."""
 
+    lenient = True
+
     def __init__(self, sites: tuple[Site, ...], rows: int) -> None:
-        super().__init__()
-        self.wanted, self.rows = {site.ordinal: site for site in sites}, rows
+        super().__init__(sites)
+        self.rows = rows
         self.found: dict[int, list[tuple[tuple[int, ...], torch.Tensor | None]]] = {}
 
-    def candidate(
-        self,
-        ordinal: int,
-        kind: str,
-        name: str,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ):
-        site = self.wanted.get(ordinal)
-        if site is None or site.function != name:
-            return func(*args, **kwargs)
-        operands = flatten_operands((*args, *kwargs.values()))
-        before = self._note(operands[site.argument])
-        post = func(*args, **kwargs)
-        self.found[ordinal] = [before, self._note(first_result(post, operands, site.argument))]
-        return post
+    def before(self, k: int, site: Site, operand: Any) -> None:
+        self.found[site.ordinal] = [self._note(operand)]
+
+    def after(self, k: int, site: Site, post: Any, operands: Sequence[Any]) -> None:
+        self.found[site.ordinal].append(self._note(first_result(post, operands, site.argument)))
 
     def _note(self, value: torch.Tensor) -> tuple[tuple[int, ...], torch.Tensor | None]:
         first = value.dim() > 0 and value.shape[0] == self.rows

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
@@ -183,6 +183,46 @@ class Interceptor(TorchFunctionMode):
 
     def candidate(self, ordinal: int, kind: str, name: str, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
+
+
+class SiteVisitor(Interceptor):
+    """Shows what chosen sites read (`before`) and give (`after`) as the pass goes; `k` is the place of `site` in
+    `sites`. Raises `ModelError` where another function is called in a site's turn, unless `lenient`: then it is passed
+    over."""
+
+    lenient: ClassVar[bool] = False
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        super().__init__()
+        self.wanted = {site.ordinal: (k, site) for k, site in enumerate(sites)}
+
+    def before(self, k: int, site: Site, operand: Any) -> None:
+        """Takes the operand that the site bends, before the call."""
+
+    def after(self, k: int, site: Site, post: Any, operands: Sequence[Any]) -> None:
+        """Takes what the call returned (see `first_result`)."""
+
+    def candidate(self, ordinal: int, kind: str, name: str, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        k, site = self.wanted.get(ordinal, (0, None))
+        if site is None or (self.lenient and site.function != name):
+            return func(*args, **kwargs)
+        if site.function != name:
+            raise other_path(f"{name!r} as candidate {ordinal}", repr(site.function))
+        operands = flatten_operands((*args, *kwargs.values()))
+        self.before(k, site, operands[site.argument])
+        post = func(*args, **kwargs)
+        self.after(k, site, post, operands)
+        return post
+
+
+def other_path(found: str, expected: str) -> ModelError:
+    """The error for a pass that does not call what the pass on the example called."""
+    return ModelError(
+        "the order of the network's operations",
+        found=found,
+        expected=f"{expected}, as on the example input",
+        remedy="the path through this model depends on its data; it cannot be captured",
+    )
 
 
 def first_result(post: Any, operands: Sequence[Any] = (), argument: int = 0) -> torch.Tensor:

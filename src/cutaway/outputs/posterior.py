@@ -95,7 +95,7 @@ def laplace_ensemble(
     prior_precision: float = 1.0,
     members: int = 20,
     seed: int = 0,
-    batch: int = 512,
+    batch_size: int = 512,
 ) -> Ensemble:
     """`members` draws of the last linear layer from Laplace's approximation of its posterior, given training `inputs`
     (n, ...).
@@ -125,7 +125,7 @@ def laplace_ensemble(
     handle = layer.register_forward_hook(keep)
     try:
         with torch.no_grad():
-            for part in inputs.split(batch):
+            for part in inputs.split(batch_size):
                 seen.clear()
                 answer = first_tensor(model(part))
                 features, scores = (v.double().cpu() for v in seen[-2:])

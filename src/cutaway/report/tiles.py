@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from markupsafe import Markup, escape
 
 from cutaway import registry
-from cutaway.evidence.decision import Decision
 from cutaway.instrument import Tile
 from cutaway.reading import Figure, Reading
+from cutaway.report.words import Decisions
 from cutaway.wording import null_words
 
 MOST = 6
 """Tiles on a page: what is read in twenty seconds."""
 
 _HEIGHT = 26
-
-Decisions = Mapping[tuple[str, str], Decision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

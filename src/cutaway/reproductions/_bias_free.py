@@ -44,13 +44,20 @@ def _initialised(model: nn.Sequential, seed: int, scale: float) -> nn.Sequential
 
 
 def trained(
-    model: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor, *, rate: float, steps: int, batch: int, seed: int
+    model: nn.Sequential,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    rate: float,
+    steps: int,
+    batch_size: int,
+    seed: int,
 ) -> nn.Sequential:
     """Plain SGD on cross-entropy, in place; stops where the loss is no longer finite."""
     draw = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.SGD(model.parameters(), lr=rate)
     for _ in range(steps):
-        rows = torch.randint(0, len(inputs), (batch,), generator=draw)
+        rows = torch.randint(0, len(inputs), (batch_size,), generator=draw)
         loss = nn.functional.cross_entropy(model(inputs[rows]), labels[rows])
         if not torch.isfinite(loss):
             break

@@ -21,7 +21,7 @@ from cutaway.robustness.attacks import APGD, PGD, Attack, Square
 from cutaway.robustness.certified_share import certified_accuracy
 
 MARKS = ("start of the clean plateau", "end of the clean plateau", "peak of the count", "last step")
-ATTACKS: dict[str, Callable[[float], Attack]] = {
+JUDGES: dict[str, Callable[[float], Attack]] = {
     "PGD-10": lambda r: PGD(radius=r, steps=10),
     "margin PGD": lambda r: PGD(radius=r, steps=100, restarts=2, stop_early=True),
     "APGD": lambda r: APGD(radius=r, steps=50),
@@ -44,22 +44,22 @@ def marks(steps: np.ndarray, clean: np.ndarray, count: np.ndarray) -> np.ndarray
 def judged_marks(
     model: nn.Module, data: Dataset, radii: tuple[float, ...], progress: Callable[[str], None] = print
 ) -> np.ndarray:
-    """`(attacks, radii, n)` bool: right and not broken by each of `ATTACKS`; a sample broken by an earlier attack is
+    """`(attacks, radii, n)` bool: right and not broken by each of `JUDGES`; a sample broken by an earlier attack is
     left out of the later ones and counts as broken by them too, for they would have to be tried for nothing.
 
     PGD-10 comes first and sees all samples, so its rows are its own.
     """
     network = Network(model, data.inputs[:2], probe=False)
-    found = np.zeros((len(ATTACKS), len(radii), len(data)), dtype=bool)
+    found = np.zeros((len(JUDGES), len(radii), len(data)), dtype=bool)
     for column, radius in enumerate(radii):
         standing = np.ones(len(data), dtype=bool)
-        for row, make in enumerate(ATTACKS.values()):
+        for row, make in enumerate(JUDGES.values()):
             left = np.flatnonzero(standing)
             if left.size:
-                attacked = make(radius).attack(network, data.subset(left.tolist()), seed=3, batch=500)
+                attacked = make(radius).attack(network, data.subset(left.tolist()), seed=3, batch_size=500)
                 standing[left] = ~attacked.success.numpy()
             found[row, column] = standing
-        progress(f"radius {radius:g}: " + ", ".join(f"{n} {v:.3f}" for n, v in zip(ATTACKS, found[:, column].mean(1))))
+        progress(f"radius {radius:g}: " + ", ".join(f"{n} {v:.3f}" for n, v in zip(JUDGES, found[:, column].mean(1))))
     return found
 
 

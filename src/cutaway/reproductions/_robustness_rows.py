@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cutaway.reproductions._robustness_marks import ATTACKS, MARKS, PROOF_RADII, paired
+from cutaway.reproductions._robustness_marks import JUDGES, MARKS, PROOF_RADII, paired
 from cutaway.reproductions._robustness_rise import (
     LC_RADIUS,
     RADIUS,
@@ -20,8 +20,7 @@ from cutaway.reproductions._robustness_rise import (
     turns,
 )
 from cutaway.reproductions.row import Row
-
-DELAY = 3.0
+from cutaway.training.story import DELAY
 
 
 def phase_rows(
@@ -158,7 +157,7 @@ def strong_rows(data: str, runs: list[Run]) -> list[Row]:
     rows = [_left_of_the_rise(data, runs, mark) for mark in (0, 1, 2)]
     rows.append(
         Row(
-            quantity=f"{data}: right under {', '.join(ATTACKS)} (each after those before it) at radius 0.1, by run",
+            quantity=f"{data}: right under {', '.join(JUDGES)} (each after those before it) at radius 0.1, by run",
             paper=None,
             ours=" | ".join(_attacks_at_marks(run) for run in runs),
             tolerance="the fall along a list is the weakness of the attacks before",

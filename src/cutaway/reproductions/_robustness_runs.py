@@ -63,7 +63,7 @@ class Plan:
     samples: int = 1000
     width: int = 200
     depth: int = 4
-    batch: int = 200
+    batch_size: int = 200
     test: int = 2000
     attacked: int = 300
     judged: int = 1000
@@ -115,7 +115,7 @@ def _run(plan: Plan, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
         model = make(data.input_shape, 10, width=plan.width, depth=plan.depth, **options)
     settings = TrainingSettings(
         steps=plan.steps,
-        batch=plan.batch,
+        batch_size=plan.batch_size,
         optimiser="adamw",
         learning_rate=1e-3,
         weight_decay=decay,
@@ -183,9 +183,9 @@ class _Probe:
         for name, part in self.attacked.items():
             clean = _right(model, part)
             attacks = [PGD(radius=r, steps=plan.attack_steps) for r in plan.radii]
-            broken = [a.attack(network, part, seed=1, batch=len(part)).success.numpy() for a in attacks]
+            broken = [a.attack(network, part, seed=1, batch_size=len(part)).success.numpy() for a in attacks]
             now[f"pgd_{name}"] = clean & ~np.array(broken)
-        noise = [Noise(radius=r).attack(network, self.attacked["test"], seed=2, batch=500) for r in plan.radii]
+        noise = [Noise(radius=r).attack(network, self.attacked["test"], seed=2, batch_size=500) for r in plan.radii]
         now["noise_test"] = np.array([~n.success.numpy() for n in noise])
         layers = dense_layers(model)
         for name, points in self.points.items():

@@ -114,11 +114,11 @@ def simulate_reuse(count: int, dimension: int, seed: int) -> tuple:
             second_layer=(2**0.5, -(2**0.5)),
             rate=0.2 * 3.0 * 2.0 / 2.0,
             method="reuse",
-            batch=3 * dimension,
+            batch_size=3 * dimension,
             start="orthogonal",
             num_seeds=count,
             seed=seed,
-            memory_gb=0.5,
+            budget=500_000_000,
         )
     )
     return _antisymmetric(path.overlaps[1:], np.sqrt(count))

@@ -63,7 +63,7 @@ def tracked_run(plan: dict[str, Any], seed: int, folder: Path, progress: Callabl
         model = mlp(data.input_shape, 10, width=plan["width"], depth=4)
     settings = TrainingSettings(
         steps=plan["steps"],
-        batch=plan["batch"],
+        batch_size=plan["batch"],
         optimiser="adamw",
         learning_rate=1e-3,
         weight_decay=0.01,

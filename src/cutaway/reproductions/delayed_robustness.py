@@ -72,7 +72,7 @@ def short_plan(seed: int) -> Plan:
         per_decade=4,
         samples=300,
         width=100,
-        batch=100,
+        batch_size=100,
         test=364,
         attacked=100,
         judged=100,

@@ -76,7 +76,7 @@ def _errors(model, inputs, labels, radius: float) -> tuple[float, float, float]:
         _, worst, scores, _ = bound_loss(model, inputs, labels, low, high)
     right = scores.argmax(1) == labels
     claimed = ~(worst.scatter(1, labels[:, None], -1.0) >= 0).any(1)
-    net = bound_network(model, inputs[:1])
+    bounded = bound_network(model, inputs[:1])
     proved = torch.zeros_like(right)
     for rows in right.nonzero().squeeze(1).split(100):
         region = ball(inputs[rows].double(), radius, float("inf"), low=0.0, high=1.0)
@@ -88,7 +88,11 @@ def _errors(model, inputs, labels, radius: float) -> tuple[float, float, float]:
             piece = ball(inputs[part].double(), radius, float("inf"), low=0.0, high=1.0)
             how = SweepSettings(method=method)
             found = bound_rows(
-                net, sweep(net, piece, how), piece, margin_rows(labels[part], 10, net.graph.output.shape), how
+                bounded,
+                sweep(bounded, piece, how),
+                piece,
+                margin_rows(labels[part], 10, bounded.graph.output.shape),
+                how,
             )
             proved[part] = (found > 0).all(1)
         del region

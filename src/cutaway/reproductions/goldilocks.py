@@ -120,7 +120,7 @@ def _training(seed: int, short: bool, progress) -> list[Row]:
         for number in range(1 if short else 3):
             model = fully_connected((64, 64, 64, 10), seed + number, scale=scale)
             rate = min(RATE / scale, FASTEST)
-            trained(model, train.inputs, train.labels, rate=rate, steps=2000, batch=64, seed=seed + number)
+            trained(model, train.inputs, train.labels, rate=rate, steps=2000, batch_size=64, seed=seed + number)
             with torch.no_grad():
                 hits = model(test.inputs).argmax(dim=1) == test.labels
             right.setdefault(scale, []).append(float(hits.double().mean()))

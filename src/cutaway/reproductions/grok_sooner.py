@@ -182,7 +182,7 @@ def _run(way: Way, *, seed: int) -> dict[str, np.ndarray]:
         model = mlp(data.input_shape, 10, width=200, depth=4)
     probe = _Probe(test, way.steps)
     settings = TrainingSettings(
-        steps=way.steps, batch=200, loss="mse", learning_rate=1e-3, weight_decay=0.01, seed=seed
+        steps=way.steps, batch_size=200, loss="mse", learning_rate=1e-3, weight_decay=0.01, seed=seed
     )
     terms, adversary = _method(way)
     began = time.process_time()
@@ -247,7 +247,7 @@ class _Probe:
         began, training = time.process_time(), model.training
         model.eval()
         network = Network(model, self.test.inputs[:2], probe=False)
-        attack = PGD(radius=RADIUS, steps=10).attack(network, self.attacked, seed=1, batch=len(self.attacked))
+        attack = PGD(radius=RADIUS, steps=10).attack(network, self.attacked, seed=1, batch_size=len(self.attacked))
         with torch.no_grad():
             self.clean.append((model(self.test.inputs).argmax(dim=1) == self.test.labels).numpy())
         self.robust.append(~attack.success.numpy())

@@ -13,8 +13,8 @@ from scipy import stats
 
 from cutaway.guard.certificate import certify
 from cutaway.guard.detector import Detector, make_head
+from cutaway.guard.head_regions import HullRegion, box_region, ellipsoid_region
 from cutaway.guard.mixture import coverage, dkw_band, lower_limit, mixture_report
-from cutaway.guard.regions import HullRegion, box_region, ellipsoid_region
 from cutaway.reproductions.row import Row
 
 TITLE = "Formal guarantees of guardrail classifiers"
@@ -30,8 +30,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
 
 
 def _slack(seed: int) -> list[Row]:
-    """Harmful points all above the threshold, in d = 768: hull, chi-square ellipsoid and box (method notes: 0, -31,
-    -83)."""
+    """Harmful points all above the threshold, in d = 768: the lowest logit of hull, chi-square ellipsoid and box."""
     rng = np.random.default_rng(seed)
     d, n = 768, 2000
     weight = rng.normal(size=d)

@@ -1,7 +1,7 @@
 """Neural LoFi against its own kernel on a synthetic hierarchy: y the sign of a balanced rank-4 quadratic in 32
 dimensions.
 
-Figures to meet: the authors' public code on the same task, run once (methods notes, section 4). Their random draw is
+Figures to meet: the authors' public code on the same task, run once. Their random draw is
 not ours, and draws differ (the rows' intervals are the least and the largest of ours). Ours is a mean over draws, and
 agrees when theirs could be one more of them.
 """
@@ -67,7 +67,7 @@ def _rows_at(num: int, largest: bool, short: bool, seed: int, progress: Callable
             wide = LoFiClassifier(mode="finite", width=4000, random_state=each, **fixed)
             scores["wide"].append(wide.fit(x, y).score(xt, yt))
         if each < seed + (1 if short else 3):
-            twin = GradientDescentTwin(batch=64, random_state=each)
+            twin = GradientDescentTwin(batch_size=64, random_state=each)
             scores["descent"].append(twin.fit(x, y).score(xt, yt))
     progress(f"n = {num}: {len(scores['kernel'])} draws in {time.process_time() - began:.0f} CPU s")
     rows.append(_row(f"LoFi kernel accuracy, n = {num}", LOFI[num], scores["kernel"], 0.01))

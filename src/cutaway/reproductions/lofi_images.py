@@ -2,7 +2,7 @@
 vehicles.
 
 The published order on binary CIFAR-10 is ridge < random features < LoFi < gradient descent (BackLoFi's shipped results,
-methods notes 1.8, on the exact images). Ours are the JPEG copies, whose errors are higher; the order is what is
+on the exact images). Ours are the JPEG copies, whose errors are higher; the order is what is
 compared.
 """
 
@@ -69,7 +69,7 @@ def _fashion(short: bool, seed: int, progress: Callable[[str], None]) -> list[Ro
     )
     width, count = (500, 64) if short else (2000, 64)
     lofi = {"n_layers": 2, "width": width, "random_state": seed, "early_stopping": False}
-    conv = {"mode": "conv", "image_shape": (1, 28, 28), "n_layers": 3, "random_state": seed, "memory_gb": 6.0}
+    conv = {"mode": "conv", "image_shape": (1, 28, 28), "n_layers": 3, "random_state": seed, "budget": 6_000_000_000}
     models = {
         "ridge on pixels": RidgeClassifierOnInputs(),
         f"random features, width {width}": RandomFeatureClassifier(width=width, random_state=seed),
@@ -79,7 +79,7 @@ def _fashion(short: bool, seed: int, progress: Callable[[str], None]) -> list[Ro
         f"LoFi Nystroem, {width} landmarks": LoFiClassifier(mode="nystroem", n_directions=(64, 128), **lofi),
         "LoFi convolutional, 3 layers": LoFiClassifier(n_directions=32, channels=32, width=width, **conv),
         f"gradient descent, two layers of {width}": GradientDescentTwin(
-            width=width, n_layers=2, batch=128, steps=200 if short else 1000, trial=0.06, random_state=seed
+            width=width, n_layers=2, batch_size=128, steps=200 if short else 1000, trial=0.06, random_state=seed
         ),
     }
     rows, found = [], {}
@@ -145,13 +145,13 @@ def _cifar(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]
                 n_layers=2,
                 width=width,
                 random_state=seed,
-                memory_gb=6.0,
+                budget=6_000_000_000,
                 n_directions=128 if num > 10_000 else (64, 128, 256),
             ),
             "gradient descent": GradientDescentTwin(
                 width=width,
                 n_layers=2,
-                batch=128,
+                batch_size=128,
                 steps=200 if short else (1500 if num > 10_000 else 300),
                 trial=0.06,
                 random_state=seed,

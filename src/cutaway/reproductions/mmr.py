@@ -78,34 +78,34 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     train, test = load_data("fashion-mnist", split="train"), load_data("fashion-mnist", split="test")
     if short:
         train, test = train.first(6000), test.first(2000)
-    budget, judged = (1600, 100) if short else (40_000, 1000)
+    products, judged = (1600, 100) if short else (40_000, 1000)
     found = {}
     progress(
         f"{'method':<22}{'steps':>7}{'epochs':>8}{'CPU s':>7}{'clean':>8}{'lower':>8}{'upper':>8}{'own':>8}   paper"
     )
     for method in METHODS:
-        found[method.name] = _run_method(method, train, test, budget=budget, judged=judged, seed=seed)
+        found[method.name] = _run_method(method, train, test, products=products, judged=judged, seed=seed)
         progress(line(method, found[method.name]))
     return rows(found, short=short)
 
 
-def _run_method(method: Method, train, test, *, budget: float, judged: int, seed: int) -> _Errors:
-    """Train by one method with `budget` products and judge it."""
+def _run_method(method: Method, train, test, *, products: float, judged: int, seed: int) -> _Errors:
+    """Train by one method with `products` products and judge it."""
     from cutaway.training.loop import train as fit
 
-    model, settings, terms, adversary = _prepare(method, budget=budget, seed=seed)
+    model, settings, terms, adversary = _prepare(method, products=products, seed=seed)
     began = time.process_time()
     fit(model, train, settings, terms=terms, adversary=adversary)
     seconds = time.process_time() - began
     return judge(model, train, test, steps=settings.steps, judged=judged, seed=seed, seconds=seconds)
 
 
-def _prepare(method: Method, *, budget: float, seed: int):
+def _prepare(method: Method, *, products: float, seed: int):
     """The untrained network, the loop's settings, the loss terms and the adversary of a method."""
     from cutaway.training.loop import Term, TrainingSettings
     from cutaway.training.regularisers import MaximumMargin, over_training, ramp
 
-    steps = int(budget / method.products)
+    steps = int(products / method.products)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = nn.Sequential(nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 10))
@@ -115,7 +115,7 @@ def _prepare(method: Method, *, budget: float, seed: int):
         terms = (Term(weight=ramp(method.weight, steps // 10), function=over_training(term, steps), needs=("step",)),)
     settings = TrainingSettings(
         steps=steps,
-        batch=BATCH,
+        batch_size=BATCH,
         optimiser="adam",
         weight_decay=0.0,
         learning_rate=1e-3,

@@ -45,12 +45,12 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     assert train.labels is not None and test.labels is not None
     count = 10_000 if short else 60_000
     model = _train(train.inputs[:count], train.labels[:count], seed, 3 if short else 8)
-    net = bound_network(model, test.inputs[:1])
-    counts = count_activations(net, train.inputs[:count], train.labels[:count], 10)
+    bounded = bound_network(model, test.inputs[:1])
+    counts = count_activations(bounded, train.inputs[:count], train.labels[:count], 10)
     rows = []
     for delta in ("0.9", "0.95", "0.99", "1.0"):
         patterns = [mine(counts, c, delta) for c in range(10)]
-        measured = [coverage_and_precision(net, p, test.inputs, test.labels) for p in patterns]
+        measured = [coverage_and_precision(bounded, p, test.inputs, test.labels) for p in patterns]
         weights = torch.bincount(test.labels, minlength=10).double() / len(test)
         recalled = sum(float(w) * m[0] for w, m in zip(weights, measured))
         followers = sum(m[2] for m in measured)
@@ -89,7 +89,7 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
                 verdict="pass" if pairs == 45 else "report",
             )
         )
-    rows.append(_followed(net, counts, train.inputs[:count], train.labels[:count]))
+    rows.append(_followed(bounded, counts, train.inputs[:count], train.labels[:count]))
     pattern_wins = plain_wins = 0
     radii = (0.05, 0.1) if short else (0.03, 0.05, 0.1, 0.2)
     patterns = [mine(counts, c, "0.99") for c in range(10)]
@@ -102,9 +102,9 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
         for radius in radii:
             query = robustness_query(test.inputs[i], label, radius, 10, 0.0, 1.0)
             limit = 3.0 if short else 15.0
-            plain = verify(net, query, replay, VerifySettings(timeout=limit)).status
+            plain = verify(bounded, query, replay, VerifySettings(timeout=limit)).status
             with_pattern = verify_pattern(
-                net, query, patterns[label], replay, known=test.inputs[i : i + 1].flatten(1), timeout=limit
+                bounded, query, patterns[label], replay, known=test.inputs[i : i + 1].flatten(1), timeout=limit
             )
             plain_wins += plain is Status.CERTIFIED
             pattern_wins += with_pattern.status is Status.CERTIFIED and not with_pattern.vacuous
@@ -123,11 +123,11 @@ def reproduce(*, short: bool, seed: int = 0, progress=print) -> list[Row]:
     return rows
 
 
-def _followed(net, counts, inputs, labels) -> Row:
+def _followed(bounded, counts, inputs, labels) -> Row:
     """By definition: with delta 1 a neuron is fixed only where all training images of the class agree."""
     from cutaway.robustness.patterns import coverage_and_precision, mine
 
-    least = min(coverage_and_precision(net, mine(counts, c, "1.0"), inputs, labels)[0] for c in range(10))
+    least = min(coverage_and_precision(bounded, mine(counts, c, "1.0"), inputs, labels)[0] for c in range(10))
     return Row(
         quantity="delta 1.0: training images that follow their class's pattern, least of ten classes",
         paper=1.0,

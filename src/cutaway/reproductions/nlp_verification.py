@@ -142,8 +142,8 @@ def _study(name, train, test, embed, regions, seeds, short, progress) -> list[Ro
 
 def shrunk_row(name, train, embed, seed: int) -> Row:
     """All shrunk boxes, verified or not, in 5 dimensions, where boxes that are not shrunk do hold the other class."""
+    from cutaway.guard.nlp.boxes import Boxes, cluster_boxes
     from cutaway.guard.nlp.pipeline import Projection
-    from cutaway.guard.nlp.regions import Boxes, cluster_boxes
 
     raw, labels = embed(train[0]), np.asarray(train[1])
     points = Projection(raw, labels == 0, 5)(raw)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.reproductions._robustness_rise import RADIUS
+from cutaway.reproductions._robustness_rise import RADIUS, Run
 from cutaway.reproductions._robustness_runs import Plan, measured_run
 from cutaway.reproductions.delayed_robustness import plans, short_plan
 from cutaway.reproductions.row import Row
@@ -22,8 +22,6 @@ from cutaway.training.stopping import GeometryStop, ValidationStop, regret, stop
 
 SOURCE = "arXiv 2402.15555"
 TITLE = "A stopping rule from geometry alone, and its regret"
-
-Run = dict[str, np.ndarray]
 
 
 def reproduce(

@@ -109,7 +109,7 @@ def certified_accuracy(
     norm: str = "inf",
     settings: VerifySettings = VerifySettings(complete=False),  # noqa: B008 (frozen)
     progress=lambda text: None,
-    net: BoundNetwork | None = None,
+    bounded: BoundNetwork | None = None,
 ) -> CertifiedAccuracy:
     """See the module's text. `settings.complete` adds branch and bound (l-infinity), `settings.timeout` seconds a
     sample.
@@ -132,24 +132,24 @@ def certified_accuracy(
         raise InputError(
             "radius", found=str(radius), expected="a finite number, 0 or larger", remedy="give a number in this range"
         )
-    net = net or bound_network(model, data.inputs[:1])
+    bounded = bounded or bound_network(model, data.inputs[:1])
     network = Network(model, data.inputs[:2])
     labels = data.labels.cpu()
-    if net.graph.output.numel <= int(labels.max()):
+    if bounded.graph.output.numel <= int(labels.max()):
         raise InputError(
             f"labels of {data.name!r}",
             found=f"class {int(labels.max())}",
-            expected=f"classes 0 to {net.graph.output.numel - 1}, as many as the network's outputs",
+            expected=f"classes 0 to {bounded.graph.output.numel - 1}, as many as the network's outputs",
             remedy="take the data that the network was trained for",
         )
     first = data.subset(list(range(min(POINTS, len(labels)))))
-    check_module(net, model, data.input_shape, data_region(first, radius, "inf"), settings.seed)
-    margin_rows(labels[:1], net.graph.output.numel, net.graph.output.shape)  # raises for one output
+    check_module(bounded, model, data.input_shape, data_region(first, radius, "inf"), settings.seed)
+    margin_rows(labels[:1], bounded.graph.output.numel, bounded.graph.output.shape)  # raises for one output
     right = network.outputs(data.inputs).argmax(1).cpu() == labels
     robust = right.clone()
     if norm in PGD.norms and radius > 0:
         robust &= ~PGD(radius=radius, norm=norm, steps=20).attack(network, data, seed=settings.seed).success
-    quick = net.coarse or net
+    quick = bounded.coarse or bounded
     margin = torch.full((len(labels),), torch.nan, dtype=torch.float64)
     wanted = robust.nonzero().squeeze(1)
     for start in range(0, len(wanted), BATCH):
@@ -158,7 +158,7 @@ def certified_accuracy(
         progress(f"radius {radius:g}: {min(start + BATCH, len(wanted))} of {len(wanted)} samples bounded")
     certified = margin > 0
     if settings.complete and norm == "inf":
-        proved, refuted = _complete(net, model, data, radius, robust & ~certified, settings, progress)
+        proved, refuted = _complete(bounded, model, data, radius, robust & ~certified, settings, progress)
         certified, robust = certified | proved, robust & ~refuted
     _no_contradiction(certified, robust)
     names = data.class_names or tuple(str(i) for i in range(int(labels.max()) + 1))
@@ -237,22 +237,22 @@ def margin_rows(labels: Tensor, num_classes: int, shape: tuple[int, ...]) -> Ten
     return (eye[labels].unsqueeze(1) - eye[others]).reshape(len(labels), num_classes - 1, *shape)
 
 
-def _margins(net: BoundNetwork, data: Dataset, radius: float, norm: str, settings: VerifySettings) -> Tensor:
+def _margins(bounded: BoundNetwork, data: Dataset, radius: float, norm: str, settings: VerifySettings) -> Tensor:
     assert data.labels is not None
-    output = net.graph.output
+    output = bounded.graph.output
     rows = margin_rows(data.labels.cpu(), output.numel, output.shape)
     region = data_region(data, radius, norm)
-    limits = sweep(net, region)
-    found = optimised_rows(net, region, rows, limits, AlphaSettings(depth="all", steps=8))
+    limits = sweep(bounded, region)
+    found = optimised_rows(bounded, region, rows, limits, AlphaSettings(depth="all", steps=8))
     if settings.deployment is not None:
-        error = deployment_radius(net, limits, settings.deployment)
+        error = deployment_radius(bounded, limits, settings.deployment)
         found = found - 2 * (rows.abs() * error.unsqueeze(1)).flatten(2).sum(-1)
     worst = found.amin(1)
     return torch.where(torch.isnan(found).any(1), torch.nan, worst)
 
 
 def _complete(
-    net, model, data: Dataset, radius: float, open_: Tensor, settings: VerifySettings, progress
+    bounded, model, data: Dataset, radius: float, open_: Tensor, settings: VerifySettings, progress
 ) -> tuple[Tensor, Tensor]:
     """Which of the open samples branch and bound proves, and for which it finds a witness that PGD did not."""
     certified, refuted = torch.zeros_like(open_), torch.zeros_like(open_)
@@ -261,8 +261,8 @@ def _complete(
         part = data.subset([i])
         assert part.labels is not None
         region = data_region(part, radius, "inf")
-        query = _margin_query(region, int(part.labels[0]), net.graph.output.numel)
-        verdict = verify(net, query, replay, replace(settings, complete=True))
+        query = _margin_query(region, int(part.labels[0]), bounded.graph.output.numel)
+        verdict = verify(bounded, query, replay, replace(settings, complete=True))
         certified[i] = verdict.status is Status.CERTIFIED
         refuted[i] = verdict.status is Status.FALSIFIED
         progress(f"sample {i}: {verdict.status.value} in {verdict.seconds:.1f} s")
@@ -286,11 +286,11 @@ def radius_curve(
 
     Cost: an attack and a verdict for every sample at every one of the six radii.
     """
-    net = bound_network(model, data.inputs[:1])
+    bounded = bound_network(model, data.inputs[:1])
     points = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5):
         found = certified_accuracy(
-            model, data, radius=share * radius, norm=norm, settings=settings, progress=progress, net=net
+            model, data, radius=share * radius, norm=norm, settings=settings, progress=progress, bounded=bounded
         ).summary()
         point = {k: found[k] for k in ("radius", "clean", "attacked", "certified", "unknown")}
         for name, (low, high) in found["intervals"].items():

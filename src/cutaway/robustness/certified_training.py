@@ -37,7 +37,7 @@ class CertifiedTrainingSettings:
     method: str = "ibp"
     epochs: int = 20
     warmup: float = 0.3
-    batch: int = 256
+    batch_size: int = 256
     learning_rate: float = 5e-4
     regulariser: float = 0.5
     tolerance: float = 0.5
@@ -221,7 +221,7 @@ def train_certified(
     generator = seeds.generator(settings.seed, "certified training", "order")
     ibp_initialise(model, settings.seed)
     adam = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    per_epoch = math.ceil(len(inputs) / settings.batch)
+    per_epoch = math.ceil(len(inputs) / settings.batch_size)
     total, start = settings.epochs * per_epoch, per_epoch // 2
     end = max(start + 1, int(settings.warmup * total) + start)
     record = TrainingRecord(losses=[], clean_errors=[], bound_errors=[], seconds=0.0, stopped_early=False)
@@ -230,7 +230,7 @@ def train_certified(
     for epoch in range(settings.epochs):
         order = torch.randperm(len(inputs), generator=generator)
         sums = torch.zeros(4, dtype=torch.float64)
-        for rows in order.split(settings.batch):
+        for rows in order.split(settings.batch_size):
             elapsed = time.monotonic() - begin
             if elapsed > settings.seconds:
                 stopped = True

@@ -71,21 +71,21 @@ class PatternVerdict:
     parts: int
 
 
-def own_neurons(net: BoundNetwork) -> list[int]:
+def own_neurons(bounded: BoundNetwork) -> list[int]:
     """Split nodes that are inputs of the network's own ReLUs: none of those that stand for a maximum."""
-    return [k for k, relu in split_nodes(net).items() if not net.graph.nodes[relu].attributes.get("rewritten")]
+    return [k for k, relu in split_nodes(bounded).items() if not bounded.graph.nodes[relu].attributes.get("rewritten")]
 
 
-def relu_inputs(net: BoundNetwork, inputs: Tensor) -> dict[int, Tensor]:
+def relu_inputs(bounded: BoundNetwork, inputs: Tensor) -> dict[int, Tensor]:
     """Inputs of every ReLU, by split node, (B, *shape)."""
-    nodes = own_neurons(net)
+    nodes = own_neurons(bounded)
     with torch.no_grad():
-        values = evaluate_graph(net.graph, inputs, keep=lambda n: n.index in nodes)
+        values = evaluate_graph(bounded.graph, inputs, keep=lambda n: n.index in nodes)
     return {k: values[k] for k in nodes}
 
 
 def count_activations(
-    net: BoundNetwork, inputs: Tensor, labels: Tensor, num_classes: int, *, batch: int = 2000
+    bounded: BoundNetwork, inputs: Tensor, labels: Tensor, num_classes: int, *, batch_size: int = 2000
 ) -> PatternCounts:
     """Streaming counts. Cost: one forward pass, memory of one batch. Raises InputError for rows and labels that
     differ.
@@ -99,10 +99,12 @@ def count_activations(
             expected=f"one for each of {len(inputs)} inputs",
             remedy="give one label an input",
         )
-    active = {k: torch.zeros(num_classes, *net.graph.nodes[k].shape, dtype=torch.int64) for k in own_neurons(net)}
-    for start in range(0, len(inputs), batch):
-        part, of = inputs[start : start + batch], labels[start : start + batch]
-        for k, value in relu_inputs(net, part).items():
+    active = {
+        k: torch.zeros(num_classes, *bounded.graph.nodes[k].shape, dtype=torch.int64) for k in own_neurons(bounded)
+    }
+    for start in range(0, len(inputs), batch_size):
+        part, of = inputs[start : start + batch_size], labels[start : start + batch_size]
+        for k, value in relu_inputs(bounded, part).items():
             active[k].index_add_(0, of, (value > 0).to(torch.int64))
     return PatternCounts(active=active, total=torch.bincount(labels, minlength=num_classes))
 
@@ -131,10 +133,10 @@ def mine(counts: PatternCounts, label: int, delta: Fraction | float | str) -> Pa
     return Pattern(label=label, delta=share, signs=signs)
 
 
-def follows(net: BoundNetwork, pattern: Pattern, inputs: Tensor) -> Tensor:
+def follows(bounded: BoundNetwork, pattern: Pattern, inputs: Tensor) -> Tensor:
     """Which inputs (B, ...) agree with every fixed neuron, (B,)."""
     agree = torch.ones(len(inputs), dtype=torch.bool)
-    for k, value in relu_inputs(net, inputs).items():
+    for k, value in relu_inputs(bounded, inputs).items():
         sign = pattern.signs[k]
         right = (sign == 0) | ((value > 0) == (sign > 0))
         agree &= right.flatten(1).all(1)
@@ -142,11 +144,13 @@ def follows(net: BoundNetwork, pattern: Pattern, inputs: Tensor) -> Tensor:
 
 
 def coverage_and_precision(
-    net: BoundNetwork, pattern: Pattern, inputs: Tensor, labels: Tensor, *, batch: int = 2000
+    bounded: BoundNetwork, pattern: Pattern, inputs: Tensor, labels: Tensor, *, batch_size: int = 2000
 ) -> tuple[float, float, int]:
     """Share of the class's samples that follow the pattern, share of followers that are of the class, number of
     followers."""
-    inside = torch.cat([follows(net, pattern, inputs[i : i + batch]) for i in range(0, len(inputs), batch)])
+    inside = torch.cat(
+        [follows(bounded, pattern, inputs[i : i + batch_size]) for i in range(0, len(inputs), batch_size)]
+    )
     mine_, count = labels == pattern.label, int(inside.sum())
     coverage = float(inside[mine_].double().mean()) if bool(mine_.any()) else float("nan")
     return coverage, float(mine_[inside].double().mean()) if count else float("nan"), count
@@ -158,7 +162,7 @@ def contradict(first: Pattern, second: Pattern) -> bool:
 
 
 def verify_pattern(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     query: Query,
     pattern: Pattern,
     replay: Replay,
@@ -174,18 +178,18 @@ def verify_pattern(
     Cost: branch and bound until `timeout` seconds at most.
     """
     begin = time.monotonic()
-    node = net.graph.input
-    shape = node.shape[1:] if net.graph.batched else node.shape
+    node = bounded.graph.input
+    shape = node.shape[1:] if bounded.graph.batched else node.shape
 
     def accept(point: Tensor) -> bool:
-        return bool(follows(net, pattern, point.reshape(1, *shape))[0])
+        return bool(follows(bounded, pattern, point.reshape(1, *shape))[0])
 
-    problem = replace(Problem.of(net, query, replay), accept=accept)
-    inhabited = known is not None and bool(follows(net, pattern, known.reshape(-1, *shape)).any())
+    problem = replace(Problem.of(bounded, query, replay), accept=accept)
+    inhabited = known is not None and bool(follows(bounded, pattern, known.reshape(-1, *shape)).any())
     count = len(problem.lower)
     signs = {k: v.unsqueeze(0).expand(count, *v.shape) for k, v in pattern.signs.items()}
     region = problem.region(problem.lower, problem.upper)
-    limits = sweep(net, region, splits=signs)
+    limits = sweep(bounded, region, splits=signs)
     open_ = torch.ones(count, dtype=torch.bool) if limits.empty is None else ~limits.empty
     if not bool(open_.any()):
         return PatternVerdict(
@@ -218,17 +222,18 @@ def verify_pattern(
     )
 
 
-def coarsen(net: BoundNetwork, query: Query, pattern: Pattern, replay: Replay, *, timeout: float = 60.0) -> Pattern:
+def coarsen(bounded: BoundNetwork, query: Query, pattern: Pattern, replay: Replay, *, timeout: float = 60.0) -> Pattern:
     """A pattern with as few fixed neurons as greedy search finds that is still certified (arXiv 2404.04662).
 
-    Whole runs of neurons are freed by halves, then single ones; the result is minimal with respect to the order tried,
-    not the smallest of all. Raises InputError when the given pattern is not certified.
+    Whole runs of neurons are freed by halves, then single ones, as far as `timeout` seconds allow (at most five for one
+    check; what is not proved then stays fixed): with time left the result is minimal with respect to the order tried,
+    never the smallest of all. Raises InputError when the given pattern is not certified.
     """
     deadline = time.monotonic() + timeout
 
     def holds(candidate: Pattern) -> bool:
         left = max(0.1, min(5.0, deadline - time.monotonic()))
-        return verify_pattern(net, query, candidate, replay, timeout=left).status is Status.CERTIFIED
+        return verify_pattern(bounded, query, candidate, replay, timeout=left).status is Status.CERTIFIED
 
     if not holds(pattern):
         raise InputError(

@@ -8,7 +8,8 @@ Every region is a batch of B sets in R^n and answers two questions about them:
 - `lower`, `upper`: a box (B, n) around the set; for `Ball` in l-infinity and `Box` the set itself.
 
 `magnitude` (B, n) bounds every |number| added up for one coordinate, so that rounding can be accounted for. Formulas:
-section 4.3 (concretisation) and 2.5 of the method notes. Inputs of a network are flattened to n = number of entries.
+support functions; over a ball the dual norm, a . c - radius |a|_dual (Hoelder), as in CROWN (Zhang et al., arXiv
+1811.00866, Corollary 3.3). Inputs of a network are flattened to n = number of entries.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ class Region(Protocol):
 
     @property
     def lower(self) -> Tensor:
-        """Lower limits of every coordinate (B, n), exact up to rounding."""
+        """Lower limits of every coordinate (B, n), exact up to rounding; of an intersection a bound."""
         ...
 
     @property
     def upper(self) -> Tensor:
-        """Upper limits of every coordinate (B, n), exact up to rounding."""
+        """Upper limits of every coordinate (B, n), exact up to rounding; of an intersection a bound."""
         ...
 
     @property
@@ -52,7 +53,8 @@ class Region(Protocol):
         ...
 
     def minimiser(self, functionals: Tensor) -> Tensor:
-        """Points (B, S, n) at which the minimum is taken, exact up to rounding."""
+        """Points (B, S, n) at which the minimum is taken, exact up to rounding; for an intersection a point to start
+        from."""
         ...
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:

@@ -34,7 +34,7 @@ from cutaway.robustness.vnnlib_forms import (
 from cutaway.robustness.vnnlib_names import Names
 from cutaway.robustness.vnnlib_words import COMMANDS, FORMULAS, INSIDE, TOKEN, List, Word
 
-DEEPEST = 200  # lists inside each other
+DEEPEST_LIST = 200  # lists inside each other
 _PIECE, _LONGEST = 1 << 20, 1 << 24  # characters read at once, and of one token
 _LIMIT, _BRACKET, _PLAIN, _WRONG = 3, 4, 5, 6  # the last group of a match
 COMMANDS |= dict.fromkeys(("declare-input", "declare-output"), "side")
@@ -178,8 +178,8 @@ class _Reader:
         """Open or close a list."""
         if word.text == "(":
             self.open.append(List(word.line, word.column))
-            if len(self.open) > DEEPEST + 1:
-                raise self.fail(word, f"lists nested more than {DEEPEST} deep", "a formula written by a tool")
+            if len(self.open) > DEEPEST_LIST + 1:
+                raise self.fail(word, f"lists nested more than {DEEPEST_LIST} deep", "a formula written by a tool")
         elif len(self.open) == 1:
             raise self.fail(word, "')' that closes nothing", "'('")
         else:

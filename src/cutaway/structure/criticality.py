@@ -136,8 +136,9 @@ def kernel_by_depth(function: Function, variance: float, weight: float, bias: fl
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
     """What was measured on n rows at L sites. `signal` (n, L): mean square of the pre-activations. `change` (n, L):
-    mean square of their derivative along one random direction of the input. `slope` (n, L): mean square of f' where the
-    site acts elementwise, weighted by the change it passes on; NaN elsewhere."""
+    mean square of their derivative along one random direction of the input. `slope` (n, L): mean square of f',
+    weighted by the change it passes on, where the site keeps the shape (f' of a site that acts elementwise; of another,
+    such as a softmax, the growth of the change alone); NaN elsewhere."""
 
     signal: NDArray[np.float64]
     change: NDArray[np.float64]

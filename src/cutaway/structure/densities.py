@@ -21,12 +21,12 @@ from torch import Tensor
 from cutaway import seeds
 from cutaway.errors import InputError
 
-Kind = Literal["igq", "erk", "uniform"]
-KINDS: tuple[Kind, ...] = ("igq", "erk", "uniform")
+QuotaKind = Literal["igq", "erk", "uniform"]
+QUOTA_KINDS: tuple[QuotaKind, ...] = ("igq", "erk", "uniform")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def quotas(kind: Kind, shapes: Shapes, compression: float) -> dict[str, float]:
+def quotas(kind: QuotaKind, shapes: Shapes, compression: float) -> dict[str, float]:
     """Density of every layer, in (0, 1], such that the whole is compressed `compression` times (>= 1).
 
     Raises `InputError` for an unknown kind or a compression below 1.
@@ -35,8 +35,10 @@ def quotas(kind: Kind, shapes: Shapes, compression: float) -> dict[str, float]:
     >>> round((found["a"] * 235200 + found["b"] * 3000) * 10)
     238200
     """
-    if kind not in KINDS:
-        raise InputError("kind of quotas", found=repr(kind), expected=", ".join(KINDS), remedy="give one of these")
+    if kind not in QUOTA_KINDS:
+        raise InputError(
+            "kind of quotas", found=repr(kind), expected=", ".join(QUOTA_KINDS), remedy="give one of these"
+        )
     if not (math.isfinite(compression) and compression >= 1):
         raise InputError(
             "compression",

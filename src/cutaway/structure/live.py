@@ -28,10 +28,11 @@ Masks = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Live:
-    """What is alive. `active[name]`: Boolean, of the weight's shape; `kept[name]`: how many of its weights are not
-    zero; `units[name]`: (alive, all) units that the weight leads to; `outputs`: which outputs some input reaches, of
-    one sample's output shape; `total`: number of weights. `reached`, `needed`: by operator of the graph, which entries
-    of its value depend on an input, and which lead to an output (constant ones too)."""
+    """What is alive. `active[name]`: Boolean, of the weight's shape; `kept[name]`: how many of its weights
+    the masks keep, without a mask how many are not zero; `units[name]`: (alive, all) units that the weight leads to;
+    `outputs`: which outputs some input reaches, of one sample's output shape; `total`: number of weights. `reached`,
+    `needed`: by operator of the graph, which entries of its value depend on an input, and which lead to an output
+    (constant ones too)."""
 
     active: dict[str, Tensor]
     kept: dict[str, int]
@@ -48,7 +49,7 @@ class Live:
 
     @property
     def direct(self) -> float:
-        """Direct compression, N / #{w != 0}."""
+        """Direct compression, N / #kept."""
         return _ratio(self.total, sum(self.kept.values()))
 
     @property

@@ -50,7 +50,10 @@ def prune_to_effective(wiring: Wiring, scores: Scores, target: float) -> dict[st
     `InputError` for a target below 1, or scores that are NaN or of other names or shapes.
     """
     _check(wiring, scores, target)
-    low, high = 0, wiring.total  # the effective count is within budget at `low` kept, and not beyond `high`
+    low, high = (
+        0,
+        sum(int((score > -math.inf).sum()) for score in scores.values()),
+    )  # the effective count is within budget at `low` kept, and not beyond `high`
     wanted = wiring.total / target
     while low < high:
         middle = (low + high + 1) // 2

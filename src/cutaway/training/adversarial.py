@@ -26,12 +26,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
+from cutaway.network.preserve import evaluated
 from cutaway.robustness.attacks.ball import PerturbationBall
 from cutaway.robustness.attacks.losses import cross_entropy_loss, margin_loss
 from cutaway.training.regularisers import loss_of_rows
-from cutaway.training.terms import check_inputs, check_labels, evaluated, positive, scores_of
+from cutaway.training.terms import check_inputs, check_labels, positive, scores_of
 
-LOSSES = ("cross-entropy", "mse", "margin")
+ASCENT_LOSSES = ("cross-entropy", "mse", "margin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ class Ascent:
         positive("radius", self.radius)
         if self.step_size is not None:
             positive("step_size", self.step_size)
-        for name, allowed in {"norm": ("inf", "2"), "loss": LOSSES, "start": ("random", "input")}.items():
+        for name, allowed in {"norm": ("inf", "2"), "loss": ASCENT_LOSSES, "start": ("random", "input")}.items():
             if getattr(self, name) not in allowed:
                 raise InputError(
                     name,

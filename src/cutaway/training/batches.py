@@ -22,7 +22,7 @@ def smallest_batch(model: nn.Module, inputs: Tensor, settings: TrainingSettings,
 
     Tried by a forward pass, and only if `total` rows leave a batch of one. Raises `InputError` if all batches are.
     """
-    size = min(settings.batch, total)
+    size = min(settings.batch_size, total)
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     if (size > 1 and total % size != 1) or not any(isinstance(module, norms) for module in model.modules()):
         return 1
@@ -50,7 +50,7 @@ def step_batches(
 
     A last batch of an epoch with fewer than `least` rows joins the one before it.
     """
-    size = min(settings.batch, total)
+    size = min(settings.batch_size, total)
     per_epoch = -(-total // size)
     if 0 < total % size < least:
         per_epoch -= 1

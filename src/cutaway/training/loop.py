@@ -27,9 +27,8 @@ from cutaway.errors import InputError, WorkError
 from cutaway.network import first_tensor
 from cutaway.network.flops import forward_flops
 from cutaway.training.rates import SCHEDULES, learning_rate
-from cutaway.training.scores import LOSSES, Score, score_model, task_loss
-from cutaway.training.steepest import OPTIMISERS as STEEPEST
-from cutaway.training.steepest import SteepestDescent
+from cutaway.training.scores import TASK_LOSSES, Score, score_model, task_loss
+from cutaway.training.steepest import STEEPEST, SteepestDescent
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
@@ -48,8 +47,8 @@ class Watcher(Protocol):
 class TrainingSettings:
     """How to train.
 
-    steps: optimisation steps. batch: examples a step. momentum: of sgd (0.9 as a rule; Nesterov's if `nesterov`), the
-    first beta of Adam stays 0.9. weight_decay: decoupled for adamw, added to the gradient for the others. loss:
+    steps: optimisation steps. batch_size: examples a step. momentum: of sgd (0.9 as a rule; Nesterov's if `nesterov`),
+    the first beta of Adam stays 0.9. weight_decay: decoupled for adamw, added to the gradient for the others. loss:
     cross-entropy, mse (one-hot targets) or next-token. schedule, warmup, milestones, decay: see `rates.learning_rate`.
     clip: largest l2 norm of the gradient, None for none. on_nan: "stop" raises at the first loss that is not finite,
     "mark" goes on. dtype: float32 or float64; device: any that torch knows.
@@ -57,7 +56,7 @@ class TrainingSettings:
     """
 
     steps: int
-    batch: int = 128
+    batch_size: int = 128
     optimiser: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -77,7 +76,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         choices = {
             "optimiser": OPTIMISERS,
-            "loss": LOSSES,
+            "loss": TASK_LOSSES,
             "schedule": SCHEDULES,
             "on_nan": ("stop", "mark"),
             "dtype": ("float32", "float64"),
@@ -90,7 +89,7 @@ class TrainingSettings:
                     expected=", ".join(allowed),
                     remedy="give one of these",
                 )
-        for name in ("steps", "batch"):
+        for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(
                     f"{name} of the training",

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError, NotPiecewiseAffine
+from cutaway.network.preserve import evaluated
 from cutaway.training.slopes import NUMBERS, DensePieces, TracedPieces, dense_chain, other_classes, pieces
-from cutaway.training.terms import check_inputs, check_labels, dual_order, evaluated, positive
+from cutaway.training.terms import check_inputs, check_labels, dual_order, positive
 
 _ROUNDING = 1e-9
 
@@ -185,9 +186,10 @@ def certified_radius(
     return torch.cat(found)
 
 
-def boundary_share_at(progress: float, *, first: float = 0.1, last: float = 0.02) -> float:
-    """The source's schedule of k_B: linear from 10 % to 2 % of the units over training, progress in [0, 1]."""
-    return first + (last - first) * min(max(progress, 0.0), 1.0)
+def boundary_share_at(elapsed: float, *, first: float = 0.1, last: float = 0.02) -> float:
+    """The source's schedule of k_B: linear from 10 % to 2 % of the units over training, its share `elapsed` in [0,
+    1]."""
+    return first + (last - first) * min(max(elapsed, 0.0), 1.0)
 
 
 def ramp(weight: float, steps: int) -> Callable[[int], float]:

@@ -59,9 +59,10 @@ def prepare_training(plan: Recipe, device: str | None = None) -> Prepared:
             expected="labels to train on",
             remedy="give labelled data",
         )
-    options = plan.training.model_dump(exclude={"loss", "milestones", "device"})
+    options = plan.training.model_dump(exclude={"loss", "milestones", "device", "batch"})
     settings = TrainingSettings(
         **options,
+        batch_size=plan.training.batch,
         loss=loss,
         milestones=tuple(plan.training.milestones),
         seed=plan.seed,

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from cutaway.errors import InputError
 from cutaway.geometry.density import boundary_density
 from cutaway.network import Network
+from cutaway.network.preserve import evaluated
 from cutaway.training.margins import (
     MaximumMargin,
     boundary_share_at,
@@ -36,7 +37,7 @@ from cutaway.training.margins import (
     ramp,
 )
 from cutaway.training.slopes import other_classes
-from cutaway.training.terms import check_inputs, check_labels, dual_order, evaluated, positive, scores_of
+from cutaway.training.terms import check_inputs, check_labels, dual_order, positive, scores_of
 
 __all__ = [
     "BoundaryDensity",
@@ -51,7 +52,7 @@ __all__ = [
     "ramp",
 ]
 
-LOSSES = ("cross-entropy", "mse")
+GRADIENT_LOSSES = ("cross-entropy", "mse")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +149,12 @@ class InputGradient:
 
     def __post_init__(self) -> None:
         dual_order(self.norm)
-        if self.loss not in LOSSES:
+        if self.loss not in GRADIENT_LOSSES:
             raise InputError(
-                "loss", found=repr(self.loss), expected=" or ".join(map(repr, LOSSES)), remedy="give one of these"
+                "loss",
+                found=repr(self.loss),
+                expected=" or ".join(map(repr, GRADIENT_LOSSES)),
+                remedy="give one of these",
             )
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:

@@ -15,12 +15,13 @@ from torch.nn import functional
 
 from cutaway.errors import InputError
 from cutaway.network import first_tensor
+from cutaway.network.preserve import evaluated
 from cutaway.reading.intervals import mean_interval, proportion_interval
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
 
-LOSSES = ("cross-entropy", "mse", "next-token")
+TASK_LOSSES = ("cross-entropy", "mse", "next-token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,30 +46,25 @@ def task_loss(outputs: Tensor, inputs: Tensor, labels: Tensor, loss: str) -> Ten
 
 
 @torch.no_grad()
-def score_model(model: nn.Module, data: Dataset, *, loss: str = "cross-entropy", batch: int = 500) -> Score:
+def score_model(model: nn.Module, data: Dataset, *, loss: str = "cross-entropy", batch_size: int = 500) -> Score:
     """Score of `model` on `data`, in evaluation mode (its mode is put back). One forward pass a row."""
     if loss != "next-token" and data.labels is None:
         raise InputError(
             f"data set {data.name!r}", found="no labels", expected="labels to score with", remedy="give labelled data"
         )
     first = next(iter(model.parameters()))
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with evaluated(model):
         right, losses = [], []
-        for start in range(0, len(data), batch):
-            inputs = data.inputs[start : start + batch].to(first.device)
+        for start in range(0, len(data), batch_size):
+            inputs = data.inputs[start : start + batch_size].to(first.device)
             inputs = inputs.to(first.dtype) if inputs.is_floating_point() else inputs
-            labels = inputs if data.labels is None else data.labels[start : start + batch].to(first.device)
+            labels = inputs if data.labels is None else data.labels[start : start + batch_size].to(first.device)
             outputs = first_tensor(model(inputs))
             losses.append(float(task_loss(outputs, inputs, labels, loss)) * len(inputs))
             if loss == "next-token":
                 right.append((outputs[:, :-1].argmax(dim=2) == inputs[:, 1:]).double().mean(dim=1).cpu())
             else:
                 right.append((outputs.argmax(dim=1) == labels).double().cpu())
-    finally:
-        for module, mode in modes:
-            module.training = mode
     hits = torch.cat(right).numpy()
     low, high = (
         mean_interval(hits, seed=0) if loss == "next-token" else proportion_interval(int(np.sum(hits)), len(hits))

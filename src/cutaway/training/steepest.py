@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cutaway.errors import InputError
 
-NORMS = ("l2", "linf", "l1", "spectral")
+DESCENT_NORMS = ("l2", "linf", "l1", "spectral")
 
 
 class SteepestDescent(torch.optim.Optimizer):
@@ -39,9 +39,12 @@ class SteepestDescent(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         normalised: bool = False,
     ) -> None:
-        if norm not in NORMS:
+        if norm not in DESCENT_NORMS:
             raise InputError(
-                "norm of steepest descent", found=repr(norm), expected=", ".join(NORMS), remedy="give one of these"
+                "norm of steepest descent",
+                found=repr(norm),
+                expected=", ".join(DESCENT_NORMS),
+                remedy="give one of these",
             )
         if not lr >= 0:
             raise InputError(
@@ -104,7 +107,7 @@ _DESCENTS: dict[str, Callable[[list[Tensor]], tuple[list[Tensor], Tensor]]] = {
     "spectral": _spectral,
 }
 
-OPTIMISERS = {
+STEEPEST = {
     "gradient-descent": "l2",
     "sign-descent": "linf",
     "coordinate-descent": "l1",

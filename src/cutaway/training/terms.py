@@ -7,37 +7,21 @@ belongs to one function of one input; flags are put back afterwards and no buffe
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
 from cutaway.network.outputs import first_tensor
 
-DUAL = {"inf": 1.0, "2": 2.0, "1": float("inf")}
+DUAL_NORM = {"inf": 1.0, "2": 2.0, "1": float("inf")}
 """Norm of the inputs -> order of the dual norm, which measures gradients: 1/p + 1/q = 1."""
-
-
-@contextlib.contextmanager
-def evaluated(model: nn.Module) -> Iterator[nn.Module]:
-    """`model` in evaluation mode; every module gets its own flag back on exit, also after an error."""
-    active = [module for module in model.modules() if module.training]
-    for module in active:
-        module.training = False
-    try:
-        yield model
-    finally:
-        for module in active:
-            module.training = True
 
 
 def dual_order(norm: str) -> float:
     """q with 1/p + 1/q = 1 for the norm named "inf", "2" or "1"; InputError for another name."""
-    if norm not in DUAL:
+    if norm not in DUAL_NORM:
         raise InputError("norm", found=repr(norm), expected="'inf', '2' or '1'", remedy="give one of these")
-    return DUAL[norm]
+    return DUAL_NORM[norm]
 
 
 def positive(name: str, value: float) -> None:

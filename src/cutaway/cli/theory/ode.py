@@ -78,7 +78,7 @@ def ode(
         dimension=dimension,
         num_directions=directions,
         link=target,
-        batch=batch,
+        batch_size=batch,
         label_noise=noise,
         loss=loss,
         projected=spherical,

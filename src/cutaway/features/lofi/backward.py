@@ -8,7 +8,7 @@ lift l+1) / sqrt(P),
 the r least important directions of layer l become V, the lift rows that read them become proportional to U, the new
 coordinates are rescaled to `strength` times the mean forward root mean square, and, where layer l+1 is reduced as well,
 its r last directions become E[z_{l+1} (y s)^T] with effective labels y s, s = U^T g. Only the ridge is refitted.
-Source: companion code of "Neural LoFi with Backward Coupling" (as specified in the project's methods notes). The step
+Source: companion code of "Neural LoFi with Backward Coupling". The step
 is fragile (published runs jump from 7 % to 48 % error on a late pass), so `guarded_passes` keeps a pass only if it
 lowers the held-out loss, and stops at the first that does not. One pass: two sweeps over the data and a P x P
 singular problem a boundary.
@@ -94,7 +94,7 @@ def backward_pass(
     top = lifts[-1]
     assert isinstance(top, RandomLift)
     top = replace(top, scale=input_scale(points))
-    rows = rows_within(top.width, model.settings.memory_gb)
+    rows = rows_within(top.width, model.settings.budget)
     sums = readout_sums(points, top, targets, top.width, rows, model.settings.device)
     num, average = targets.shape[0], targets.mean(axis=0)
     centred = sums.second - num * np.outer(sums.mean, sums.mean)
@@ -105,7 +105,7 @@ def backward_pass(
 
 def _forward(layers: list[PrimalLayer], points: Array, model: PrimalModel) -> Array:
     for layer in layers:
-        points = layer.forward(points, rows_within(layer.lift.width, model.settings.memory_gb), model.settings.device)
+        points = layer.forward(points, rows_within(layer.lift.width, model.settings.budget), model.settings.device)
     return points
 
 
@@ -121,7 +121,7 @@ def _couple(
     lower = layer.lift
     assert isinstance(lower, RandomLift) and isinstance(upper, RandomLift)
     rank = max(1, round(settings.rank_share * layer.matrix.shape[1]))
-    rows, device = rows_within(lower.width, model.settings.memory_gb), model.settings.device
+    rows, device = rows_within(lower.width, model.settings.budget), model.settings.device
     matrix = torch.from_numpy(layer.matrix).to(device)
     coupling = torch.zeros(upper.width, lower.width, dtype=torch.float64, device=device)
     power = torch.zeros(matrix.shape[1], dtype=torch.float64, device=device)

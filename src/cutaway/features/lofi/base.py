@@ -24,7 +24,7 @@ class LoFiBase(BaseEstimator):
 
     Parameters
     ----------
-    mode : "auto", "kernel", "finite", "nystroem" or "conv". `auto` takes the exact kernel while it fits `memory_gb`.
+    mode : "auto", "kernel", "finite", "nystroem" or "conv". `auto` takes the exact kernel while it fits `budget`.
     n_layers : lifts, the last of which feeds the readout; the largest depth tried with `early_stopping`.
     n_directions : K kept a layer; "auto" or a tuple lets the held-out fold choose.
     activation : see `cutaway.features.lofi.activations.ACTIVATIONS`.
@@ -41,7 +41,7 @@ class LoFiBase(BaseEstimator):
     refit : fit on all rows once selected; False keeps the model that was validated.
     backward_passes, backward_rank : BackLoFi passes at most (finite mode, one label column, held-out fold) and r / K.
     image_shape, channels, kernel_size, pool : the convolutional variant.
-    memory_gb, device, random_state : budget, torch device of the finite modes, seed.
+    budget, device, random_state : bytes, torch device of the finite modes, seed.
     dtype : of the finite lifts, "float32", "float64" or "auto" (float64 up to 5,000 rows); sums are float64 always.
 
     Attributes after `fit`: `model_`, `n_directions_`, `depth_`, `alpha_`, `mode_`, `layer_records_` (eigenvalues a
@@ -72,7 +72,7 @@ class LoFiBase(BaseEstimator):
         pool: int = 2,
         backward_passes: int = 0,
         backward_rank: float = 0.2,
-        memory_gb: float = 4.0,
+        budget: int = 4_000_000_000,
         device: str = "cpu",
         dtype: str = "auto",
         random_state: Any = None,
@@ -97,7 +97,7 @@ class LoFiBase(BaseEstimator):
         self.pool = pool
         self.backward_passes = backward_passes
         self.backward_rank = backward_rank
-        self.memory_gb = memory_gb
+        self.budget = budget
         self.device = device
         self.dtype = dtype
         self.random_state = random_state
@@ -123,7 +123,7 @@ class LoFiBase(BaseEstimator):
             pool=self.pool,
             backward_passes=self.backward_passes,
             backward_rank=self.backward_rank,
-            memory_gb=self.memory_gb,
+            budget=self.budget,
             device=self.device,
             dtype=self.dtype,
             seed=seed_of(self.random_state),

@@ -196,10 +196,11 @@ class GradientDescentTwin(_Baseline):
 
     Hidden layers `width` wide with ReLU; weights and biases start uniform in +-1/sqrt(fan in), which lets the features
     move (He's wider start trains to the same loss with the features it drew, and loses ten points on a hierarchy);
-    inputs centred and divided by their root mean square; full batch, or `batch` rows drawn with replacement. The rate
-    is the best on the held-out fold after `trial` of the steps among 0.3, 0.1, 0.03, 0.01, the number of steps the best
-    on the same fold; with `refit` the network is then trained anew on all rows for that many steps, and dropped again
-    should it end worse on them (a large rate on the full batch can). A `batch` of 64 does better than the full batch.
+    inputs centred and divided by their root mean square; full batch, or `batch_size` rows drawn with replacement. The
+    rate is the best on the held-out fold after `trial` of the steps among 0.3, 0.1, 0.03, 0.01, the number of steps the
+    best on the same fold; with `refit` the network is then trained anew on all rows for that many steps, and dropped
+    again should it end worse on them (a large rate on the full batch can). A `batch_size` of 64 does better than the
+    full batch.
     Cost: about (4 trial + 2) steps' worth of passes. `learning_rate_`, `best_step_` say what was chosen.
     """
 
@@ -211,7 +212,7 @@ class GradientDescentTwin(_Baseline):
         learning_rate: Any = "auto",
         momentum: float = 0.9,
         steps: int = 1000,
-        batch: int | None = None,
+        batch_size: int | None = None,
         trial: float = 0.25,
         refit: bool = True,
         validation_fraction: float = 0.2,
@@ -222,7 +223,7 @@ class GradientDescentTwin(_Baseline):
         self.learning_rate = learning_rate
         self.momentum = momentum
         self.steps = steps
-        self.batch = batch
+        self.batch_size = batch_size
         self.trial = trial
         self.refit = refit
         self.validation_fraction = validation_fraction
@@ -237,10 +238,10 @@ class GradientDescentTwin(_Baseline):
     def _fit(self, points: Array, targets: Array, codes: NDArray[np.intp]) -> None:
         import torch
 
-        if self.batch is not None and not 1 <= self.batch <= len(codes):
+        if self.batch_size is not None and not 1 <= self.batch_size <= len(codes):
             raise EstimatorInputError(
-                "parameter batch",
-                found=f"{self.batch} for {len(codes)} rows",
+                "parameter batch_size",
+                found=f"{self.batch_size} for {len(codes)} rows",
                 expected="between 1 and the number of rows",
                 remedy="lower it, or leave it None for full-batch descent",
             )
@@ -284,8 +285,8 @@ class GradientDescentTwin(_Baseline):
         every = max(1, steps // 50)
         for step in range(1, steps + 1):
             rows = train
-            if self.batch is not None and self.batch < train.numel():
-                rows = train[torch.randint(train.numel(), (self.batch,), generator=generator)]
+            if self.batch_size is not None and self.batch_size < train.numel():
+                rows = train[torch.randint(train.numel(), (self.batch_size,), generator=generator)]
             optimizer.zero_grad()
             loss = ((net(x[rows]) - t[rows]) ** 2).mean()
             loss.backward()

@@ -174,7 +174,7 @@ class LoFiTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LoFiBas
         points = self._scaling(X)
         from cutaway.features.lofi.fitting import count_grid, make_path, resolve_mode
 
-        mode = resolve_mode(settings.mode, X.shape[0], settings.memory_gb)
+        mode = resolve_mode(settings.mode, X.shape[0], settings.budget)
         count = 16 if settings.n_directions == "auto" else count_grid(settings, X.shape[0], 1)[-1]
         count = max(1, min(count, X.shape[0] - 1))
         path = make_path(points, points[:0], signals, codes, settings, mode)
@@ -200,7 +200,7 @@ class LoFiTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LoFiBas
                 from cutaway.features.lofi.moments import rows_within
                 from cutaway.features.lofi.primal_path import numbers_per_row
 
-                points = layer.forward(points, rows_within(numbers_per_row(layer.lift), self.memory_gb), self.device)
+                points = layer.forward(points, rows_within(numbers_per_row(layer.lift), self.budget), self.device)
         return points
 
     def _signals(self, y: NDArray[Any], weights: Array | None) -> tuple[Signals, NDArray[np.intp] | None]:

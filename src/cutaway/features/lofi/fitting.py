@@ -46,7 +46,7 @@ class FitSettings:
     pool: int
     backward_passes: int
     backward_rank: float
-    memory_gb: float
+    budget: int
     device: str
     dtype: str
     seed: int
@@ -65,7 +65,7 @@ class FitResult:
     backward_passes: int = 0
 
 
-def resolve_mode(mode: str, num: int, memory_gb: float) -> str:
+def resolve_mode(mode: str, num: int, budget: int) -> str:
     """`auto`: the exact kernel while three n x n arrays fit in the budget, the Nystroem form beyond."""
     if mode not in MODES:
         raise EstimatorInputError(
@@ -73,13 +73,13 @@ def resolve_mode(mode: str, num: int, memory_gb: float) -> str:
         )
     kernel_gb = 3 * 8.0 * num**2 / 1e9
     if mode == "auto":
-        return "kernel" if kernel_gb <= memory_gb else "nystroem"
-    if mode == "kernel" and kernel_gb > memory_gb:
+        return "kernel" if kernel_gb <= budget / 1e9 else "nystroem"
+    if mode == "kernel" and kernel_gb > budget / 1e9:
         raise EstimatorInputError(
             f"mode='kernel' with {num} rows",
             found=f"a need of {gigabytes(kernel_gb)}",
-            expected=f"at most memory_gb={memory_gb}",
-            remedy="use mode='nystroem' or raise memory_gb",
+            expected=f"at most budget={budget} bytes",
+            remedy="use mode='nystroem' or raise budget",
         )
     return mode
 
@@ -111,7 +111,7 @@ def make_path(
         kind=mode,
         width=settings.width,
         activation=settings.activation,
-        memory_gb=settings.memory_gb,
+        budget=settings.budget,
         device=settings.device,
         dtype=_dtype(settings.dtype, inputs.shape[0]),
         image_shape=settings.image_shape,
@@ -184,7 +184,7 @@ def fit_stack(
     """
     with threads_for_rows(inputs.shape[0]):
         num = inputs.shape[0]
-        mode = resolve_mode(settings.mode, num, settings.memory_gb)
+        mode = resolve_mode(settings.mode, num, settings.budget)
         columns = signals.operator.shape[1]
         generator = np.random.default_rng(seeds.stream(settings.seed, "lofi", "held out"))
         mask = hold_out(num, codes, settings.validation_fraction, generator)

@@ -67,9 +67,9 @@ def blocks(inputs: Array, rows: int, device: str) -> Iterator[tuple[slice, torch
         yield index, torch.from_numpy(np.array(inputs[index], order="C")).to(device)  # a copy: inputs may be read-only
 
 
-def rows_within(width: int, memory_gb: float) -> int:
+def rows_within(width: int, budget: int) -> int:
     """Rows of a block such that a few blocks of features fit in a twentieth of the budget, between 16 and 8192."""
-    return int(np.clip(memory_gb * 1e9 / 20.0 / (8.0 * max(width, 1)), 16, 8192))
+    return int(np.clip(budget / 20.0 / (8.0 * max(width, 1)), 16, 8192))
 
 
 def accumulate(

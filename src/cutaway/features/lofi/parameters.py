@@ -134,7 +134,7 @@ def check_stack(given: Any) -> None:
         checked_integer(name, getattr(given, name), 1)
     checked_integer("backward_passes", given.backward_passes, 0)
     checked_number("backward_rank", given.backward_rank, most=1.0)
-    checked_number("memory_gb", given.memory_gb)
+    checked_number("budget", given.budget)
     torch_device(given.device)
 
 

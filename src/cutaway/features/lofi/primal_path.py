@@ -45,7 +45,7 @@ class LiftSettings:
     kind: str
     width: int
     activation: str
-    memory_gb: float
+    budget: int
     device: str
     dtype: torch.dtype = torch.float32
     image_shape: tuple[int, int, int] | None = None
@@ -104,7 +104,7 @@ class PrimalModel:
         return self.readout.forward(self.features(points), rows, self.settings.device) + self.intercept
 
     def _rows(self, layer: PrimalLayer) -> int:
-        return rows_within(numbers_per_row(layer.lift), self.settings.memory_gb)
+        return rows_within(numbers_per_row(layer.lift), self.settings.budget)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -215,7 +215,7 @@ class PrimalPath:
 
     def _rows(self) -> int:
         assert self.current is not None
-        return rows_within(numbers_per_row(self.current), self.settings.memory_gb)
+        return rows_within(numbers_per_row(self.current), self.settings.budget)
 
     def _solve(self) -> Callable[[float], tuple[Array, Array]]:
         """One pass over the data for the sufficient statistics, then a solve for every alpha asked for."""
@@ -253,13 +253,13 @@ class PrimalPath:
         columns = weights.shape[1]
         equal = self.signals.weights is None
         classes = self.classes if self.signals.centered and columns > 1 and equal else None
-        room = int(0.6 * self.settings.memory_gb * 1e9 / (8.0 * self.width() ** 2)) - 1
+        room = int(0.6 * self.settings.budget / (8.0 * self.width() ** 2)) - 1
         if room < 1:
             raise EstimatorInputError(
-                "memory_gb",
-                found=f"{self.settings.memory_gb} GB for a lift of width {self.width()}",
+                "budget",
+                found=f"{gigabytes(self.settings.budget / 1e9)} for a lift of width {self.width()}",
                 expected=f"at least {gigabytes(2 * 8.0 * self.width() ** 2 / 0.6e9)}",
-                remedy="lower the width or raise memory_gb",
+                remedy="lower the width or raise budget",
             )
         wanted: int | str = self.directions
         if columns > room and (wanted == "all" or int(wanted) > room):

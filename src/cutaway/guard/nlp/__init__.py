@@ -11,7 +11,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "embeddings": "WordCounts",
         "perturbations": "LEVELS perturb",
         "pipeline": "SentenceOutcome SentenceSettings run_pipeline",
-        "regions": "Boxes cluster_boxes cubes perturbation_boxes shrink",
+        "boxes": "Boxes cluster_boxes cubes perturbation_boxes shrink",
         "train": "train_classifier",
     },
 )

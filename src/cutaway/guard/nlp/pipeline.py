@@ -11,6 +11,7 @@ Embeddings are centred, reduced by PCA and rotated, all fitted on training rows 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,8 @@ import torch
 from torch import nn
 
 from cutaway.errors import InputError
+from cutaway.guard.nlp.boxes import Boxes, cluster_boxes, cubes, perturbation_boxes
 from cutaway.guard.nlp.perturbations import perturb
-from cutaway.guard.nlp.regions import Boxes, cluster_boxes, cubes, perturbation_boxes
 from cutaway.guard.nlp.train import attacked, train_classifier
 from cutaway.robustness.bounds.alpha import optimised_rows
 from cutaway.robustness.bounds.network import bound_network
@@ -161,25 +162,25 @@ def verify_boxes(model: nn.Sequential, boxes: Boxes, *, seed: int = 0) -> tuple[
     it."""
     if not len(boxes):
         return np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
-    wide = nn.Sequential(*list(model.double()))
-    net = bound_network(wide, torch.zeros(1, boxes.lower.shape[1], dtype=torch.float64))
+    narrow, wide = copy.deepcopy(model).float(), copy.deepcopy(model).double()
+    bounded = bound_network(wide, torch.zeros(1, boxes.lower.shape[1], dtype=torch.float64))
     rows = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
     bounds = []
     for start in range(0, len(boxes), 512):
         region = box(
             torch.from_numpy(boxes.lower[start : start + 512]), torch.from_numpy(boxes.upper[start : start + 512])
         )
-        functional = rows.reshape(1, 1, *net.graph.output.shape).expand(len(region.low), 1, *net.graph.output.shape)
-        bounds.append(optimised_rows(net, region, functional, sweep(net, region))[:, 0].detach())
+        functional = rows.reshape(1, 1, *bounded.graph.output.shape).expand(
+            len(region.low), 1, *bounded.graph.output.shape
+        )
+        bounds.append(optimised_rows(bounded, region, functional, sweep(bounded, region))[:, 0].detach())
     verified = torch.cat(bounds).numpy() > 0
-    model.float()
     generator = torch.Generator().manual_seed(seed)
     falsified = np.zeros(len(boxes), dtype=bool)
     for _ in range(5):
-        points = attacked(model, boxes, steps=20, generator=generator, fading=True)
+        points = attacked(narrow, boxes, steps=20, generator=generator, fading=True)
         replayed = np.clip(points.double().numpy(), boxes.lower, boxes.upper)
-        scores = model.double()(torch.from_numpy(replayed))
-        model.float()
+        scores = wide(torch.from_numpy(replayed))
         falsified |= (scores[:, 0] <= scores[:, 1]).numpy()
     return verified, falsified & ~verified
 

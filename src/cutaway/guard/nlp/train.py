@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cutaway.guard.nlp.regions import Boxes
+from cutaway.guard.nlp.boxes import Boxes
 
 
 def train_classifier(
@@ -20,7 +20,7 @@ def train_classifier(
     *,
     boxes: Boxes | None = None,
     epochs: int = 30,
-    batch: int = 64,
+    batch_size: int = 64,
     hidden: int = 128,
     rate: float = 1e-3,
     steps: int = 5,
@@ -37,9 +37,9 @@ def train_classifier(
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=generator)
         hard = None if boxes is None or not len(boxes) else attacked(model, boxes, steps=steps, generator=generator)
-        parts = max(1, -(-len(x) // batch))
+        parts = max(1, -(-len(x) // batch_size))
         for k in range(parts):
-            rows = order[k * batch : (k + 1) * batch]
+            rows = order[k * batch_size : (k + 1) * batch_size]
             loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
             if hard is not None:
                 own = hard[k::parts]

@@ -104,7 +104,7 @@ class Batcher:
     async def _company(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         batch, end = [first], asyncio.get_running_loop().time() + self.settings.wait_seconds
         room = self.settings.batch_chars - len(first.text)
-        while len(batch) < self.settings.batch and room > 0:
+        while len(batch) < self.settings.batch_size and room > 0:
             left = end - asyncio.get_running_loop().time()
             try:
                 entry = self._queue.get_nowait() if left <= 0 else await asyncio.wait_for(self._queue.get(), left)

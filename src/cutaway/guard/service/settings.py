@@ -22,7 +22,7 @@ class ServiceSettings:
     request_seconds: time to answer (504); a worker that needs longer for a batch is started again.
     sockets: connections that may wait on their clients; beyond it the longest waiting is closed.
     queue: most prompts waiting (503).
-    batch: most prompts in one forward pass; batch_chars: most characters of them together.
+    batch_size: most prompts in one forward pass; batch_chars: most characters of them together.
     wait_seconds: how long the first prompt of a batch waits for company.
     workers: processes that compute, 0 for a thread of the server.
     stop_seconds: how long a stop waits for accepted requests; above body_seconds + request_seconds it cuts none.
@@ -41,7 +41,7 @@ class ServiceSettings:
     request_seconds: float = 60.0
     sockets: int = 4096
     queue: int = 512
-    batch: int = 16
+    batch_size: int = 16
     batch_chars: int = 50_000
     wait_seconds: float = 0.002
     workers: int = 0

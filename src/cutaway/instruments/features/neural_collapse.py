@@ -102,9 +102,11 @@ class NeuralCollapse(Instrument):
             skipped = self._by_layer(network, sample, views, predictions, table, context, batch)
         return Findings.of(table, sites=network.sites, skipped=skipped)
 
-    def _views(self, network: Network, part: Dataset, seed: int, batch: int) -> dict[str, torch.Tensor]:
-        attacked = PGD(radius=self.radius, steps=self.steps).attack(network, part, seed=seed, batch=batch)
-        noised = Noise(radius=self.radius).attack(network, part, seed=seeds.number(seed, "noise"), batch=batch)
+    def _views(self, network: Network, part: Dataset, seed: int, batch_size: int) -> dict[str, torch.Tensor]:
+        attacked = PGD(radius=self.radius, steps=self.steps).attack(network, part, seed=seed, batch_size=batch_size)
+        noised = Noise(radius=self.radius).attack(
+            network, part, seed=seeds.number(seed, "noise"), batch_size=batch_size
+        )
         return {"clean": part.inputs, "attacked": attacked.inputs, "noised": noised.inputs}
 
     def _by_layer(
@@ -115,14 +117,14 @@ class NeuralCollapse(Instrument):
         predictions: dict[str, torch.Tensor],
         table: Table,
         context: Context,
-        batch: int,
+        batch_size: int,
     ) -> tuple[Skipped, ...]:
         """Collapse at every activation; returns the sites whose class means do not fit the budget."""
         labels = torch.as_tensor(sample.labels)
         groups = {view: (views[view], labels, predictions[view]) for view in ("clean", "attacked", "noised")}
         groups["attacked, by prediction"] = (views["attacked"], predictions["attacked"], predictions["attacked"])
         if self.targeted:
-            groups |= self._led(network, sample.data, labels, table, context.seed, batch)
+            groups |= self._led(network, sample.data, labels, table, context.seed, batch_size)
         activations = network.select("activation")
         sites, left = fitting(activations, int(labels.max()) + 1, 2, context.budget)
         if sites:
@@ -131,12 +133,14 @@ class NeuralCollapse(Instrument):
         return tuple(Skipped(what=f"site {site.name!r}", reason=reason) for site in left)
 
     def _led(
-        self, network: Network, part: Dataset, labels: torch.Tensor, table: Table, seed: int, batch: int
+        self, network: Network, part: Dataset, labels: torch.Tensor, table: Table, seed: int, batch_size: int
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """The samples that a targeted attack (to the next class) leads to its target, grouped by target."""
         targets = (labels + 1) % network.output_shape[0]
         wide = replace(part, num_classes=network.output_shape[0])
-        led = PGD(radius=self.radius, steps=self.steps).attack(network, wide, seed=seed, targets=targets, batch=batch)
+        led = PGD(radius=self.radius, steps=self.steps).attack(
+            network, wide, seed=seed, targets=targets, batch_size=batch_size
+        )
         words = "samples that a targeted attack leads to the next class"
         table.rate("targeted_hit_rate", led.success.numpy(), long_name=words, alternative="none")
         hit = led.success

@@ -94,13 +94,13 @@ class RobustAccuracy(Instrument):
         """Under attack and under noise."""
         batch = max(1, min(256, network.chunk_size(part.inputs, network.sites, context.budget, factor=4)))
         attack = make_attack(self.attack, radius=self.radius, norm=self.norm, steps=self.steps, restarts=self.restarts)
-        attacked = attack.attack(network, part, seed=context.seed, batch=batch)
+        attacked = attack.attack(network, part, seed=context.seed, batch_size=batch)
         if attack.minimal:  # its radius is only a cap to it, but not to what is counted here
             warn_of_units(f"attack {self.attack!r}", self.radius, self.norm, part)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CutawayWarning)  # the attack has told of its radius
             noise = Noise(radius=self.radius, norm=self.norm)
-            return attacked, noise.attack(network, part, seed=seeds.number(context.seed, "noise"), batch=batch)
+            return attacked, noise.attack(network, part, seed=seeds.number(context.seed, "noise"), batch_size=batch)
 
     @property
     def _attack_name(self) -> str:

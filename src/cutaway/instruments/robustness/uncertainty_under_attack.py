@@ -114,13 +114,13 @@ class UncertaintyUnderAttack(Instrument):
         found = {
             "clean": data.inputs,
             "noise": Noise(**size).attack(members[0], data, seed=seeds.number(seed, "noise")).inputs,
-            "attacked": each.attack(members, data, seed=seed, goal=joint, batch=batch).inputs,
-            "aware": aware.attack(members, data, seed=seed, goal=sure, batch=batch).inputs,
-            "one step": FGSM(**size, draws=draws).attack(members, data, seed=seed, goal=joint, batch=batch).inputs,
+            "attacked": each.attack(members, data, seed=seed, goal=joint, batch_size=batch).inputs,
+            "aware": aware.attack(members, data, seed=seed, goal=sure, batch_size=batch).inputs,
+            "one step": FGSM(**size, draws=draws).attack(members, data, seed=seed, goal=joint, batch_size=batch).inputs,
         }
         one = PGD(**size, steps=self.steps)
         weaker = "one member" if draws == 1 else "one draw"
-        return {**found, weaker: one.attack(members[0], data, seed=seed, goal=joint, batch=batch).inputs}
+        return {**found, weaker: one.attack(members[0], data, seed=seed, goal=joint, batch_size=batch).inputs}
 
     def _answers(self, members: list[Network], draws: int, inputs: torch.Tensor, context: Context) -> torch.Tensor:
         """Scores (K, n, classes), of other draws than the attack saw."""

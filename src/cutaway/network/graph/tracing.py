@@ -17,7 +17,7 @@ from cutaway.network.graph.node import Graph
 from cutaway.network.graph.recording import NotRecorded, record_graph
 from cutaway.network.refusals import refuse_unreadable
 
-POINTS = 16
+TRIED_POINTS = 16
 """Where graph and model are compared."""
 
 
@@ -68,7 +68,7 @@ def _recorded(model: nn.Module, samples: tuple[Tensor, ...]):
 def _check_around(twin: nn.Module, model: nn.Module, samples: tuple[Tensor, ...], graph: Graph) -> None:
     """The same at 15 more points round the example: up to its largest entry away, and integers in another order."""
     generator = torch.Generator().manual_seed(0)
-    for _ in range(POINTS - 1):
+    for _ in range(TRIED_POINTS - 1):
         moved = tuple(_moved(x, generator) for x in samples)
         given = tuple(x if graph.batched else x[None] for x in moved)
         values = evaluate_graph(graph, given, keep=lambda n: n.index in graph.outputs)

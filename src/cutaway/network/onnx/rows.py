@@ -19,7 +19,7 @@ from cutaway.network.onnx.model import OnnxModel
 
 ROWS = 3
 ROW_TOLERANCE = 1e-4  # float32, relative to the largest output: wrong batching misses by far more
-FEW = 8  # whole numbers and truth values of so few entries can agree by chance, so they are drawn as often
+FEW_ROWS = 8  # whole numbers and truth values of so few entries can agree by chance, so they are drawn as often
 POLYNOMIAL = ("Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Cast", "Identity")
 POLYNOMIAL += ("Add", "Sub", "Mul", "Neg", "ReduceProd")
 SHAPED = ("Reshape", "Expand", "ConstantOfShape", "Tile")
@@ -127,7 +127,7 @@ def _draws(row: list[Any], results: list[Any]) -> int:
     if not tensors:
         return 0
     whole = [v for v in (*tensors, *results) if isinstance(v, Tensor) and not v.is_floating_point()]
-    return FEW if any(v.numel() <= ROWS * FEW for v in whole) else 1
+    return FEW_ROWS if any(v.numel() <= ROWS * FEW_ROWS for v in whole) else 1
 
 
 def _run(layer: nn.Module, rows: list[list[Any]]) -> list[list[Any]]:

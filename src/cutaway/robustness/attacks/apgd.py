@@ -13,7 +13,7 @@ from cutaway.robustness.attacks.aim import Aim
 from cutaway.robustness.attacks.ascent import climb
 from cutaway.robustness.attacks.ball import PerturbationBall
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.losses import LOSSES, Loss, margin_loss
+from cutaway.robustness.attacks.losses import ATTACK_LOSSES, Loss, margin_loss
 from cutaway.robustness.attacks.oracle import of_rows
 from cutaway.robustness.attacks.pgd import loss_named
 
@@ -78,9 +78,9 @@ class APGD(Attack):
         if not aim.of_classes:
             return [(margin_loss, self.steps)]
         if self.loss != BOTH:
-            return [(LOSSES["dlr"] if self.loss == TARGETED else loss_named(self.loss), self.steps)]
+            return [(ATTACK_LOSSES["dlr"] if self.loss == TARGETED else loss_named(self.loss), self.steps)]
         first = (self.steps + 1) // 2
-        halves = [(LOSSES["cross-entropy"], first), (LOSSES["dlr"], self.steps - first)]
+        halves = [(ATTACK_LOSSES["cross-entropy"], first), (ATTACK_LOSSES["dlr"], self.steps - first)]
         return [(loss, steps) for loss, steps in halves if steps]
 
     def _ways(self, aim: Aim, inputs) -> list[torch.Tensor | None]:

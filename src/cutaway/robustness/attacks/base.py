@@ -73,7 +73,7 @@ class Attack(ABC):
         seed: int = 0,
         targets: torch.Tensor | None = None,
         goal: Goal | None = None,
-        batch: int = 256,
+        batch_size: int = 256,
     ) -> Adversarial:
         """Attack every row of `data` with a goal (see `goals`): by default any class but the label; `targets` `(n,)` is
         short for `TargetClass(classes=targets)`.
@@ -99,8 +99,8 @@ class Attack(ABC):
         aimed = goal.of_rows(len(data)) if isinstance(goal, TargetClass) else None
         self._check(networks, data, goal, aimed)
         found: list[tuple[torch.Tensor, ...]] = []
-        for start in range(0, len(data.inputs), batch):
-            rows = slice(start, start + batch)
+        for start in range(0, len(data.inputs), batch_size):
+            rows = slice(start, start + batch_size)
             inputs = networks[0].place(data.inputs[rows])
             ball = PerturbationBall.of(self.radius, self.norm, data, inputs)
             generator = seeds.generator(seed, "attack", self.name, start)

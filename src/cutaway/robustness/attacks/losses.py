@@ -60,5 +60,5 @@ def ratio_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor
     return difference / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
 
 
-LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy_loss, "margin": margin_loss, "dlr": ratio_loss}
+ATTACK_LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy_loss, "margin": margin_loss, "dlr": ratio_loss}
 """Name -> loss."""

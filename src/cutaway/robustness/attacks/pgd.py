@@ -10,7 +10,7 @@ import torch
 
 from cutaway.errors import InputError
 from cutaway.robustness.attacks.base import Attack
-from cutaway.robustness.attacks.losses import LOSSES, Loss
+from cutaway.robustness.attacks.losses import ATTACK_LOSSES, Loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +100,11 @@ class Noise(Attack):
 
 def loss_named(name: str) -> Loss:
     """A loss by name; raises `InputError`."""
-    if name not in LOSSES:
+    if name not in ATTACK_LOSSES:
         raise InputError(
-            "loss of an attack", found=repr(name), expected=" or ".join(map(repr, LOSSES)), remedy="give one of these"
+            "loss of an attack",
+            found=repr(name),
+            expected=" or ".join(map(repr, ATTACK_LOSSES)),
+            remedy="give one of these",
         )
-    return LOSSES[name]
+    return ATTACK_LOSSES[name]

@@ -16,7 +16,7 @@ from cutaway.errors import CutawayWarning
 if TYPE_CHECKING:
     from cutaway.data import Dataset
 
-_ROWS = 256
+_PIXEL_ROWS = 256
 
 
 def plausible_radius(data: Dataset, norm: str) -> float:
@@ -25,11 +25,11 @@ def plausible_radius(data: Dataset, norm: str) -> float:
 
     The range is `value_range`, or the smallest and largest number of the first 256 rows where there is none.
     """
-    raw = data.inputs[:_ROWS].double().flatten(1)
+    raw = data.inputs[:_PIXEL_ROWS].double().flatten(1)
     if data.mean is not None and data.std is not None:
         shape = (1, -1, *[1] * (data.inputs.ndim - 2))
         mean, std = (torch.tensor(v, dtype=torch.float64).reshape(shape) for v in (data.mean, data.std))
-        raw = (data.inputs[:_ROWS].double() * std + mean).flatten(1)
+        raw = (data.inputs[:_PIXEL_ROWS].double() * std + mean).flatten(1)
     low, high = data.value_range or (float(raw.min()), float(raw.max()))
     if norm == "inf":
         return (high - low) / 2

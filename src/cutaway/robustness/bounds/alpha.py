@@ -66,7 +66,7 @@ Plan = dict[int, Choices]
 
 
 def optimised_rows(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     region: Region,
     rows: Tensor,
     limits: Limits,
@@ -80,11 +80,11 @@ def optimised_rows(
     pass of the output (`last`) or of every tightened node (`all`), and as much again for gradients; then one more of
     each.
     """
-    return optimised(net, region, rows, limits, settings, splits=splits)[0]
+    return optimised(bounded, region, rows, limits, settings, splits=splits)[0]
 
 
 def optimised(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     region: Region,
     rows: Tensor,
     limits: Limits,
@@ -93,22 +93,24 @@ def optimised(
     splits: Splits | None = None,
 ) -> tuple[Tensor, Limits]:
     """As `optimised_rows`, and the limits: with depth `all`, those of the samples that were worked on are tighter."""
-    output = net.graph.output
+    output = bounded.graph.output
     batch = len(limits.lower[output.index])
     if rows.ndim == len(output.shape) + 1:
         rows = rows.unsqueeze(0).expand(batch, *rows.shape)
-    best = bound_rows(net, limits, region, rows, settings.sweep)
+    best = bound_rows(bounded, limits, region, rows, settings.sweep)
     open_ = ~(best > 0).all(1) if settings.drop_solved else torch.ones(batch, dtype=torch.bool)
     index = open_.nonzero().squeeze(1)
     if settings.steps == 0 or len(index) == 0:
         return best, limits
     part_limits, part_region, part_rows = limits.select(index), region.select(index), rows[index]
     part_splits = {k: v[index] for k, v in splits.items()} if splits else None
-    plan = _search(net, part_region, part_rows, part_limits, settings, part_splits)
+    plan = _search(bounded, part_region, part_rows, part_limits, settings, part_splits)
     with torch.no_grad():
         if settings.depth == "all":
-            part_limits = sweep(net, part_region, settings.sweep, splits=part_splits, known=part_limits, choices=plan)
-        found = bound_rows(net, part_limits, part_region, part_rows, settings.sweep, plan[output.index])
+            part_limits = sweep(
+                bounded, part_region, settings.sweep, splits=part_splits, known=part_limits, choices=plan
+            )
+        found = bound_rows(bounded, part_limits, part_region, part_rows, settings.sweep, plan[output.index])
     best[index] = torch.where(found > best[index], found, best[index])
     return best, _replaced(limits, part_limits, index)
 
@@ -122,12 +124,12 @@ def _replaced(limits: Limits, part: Limits, index: Tensor) -> Limits:
     )
 
 
-def narrow(net: BoundNetwork, dtype: torch.dtype) -> BoundNetwork:
+def narrow(bounded: BoundNetwork, dtype: torch.dtype) -> BoundNetwork:
     """The network in another dtype and without rounding slack, for searching only."""
-    graph = net.graph.to(dtype)
-    move = {k: absolute(graph.nodes[k]) for k in net.absolute}
-    offsets = {k: v.to(dtype) for k, v in net.offset.items()}
-    return replace(net, graph=graph, absolute=move, offset=offsets, rounding=False)
+    graph = bounded.graph.to(dtype)
+    move = {k: absolute(graph.nodes[k]) for k in bounded.absolute}
+    offsets = {k: v.to(dtype) for k, v in bounded.offset.items()}
+    return replace(bounded, graph=graph, absolute=move, offset=offsets, rounding=False)
 
 
 def _cast(limits: Limits, dtype: torch.dtype) -> Limits:
@@ -137,26 +139,26 @@ def _cast(limits: Limits, dtype: torch.dtype) -> Limits:
     )
 
 
-def start_plan(net: BoundNetwork, limits: Limits, depth: str, count: int = 1) -> Plan:
+def start_plan(bounded: BoundNetwork, limits: Limits, depth: str, count: int = 1) -> Plan:
     """Default lines for the output, and for every tightened node when `depth` is `all`."""
-    targets = [net.graph.output.index] + (list(net.tighten) if depth == "all" else [])
+    targets = [bounded.graph.output.index] + (list(bounded.tighten) if depth == "all" else [])
     plan: Plan = {}
     for target in targets:
         alphas = {}
-        for node in net.nonlinear:
-            if node.index in net.before[target] and node.op in UNARY and tunable(node):
+        for node in bounded.nonlinear:
+            if node.index in bounded.before[target] and node.op in UNARY and tunable(node):
                 source = node.inputs[0]
                 value = initial_alpha(node, limits.lower[source], limits.upper[source]).unsqueeze(1)
-                wide = count if target == net.graph.output.index else 1
+                wide = count if target == bounded.graph.output.index else 1
                 alphas[node.index] = value.expand(len(value), wide, *node.shape).clone()
         plan[target] = Choices(alphas=alphas)
     return plan
 
 
 def _search(
-    net: BoundNetwork, region: Region, rows: Tensor, limits: Limits, settings: AlphaSettings, splits: Splits | None
+    bounded: BoundNetwork, region: Region, rows: Tensor, limits: Limits, settings: AlphaSettings, splits: Splits | None
 ) -> Plan:
-    small = narrow(net, settings.search_dtype)
+    small = narrow(bounded, settings.search_dtype)
     dtype = small.dtype
     near, place, functionals = _cast(limits, dtype), region.to(dtype), rows.to(dtype)
     count = 1 if settings.shared else rows.shape[1]
@@ -189,7 +191,7 @@ def _search(
                 parameter.clamp_(0, 1)
         if (settings.drop_solved and bool((record > 0).all())) or time.monotonic() > settings.sweep.deadline:
             break
-    return {t: replace(c, alphas={k: a.to(net.dtype) for k, a in kept[t].items()}) for t, c in plan.items()}
+    return {t: replace(c, alphas={k: a.to(bounded.dtype) for k, a in kept[t].items()}) for t, c in plan.items()}
 
 
 def _keep_better(plan: Plan, kept: dict[int, dict[int, Tensor]], score: Tensor, record: Tensor) -> None:

@@ -1,8 +1,8 @@
 """CROWN: a linear functional of some node pulled back to the input, and its minimum over the region.
 
 For functionals A on a node y = L x + c the lower bound of A y is that of (A L) x + A c; through y = f(x) with lines
-a x + b <= f(x) <= c x + d it is that of (A+ a + A- c) x + A+ b + A- d (Zhang et al., arXiv 1811.00866; section 4.3
-of the method notes). Products use the two McCormick planes on each side, mixed half and half. Rounding: sum |A_i| .
+a x + b <= f(x) <= c x + d it is that of (A+ a + A- c) x + A+ b + A- d (Zhang et al., arXiv 1811.00866,
+Theorem 3.2). Products use the two McCormick planes on each side, mixed half and half. Rounding: sum |A_i| .
 slack_i is subtracted (see `intervals`). `betas` are multipliers of split constraints z >= 0 (Wang et al., arXiv
 2103.06624).
 """
@@ -51,7 +51,7 @@ class Choices:
 
 
 def lower_bound(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     limits: Limits,
     region: Region,
     start: int,
@@ -60,23 +60,23 @@ def lower_bound(
 ) -> Tensor:
     """Lower bounds (B, S) of functionals (B, S, *shape of node `start`) over the region."""
     choices = choices or Choices()
-    waiting, total = _begin(net, limits, region, start, functionals, choices)
-    for index in sorted(net.before[start], reverse=True):
+    waiting, total = _begin(bounded, limits, region, start, functionals, choices)
+    for index in sorted(bounded.before[start], reverse=True):
         if index not in waiting:
             continue
-        node, a = net.graph.nodes[index], waiting.pop(index)
+        node, a = bounded.graph.nodes[index], waiting.pop(index)
         if choices.record is not None:
             choices.record[index] = a.detach()
         if index in choices.betas and index != start:
             a = a - choices.betas[index]
-        if net.rounding:
+        if bounded.rounding:
             total = total - _dot(a.abs(), limits.slack[index])
         if node.op == "input":
             total = total + region.minimum(a.flatten(2))
         elif node.op == "constant":
             total = total + torch.tensordot(a, node.constants["value"].expand(node.shape), dims=len(node.shape))
         else:
-            parts, gain = _through(net, node, a, limits, choices.alphas.get(index))
+            parts, gain = _through(bounded, node, a, limits, choices.alphas.get(index))
             total = total + gain
             for source, part in zip(node.inputs, parts):
                 waiting[source] = waiting[source] + part if source in waiting else part
@@ -84,29 +84,29 @@ def lower_bound(
 
 
 def _begin(
-    net: BoundNetwork, limits: Limits, region: Region, start: int, f: Tensor | OneHot, choices: Choices
+    bounded: BoundNetwork, limits: Limits, region: Region, start: int, f: Tensor | OneHot, choices: Choices
 ) -> tuple[dict[int, Tensor], Tensor]:
     """Functionals by node and what was gathered on the way to them."""
     if not isinstance(f, OneHot):
         return {start: f}, f.new_zeros(f.shape[:2])
-    node = net.graph.nodes[start]
+    node = bounded.graph.nodes[start]
     while node.op == "reshape":
-        node = net.graph.nodes[node.inputs[0]]
+        node = bounded.graph.nodes[node.inputs[0]]
     if node.op == "linear" and node.numel == node.constants["weight"].shape[0]:
-        source = net.graph.nodes[node.inputs[0]]
+        source = bounded.graph.nodes[node.inputs[0]]
         rows = f.sign * node.constants["weight"][f.index]
-        total = torch.zeros(f.index.shape, dtype=net.dtype)
-        if net.rounding:
+        total = torch.zeros(f.index.shape, dtype=bounded.dtype)
+        if bounded.rounding:
             total = total - flat_values(limits.slack[node.index], 1).gather(1, f.index)
-        if node.index in net.offset:
-            total = total + f.sign * net.offset[node.index].flatten()[f.index]
+        if node.index in bounded.offset:
+            total = total + f.sign * bounded.offset[node.index].flatten()[f.index]
         return {source.index: rows.reshape(*f.index.shape, *source.shape)}, total
     if fits(node) and choices.record is None:
-        stops = set(choices.betas) if isinstance(region, Box) else {*choices.betas, *net.graph.inputs}
-        return travel(net, limits, region, node, f.index, f.sign, choices.alphas, stops)
-    dense = torch.zeros(*f.index.shape, node.numel, dtype=net.dtype)
+        stops = set(choices.betas) if isinstance(region, Box) else {*choices.betas, *bounded.graph.inputs}
+        return travel(bounded, limits, region, node, f.index, f.sign, choices.alphas, stops)
+    dense = torch.zeros(*f.index.shape, node.numel, dtype=bounded.dtype)
     dense.scatter_(2, f.index.unsqueeze(-1), f.sign)
-    return {node.index: dense.reshape(*f.index.shape, *node.shape)}, torch.zeros(f.index.shape, dtype=net.dtype)
+    return {node.index: dense.reshape(*f.index.shape, *node.shape)}, torch.zeros(f.index.shape, dtype=bounded.dtype)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -120,30 +120,30 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _through(
-    net: BoundNetwork, node: Node, a: Tensor, limits: Limits, alpha: Tensor | None
+    bounded: BoundNetwork, node: Node, a: Tensor, limits: Limits, alpha: Tensor | None
 ) -> tuple[list[Tensor], Tensor]:
     if node.op in LINEAR:
         gain = a.new_zeros(a.shape[:2])
-        if node.index in net.offset:
-            gain = torch.tensordot(a, net.offset[node.index], dims=len(node.shape))
-        return pull_back(net.graph, node, a), gain
+        if node.index in bounded.offset:
+            gain = torch.tensordot(a, bounded.offset[node.index], dims=len(node.shape))
+        return pull_back(bounded.graph, node, a), gain
     if node.op == "mul":
-        return _through_product(net, node, a, limits, alpha)
+        return _through_product(bounded, node, a, limits, alpha)
     if node.op in MAXIMA:
-        return _through_maxima(net, node, a, limits)
+        return _through_maxima(bounded, node, a, limits)
     low, high = (side[node.inputs[0]].unsqueeze(1) for side in (limits.lower, limits.upper))
     slope_low, offset_low, slope_high, offset_high = lines(node, low, high, alpha)
     gain = _dot(a.clamp(max=0), offset_high)
     if node.op != "relu":
         gain = gain + _dot(a.clamp(min=0), offset_low)
-    if net.rounding:
-        extra = net.gamma[node.index] * torch.maximum(offset_low.abs(), offset_high.abs())
+    if bounded.rounding:
+        extra = bounded.gamma[node.index] * torch.maximum(offset_low.abs(), offset_high.abs())
         gain = gain - _dot(a.abs(), extra)
     return [a * torch.where(a >= 0, slope_low, slope_high)], gain
 
 
 def _through_product(
-    net: BoundNetwork, node: Node, a: Tensor, limits: Limits, alpha: Tensor | None
+    bounded: BoundNetwork, node: Node, a: Tensor, limits: Limits, alpha: Tensor | None
 ) -> tuple[list[Tensor], Tensor]:
     """x y >= c x + a y - a c and >= d x + b y - b d on x in [a, b], y in [c, d]; above: d x + a y - a d, c x + b y -
     b c."""
@@ -155,20 +155,22 @@ def _through_product(
     parts = []
     for k, source in enumerate(node.inputs):
         part = a * torch.where(positive, below[k], above[k])
-        parts.append(unbroadcast(part, net.graph.nodes[source].shape))
+        parts.append(unbroadcast(part, bounded.graph.nodes[source].shape))
     constant = torch.where(positive, below[2], above[2])
     size = torch.maximum(xl.abs(), xu.abs()) * torch.maximum(yl.abs(), yu.abs())
-    gain = flat_values(a * constant, 2).sum(-1) - _dot(a.abs(), (4 * net.gamma[node.index] * size).expand_as(constant))
+    gain = flat_values(a * constant, 2).sum(-1) - _dot(
+        a.abs(), (4 * bounded.gamma[node.index] * size).expand_as(constant)
+    )
     return parts, gain
 
 
-def _through_maxima(net: BoundNetwork, node: Node, a: Tensor, limits: Limits) -> tuple[list[Tensor], Tensor]:
-    places, source = net.windows[node.index], net.graph.nodes[node.inputs[0]]
+def _through_maxima(bounded: BoundNetwork, node: Node, a: Tensor, limits: Limits) -> tuple[list[Tensor], Tensor]:
+    places, source = bounded.windows[node.index], bounded.graph.nodes[node.inputs[0]]
     below, above, offset = planes(places, limits.lower[source.index], limits.upper[source.index])
     slopes = flat_values(a, 2)
     gain = _dot(slopes.clamp(max=0), offset)
-    if net.rounding:
-        gain = gain - _dot(slopes.abs(), net.gamma[node.index] * offset.abs())
+    if bounded.rounding:
+        gain = gain - _dot(slopes.abs(), bounded.gamma[node.index] * offset.abs())
     slopes = slopes.unsqueeze(-1)
     spread = slopes * torch.where(slopes >= 0, below.unsqueeze(1), above.unsqueeze(1))
     part = a.new_zeros(*a.shape[:2], source.numel).index_add(2, places.index.flatten(), spread.flatten(2))

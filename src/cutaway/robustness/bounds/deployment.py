@@ -42,18 +42,18 @@ MOVES = frozenset({"reshape", "permute", "expand", "slice", "cat", "pad", "take"
 WEIGHTED = frozenset({"linear", "convolution", "constant_matmul"})
 
 
-def deployment_radius(net: BoundNetwork, limits: Limits, dtype: torch.dtype = torch.float32) -> Tensor:
+def deployment_radius(bounded: BoundNetwork, limits: Limits, dtype: torch.dtype = torch.float32) -> Tensor:
     """Largest |output in `dtype` - real output| by entry.
 
-    limits: any limits of the region, of this `net`.
+    limits: any limits of the region, of this `bounded`.
     dtype: a binary floating-point format; inputs and constants are numbers of it or rounded to it.
     Returns (B, *output shape); infinite where nothing is known. Cost: about three interval passes.
     """
-    walk = Walk(net=net, limits=limits, dtype=dtype)
-    for node in net.source.nodes:
-        if node.index in net.needed:
+    walk = Walk(bounded=bounded, limits=limits, dtype=dtype)
+    for node in bounded.source.nodes:
+        if node.index in bounded.needed:
             _step(walk, node)
-    return walk.error[net.source.output.index]
+    return walk.error[bounded.source.output.index]
 
 
 def _step(walk: Walk, node: Node) -> None:
@@ -87,7 +87,7 @@ def _weighted(walk: Walk, node: Node) -> Tensor:
     size = walk.size(i)
     found = Sum(
         carried=apply_linear(absolute(node), [walk.error[i]]),
-        count=fan(walk.net.source, node) + SPARE,
+        count=fan(walk.bounded.source, node) + SPARE,
         reach=apply_linear(absolute(node), [size]) + shift,
         wide=apply_linear(_at_least_one(node), [walk.entry.get(i, size.clamp(min=1))]) + shift.clamp(min=1),
     )
@@ -127,8 +127,8 @@ def _shift(walk: Walk, node: Node) -> Tensor:
     """Sum of the sizes of what is added, (*node.shape); an attention mask's minus infinity is exact."""
     if "reach" in node.constants:
         return node.constants["reach"]
-    found = offset(walk.net.source, node)
-    zero = torch.zeros((), dtype=walk.net.dtype)
+    found = offset(walk.bounded.source, node)
+    zero = torch.zeros((), dtype=walk.bounded.dtype)
     return zero if found is None else torch.where(found == -math.inf, zero, found.abs())
 
 
@@ -150,7 +150,7 @@ def _added(walk: Walk, node: Node) -> Tensor:
 def _averaged(walk: Walk, node: Node) -> Tensor:
     """Sums, means and average pooling; the variance of a layer norm spelled out may be computed as E[x^2] - E[x]^2."""
     (i,) = node.inputs
-    terms = fan(walk.net.source, node) + SPARE
+    terms = fan(walk.bounded.source, node) + SPARE
     reach = apply_linear(absolute(node), [walk.size(i)])
     found = apply_linear(absolute(node), [walk.error[i]]) + gamma(terms, walk.dtype) * reach + 4 * terms * walk.tiny
     raw = _centred(walk, node)
@@ -162,7 +162,7 @@ def _averaged(walk: Walk, node: Node) -> Tensor:
 
 def _centred(walk: Walk, node: Node) -> int | None:
     """x where the node is mean((x - mean(x))^2)."""
-    nodes = walk.net.source.nodes
+    nodes = walk.bounded.source.nodes
     square = nodes[node.inputs[0]]
     centred = nodes[square.inputs[0]] if square.op == "square" else node
     if (
@@ -211,7 +211,7 @@ def _maximum(walk: Walk, node: Node) -> Tensor:
 
 
 def _window_maximum(walk: Walk, node: Node) -> Tensor:
-    return windows(walk.net.source, node).of(walk.error[node.inputs[0]]).amax(2).reshape(-1, *node.shape)
+    return windows(walk.bounded.source, node).of(walk.error[node.inputs[0]]).amax(2).reshape(-1, *node.shape)
 
 
 def _exponent(walk: Walk, node: Node) -> tuple[Tensor, int, int]:
@@ -242,7 +242,7 @@ def _layer_norm(walk: Walk, node: Node) -> Tensor:
     size, wrong, share = walk.size(i), walk.error[i], gamma(count + SPARE, walk.dtype)
     middle = size.mean(dims, keepdim=True)
     off = wrong + wrong.mean(dims, keepdim=True) + share * (size + middle) + 4 * walk.tiny
-    low = walk.net.spread(node.index, walk.limits)
+    low = walk.bounded.spread(node.index, walk.limits)
     reach = size.square().mean(dims, keepdim=True)
     variance = (2 * (size + middle) * off + off.square()).mean(dims, keepdim=True)
     variance = variance + 2 * share * (reach + node.attributes["eps"]) + 4 * count * walk.tiny

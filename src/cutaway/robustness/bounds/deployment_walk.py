@@ -32,7 +32,7 @@ class Walk:
     """A network, limits of its numbers, and by node: the `error` found, open `sums`, what an underflow on `entry` to a
     sum may grow to, and the nodes whose numbers are never negative in the deployment dtype."""
 
-    net: BoundNetwork
+    bounded: BoundNetwork
     limits: Limits
     dtype: torch.dtype
     error: dict[int, Tensor] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Walk:
 
     def range(self, index: int) -> tuple[Tensor, Tensor]:
         """Limits of a node of the traced network; what bounds have moved (a ReLU behind a maximum) is worked out."""
-        node, place = self.net.source.nodes[index], self.net.places.get(index)
+        node, place = self.bounded.source.nodes[index], self.bounded.places.get(index)
         if place is None:
             return unary_range(node, *self.range(node.inputs[0]))
         return self.limits.lower[place], self.limits.upper[place]

@@ -46,51 +46,51 @@ class Limits:
         )
 
 
-def step(net: BoundNetwork, node: Node, limits: Limits, region: Region) -> None:
+def step(bounded: BoundNetwork, node: Node, limits: Limits, region: Region) -> None:
     """Lower, upper and slack of one node from those of its inputs."""
     if node.op == "input":
         low, high = (v.reshape(-1, *node.shape) for v in (region.lower, region.upper))
-        factor = 2 * net.gamma[node.index]
+        factor = 2 * bounded.gamma[node.index]
         slack = factor * region.magnitude.reshape(-1, *node.shape)
     elif node.op == "constant":
-        batch = len(limits.lower[net.graph.inputs[0]])
+        batch = len(limits.lower[bounded.graph.inputs[0]])
         low = high = node.constants["value"].expand(batch, *node.shape)
-        slack = net.gamma[node.index] * low.abs()
+        slack = bounded.gamma[node.index] * low.abs()
     elif node.op in LINEAR:
-        low, high, slack = _linear(net, node, limits)
+        low, high, slack = _linear(bounded, node, limits)
     elif node.op == "mul":
-        low, high, slack = _product(net, node, limits)
+        low, high, slack = _product(bounded, node, limits)
     else:
         low, high = limits.lower[node.inputs[0]], limits.upper[node.inputs[0]]
         if node.op in MAXIMA:
-            low, high = maxima.maxima_range(net.windows[node.index], node, low, high)
+            low, high = maxima.maxima_range(bounded.windows[node.index], node, low, high)
         else:
             low, high = unary_range(node, low, high)
-        slack = net.gamma[node.index] * torch.maximum(low.abs(), high.abs())
+        slack = bounded.gamma[node.index] * torch.maximum(low.abs(), high.abs())
     if "range" in node.attributes:
         floor, ceiling = node.attributes["range"]
         low, high = low.clamp(min=floor), high.clamp(max=ceiling)
     limits.lower[node.index], limits.upper[node.index] = low, high
-    if net.rounding:
+    if bounded.rounding:
         limits.slack[node.index] = slack
 
 
-def _linear(net: BoundNetwork, node: Node, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+def _linear(bounded: BoundNetwork, node: Node, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
     lows, highs = ([side[i] for i in node.inputs] for side in (limits.lower, limits.upper))
     middle = apply_linear(node, [(a + b) / 2 for a, b in zip(lows, highs)])
-    size = net.absolute[node.index]
+    size = bounded.absolute[node.index]
     radius = apply_linear(size, [(b - a) / 2 for a, b in zip(lows, highs)])
-    if not net.rounding:
+    if not bounded.rounding:
         return middle - radius, middle + radius, radius
     magnitude = apply_linear(size, [torch.maximum(a.abs(), b.abs()) for a, b in zip(lows, highs)])
-    if node.index in net.offset:
-        magnitude = magnitude + net.offset[node.index].abs()
-    slack = 2 * net.gamma[node.index] * magnitude
+    if node.index in bounded.offset:
+        magnitude = magnitude + bounded.offset[node.index].abs()
+    slack = 2 * bounded.gamma[node.index] * magnitude
     return middle - radius - slack, middle + radius + slack, slack
 
 
-def _product(net: BoundNetwork, node: Node, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+def _product(bounded: BoundNetwork, node: Node, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
     (a, b), (c, d) = ((limits.lower[i], limits.upper[i]) for i in node.inputs)
     corners = torch.stack(torch.broadcast_tensors(a * c, a * d, b * c, b * d))
-    slack = net.gamma[node.index] * corners.abs().amax(0)
+    slack = bounded.gamma[node.index] * corners.abs().amax(0)
     return corners.amin(0) - slack, corners.amax(0) + slack, slack

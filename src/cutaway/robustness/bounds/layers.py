@@ -79,18 +79,18 @@ def layer_bounds(
     region = _region(network, inputs, radius, norm)
     example = network.double().example
     assert example is not None
-    net = bound_network(network.double().model, example[:1])
+    bounded = bound_network(network.double().model, example[:1])
     settings = SweepSettings(method=method)
     with torch.no_grad():
-        limits = sweep(net, region, settings)
+        limits = sweep(bounded, region, settings)
         found = {
             node.name or f"{node.op} {node.index}": (limits.lower[place], limits.upper[place])
-            for node in net.source.nodes
-            if node.op != "constant" and (place := net.places.get(node.index)) in limits.lower
+            for node in bounded.source.nodes
+            if node.op != "constant" and (place := bounded.places.get(node.index)) in limits.lower
         }
-        name = net.source.output.name or "output"
+        name = bounded.source.output.name or "output"
         found.pop(name, None)
-        found[name] = _output(net, limits, region, settings)
+        found[name] = _output(bounded, limits, region, settings)
     return LayerBounds(layers={n: (_rows(low), _rows(high)) for n, (low, high) in found.items()}, method=method)
 
 
@@ -99,13 +99,13 @@ def _rows(values: Tensor) -> Tensor:
     return values.squeeze(1) if values.dim() > 2 else values
 
 
-def _output(net: BoundNetwork, limits, region: Region, settings: SweepSettings) -> tuple[Tensor, Tensor]:
+def _output(bounded: BoundNetwork, limits, region: Region, settings: SweepSettings) -> tuple[Tensor, Tensor]:
     """The output's limits and what a backward pass from it gives, whichever is tighter."""
-    output = net.graph.output
-    rows = torch.eye(output.numel, dtype=net.dtype).reshape(output.numel, *output.shape)
+    output = bounded.graph.output
+    rows = torch.eye(output.numel, dtype=bounded.dtype).reshape(output.numel, *output.shape)
     shape = limits.lower[output.index].shape
-    low = bound_rows(net, limits, region, rows, settings).reshape(shape)
-    high = -bound_rows(net, limits, region, -rows, settings).reshape(shape)
+    low = bound_rows(bounded, limits, region, rows, settings).reshape(shape)
+    high = -bound_rows(bounded, limits, region, -rows, settings).reshape(shape)
     return torch.maximum(low, limits.lower[output.index]), torch.minimum(high, limits.upper[output.index])
 
 

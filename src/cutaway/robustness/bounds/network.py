@@ -94,10 +94,10 @@ def bound_network(
         model = trace(model, example_inputs, dtype=dtype, batched=batched)
     model = model if model.dtype == dtype else model.to(dtype)
     model = without_padded_maxima(model)
-    net = _of_prepared(model, *lower_graph(model))
+    bounded = _of_prepared(model, *lower_graph(model))
     if not any(node.op in MAXIMA for node in model.nodes):
-        return net
-    return replace(net, coarse=_of_prepared(model, *lower_graph(model, keep_maxima=True)))
+        return bounded
+    return replace(bounded, coarse=_of_prepared(model, *lower_graph(model, keep_maxima=True)))
 
 
 def _of_prepared(source: Graph, graph: Graph, places: dict[int, int]) -> BoundNetwork:

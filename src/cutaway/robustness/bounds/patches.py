@@ -92,7 +92,7 @@ def fits(node: Node) -> bool:
 
 
 def travel(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     limits: Limits,
     region: Region,
     start: Node,
@@ -107,28 +107,28 @@ def travel(
     (B, S). Nodes in `stops` are left to the dense way.
     """
     batch, count = index.shape
-    total = torch.zeros(index.numel(), dtype=net.dtype)
-    patch, gain = _begin(net, limits, start, index, sign)
+    total = torch.zeros(index.numel(), dtype=bounded.dtype)
+    patch, gain = _begin(bounded, limits, start, index, sign)
     total = total + gain
-    node = net.graph.nodes[start.inputs[0]]
-    while _passes(net, node, patch, alphas, stops):
-        if net.rounding:
+    node = bounded.graph.nodes[start.inputs[0]]
+    while _passes(bounded, node, patch, alphas, stops):
+        if bounded.rounding:
             total = total - (patch.flat.abs() * patch.of_sample(limits.slack[node.index])).sum(1)
         if node.op == "input":
             assert isinstance(region, Box)
             return {}, (total + _least(region, patch)).reshape(batch, count)
         if node.op == "convolution":
-            patch, gain = _through_convolution(net, node, patch)
+            patch, gain = _through_convolution(bounded, node, patch)
         elif node.op in MAXIMA:
-            patch, gain = _through_maxima(net, node, patch, limits)
+            patch, gain = _through_maxima(bounded, node, patch, limits)
         else:
-            patch, gain = _through_unary(net, node, patch, limits, alphas.get(node.index))
+            patch, gain = _through_unary(bounded, node, patch, limits, alphas.get(node.index))
         total = total + gain
-        node = net.graph.nodes[node.inputs[0]]
+        node = bounded.graph.nodes[node.inputs[0]]
     return {node.index: patch.dense().reshape(batch, count, *node.shape)}, total.reshape(batch, count)
 
 
-def _begin(net: BoundNetwork, limits: Limits, start: Node, index: Tensor, sign: float) -> tuple[Patch, Tensor]:
+def _begin(bounded: BoundNetwork, limits: Limits, start: Node, index: Tensor, sign: float) -> tuple[Patch, Tensor]:
     _, _, height, width = start.shape
     flat = index.reshape(-1)
     sample = torch.arange(len(index)).repeat_interleave(index.shape[1])
@@ -139,17 +139,17 @@ def _begin(net: BoundNetwork, limits: Limits, start: Node, index: Tensor, sign: 
         y * step_y - pad_y,
         x * step_x - pad_x,
         sample,
-        net.graph.nodes[start.inputs[0]].shape,
+        bounded.graph.nodes[start.inputs[0]].shape,
     )
-    gain = torch.zeros(len(flat), dtype=net.dtype)
-    if net.rounding:
+    gain = torch.zeros(len(flat), dtype=bounded.dtype)
+    if bounded.rounding:
         gain = gain - limits.slack[start.index].flatten(1).gather(1, index).reshape(-1)
-    if start.index in net.offset:
-        gain = gain + sign * net.offset[start.index].flatten()[flat]
+    if start.index in bounded.offset:
+        gain = gain + sign * bounded.offset[start.index].flatten()[flat]
     return patch, gain
 
 
-def _passes(net: BoundNetwork, node: Node, patch: Patch, alphas: dict[int, Tensor], stops: set[int]) -> bool:
+def _passes(bounded: BoundNetwork, node: Node, patch: Patch, alphas: dict[int, Tensor], stops: set[int]) -> bool:
     _, _, height, width = patch.shape
     tall, wide = patch.values.shape[2:]
     if node.index in stops or tall * wide > LARGEST * height * width:
@@ -159,23 +159,23 @@ def _passes(net: BoundNetwork, node: Node, patch: Patch, alphas: dict[int, Tenso
     if node.op == "convolution":
         return fits(node)
     if node.op in MAXIMA:
-        return _tiles(net, node)
+        return _tiles(bounded, node)
     return node.op in UNARY and (node.index not in alphas or alphas[node.index].shape[1] == 1)
 
 
-def _through_convolution(net: BoundNetwork, node: Node, patch: Patch) -> tuple[Patch, Tensor]:
+def _through_convolution(bounded: BoundNetwork, node: Node, patch: Patch) -> tuple[Patch, Tensor]:
     weight, a = node.constants["weight"], node.attributes
-    gain = torch.zeros(len(patch.values), dtype=net.dtype)
-    if node.index in net.offset:
-        gain = (patch.flat * patch.of_all(net.offset[node.index])).sum(1)
+    gain = torch.zeros(len(patch.values), dtype=bounded.dtype)
+    if node.index in bounded.offset:
+        gain = (patch.flat * patch.of_all(bounded.offset[node.index])).sum(1)
     values = F.conv_transpose2d(patch.values, weight, None, a["stride"])
     top = patch.top * a["stride"][0] - a["padding"][0]
     left = patch.left * a["stride"][1] - a["padding"][1]
-    return Patch.of(values, top, left, patch.sample, net.graph.nodes[node.inputs[0]].shape), gain
+    return Patch.of(values, top, left, patch.sample, bounded.graph.nodes[node.inputs[0]].shape), gain
 
 
 def _through_unary(
-    net: BoundNetwork, node: Node, patch: Patch, limits: Limits, alpha: Tensor | None
+    bounded: BoundNetwork, node: Node, patch: Patch, limits: Limits, alpha: Tensor | None
 ) -> tuple[Patch, Tensor]:
     low, high = (side[node.inputs[0]] for side in (limits.lower, limits.upper))
     slope_low, offset_low, slope_high, offset_high = lines(node, low, high, None if alpha is None else alpha.squeeze(1))
@@ -184,8 +184,8 @@ def _through_unary(
     gain = (below * patch.of_sample(offset_high)).sum(1)
     if node.op != "relu":
         gain = gain + (above * patch.of_sample(offset_low)).sum(1)
-    if net.rounding:
-        extra = net.gamma[node.index] * torch.maximum(offset_low.abs(), offset_high.abs())
+    if bounded.rounding:
+        extra = bounded.gamma[node.index] * torch.maximum(offset_low.abs(), offset_high.abs())
         gain = gain - ((above - below) * patch.of_sample(extra)).sum(1)
     values = above * patch.of_sample(slope_low) + below * patch.of_sample(slope_high)
     return Patch(
@@ -193,28 +193,28 @@ def _through_unary(
         top=patch.top,
         left=patch.left,
         sample=patch.sample,
-        shape=net.graph.nodes[node.inputs[0]].shape,
+        shape=bounded.graph.nodes[node.inputs[0]].shape,
         place=patch.place,
     ), gain
 
 
-def _tiles(net: BoundNetwork, node: Node) -> bool:
+def _tiles(bounded: BoundNetwork, node: Node) -> bool:
     """Whether the windows of a maximum are tiles of a picture: a pooling without overlap, padding and overhang (with
     `ceil_mode`, where a window repeats a position and the slopes of the two would be mixed up)."""
-    a, shape = node.attributes, net.graph.nodes[node.inputs[0]].shape
+    a, shape = node.attributes, bounded.graph.nodes[node.inputs[0]].shape
     if node.op != "max_pool" or len(shape) != 4 or shape[0] != 1 or len(a["kernel"]) != 2:
         return False
-    whole = not any(a["padding"]) and bool(net.windows[node.index].counts.all())
+    whole = not any(a["padding"]) and bool(bounded.windows[node.index].counts.all())
     return tuple(a["stride"]) == tuple(a["kernel"]) and whole and set(a["dilation"]) == {1}
 
 
-def _through_maxima(net: BoundNetwork, node: Node, patch: Patch, limits: Limits) -> tuple[Patch, Tensor]:
-    places, source = net.windows[node.index], net.graph.nodes[node.inputs[0]]
+def _through_maxima(bounded: BoundNetwork, node: Node, patch: Patch, limits: Limits) -> tuple[Patch, Tensor]:
+    places, source = bounded.windows[node.index], bounded.graph.nodes[node.inputs[0]]
     below, above, offset = planes(places, limits.lower[source.index], limits.upper[source.index])
     values = patch.flat
     gain = (values.clamp(max=0) * patch.of_sample(offset)).sum(1)
-    if net.rounding:
-        gain = gain - (values.abs() * patch.of_sample(net.gamma[node.index] * offset.abs())).sum(1)
+    if bounded.rounding:
+        gain = gain - (values.abs() * patch.of_sample(bounded.gamma[node.index] * offset.abs())).sum(1)
     tall, wide = node.attributes["kernel"]
     wider = patch.values.repeat_interleave(tall, 2).repeat_interleave(wide, 3)
     found = Patch.of(wider, patch.top * tall, patch.left * wide, patch.sample, source.shape)

@@ -2,7 +2,7 @@
 
 Methods: `ibp`; `crown-ibp` (IBP inside, CROWN for the output); `crown` (default): every value that a nonlinearity reads
 gets the better of IBP and CROWN, and only rows that are not yet affine (unstable ReLUs) cost a backward pass. Work is
-cut into pieces of at most `chunk` numbers for one functional tensor.
+cut into pieces of at most `most_numbers` numbers for one functional tensor.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ METHODS = ("ibp", "crown-ibp", "crown")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
-    """`method` as above; `chunk`: most numbers in one functional tensor (8 bytes each, a few such tensors live at
-    once); `only`: the nodes that `crown` spends backward passes on, None for all that are worth it; `deadline`
+    """`method` as above; `most_numbers`: most numbers in one functional tensor (8 bytes each, a few such tensors live
+    at once); `only`: the nodes that `crown` spends backward passes on, None for all that are worth it; `deadline`
     (monotonic seconds): what is not tightened by then keeps what intervals say of it.
 
     Raises `InputError` for an unknown method.
     """
 
     method: str = "crown"
-    chunk: int = 1 << 19
+    most_numbers: int = 1 << 19
     only: frozenset[int] | None = None
     deadline: float = float("inf")
 
@@ -54,7 +54,7 @@ Splits = dict[int, Tensor]
 
 
 def sweep(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     region: Region,
     settings: SweepSettings = SweepSettings(),
     *,
@@ -69,22 +69,22 @@ def sweep(
     """
     limits = Limits()
     with torch.set_grad_enabled(choices is not None and torch.is_grad_enabled()):
-        for node in net.graph.nodes:
-            step(net, node, limits, region)
+        for node in bounded.graph.nodes:
+            step(bounded, node, limits, region)
             if known is not None:
-                _recall(net, limits, known, node.index, choices is not None and torch.is_grad_enabled())
+                _recall(bounded, limits, known, node.index, choices is not None and torch.is_grad_enabled())
             if splits and node.index in splits:
                 _clamp(limits, node.index, splits[node.index])
             wanted = settings.only is None or node.index in settings.only
-            if settings.method == "crown" and wanted and _worth(net, region, node.index):
-                _tighten(net, limits, region, node.index, settings, (choices or {}).get(node.index), known)
+            if settings.method == "crown" and wanted and _worth(bounded, region, node.index):
+                _tighten(bounded, limits, region, node.index, settings, (choices or {}).get(node.index), known)
                 if splits and node.index in splits:
                     _clamp(limits, node.index, splits[node.index])
     return limits
 
 
 def bound_rows(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     limits: Limits,
     region: Region,
     rows: Tensor,
@@ -93,48 +93,48 @@ def bound_rows(
 ) -> Tensor:
     """Lower bounds (B, S) of output functionals `rows`, shape (B, S, *output shape) or (S, *output shape).
 
-    Cost: one backward pass over the graph for all B S functionals, in parts of `settings.chunk` numbers.
+    Cost: one backward pass over the graph for all B S functionals, in parts of `settings.most_numbers` numbers.
     """
-    output = net.graph.output
+    output = bounded.graph.output
     batch = len(limits.lower[output.index])
     if rows.ndim == len(output.shape) + 1:
         rows = rows.unsqueeze(0).expand(batch, *rows.shape)
-    rows = rows.to(net.dtype)
-    coarse = _from_interval(net, limits, output.index, rows)
+    rows = rows.to(bounded.dtype)
+    coarse = _from_interval(bounded, limits, output.index, rows)
     if settings.method == "ibp":
         return coarse
-    fine = lower_bound(net, limits, region, output.index, rows, choices)
+    fine = lower_bound(bounded, limits, region, output.index, rows, choices)
     return torch.where(fine > coarse, fine, coarse)
 
 
 def bounds_of_many(
-    net: BoundNetwork, region: Region, rows: Tensor, settings: SweepSettings = SweepSettings()
+    bounded: BoundNetwork, region: Region, rows: Tensor, settings: SweepSettings = SweepSettings()
 ) -> Tensor:
     """`bound_rows` (B, S) after a `sweep`, for many regions at once: they are taken in pieces whose values fit the
-    processor's cache (`settings.chunk` / 4 numbers a node), and the limits of inner nodes are not kept.
+    processor's cache (`settings.most_numbers` / 4 numbers a node), and the limits of inner nodes are not kept.
 
     Sound lower bounds. Cost: a `sweep` and one backward pass a piece.
     """
-    widest = max(node.numel for node in net.graph.nodes)
-    size = max(1, settings.chunk // (4 * widest))
+    widest = max(node.numel for node in bounded.graph.nodes)
+    size = max(1, settings.most_numbers // (4 * widest))
     found = []
     for start in range(0, len(region.lower), size):
         index = torch.arange(start, min(start + size, len(region.lower)))
         part = region.select(index)
-        some = rows if rows.ndim == len(net.graph.output.shape) + 1 else rows[index]
-        found.append(bound_rows(net, sweep(net, part, settings), part, some, settings))
+        some = rows if rows.ndim == len(bounded.graph.output.shape) + 1 else rows[index]
+        found.append(bound_rows(bounded, sweep(bounded, part, settings), part, some, settings))
     return torch.cat(found)
 
 
-def _from_interval(net: BoundNetwork, limits: Limits, index: int, rows: Tensor) -> Tensor:
+def _from_interval(bounded: BoundNetwork, limits: Limits, index: int, rows: Tensor) -> Tensor:
     low, high = (side[index].unsqueeze(1) for side in (limits.lower, limits.upper))
     worst = rows * torch.where(rows >= 0, low, high)
     worst = flat_values(torch.where(rows == 0, 0.0, worst), 2)
-    return worst.sum(-1) - net.gamma[index] * worst.abs().sum(-1)
+    return worst.sum(-1) - bounded.gamma[index] * worst.abs().sum(-1)
 
 
-def _worth(net: BoundNetwork, region: Region, index: int) -> bool:
-    return index in net.tighten and not (region.is_box and index in net.box_exact)
+def _worth(bounded: BoundNetwork, region: Region, index: int) -> bool:
+    return index in bounded.tighten and not (region.is_box and index in bounded.box_exact)
 
 
 def _meet(limits: Limits, index: int, low: Tensor, high: Tensor) -> None:
@@ -148,12 +148,12 @@ def _meet(limits: Limits, index: int, low: Tensor, high: Tensor) -> None:
     limits.lower[index], limits.upper[index] = low, high
 
 
-def _recall(net: BoundNetwork, limits: Limits, known: Limits, index: int, searching: bool) -> None:
+def _recall(bounded: BoundNetwork, limits: Limits, known: Limits, index: int, searching: bool) -> None:
     """Intersect with known limits. While slopes are searched, values that a backward pass will tighten keep only what
     follows from this pass, since a known limit that wins would hide the gradient."""
     low, high = known.lower[index], known.upper[index]
-    if searching and index in net.tighten:
-        again = open_rows(net, known, index).reshape(low.shape)
+    if searching and index in bounded.tighten:
+        again = open_rows(bounded, known, index).reshape(low.shape)
         low, high = torch.where(again, -torch.inf, low), torch.where(again, torch.inf, high)
     _meet(limits, index, low, high)
 
@@ -164,14 +164,14 @@ def _clamp(limits: Limits, index: int, sign: Tensor) -> None:
     _meet(limits, index, low, high)
 
 
-def open_rows(net: BoundNetwork, limits: Limits, index: int) -> Tensor:
+def open_rows(bounded: BoundNetwork, limits: Limits, index: int) -> Tensor:
     """Values (B, n) of a node that some reader cannot treat as affine yet."""
     low, high = limits.lower[index], limits.upper[index]
     wanted = torch.zeros_like(low, dtype=torch.bool)
-    for reader in net.tighten[index]:
-        node = net.graph.nodes[reader]
+    for reader in bounded.tighten[index]:
+        node = bounded.graph.nodes[reader]
         if node.op in MAXIMA:
-            found = maxima.open_values(net.windows[reader], low, high).reshape(low.shape)
+            found = maxima.open_values(bounded.windows[reader], low, high).reshape(low.shape)
         else:
             found = ~is_stable(node, low, high) if node.op in UNARY else low < high
         wanted = wanted | found
@@ -179,7 +179,7 @@ def open_rows(net: BoundNetwork, limits: Limits, index: int) -> Tensor:
 
 
 def _tighten(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     limits: Limits,
     region: Region,
     index: int,
@@ -188,20 +188,21 @@ def _tighten(
     reference: Limits | None,
 ) -> None:
     searching = choices is not None and torch.is_grad_enabled()
-    wanted = open_rows(net, reference if searching and reference is not None else limits, index)
+    wanted = open_rows(bounded, reference if searching and reference is not None else limits, index)
     counts = wanted.sum(1)
     if not bool((counts > 0).any()):
         return
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for samples in _alike(counts):
         rows = wanted[samples].to(torch.uint8).topk(int(counts[samples].max()), dim=1).indices
-        for part, some in _pieces(samples, rows, net.widest(index), None if searching else settings.chunk):
+        for part, some in _pieces(samples, rows, bounded.widest(index), None if searching else settings.most_numbers):
             if time.monotonic() > settings.deadline:
                 break
             part_limits, part_region = limits.select(part), region.select(part)
             part_choices = None if choices is None else choices.select(part)
             low, high = (
-                sign * lower_bound(net, part_limits, part_region, index, OneHot(index=some, sign=sign), part_choices)
+                sign
+                * lower_bound(bounded, part_limits, part_region, index, OneHot(index=some, sign=sign), part_choices)
                 for sign in (1.0, -1.0)
             )
             found.append((part, some, low, high))
@@ -216,11 +217,11 @@ def _alike(counts: Tensor) -> list[Tensor]:
     return [(level == v).nonzero().squeeze(1) for v in level.unique().tolist() if v >= 0]
 
 
-def _pieces(samples: Tensor, rows: Tensor, widest: int, chunk: int | None):
-    """Pairs (samples, their rows) with at most `chunk` numbers in a functional tensor."""
+def _pieces(samples: Tensor, rows: Tensor, widest: int, most_numbers: int | None):
+    """Pairs (samples, their rows) with at most `most_numbers` numbers in a functional tensor."""
     count = rows.shape[1]
-    step_batch = len(samples) if chunk is None else max(1, chunk // (widest * count))
-    step_rows = count if chunk is None else max(1, chunk // (widest * step_batch))
+    step_batch = len(samples) if most_numbers is None else max(1, most_numbers // (widest * count))
+    step_rows = count if most_numbers is None else max(1, most_numbers // (widest * step_batch))
     for b in range(0, len(samples), step_batch):
         for r in range(0, count, step_rows):
             yield samples[b : b + step_batch], rows[b : b + step_batch, r : r + step_rows]

@@ -138,14 +138,14 @@ def _climbed(start: Tensor, size: Tensor, normals: Tensor, at_center: Tensor, ra
 
 
 def plane_below(
-    net: BoundNetwork, limits: Limits, box: Box, start: int, functionals: Tensor | OneHot, choices: Choices
+    bounded: BoundNetwork, limits: Limits, box: Box, start: int, functionals: Tensor | OneHot, choices: Choices
 ) -> tuple[Tensor, Tensor]:
     """Normals (B, S, n) and offsets (B, S) with functional(x) >= normals . x + offsets for all x of the box that follow
     the decisions in `choices.betas` and obey the limits; rounded down. Cost: one backward pass."""
     choices = Choices(alphas=choices.alphas, betas=choices.betas, record={})
-    value = lower_bound(net, limits, box, start, functionals, choices)
+    value = lower_bound(bounded, limits, box, start, functionals, choices)
     assert choices.record is not None
-    seen = choices.record.get(net.graph.inputs[0])
+    seen = choices.record.get(bounded.graph.inputs[0])
     if seen is None:  # nothing of the input reaches it
         return torch.zeros(*value.shape, box.low.shape[1], dtype=value.dtype), value
     normals = seen.flatten(2)
@@ -155,14 +155,16 @@ def plane_below(
     return normals, value - least - slack
 
 
-def decision_planes(net: BoundNetwork, limits: Limits, box: Box, node: int, signs: Tensor) -> tuple[Tensor, Tensor]:
+def decision_planes(bounded: BoundNetwork, limits: Limits, box: Box, node: int, signs: Tensor) -> tuple[Tensor, Tensor]:
     """Half-spaces (B, M, n), (B, M) of the decisions `signs` (B, *shape) at a node: -s z <= 0 and -s z >= a . x + c
     give a . x + c <= 0. M is the largest number of decisions of a sample; the others are padded with 0 . x - 1 <= 0."""
     flat = signs.flatten(1)
     count = int((flat != 0).sum(1).max())
     index = flat.abs().to(torch.uint8).topk(count, dim=1).indices
     side = flat.gather(1, index)
-    planes = [plane_below(net, limits, box, node, OneHot(index=index, sign=sign), Choices()) for sign in (-1.0, 1.0)]
+    planes = [
+        plane_below(bounded, limits, box, node, OneHot(index=index, sign=sign), Choices()) for sign in (-1.0, 1.0)
+    ]
     normals = torch.where((side > 0).unsqueeze(-1), planes[0][0], planes[1][0])
     offsets = torch.where(side > 0, planes[0][1], planes[1][1])
     decided = side != 0

@@ -96,16 +96,16 @@ class Compared:
         return None
 
 
-def check_points(net: BoundNetwork, replay: Replay, points: Tensor, explain: Explain) -> Compared:
+def check_points(bounded: BoundNetwork, replay: Replay, points: Tensor, explain: Explain) -> Compared:
     """Compare the graph with the original model at points (N, n). Raises ModelError where their outputs differ and
     rounding does not explain it. Cost: a forward pass of both for each point."""
     if len(points) == 0:
-        return Compared(points, torch.empty(0, net.graph.output.numel, dtype=torch.float64), 0.0)
-    node = net.graph.input
-    shape = node.shape[1:] if net.graph.batched else node.shape
+        return Compared(points, torch.empty(0, bounded.graph.output.numel, dtype=torch.float64), 0.0)
+    node = bounded.graph.input
+    shape = node.shape[1:] if bounded.graph.batched else node.shape
     points = points.float().double()
     with torch.no_grad():
-        ours = output_of(net.graph, points.reshape(len(points), *shape)).reshape(len(points), -1)
+        ours = output_of(bounded.graph, points.reshape(len(points), *shape)).reshape(len(points), -1)
     theirs = [replay(point) for point in points]
     for point, mine, other in zip(points, ours, theirs):
         if not close(mine, other):
@@ -119,7 +119,9 @@ def check_points(net: BoundNetwork, replay: Replay, points: Tensor, explain: Exp
     return Compared(points, outputs, share if finite else float("inf"), float(apart.max()) if finite else float("inf"))
 
 
-def check_module(net: BoundNetwork, model: nn.Module, sample_shape: tuple[int, ...], region: Region, seed: int) -> None:
+def check_module(
+    bounded: BoundNetwork, model: nn.Module, sample_shape: tuple[int, ...], region: Region, seed: int
+) -> None:
     """`check_points` for a module on the boxes of a region. Raises MissingExtra for an ONNX file that nothing here
     could run: no certificate without a comparison; ModelError for one whose own run is mostly rounding."""
     if getattr(model, "checked_by", None) == "":
@@ -133,7 +135,7 @@ def check_module(net: BoundNetwork, model: nn.Module, sample_shape: tuple[int, .
             expected="float32 or float64 throughout, so that real arithmetic says something of the model as it runs",
             remedy="convert it with model.float(), take casts and autocast out of forward, or export it in float32",
         )
-    found = check_points(net, replay, points, explain_module(model, sample_shape))
+    found = check_points(bounded, replay, points, explain_module(model, sample_shape))
     if found.mostly_rounding:
         raise ModelError(
             f"outputs of {type(model).__name__}",

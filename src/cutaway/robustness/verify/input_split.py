@@ -61,7 +61,7 @@ def split_inputs(
     clauses: Tensor,
     *,
     deadline: float,
-    batch: int = 512,
+    batch_size: int = 512,
     max_open: int = 400_000,
     progress=lambda text: None,
 ) -> SearchOutcome:
@@ -76,7 +76,7 @@ def split_inputs(
     stack: list[_Boxes] = [start]
     parts, told, least = 0, time.monotonic(), float("inf")
     while stack:
-        boxes = _pop(stack, batch)
+        boxes = _pop(stack, batch_size)
         full = sum(len(b.lower) for b in stack if b.known is not None) > max_open
         if full or time.monotonic() > deadline:
             outcome = _given_up([*stack, boxes], parts)
@@ -109,13 +109,13 @@ def smallest_proved(value: Tensor, empty: Tensor | None) -> float:
     return float(value[kept].min()) if bool(kept.any()) else float("inf")
 
 
-def _pop(stack: list[_Boxes], batch: int) -> _Boxes:
-    """The newest boxes, at most `batch` of them: depth first, so that few are open at once."""
+def _pop(stack: list[_Boxes], batch_size: int) -> _Boxes:
+    """The newest boxes, at most `batch_size` of them: depth first, so that few are open at once."""
     top = stack.pop()
-    while stack and len(top.lower) < batch and (top.known is None) == (stack[-1].known is None):
+    while stack and len(top.lower) < batch_size and (top.known is None) == (stack[-1].known is None):
         top = _join([stack.pop(), top])
-    if len(top.lower) > batch:
-        rest = torch.arange(len(top.lower) - batch)
+    if len(top.lower) > batch_size:
+        rest = torch.arange(len(top.lower) - batch_size)
         stack.append(top.take(rest))
         top = top.take(torch.arange(len(rest), len(top.lower)))
     return top
@@ -142,13 +142,13 @@ def _bound(problem: Problem, boxes: _Boxes) -> tuple[Tensor, Tensor, Tensor, Lim
     """Best row's lower bound (B,), influence of each input (B, n), minimiser (B, n), limits."""
     settings = SweepSettings()
     region = problem.region(boxes.lower, boxes.upper)
-    limits = sweep(problem.net, region, settings, known=boxes.known)
+    limits = sweep(problem.bounded, region, settings, known=boxes.known)
     choices = Choices(record={})
-    rows = bound_rows(problem.net, limits, region, problem.rows(boxes.clause), settings, choices)
+    rows = bound_rows(problem.bounded, limits, region, problem.rows(boxes.clause), settings, choices)
     rows = safe_difference(rows, problem.limits[boxes.clause])
     value, best = torch.where(torch.isnan(rows), -torch.inf, rows).max(1)
     assert choices.record is not None
-    source = problem.net.graph.inputs[0]
+    source = problem.bounded.graph.inputs[0]
     seen = choices.record.get(source)
     if seen is None:  # the output does not depend on the input through any linear path
         seen = torch.zeros(*rows.shape, boxes.lower.shape[1], dtype=rows.dtype)

@@ -64,7 +64,7 @@ def run_instances(
     progress: Progress = lambda text: None,
     executor: Executor | None = None,
     watched: bool = False,
-    memory: int | None = None,
+    memory_limit: int | None = None,
 ) -> dict[str, int]:
     """Verdicts for every row; gives counts by verdict.
 
@@ -73,7 +73,7 @@ def run_instances(
     never the end of the list: `unsupported` where an operator is missing, else `failed`. Nor does a full disk end it:
     rows wait until they can be written, at last to the system's temporary folder (FileError says where). A row's time
     limit counts from the reading of its network. executor: where rows run (by default here, one by one). watched: each
-    in a child process that ends with its time limit, and takes at most `memory` bytes above the opened network.
+    in a child process that ends with its time limit, and takes at most `memory_limit` bytes above the opened network.
     """
     rows, out = read_instances(instances), Path(out)
     if not out.parent.is_dir():
@@ -107,7 +107,7 @@ def run_instances(
     jobs = []
     for onnx, vnnlib, timeout in waiting:
         limit = settings if timeout is None else replace(settings, timeout=min(timeout, settings.timeout))
-        jobs.append((Path(instances).parent, onnx, vnnlib, limit, progress, memory))
+        jobs.append((Path(instances).parent, onnx, vnnlib, limit, progress, memory_limit))
     try:
         map_jobs(executor or InlineExecutor(), _watched_row if watched else _row, jobs, on_done=keep)
     finally:
@@ -207,10 +207,10 @@ def _stands(row: dict[str, str]) -> bool:
 
 
 def _watched_row(
-    folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, progress: Progress, memory: int | None
+    folder: Path, onnx: str, vnnlib: str, settings: VerifySettings, progress: Progress, memory_limit: int | None
 ) -> dict[str, str]:
     begin = time.monotonic()
-    question = (folder, onnx, vnnlib, settings, memory)
+    question = (folder, onnx, vnnlib, settings, memory_limit)
     row = _empty(onnx, vnnlib)
     try:
         return _CHILD.call(f"{__name__}:answer_row", *question, deadline=begin + settings.timeout, progress=progress)
@@ -221,11 +221,11 @@ def _watched_row(
     return row | {"run_time": f"{time.monotonic() - begin:.3f}"}
 
 
-def answer_row(folder, onnx, vnnlib, settings, memory, *, deadline: float, progress: Progress) -> dict[str, str]:
+def answer_row(folder, onnx, vnnlib, settings, memory_limit, *, deadline: float, progress: Progress) -> dict[str, str]:
     """The row of a results file, in a child process."""
     limit_memory(None)
     left = replace(settings, timeout=max(deadline - time.monotonic(), 1e-3))
-    return _row(folder, onnx, vnnlib, left, progress, memory, child=True)
+    return _row(folder, onnx, vnnlib, left, progress, memory_limit, child=True)
 
 
 def _row(
@@ -234,7 +234,7 @@ def _row(
     vnnlib: str,
     settings: VerifySettings,
     progress: Progress,
-    memory: int | None = None,
+    memory_limit: int | None = None,
     *,
     child: bool = False,
 ) -> dict[str, str]:
@@ -244,7 +244,7 @@ def _row(
         progress(f"reading {onnx}")
         problem = _open(folder / onnx, _stamp(folder / onnx))
         if child:
-            limit_memory(memory)
+            limit_memory(memory_limit)
         query = read_vnnlib(folder / vnnlib, settings.budget)
         ready = time.monotonic()
         left = replace(settings, timeout=max(settings.timeout - (ready - begin), 1e-3))

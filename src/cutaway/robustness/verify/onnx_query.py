@@ -36,12 +36,12 @@ from cutaway.status import Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedNetwork:
-    """`net` bounds what the model computes, `replay` is the model itself (None where no program can run it),
+    """`bounded` bounds what the model computes, `replay` is the model itself (None where no program can run it),
     `model_hash` the sha256 of the file, or of the module's parameters and buffers; `explain` decides whether a
-    difference between the two is rounding; `narrows`: where the model itself rounds to a coarser type, which `net`
+    difference between the two is rounding; `narrows`: where the model itself rounds to a coarser type, which `bounded`
     leaves out, so that nothing is certified."""
 
-    net: BoundNetwork
+    bounded: BoundNetwork
     replay: Replay | None
     model_hash: str
     explain: Explain
@@ -52,13 +52,13 @@ class OpenedNetwork:
         points of its search. Raises ModelError where they differ; `unknown` where nothing can run the model."""
         if self.replay is None:
             return Verdict(status=Status.UNKNOWN, reason=NOT_COMPARED, property_hash=query.fingerprint)
-        query.check_network(self.net.graph.input.numel, self.net.graph.output.numel)
+        query.check_network(self.bounded.graph.input.numel, self.bounded.graph.output.numel)
         best, compared = BestPoints(), []
         if query.clauses:
-            compared.append(check_points(self.net, self.replay, box_points(query, settings.seed), self.explain))
-        verdict = verify(self.net, query, self.replay, settings, progress, best)
+            compared.append(check_points(self.bounded, self.replay, box_points(query, settings.seed), self.explain))
+        verdict = verify(self.bounded, query, self.replay, settings, progress, best)
         if verdict.status is Status.CERTIFIED:
-            compared.append(check_points(self.net, self.replay, best.points, self.explain))
+            compared.append(check_points(self.bounded, self.replay, best.points, self.explain))
         for found in compared:
             verdict = _as_it_runs(verdict, found, query, settings)
         if verdict.status is Status.CERTIFIED and self.narrows:
@@ -96,10 +96,10 @@ def open_onnx(path: str | Path) -> OpenedNetwork:
     operator without a rule."""
     own = load_onnx(path)  # compared with onnxruntime in the file's own precision
     model = load_onnx(path, dtype=torch.float64, check=False)
-    net = bound_network(model, model.example(), batched=model.batched)
+    bounded = bound_network(model, model.example(), batched=model.batched)
     runtime = open_runtime(path)
     return OpenedNetwork(
-        net=net,
+        bounded=bounded,
         replay=None if runtime is None else runtime.output,
         model_hash=file_hash(path),
         explain=explain_onnx(path),
@@ -121,7 +121,7 @@ def open_module(text: str, num_inputs: int, **loading: Any) -> OpenedNetwork:
         )
     replay = module_replay(loaded.model, tuple(example.shape[1:]))
     return OpenedNetwork(
-        net=bound_network(loaded.model, example),
+        bounded=bound_network(loaded.model, example),
         replay=replay,
         model_hash=module_hash(loaded.model),
         explain=explain_module(loaded.model, tuple(example.shape[1:])),

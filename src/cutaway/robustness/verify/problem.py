@@ -19,7 +19,7 @@ from cutaway.robustness.query import Query
 from cutaway.robustness.regions import Box
 from cutaway.robustness.verify.memory import Costs, index_pieces
 
-DEFAULT_BUDGET = 2_000_000_000
+SEARCH_BUDGET = 2_000_000_000
 
 
 class OutOfTime(Exception):
@@ -56,7 +56,7 @@ class Problem:
     `budget`: bytes that chunks are sized by. Points are not evaluated after `deadline` (monotonic seconds):
     OutOfTime."""
 
-    net: BoundNetwork
+    bounded: BoundNetwork
     query: Query
     lower: Tensor
     upper: Tensor
@@ -66,22 +66,22 @@ class Problem:
     replay: Replay
     accept: Callable[[Tensor], bool] | None = None
     best: BestPoints = field(default_factory=BestPoints)
-    budget: int = DEFAULT_BUDGET
+    budget: int = SEARCH_BUDGET
     deadline: float = float("inf")
 
     @classmethod
     def of(
         cls,
-        net: BoundNetwork,
+        bounded: BoundNetwork,
         query: Query,
         replay: Replay,
         best: BestPoints | None = None,
         *,
-        budget: int = DEFAULT_BUDGET,
+        budget: int = SEARCH_BUDGET,
         deadline: float = float("inf"),
     ) -> Problem:
         """Raises InputError where the question does not fit the network."""
-        query.check_network(net.graph.input.numel, net.graph.output.numel)
+        query.check_network(bounded.graph.input.numel, bounded.graph.output.numel)
         most = max([1, *(len(c.limits) for c in query.clauses)])
         matrix, limits = [], []
         for clause in query.clauses:
@@ -93,7 +93,7 @@ class Problem:
             matrix.append(clause.matrix[order])
             limits.append(clause.limits[order])
         return cls(
-            net=net,
+            bounded=bounded,
             query=query,
             replay=replay,
             best=best or BestPoints(),
@@ -108,7 +108,7 @@ class Problem:
 
     @property
     def costs(self) -> Costs:
-        return Costs.of(self.net.graph)
+        return Costs.of(self.bounded.graph)
 
     def subset(self, clauses: Tensor) -> Problem:
         """The same question about some clauses."""
@@ -121,7 +121,7 @@ class Problem:
 
     def rows(self, clause: Tensor) -> Tensor:
         """Output functionals (B, K, *output shape) of the clauses `clause` (B,)."""
-        return self.matrix[clause].reshape(len(clause), -1, *self.net.graph.output.shape)
+        return self.matrix[clause].reshape(len(clause), -1, *self.bounded.graph.output.shape)
 
     def region(self, lower: Tensor, upper: Tensor) -> Box:
         """The box, one unit in the last place wider, since the file's decimals were rounded to binary."""
@@ -129,9 +129,9 @@ class Problem:
 
     def outputs(self, points: Tensor) -> Tensor:
         """Network outputs (N, m) at flattened points (N, n), in float64."""
-        node = self.net.graph.input
-        shape = node.shape[1:] if self.net.graph.batched else node.shape
-        return output_of(self.net.graph, points.reshape(len(points), *shape)).reshape(len(points), -1)
+        node = self.bounded.graph.input
+        shape = node.shape[1:] if self.bounded.graph.batched else node.shape
+        return output_of(self.bounded.graph, points.reshape(len(points), *shape)).reshape(len(points), -1)
 
     def misses(self, points: Tensor, clause: Tensor) -> Tensor:
         """max_k g_k at points (N, n) for the clause of each as asked: at most 0 where met. No gradient; in chunks."""

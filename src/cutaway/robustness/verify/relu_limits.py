@@ -23,7 +23,9 @@ def output_cuts(problem: Problem, parts: Parts, level: float) -> tuple[Tensor, T
     box = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
     with torch.no_grad():
         choices = choices_of(parts, torch.float64)
-        normals, offsets = plane_below(problem.net, parts.limits, box, problem.net.graph.output.index, rows, choices)
+        normals, offsets = plane_below(
+            problem.bounded, parts.limits, box, problem.bounded.graph.output.index, rows, choices
+        )
         value = offsets + box.minimum(normals) - limits
         best = torch.where(torch.isnan(value), -torch.inf, value).argmax(1, keepdim=True)
         normals = normals.gather(1, best.unsqueeze(-1).expand(-1, -1, normals.shape[2]))
@@ -37,38 +39,41 @@ def cut_limits(
     problem: Problem, parts: Parts, settings: SplitSettings, region: Box, signs: Splits, cuts: tuple[Tensor, ...] | None
 ) -> Limits:
     """The parents' limits cut by the decisions; over the cut box where that is worth its cost."""
-    net = problem.net
-    method = "crown" if _cheap(net, parts, settings) else "ibp"
+    bounded = problem.bounded
+    method = "crown" if _cheap(bounded, parts, settings) else "ibp"
     if cuts is None:
-        return sweep(net, region, SweepSettings(method=method), splits=signs, known=parts.limits)
-    only = _affordable(net, parts, settings)
+        return sweep(bounded, region, SweepSettings(method=method), splits=signs, known=parts.limits)
+    only = _affordable(bounded, parts, settings)
     if not only:
-        return sweep(net, region, SweepSettings(method=method), splits=signs, known=parts.limits)
-    planes = [cuts, *(decision_planes(net, parts.limits, region, k, signs[k]) for k in signs if k in net.box_exact)]
+        return sweep(bounded, region, SweepSettings(method=method), splits=signs, known=parts.limits)
+    planes = [
+        cuts,
+        *(decision_planes(bounded, parts.limits, region, k, signs[k]) for k in signs if k in bounded.box_exact),
+    ]
     normals, offsets = (torch.cat([p[i] for p in planes], 1) for i in range(2))
     cut = CutBox(box=region, normals=normals, offsets=offsets)
-    limits = sweep(net, cut, SweepSettings(only=only), splits=signs, known=parts.limits)
+    limits = sweep(bounded, cut, SweepSettings(only=only), splits=signs, known=parts.limits)
     if method == "crown":
         empty = limits.empty
-        limits = sweep(net, region, splits=signs, known=limits)
+        limits = sweep(bounded, region, splits=signs, known=limits)
         limits.empty = empty if limits.empty is None else limits.empty if empty is None else empty | limits.empty
     return limits
 
 
-def _affordable(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> frozenset[int]:
+def _affordable(bounded: BoundNetwork, parts: Parts, settings: SplitSettings) -> frozenset[int]:
     """Nodes whose limits over the cut box cost little enough: rows times the numbers that each touches."""
-    inputs = net.graph.input.numel
+    inputs = bounded.graph.input.numel
     found = set()
-    for node in net.tighten:
-        rows = float(open_rows(net, parts.limits, node).sum())
-        work = rows * (sum(net.graph.nodes[i].numel for i in net.before[node]) + 2 * STEPS * inputs)
+    for node in bounded.tighten:
+        rows = float(open_rows(bounded, parts.limits, node).sum())
+        work = rows * (sum(bounded.graph.nodes[i].numel for i in bounded.before[node]) + 2 * STEPS * inputs)
         if work <= settings.cut_work * len(parts) or work <= settings.cut_total:
             found.add(node)
     return frozenset(found)
 
 
-def _cheap(net: BoundNetwork, parts: Parts, settings: SplitSettings) -> bool:
-    nodes = [k for k in split_nodes(net) if k not in net.box_exact]
+def _cheap(bounded: BoundNetwork, parts: Parts, settings: SplitSettings) -> bool:
+    nodes = [k for k in split_nodes(bounded) if k not in bounded.box_exact]
     count = sum(int(unstable(parts.limits, k).sum()) for k in nodes)
     return count <= settings.refresh * len(parts)
 

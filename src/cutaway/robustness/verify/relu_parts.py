@@ -14,13 +14,13 @@ from cutaway.robustness.bounds.network import BoundNetwork
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSettings:
-    """`batch` subproblems at a time; `steps` of Adam each (`root_steps` for the first,
+    """`batch_size` subproblems at a time; `steps` of Adam each (`root_steps` for the first,
     `last_steps` where no neuron is left to split); `refresh`: inner limits are recomputed by CROWN
     where at most this many neurons are open on average, else only cut by the decisions and IBP; `tried`: neurons whose
     children are bounded before one is split. Limits over the cut box (see `cuts`): `cut_rounds` times at the root for
     all neurons, later for nodes where it costs at most `cut_work` numbers a subproblem or `cut_total` for all."""
 
-    batch: int = 256
+    batch_size: int = 256
     steps: int = 12
     root_steps: int = 20
     last_steps: int = 300
@@ -79,9 +79,9 @@ def _join(parts: list[Parts]) -> Parts:
     )
 
 
-def split_nodes(net: BoundNetwork) -> dict[int, int]:
+def split_nodes(bounded: BoundNetwork) -> dict[int, int]:
     """Nodes whose sign may be decided, each with the ReLU that reads it."""
-    return {node.inputs[0]: node.index for node in net.graph.nodes if node.op == "relu"}
+    return {node.inputs[0]: node.index for node in bounded.graph.nodes if node.op == "relu"}
 
 
 def unstable(limits: Limits, index: int) -> Tensor:

@@ -53,7 +53,7 @@ def split_relus(
 
     `fixed` gives decisions that hold from the start (N, *shape), by node: a pattern specification.
     """
-    search = narrow(problem.net, torch.float32)
+    search = narrow(problem.bounded, torch.float32)
     start = _start(problem, clauses, limits, fixed)
     stack: list[Parts] = []
     proved: list[float] = []
@@ -68,7 +68,7 @@ def split_relus(
     while found is None and stack:
         if time.monotonic() > deadline or sum(map(len, stack)) > settings.max_open:
             break
-        batch = take_batch(stack, settings.batch)
+        batch = take_batch(stack, settings.batch_size)
         ended = _ended(problem, batch)
         if bool(ended.any()):
             dead: list[Parts] = []
@@ -108,11 +108,11 @@ def _given_up(stack: list[Parts], count: int) -> SearchOutcome:
 
 
 def _start(problem: Problem, clauses: Tensor, limits: Limits, fixed: dict[int, Tensor] | None) -> Parts:
-    nodes = split_nodes(problem.net)
+    nodes = split_nodes(problem.bounded)
     signs = {k: torch.zeros(limits.lower[k].shape, dtype=torch.int8) for k in nodes}
     signs |= {k: v.to(torch.int8) for k, v in (fixed or {}).items()}
     alphas = {}
-    for node in problem.net.nonlinear:
+    for node in problem.bounded.nonlinear:
         if node.op != "mul" and tunable(node):
             source = node.inputs[0]
             alphas[node.index] = initial_alpha(node, limits.lower[source], limits.upper[source]).unsqueeze(1).float()
@@ -139,7 +139,7 @@ def _improve(
 ) -> Tensor | None:
     """Bound the parts, put those still open on the stack (worst last), note the smallest bound of those that are done,
     try the minimisers of the others; gives a witness or None."""
-    net = problem.net
+    bounded = problem.bounded
     region = problem.region(problem.lower[parts.clause], problem.upper[parts.clause])
     signs = {k: v for k, v in parts.signs.items() if bool((v != 0).any())}
     with torch.no_grad():
@@ -149,7 +149,7 @@ def _improve(
     choices = choices_of(parts, torch.float64)
     choices.record = {}
     with torch.no_grad():
-        rows = bound_rows(net, limits, region, problem.rows(parts.clause), SweepSettings(), choices)
+        rows = bound_rows(bounded, limits, region, problem.rows(parts.clause), SweepSettings(), choices)
     rows = safe_difference(rows, problem.limits[parts.clause])
     value, best = torch.where(torch.isnan(rows), -torch.inf, rows).max(1)
     parts.value = torch.maximum(parts.value, value)
@@ -160,7 +160,7 @@ def _improve(
     left = (~done).nonzero().squeeze(1)
     if len(left) == 0:
         return None
-    seen = choices.record.get(net.graph.inputs[0])
+    seen = choices.record.get(bounded.graph.inputs[0])
     if seen is not None:
         functional = seen.flatten(2)[torch.arange(len(best)), best][left]
         low, high = problem.lower[parts.clause[left]], problem.upper[parts.clause[left]]
@@ -175,14 +175,14 @@ def _improve(
 def _ended(problem: Problem, parts: Parts) -> Tensor:
     """Which parts have no neuron left to split."""
     candidates = [
-        (unstable(parts.limits, k) & (flat_values(parts.signs[k], 1) == 0)).any(1) for k in split_nodes(problem.net)
+        (unstable(parts.limits, k) & (flat_values(parts.signs[k], 1) == 0)).any(1) for k in split_nodes(problem.bounded)
     ]
     return ~torch.stack(candidates).any(0)
 
 
 def _branch(problem: Problem, search: BoundNetwork, parts: Parts, settings: SplitSettings) -> Parts:
     """Both children of every part; each must have a neuron left to split."""
-    nodes = split_nodes(problem.net)
+    nodes = split_nodes(problem.bounded)
     undecided = {k: unstable(parts.limits, k) & (flat_values(parts.signs[k], 1) == 0) for k in nodes}
     bounding = Bounding(
         search=search,

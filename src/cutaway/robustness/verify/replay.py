@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from cutaway.errors import MissingExtra
 from cutaway.network.onnx.read import file_bytes, weight_files
 from cutaway.network.onnx.runtime import open_runtime
+from cutaway.network.preserve import evaluated
 from cutaway.robustness.verify.problem import Replay
 
 
@@ -37,20 +37,10 @@ def module_replay(
 
     def run(point: Tensor) -> Tensor:
         shaped = point.to(dtype).reshape(1, *sample_shape) if batched else point.to(dtype).reshape(sample_shape)
-        training = model.training
-        _set_mode(model, False)
-        try:
-            with torch.no_grad():
-                return model(shaped).double().flatten()
-        finally:
-            _set_mode(model, training)
+        with evaluated(model), torch.no_grad():
+            return model(shaped).double().flatten()
 
     return run
-
-
-def _set_mode(model: nn.Module, training: bool) -> None:
-    with contextlib.suppress(NotImplementedError):  # an exported program keeps the mode it was exported in
-        model.train(training)
 
 
 def file_hash(path: str | Path) -> str:

@@ -27,7 +27,7 @@ from cutaway.robustness.query import Query
 from cutaway.robustness.regions import Box
 from cutaway.robustness.verify.input_split import SearchOutcome, safe_difference, smallest_proved, split_inputs
 from cutaway.robustness.verify.memory import out_of_memory
-from cutaway.robustness.verify.problem import DEFAULT_BUDGET, BestPoints, OutOfTime, Problem, Replay
+from cutaway.robustness.verify.problem import SEARCH_BUDGET, BestPoints, OutOfTime, Problem, Replay
 from cutaway.robustness.verify.relu_parts import SplitSettings, split_nodes
 from cutaway.robustness.verify.relu_split import split_relus
 from cutaway.robustness.verify.search import find_witness
@@ -57,7 +57,7 @@ class VerifySettings:
     input_split_up_to: int = 8
     deployment: torch.dtype | None = None
     seed: int = 0
-    budget: int = DEFAULT_BUDGET
+    budget: int = SEARCH_BUDGET
     splits: SplitSettings = field(default_factory=SplitSettings)
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class Verdict:
 
 
 def verify(
-    net: BoundNetwork,
+    bounded: BoundNetwork,
     query: Query,
     replay: Replay,
     settings: VerifySettings = VerifySettings(),
@@ -109,7 +109,7 @@ def verify(
 
     if not query.clauses:
         return verdict(Status.CERTIFIED, bound=float("inf"), decided_by="bounds", reason="nothing is asked")
-    problem = Problem.of(net, query, replay, best, budget=settings.budget, deadline=deadline)
+    problem = Problem.of(bounded, query, replay, best, budget=settings.budget, deadline=deadline)
 
     def falsified(witness: Tensor, by: str, parts: int = 0) -> Verdict:
         return verdict(Status.FALSIFIED, witness=witness, output=replay(witness), decided_by=by, parts=parts)
@@ -125,8 +125,8 @@ def verify(
         )
         if witness is not None:
             return falsified(witness, "attack")
-        for stage in _stages(net, settings):
-            part = replace(problem, net=stage)
+        for stage in _stages(bounded, settings):
+            part = replace(problem, bounded=stage)
             limits, strict = _roots(part, value, settings, deadline, progress)
             left = (~(value > 0)).nonzero().squeeze(1)
             progress(f"bounds leave {len(left)} of {len(value)} clauses open")
@@ -135,7 +135,7 @@ def verify(
                 return verdict(Status.CERTIFIED, bound=float(value.min()), decided_by="bounds", parts=known)
             if not settings.complete:
                 return _improved(strict, limits, value, left, settings, deadline, verdict)
-            outcome, by = _search_all(strict, limits, left, settings, deadline, progress, last=stage is net)
+            outcome, by = _search_all(strict, limits, left, settings, deadline, progress, last=stage is bounded)
             parts += outcome.parts
             if outcome.witness is not None:
                 return falsified(outcome.witness, by, parts)
@@ -162,11 +162,11 @@ def _why(outcome: SearchOutcome, deadline: float) -> str:
     return "as many subproblems are open as the memory budget holds" if outcome.full else "nothing left to split"
 
 
-def _stages(net: BoundNetwork, settings: VerifySettings) -> list[BoundNetwork]:
+def _stages(bounded: BoundNetwork, settings: VerifySettings) -> list[BoundNetwork]:
     """With maxima over windows in one step first, then, for a search that has no ReLU left to split, as pairs."""
-    if net.coarse is None or net.graph.input.numel <= settings.input_split_up_to:
-        return [net]
-    return [net.coarse, net] if settings.complete else [net.coarse]
+    if bounded.coarse is None or bounded.graph.input.numel <= settings.input_split_up_to:
+        return [bounded]
+    return [bounded.coarse, bounded] if settings.complete else [bounded.coarse]
 
 
 def _roots(
@@ -191,7 +191,7 @@ def _root(problem: Problem, settings: VerifySettings, deadline: float) -> tuple[
     """CROWN limits for every clause (equal boxes are bounded once), each clause's lower bound, what it must pass."""
     limits, region = _swept(problem, deadline)
     strict = problem if settings.deployment is None else _deployed(problem, limits, settings.deployment)
-    rows = bound_rows(problem.net, limits, region, problem.rows(torch.arange(len(problem.limits))))
+    rows = bound_rows(problem.bounded, limits, region, problem.rows(torch.arange(len(problem.limits))))
     rows = safe_difference(rows, strict.limits)
     return limits, torch.where(torch.isnan(rows), -torch.inf, rows).amax(1), strict.limits
 
@@ -201,13 +201,13 @@ def _swept(problem: Problem, deadline: float) -> tuple[Limits, Box]:
     unique, where = torch.unique(boxes, dim=0, return_inverse=True)
     half = problem.lower.shape[1]
     region = problem.region(unique[:, :half], unique[:, half:])
-    limits = sweep(problem.net, region, SweepSettings(deadline=deadline))
+    limits = sweep(problem.bounded, region, SweepSettings(deadline=deadline))
     return limits.select(where), region.select(where)
 
 
 def _deployed(problem: Problem, limits: Limits, dtype: torch.dtype) -> Problem:
     """The problem with every limit raised by twice what rounding may change."""
-    radius = flat_values(deployment_radius(problem.net, limits, dtype), 1)
+    radius = flat_values(deployment_radius(problem.bounded, limits, dtype), 1)
     extra = 2 * (problem.matrix.abs() @ radius.unsqueeze(-1)).squeeze(-1)
     return replace(problem, limits=problem.limits + torch.where(torch.isnan(extra), torch.inf, extra))
 
@@ -224,7 +224,7 @@ def _improved(
         part = strict.subset(some)
         known = limits.select(some) if limits is not None else _swept(part, deadline)[0]
         region = part.region(part.lower, part.upper)
-        rows = optimised_rows(part.net, region, part.rows(torch.arange(len(some))), known, alphas)
+        rows = optimised_rows(part.bounded, region, part.rows(torch.arange(len(some))), known, alphas)
         rows = safe_difference(rows, part.limits)
         better = torch.where(torch.isnan(rows), -torch.inf, rows).amax(1)
         value[some] = torch.maximum(value[some], better)
@@ -246,11 +246,11 @@ def _search_all(
     last: bool,
 ) -> tuple[SearchOutcome, str]:
     """The search for the clauses `left`, in pieces; ends with the first that is not proved."""
-    few = problem.net.graph.input.numel <= settings.input_split_up_to
-    if few or not split_nodes(problem.net):
+    few = problem.bounded.graph.input.numel <= settings.input_split_up_to
+    if few or not split_nodes(problem.bounded):
         return _split_inputs(problem, left, deadline, progress), "input split"
     rows = problem.matrix.shape[1]
-    size = min(settings.splits.batch, problem.costs.subproblems(problem.budget, rows))
+    size = min(settings.splits.batch_size, problem.costs.subproblems(problem.budget, rows))
     total, ways = SearchOutcome(proved=True, bound=float("inf")), []
     for some in left.split(max(1, size)):
         known = limits.select(some) if limits is not None else _swept(problem.subset(some), deadline)[0]
@@ -266,7 +266,7 @@ def _split_inputs(problem: Problem, left: Tensor, deadline: float, progress: Pro
     costs, rows = problem.costs, problem.matrix.shape[1]
     batch = min(512, costs.boxes(problem.budget, rows))
     most = min(400_000, costs.open_parts(problem.budget))
-    return split_inputs(problem, left, deadline=deadline, batch=batch, max_open=most, progress=progress)
+    return split_inputs(problem, left, deadline=deadline, batch_size=batch, max_open=most, progress=progress)
 
 
 def _search(
@@ -309,7 +309,7 @@ def _within(splits: SplitSettings, problem: Problem) -> SplitSettings:
     costs = problem.costs
     batch = costs.subproblems(problem.budget, problem.matrix.shape[1])
     most = costs.open_parts(problem.budget)
-    return replace(splits, batch=min(splits.batch, batch), max_open=min(splits.max_open, most))
+    return replace(splits, batch_size=min(splits.batch_size, batch), max_open=min(splits.max_open, most))
 
 
 def _tightened(
@@ -326,7 +326,9 @@ def _tightened(
         depth="all", steps=settings.root_steps, shared=False, drop_solved=False, sweep=SweepSettings(deadline=deadline)
     )
     try:
-        found, tighter = optimised(problem.net, region, rows, limits.select(torch.zeros(1, dtype=torch.int64)), chosen)
+        found, tighter = optimised(
+            problem.bounded, region, rows, limits.select(torch.zeros(1, dtype=torch.int64)), chosen
+        )
     except (MemoryError, RuntimeError) as error:  # gradients of every inner limit at once
         if not out_of_memory(error):
             raise

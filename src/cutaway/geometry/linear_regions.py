@@ -211,7 +211,8 @@ def _gate_moves(program: StagedProgram, site: KinkSite, node: Node, values: Valu
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Facets:
     """`rows` (K) of the region that bound it, `points` (K, D) inside each facet (offsets v from the region's point),
-    `clearance` (K) distance of that point to the other half-spaces; `unbounded`: the box cut the region."""
+    `clearance` (K) least distance of that point to the other half-spaces; `unbounded`: too few of them to close the
+    region, so that the box does (a region that the box cuts may have enough)."""
 
     rows: NDArray[np.int64]
     points: Floats
@@ -260,7 +261,7 @@ def facets(region: LinearRegion, *, box: float, tolerance: float = 1e-9) -> Face
 def chebyshev(region: LinearRegion, *, box: float) -> tuple[Floats, float]:
     """Centre (as an offset from the point) and radius of the largest ball inside the region and the box; one LP.
 
-    Centre (n,), a number.
+    Centre (D,), a number. Exact up to the solver's tolerance.
     """
     from scipy.optimize import linprog
 
@@ -282,7 +283,7 @@ def chebyshev(region: LinearRegion, *, box: float) -> tuple[Floats, float]:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Neighbourhood:
     """Regions found breadth first: `points` (R, D) inside each, `depth` (R) facets crossed, `edges` pairs that share a
-    facet, `complete`: no bound of the search was hit."""
+    facet, `complete`: `max_regions` was not reached."""
 
     points: Floats
     depth: NDArray[np.int64]
@@ -300,7 +301,9 @@ def neighbours(
 ) -> Neighbourhood:
     """Regions reached across facets, breadth first to `depth`, inside the box of half-width `box` about the sample.
 
-    Exact up to the solver's tolerance. Cost: one `sample_region` and one linear programme a half-space for each region.
+    Every region and edge is real up to the solver's tolerance; their number is a lower bound, since a facet is crossed
+    at the centre of its largest ball alone, and not where that lies outside the box. Cost: one `sample_region` and one
+    linear programme a half-space for each region.
     `point` (*input shape) or (1, *input shape).
     """
     program = as_program(model, point[None])
