@@ -108,7 +108,7 @@ def score_tokens(
     size = network.chunk_size(tokens, (), budget, pre=False, factor=2)
     parts = [
         _scored(chunk.output, chunk.inputs, prompt, decoding, powers)
-        for chunk in network.stream(tokens, (), pre=False, chunk=size)
+        for chunk in network.stream(tokens, (), pre=False, batch_size=size)
     ]
     lp, h, power = (np.concatenate([part[k] for part in parts]) for k in range(3))
     return TokenScores(log_probability=lp, entropy=h, log_power=power)

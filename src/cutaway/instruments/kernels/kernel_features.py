@@ -103,9 +103,9 @@ class KernelFeatures(Instrument):
             feature = Network(TangentFeature(parameters, directions), judge.inputs[:2], probe=False)
             feature.passes = network.passes
             seed = seeds.number(context.seed, "feature", number)
-            searched = PGD(radius=self.radius, steps=self.steps).attack(feature, told, seed=seed, batch=batch)
-            noised = Noise(radius=self.radius).attack(feature, told, seed=seed, batch=batch)
-            still = feature.outputs(judge.inputs, chunk=batch).argmax(dim=1).cpu()
+            searched = PGD(radius=self.radius, steps=self.steps).attack(feature, told, seed=seed, batch_size=batch)
+            noised = Noise(radius=self.radius).attack(feature, told, seed=seed, batch_size=batch)
+            still = feature.outputs(judge.inputs, batch_size=batch).argmax(dim=1).cpu()
             for view, said_ in zip(VIEWS, (still, searched.predictions, noised.predictions), strict=True):
                 hits[view].append((said_ == side).numpy())
         return {view: np.stack(columns, axis=1) for view, columns in hits.items()}
