@@ -1,7 +1,6 @@
 """What a record names and what a model file holds is data: nothing of it runs."""
 
 import builtins
-import inspect
 import io
 import json
 import os
@@ -204,9 +203,11 @@ class TestRuns:
 
     def test_every_command_that_names_trust_code_takes_it(self):
         from cutaway.cli import certify, fit, measure, scan, slice
+        from cutaway.cli.theory import goldilocks
 
-        commands = (certify.certify, fit.fit, measure.measure, scan.scan, slice.slice_)
-        assert all("trust_code" in inspect.signature(each).parameters for each in commands)
+        for each in (certify, fit, goldilocks, measure, scan, slice):
+            arguments = [argument.name for argument in each.app.assemble_argument_collection() if argument.parse]
+            assert "--trust-code" in arguments, each.__name__
 
     def test_the_copy_of_a_recipe_in_a_run_names_no_factory(self, tmp_path):
         (tmp_path / "net.py").write_text("raise SystemExit('code of the run ran')\n")

@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from cutaway.cli.options import open_subject
+from cutaway.cli.subject import Subject
 from cutaway.instruments import Accuracy, BoundaryDistance, LocalComplexity, NeuralCollapse, RobustAccuracy, Sparsity
 from cutaway.scanning import ScanSettings, default_instruments, scan
 
-OPTIONS = {"weights": None, "seed": 0, "split": "test", "device": "cpu", "dtype": None, "trust_pickle": False}
 NAMES = [
     "mnist_cnn_a_adv", "mnist_conv_small_nat", "mnist_6_100_nat", "cifar_cnn_a_adv", "cifar_cnn_a_mix",
     "cifar_marabou_small", "cifar_resnet2b", "cifar_resnet20", "cifar_lenet_captum",
@@ -20,7 +19,7 @@ def test_every_classifier_is_read(real_data, tmp_path, name):
     info = json.loads((real_data / "classifiers" / "models.json").read_text())[name]
     spec = f"{real_data / 'classifiers' / 'load.py'}:load('{name}')"
     data_name = "mnist" if name.startswith("mnist") else "cifar10"
-    network, data = open_subject(spec, data_name, num=60, **OPTIONS)
+    network, data = Subject(spec, data=data_name, num=60).open()
     few = [
         Accuracy(),
         Sparsity(),
@@ -41,7 +40,7 @@ def test_every_classifier_is_read(real_data, tmp_path, name):
 
 def test_an_acas_network_without_data(real_data, tmp_path):
     path = next((real_data / "vnncomp2022" / "acasxu" / "onnx").glob("*.onnx"))
-    network, data = open_subject(str(path), None, num=40, **OPTIONS)
+    network, data = Subject(str(path), num=40).open()
     run = scan(network, data, tmp_path / "run", instruments=default_instruments(data), settings=ScanSettings(nulls=0))
     read = {r.instrument for r in run.readings if r.figures}
     assert {"sparsity", "local-complexity", "boundary-distance"} <= read
@@ -51,7 +50,7 @@ def test_an_acas_network_without_data(real_data, tmp_path):
 def test_a_language_model_is_read_where_it_applies(real_data, tmp_path):
     pytest.importorskip("transformers")
     texts = str(real_data / "text" / "safety_prompts.parquet")
-    network, data = open_subject(str(real_data / "stories260k"), texts, num=12, **OPTIONS)
+    network, data = Subject(str(real_data / "stories260k"), data=texts, num=12).open()
     chosen = default_instruments(data)
     run = scan(network, data, tmp_path / "run", instruments=chosen, settings=ScanSettings(nulls=0))
     read = {r.instrument for r in run.readings if r.figures}

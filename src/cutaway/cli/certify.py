@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.subject import Engine, ExactSubject
 from cutaway.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,44 +18,32 @@ if TYPE_CHECKING:
 SAMPLES = 100
 """Samples of a data set, where the user names no number."""
 
-app = new_app("certify", "Prove or refute a property, with a witness.")
+app = new_app("certify")
 
 
 @app.default
 def certify(
-    model: str | None = None,
+    subject: ExactSubject = ExactSubject(),
     spec: Path | None = None,
     *,
     instances: Path | None = None,
     out: Path | None = None,
     timeout: float = 60.0,
-    data: str | None = None,
-    groups: str | None = None,
-    labels2: str | None = None,
     radius: float | None = None,
     norm: str = "inf",
-    num: int | None = None,
     complete: bool | None = None,
     deployment: bool = False,
-    weights: str | None = None,
-    split: str = "test",
-    seed: int = 0,
-    device: str = "cpu",
-    dtype: str = "float64",
-    trust_pickle: bool = False,
-    trust_code: bool = False,
     plot: Path | None = None,
-    budget: str | None = None,
-    engine: str = "inline",
-    workers: int | None = None,
-    address: str | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
-    """Three forms: MODEL SPEC.vnnlib; --instances LIST.csv --out RESULTS.csv; MODEL --data NAME --radius R.
+    """Prove or refute a property, with a witness.
+
+    Three forms: MODEL SPEC.vnnlib; --instances LIST.csv --out RESULTS.csv; MODEL --data NAME --radius R, which takes
+    100 rows where --num is not given. Without --budget, 2GB above the network. Computes in float64 on the
+    processor, whatever the network's type.
 
     Parameters
     ----------
-    model
-        An .onnx file, or any model: pkg.module:factory, file.py:factory, .pt2, a run of cutaway fit, ...
     spec
         A VNN-LIB property, 1.0 or 2.0, plain or .gz.
     instances
@@ -64,85 +53,49 @@ def certify(
         JSON.
     timeout
         Seconds for an instance, start-up included (for --data: for a sample, with --complete).
-    data
-        A named set or a path.
-    groups
-        Array (.npz) or column (.csv, .parquet) of --data that names groups and is no input.
-    labels2
-        Array or column of --data with second labels, no input either.
     radius
-        Radius of the ball in the data's units.
+        Radius of the ball round an input, in the data's units.
     norm
         inf, 2 or 1.
-    num
-        How many samples; by default 100, or all where there are fewer.
     complete
         Branch and bound after bounds; by default yes for properties and no for --data.
     deployment
         The certificate must also hold for float32 arithmetic.
-    weights
-        Checkpoint for the model.
-    split
-        train or test.
-    seed
-        Seed of attacks and of the choice of samples.
-    device
-        cpu: the guarantees rest on float64 on the processor.
-    dtype
-        float64, for the same reason; the network itself may be of any type.
-    trust_pickle
-        Allow pickled modules.
-    trust_code
-        Build the network of a run by the factory that the run names, which runs its code.
     plot
         Picture of the shares certified, unknown and broken by an attack against the radius (--data; .png or .svg).
-    budget
-        Memory above the network, such as 500MB; by default 2GB.
-    engine
-        inline, loky, dask or submitit: where the rows of --instances run.
-    workers
-        How many processes or jobs.
-    address
-        Of a Dask scheduler, or slurm for submitit.
     """
-    from cutaway.cli.options import budget_bytes, check_double_on_cpu, check_picture
-    from cutaway.engines.executor import get_executor
+    from cutaway.cli.options import check_picture
 
-    check_double_on_cpu("certify", device, dtype)
+    subject.check()
     if not timeout > 0:
         remedy = "give a positive number, for example --timeout 60"
         raise InputError("option --timeout", found=f"{timeout:g}", expected="more than 0 seconds", remedy=remedy)
-    settings: dict = {"timeout": timeout, "seed": seed, "deployment": deployment}
-    if budget is not None:
-        settings["budget"] = budget_bytes(budget)
+    settings: dict = {"timeout": timeout, "seed": subject.seed, "deployment": deployment}
+    if subject.room is not None:
+        settings["budget"] = subject.room
+    rows = {name: getattr(subject, name) for name in ("data", "groups", "labels2", "num")}
+    rows |= {"radius": radius, "plot": plot}
     if instances is not None:
-        executor = get_executor(engine, workers, address)
-        return _instances(instances, out, settings | {"complete": complete is not False}, executor)
-    if (engine, workers, address) != ("inline", None, None):
+        _unread("--instances", model=subject.model, spec=spec, weights=subject.weights, **rows)
+        return _instances(instances, out, settings | {"complete": complete is not False}, engine.executor())
+    if engine != Engine():
         raise InputError(
             "option --engine",
             found="no list",
             expected="--instances LIST.csv, whose rows run on the engine",
             remedy="add --instances, or leave --engine out",
         )
-    if model is None:
+    if subject.model is None:
         raise InputError(
             "cutaway certify",
             found="no network",
             expected="MODEL SPEC.vnnlib, --instances or --data",
             remedy="give one of these",
         )
-    loading = {"weights": weights, "trust_pickle": trust_pickle, "trust_code": trust_code}
     if spec is not None:
-        if data is not None or radius is not None or plot is not None:
-            raise InputError(
-                "cutaway certify",
-                found="a property and --data, --radius or --plot",
-                expected="one or the other",
-                remedy="leave the property or the data out",
-            )
+        _unread("a property", **rows)
         options = settings | {"complete": complete is not False}
-        return _kept(_property(model, spec, options, loading), out)
+        return _kept(_property(subject.model, spec, options, subject.loading), out)
     if complete and norm != "inf":
         raise InputError(
             "option --complete",
@@ -150,7 +103,7 @@ def certify(
             expected="--norm inf",
             remedy="branch and bound cuts boxes only",
         )
-    if data is None or radius is None:
+    if subject.data is None or radius is None:
         raise InputError(
             "cutaway certify",
             found="a model alone",
@@ -158,18 +111,19 @@ def certify(
             remedy="add a property, or data and a radius",
         )
     check_picture("--plot", plot, (".png", ".svg", ".pdf"))
-    found = _accuracy(
-        model,
-        data,
-        radius,
-        norm,
-        num,
-        settings | {"complete": complete is True},
-        loading=loading,
-        reading={"split": split, "groups": groups, "labels2": labels2},
-        plot=plot,
-    )
-    return _kept(found, out)
+    return _kept(_accuracy(subject, radius, norm, settings | {"complete": complete is True}, plot), out)
+
+
+def _unread(form: str, **options: object) -> None:
+    """Options that a form does not read are refused, not ignored."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"option --{name}",
+                found=f"it beside {form}",
+                expected="one or the other",
+                remedy="leave one of the two out; see `cutaway certify --help`",
+            )
 
 
 def _kept(outcome: Outcome, out: Path | None) -> Outcome:
@@ -294,16 +248,17 @@ def _instances(instances: Path, out: Path | None, options: dict, executor: Execu
     return Outcome(payload={"counts": counts, "out": str(out)}, words=f"{words}\nresults: {out}")
 
 
-def _accuracy(model, data, radius, norm, num, options, *, loading, reading, plot) -> Outcome:
-    from cutaway.cli.options import open_data
+def _accuracy(subject: ExactSubject, radius: float, norm: str, options: dict, plot: Path | None) -> Outcome:
+    from dataclasses import replace
+
     from cutaway.network.sources import load_model
     from cutaway.robustness.certified_share import certified_accuracy, radius_curve
 
-    loaded = load_model(model, **loading)
-    reading = {"seed": options["seed"], "budget": options.get("budget"), **reading}
-    dataset = open_data(data, num=num, **reading)
-    if num is None and len(dataset) > SAMPLES:
-        dataset = open_data(data, num=SAMPLES, **reading)
+    assert subject.model is not None
+    loaded = load_model(subject.model, **subject.loading)
+    dataset = subject.rows()
+    if subject.num is None and len(dataset) > SAMPLES:
+        dataset = replace(subject, num=SAMPLES).rows()
     settings = _settings(options)
     result = certified_accuracy(loaded.model, dataset, radius=radius, norm=norm, settings=settings, progress=_tell)
     payload = result.summary()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cyclopts
+from cyclopts import Parameter
 
 from cutaway.cli import commands, show
 from cutaway.errors import CutawayError, CutawayWarning
@@ -38,6 +39,7 @@ def new_app(name: str, help: str | None = None) -> cyclopts.App:
         version_flags=[],
         result_action="return_value",
         suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative_iterable=()),
     )
 
 

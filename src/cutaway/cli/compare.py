@@ -8,7 +8,7 @@ from typing import Any, Literal
 from cutaway.cli.command import Outcome, new_app
 from cutaway.errors import InputError
 
-app = new_app("compare", "Runs side by side: every figure, the difference, and whether it is more than noise.")
+app = new_app("compare")
 
 REGRESSION = 3
 """Exit code where a later run is worse than the first and `--fail-on regression` was given."""
@@ -18,7 +18,9 @@ REGRESSION = 3
 def compare(
     run_a: Path, run_b: Path, *more: Path, out: Path | None = None, fail_on: Literal["regression"] | None = None
 ) -> Outcome:
-    """Compare the figures of run folders: every further one with the first.
+    """Runs side by side: every figure, the difference, and whether it is more than noise.
+
+    Every further run is compared with the first.
 
     Parameters
     ----------

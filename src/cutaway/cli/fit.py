@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import Device, Seed, TrustCode
 
-app = new_app("fit", "Train a network from a recipe, tracked.")
+app = new_app("fit")
 
 
 @app.default
@@ -18,11 +19,13 @@ def fit(
     *,
     out: Path | None = None,
     resume: bool = False,
-    seed: int | None = None,
-    device: str | None = None,
-    trust_code: bool = False,
+    seed: Seed | None = None,
+    device: Device | None = None,
+    trust_code: TrustCode = False,
 ) -> Outcome:
-    """Train what RECIPE says.
+    """Train a network from a recipe, tracked.
+
+    A seed or device given here comes before the recipe's.
 
     Parameters
     ----------
@@ -32,12 +35,6 @@ def fit(
         Run folder; by default `runs/NAME` in the current folder, NAME being the recipe's.
     resume
         Go on with the run in the folder.
-    seed
-        Seed of data rows, weights and order instead of the recipe's.
-    device
-        `cpu`, `cuda`, ... instead of the recipe's.
-    trust_code
-        Build the network by the factory that a recipe inside a run folder names, which runs its code.
     """
     from cutaway.errors import InputError
     from cutaway.training import recipe as recipes

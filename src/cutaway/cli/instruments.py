@@ -11,12 +11,14 @@ from cutaway.cli.command import Outcome, new_app
 if TYPE_CHECKING:
     from cutaway.instrument import Instrument
 
-app = new_app("instruments", "List the instruments: name, question, source, needs, cost; with NAME, its settings too.")
+app = new_app("instruments")
 
 
 @app.default
 def instruments(name: str | None = None) -> Outcome:
-    """List every registered instrument, from Cutaway and from other packages, or describe one.
+    """List the instruments: name, question, source, needs, cost; with NAME, its settings too.
+
+    Those of other packages are among them.
 
     Parameters
     ----------

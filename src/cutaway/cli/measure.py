@@ -9,91 +9,47 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.subject import Engine, Subject
 from cutaway.errors import InputError
 
-app = new_app("measure", "One instrument on one network.")
+app = new_app("measure")
 
 
 @app.default
 def measure(
     name: str,
-    model: str | None = None,
+    subject: Subject = Subject(),
     *more: str,
-    data: str | None = None,
-    groups: str | None = None,
-    labels2: str | None = None,
-    weights: str | None = None,
-    num: int | None = None,
-    split: str = "test",
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     nulls: int = 0,
     out: Path | None = None,
     plot: Path | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    dtype: str | None = None,
-    budget: str | None = None,
-    engine: str = "inline",
-    workers: int | None = None,
-    address: str | None = None,
-    trust_pickle: bool = False,
-    trust_code: bool = False,
+    engine: Engine = Engine(),
 ) -> Outcome:
-    """Measure MODEL with the instrument NAME.
+    """One instrument on one network.
+
+    Without MODEL, on the small network trained on scikit-learn's digits.
 
     Parameters
     ----------
     name
         An instrument, see `cutaway instruments`.
-    model
-        As in `cutaway scan`; without it, the small network trained on digits.
     more
         Further settings, as after `--set`: `--set a=1 b=2`.
-    data
-        A named set or a path.
-    groups
-        Array (.npz) or column (.csv, .parquet) of DATA that says which group a row is of; it is no input then.
-    labels2
-        Array or column of DATA with a second label of the same classes; it is no input then.
-    weights
-        Checkpoint to load into the model.
-    num
-        How many rows of the data.
-    split
-        train or test.
     set
         Settings of the instrument as `key=value`; may be given several times.
     nulls
-        Number of null networks.
+        How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
     out
         File for the reading (.zarr.zip; .nc and .parquet export); by default NAME.zarr.zip here.
     plot
         File for the picture (.png, .svg, .html).
-    seed
-        Seed of everything random.
-    device
-        `cpu`, `cuda`, ...
-    dtype
-        float32 or float64.
-    budget
-        Memory budget, such as 8GB.
-    engine
-        Where null networks are measured: inline, loky, dask or submitit.
-    workers
-        Worker processes for loky.
-    address
-        Scheduler address for dask.
-    trust_pickle
-        Allow pickled modules.
-    trust_code
-        Build the network of a run by the factory that the run names, which runs its code.
     """
     import dataclasses
 
     from cutaway import registry
-    from cutaway.cli.options import budget_bytes, check_picture, open_subject
+    from cutaway.cli.options import check_picture
     from cutaway.cli.scan import figure_row
-    from cutaway.engines.executor import get_executor
     from cutaway.evidence.null import NULLS, replicates
     from cutaway.reading import store
 
@@ -103,38 +59,24 @@ def measure(
             "option --nulls", found=str(nulls), expected="0 or more", remedy="give a whole number of at least 0"
         )
     check_picture("--plot", plot, (".png", ".svg", ".pdf", ".html", ".json"))
-    if model is not None and model.partition("=")[0] in {f.name for f in dataclasses.fields(kind)}:
-        model, more = None, (model, *more)
+    if subject.model is not None and subject.model.partition("=")[0] in {f.name for f in dataclasses.fields(kind)}:
+        subject, more = dataclasses.replace(subject, model=None), (subject.model, *more)
     settings = _settings(kind, [*(set or []), *more])
-    network, dataset = open_subject(
-        model,
-        data,
-        weights=weights,
-        num=num,
-        seed=seed,
-        split=split,
-        device=device,
-        dtype=dtype,
-        trust_pickle=trust_pickle,
-        trust_code=trust_code,
-        budget=budget,
-        groups=groups,
-        labels2=labels2,
-    )
+    network, dataset = subject.open()
     instrument = dataclasses.replace(kind.suited(dataset), **settings)
-    limit = budget_bytes(budget)
-    reading = instrument.measure(network, dataset, seed=seed, budget=limit)
+    limit = subject.room
+    reading = instrument.measure(network, dataset, seed=subject.seed, budget=limit)
     if nulls and reading.figures and instrument.null:
-        with get_executor(engine, workers, address) as executor:
+        with engine.executor() as executor:
             draws = replicates(
                 instrument,
                 network,
                 dataset,
                 NULLS[instrument.null],
                 count=nulls,
-                seed=seed,
+                seed=subject.seed,
                 budget=limit,
-                executor=executor if engine != "inline" else None,
+                executor=executor if engine.engine != "inline" else None,
             )
             reading = reading.against(draws, null=instrument.null)
     target = out or Path(f"{name}{store.SUFFIX}")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
 
-app = new_app("report", "Write a run's report again.")
+app = new_app("report")
 
 
 @app.default
 def report(run: Path, *, out: Path | None = None) -> Outcome:
-    """Write the report of the run folder RUN.
+    """Write a run's report again.
 
     Parameters
     ----------

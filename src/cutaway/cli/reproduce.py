@@ -7,16 +7,17 @@ import time
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import Seed
 from cutaway.errors import InputError
 
-app = new_app("reproduce", "Run a published result and compare it with the paper.")
+app = new_app("reproduce")
 
 
 @app.default
 def reproduce(
-    name: str | None = None, *, list: bool = False, short: bool = False, seed: int = 0, out: Path | None = None
+    name: str | None = None, *, list: bool = False, short: bool = False, seed: Seed = 0, out: Path | None = None
 ) -> Outcome:
-    """Reproduce a published result.
+    """Run a published result and compare it with the paper.
 
     Parameters
     ----------
@@ -26,8 +27,6 @@ def reproduce(
         List the reproductions.
     short
         A form that takes about a minute; its tolerances are wider and it says so.
-    seed
-        Seed of everything random.
     out
         File for the table as JSON.
     """

@@ -3,65 +3,46 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import Several
+from cutaway.cli.subject import Engine, Subject
 from cutaway.errors import InputError
 
-app = new_app("scan", "Look into a network with every instrument that applies, with nulls, and write a report.")
+app = new_app("scan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anywhere(Engine):
+    """Processes where they pay."""
+
+    engine: str = "auto"
 
 
 @app.default
 def scan(
-    model: str | None = None,
+    subject: Subject = Subject(),
     *,
-    data: str | None = None,
-    groups: str | None = None,
-    labels2: str | None = None,
-    weights: str | None = None,
-    num: int | None = None,
-    split: str = "test",
     out: Path | None = None,
     nulls: int = 39,
     within: str | None = None,
     null: str | None = None,
-    only: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    only: Annotated[list[str] | None, Several] = None,
     radius: float | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    dtype: str | None = None,
-    budget: str | None = None,
-    engine: str = "auto",
-    workers: int | None = None,
-    address: str | None = None,
+    engine: Anywhere = Anywhere(),
     resume: bool = False,
     holdout: Path | None = None,
-    trust_pickle: bool = False,
-    trust_code: bool = False,
 ) -> Outcome:
-    """Scan MODEL on DATA.
+    """Look into a network with every instrument that applies, with nulls, and write a report.
+
+    Without MODEL, a small network is trained on scikit-learn's digits (seconds) and scanned. Without --radius, attacks
+    take one that the data's range suggests.
 
     Parameters
     ----------
-    model
-        `pkg.module:factory`, `file.py:factory` (with --weights), a `.pt2` or `.onnx` file, or a Hugging Face folder
-        or id. Without it, a small network is trained on scikit-learn's digits (seconds) and scanned.
-    data
-        A named set (digits, mnist, fashion-mnist, cifar10, cifar10-jpeg) or a path (.npz, .npy, .parquet, a folder of
-        images by class).
-    groups
-        Array (.npz) or column (.csv, .parquet) of DATA that says which group a row is of; it is no input then.
-    labels2
-        Array or column of DATA with a second label of the same classes; it is no input then.
-    weights
-        Checkpoint to load into the model (.safetensors).
-    num
-        How many rows of the data to use.
-    split
-        Which split of a named set: train or test.
     out
         Run folder; by default `runs/NAME` in the current folder.
     nulls
@@ -74,31 +55,12 @@ def scan(
     only
         Names of the instruments to run, instead of all.
     radius
-        Attack radius in the data's units, instead of one chosen by the data's range.
-    seed
-        Seed of everything random.
-    device
-        `cpu`, `cuda`, ...
-    dtype
-        float32 or float64; the model's own by default.
-    budget
-        Memory budget, such as 8GB.
-    engine
-        Where null replicates run: auto (processes where they pay), inline, loky, dask or submitit.
-    workers
-        Worker processes for auto and loky.
-    address
-        Scheduler address for dask.
+        Radius of the ball round an input, in the data's units.
     resume
         Go on with the run in the folder.
     holdout
         Folder in which looks at these rows are counted; the report says how many there were.
-    trust_pickle
-        Allow pickled modules, which can run any code.
-    trust_code
-        Build the network of a run by the factory that the run names, which runs its code.
     """
-    from cutaway.cli.options import budget_bytes, open_subject
     from cutaway.engines.progress import progress_lines
     from cutaway.evidence.null import NULLS
     from cutaway.report.page import write_report
@@ -115,34 +77,18 @@ def scan(
     settings = ScanSettings(
         nulls=nulls,
         null=null,
-        seed=seed,
-        budget=budget_bytes(budget),
-        engine=engine,
-        workers=workers,
-        address=address,
+        seed=subject.seed,
+        budget=subject.room,
+        **asdict(engine),
         resume=resume,
         within=None if within is None else parse_duration(within),
         estimate=True,
         holdout=holdout,
     )
     say = _say
-    if model is None:
+    if subject.model is None:
         say("no model given: training a small convolutional network on scikit-learn's digits (a few seconds)")
-    network, dataset = open_subject(
-        model,
-        data,
-        weights=weights,
-        num=num,
-        seed=seed,
-        split=split,
-        device=device,
-        dtype=dtype,
-        trust_pickle=trust_pickle,
-        trust_code=trust_code,
-        budget=budget,
-        groups=groups,
-        labels2=labels2,
-    )
+    network, dataset = subject.open()
     folder = out or default_folder(network.name, resume=resume)
     chosen = chosen_instruments(dataset, only, radius)
     with progress_lines() as note:

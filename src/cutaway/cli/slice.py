@@ -2,59 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import Several
+from cutaway.cli.subject import ExactSubject
 from cutaway.errors import InputError
 
-app = new_app("slice", "The exact affine pieces of a network on a plane through one, two or three inputs.")
+app = new_app("slice")
+
+
+@dataclass(frozen=True)
+class Sliced(ExactSubject):
+    """One network, at one or several checkpoints; rows of the data are named by their numbers."""
+
+    model: str = field()
+    _: KW_ONLY
+    weights: Annotated[str | None, Parameter(parse=False)] = None
+    num: Annotated[int | None, Parameter(parse=False)] = None
 
 
 @app.default
 def slice_(
-    model: str,
+    subject: Sliced,
     *,
     through: str | None = None,
-    data: str | None = None,
-    split: str = "test",
-    groups: str | None = None,
-    labels2: str | None = None,
     axes: str | None = None,
     pad: float | None = None,
     domain: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    weights: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    weights: Annotated[list[str] | None, Several] = None,
     colour: str = "class",
     gates: bool = False,
     out: Path | None = None,
     max_faces: int = 2_000_000,
-    budget: str | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    dtype: str = "float64",
     picture: bool = True,
     explorer: bool = True,
-    trust_pickle: bool = False,
-    trust_code: bool = False,
 ) -> Outcome:
-    """Slice MODEL and write OUT.png, OUT.svg and OUT.html.
+    """The exact affine pieces of a network on a plane through one, two or three inputs.
+
+    Writes OUT.png, OUT.svg and OUT.html. Computes in float64 on the processor, whatever the network's type.
 
     Parameters
     ----------
-    model
-        pkg.module:factory, file.py:factory, a .pt2 or .onnx file, or a checkpoint or run folder of cutaway fit.
     through
         FILE.npy of 1 to 3 inputs (k, *input_shape), or row numbers i,j,k of --data.
-    data
-        The named set or path that the row numbers refer to.
-    split
-        train or test, for --data.
-    groups
-        Array (.npz) or column (.csv, .parquet) of --data that names groups and is no input.
-    labels2
-        Array or column of --data with second labels, no input either.
     axes
         i,j: cut along these two numbers of the input (counted in the flat input) through the mean of --through, or of
         --data, whose rows the slice then holds.
@@ -75,27 +70,14 @@ def slice_(
         Where to write, without ending; by default slice.
     max_faces
         Give up beyond this many regions.
-    budget
-        Memory for values at the vertices, such as 2GB.
-    seed
-        Completes the plane when fewer than three inputs are given.
-    device
-        cpu: the guarantees rest on float64 on the processor.
-    dtype
-        float64, for the same reason; the network itself may be of any type.
     picture
         Write the PNG and the SVG.
     explorer
         Write the HTML page.
-    trust_pickle
-        Allow pickled modules.
-    trust_code
-        Build the network of a run by the factory that the run names, which runs its code.
     """
     import dataclasses
     from functools import partial
 
-    from cutaway.cli.options import budget_bytes, check_double_on_cpu
     from cutaway.cli.slice_plane import anchors_of, four_numbers, numbers_of, plane_of_axes
     from cutaway.files import within
     from cutaway.geometry.framing import largest_that_fits, square_holding
@@ -104,7 +86,7 @@ def slice_(
     from cutaway.geometry.slice import SliceSettings, slice_network
     from cutaway.network.sources import load_model
 
-    check_double_on_cpu("slice", device, dtype)
+    subject.check()
     if colour not in ("class", "area", "norm", "condition", "none"):
         raise InputError(
             "option --colour", found=colour, expected="class, area, norm, condition or none", remedy="give one of these"
@@ -127,10 +109,10 @@ def slice_(
         raise InputError(
             "cutaway slice", found="both --pad and --domain", expected="one of them", remedy="leave one of the two out"
         )
-    names, room = (), budget_bytes(budget)
+    names, room = (), subject.room
     if axes is not None:
         with within(room):
-            plane, whole, names = plane_of_axes(axes, through, data, split, groups=groups, labels2=labels2)
+            plane, whole, names = plane_of_axes(axes, through, subject)
     elif through is None:
         if domain is None:
             raise InputError(
@@ -142,8 +124,8 @@ def slice_(
         plane, whole = input_plane(), None
     else:
         with within(room):
-            inputs, labels_of, names = anchors_of(through, data, split, groups=groups, labels2=labels2)
-        plane = dataclasses.replace(plane_through(inputs, seed=seed), labels=labels_of)
+            inputs, labels_of, names = anchors_of(through, subject)
+        plane = dataclasses.replace(plane_through(inputs, seed=subject.seed), labels=labels_of)
         whole = square_holding(plane)
     polygon, share = None, 1.0
     if domain is not None:
@@ -153,9 +135,9 @@ def slice_(
         polygon = square_around(plane, pad)
     settings = SliceSettings(max_faces=max_faces, budget=room or SliceSettings().budget)
     slices, labels = [], []
-    source, checkpoints = _checkpoints(model, weights)
+    source, checkpoints = _checkpoints(subject.model, weights)
     for checkpoint in checkpoints:
-        loaded = load_model(source, weights=checkpoint, trust_pickle=trust_pickle, trust_code=trust_code)
+        loaded = load_model(source, **dataclasses.replace(subject, weights=checkpoint).loading)
         make = sign_partition if gates else slice_network
         if polygon is None and whole is not None:  # what of it the first can be cut in, for all
             cut = partial(make, loaded.model, plane, settings=settings)
@@ -166,7 +148,7 @@ def slice_(
         slices.append(dataclasses.replace(found, shrunk=share))
         labels.append(Path(checkpoint).stem if checkpoint else loaded.name)
     axis_names = [f"input {axis.strip()}" for axis in axes.split(",")] if axes else []
-    files = _write(slices, labels, out or Path("slice"), colour, names, axis_names, model, picture, explorer)
+    files = _write(slices, labels, out or Path("slice"), colour, names, axis_names, subject.model, picture, explorer)
     return Outcome(payload=_payload(slices, labels, files), words=_words(slices[-1], files))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cutaway.errors import FileError, InputError
 
@@ -11,13 +11,12 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from cutaway.cli.subject import Subject
     from cutaway.data import Dataset
     from cutaway.geometry.plane import Plane
 
 
-def anchors_of(
-    through: str, data: str | None, split: str, groups: str | None, labels2: str | None
-) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+def anchors_of(through: str, subject: Subject) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """The inputs, the names of their labels, and the names of all classes."""
     if through.endswith(".npy"):
         return numbers_of(through), (), ()
@@ -30,21 +29,19 @@ def anchors_of(
             expected="FILE.npy, or row numbers such as 3,5,8",
             remedy="give a file of points or row numbers",
         ) from error
-    if data is None:
+    if subject.data is None:
         raise InputError(
             "option --through",
             found=f"row numbers {through} without --data",
             expected="--data NAME",
             remedy="add --data NAME",
         )
-    from cutaway.data import load_data
-
-    chosen = load_data(data, split=split, groups=groups, labels2=labels2)
+    chosen = subject.rows()
     if max(rows) >= len(chosen.inputs) or min(rows) < 0:
         raise InputError(
             "option --through",
             found=through,
-            expected=f"rows from 0 to {len(chosen.inputs) - 1} of {data}",
+            expected=f"rows from 0 to {len(chosen.inputs) - 1} of {subject.data}",
             remedy="give row numbers in this range",
         )
     if not 1 <= len(rows) <= 3:
@@ -66,16 +63,13 @@ SHOWN = 200
 """Rows of a data set that a slice along two inputs marks at most."""
 
 
-def plane_of_axes(
-    axes: str, through: str | None, data: str | None, split: str, **columns: Any
-) -> tuple[Plane, np.ndarray, tuple[str, ...]]:
+def plane_of_axes(axes: str, through: str | None, subject: Subject) -> tuple[Plane, np.ndarray, tuple[str, ...]]:
     """The plane of --axes, the square that holds the inputs, and the names of all classes.
 
     Its anchors are the inputs of --through, or the first rows of --data where the input has no more than these two
     numbers: others lie beside the plane."""
     import dataclasses
 
-    from cutaway.data import load_data
     from cutaway.geometry.framing import square_holding
     from cutaway.geometry.plane import plane_along
 
@@ -86,17 +80,17 @@ def plane_of_axes(
             "option --axes", found=axes, expected="i,j", remedy="give two places of the flat input, such as 0,1"
         ) from error
     if through is not None:
-        inputs, labels, names = anchors_of(through, data, split, **columns)
+        inputs, labels, names = anchors_of(through, subject)
         plane = dataclasses.replace(plane_along((first, second), inputs), labels=labels)
         return plane, square_holding(plane), names
-    if data is None:
+    if subject.data is None:
         raise InputError(
             "option --axes",
             found="neither --data nor --through",
             expected="inputs that say where the other numbers stand",
             remedy="add --data NAME, or --through FILE.npy",
         )
-    chosen = load_data(data, split=split, **columns)
+    chosen = subject.rows()
     plane = plane_along((first, second), chosen.inputs.numpy())
     rows = range(min(len(chosen.inputs), SHOWN) if chosen.inputs[0].numel() == 2 else 0)
     marked = dataclasses.replace(plane, anchors=plane.anchors[: len(rows)], labels=_labels(chosen, rows))
@@ -104,6 +98,7 @@ def plane_of_axes(
 
 
 def numbers_of(name: str) -> np.ndarray:
+    """The real numbers of a .npy file."""
     import numpy as np
 
     from cutaway.data.arrays import read_npy
@@ -120,6 +115,7 @@ def numbers_of(name: str) -> np.ndarray:
 
 
 def four_numbers(text: str) -> tuple[float, float, float, float]:
+    """xmin, xmax, ymin, ymax."""
     try:
         a, b, c, d = (float(part) for part in text.split(","))
     except ValueError as error:

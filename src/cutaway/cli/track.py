@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import Seed
 from cutaway.errors import InputError
 
 if TYPE_CHECKING:
     from cutaway.training.store import TrainingRun
     from cutaway.training.story import Story
 
-app = new_app("track", "Follow a tracked training run.")
+app = new_app("track")
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -26,9 +27,9 @@ def track(
     every: float = 2.0,
     page: Path | None = None,
     csv: Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Outcome:
-    """Follow the tracked training run in the folder RUN until it is finished (Ctrl-C stops watching, not the run).
+    """Follow a tracked training run until it is finished (Ctrl-C stops watching, not the run).
 
     Parameters
     ----------
@@ -42,8 +43,6 @@ def track(
         Also write the run's page there at every look; the page asks the browser to load it again.
     csv
         Also write every figure, one line each: step, name, value, low, high.
-    seed
-        Seed of the bootstrap of the phases.
     """
     from cutaway.training.store import open_training
     from cutaway.training.story import tell

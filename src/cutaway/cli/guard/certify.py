@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.options import check_picture
+from cutaway.cli.guard._options import LanguageModel
+from cutaway.cli.options import Seed, check_picture
 from cutaway.seeds import check_seed
 
 app = new_app("guard certify")
@@ -25,9 +26,8 @@ def certify(
     plot: Path | None = None,
     level: float = 0.9,
     cluster: int = 10,
-    seed: int = 0,
-    model: str | None = None,
-    device: str = "cpu",
+    seed: Seed = 0,
+    language: LanguageModel = LanguageModel(),
 ) -> Outcome:
     """Certify the detector of the guardrail in FOLDER on regions round its harmful training rows.
 
@@ -43,20 +43,14 @@ def certify(
         Conformal level of the ellipsoid.
     cluster
         Smallest cluster.
-    seed
-        Seed of everything random.
-    model
-        Where the language model is now, if it has moved.
-    device
-        cpu, cuda, ...
     """
     import dataclasses
 
-    from cutaway.guard import certificate_file, load_guardrail
+    from cutaway.guard import certificate_file
 
     check_seed(seed)
     check_picture("--plot", plot, (".png", ".svg", ".html"))
-    guard = load_guardrail(folder, model=model, device=device, certificate=False)
+    guard = language.open(folder, certificate=False)
     replaced = certificate_file.fault(folder / certificate_file.NAME)
     made = certificate_file.certify_guardrail(guard, level=level, smallest=cluster, seed=seed)
     path = certificate_file.write(made, out or folder / certificate_file.NAME)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.guard._options import Columns
 from cutaway.cli.guard._rows import held_rows, read_columns
 from cutaway.cli.guard._words import evaluation, ordinary_words, score_table
+from cutaway.cli.options import Device, Seed, Several
 from cutaway.errors import InputError
 from cutaway.seeds import check_seed
 
@@ -20,13 +21,10 @@ app = new_app("guard fit")
 def fit(
     model: str | None = None,
     *,
-    data: Annotated[list[Path], Parameter(consume_multiple=True)],
+    data: Annotated[list[Path], Several],
     out: Path,
     test: Path | None = None,
-    text: str = "text",
-    label: str = "label",
-    source: str = "source",
-    positive: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    columns: Columns = Columns(),
     features: str | None = None,
     layers: int | None = None,
     head: str = "logistic",
@@ -34,8 +32,8 @@ def fit(
     max_length: int | None = None,
     num: int | None = None,
     keep: int = 1000,
-    seed: int = 0,
-    device: str = "cpu",
+    seed: Seed = 0,
+    device: Device = "cpu",
 ) -> Outcome:
     """Fit a guardrail on labelled prompts, save it, and evaluate it on rows held out.
 
@@ -49,10 +47,6 @@ def fit(
         Folder to write.
     test
         File to evaluate on; without it, a fifth of the rows is held out.
-    text, label, source
-        Names of the columns.
-    positive
-        Labels that count as harmful.
     features
         sentence, geometry, hidden or both; by default sentence for a sentence encoder and both for other models.
     layers
@@ -64,13 +58,9 @@ def fit(
     max_length
         Tokens read of a prompt.
     num
-        Use at most so many rows.
+        How many rows of the data to use.
     keep
         Keep at most so many training prompts in the folder, to be shown behind verdicts (cutaway guard explain).
-    seed
-        Seed of everything random.
-    device
-        cpu, cuda, ...
     """
     from cutaway.guard import Guardrail, evaluate_guardrail, save_guardrail
     from cutaway.guard.evidence import keep_evidence
@@ -86,13 +76,13 @@ def fit(
         raise InputError(
             f"option --out {out}", found="a file", expected="a folder, or a name that is free", remedy="name another"
         )
-    columns = {"text": text, "label": label, "source": source, "positive": positive}
-    rows = read_columns(data, columns, num, seed)
+    names = asdict(columns)
+    rows = read_columns(data, names, num, seed)
     if test is None:
         train, held = held_rows(rows.both_classes().deduplicated(), seed)
     else:
         train = rows
-        held = read_columns([test], columns, None, seed).without(
+        held = read_columns([test], names, None, seed).without(
             {prompt_fingerprint(t) for t in rows.texts}, "in the training data"
         )
     given = {"features": features, "layers": layers, "head": head, "max_length": max_length, "device": device}

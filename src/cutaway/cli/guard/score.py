@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.guard._options import LanguageModel
 from cutaway.errors import InputError
 
 app = new_app("guard score")
@@ -17,8 +18,7 @@ def score(
     *,
     file: Path | None = None,
     text: str = "text",
-    model: str | None = None,
-    device: str = "cpu",
+    language: LanguageModel = LanguageModel(),
 ) -> Outcome:
     """Score prompts with the guardrail in FOLDER.
 
@@ -31,15 +31,10 @@ def score(
     file
         A .csv, .jsonl or .parquet file with a column of prompts, or a .txt file with one prompt a line.
     text
-        Name of that column.
-    model
-        Where the language model is now, if it has moved.
-    device
-        cpu, cuda, ...
+        Name of the column of prompts.
     """
     import dataclasses
 
-    from cutaway.guard import load_guardrail
     from cutaway.guard.rows import read_texts
 
     texts = list(prompts or []) + (read_texts(file, text) if file is not None else [])
@@ -50,7 +45,7 @@ def score(
             expected="prompts, or --file",
             remedy="write prompts behind FOLDER, in quotation marks",
         )
-    guard = load_guardrail(folder, model=model, device=device)
+    guard = language.open(folder)
     verdicts = guard.verdicts(texts)
     scores = [dataclasses.asdict(v) for v in verdicts]
     words = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.guard._options import LanguageModel
 
 app = new_app("guard serve")
 
@@ -21,8 +22,7 @@ def serve(
     decisions: Path | None = None,
     log_prompts: bool = False,
     explain: bool = False,
-    model: str | None = None,
-    device: str = "cpu",
+    language: LanguageModel = LanguageModel(),
     max_chars: int = 100_000,
     max_prompts: int = 64,
     max_pieces: int = 4096,
@@ -38,8 +38,10 @@ def serve(
         What `cutaway guard fit` wrote.
     certificate
         A certificate; by default certificate.json in the folder if there. One for another model or detector is refused.
-    host, port
-        Where to listen.
+    host
+        Address to listen on.
+    port
+        Port to listen on.
     workers
         Processes that compute; 0 computes in the server itself.
     keys
@@ -50,10 +52,6 @@ def serve(
         Write prompts into the log (never by default).
     explain
         Answer /v1/explain, and show on the page, the training prompts nearest to a prompt: clients then see them.
-    model
-        Where the language model is now, if it has moved.
-    device
-        cpu, cuda, ...
     max_chars
         Longest prompt in characters.
     max_prompts
@@ -87,8 +85,8 @@ def serve(
         host=host,
         port=port,
         settings=settings,
-        model=model,
-        device=device,
+        model=language.model,
+        device=language.device,
         keys=keys,
         decisions=decisions,
     )

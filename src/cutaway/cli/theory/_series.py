@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cutaway.errors import InputError
-
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -26,14 +24,6 @@ def exponents(target: Any, seed: int) -> dict[str, Any]:
 def theory_payload(series: dict[str, Any], **found: Any) -> dict[str, Any]:
     """What every form prints; null what is not `found`."""
     return {"series": series, "exponent": None, "leap": None, "generative_exponent": None} | found
-
-
-def check_dimension(dimension: int) -> None:
-    """Before the rates, which are divided by it."""
-    if dimension < 1:
-        raise InputError(
-            "option --dimension", found=str(dimension), expected="at least 1", remedy="give the number of inputs"
-        )
 
 
 def series_of(x: Any, y: Any) -> list[list[float]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import Seed
+from cutaway.cli.theory._options import Noise
 from cutaway.cli.theory._series import series_of, theory_payload
 
 app = new_app("theory exponent")
 
 
 @app.default
-def exponent(target: str, *, samples: int = 1_000_000, noise: float = 0.0, seed: int = 0) -> Outcome:
+def exponent(target: str, *, samples: int = 1_000_000, noise: Noise = 0.0, seed: Seed = 0) -> Outcome:
     """Information exponent, leap and generative exponent of a target, with what decides them.
 
     Parameters
@@ -17,11 +19,7 @@ def exponent(target: str, *, samples: int = 1_000_000, noise: float = 0.0, seed:
     target
         Expression in z, or z1, z2, ... (He2 .. He8, relu, sign, tanh, exp, cos, sin, abs, erf), or a known name.
     samples
-        Draws for the generative exponent.
-    noise
-        Variance of label noise in the generative exponent.
-    seed
-        Seed of the draws.
+        Monte Carlo samples, for the generative exponent.
     """
     from cutaway.dynamics.exponents import generative_exponent, information_exponent, leap, sample_complexity
 

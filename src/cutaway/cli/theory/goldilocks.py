@@ -2,103 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.options import budget_bytes, check_picture, open_subject
+from cutaway.cli.options import Several, check_picture
+from cutaway.cli.subject import Subject
 from cutaway.cli.theory._series import PICTURES, save
 from cutaway.errors import InputError
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+    from cutaway.network import Network
 
 app = new_app("theory goldilocks")
 
 
+@dataclass(frozen=True)
+class Start(Subject):
+    """A network as it starts, on rows that it would be trained on."""
+
+    _: KW_ONLY
+    num: int | None = 300
+    split: str = "train"
+
+
 @app.default
 def goldilocks(
-    model: str | None = None,
+    subject: Start = Start(),
     *,
-    data: str | None = None,
-    weights: str | None = None,
-    num: int = 300,
-    split: str = "train",
-    scales: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
+    scales: Annotated[list[float] | None, Several] = None,
     dimension: int = 50,
-    seed: int = 0,
-    device: str = "cpu",
-    budget: str | None = None,
     out: Path | None = None,
-    trust_pickle: bool = False,
-    trust_code: bool = False,
 ) -> Outcome:
     """Sweep the scale of an initialisation: excess of positive curvature, softmax gain, entropy, loss.
 
+    MODEL is taken as it is (untrained, say); without it, a fully connected network 64-64-64-10 without
+    biases on digits.
+
     Parameters
     ----------
-    model
-        As in `cutaway scan`, taken as it is (untrained, say); without it, a fully connected network 64-64-64-10
-        without biases on digits.
-    data
-        A named set or a path.
-    weights
-        Checkpoint to load into the model.
-    num
-        Rows of the data.
-    split
-        train or test.
     scales
         Factors of all parameters; 0.05 0.1 0.3 0.6 1 2 4 10 100 when not given.
     dimension
         Random directions in which the Hessian is taken.
-    seed
-        Seed of the directions, and of the network made when none is given.
-    device
-        `cpu`, `cuda`, ...
-    budget
-        Memory budget, such as 8GB.
     out
         File (.png, .pdf, .svg) for the picture.
-    trust_pickle
-        Allow pickled modules, which can run any code.
-    trust_code
-        Build the network of a run by the factory that the run names, which runs its code.
     """
     from cutaway.curvature import Surface, scale_sweep
     from cutaway.reproductions.goldilocks import SCALES
 
     check_picture("--out", out, PICTURES)
     factors = tuple(scales or SCALES)
-    if min(factors) <= 0 or dimension < 1:
-        found = f"--scales {min(factors):g}, --dimension {dimension}"
+    if not min(factors) > 0 or dimension < 1:
         raise InputError(
             "command theory goldilocks",
-            found=found,
+            found=f"--scales {min(factors):g}, --dimension {dimension}",
             expected="scales above 0, a dimension of at least 1",
             remedy="give such numbers",
         )
-    if model is None:
-        network, dataset = _usual(data, num, seed)
-    else:
-        network, dataset = open_subject(
-            model,
-            data,
-            weights=weights,
-            num=num,
-            seed=seed,
-            split=split,
-            device=device,
-            dtype=None,
-            trust_pickle=trust_pickle,
-            trust_code=trust_code,
-            budget=budget,
-        )
+    network, dataset = _usual(subject) if subject.model is None else subject.open()
     if dataset.labels is None:
         raise InputError(
             f"data {dataset.name!r}", found="no labels", expected="labelled data", remedy="name another set"
         )
-    surface = Surface.of(network, dataset.inputs, dataset.labels, budget=budget_bytes(budget))
-    points = scale_sweep(surface, factors, dimension=dimension, seed=seed)
+    surface = Surface.of(network, dataset.inputs, dataset.labels, budget=subject.room)
+    points = scale_sweep(surface, factors, dimension=dimension, seed=subject.seed)
     series = {
         "excess": [[p.scale, p.excess.excess] for p in points],
         "positive_share": [[p.scale, p.excess.positive] for p in points],
@@ -117,20 +87,19 @@ def goldilocks(
     return Outcome(payload=payload, words=_words(points, degree))
 
 
-def _usual(data: str | None, num: int, seed: int) -> tuple[Any, Any]:
-    from cutaway.data import load_data
-    from cutaway.network import Network
+def _usual(subject: Start) -> tuple[Network, Dataset]:
     from cutaway.reproductions._bias_free import fully_connected
 
-    if data not in (None, "digits"):
+    if subject.data not in (None, "digits"):
         raise InputError(
             "command theory goldilocks",
-            found=f"--data {data} without a model",
+            found=f"--data {subject.data} without a model",
             expected="a model for it",
             remedy="name the model, or leave --data out",
         )
-    dataset = load_data("digits", split="train", num=num, seed=seed)
-    return Network(fully_connected((64, 64, 64, 10), seed), dataset.inputs[:2], name="64-64-64-10"), dataset
+    subject.check()
+    dataset = replace(subject, data="digits").rows()
+    return subject.network(fully_connected((64, 64, 64, 10), subject.seed), dataset, "64-64-64-10"), dataset
 
 
 def _degree(surface: Any) -> int | None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.options import check_picture
-from cutaway.cli.theory._series import PICTURES, axes_of, check_dimension, exponents, save, series_of, theory_payload
+from cutaway.cli.options import Seed, check_picture
+from cutaway.cli.theory._options import Student
+from cutaway.cli.theory._series import PICTURES, axes_of, exponents, save, series_of, theory_payload
 
 app = new_app("theory ode")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Student):
+    """Two neurons, by default."""
+
+    width: int = 2
+    dimension: int = 1000
+    steps: int = 1000
 
 
 @app.default
@@ -17,51 +28,31 @@ def ode(
     *,
     target: str | None = None,
     directions: int = 1,
-    width: int = 2,
-    dimension: int = 1000,
-    rate: float | None = None,
-    batch: int = 1,
-    noise: float = 0.0,
+    student: Pair = Pair(),
     loss: str = "square",
-    spherical: bool = False,
     start: float | None = None,
-    steps: int = 1000,
     samples: int = 0,
-    seed: int = 0,
+    seed: Seed = 0,
     out: Path | None = None,
 ) -> Outcome:
     """Integrate the overlap equations.
 
+    Of a student whose second layer is all ones. Its step size is width / dimension where --rate is not given.
+
     Parameters
     ----------
     activation
-        Student's: erf, relu, tanh, square, He2 .. He8, he2 .. he8.
+        Student's activation: erf, relu, tanh, square, He2 .. He8, he2 .. he8.
     target
         Expression; without it a committee of the same activation.
     directions
         Teacher neurons of that committee.
-    width
-        Student neurons, second layer all ones.
-    dimension
-        Input dimension.
-    rate
-        Step size, weights of unit length; width / dimension when not given.
-    batch
-        Samples a step.
-    noise
-        Label noise variance.
     loss
         square or correlation.
-    spherical
-        Renormalise the student's weights.
     start
         Overlap of every neuron with the first direction; 1/sqrt(dimension) when not given.
-    steps
-        Number of steps.
     samples
         Monte Carlo samples; 0 takes the closed form where there is one.
-    seed
-        Seed of the Monte Carlo.
     out
         File (.png, .pdf, .svg) for the picture.
     """
@@ -70,18 +61,19 @@ def ode(
     from cutaway.dynamics.ode import OverlapProblem, integrate
 
     check_picture("--out", out, PICTURES)
-    check_dimension(dimension)
+    student.check()
+    width, dimension, steps = student.width, student.dimension, student.steps
     problem = OverlapProblem(
         activation=activation,
         second_layer=(1.0,) * width,
-        rate=width / dimension if rate is None else rate,
+        rate=width / dimension if student.rate is None else student.rate,
         dimension=dimension,
         num_directions=directions,
         link=target,
-        batch_size=batch,
-        label_noise=noise,
+        batch_size=student.batch,
+        label_noise=student.noise,
         loss=loss,
-        projected=spherical,
+        projected=student.spherical,
         samples=samples,
         seed=seed,
     )

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from cutaway import seeds
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.options import Seed, Several
 
 app = new_app("theory robust-linear")
 
@@ -15,13 +16,13 @@ app = new_app("theory robust-linear")
 @app.default
 def robust_linear(
     *,
-    alpha: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
+    alpha: Annotated[list[float] | None, Several] = None,
     eps: float = 0.3,
     lam: float = 0.1,
     power: float = 2.0,
-    dimension: int = 300,
+    dimension: Annotated[int, Parameter(help="Input dimension.")] = 300,
     draws: int = 3,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Outcome:
     """Robust error of the penalised linear classifier under an l_inf attack: theory and minimisation side by side.
 
@@ -35,12 +36,8 @@ def robust_linear(
         Weight of the penalty.
     power
         Power of the penalty: 1, 1.5 or 2.
-    dimension
-        Of the minimisation.
     draws
         Data sets of the minimisation; 0 for none.
-    seed
-        Seed of the draws.
     """
     import numpy as np
 

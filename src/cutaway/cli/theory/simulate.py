@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.options import check_picture
-from cutaway.cli.theory._series import PICTURES, check_dimension, exponents, save, series_of, theory_payload
+from cutaway.cli.options import Device, Seed, check_picture
+from cutaway.cli.theory._options import Student
+from cutaway.cli.theory._series import PICTURES, exponents, save, series_of, theory_payload
 from cutaway.errors import InputError
 
 app = new_app("theory simulate")
@@ -18,59 +19,37 @@ def simulate(
     target: str,
     *,
     activation: str = "relu",
-    width: int = 1,
+    student: Student = Student(),
     second_layer: str = "ones",
-    dimension: int = 256,
-    rate: float | None = None,
     displacement: float | None = None,
-    steps: int = 20_000,
     method: str = "sgd",
-    batch: int = 1,
-    noise: float = 0.0,
-    spherical: bool = False,
     start: str = "random",
     seeds: int = 16,
-    seed: int = 0,
-    device: str = "cpu",
+    seed: Seed = 0,
+    device: Device = "cpu",
     theory: bool = False,
     out: Path | None = None,
 ) -> Outcome:
     """Simulate training, many seeds at once: mean and spread of the cosine with every target direction.
 
+    The step size is 0.01 * batch * width / dimension where --rate is not given.
+
     Parameters
     ----------
     target
-        Expression or known name.
+        Expression in z, or z1, z2, ..., or a known name.
     activation
         Student's activation.
-    width
-        Student neurons.
     second_layer
         ones, signs or gaussian.
-    dimension
-        Input dimension.
-    rate
-        Step size for weights of unit length; 0.01 * batch * width / dimension when not given.
     displacement
         Of method repetition; 0.1 * width / dimension when not given.
-    steps
-        Number of steps.
     method
         sgd, correlation, repetition, two-steps or reuse (batch is then the whole data set).
-    batch
-        Samples a step.
-    noise
-        Label noise variance.
-    spherical
-        Renormalise the weights.
     start
         random, orthogonal, or a number.
     seeds
         Independent runs.
-    seed
-        Seed of them all.
-    device
-        Torch device.
     theory
         Overlay the overlap equations (methods sgd and correlation, second layer ones).
     out
@@ -82,7 +61,8 @@ def simulate(
     from cutaway.dynamics.simulation import simulate as run
 
     check_picture("--out", out, PICTURES)
-    check_dimension(dimension)
+    student.check()
+    width, dimension, steps = student.width, student.dimension, student.steps
     if second_layer not in ("ones", "signs", "gaussian"):
         raise InputError(
             "option --second-layer",
@@ -90,19 +70,26 @@ def simulate(
             expected="ones, signs or gaussian",
             remedy="give one of the three",
         )
+    if theory and (method not in ("sgd", "correlation") or second_layer != "ones"):
+        raise InputError(
+            "option --theory",
+            found=f"method {method}, second layer {second_layer}",
+            expected="sgd or correlation, second layer ones",
+            remedy="leave --theory out, or simulate one of these",
+        )
     setting = Simulation(
         link=target,
         activation=activation,
         dimension=dimension,
         num_steps=steps,
         method=method,
-        batch_size=batch,
-        rate=0.01 * batch * width / dimension if rate is None else rate,
+        batch_size=student.batch,
+        rate=0.01 * student.batch * width / dimension if student.rate is None else student.rate,
         displacement=0.1 * width / dimension if displacement is None else displacement,
         second_layer=(1.0,) * width if second_layer == "ones" else second_layer,
         width=width,
-        label_noise=noise,
-        spherical=spherical,
+        label_noise=student.noise,
+        spherical=student.spherical,
         start=_start(start),
         record=max(1, steps // 50),
         num_seeds=seeds,
@@ -135,13 +122,6 @@ def _theory_lines(setting: Any, path: Any) -> dict[str, Any]:
 
     from cutaway.dynamics.ode import OverlapProblem, integrate
 
-    if setting.method not in ("sgd", "correlation") or isinstance(setting.second_layer, str):
-        raise InputError(
-            "option --theory",
-            found=f"method {setting.method}",
-            expected="sgd or correlation, second layer ones",
-            remedy="leave --theory out, or simulate one of these",
-        )
     problem = OverlapProblem(
         activation=setting.activation,
         second_layer=setting.second_layer,
@@ -169,7 +149,6 @@ def _theory_lines(setting: Any, path: Any) -> dict[str, Any]:
 
 
 def _start(text: str) -> str | float:
-
     if text in ("random", "orthogonal"):
         return text
     try:

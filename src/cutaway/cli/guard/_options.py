@@ -1,0 +1,58 @@
+"""Options that the commands of `cutaway guard` share. `--help` reads the docstrings below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from cutaway.cli.options import Device, Several
+
+if TYPE_CHECKING:
+    from cutaway.guard import Guardrail
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """The language model that the guardrail in a folder reads.
+
+    Parameters
+    ----------
+    model
+        Where the language model is now, if it has moved.
+    """
+
+    model: str | None = None
+    device: Device = "cpu"
+
+    def open(self, folder: Path, **options: Any) -> Guardrail:
+        """The guardrail in the folder."""
+        from cutaway.guard import load_guardrail
+
+        return load_guardrail(folder, model=self.model, device=self.device, **options)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What the columns of labelled prompts are called.
+
+    Parameters
+    ----------
+    text
+        Name of the column of prompts.
+    label
+        Name of the column of labels.
+    source
+        Name of the column that says where a prompt is from.
+    positive
+        Labels that count as harmful.
+    """
+
+    text: str = "text"
+    label: str = "label"
+    source: str = "source"
+    positive: Annotated[list[str] | None, Several] = None

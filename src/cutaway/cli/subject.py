@@ -1,0 +1,223 @@
+"""What a command looks at: one `Subject` that every command which takes a network flattens into its options, and one
+`Engine` for those that send jobs elsewhere. `--help` reads the docstrings below."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import Parameter
+
+from cutaway.cli.options import Budget, Device, Seed, TrustCode, budget_bytes
+from cutaway.errors import InputError
+from cutaway.seeds import check_seed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cutaway.data import Dataset
+    from cutaway.engines.base import Executor
+    from cutaway.network import Network
+    from cutaway.network.sources import LoadedModel
+
+TOKENS = 32  # tokens a row when text is cut into rows of equal length
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Subject:
+    """A network and the rows it is looked at with, as the command line names them.
+
+    Parameters
+    ----------
+    model
+        pkg.module:factory, file.py:factory (with --weights), a .pt2 or .onnx file, a run of cutaway fit or one of its
+        checkpoints, or a Hugging Face folder or id.
+    weights
+        Checkpoint to load into the model (.safetensors).
+    data
+        A named set (digits, mnist, fashion-mnist, cifar10, cifar10-jpeg) or a path (.npz, .npy, .csv, .parquet, a
+        folder of images by class).
+    groups
+        Array (.npz) or column (.csv, .parquet) of the data that says which group a row is of; it is no input then.
+    labels2
+        Array or column of the data with a second label of the same classes; it is no input then.
+    num
+        How many rows of the data to use.
+    split
+        Which split of a named set: train or test.
+    dtype
+        float32 or float64; where none is told, the model's own.
+    trust_pickle
+        Allow pickled modules, which can run any code.
+    """
+
+    model: str | None = None
+    _: KW_ONLY
+    weights: str | None = None
+    data: str | None = None
+    groups: str | None = None
+    labels2: str | None = None
+    num: int | None = None
+    split: str = "test"
+    seed: Seed = 0
+    device: Device = "cpu"
+    dtype: str | None = None
+    budget: Budget = None
+    trust_pickle: bool = False
+    trust_code: TrustCode = False
+
+    @property
+    def room(self) -> int | None:
+        """The budget in bytes."""
+        return budget_bytes(self.budget)
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What `load_model` is told beside the model."""
+        return {"weights": self.weights, "trust_pickle": self.trust_pickle, "trust_code": self.trust_code}
+
+    def check(self) -> None:
+        """Before any work. Raises InputError for options without sense, and for a device that is not there."""
+        from cutaway.data.columns import no_columns
+        from cutaway.network.sources import usable_device
+
+        if self.dtype not in (None, "float32", "float64"):
+            raise InputError(
+                "option --dtype", found=self.dtype, expected="float32 or float64", remedy="give one of the two"
+            )
+        if self.num is not None and self.num < 1:
+            remedy = "give a whole number of at least 1"
+            raise InputError("option --num", found=str(self.num), expected="at least 1", remedy=remedy)
+        if self.model is None and self.weights is not None:
+            raise InputError(
+                "option --weights",
+                found="no model",
+                expected="a model to load the weights into",
+                remedy="name the model that they belong to",
+            )
+        check_seed(self.seed)
+        usable_device(self.device)
+        budget_bytes(self.budget)
+        if self.data is None:
+            no_columns("no --data", self.groups, self.labels2)
+
+    def open(self) -> tuple[Network, Dataset]:
+        """The network and the data set, which must fit each other.
+
+        Without a model, a small network is trained on digits. Text is cut into rows of tokens by the model's tokenizer.
+        Without data, a language model reads its example text, and other models of one vector input standard normal
+        inputs (said in the data's name).
+        """
+        self.check()
+        if self.model is None:
+            from cutaway.demo import train_digits
+
+            module, dataset = train_digits(seed=self.seed)
+            if self.data is not None:
+                dataset = self.rows()
+            elif self.num is not None:
+                dataset = dataset.take(self.num, self.seed)
+            return self.network(module, dataset, "small CNN trained on digits"), dataset
+        from cutaway.files import within
+        from cutaway.network.sources import load_model
+
+        loaded = load_model(self.model, device=self.device, **self.loading)
+        with within(self.room):
+            dataset = self._fitting(loaded)
+        return self.network(loaded.model, dataset, loaded.name), dataset
+
+    def network(self, module: nn.Module, dataset: Dataset, name: str) -> Network:
+        """A view on the module, on the device and of the type that were asked for."""
+        import torch
+
+        from cutaway.network import Network
+
+        module = module.to(self.device)
+        if self.dtype is not None:
+            module = module.to(getattr(torch, self.dtype))
+        return Network(module, dataset.inputs[:2], name=name)
+
+    def rows(self) -> Dataset:
+        """The rows of `data`, read within the budget."""
+        from cutaway.data import load_data
+        from cutaway.files import within
+
+        assert self.data is not None
+        columns = {"groups": self.groups, "labels2": self.labels2}
+        with within(self.room):
+            return load_data(self.data, split=self.split, num=self.num, seed=self.seed, **columns)
+
+    def _fitting(self, loaded: LoadedModel) -> Dataset:
+        """Rows for the loaded model."""
+        import torch
+
+        from cutaway.data import Dataset, load_text
+        from cutaway.data.columns import no_columns
+
+        if self.data is not None and loaded.tokenizer is not None and not self.data.endswith((".npz", ".npy")):
+            no_columns(f"texts {self.data}", None, self.labels2)
+            tokens = load_text(self.data, group_column=self.groups).tokenised(loaded.tokenizer, TOKENS)
+            return tokens.take(min(self.num, len(tokens)), self.seed) if self.num is not None else tokens
+        if self.data is not None:
+            return self.rows()
+        if loaded.example is None:
+            raise InputError(
+                f"model {loaded.name!r}",
+                found="no data set",
+                expected="one",
+                remedy="name one with --data, for instance --data mnist",
+            )
+        if not loaded.example.is_floating_point():
+            return Dataset(name="the model's example text", inputs=loaded.example)
+        generator = torch.Generator().manual_seed(self.seed)
+        inputs = torch.randn((self.num or 256, *loaded.example.shape[1:]), generator=generator)
+        return Dataset(name="standard normal inputs (no data given)", inputs=inputs)
+
+
+@dataclass(frozen=True)
+class ExactSubject(Subject):
+    """A subject of commands whose guarantees rest on float64 on the processor: any other choice is refused, not
+    ignored."""
+
+    _: KW_ONLY
+    dtype: str | None = "float64"
+
+    def check(self) -> None:
+        for option, found, expected in (("--device", self.device, "cpu"), ("--dtype", self.dtype, "float64")):
+            if found != expected:
+                raise InputError(
+                    f"option {option}",
+                    found=found or "nothing",
+                    expected=expected,
+                    remedy="guarantees are computed in float64 on the processor; the network itself may be of any type",
+                )
+        super().check()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Where independent jobs run.
+
+    Parameters
+    ----------
+    engine
+        Where null networks and the rows of a list run: inline, loky, dask or submitit; in a scan also auto (processes
+        where they pay).
+    workers
+        How many processes or jobs.
+    address
+        Of a Dask scheduler, or slurm for submitit.
+    """
+
+    engine: str = "inline"
+    workers: int | None = None
+    address: str | None = None
+
+    def executor(self) -> Executor:
+        """Raises InputError for an engine that there is not."""
+        from cutaway.engines.executor import get_executor
+
+        return get_executor(**dataclasses.asdict(self))
