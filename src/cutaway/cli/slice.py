@@ -170,7 +170,7 @@ def _write(
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = []
     if picture:
-        called = {"axis_names": tuple(axis_names)} if axis_names else {}
+        called: dict[str, Any] = {"axis_names": tuple(axis_names)} if axis_names else {}
         files += write_picture(slices[-1], stem, colour=colour, class_names=names, **called)
     if explorer:
         page = stem.parent / f"{stem.name}.html"
