@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from cutaway.cli import commands
 from cutaway.cli.subject import Subject
+from cutaway.cli.theory._options import Student
 
 WHERE = "what is written, and of which form, is the command's"
 DIFFERENT = {
@@ -104,6 +105,25 @@ def test_every_command_that_takes_a_network_takes_all_of_it(apps):
     for command in ("scan", "measure", "certify", "theory goldilocks", "slice"):
         mine = {option for option, where in found.items() if command in where}
         assert all_of_it - mine == ({"num"} if command == "slice" else set()), command
+
+
+@pytest.mark.parametrize("command", ["scan", "measure", "certify", "theory goldilocks", "slice"])
+def test_a_network_is_parsed_as_it_was_typed(apps, command):
+    words = ["accuracy"] * (command == "measure") + ["nets.py:make", "--data", "mnist", "--seed", "3", "--trust-code"]
+    words += ["--groups", "a", "--labels2", "b", "--budget", "1GB", "--dtype", "float64", "--split", "train"]
+    _, bound, _ = apps[command].parse_args(words, exit_on_error=False, print_error=False)
+    (subject,) = [each for each in bound.arguments.values() if isinstance(each, Subject)]
+    wanted = Subject("nets.py:make", data="mnist", seed=3, trust_code=True, groups="a", labels2="b", budget="1GB")
+    wanted = dataclasses.replace(wanted, dtype="float64", split="train", num=subject.num)
+    assert dataclasses.asdict(subject) == dataclasses.asdict(wanted)
+
+
+def test_what_learns_is_parsed_as_it_was_typed(apps):
+    for command in ("theory ode", "theory simulate"):
+        words = ["relu", "--width", "3", "--dimension", "7", "--rate", "0.5", "--noise", "0.1", "--spherical"]
+        _, bound, _ = apps[command].parse_args(words, exit_on_error=False, print_error=False)
+        (student,) = [each for each in bound.arguments.values() if isinstance(each, Student)]
+        assert (student.width, student.dimension, student.rate, student.noise) == (3, 7, 0.5, 0.1) and student.spherical
 
 
 def test_lists_have_no_empty_form(apps):

@@ -1,7 +1,8 @@
 """What a command looks at: one `Subject` that every command which takes a network flattens into its options, and one
-`Engine` for those that send jobs elsewhere. `--help` reads the docstrings below."""
+`Engine` for those that send jobs elsewhere. `--help` reads the docstrings below.
 
-from __future__ import annotations
+Annotations are not postponed here: those of a class that a command elsewhere extends are read when it parses.
+"""
 
 import dataclasses
 from dataclasses import KW_ONLY, dataclass
@@ -103,7 +104,7 @@ class Subject:
         if self.data is None:
             no_columns("no --data", self.groups, self.labels2)
 
-    def open(self) -> tuple[Network, Dataset]:
+    def open(self) -> "tuple[Network, Dataset]":
         """The network and the data set, which must fit each other.
 
         Without a model, a small network is trained on digits. Text is cut into rows of tokens by the model's tokenizer.
@@ -128,7 +129,7 @@ class Subject:
             dataset = self._fitting(loaded)
         return self.network(loaded.model, dataset, loaded.name), dataset
 
-    def network(self, module: nn.Module, dataset: Dataset, name: str) -> Network:
+    def network(self, module: "nn.Module", dataset: "Dataset", name: str) -> "Network":
         """A view on the module, on the device and of the type that were asked for."""
         import torch
 
@@ -139,7 +140,7 @@ class Subject:
             module = module.to(getattr(torch, self.dtype))
         return Network(module, dataset.inputs[:2], name=name)
 
-    def rows(self) -> Dataset:
+    def rows(self) -> "Dataset":
         """The rows of `data`, read within the budget."""
         from cutaway.data import load_data
         from cutaway.files import within
@@ -149,7 +150,7 @@ class Subject:
         with within(self.room):
             return load_data(self.data, split=self.split, num=self.num, seed=self.seed, **columns)
 
-    def _fitting(self, loaded: LoadedModel) -> Dataset:
+    def _fitting(self, loaded: "LoadedModel") -> "Dataset":
         """Rows for the loaded model."""
         import torch
 
@@ -216,7 +217,7 @@ class Engine:
     workers: int | None = None
     address: str | None = None
 
-    def executor(self) -> Executor:
+    def executor(self) -> "Executor":
         """Raises InputError for an engine that there is not."""
         from cutaway.engines.executor import get_executor
 

@@ -1,7 +1,5 @@
 """Options that the commands of `cutaway guard` share. `--help` reads the docstrings below."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +26,7 @@ class LanguageModel:
     model: str | None = None
     device: Device = "cpu"
 
-    def open(self, folder: Path, **options: Any) -> Guardrail:
+    def open(self, folder: Path, **options: Any) -> "Guardrail":
         """The guardrail in the folder."""
         from cutaway.guard import load_guardrail
 

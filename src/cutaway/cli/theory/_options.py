@@ -1,6 +1,7 @@
-"""Options that the commands of `cutaway theory` share. `--help` reads the docstring below."""
+"""Options that the commands of `cutaway theory` share. `--help` reads the docstring below.
 
-from __future__ import annotations
+Annotations are not postponed here, as in `cli/subject.py`.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
