@@ -151,3 +151,17 @@ def test_the_counts_of_the_house_see_what_is_wrong(tmp_path):
     assert {name: found[name] for name in wanted} == wanted
     text = tool.table({"a": 1000}, {"a": 2, "b": 3}, "old")
     assert text.splitlines()[2:] == ["| a | 2 | 1,000 |", "| b | 3 | 0 |"]
+
+
+def test_one_function_knows_the_nearest_name():
+    users = [path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if "difflib" in path.read_text()]
+    assert users == ["errors.py"], "use errors.did_you_mean"
+
+
+def test_a_misspelt_name_is_told_the_nearest():
+    from cutaway.errors import did_you_mean, nearest_name
+
+    assert did_you_mean("mnits", ["digits", "mnist"]) == "did you mean 'mnist'?"
+    assert did_you_mean("MNIST", ["mnist-1", "mnist"]) == "did you mean 'mnist'?"
+    assert did_you_mean("x", ["digits"]) and did_you_mean("x", [], "check the path") == "check the path"
+    assert nearest_name("pgd", ["apgd"], likeness=0.9) is None

@@ -6,6 +6,7 @@ The command line prints it without a traceback and exits with code 2.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -36,6 +37,28 @@ def _message(offender: str, found: str, expected: str, remedy: str) -> str:
 
 def _rebuild(kind: type[CutawayError], offender: str, found: str, expected: str, remedy: str) -> CutawayError:
     return kind(offender, found=found, expected=expected, remedy=remedy)
+
+
+def nearest_name(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The known name that is most like `name`, whatever the case of its letters; None where none is like it.
+
+    likeness: least ratio of difflib's matcher, 0 to 1.
+    """
+    import difflib
+
+    by_form = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(name.casefold(), by_form, n=1, cutoff=likeness)
+    return by_form[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "give one of these") -> str:
+    """The remedy for a misspelt name: the nearest known one, else `otherwise`.
+
+    >>> did_you_mean("mnits", ["digits", "mnist"]), did_you_mean("x", ["digits"])
+    ("did you mean 'mnist'?", 'give one of these')
+    """
+    near = nearest_name(name, known)
+    return f"did you mean {near!r}?" if near else otherwise
 
 
 class InputError(CutawayError):

@@ -8,14 +8,13 @@ stands.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import altair
@@ -55,12 +54,11 @@ def instrument(name: str) -> type[Instrument]:
         return _class_in(homes()[name], name)
     if name in _foreign():
         return _foreign()[name].load()
-    near = difflib.get_close_matches(name, names(), n=1)
     raise InputError(
         f"instrument {name!r}",
         found="no such instrument",
         expected="one of " + ", ".join(names()),
-        remedy=f"did you mean {near[0]!r}?" if near else "see `cutaway instruments`",
+        remedy=did_you_mean(name, names(), "see `cutaway instruments`"),
     )
 
 

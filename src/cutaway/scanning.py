@@ -8,7 +8,6 @@ judge     p-values by rank, q-values over all figures of the scan
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import time
@@ -21,7 +20,7 @@ import torch
 from cutaway import registry, scan_cost
 from cutaway._moved import moved_names
 from cutaway.data.anything import as_dataset
-from cutaway.errors import CutawayError, InputError, failure
+from cutaway.errors import CutawayError, InputError, did_you_mean, failure
 from cutaway.evidence.decision import LIMIT, reach
 from cutaway.evidence.looks import LookLog
 from cutaway.evidence.multiplicity import q_values
@@ -151,14 +150,11 @@ def _with_options(settings: ScanSettings, options: dict[str, Any]) -> ScanSettin
     names = [f.name for f in dataclasses.fields(ScanSettings)]
     for option in options:
         if option not in names:
-            near = difflib.get_close_matches(option, names, n=1)
             raise InputError(
                 f"option {option!r} of scan",
                 found="no such option",
                 expected="one of " + ", ".join(names),
-                remedy=f"did you mean {near[0]!r}?"
-                if near
-                else "settings of an instrument: scan(instruments=[Accuracy(...)])",
+                remedy=did_you_mean(option, names, "settings of an instrument: scan(instruments=[Accuracy(...)])"),
             )
     return dataclasses.replace(settings, **options)
 

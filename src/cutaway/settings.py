@@ -9,13 +9,12 @@ measures, and `cutaway instruments NAME` prints `described`.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 
 _KEY = "cutaway.settings"
 
@@ -130,7 +129,5 @@ def _typed(value: Any, usual: Any) -> tuple[bool, str]:
 
 
 def _remedy(value: Any, setting: dataclasses.Field[Any], allowed: Range) -> str:
-    near = difflib.get_close_matches(str(value), [str(choice) for choice in allowed.choices], n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return "" if setting.default is dataclasses.MISSING else f"its default is {setting.default!r}"
+    usual = "" if setting.default is dataclasses.MISSING else f"its default is {setting.default!r}"
+    return did_you_mean(str(value), map(str, allowed.choices), usual)

@@ -10,8 +10,10 @@ import pytest
 from cyclopts import Parameter
 
 from cutaway.cli import commands
-from cutaway.cli.subject import Subject
+from cutaway.cli.subject import Engine, Subject
 from cutaway.cli.theory._options import Student
+from cutaway.engines.executor import InlineExecutor
+from cutaway.errors import InputError
 
 WHERE = "what is written, and of which form, is the command's"
 DIFFERENT = {
@@ -124,6 +126,13 @@ def test_what_learns_is_parsed_as_it_was_typed(apps):
         _, bound, _ = apps[command].parse_args(words, exit_on_error=False, print_error=False)
         (student,) = [each for each in bound.arguments.values() if isinstance(each, Student)]
         assert (student.width, student.dimension, student.rate, student.noise) == (3, 7, 0.5, 0.1) and student.spherical
+
+
+def test_an_engine_opens_its_executor():
+    with Engine().executor() as executor:
+        assert isinstance(executor, InlineExecutor)
+    with pytest.raises(InputError, match="Did you mean 'loky'"):
+        Engine(engine="lokky").executor()
 
 
 def test_lists_have_no_empty_form(apps):

@@ -39,12 +39,11 @@ def run(arguments: list[str]) -> int:
         print(f"cutaway {__version__}")
         return 0
     if arguments[0] not in (known := commands()):
-        import difflib
+        from cutaway.errors import InputError, did_you_mean
 
-        near = difflib.get_close_matches(arguments[0], known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else " See `cutaway --help`."
-        print(f"cutaway: unknown command {arguments[0]!r}.{hint}", file=sys.stderr)
-        return 2
+        remedy = did_you_mean(arguments[0], known, "see `cutaway --help`")
+        error = InputError(f"unknown command {arguments[0]!r}", expected=", ".join(known), remedy=remedy)
+        return fail(f"cutaway: {error}", 2, "--json" in arguments)
     from cutaway.cli.command import execute
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that wait give their core away
@@ -71,6 +70,16 @@ def show(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def fail(message: str, code: int, as_json: bool) -> int:
+    """Say what went wrong, in words and, where asked, in JSON; returns the exit code."""
+    print(message, file=sys.stderr)
+    if as_json:
+        import json
+
+        show(json.dumps({"error": message, "code": code}))
+    return code
 
 
 def help_text() -> str:

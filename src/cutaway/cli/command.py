@@ -17,7 +17,7 @@ from typing import Any
 import cyclopts
 from cyclopts import Parameter
 
-from cutaway.cli import commands, show
+from cutaway.cli import commands, fail, show
 from cutaway.errors import CutawayError, CutawayWarning
 from cutaway.jsonable import clean
 
@@ -90,33 +90,26 @@ def execute(name: str, arguments: list[str]) -> int:
         with quiet(as_json):
             outcome = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
-        return _fail(f"cutaway {name}: {error}", 2, as_json)
+        return fail(f"cutaway {name}: {error}", 2, as_json)
     except CutawayError as error:
-        return _fail(f"cutaway {name}: {error}", error.exit_code, as_json)
+        return fail(f"cutaway {name}: {error}", error.exit_code, as_json)
     except KeyboardInterrupt:
         how = "; go on with --resume" if name in ("scan", "fit") else ""
-        return _fail(f"cutaway {name}: stopped; what was finished is kept{how}", 130, as_json)
+        return fail(f"cutaway {name}: stopped; what was finished is kept{how}", 130, as_json)
     except OSError as error:
-        return _fail(f"cutaway {name}: {_file_trouble(error)}", 2 if error.errno in _BAD_PATH else 1, as_json)
+        return fail(f"cutaway {name}: {_file_trouble(error)}", 2 if error.errno in _BAD_PATH else 1, as_json)
     except pickle.PicklingError as error:
         told = f"the model; found {error}; expected one that can be sent to worker processes. Use --engine inline."
-        return _fail(f"cutaway {name}: {told}", 2, as_json)
+        return fail(f"cutaway {name}: {told}", 2, as_json)
     except MemoryError:
-        return _fail(f"cutaway {name}: out of memory; give a smaller --budget or --num", 1, as_json)
+        return fail(f"cutaway {name}: out of memory; give a smaller --budget or --num", 1, as_json)
     except Exception as error:
         traceback.print_exc()
-        return _fail(f"cutaway {name}: the work failed: {type(error).__name__}: {error}", 1, as_json)
+        return fail(f"cutaway {name}: the work failed: {type(error).__name__}: {error}", 1, as_json)
     if not isinstance(outcome, Outcome):  # --help, or no command of a group: cyclopts has printed what there is
         asked = any(flag in arguments for flag in ("--help", "-h"))
         return (
-            0 if asked else _fail(f"cutaway {name}: a command of it is needed; see `cutaway {name} --help`", 2, as_json)
+            0 if asked else fail(f"cutaway {name}: a command of it is needed; see `cutaway {name} --help`", 2, as_json)
         )
     show(json.dumps(clean(outcome.payload), allow_nan=False) if as_json else outcome.words)
     return outcome.code
-
-
-def _fail(message: str, code: int, as_json: bool) -> int:
-    print(message, file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": message, "code": code}))
-    return code

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.subject import Engine, Subject
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 
 app = new_app("measure")
 
@@ -107,7 +107,6 @@ def _how_to_read_all(instrument) -> str:
 
 def _settings(kind, pairs: list[str]) -> dict[str, object]:
     import dataclasses
-    import difflib
 
     fields = [f.name for f in dataclasses.fields(kind)]
     settings = {}
@@ -115,11 +114,10 @@ def _settings(kind, pairs: list[str]) -> dict[str, object]:
         key, sign, value = pair.partition("=")
         key = key.replace("-", "_")
         if not sign or key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
             raise InputError(
                 f"setting {pair!r} of instrument {kind.name!r}",
                 expected="key=value with key one of " + ", ".join(fields),
-                remedy=f"did you mean {near[0]!r}?" if near else "",
+                remedy=did_you_mean(key, fields),
             )
         try:
             settings[key] = ast.literal_eval(value)

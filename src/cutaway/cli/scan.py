@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Several
 from cutaway.cli.subject import Engine, Subject
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 
 app = new_app("scan")
 
@@ -69,7 +69,7 @@ def scan(
     from cutaway.scanning import scan as run_scan
 
     if null is not None and null not in NULLS:
-        raise InputError("option --null", found=null, expected=", ".join(NULLS), remedy="give one of these")
+        raise InputError("option --null", found=null, expected=", ".join(NULLS), remedy=did_you_mean(null, NULLS))
     if nulls < 0:
         raise InputError(
             "option --nulls", found=str(nulls), expected="0 or more", remedy="give a whole number of at least 0"

@@ -4,7 +4,6 @@
 Annotations are not postponed here: those of a class that a command elsewhere extends are read when it parses.
 """
 
-import dataclasses
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -221,4 +220,4 @@ class Engine:
         """Raises InputError for an engine that there is not."""
         from cutaway.engines.executor import get_executor
 
-        return get_executor(**dataclasses.asdict(self))
+        return get_executor(self.engine, self.workers, self.address)

@@ -6,7 +6,6 @@ their names; the data set's note says so, and so does every report on it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from cutaway.data.columns import with_columns
 from cutaway.data.dataset import Dataset
 from cutaway.data.images import images_to_tensor
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 
 LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class")
 MOST_ROWS = 100_000
@@ -63,12 +62,11 @@ def _without_column(data: Any, column: Any, option: str) -> tuple[Any, Any]:
         return data, column
     names = [str(n) for n in getattr(data, "columns", getattr(data, "column_names", ()))]
     if column not in names:
-        near = difflib.get_close_matches(column, names, n=1)
         raise InputError(
             f"{option} {column!r}",
             found=f"columns {', '.join(names)}" if names else "data without columns",
             expected="one of them" if names else "one value a row",
-            remedy=f"did you mean {near[0]!r}?" if near else "",
+            remedy=did_you_mean(column, names, "give one of them" if names else "give the values themselves"),
         )
     if _of_module(data, "datasets"):
         return data.remove_columns([column]), _named(data, column)

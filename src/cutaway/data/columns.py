@@ -7,7 +7,6 @@ annotator for instance, and counts the same classes as the first.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from cutaway.data.dataset import Dataset
@@ -97,8 +96,7 @@ def with_columns(data: Dataset, groups: Any = None, labels2: Any = None) -> Data
 
 def no_column(path, column: str, names: list[str]) -> InputError:
     """The error for a column that is not in a file, with the nearest that is."""
-    close = difflib.get_close_matches(column, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(column, names, "give one of them")
     return InputError(
         f"column {column!r} of {path}", found=f"columns {', '.join(names)}", expected="one of them", remedy=hint
     )

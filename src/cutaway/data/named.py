@@ -8,7 +8,6 @@ below), then downloaded once into the user's cache from their public addresses (
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import io
 import os
@@ -25,7 +24,7 @@ from cutaway.data.dataset import Dataset, choose_rows
 from cutaway.data.files import load_file
 from cutaway.data.formats import read_cifar_archive, read_idx
 from cutaway.data.images import images_to_tensor
-from cutaway.errors import FileError, InputError
+from cutaway.errors import FileError, InputError, did_you_mean
 
 SPLITS = ("train", "test")
 MIRROR_VARIABLE = "CUTAWAY_DATA"
@@ -102,12 +101,11 @@ def load_data(
         text = str(name_or_path)
         if Path(text).exists() or ".parquet:" in text or "/" in text or Path(text).suffix:
             return load_file(name_or_path, split=split, num=num, seed=seed, groups=groups, labels2=labels2)
-        close = difflib.get_close_matches(name, NAMED, n=1)
         raise InputError(
             f"data set {str(name_or_path)!r}",
             found="neither a named set nor a file",
             expected=f"{', '.join(NAMED)}, or a path",
-            remedy=f"did you mean {close[0]!r}?" if close else "",
+            remedy=did_you_mean(name, NAMED),
         )
     no_columns(f"data set {name!r}", groups, labels2)
     raw = NAMED[name](split)

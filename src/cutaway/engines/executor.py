@@ -7,12 +7,10 @@ by all jobs travel once: through a file that each worker reads once, or scattere
 
 from __future__ import annotations
 
-import difflib
-
 from cutaway.engines.base import Executor
 from cutaway.engines.jobs import map_jobs
 from cutaway.engines.local import InlineExecutor, LokyExecutor
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 
 __all__ = ["ENGINES", "Executor", "get_executor", "map_jobs"]
 
@@ -57,7 +55,4 @@ def get_executor(
         from cutaway.engines.submitit_executor import SubmititExecutor
 
         return SubmititExecutor(workers, address)
-    close = difflib.get_close_matches(name, ENGINES, n=1)
-    raise InputError(
-        f"engine {name!r}", expected=", ".join(ENGINES), remedy=f"did you mean {close[0]!r}?" if close else ""
-    )
+    raise InputError(f"engine {name!r}", expected=", ".join(ENGINES), remedy=did_you_mean(name, ENGINES))

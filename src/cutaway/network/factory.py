@@ -7,7 +7,6 @@ nn.Module. A factory may return a tuple whose first entry is the module; the res
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -19,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from cutaway.errors import CutawayError, FileError, InputError, ModelError
+from cutaway.errors import CutawayError, FileError, InputError, ModelError, did_you_mean
 from cutaway.network.origin import noting_fills
 
 
@@ -113,12 +112,7 @@ def _import(name: str) -> ModuleType:
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
-        close = (
-            difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
-            if path.parent.is_dir()
-            else []
-        )
-        hint = f"did you mean {close[0]!r}?" if close else "check the path"
+        hint = did_you_mean(path.name, [p.name for p in path.parent.glob("*.py")], "check the path")
         raise FileError(f"file {path}", found="no such file", remedy=hint)
     full = path.resolve()
     name = f"cutaway_user_{path.stem}_{hashlib.sha256(str(full).encode()).hexdigest()[:8]}"
@@ -151,7 +145,6 @@ def _find(module: ModuleType, name: str, where: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             names = [n for n in dir(found) if not n.startswith("_")]
-            close = difflib.get_close_matches(part, names, n=1)
             callables = [
                 n
                 for n in names
@@ -161,7 +154,7 @@ def _find(module: ModuleType, name: str, where: str) -> Any:
                 f"factory {name!r} of {where}",
                 found=f"no {part!r} there",
                 expected=f"one of {', '.join(callables[:8])}" if callables else "the name of a factory",
-                remedy=f"did you mean {close[0]!r}?" if close else "",
+                remedy=did_you_mean(part, names),
             )
         found = getattr(found, part)
     return found

@@ -7,7 +7,6 @@ inside is taken.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import pickle
 import zipfile
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.errors import CutawayError, FileError, ModelError
+from cutaway.errors import CutawayError, FileError, ModelError, nearest_name
 from cutaway.files import check_zip
 
 NESTED = ("state_dict", "model_state_dict", "model")
@@ -141,14 +140,12 @@ def _check_keys(path: Any, state: dict[str, Tensor], wanted: dict[str, Tensor]) 
         found.append(f"no {_listed(missing)}")
     if unexpected:
         found.append(f"unexpected {_listed(unexpected)}")
-    close = difflib.get_close_matches(missing[0], unexpected, n=1) if missing and unexpected else []
+    near = nearest_name(missing[0], unexpected) if missing else None
     raise ModelError(
         f"weights file {path}",
         found=" and ".join(found),
         expected=f"the {len(wanted)} keys of the model",
-        remedy=f"is {close[0]!r} meant as {missing[0]!r}?"
-        if close
-        else "check that factory and weights belong together",
+        remedy=f"is {near!r} meant as {missing[0]!r}?" if near else "check that factory and weights belong together",
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 
 _NOT_ONE = {"row"}
 
@@ -28,12 +27,11 @@ def reproduction_names() -> tuple[str, ...]:
 def get(name: str) -> ModuleType:
     """The module of a reproduction; `InputError` with the nearest name for an unknown one."""
     if name not in reproduction_names():
-        near = difflib.get_close_matches(name, reproduction_names(), n=1)
         raise InputError(
             f"reproduction {name!r}",
             found="no such reproduction",
             expected="one of " + ", ".join(reproduction_names()),
-            remedy=f"did you mean {near[0]!r}?" if near else "see `cutaway reproduce --list`",
+            remedy=did_you_mean(name, reproduction_names(), "see `cutaway reproduce --list`"),
         )
     return importlib.import_module(f"cutaway.reproductions.{name.replace('-', '_')}")
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 from cutaway.robustness.attacks.units import warn_of_units
 from cutaway.training.loop import Term
 
@@ -115,22 +114,20 @@ def _made(what: str, fields: Callable[..., Any], make: Callable[..., Any], optio
 def _check_fields(what: str, known: list[str], options: Mapping[str, Any]) -> None:
     for key in options:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
             raise InputError(
                 f"setting {key!r} of {what}",
                 found="no such setting",
                 expected=", ".join(known),
-                remedy=f"did you mean {near[0]!r}?" if near else "",
+                remedy=did_you_mean(key, known),
             )
 
 
 def _unknown(what: str, name: str, known: tuple[str, ...]) -> InputError:
-    near = difflib.get_close_matches(name, known, n=1)
     return InputError(
         f"{what} {name!r}",
         found=f"no such {what}",
         expected=", ".join(known),
-        remedy=f"did you mean {near[0]!r}?" if near else "",
+        remedy=did_you_mean(name, known),
     )
 
 

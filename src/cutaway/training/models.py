@@ -9,7 +9,6 @@ initialisation drawn under the seed; global random streams stay where they are.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 import math
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 from cutaway.training.parts import ACTIVATIONS, activated, image_shape
 from cutaway.training.residual import resnet18, resnet20
 from cutaway.training.transformers import char_gpt, vit_tiny
@@ -132,22 +131,20 @@ def build_model(
 def check_options(name: str, options: dict[str, Any]) -> None:
     """Raise `InputError` for a name or option that is not there, or a value that an option cannot take."""
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
         raise InputError(
             f"model {name!r}",
             found="no such model",
             expected=", ".join(MODELS),
-            remedy=f"did you mean {near[0]!r}?" if near else "or give a factory, pkg.module:factory",
+            remedy=did_you_mean(name, MODELS, "or give a factory, pkg.module:factory"),
         )
     known = [p.name for p in inspect.signature(MODELS[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for key, value in options.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
             raise InputError(
                 f"option {key!r} of model {name!r}",
                 found="no such option",
                 expected=", ".join(known),
-                remedy=f"did you mean {near[0]!r}?" if near else "",
+                remedy=did_you_mean(key, known),
             )
         if key == "activation":
             if value not in ACTIVATIONS:

@@ -41,14 +41,13 @@ step of the network.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cutaway.errors import FileError, InputError
+from cutaway.errors import FileError, InputError, did_you_mean
 
 
 class _Part(BaseModel):
@@ -182,12 +181,11 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= LARGEST_RECIPE else None
     except OSError as error:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
         raise FileError(
             f"recipe {path}",
             found="no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error),
             expected="a TOML file",
-            remedy=f"did you mean {near[0]!r}?" if near else "check the path",
+            remedy=did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")], "check the path"),
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileError(
@@ -229,12 +227,11 @@ def _explained(error: Any, content: dict[str, Any], where: str) -> InputError:
     source = f"recipe {where}" if where != "recipe" else where
     if error["type"] == "extra_forbidden":
         known = _known_keys(place[:-1])
-        near = difflib.get_close_matches(str(place[-1]), known, n=1)
         return InputError(
             f"{source}, key {key!r}",
             found="no such key",
             expected=", ".join(known),
-            remedy=f"did you mean {near[0]!r}?" if near else "",
+            remedy=did_you_mean(str(place[-1]), known),
         )
     if error["type"] == "missing":
         return InputError(

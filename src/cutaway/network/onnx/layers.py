@@ -9,12 +9,12 @@ form of the newest.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cutaway.errors import nearest_name
 from cutaway.network.onnx.functions import FUNCTIONS
 from cutaway.network.onnx.host import as_tuple, is_host
 from cutaway.network.onnx.nodes import INTEGER_OPERANDS, Apply, OnnxNode, Operand
@@ -40,8 +40,8 @@ def build_layer(
     UnsupportedOperator."""
     builder = BUILDERS.get(node.op_type)
     if builder is None and node.op_type not in FUNCTIONS:
-        close = difflib.get_close_matches(node.op_type, [*BUILDERS, *FUNCTIONS], n=1, cutoff=0.8)
-        hint = f"; the nearest known is {close[0]}" if close else ""
+        near = nearest_name(node.op_type, [*BUILDERS, *FUNCTIONS], likeness=0.8)
+        hint = f"; the nearest known is {near}" if near else ""
         raise node.refuse(f"an operator outside the {len(BUILDERS.keys() | FUNCTIONS.keys())} known ones{hint}")
     if node.op_type == "MatMul" and bias is not None:
         weight = operands[1]

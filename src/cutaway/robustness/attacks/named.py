@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, did_you_mean
 from cutaway.robustness.attacks.apgd import APGD
 from cutaway.robustness.attacks.base import Attack
 from cutaway.robustness.attacks.boundary import Boundary
@@ -23,12 +22,11 @@ def make_attack(name: str, **settings) -> Attack:
     Raises `InputError` for a name that is none.
     """
     if name not in ATTACKS:
-        near = difflib.get_close_matches(name, ATTACKS, 1)
         raise InputError(
             "attack",
             found=repr(name),
             expected=f"one of {', '.join(ATTACKS)}",
-            remedy=f"did you mean {near[0]!r}?" if near else "",
+            remedy=did_you_mean(name, ATTACKS),
         )
     kind = ATTACKS[name]
     fields = {f.name for f in dataclasses.fields(kind)}
