@@ -175,6 +175,12 @@ def test_run_stopped_by_hand_is_not_called_failed():
     assert state(run_with("WorkError: a loss of nan")) == "failed: WorkError: a loss of nan"  # pyright: ignore[reportArgumentType]
 
 
+def test_a_radius_that_nothing_reads_is_refused(capsys, place):
+    words = ("chatty_nets.py:make", "--data", "d.npz", "--only", "accuracy", "--radius", "nan", "--out", "run")
+    code, _, err = call(capsys, "scan", *words)
+    assert code == 2 and "option --radius; found no instrument that attacks" in err and not (place / "run").exists()
+
+
 def test_scan_that_cannot_be_done_leaves_no_folder(capsys, place):
     images = np.load("d.npz")
     np.savez("far.npz", x=images["x"], y=images["y"] + 5)

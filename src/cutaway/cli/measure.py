@@ -39,7 +39,7 @@ def measure(
     set
         Settings of the instrument as `key=value`; may be given several times.
     nulls
-        How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
+        How many null networks, at most; 0 for none.
     out
         File for the reading (.zarr.zip; .nc and .parquet export); by default NAME.zarr.zip here.
     plot

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.subject import Subject
 
-app = new_app("provenance", "Tell whether a network came out of a tracked training, from the order of its rows.")
+app = new_app("provenance")
+
+
+@dataclass(frozen=True)
+class Rows(Subject):
+    """All rows of a training, in the numbering of its order log; the networks are named beside."""
+
+    model: Annotated[str | None, Parameter(parse=False)] = None
+    _: KW_ONLY
+    num: Annotated[int | None, Parameter(parse=False)] = None
+    split: str = "train"
 
 
 @app.default
@@ -14,62 +29,39 @@ def provenance(
     run: Path,
     suspect: str,
     *,
-    data: str,
+    subject: Rows = Rows(),
     reference: str | None = None,
-    weights: str | None = None,
     reference_weights: str | None = None,
-    split: str = "train",
-    seed: int = 0,
-    device: str = "cpu",
-    budget: str | None = None,
-    trust_pickle: bool = False,
-    trust_code: bool = False,
 ) -> Outcome:
-    """Test whether SUSPECT came out of the training in the folder RUN, whose tracker kept the order of the rows.
+    """Tell whether a network came out of a tracked training, from the order of its rows.
 
     Parameters
     ----------
     run
-        Folder of the tracked training.
+        Folder of the tracked training, whose tracker kept the order of the rows.
     suspect
         The network in question: `file.py:factory` (with --weights), a file, a run's checkpoint, or a Hugging Face
         folder or id.
-    data
-        The training rows, in the numbering of the order log.
     reference
         A network that is not in question: best the same training in another order, else a public base model.
-    weights
-        Checkpoint to load into SUSPECT (.safetensors).
     reference_weights
         Checkpoint to load into the reference.
-    split
-        Which split of a named set.
-    seed
-        Seed of the permutations.
-    device
-        `cpu`, `cuda`, ...
-    budget
-        Memory budget, such as 8GB.
-    trust_pickle
-        Allow pickled modules, which can run any code.
-    trust_code
-        Build the network of a run by the factory that the run names, which runs its code.
     """
-    from cutaway.cli.options import budget_bytes, open_subject
     from cutaway.errors import InputError
     from cutaway.text.provenance import check_random_order, last_positions, provenance_test, row_losses
     from cutaway.training.store import open_training
 
+    if subject.data is None:
+        raise InputError(
+            "cutaway provenance", found="no --data", expected="the training rows", remedy="name them with --data"
+        )
     rows, positions = last_positions(open_training(run).order())
     check_random_order(rows, positions)
     losses = []
-    for model, file in ((suspect, weights), (reference, reference_weights)):
+    for model, file in ((suspect, subject.weights), (reference, reference_weights)):
         if model is None:
             continue
-        options = {"num": None, "seed": seed, "split": split, "device": device, "dtype": None, "budget": budget}
-        network, dataset = open_subject(
-            model, data, weights=file, trust_pickle=trust_pickle, trust_code=trust_code, **options
-        )
+        network, dataset = replace(subject, model=model, weights=file).open()
         if rows[-1] >= len(dataset):
             raise InputError(
                 f"data {dataset.name!r}",
@@ -77,8 +69,8 @@ def provenance(
                 expected=f"at least {rows[-1] + 1}, as the order log of {run} numbers them",
                 remedy="give the rows that the training had, in the same order",
             )
-        losses.append(row_losses(network, dataset.subset(rows), budget=budget_bytes(budget)))
-    found = provenance_test(positions, *losses, seed=seed)
+        losses.append(row_losses(network, dataset.subset(rows), budget=subject.room))
+    found = provenance_test(positions, *losses, seed=subject.seed)
     payload = {
         "statistic": found.statistic,
         "p_value": found.p_value,

@@ -39,14 +39,14 @@ def scan(
     """Look into a network with every instrument that applies, with nulls, and write a report.
 
     Without MODEL, a small network is trained on scikit-learn's digits (seconds) and scanned. Without --radius, attacks
-    take one that the data's range suggests.
+    take one that the data's range suggests. Instruments whose verdict is settled draw fewer than --nulls.
 
     Parameters
     ----------
     out
         Run folder; by default `runs/NAME` in the current folder.
     nulls
-        How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
+        How many null networks, at most; 0 for none.
     within
         Time to keep to, such as 90s, 10min or 1h: rows and nulls are cut to fit, and what that many can still tell is
         said.
@@ -108,6 +108,13 @@ def chosen_instruments(dataset, only: list[str] | None, radius: float | None) ->
     chosen = default_instruments(dataset) if not only else [registry.instrument(n).suited(dataset) for n in only]
     if radius is None:
         return chosen
+    if not any(instrument.attacks for instrument in chosen):
+        raise InputError(
+            "option --radius",
+            found="no instrument that attacks",
+            expected="one that does, such as robust-accuracy",
+            remedy="leave --radius out, or add such an instrument to --only",
+        )
     return [dataclasses.replace(i, radius=radius) if i.attacks else i for i in chosen]
 
 
