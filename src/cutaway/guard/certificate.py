@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cutaway.errors import InputError
-from cutaway.guard import regions as shapes
+from cutaway.guard import head_regions as shapes
 from cutaway.guard.deep import DeepJudge
 from cutaway.guard.detector import Detector
 from cutaway.guard.frames import FULL

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from cutaway.errors import InputError
-from cutaway.guard import regions as shapes
+from cutaway.guard import head_regions as shapes
 from cutaway.guard.detector import Detector
 from cutaway.guard.judges import LinearJudge, RegionResult, contained, result, verdict
 from cutaway.robustness.bounds.network import bound_network

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.guard import regions as shapes
+from cutaway.guard import head_regions as shapes
 from cutaway.guard.detector import Detector
 from cutaway.reading.intervals import proportion_interval
 from cutaway.status import Status

@@ -113,9 +113,8 @@ class Network:
 
     def with_example(self, example: torch.Tensor) -> Network:
         """This network with an example input (itself, if it has one already)."""
-        if self.example is not None:
-            return self
-        return Network(self.model, example, name=self.name, probe=self._probe)
+        has = self.example is not None
+        return self if has else Network(self.model, example, name=self.name, probe=self._probe)
 
     def place(self, inputs: torch.Tensor) -> torch.Tensor:
         """`inputs` on the network's device, floating point in its dtype, token ids as they are.
@@ -335,9 +334,8 @@ class Network:
     def _made(self, model: nn.Module, skipped: tuple[Skipped, ...], *, name: str) -> Network:
         made = Network(model, name=name, probe=False)
         made.example, made.twin_skipped = self.example, skipped
-        for name in ("_discovered", "flops"):  # same architecture, same sites and cost
-            if name in self.__dict__:
-                made.__dict__[name] = self.__dict__[name]
+        kept = {"_discovered", "flops"} & self.__dict__.keys()  # same architecture, same sites and cost
+        made.__dict__.update({name: self.__dict__[name] for name in kept})
         return made
 
     def fingerprint(self) -> str:

@@ -35,8 +35,8 @@ class LanguageModel:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Columns:
-    """What the columns of labelled prompts are called.
+class Labelled:
+    """What the columns of prompts and labels are called.
 
     Parameters
     ----------
@@ -44,13 +44,24 @@ class Columns:
         Name of the column of prompts.
     label
         Name of the column of labels.
-    source
-        Name of the column that says where a prompt is from.
     positive
         Labels that count as harmful.
     """
 
     text: str = "text"
     label: str = "label"
-    source: str = "source"
     positive: Annotated[list[str] | None, Several] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Columns(Labelled):
+    """What the columns of labelled prompts and their sources are called.
+
+    Parameters
+    ----------
+    source
+        Name of the column that says where a prompt is from.
+    """
+
+    source: str = "source"

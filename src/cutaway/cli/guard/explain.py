@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.guard._options import LanguageModel
 from cutaway.errors import InputError
 
 app = new_app("guard explain")
 
 
 @app.default
-def explain(folder: Path, prompt: str, *, count: int = 5, model: str | None = None, device: str = "cpu") -> Outcome:
+def explain(folder: Path, prompt: str, *, count: int = 5, language: LanguageModel = LanguageModel()) -> Outcome:
     """Show the verdict of the guardrail in FOLDER on a prompt, and the training prompts nearest to it.
 
     Nearest by MaxSim of the guardrail's own token vectors (which were not trained for it), and by words (TF-IDF).
@@ -24,18 +25,13 @@ def explain(folder: Path, prompt: str, *, count: int = 5, model: str | None = No
         The prompt.
     count
         How many training prompts to show.
-    model
-        Where the language model is now, if it has moved.
-    device
-        cpu, cuda, ...
     """
-    from cutaway.guard import load_guardrail
     from cutaway.guard.evidence import Explainer
     from cutaway.guard.evidence_file import read_evidence
 
     if count < 1:
         raise InputError("option --count", found=str(count), expected="at least 1", remedy="leave it out for 5")
-    guard = load_guardrail(folder, model=model, device=device)
+    guard = language.open(folder)
     found = Explainer(guard, read_evidence(folder, guard))(prompt, count=count)
     verdict = found["verdict"]
     lines = [f"{'HARMFUL ' if verdict['harmful'] else 'harmless'} {verdict['probability']:.4f}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.options import budget_bytes, check_picture
+from cutaway.cli.options import Budget, Seed, budget_bytes, check_picture
 from cutaway.cli.theory._series import PICTURES, save, series_of, theory_payload
 from cutaway.errors import InputError
 
@@ -25,20 +25,22 @@ def kernel(
     weight_variance: float = 2.0,
     bias_variance: float = 0.0,
     ridge: float = 1e-4,
-    seed: int = 0,
-    budget: str | None = None,
+    seed: Seed = 0,
+    budget: Budget = None,
     out: Path | None = None,
 ) -> Outcome:
     """NNGP and NTK of a network of infinite width: eigenvalues, alignment with the labels, regression.
+
+    Every other row is learned from, the rest are judged.
 
     Parameters
     ----------
     data
         A named set or a path, with labels.
     num
-        Rows of the data; every other one is learned from, the rest are judged.
+        How many rows of the data to use.
     split
-        train or test.
+        Which split of a named set: train or test.
     depth
         Hidden layers.
     activation
@@ -53,10 +55,6 @@ def kernel(
         Variance of the biases.
     ridge
         Of the regression, as a share of the kernel's mean diagonal.
-    seed
-        Seed of the choice of rows.
-    budget
-        Memory budget, such as 8GB.
     out
         File (.png, .pdf, .svg) for the picture of the eigenvalues.
     """
