@@ -1,0 +1,48 @@
+"""What audits of a network share: one instrument with its nulls in a run folder with a page, and a verdict in a
+word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutaway.cli.command import Outcome
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+    from cutaway.instrument import Instrument
+    from cutaway.network import Network
+    from cutaway.reading import Reading
+
+UNKNOWN = "unknown"
+
+
+def audit_network(
+    instrument: Instrument,
+    network: Network,
+    data: Dataset,
+    *,
+    out: Path | None,
+    nulls: int,
+    seed: int,
+    room: int | None,
+    verdict: Callable[[Reading], str],
+) -> Outcome:
+    """Run `instrument` on `network`, write the page, and add what `verdict` makes of the reading; `unknown` where it
+    has no figures."""
+    from cutaway.cli.scan import default_folder, run_payload, run_words
+    from cutaway.engines.progress import progress_lines
+    from cutaway.report.page import write_report
+    from cutaway.scanning import ScanSettings, scan
+
+    folder = out or default_folder(f"audit-{instrument.name}-{network.name}", resume=False)
+    settings = ScanSettings(nulls=nulls, seed=seed, budget=room)
+    with progress_lines() as note:
+        run = scan(network, data, folder, instruments=[instrument], settings=settings, note=note)
+        path = write_report(run)
+    reading = run.readings[0]
+    found = verdict(reading) if reading.figures else UNKNOWN
+    payload = run_payload(run, path) | {"verdict": found}
+    words = f"verdict: {found}\n{run_words(run, path)}"
+    return Outcome(payload=payload, words=words, code=1 if run.failed else 0)

@@ -1,0 +1,61 @@
+"""`cutaway audit groups`: who is worst off, by class and group, and whether that is more than chance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cutaway.cli.audit._run import UNKNOWN, audit_network
+from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.subject import Subject
+from cutaway.errors import InputError
+
+app = new_app("audit groups")
+
+
+@app.default
+def groups(
+    subject: Subject = Subject(),
+    *,
+    cells: str = "class-and-group",
+    least: int = 20,
+    nulls: int = 39,
+    out: Path | None = None,
+) -> Outcome:
+    """Accuracy in every cell of class and group, the worst with an interval that holds for all, equalised odds.
+
+    The verdict is worse-off where the worst cell is worse than that of random groups (5 %), not-told-apart where not,
+    unknown without nulls.
+
+    Parameters
+    ----------
+    cells
+        class-and-group, or group.
+    least
+        Rows that a cell needs to be judged.
+    nulls
+        How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
+    out
+        Run folder; by default `runs/NAME` in the current folder.
+    """
+    from cutaway.instruments.outputs.group_accuracy import GroupAccuracy
+
+    if subject.groups is None:
+        raise InputError(
+            "command audit groups",
+            found="no groups",
+            expected="a group for every row",
+            remedy="name the array (.npz) or column (.csv, .parquet) of the data with --groups",
+        )
+    network, data = subject.open()
+    instrument = GroupAccuracy(cells=cells, least=least)
+    instrument.check(network, data)
+    return audit_network(
+        instrument, network, data, out=out, nulls=nulls, seed=subject.seed, room=subject.room, verdict=_verdict
+    )
+
+
+def _verdict(reading) -> str:
+    p_value = reading.figure("worst_group_accuracy").p_value
+    if p_value is None:
+        return UNKNOWN
+    return "worse-off" if p_value <= 0.05 else "not-told-apart"

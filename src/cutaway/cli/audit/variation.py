@@ -1,0 +1,56 @@
+"""`cutaway audit variation`: does accuracy survive the way the task is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cutaway.cli.audit._run import audit_network
+from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.subject import Subject
+
+app = new_app("audit variation")
+
+MOVED = 3.0
+"""How many times the spread over versions is that over resamples where the version is said to matter."""
+
+
+@app.default
+def variation(
+    subject: Subject = Subject(),
+    *,
+    versions: int = 40,
+    strength: float = 1.0,
+    rows: int = 500,
+    out: Path | None = None,
+) -> Outcome:
+    """Accuracy over versions of the images (turned, moved, of other contrast), beside that over resamples of the rows.
+
+    The verdict is moved where the standard deviation over versions is, with its interval, above three times that over
+    resamples, steady where it is below, unknown between.
+
+    Parameters
+    ----------
+    versions
+        Draws of the task, the first as it is.
+    strength
+        Factor on all parameters of the versions.
+    rows
+        Rows that every version is drawn of, spread evenly over the classes.
+    out
+        Run folder; by default `runs/NAME` in the current folder.
+    """
+    from cutaway.instruments.robustness.variation import Variation
+
+    network, data = subject.open()
+    instrument = Variation(versions=versions, strength=strength, num_points=rows)
+    instrument.check(network, data)
+    return audit_network(
+        instrument, network, data, out=out, nulls=0, seed=subject.seed, room=subject.room, verdict=_verdict
+    )
+
+
+def _verdict(reading) -> str:
+    spread, line = reading.figure("sd_over_versions"), MOVED * reading.figure("sd_over_resamples").value
+    if spread.low is not None and spread.low > line:
+        return "moved"
+    return "steady" if spread.high is not None and spread.high <= line else "unknown"

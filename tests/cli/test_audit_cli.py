@@ -1,0 +1,74 @@
+"""`cutaway audit`: readings, a verdict, a page; and bad input."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cutaway import cli
+
+NETS = """
+from torch import nn
+def plain(): return nn.Sequential(nn.Linear(3, 2, bias=False))
+def dropping(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 10))
+def small(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    return tmp_path
+
+
+def audit(capsys, *arguments):
+    code = cli.run(["audit", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_groups_with_a_planted_shortcut(folder, capsys):
+    """The network reads column 2, which is the class but for half of class 1 in group b."""
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 2, 300), rng.integers(0, 2, 300)
+    seen = np.where((labels == 1) & (groups == 1) & (rng.random(300) < 0.5), 0, labels)
+    inputs = np.stack([labels * 0, groups * 0, seen], axis=1).astype(np.float32)
+    np.savez(folder / "rows.npz", inputs=inputs, labels=labels, site=np.array(["a", "b"])[groups])
+    weight = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
+    bias_free = nn.Sequential(nn.Linear(3, 2, bias=False))
+    bias_free[0].weight.data = weight
+    save_file(bias_free.state_dict(), folder / "w.safetensors")
+    given = ["groups", "nets.py:plain", "--weights", "w.safetensors", "--data", "rows.npz"]
+    code, found = audit(capsys, *given, "--groups", "site", "--nulls", "19", "--out", "run")
+    assert (code, found["verdict"]) == (0, "worse-off")
+    worst = next(r for r in found["readings"] if r["name"] == "worst_group_accuracy")
+    assert worst["low"] < worst["value"] < 0.7
+    assert "class 1, b" in (folder / "run" / "report.html").read_text()
+    code, found = audit(capsys, *given)
+    assert code == 2
+    assert "--groups" in found["error"]
+
+
+def test_variation_and_uncertainty_of_networks_on_digits(folder, capsys):
+    code, found = audit(capsys, "variation", "nets.py:small", "--data", "digits", "--rows", "40", "--versions", "4")
+    assert code == 0
+    assert found["verdict"] in ("moved", "steady", "unknown")
+    assert (folder / found["report"]).is_file()
+    given = ["--data", "digits", "--rows", "10", "--steps", "2"]
+    code, found = audit(capsys, "uncertainty", "nets.py:dropping", *given, "--draws", "2")
+    assert code == 0
+    assert found["verdict"] in ("attack-failed", "blind", "detects", "chance")
+    torch.manual_seed(1)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    save_file(other.state_dict(), folder / "other.safetensors")
+    code, found = audit(capsys, "uncertainty", "nets.py:small", "--members", "other.safetensors", *given)
+    assert (code, found["network"]["name"]) == (0, "2 x small")
+    code, found = audit(capsys, "uncertainty", "nets.py:small", *given, "--out", "one")
+    assert found["verdict"] == "unknown"
+    assert any("answers" in s["reason"] for s in found["coverage"]["skipped"])
+    code, found = audit(capsys, "uncertainty", "nets.py:dropping", *given, "--draws", "0")
+    assert code == 2
+    assert "draws" in found["error"]
