@@ -53,12 +53,12 @@ def test_groups_with_a_planted_shortcut(folder, capsys):
 
 
 def test_variation_and_uncertainty_of_networks_on_digits(folder, capsys):
-    code, found = audit(capsys, "variation", "nets.py:small", "--data", "digits", "--rows", "40", "--versions", "4")
+    code, found = audit(capsys, "variation", "nets.py:small", "--data", "digits", "--set", "versions=4", "--num", "40")
     assert code == 0
     assert found["verdict"] in ("moved", "steady", "unknown")
     assert (folder / found["report"]).is_file()
-    given = ["--data", "digits", "--rows", "10", "--steps", "2"]
-    code, found = audit(capsys, "uncertainty", "nets.py:dropping", *given, "--draws", "2")
+    given = ["--data", "digits", "--num", "10", "--set", "steps=2"]
+    code, found = audit(capsys, "uncertainty", "nets.py:dropping", *given, "--set", "draws=2")
     assert code == 0
     assert found["verdict"] in ("attack-failed", "blind", "detects", "chance")
     torch.manual_seed(1)
@@ -69,6 +69,6 @@ def test_variation_and_uncertainty_of_networks_on_digits(folder, capsys):
     code, found = audit(capsys, "uncertainty", "nets.py:small", *given, "--out", "one")
     assert found["verdict"] == "unknown"
     assert any("answers" in s["reason"] for s in found["coverage"]["skipped"])
-    code, found = audit(capsys, "uncertainty", "nets.py:dropping", *given, "--draws", "0")
+    code, found = audit(capsys, "uncertainty", "nets.py:dropping", *given, "--set", "draws=0")
     assert code == 2
     assert "draws" in found["error"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -61,7 +61,7 @@ def measure(
     check_picture("--plot", plot, (".png", ".svg", ".pdf", ".html", ".json"))
     if subject.model is not None and subject.model.partition("=")[0] in {f.name for f in dataclasses.fields(kind)}:
         subject, more = dataclasses.replace(subject, model=None), (subject.model, *more)
-    settings = _settings(kind, [*(set or []), *more])
+    settings = settings_of(kind, [*(set or []), *more])
     network, dataset = subject.open()
     instrument = dataclasses.replace(kind.suited(dataset), **settings)
     limit = subject.room
@@ -105,7 +105,8 @@ def _how_to_read_all(instrument) -> str:
     return " (--set num_points=N for more)" if hasattr(instrument, "num_points") else ""
 
 
-def _settings(kind, pairs: list[str]) -> dict[str, object]:
+def settings_of(kind, pairs: list[str]) -> dict[str, Any]:
+    """Settings of an instrument from `key=value`; raises InputError for a key that it has not."""
     import dataclasses
 
     fields = [f.name for f in dataclasses.fields(kind)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from cutaway.cli.audit._run import UNKNOWN, audit_network
 from cutaway.cli.command import Outcome, new_app
@@ -16,8 +19,7 @@ app = new_app("audit groups")
 def groups(
     subject: Subject = Subject(),
     *,
-    cells: str = "class-and-group",
-    least: int = 20,
+    set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     nulls: int = 39,
     out: Path | None = None,
 ) -> Outcome:
@@ -28,15 +30,14 @@ def groups(
 
     Parameters
     ----------
-    cells
-        class-and-group, or group.
-    least
-        Rows that a cell needs to be judged.
+    set
+        Settings of the instrument as `key=value`; may be given several times.
     nulls
         How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
+    from cutaway.cli.measure import settings_of
     from cutaway.instruments.outputs.group_accuracy import GroupAccuracy
 
     if subject.groups is None:
@@ -47,7 +48,7 @@ def groups(
             remedy="name the array (.npz) or column (.csv, .parquet) of the data with --groups",
         )
     network, data = subject.open()
-    instrument = GroupAccuracy(cells=cells, least=least)
+    instrument = GroupAccuracy(**settings_of(GroupAccuracy, set or []))
     instrument.check(network, data)
     return audit_network(
         instrument, network, data, out=out, nulls=nulls, seed=subject.seed, room=subject.room, verdict=_verdict

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
+
 from cutaway.cli.audit._run import audit_network
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Several
@@ -24,11 +26,7 @@ def uncertainty(
     *,
     members: Annotated[list[str] | None, Several] = None,
     radius: float | None = None,
-    norm: str = "inf",
-    steps: int = 20,
-    draws: int = 10,
-    measure_of: str = "entropy",
-    rows: int = 200,
+    set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     out: Path | None = None,
 ) -> Outcome:
     """Attack the mean of the probabilities, once for an error and once for one that looks sure.
@@ -43,25 +41,18 @@ def uncertainty(
         or is an ensemble itself.
     radius
         Radius of the ball round an input, in the data's units.
-    norm
-        inf or 2.
-    steps
-        Steps of the attack; the one that hides its errors takes twice as many.
-    draws
-        Answers of a network with dropout that make one prediction.
-    measure_of
-        entropy, or mutual-information.
-    rows
-        Rows that are attacked, spread evenly over the classes.
+    set
+        Settings of the instrument as `key=value`; may be given several times.
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
+    from cutaway.cli.measure import settings_of
     from cutaway.instruments.robustness.uncertainty_under_attack import UncertaintyUnderAttack
 
     network, data = subject.open()
     if members:
         network = _together(subject, network, data, members)
-    settings = {"norm": norm, "steps": steps, "draws": draws, "measure_of": measure_of, "num_points": rows}
+    settings = settings_of(UncertaintyUnderAttack, set or [])
     instrument = dataclasses.replace(UncertaintyUnderAttack.suited(data), **settings)
     if radius is not None:
         instrument = dataclasses.replace(instrument, radius=radius)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from cutaway.cli.audit._run import audit_network
 from cutaway.cli.command import Outcome, new_app
@@ -18,9 +21,7 @@ MOVED = 3.0
 def variation(
     subject: Subject = Subject(),
     *,
-    versions: int = 40,
-    strength: float = 1.0,
-    rows: int = 500,
+    set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     out: Path | None = None,
 ) -> Outcome:
     """Accuracy over versions of the images (turned, moved, of other contrast), beside that over resamples of the rows.
@@ -30,19 +31,16 @@ def variation(
 
     Parameters
     ----------
-    versions
-        Draws of the task, the first as it is.
-    strength
-        Factor on all parameters of the versions.
-    rows
-        Rows that every version is drawn of, spread evenly over the classes.
+    set
+        Settings of the instrument as `key=value`; may be given several times.
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
+    from cutaway.cli.measure import settings_of
     from cutaway.instruments.robustness.variation import Variation
 
     network, data = subject.open()
-    instrument = Variation(versions=versions, strength=strength, num_points=rows)
+    instrument = Variation(**settings_of(Variation, set or []))
     instrument.check(network, data)
     return audit_network(
         instrument, network, data, out=out, nulls=0, seed=subject.seed, room=subject.room, verdict=_verdict
