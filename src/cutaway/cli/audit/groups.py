@@ -33,7 +33,7 @@ def groups(
     set
         Settings of the instrument as `key=value`; may be given several times.
     nulls
-        How many null networks at most (0 for none); instruments whose verdict is settled stop earlier.
+        How many null networks, at most; 0 for none.
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
