@@ -19,7 +19,7 @@ from typing import Any
 
 KNOWN: dict[str, str] = {
     "probability-estimation": "full form: calibration errors follow MSE_p by .6 to .8 over all models: both rise "
-    "as networks overfit; over the better half of the models ECE, MCE and KS do not (.2 to .4), as published",
+    "as networks overfit; over the better half of the models of the one draw tried ECE, MCE and KS do not (.2 to .4)",
     "delayed-robustness": "full form: under all attacks robustness at the last step is below that at the start of the "
     "clean plateau in every seed; against its end one MNIST run of three has no rise, and Fashion-MNIST none",
     "ntk-robustness": "full form: features beyond 20 are useful in the mean by 2.9 standard errors, not 3; the "

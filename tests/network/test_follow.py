@@ -323,5 +323,5 @@ def test_a_value_that_lies_where_another_lay_is_not_that_one():
             mask = (2.0 * x) > 0
             return torch.cat([mask * (x + float(k)) for k in range(4)], dim=1)
 
-    network = Network(Masks(), torch.randn(2, 4), probe=False)
+    network = Network(Masks(), torch.randn(2, 50_000), probe=False)
     assert not network.continuous
