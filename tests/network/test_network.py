@@ -49,7 +49,7 @@ def test_noise_and_row_dependence_are_probed_and_the_probe_can_be_switched_off()
 
 
 def test_wrong_shape_speaks_of_channels():
-    with pytest.raises(ModelError, match="order of the channels"):
+    with pytest.raises(ModelError, match="channels come last here"):
         Network(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), torch.rand(2, 8, 8, 3))
 
 

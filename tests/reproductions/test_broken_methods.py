@@ -143,6 +143,11 @@ FAULTS = {
         where="cutaway.geometry.studies:with_statistics_of", right="norm.momentum = None", wrong="norm.momentum = 0.1",
         rows=_batchnorm,
     ),
+    "boundary-migration": Fault(
+        says="crossings far from the change of class count as near",
+        where="cutaway.geometry.migration:RayMigration.near", right="self.distance <= radius",
+        wrong="self.distance >= radius", rows=short, slow=True,
+    ),
     "data-repetition": Fault(
         says="the first step on a sample goes the wrong way",
         where="cutaway.dynamics.simulation:_stepper", right="hidden + rho", wrong="hidden - rho",
@@ -238,6 +243,11 @@ FAULTS = {
         says="the decision boundary is drawn near",
         where="cutaway.training.margins:MaximumMargin.__call__", right="(1 - gap /", wrong="(1 + gap /",
         rows=short, slow=True, data=True,
+    ),
+    "mlp-sparsity": Fault(
+        says="what is cut counts as needed",
+        where="cutaway.instruments.language.mlp_sparsity:_shares", right="m.weight.norm(dim=0) > t",
+        wrong="m.weight.norm(dim=0) <= t", rows=short, slow=True, data=True, own=True,
     ),
     "modular-addition": Fault(
         says="the output's phase is added",
