@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
@@ -203,7 +203,7 @@ def near_length(edges: Floats, boundary: Floats, radius: float, *, batch_size: i
     interval. Cost: pairs of an edge and a segment that are near each other, of `batch_size` edges at a time.
     """
     half = [np.hypot(*(ends[:, 1] - ends[:, 0]).T) / 2 for ends in (edges, boundary)]
-    tree, found = cKDTree(boundary.mean(axis=1)), np.zeros(len(edges))
+    tree, found = KDTree(boundary.mean(axis=1)), np.zeros(len(edges))
     for begin in range(0, len(edges), batch_size):
         some = edges[begin : begin + batch_size]
         reach = (radius + half[0][begin : begin + batch_size] + half[1].max()) * (1 + 1e-9)
