@@ -242,7 +242,7 @@ def test_exact_count_can_be_asked_for_above_128_dimensions():
 
 
 @pytest.mark.parametrize(
-    ("exact", "words"), [(True, "counted exactly at 3 samples"), (False, "estimated at 3 samples")]
+    ("exact", "words"), [(True, "counted exactly at 3"), (False, "estimated at 3")]
 )
 def test_the_instrument_says_how_it_counted_within_the_radius(exact, words):
     data = Dataset(inputs=points(6).float(), name="points")

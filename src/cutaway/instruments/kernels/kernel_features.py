@@ -61,7 +61,7 @@ class KernelFeatures(Instrument):
     )
     better: ClassVar[Mapping[str, str]] = {"robustness": "higher"}
     in_scan: ClassVar[bool] = False
-    left_out: ClassVar[str] = "every feature is attacked on its own, at a derivative by the parameters a class and step"
+    left_out: ClassVar[str] = "an attack on every feature by itself, a derivative by the parameters a class and step"
 
     def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         sample = context.sample(network, data, self.num_points, float64=True)
