@@ -241,9 +241,7 @@ def test_exact_count_can_be_asked_for_above_128_dimensions():
     torch.testing.assert_close(found, oracle.double())
 
 
-@pytest.mark.parametrize(
-    ("exact", "words"), [(True, "counted exactly at 3"), (False, "estimated at 3")]
-)
+@pytest.mark.parametrize(("exact", "words"), [(True, "counted exactly at 3"), (False, "estimated at 3")])
 def test_the_instrument_says_how_it_counted_within_the_radius(exact, words):
     data = Dataset(inputs=points(6).float(), name="points")
     settings = {"num_points": 6, "num_directions": 4, "num_counted": 3, "radius": 0.05, "exact": exact}
