@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from cutaway.cli import commands
 from cutaway.cli.subject import Engine, Subject
-from cutaway.cli.theory._options import Student
+from cutaway.cli.theory._options import StudentOptions
 from cutaway.engines.executor import InlineExecutor
 from cutaway.errors import InputError
 
@@ -124,7 +124,7 @@ def test_what_learns_is_parsed_as_it_was_typed(apps):
     for command in ("theory ode", "theory simulate"):
         words = ["relu", "--width", "3", "--dimension", "7", "--rate", "0.5", "--noise", "0.1", "--spherical"]
         _, bound, _ = apps[command].parse_args(words, exit_on_error=False, print_error=False)
-        (student,) = [each for each in bound.arguments.values() if isinstance(each, Student)]
+        (student,) = [each for each in bound.arguments.values() if isinstance(each, StudentOptions)]
         assert (student.width, student.dimension, student.rate, student.noise) == (3, 7, 0.5, 0.1) and student.spherical
 
 

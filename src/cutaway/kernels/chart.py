@@ -82,7 +82,7 @@ def motion_marks(steps: Sequence[int], found: np.ndarray) -> Any:
     )
 
 
-def features_chart(reading: Any) -> Any:
+def eigen_features_chart(reading: Any) -> Any:
     """Usefulness, and what is left of it under noise and under attack, by the rank of the feature; a guess is 1/2."""
     values, names = reading.values, {"useful": "usefulness", "noise": "noise_robustness", "robust": "robustness"}
     told = {"useful": "clean", "noise": "under noise of the same size", "robust": "under attack"}

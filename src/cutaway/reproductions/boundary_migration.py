@@ -83,7 +83,7 @@ def watching(plan: dict[str, Any], data: Dataset, folder: Path) -> Tracker:
     return Tracker([count, migration], LogSpaced(plan["steps"], plan["points"]), folder, data={"train": data})
 
 
-def courses(run: TrainingRun) -> dict[str, np.ndarray]:
+def figure_courses(run: TrainingRun) -> dict[str, np.ndarray]:
     """`steps`, `count` and the figures of migration (T,) at the steps at which both were measured."""
     found = {s.figure: s for s in run.series.values() if s.figure in (*FIGURES, "local_complexity")}
     steps = np.array(sorted(set.intersection(*(set(s.steps.tolist()) for s in found.values()))))
@@ -93,7 +93,7 @@ def courses(run: TrainingRun) -> dict[str, np.ndarray]:
 
 def late_rows(data: str, runs: Sequence[TrainingRun]) -> list[Row]:
     """From the count's peak to the end, over runs."""
-    each = [courses(run) for run in runs]
+    each = [figure_courses(run) for run in runs]
     tops = [down_up_down(course["count"])[2] for course in each]
     peaks = ", ".join(f"{int(course['steps'][top]):,}" for course, top in zip(each, tops, strict=True))
     rows = []
@@ -128,7 +128,7 @@ def late_rows(data: str, runs: Sequence[TrainingRun]) -> list[Row]:
 
 def early_rows(data: str, runs: Sequence[TrainingRun]) -> list[Row]:
     """From the untrained network to the end of short runs."""
-    each, rows = [courses(run) for run in runs], []
+    each, rows = [figure_courses(run) for run in runs], []
     for figure, words, sign in (
         ("concentration", "density of region boundaries at the decision boundary over that of the whole way", 1),
         ("distance_correlation", "rank correlation of their density with the distance to it", -1),

@@ -121,7 +121,7 @@ def _scored(logits: Tensor, tokens: Tensor, prompt: int, decoding: Decoding, pow
     flat, wanted = given.reshape(rows * length, vocabulary), drawn.reshape(-1, 1)
     log_p = torch.empty(rows * length, dtype=torch.float64)
     entropy, power = torch.empty_like(log_p), torch.empty((rows * length, len(powers)), dtype=torch.float64)
-    for part in pieces(len(flat), vocabulary):
+    for part in _parts(len(flat), vocabulary):
         score = _plain if decoding.plain else _cut
         log_p[part], entropy[part], power[part] = score(flat[part], wanted[part], decoding, powers)
     if not bool(torch.isfinite(entropy).all()):
@@ -159,7 +159,7 @@ def _cut(logits: Tensor, wanted: Tensor, decoding: Decoding, powers: tuple[float
     return found.gather(-1, wanted)[:, 0].cpu(), entropy.cpu(), stacked
 
 
-def pieces(rows: int, vocabulary: int) -> Iterator[slice]:
+def _parts(rows: int, vocabulary: int) -> Iterator[slice]:
     """Slices of `rows` such that each has about `PIECE` numbers."""
     size = max(1, PIECE // vocabulary)
     yield from (slice(start, start + size) for start in range(0, rows, size))

@@ -15,7 +15,7 @@ Noise = Annotated[float, Parameter(help="Variance of the label noise.")]
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Student:
+class StudentOptions:
     """A two-layer network that learns, and how it is trained.
 
     Parameters

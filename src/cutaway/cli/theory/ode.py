@@ -7,14 +7,14 @@ from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Seed, check_picture
-from cutaway.cli.theory._options import Student
+from cutaway.cli.theory._options import StudentOptions
 from cutaway.cli.theory._series import PICTURES, axes_of, exponents, save, series_of, theory_payload
 
 app = new_app("theory ode")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair(Student):
+class Pair(StudentOptions):
     """Two neurons, by default."""
 
     width: int = 2

@@ -7,7 +7,7 @@ from typing import Any
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Device, Seed, check_picture
-from cutaway.cli.theory._options import Student
+from cutaway.cli.theory._options import StudentOptions
 from cutaway.cli.theory._series import PICTURES, exponents, save, series_of, theory_payload
 from cutaway.errors import InputError
 
@@ -19,7 +19,7 @@ def simulate(
     target: str,
     *,
     activation: str = "relu",
-    student: Student = Student(),
+    student: StudentOptions = StudentOptions(),
     second_layer: str = "ones",
     displacement: float | None = None,
     method: str = "sgd",

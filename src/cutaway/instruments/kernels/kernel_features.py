@@ -133,9 +133,9 @@ class KernelFeatures(Instrument):
         table.figure("fragile_share", share, alternative="none", long_name=words)
 
     def draw(self, reading: Any) -> Any:
-        from cutaway.kernels.chart import features_chart
+        from cutaway.kernels.chart import eigen_features_chart
 
-        return features_chart(reading)
+        return eigen_features_chart(reading)
 
     def describe(self, reading: Any) -> str:
         value = {f.name: f.value for f in reading.figures}
