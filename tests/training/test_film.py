@@ -109,7 +109,8 @@ def test_the_page_shows_first_what_instruments_show_first_each_chart_under_a_tit
     found = panels(run, tell(run))
     first = [panel.title for panel in found if panel.first]
     assert first == [
-        "Right answers, clean and under attack", "Training loss, batch by batch", "Bends near a sample", "Calibration error"
+        "Right answers, clean and under attack", "Training loss, batch by batch",
+        "Neurons that bend near a sample, mean", "Calibration error",
     ]  # fmt: skip
     assert len({panel.title for panel in found}) == len(found), "two charts of one title"
     assert [panel.first for panel in found] == sorted((panel.first for panel in found), reverse=True)
