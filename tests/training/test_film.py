@@ -275,8 +275,8 @@ def test_a_comparison_calls_figures_by_their_words(capsys, tmp_path, monkeypatch
     from cutaway import comparing, running
 
     row = {"instrument": "robust-accuracy", "name": "robust_accuracy", "long_name": "right under attack",
-           "a": float("nan"), "b": 0.5, "p_value": None, "paired": False, "change": "different"}  # fmt: skip
-    monkeypatch.setattr(comparing, "differences", lambda a, b: ([row, {**row, "change": "worse"}], []))
+           "a": float("nan"), "b": 0.5, "p_value": None, "paired": False, "change": "different", "run": 1}  # fmt: skip
+    monkeypatch.setattr(comparing, "against_first", lambda runs: ([row, {**row, "change": "worse"}], []))
     monkeypatch.setattr(running, "open_run", lambda folder: folder)
     assert cutaway(["compare", "a", "b"]) == 0
     printed = capsys.readouterr().out
