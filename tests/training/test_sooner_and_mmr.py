@@ -99,7 +99,7 @@ def test_tiny_runs_on_real_data(real_data, tmp_path):
 
     train, test = load_data("fashion-mnist", split="train", num=600), load_data("fashion-mnist", split="test", num=200)
     stream = torch.get_rng_state()
-    found = mmr._run_method(mmr.METHODS[3], train, test, budget=600, judged=20, seed=0)
+    found = mmr._run_method(mmr.METHODS[3], train, test, products=600, judged=20, seed=0)
     assert found.steps == int(600 / mmr.METHODS[3].products)
     assert found.lower <= found.upper + 1e-12 and found.lower <= found.own_upper + 1e-12
     assert torch.equal(stream, torch.get_rng_state())
