@@ -7,7 +7,9 @@ import shlex
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import pytest
+import torch
 
 from cutaway import registry
 from cutaway.cli import run
@@ -103,11 +105,14 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
     rows = json.loads(capsys.readouterr().out)["instruments"]
     assert {row["name"] for row in rows if not row["in_scan"]} == {
         "affine-slice",
+        "boundary-migration",
         "curvature",
         "kernel-features",
         "margins",
+        "mlp-sparsity",
         "ray-crossings",
         "sample-region",
+        "uncertainty-under-attack",
         "variation",
     }
     assert all(bool(row["left_out"]) != row["in_scan"] for row in rows)
@@ -127,6 +132,10 @@ def test_types_are_told_as_people_write_them():
 def test_the_example_of_an_instrument_runs(name, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("cutaway.demo.train_digits", lambda seed=0: (small_classifier(), small_data(120)))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text("from cutaway.testing.contract import small_classifier as make\n")
+    data = small_data(120)
+    columns = {"labels2": data.labels, "groups": torch.arange(120) % 2}
+    np.savez("data.npz", inputs=data.inputs, labels=data.labels, **columns)
     assert run(["instruments", name, "--json"]) == 0
     program, *words = shlex.split(json.loads(capsys.readouterr().out)["example"])
     assert program == "cutaway"
