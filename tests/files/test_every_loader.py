@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import cutaway
-from cutaway.cli.slice import _numbers_of
+from cutaway.cli.slice_plane import numbers_of
 from cutaway.data import load_data
 from cutaway.data.arrays import read_npy
 from cutaway.data.files import load_text
@@ -42,7 +42,6 @@ CHECKS = {
 OURS = {"read_bytes", "read_text", "read_json", "load_file"}  # names that are ours when called bare
 REASONS = {  # why a function opens without looking at a size
     "data/arrays.py:opened_npy": "mapped from the disk; who reads it checks",
-    "data/table.py:_columns": "through _Bounded, which counts what is read",
     "data/table.py:_parts": "through _Bounded, which counts what is read for each part",
     "data/named.py:decode": "a named set whose sha256 was checked",
     "data/parquet.py:_opened": "opens the head only; parquet_rows and parquet_labels check what they read",
@@ -63,6 +62,8 @@ REASONS = {  # why a function opens without looking at a size
     "network/sources.py:_pickled": "only with --trust-pickle",
     "reading/store.py:save_reading": "writes",
     "report/explorer/page.py:explorer_page": "a file of the package",
+    "reproductions/_coders.py:coders": "a file of CUTAWAY_DATA that the reproduction names",
+    "reproductions/authorship.py:small_network": "opens no file: an embedding made of a tensor",
     "reproductions/_listing.py:references": "a file of the package",
     "robustness/vnnlib.py:read_vnnlib": "a stream; its reader counts what it has read against the budget",
     "training/checkpoint.py:blueprint_of": "the head of a safetensors file, which the library bounds",
@@ -154,7 +155,7 @@ def hostile(tmp_path: Path) -> dict[str, Path]:
     return {f.name: f for f in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("read", [load_data, read_npy, lambda p: _numbers_of(str(p))], ids=["data", "array", "slice"])
+@pytest.mark.parametrize("read", [load_data, read_npy, lambda p: numbers_of(str(p))], ids=["data", "array", "slice"])
 def test_numpy_files_are_refused_before_they_cost_anything(read, tmp_path):
     with within(1_000_000):
         for name, file in hostile(tmp_path).items():
