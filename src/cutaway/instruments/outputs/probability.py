@@ -145,7 +145,7 @@ class Probability(Instrument):
         text = "p-value of: these are the true probabilities of the event"
         table.figure("miscalibration_p", chance, alternative="none", long_name=text)
         if math.isnan(found.published):
-            return [Skipped(what="calibration_rms_published", reason="it judges no row of fewer than 200")]
+            return [Skipped(what="calibration error as published", reason="it judges no row of fewer than 200")]
         text = "root mean square gap as published, without the most confident bin"
         table.figure("calibration_rms_published", found.published, alternative="less", long_name=text)
         return []
@@ -185,7 +185,7 @@ def _best(reading: Reading) -> float:
 
 def _order(event: Floats, happened: Floats, context: Context, table: Table) -> list[Skipped]:
     if len(event) < FEWEST or not 2 <= happened.sum() <= len(event) - 2:
-        return [Skipped(what="log_loss_rank", reason=f"needs {FEWEST} rows and two of each outcome")]
+        return [Skipped(what="log loss of maps fitted on other rows", reason=f"needs {FEWEST} rows and two of each outcome")]
     words = {
         "temperature": "log loss of the event after a temperature fitted on the other half",
         "isotonic": "log loss of the event after a rising map fitted on the other half",
