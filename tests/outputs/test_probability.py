@@ -216,6 +216,6 @@ def test_the_contract_and_a_picture_with_two_labels(tmp_path):
     model, data, _ = subject(60)
     reading = check_instrument(Probability(), model.float(), dataclasses.replace(data, inputs=data.inputs.float()))
     assert reading.status is Status.ESTIMATE and "mse_p" in {f.name for f in reading.figures}
-    assert {s.what for s in reading.coverage.skipped} == {"calibration_rms_published"}
+    assert {s.what for s in reading.coverage.skipped} == {"calibration error as published"}
     reading.plot(tmp_path / "p.svg")
     assert "share of events" in (tmp_path / "p.svg").read_text()

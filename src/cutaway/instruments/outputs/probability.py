@@ -185,7 +185,7 @@ def _best(reading: Reading) -> float:
 
 def _order(event: Floats, happened: Floats, context: Context, table: Table) -> list[Skipped]:
     if len(event) < FEWEST or not 2 <= happened.sum() <= len(event) - 2:
-        return [Skipped(what="log loss of maps fitted on other rows", reason=f"needs {FEWEST} rows and two of each outcome")]
+        return [Skipped(what="log loss after maps", reason=f"needs {FEWEST} rows and two of each outcome")]
     words = {
         "temperature": "log loss of the event after a temperature fitted on the other half",
         "isotonic": "log loss of the event after a rising map fitted on the other half",
