@@ -47,6 +47,8 @@ def test_groups_with_a_planted_shortcut(folder, capsys):
     worst = next(r for r in found["readings"] if r["name"] == "worst_group_accuracy")
     assert worst["low"] < worst["value"] < 0.7
     assert "class 1, b" in (folder / "run" / "report.html").read_text()
+    few = audit(capsys, *given, "--groups", "site", "--nulls", "5", "--out", "few")[1]
+    assert few["verdict"] == "unknown"  # no rank among five reaches 5 %
     code, found = audit(capsys, *given)
     assert code == 2
     assert "--groups" in found["error"]

@@ -83,12 +83,7 @@ class PermutedLabels(Null):
     def draw(self, network, data, seed):
         """The same network, labels in another order. Raises `InputError` for data without labels."""
         if data.labels is None:
-            raise InputError(
-                f"data {data.name!r}",
-                found="no labels",
-                expected="labels to permute",
-                remedy="give labelled data, or take the null reinitialised",
-            )
+            raise _nothing_to_permute(data, "labels", "give labelled data, or take the null reinitialised")
         order = np.random.default_rng(seeds.stream(seed, "labels")).permutation(len(data.labels))
         second = None if data.labels2 is None else data.labels2[order]  # a row's answers stay together
         return network, dataclasses.replace(data, labels=data.labels[order], labels2=second)
@@ -103,12 +98,7 @@ class PermutedGroups(Null):
     def draw(self, network, data, seed):
         """The same network, groups in another order. Raises `InputError` for data without groups."""
         if data.groups is None:
-            raise InputError(
-                f"data {data.name!r}",
-                found="no groups",
-                expected="groups to permute",
-                remedy="name the array or column with --groups, or take another null",
-            )
+            raise _nothing_to_permute(data, "groups", "name the array or column with --groups, or take another null")
         rng, groups = np.random.default_rng(seeds.stream(seed, "groups")), data.groups.clone()
         labels = np.zeros(len(groups)) if data.labels is None else data.labels.cpu().numpy()
         for label in np.unique(labels):
@@ -125,6 +115,10 @@ class RandomMask(Null):
 
     def draw(self, network, data, seed):
         return network.mask_twin(seed), data
+
+
+def _nothing_to_permute(data: Dataset, kind: str, remedy: str) -> InputError:
+    return InputError(f"data {data.name!r}", found=f"no {kind}", expected=f"{kind} to permute", remedy=remedy)
 
 
 NULLS: dict[str, Null] = {

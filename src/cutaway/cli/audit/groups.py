@@ -26,7 +26,7 @@ def groups(
     """Accuracy in every cell of class and group, the worst with an interval that holds for all, equalised odds.
 
     The verdict is worse-off where the worst cell is worse than that of random groups (5 %), not-told-apart where not,
-    unknown without nulls.
+    unknown with fewer than 19 nulls.
 
     Parameters
     ----------
@@ -55,8 +55,12 @@ def groups(
     )
 
 
+LEVEL = 0.05
+
+
 def _verdict(reading) -> str:
-    p_value = reading.figure("worst_group_accuracy").p_value
-    if p_value is None:
+    """With so few nulls that no rank among them reaches the level, nothing is told."""
+    worst = reading.figure("worst_group_accuracy")
+    if worst.p_value is None or LEVEL * (worst.null_count + 1) < 1:
         return UNKNOWN
-    return "worse-off" if p_value <= 0.05 else "not-told-apart"
+    return "worse-off" if worst.p_value <= LEVEL else "not-told-apart"

@@ -36,6 +36,9 @@ from cutaway.settings import above, at_least, one_of
 from cutaway.status import Status
 from cutaway.wording import distance, said
 
+BATCH = 32
+"""Rows attacked together. Starts are drawn batch by batch, so that only a budget too small for these changes them."""
+
 VIEWS = {
     "clean": "as they are",
     "noise": "under noise of the same size",
@@ -106,8 +109,8 @@ class UncertaintyUnderAttack(Instrument):
         size = {"radius": self.radius, "norm": self.norm}
         each = PGD(**size, steps=self.steps, draws=draws)
         aware = PGD(**size, steps=2 * self.steps, draws=draws)
-        batch = max(1, min(256, members[0].chunk_size(sample.inputs, members[0].sites, context.budget, factor=4)))
-        batch = max(1, batch // (len(members) * draws))
+        fits = members[0].chunk_size(sample.inputs, members[0].sites, context.budget, factor=4)
+        batch = max(1, min(BATCH, fits // (len(members) * draws)))
         data, seed = sample.data, context.seed
         torch.manual_seed(seeds.number(seed, "draws"))  # of dropout; the caller's state comes back afterwards
         joint, sure = JointError(), ConfidentError(measure=self.measure_of)

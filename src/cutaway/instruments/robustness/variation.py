@@ -134,9 +134,11 @@ class Variation(Instrument):
         text += f"{said(value['mean_accuracy'], '.1%')} averaged over {count} versions of the task, on "
         text += f"{said(value['worst_version'], '.1%')} in the worst. "
         spread, noise = value["sd_over_versions"], value["sd_over_resamples"]
-        times = f", {said(spread / noise, '.0f')} times" if noise > 0 else "; next to nothing comes from"
-        text += f"The version moves accuracy by {said(100 * spread)} points (standard deviation){times} "
-        text += f"what another sample of rows would ({said(100 * noise)})."
+        text += f"The version moves accuracy by {said(100 * spread)} points (standard deviation)"
+        if noise > 0:
+            text += f", {said(spread / noise, '.1f')} times what another sample of rows would ({said(100 * noise)})."
+        else:
+            text += "; the rows as they are leave no error to resample."
         effects, chance = reading.values["explains"].values, reading.values["explains_p"].values
         sure = [k for k in range(len(effects)) if chance[k] <= 0.05 and effects[k] < 0]
         if sure:
