@@ -13,6 +13,7 @@ from cutaway.evidence.null import NULLS, replicates
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy
 from cutaway.network import Network
 from cutaway.outputs import cells_of, equalised_odds, simultaneous_intervals
+from cutaway.outputs.groups import least_interval
 from cutaway.reading.intervals import proportion_interval
 from cutaway.status import Status
 
@@ -82,6 +83,11 @@ def test_simultaneous_intervals_hold_all_at_once_where_single_ones_do_not():
     assert alone < 150
 
 
+def test_the_least_of_proportions_lies_between_the_least_ends():
+    bands = np.array([[0.2, 0.9], [0.4, 0.5], [0.3, 0.8]])
+    assert least_interval(bands) == (0.2, 0.5)
+
+
 def test_the_worst_group_is_found_and_told_apart_from_random_groups():
     data, wrong = planted()
     network = Network(Shortcut(), data.inputs[:2])
@@ -121,6 +127,7 @@ def test_the_null_moves_groups_within_a_class_and_leaves_all_else():
     for label in (0, 1):
         own = data.labels == label
         assert sorted(drawn.groups[own].tolist()) == sorted(data.groups[own].tolist())
+        assert not torch.equal(drawn.groups[own], data.groups[own])
 
 
 def test_small_cells_are_listed_and_left_out_and_no_groups_are_refused():

@@ -15,6 +15,7 @@ from cutaway.errors import InputError
 from cutaway.instruments.robustness.uncertainty_under_attack import UncertaintyUnderAttack
 from cutaway.network import Network
 from cutaway.outputs import Ensemble, laplace_ensemble, members_of
+from cutaway.outputs.posterior import dropping
 from cutaway.robustness import ConfidentError, JointError, detection_auroc, selective_accuracy, uncertainty
 from cutaway.robustness.attacks import PGD
 from cutaway.status import Status
@@ -132,6 +133,14 @@ def test_networks_that_answer_once_are_unsupported_and_dropout_is_switched_back(
     assert [f.value for f in first.figures] == [f.value for f in again.figures]
     with pytest.raises(InputError):
         UncertaintyUnderAttack(draws=0).measure(model, data)
+
+
+def test_dropout_is_switched_on_alone_and_off_again_after_an_error():
+    model = networks(1, dropout=0.5)[0]
+    with pytest.raises(RuntimeError), dropping(model):
+        assert [m.training for m in model] == [False, False, True, False]
+        raise RuntimeError
+    assert not any(m.training for m in model.modules())
 
 
 def test_where_a_weaker_attack_breaks_more_the_attack_is_said_to_have_failed(monkeypatch):
