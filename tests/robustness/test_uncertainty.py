@@ -137,9 +137,16 @@ def test_networks_that_answer_once_are_unsupported_and_dropout_is_switched_back(
 
 def test_dropout_is_switched_on_alone_and_off_again_after_an_error():
     model = networks(1, dropout=0.5)[0]
-    with pytest.raises(RuntimeError), dropping(model):
-        assert [m.training for m in model] == [False, False, True, False]
-        raise RuntimeError
+    seen = []
+
+    def asked_and_broken():
+        with dropping(model):
+            seen.extend(m.training for m in model)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        asked_and_broken()
+    assert seen == [False, False, True, False]
     assert not any(m.training for m in model.modules())
 
 
