@@ -211,6 +211,7 @@ def test_old_paths_of_moved_names_warn_and_give_the_same_objects():
         assert found is getattr(importlib.import_module(where or module), new or name)
 
 
+@pytest.mark.filterwarnings("ignore:.*the old path goes.*:DeprecationWarning")
 def test_a_name_that_never_was_there_is_no_attribute():
     import importlib
 

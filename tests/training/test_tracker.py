@@ -381,6 +381,7 @@ def budgeted(tmp_path, monkeypatch, *, costs, step_seconds, num_steps):
     """A run under a budget of 5 % with a clock of our own: every step and measurement takes what is said."""
     clock, costs = [100.0], iter(costs)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("time.process_time", lambda: clock[0])
 
     def measure(*_):
         clock[0] += next(costs)

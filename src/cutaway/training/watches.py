@@ -24,13 +24,11 @@ class Clock:
     make one look so dear that no other came. `now` and `busy` are the clocks of the wall and of the processor.
     """
 
-    def __init__(
-        self, now: Callable[[], float] = time.perf_counter, busy: Callable[[], float] = time.process_time
-    ) -> None:
+    def __init__(self, now: Callable[[], float] | None = None, busy: Callable[[], float] | None = None) -> None:
         self.began: float | None = None
         self.before = self.spent = 0.0
         self.costs: list[float] = []
-        self._now, self._busy = now, busy
+        self._now, self._busy = now or time.perf_counter, busy or time.process_time
         self._seen = self._worked = math.nan
         self._longest = self._stopped = 0.0
 

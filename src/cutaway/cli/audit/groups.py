@@ -55,12 +55,13 @@ def groups(
     )
 
 
-LEVEL = 0.05
+TOLD_APART = 0.05
+"""Largest p at which the worst group is called worse off than chance makes one."""
 
 
 def _verdict(reading) -> str:
     """With so few nulls that no rank among them reaches the level, nothing is told."""
     worst = reading.figure("worst_group_accuracy")
-    if worst.p_value is None or LEVEL * (worst.null_count + 1) < 1:
+    if worst.p_value is None or TOLD_APART * (worst.null_count + 1) < 1:
         return UNKNOWN
-    return "worse-off" if worst.p_value <= LEVEL else "not-told-apart"
+    return "worse-off" if worst.p_value <= TOLD_APART else "not-told-apart"

@@ -18,12 +18,12 @@ from cutaway.network import Network
 from cutaway.network.calculus import Parameters
 from cutaway.reading.table import Table
 from cutaway.robustness.attacks import PGD, Noise
+from cutaway.robustness.attacks.base import ROWS_ATTACKED
 from cutaway.settings import at_least
 from cutaway.wording import said
 
 VIEWS = ("useful", "robust", "noise")
 SURE = 1.96  # standard errors of a guess
-BATCH = 32  # rows attacked at once, few enough that most budgets hold them: starts are drawn batch by batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class KernelFeatures(Instrument):
         parameters = Parameters(network, double=True)
         place = network.place(learn.inputs)
         row = parameters.row_bytes(judge.inputs, 0, 2 * network.output_shape[0])
-        batch = max(1, min(BATCH, context.budget // (2 * row)))
+        batch = max(1, min(ROWS_ATTACKED, context.budget // (2 * row)))
         assert judge.labels is not None
         hits: dict[str, list[np.ndarray]] = {view: [] for view in VIEWS}
         for number in range(len(found.values)):

@@ -23,6 +23,7 @@ from cutaway.reading.intervals import normal_interval
 from cutaway.reading.table import Table
 from cutaway.robustness.attacks import FGSM, PGD, Noise
 from cutaway.robustness.attacks.ball import Norm
+from cutaway.robustness.attacks.base import ROWS_ATTACKED
 from cutaway.robustness.attacks.goals import mean_log_probabilities
 from cutaway.robustness.aware import (
     MEASURES,
@@ -35,9 +36,6 @@ from cutaway.robustness.aware import (
 from cutaway.settings import above, at_least, one_of
 from cutaway.status import Status
 from cutaway.wording import distance, said
-
-BATCH = 32
-"""Rows attacked together. Starts are drawn batch by batch, so that only a budget too small for these changes them."""
 
 VIEWS = {
     "clean": "as they are",
@@ -110,7 +108,7 @@ class UncertaintyUnderAttack(Instrument):
         each = PGD(**size, steps=self.steps, draws=draws)
         aware = PGD(**size, steps=2 * self.steps, draws=draws)
         fits = members[0].chunk_size(sample.inputs, members[0].sites, context.budget, factor=4)
-        batch = max(1, min(BATCH, fits // (len(members) * draws)))
+        batch = max(1, min(ROWS_ATTACKED, fits // (len(members) * draws)))
         data, seed = sample.data, context.seed
         torch.manual_seed(seeds.number(seed, "draws"))  # of dropout; the caller's state comes back afterwards
         joint, sure = JointError(), ConfidentError(measure=self.measure_of)

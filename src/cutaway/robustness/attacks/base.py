@@ -26,6 +26,9 @@ from cutaway.robustness.attacks.units import warn_of_units
 if TYPE_CHECKING:
     from cutaway.data import Dataset
 
+ROWS_ATTACKED = 32
+"""Rows that an instrument attacks at once: starts are drawn batch by batch, so only too small a budget changes them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adversarial:
