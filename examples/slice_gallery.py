@@ -20,8 +20,8 @@ from torch import nn
 from cutaway.data import load_data
 from cutaway.geometry.plane import plane_through, square_around
 from cutaway.geometry.slice import slice_network
-from cutaway.geometry.studies import pruned, without_biases
 from cutaway.report.explorer.picture import draw_slice
+from cutaway.structure.variants import pruned, without_biases
 
 
 def classifier(data, *, batch_norm: bool) -> nn.Module:

@@ -28,7 +28,7 @@ FLOORS = {
     1: ("network", "data", "engines", "arrangement"),
     2: ("pictures",),
     3: ("reading",),
-    4: ("context", "instrument", "settings", "registry", "testing", "evidence"),
+    4: ("context", "instrument", "needs", "settings", "registry", "testing", "evidence"),
     5: (
         "outputs",
         "geometry",

@@ -9,7 +9,6 @@ implement `_measure`, in a file of its own under `instruments/`. See CONTRIBUTIN
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from cutaway.engines.budget import peak_bytes
 from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
 from cutaway.jsonable import plain
+from cutaway.needs import COLUMNS_NEEDED, unmet, without_column
 from cutaway.network import Network, Site, preserved
 from cutaway.network.gradient import derivatives
 from cutaway.network.preserve import alone
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
     from cutaway.data import Dataset
     from cutaway.pictures.charts import Course
-
-NEEDS = frozenset({"labels", "labels2", "groups", "inputs", "tokens", "classifier", "generator"})
-"""What an instrument may need of its network and data."""
 
 
 class NotApplicable(Exception):
@@ -258,22 +255,11 @@ class Instrument(ABC):
 
     def _applies(self, network: Network) -> str:
         """The reason why the question has no meaning for this network, or an empty string."""
-        if "classifier" in self.needs and len(network.output_shape) != 1:
-            found = ", ".join(["n", *map(str, network.output_shape)]) + ("" if network.output_shape else ",")
-            return f"needs a classifier with outputs (n, classes); found ({found})"
-        if "inputs" in self.needs and network.example is not None and not network.example.is_floating_point():
-            return "needs floating-point inputs; this network reads token ids"
-        if "generator" in self.needs and (reason := _no_generator(network)):
-            return reason
-        if "tokens" in self.needs:
-            example = network.example
-            if example is None or example.is_floating_point() or example.ndim != 2:
-                return "needs a language model that reads token ids (n, length); this network reads numbers"
-        return ""
+        return unmet(self.needs, network)
 
     def lacks(self, data: Dataset) -> str:
         """Which of `labels`, `labels2` and `groups` is needed and not in the data; empty for none."""
-        return next((kind for kind in _COLUMNS if kind in self.needs and getattr(data, kind) is None), "")
+        return next((kind for kind in COLUMNS_NEEDED if kind in self.needs and getattr(data, kind) is None), "")
 
     def check(self, network: Network, data: Dataset) -> None:
         """Raise `InputError` for settings without sense, data that does not fit the network, or labels that are needed
@@ -288,12 +274,7 @@ class Instrument(ABC):
             )
         lacking = self.lacks(data)
         if lacking and not self._applies(network):
-            raise InputError(
-                f"instrument {self.name!r}",
-                found=f"data {data.name!r} without {_COLUMNS[lacking][0]}",
-                expected=_COLUMNS[lacking][1],
-                remedy=_COLUMNS[lacking][2],
-            )
+            raise without_column(self.name, data.name, lacking)
         if "classifier" in self.needs and data.labels is not None and len(network.output_shape) == 1:
             top = int(data.labels.max())
             if top >= network.output_shape[0]:
@@ -318,33 +299,3 @@ class Instrument(ABC):
             versions=package_versions(),
             time=now(),
         )
-
-
-_COLUMNS = {
-    "labels": ("labels", "labelled data", "name a labelled set, or leave this instrument out"),
-    "labels2": (
-        "second labels",
-        "a second label for every row",
-        "name the array or column with --labels2 (in Python: Dataset(labels2=...))",
-    ),
-    "groups": (
-        "groups",
-        "a group for every row",
-        "name the array or column with --groups (in Python: Dataset(groups=...))",
-    ),
-}
-"""What may be needed of the data: in words, what is expected, and the next step."""
-
-
-def _no_generator(network: Network) -> str:
-    """Why this is no generator, or an empty string."""
-    example, output = network.example, network.output_shape
-    if example is None or not example.is_floating_point() or example.ndim != 2:
-        found = "no example" if example is None else f"{str(example.dtype)[6:]} inputs {tuple(example.shape[1:])}"
-        return f"needs a generator that reads latents (n, d) of real numbers; found {found}"
-    if len(output) < 2 and math.prod(output) <= example.shape[1]:
-        return (
-            "needs a generator, whose samples have more dimensions than one or more numbers than its latents; found "
-            f"outputs {tuple(output)} of latents of {example.shape[1]} numbers"
-        )
-    return ""

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from cutaway.errors import InputError, ModelError
+from cutaway.features.reconstruction import reconstruction_alignment
+from cutaway.geometry.boundary_distance import hyperplane_misfit
 from cutaway.geometry.density import boundary_density
 from cutaway.geometry.expressivity import class_density, same_class_pairs, size_and_confidence
-from cutaway.geometry.reconstruction import alignment
 from cutaway.geometry.slice import slice_network
-from cutaway.geometry.studies import hyperplane_misfit, pruned, with_statistics_of, without_biases
+from cutaway.structure.variants import pruned, with_statistics_of, without_biases
 
 
 def seeded(seed=0):
@@ -96,7 +97,7 @@ def test_alignment_equals_a_naive_transcription(drop, patch):
     generator = np.random.default_rng(3)
     images = generator.standard_normal((80, 1, 4, 4)).cumsum(axis=2)
     labels = generator.integers(0, 3, 80)
-    ours = alignment(images, labels, drop=drop, patch=patch).curve
+    ours = reconstruction_alignment(images, labels, drop=drop, patch=patch).curve
     np.testing.assert_allclose(ours, plain_alignment(images, labels, drop, patch), rtol=1e-6)
 
 
@@ -104,13 +105,13 @@ def test_gaussian_noise_never_changes_the_order_and_masking_does():
     generator = np.random.default_rng(0)
     images = generator.standard_normal((120, 1, 6, 6)).cumsum(axis=3)
     labels = (images[:, 0, :3, :3].sum(axis=(1, 2)) > 0).astype(int)
-    plain = alignment(images, labels).curve
-    np.testing.assert_allclose(alignment(images, labels, sigma=2.0).curve, plain, atol=1e-6)
-    assert np.abs(alignment(images, labels, drop=0.8, patch=3).curve - plain).max() > 0.1
+    plain = reconstruction_alignment(images, labels).curve
+    np.testing.assert_allclose(reconstruction_alignment(images, labels, sigma=2.0).curve, plain, atol=1e-6)
+    assert np.abs(reconstruction_alignment(images, labels, drop=0.8, patch=3).curve - plain).max() > 0.1
     with pytest.raises(InputError, match="divisor"):
-        alignment(images, labels, drop=0.5, patch=4)
+        reconstruction_alignment(images, labels, drop=0.5, patch=4)
     with pytest.raises(InputError, match="one label a row"):
-        alignment(images, labels[:-1])
+        reconstruction_alignment(images, labels[:-1])
 
 
 def test_batch_mean_is_the_best_offset_of_a_hyperplane():

@@ -140,7 +140,7 @@ FAULTS = {
     ),
     "batchnorm-geometry": Fault(
         says="statistics are averaged with those before",
-        where="cutaway.geometry.studies:with_statistics_of", right="norm.momentum = None", wrong="norm.momentum = 0.1",
+        where="cutaway.structure.variants:with_statistics_of", right="norm.momentum = None", wrong="norm.momentum = 0.1",
         rows=_batchnorm,
     ),
     "boundary-migration": Fault(
@@ -277,7 +277,7 @@ FAULTS = {
     ),
     "reconstruction-vs-perception": Fault(
         says="pixels of different patches are dropped together",
-        where="cutaway.geometry.reconstruction:masking_moments", right="keep**2", wrong="keep",
+        where="cutaway.features.reconstruction:masking_moments", right="keep**2", wrong="keep",
         rows=short, twice=True,
     ),
     "splinecam": Fault(

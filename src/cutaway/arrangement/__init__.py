@@ -1,7 +1,8 @@
 """Planar subdivisions that are cut by piecewise linear functions given at their vertices.
 
 `subdivision` holds the half-edge arrays, `split_vectorised` (NumPy) and `split_compiled` (numba) cut them, `insertion`
-drives either through a batch of gates, `merge` takes edges out again, `cracks` parts faces between which values jump.
+drives either through a batch of gates, `merge` takes edges out again, `cracks` parts faces between which values jump,
+`faces` measures areas, sides and slopes.
 """
 
 from cutaway import _facade

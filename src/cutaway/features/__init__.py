@@ -8,6 +8,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "class_means": "collapse",
         "collapse_by_layer": "SimplexAlignment Layers Means simplex_alignment layer_collapse layer_means",
         "lofi.estimators": "LoFiClassifier LoFiRegressor LoFiTransformer",
+        "reconstruction": "ReconstructionAlignment reconstruction_alignment",
         "sparsity": "Firing firing static_dead",
     },
 )

@@ -10,6 +10,8 @@ from cutaway.features.collapse_by_layer import simplex_alignment as simplex_alig
 from cutaway.features.lofi.estimators import LoFiClassifier as LoFiClassifier
 from cutaway.features.lofi.estimators import LoFiRegressor as LoFiRegressor
 from cutaway.features.lofi.estimators import LoFiTransformer as LoFiTransformer
+from cutaway.features.reconstruction import ReconstructionAlignment as ReconstructionAlignment
+from cutaway.features.reconstruction import reconstruction_alignment as reconstruction_alignment
 from cutaway.features.sparsity import Firing as Firing
 from cutaway.features.sparsity import firing as firing
 from cutaway.features.sparsity import static_dead as static_dead
@@ -21,11 +23,13 @@ __all__ = [
     "LoFiRegressor",
     "LoFiTransformer",
     "Means",
+    "ReconstructionAlignment",
     "SimplexAlignment",
     "collapse",
     "firing",
     "layer_collapse",
     "layer_means",
+    "reconstruction_alignment",
     "simplex_alignment",
     "static_dead",
 ]

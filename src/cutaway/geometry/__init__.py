@@ -7,7 +7,7 @@
 | region boundaries against the decision boundary | `ray_migration`, `slice_migration`, `near_length` |
 | the region of a sample | `sample_region`, `LinearRegion`, `facets`, `chebyshev`, `neighbours`, `region_volume`, `polytope_volume`, `regions_in_ball`, `count_patterns` |
 | near neurons | `frame`, `near_neurons.local_complexity`, `neurons_within`, `effective_radius`, `boundary_density`, `nearest_boundary`, `first_crossing` |
-| statistics | `class_density`, `size_and_confidence`, `alignment`, `without_biases`, `pruned`, `with_statistics_of`, `hyperplane_misfit` |
+| statistics | `class_density`, `size_and_confidence`, `hyperplane_misfit` |
 
     from cutaway.geometry import plane_through, slice_network
     plane = plane_through(three_inputs)
@@ -21,7 +21,7 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
-        "boundary_distance": "first_crossing nearest_boundary",
+        "boundary_distance": "first_crossing hyperplane_misfit nearest_boundary",
         "density": "boundary_density",
         "expressivity": "ClassDensity SizeAndConfidence class_density size_and_confidence",
         "face_patterns": "PatternTree pattern_tree",
@@ -33,10 +33,8 @@ __all__, __getattr__, __dir__ = _facade.front(
         "plane": "Plane input_plane plane_along plane_of plane_through rectangle square_around",
         "preview": "estimated_regions",
         "rays": "Crossings crossings",
-        "reconstruction": "Alignment alignment",
         "linear_regions": "Facets Neighbourhood LinearRegion chebyshev facets neighbours sample_region",
         "slice": "SliceSettings slice_network",
-        "studies": "hyperplane_misfit pruned with_statistics_of without_biases",
         "volume": "Estimate RegionCount count_patterns polytope_volume region_volume regions_in_ball",
     },
 )

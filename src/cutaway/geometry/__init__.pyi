@@ -1,6 +1,7 @@
 # Written by tools/write_stubs.py from __init__.py.
 
 from cutaway.geometry.boundary_distance import first_crossing as first_crossing
+from cutaway.geometry.boundary_distance import hyperplane_misfit as hyperplane_misfit
 from cutaway.geometry.boundary_distance import nearest_boundary as nearest_boundary
 from cutaway.geometry.density import boundary_density as boundary_density
 from cutaway.geometry.expressivity import ClassDensity as ClassDensity
@@ -37,14 +38,8 @@ from cutaway.geometry.plane import square_around as square_around
 from cutaway.geometry.preview import estimated_regions as estimated_regions
 from cutaway.geometry.rays import Crossings as Crossings
 from cutaway.geometry.rays import crossings as crossings
-from cutaway.geometry.reconstruction import Alignment as Alignment
-from cutaway.geometry.reconstruction import alignment as alignment
 from cutaway.geometry.slice import SliceSettings as SliceSettings
 from cutaway.geometry.slice import slice_network as slice_network
-from cutaway.geometry.studies import hyperplane_misfit as hyperplane_misfit
-from cutaway.geometry.studies import pruned as pruned
-from cutaway.geometry.studies import with_statistics_of as with_statistics_of
-from cutaway.geometry.studies import without_biases as without_biases
 from cutaway.geometry.volume import Estimate as Estimate
 from cutaway.geometry.volume import RegionCount as RegionCount
 from cutaway.geometry.volume import count_patterns as count_patterns
@@ -53,7 +48,6 @@ from cutaway.geometry.volume import region_volume as region_volume
 from cutaway.geometry.volume import regions_in_ball as regions_in_ball
 
 __all__ = [
-    "Alignment",
     "ClassDensity",
     "Crossings",
     "Estimate",
@@ -68,7 +62,6 @@ __all__ = [
     "Slice",
     "SliceMigration",
     "SliceSettings",
-    "alignment",
     "boundary_density",
     "chebyshev",
     "class_density",
@@ -90,7 +83,6 @@ __all__ = [
     "plane_of",
     "plane_through",
     "polytope_volume",
-    "pruned",
     "ray_migration",
     "rectangle",
     "region_volume",
@@ -102,6 +94,4 @@ __all__ = [
     "slice_network",
     "square_around",
     "square_holding",
-    "with_statistics_of",
-    "without_biases",
 ]

@@ -175,6 +175,15 @@ def unit_vectors(direction: torch.Tensor) -> torch.Tensor:
     return direction / size.reshape(-1, *([1] * (direction.dim() - 1)))
 
 
+def hyperplane_misfit(weight: torch.Tensor, offset: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """(n,): mean squared distance of samples (N, D) from each hyperplane w_i . x = offset_i (n, D), (n,).
+
+    Exact up to rounding.
+    """
+    projected = inputs.flatten(1) @ weight.T - offset
+    return projected.square().mean(dim=0) / weight.square().sum(dim=1)
+
+
 def _ratio(value: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
     return torch.where(norm > 0, value.abs() / norm, torch.inf)
 

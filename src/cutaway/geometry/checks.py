@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from cutaway.arrangement import Subdivision
+from cutaway.arrangement.faces import FaceMeasures
 from cutaway.errors import ClaimError
-from cutaway.geometry.faces import FaceMeasures
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import StagedProgram, operations
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.arrangement import Subdivision
-from cutaway.geometry.faces import FaceMeasures
+from cutaway.arrangement.faces import FaceMeasures
 
 Floats = NDArray[np.float64]
 

@@ -20,11 +20,11 @@ from scipy.sparse.csgraph import connected_components
 from torch import nn
 
 from cutaway.arrangement import Subdivision, insert_gates, remove_edges
+from cutaway.arrangement.faces import FaceMeasures, measure_faces
 from cutaway.arrangement.subdivision import MESH_EDGE
 from cutaway.errors import ClaimError, InputError, ModelError
 from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, decision_boundary
-from cutaway.geometry.faces import FaceMeasures, measure_faces
 from cutaway.geometry.framing import square_holding
 from cutaway.geometry.partition import Slice, polygon_area
 from cutaway.geometry.plane import Plane, check_domain, input_plane

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from cutaway import _late
+from cutaway.arrangement.faces import FaceMeasures, slopes
 from cutaway.arrangement.subdivision import COMBINED, Subdivision
 from cutaway.errors import ModelError
 from cutaway.geometry.checks import SelfCheck, input_map
 from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, DecisionBoundary, as_logits, class_pieces
-from cutaway.geometry.faces import FaceMeasures, slopes
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import KinkSite, StagedProgram
 from cutaway.status import Status

@@ -26,13 +26,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from cutaway.arrangement.faces import measure_faces
 from cutaway.errors import BudgetError, InputError
 from cutaway.geometry.checks import self_check
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.cutting import CutSettings, Cutter
 from cutaway.geometry.decision import decision_boundary
 from cutaway.geometry.exact import ExactSigns
-from cutaway.geometry.faces import measure_faces
 from cutaway.geometry.framing import largest_that_fits, square_holding
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.plane import Plane, check_domain, input_plane, square_around

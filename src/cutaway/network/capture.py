@@ -90,6 +90,23 @@ def chunks(total: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, total))
 
 
+def in_one(parts: Sequence[Chunk]) -> Chunk:
+    """Chunks of rows that follow one another, from row 0 on, as one; a single one as it is."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def join(pick: Callable[[Chunk], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        return {name: torch.cat([pick(p)[name] for p in parts]) for name in pick(parts[0])}
+
+    return Chunk(
+        rows=slice(0, sum(len(p.inputs) for p in parts)),
+        inputs=torch.cat([p.inputs for p in parts]),
+        output=torch.cat([p.output for p in parts]),
+        pre=join(lambda p: p.pre),
+        post=join(lambda p: p.post),
+    )
+
+
 def _size(shape: tuple[int, ...]) -> int:
     size = 1
     for n in shape:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ from cutaway.engines.budget import give_back_memory
 from cutaway.errors import InputError
 from cutaway.network import twin as twins
 from cutaway.network.affine import AffineMap, checked_map
-from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, record
+from cutaway.network.capture import DEFAULT_BUDGET, Chunk, bytes_per_sample, chunks, in_one, record
 from cutaway.network.describing import described_network
 from cutaway.network.discovery import Found, discover
 from cutaway.network.flops import forward_flops
@@ -32,7 +32,7 @@ from cutaway.network.outputs import first_tensor
 from cutaway.network.passes import Passes
 from cutaway.network.preserve import alone, preserved
 from cutaway.network.probe import probed
-from cutaway.network.refusals import not_piecewise, refuse_training_mode, refuse_unreadable
+from cutaway.network.refusals import refuse_curved, refuse_training_mode, refuse_unreadable
 from cutaway.network.sites import Site
 from cutaway.network.weights import check_finite, fingerprint
 from cutaway.records import Skipped
@@ -186,12 +186,7 @@ class Network:
 
     def require_piecewise_affine(self) -> None:
         """Raise `NotPiecewiseAffine` naming the first operation that is not, or of which nothing is known."""
-        for site in self.sites:
-            if not site.piecewise_affine:
-                raise not_piecewise(f"site {site.name!r}", site.kind + (" as a gate" if site.gate else ""), site.known)
-        for bend in self._discovered.hidden:
-            if not bend.piecewise:
-                raise not_piecewise(f"network {self.name!r}", f"operator {bend.word}", bend.known)
+        refuse_curved(self.name, self.sites, self._discovered.hidden)
 
     def chunk_size(
         self,
@@ -259,19 +254,7 @@ class Network:
         `inputs` (n, ...); values (n, *site shape).
         """
         parts = list(self.stream(inputs, sites, pre=pre, post=post, budget=budget, batch_size=batch_size))
-        if len(parts) == 1:
-            return parts[0]
-
-        def join(pick: Callable[[Chunk], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-            return {name: torch.cat([pick(p)[name] for p in parts]) for name in pick(parts[0])}
-
-        return Chunk(
-            rows=slice(0, len(inputs)),
-            inputs=torch.cat([p.inputs for p in parts]),
-            output=torch.cat([p.output for p in parts]),
-            pre=join(lambda p: p.pre),
-            post=join(lambda p: p.post),
-        )
+        return in_one(parts)
 
     def outputs(
         self, inputs: torch.Tensor, *, budget: int | None = None, batch_size: int | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -9,6 +12,10 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
 from cutaway.errors import ModelError, NotPiecewiseAffine
+
+if TYPE_CHECKING:
+    from cutaway.network.follow import Bend
+    from cutaway.network.sites import Site
 
 
 def refuse_unreadable(model: nn.Module) -> None:
@@ -59,7 +66,18 @@ def refuse_training_mode(model: nn.Module) -> None:
             )
 
 
-def not_piecewise(where: str, what: str, known: bool) -> NotPiecewiseAffine:
+def refuse_curved(name: str, sites: Iterable[Site], hidden: Iterable[Bend]) -> None:
+    """Raises NotPiecewiseAffine for the first site, then the first operation outside the sites, that is not piecewise
+    affine or of which nothing is known; `name` is the network's."""
+    for site in sites:
+        if not site.piecewise_affine:
+            raise _not_piecewise(f"site {site.name!r}", site.kind + (" as a gate" if site.gate else ""), site.known)
+    for bend in hidden:
+        if not bend.piecewise:
+            raise _not_piecewise(f"network {name!r}", f"operator {bend.word}", bend.known)
+
+
+def _not_piecewise(where: str, what: str, known: bool) -> NotPiecewiseAffine:
     """The error for an operation that is not piecewise affine, or (`known` False) of which nothing is known."""
     return NotPiecewiseAffine(
         where,

@@ -43,7 +43,8 @@ def _network(dims: int, widths: tuple[int, ...], seed: int) -> nn.Sequential:
 
 def _least_squares(model: nn.Sequential, inputs: torch.Tensor) -> list[Row]:
     """The normalised offset against every offset of a search, by the sum of squared distances to the batch."""
-    from cutaway.geometry.studies import hyperplane_misfit, with_statistics_of
+    from cutaway.geometry.boundary_distance import hyperplane_misfit
+    from cutaway.structure.variants import with_statistics_of
 
     made = with_statistics_of(model, inputs)
     assert isinstance(made, nn.Sequential)
@@ -79,7 +80,7 @@ def _least_squares(model: nn.Sequential, inputs: torch.Tensor) -> list[Row]:
 def _central(inputs: torch.Tensor, seed: int) -> Row:
     from cutaway.geometry.plane import plane_of, square_around
     from cutaway.geometry.slice import slice_network
-    from cutaway.geometry.studies import with_statistics_of
+    from cutaway.structure.variants import with_statistics_of
 
     made = with_statistics_of(_network(inputs.shape[1], (16,), seed), inputs)
     generator = np.random.default_rng(seed)
@@ -99,7 +100,7 @@ def _central(inputs: torch.Tensor, seed: int) -> Row:
 def _near_data(model: nn.Sequential, inputs: torch.Tensor, seed: int, pairs: int, progress) -> list[Row]:
     """Exact crossings a unit length between samples, with the data's statistics and with none."""
     from cutaway.geometry.rays import crossings
-    from cutaway.geometry.studies import with_statistics_of
+    from cutaway.structure.variants import with_statistics_of
 
     generator = torch.Generator().manual_seed(seed + 1)
     order = torch.randperm(len(inputs), generator=generator)
@@ -143,7 +144,7 @@ def _near_data(model: nn.Sequential, inputs: torch.Tensor, seed: int, pairs: int
 
 def _jitter(model: nn.Sequential, inputs: torch.Tensor, seed: int) -> Row:
     """How far the decision moves between mini-batches' statistics: samples whose class is not always the same."""
-    from cutaway.geometry.studies import with_statistics_of
+    from cutaway.structure.variants import with_statistics_of
 
     generator = torch.Generator().manual_seed(seed + 2)
     votes = []

@@ -19,20 +19,20 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
 
     Short: scikit-learn's digits (8 x 8). Long: Fashion-MNIST (28 x 28) when it can be had, else digits again.
     """
-    from cutaway.geometry.reconstruction import alignment
+    from cutaway.features.reconstruction import reconstruction_alignment
 
     name = "fashion-mnist" if not short and os.environ.get("CUTAWAY_DATA") else "digits"
     train, train_labels, test, test_labels = _data(name, seed)
-    plain = alignment(train, train_labels, seed=seed)
+    plain = reconstruction_alignment(train, train_labels, seed=seed)
     gaussian = max(
-        float(np.abs(alignment(train, train_labels, sigma=s, seed=seed).curve - plain.curve).max())
+        float(np.abs(reconstruction_alignment(train, train_labels, sigma=s, seed=seed).curve - plain.curve).max())
         for s in (0.3, 1.0, 3.0)
     )
     progress(f"{name}: mean alignment {plain.mean:.2f} without noise")
     masked = {}
     for patch in (1, 2, 4):
         for drop in (0.25, 0.5, 0.75, 0.9):
-            masked[patch, drop] = alignment(train, train_labels, drop=drop, patch=patch, seed=seed).mean
+            masked[patch, drop] = reconstruction_alignment(train, train_labels, drop=drop, patch=patch, seed=seed).mean
         progress(f"patches of {patch}: " + ", ".join(f"{masked[patch, d]:.2f}" for d in (0.25, 0.5, 0.75, 0.9)))
     best = max(masked, key=lambda k: masked[k])
     half = plain.curve.size // 2

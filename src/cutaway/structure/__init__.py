@@ -2,6 +2,7 @@
 
 `wire` a network once, read `live_connections` of it under its own zeros or under masks; `quotas` and `random_masks`,
 `prune_to_effective` and `synflow` make masks, `apply_masks` puts them in, `export_pruned` writes what does something.
+`pruned`, `without_biases` and `with_statistics_of` make plain variants of any module.
 """
 
 from cutaway import _facade
@@ -14,6 +15,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "export": "Exported export_pruned load_pruned",
         "live": "Live live_connections",
         "pruning": "apply_masks keep_best magnitude path_scores prune_to_effective synflow",
+        "variants": "pruned with_statistics_of without_biases",
         "wiring": "Weight Wiring effective_weights wire",
     },
 )

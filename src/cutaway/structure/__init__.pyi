@@ -19,6 +19,9 @@ from cutaway.structure.pruning import magnitude as magnitude
 from cutaway.structure.pruning import path_scores as path_scores
 from cutaway.structure.pruning import prune_to_effective as prune_to_effective
 from cutaway.structure.pruning import synflow as synflow
+from cutaway.structure.variants import pruned as pruned
+from cutaway.structure.variants import with_statistics_of as with_statistics_of
+from cutaway.structure.variants import without_biases as without_biases
 from cutaway.structure.wiring import Weight as Weight
 from cutaway.structure.wiring import Wiring as Wiring
 from cutaway.structure.wiring import effective_weights as effective_weights
@@ -44,8 +47,11 @@ __all__ = [
     "magnitude",
     "path_scores",
     "prune_to_effective",
+    "pruned",
     "quotas",
     "random_masks",
     "synflow",
     "wire",
+    "with_statistics_of",
+    "without_biases",
 ]

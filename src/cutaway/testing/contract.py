@@ -23,7 +23,8 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import CutawayError
-from cutaway.instrument import NEEDS, Instrument
+from cutaway.instrument import Instrument
+from cutaway.needs import NEEDS
 from cutaway.network import Network
 from cutaway.reading import Reading
 from cutaway.status import Status

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from cutaway.arrangement.faces import in_plane_spectrum
 from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.errors import BudgetError, InputError, ModelError
-from cutaway.geometry.faces import in_plane_spectrum
 from cutaway.geometry.framing import HALVINGS, largest_that_fits
 from cutaway.geometry.pairs import distinct_rows
 from cutaway.geometry.partition import Slice

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from cutaway.arrangement.faces import in_plane_spectrum
 from cutaway.errors import InputError
 from cutaway.files import atomic
-from cutaway.geometry.faces import in_plane_spectrum
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.plane import Plane
 from cutaway.pictures import colours

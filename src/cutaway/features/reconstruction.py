@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Alignment:
+class ReconstructionAlignment:
     """`curve` (K): alignment in percent after the first k directions; `directions` (D, K) in input space, first
     first."""
 
@@ -64,7 +64,7 @@ def masking_moments(images: Floats, drop: float, patch: int) -> tuple[Floats, fl
     return flat.T @ flat * factor, keep
 
 
-def alignment(
+def reconstruction_alignment(
     inputs: Floats,
     labels: NDArray,
     *,
@@ -73,7 +73,7 @@ def alignment(
     sigma: float = 0.0,
     jitter: float = 1e-3,
     seed: int = 0,
-) -> Alignment:
+) -> ReconstructionAlignment:
     """Alignment of reconstruction and perception for N samples (N, C, H, W) or (N, D) with integer labels (N).
 
     `drop`, `patch`: masking noise; `sigma`: Gaussian noise instead. `jitter`: noise added to the data once (1e-3 of
@@ -116,4 +116,4 @@ def alignment(
     basis = np.linalg.qr(flat @ directions)[0]
     one_hot = (np.asarray(labels)[:, None] == np.unique(labels)[None]).astype(np.float64)
     share = np.square(one_hot.T @ basis / len(data)).sum(axis=0)
-    return Alignment(curve=100 * np.sqrt(np.cumsum(share) / share.sum()), directions=directions)
+    return ReconstructionAlignment(curve=100 * np.sqrt(np.cumsum(share) / share.sum()), directions=directions)

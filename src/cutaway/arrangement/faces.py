@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.arrangement import Subdivision
+from cutaway.arrangement.subdivision import Subdivision
 
 Floats = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
-"""What common operations do to the partition: batch normalisation, pruning, removing biases.
+"""Variants of a network, to see what a common operation does to it: pruned, without biases, with other statistics.
 
-Functions that make the variant of a network (always on a copy) and measures that compare variants; slices, crossings
-and local complexity then say what happened to the regions.
+Every function works on a copy; slices, crossings and local complexity (`cutaway.geometry`) then say what happened to
+the regions.
 
 Batch normalisation (arXiv 2209.14778): with fixed weights, the mean mu_i that it subtracts is the intercept for which
 the hyperplane of neuron i has the least sum of squared distances to the batch (any other offset c adds n (c - mu_i)^2 /
@@ -98,12 +98,3 @@ def with_statistics_of(model: nn.Module, inputs: Tensor) -> nn.Module:
     with torch.no_grad():
         made(inputs)
     return made.eval()
-
-
-def hyperplane_misfit(weight: Tensor, offset: Tensor, inputs: Tensor) -> Tensor:
-    """(n,): mean squared distance of samples (N, D) from each hyperplane w_i . x = offset_i (n, D), (n,).
-
-    Exact up to rounding.
-    """
-    projected = inputs.flatten(1) @ weight.T - offset
-    return projected.square().mean(dim=0) / weight.square().sum(dim=1)
