@@ -113,6 +113,7 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
         "ray-crossings",
         "sample-region",
         "uncertainty-under-attack",
+        "unit-boundaries",
         "variation",
     }
     assert all(bool(row["left_out"]) != row["in_scan"] for row in rows)

@@ -143,6 +143,11 @@ FAULTS = {
         where="cutaway.structure.variants:with_statistics_of", right="norm.momentum = None", wrong="norm.momentum = 0.1",
         rows=_batchnorm,
     ),
+    "unit-pruning": Fault(
+        says="units that bend at the decision boundary go first",
+        where="cutaway.geometry.unit_boundaries:geometry_score", right="decisive - around, -np.inf",
+        wrong="around - decisive, np.inf", rows=short, slow=True, own=True,
+    ),
     "boundary-migration": Fault(
         says="crossings far from the change of class count as near",
         where="cutaway.geometry.migration:RayMigration.near", right="self.distance <= radius",

@@ -35,15 +35,16 @@ CHORDS = 512
 class RayMigration:
     """Crossings of R segments, and where the class changes on them.
 
-    `segment`, `at`, `site` (M): as in `Crossings`, the site as index into `sites`; `changes` (R): ascending places in
-    [0, 1] at which the arg-max changes, for each segment; `distance` (M): from each crossing along its segment to the
-    nearest change on it, in input units, inf where there is none; `length` (R).
+    `segment`, `at`, `gate`, `site` (M): as in `Crossings`, the site as index into `sites`; `changes` (R): ascending
+    places in [0, 1] at which the arg-max changes, for each segment; `distance` (M): from each crossing along its
+    segment to the nearest change on it, in input units, inf where there is none; `length` (R).
 
     Shapes (M,) for crossings, (R,) for segments.
     """
 
     segment: Ints
     at: Floats
+    gate: Ints
     site: Ints
     distance: Floats
     length: Floats
@@ -94,6 +95,7 @@ def ray_migration(
     return RayMigration(
         segment=segment,
         at=at,
+        gate=found.gate.cpu().numpy(),
         site=np.searchsorted(bounds, found.gate.cpu().numpy(), side="right") - 1,
         distance=distance,
         length=length,

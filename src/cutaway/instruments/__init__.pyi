@@ -11,6 +11,7 @@ from cutaway.instruments.geometry.boundary_migration import BoundaryMigration as
 from cutaway.instruments.geometry.local_complexity import LocalComplexity as LocalComplexity
 from cutaway.instruments.geometry.ray_crossings import RayCrossings as RayCrossings
 from cutaway.instruments.geometry.sample_region import SampleRegion as SampleRegion
+from cutaway.instruments.geometry.unit_boundaries import UnitBoundaries as UnitBoundaries
 from cutaway.instruments.kernels.kernel_features import KernelFeatures as KernelFeatures
 from cutaway.instruments.kernels.tangent_kernel import TangentKernel as TangentKernel
 from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension as IntrinsicDimension
@@ -51,5 +52,6 @@ __all__ = [
     "Sparsity",
     "TangentKernel",
     "UncertaintyUnderAttack",
+    "UnitBoundaries",
     "Variation",
 ]

@@ -1,0 +1,63 @@
+"""What it costs to look at single units, heads and directions: CPU seconds of instruments, in plain forward passes.
+
+    python benchmarks/bench_inside.py [--short]
+
+One thread, warmed up. Limit: the 784-200x3 takes `unit-boundaries` at most 30 CPU seconds with one slice.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from cutaway.data import Dataset
+from cutaway.instruments import UnitBoundaries
+from cutaway.training.models import mlp
+
+LIMITS = {"unit-boundaries": 30.0}
+
+
+def cpu(work: Callable[[], object], repeats: int = 1) -> float:
+    """Least CPU seconds of some runs."""
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.process_time()
+        work()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def images(count: int, shape: tuple[int, ...]) -> Dataset:
+    """Smooth random inputs in [0, 1]."""
+    generator = torch.Generator().manual_seed(0)
+    return Dataset(inputs=torch.rand(count, *shape, generator=generator), name="noise")
+
+
+def units(short: bool) -> tuple[str, float, nn.Module, Dataset]:
+    """`unit-boundaries` on a random 784-200x3 (short: 784-40x3)."""
+    torch.manual_seed(0)
+    model, data = mlp((1, 28, 28), 10, width=40 if short else 200).eval(), images(256, (1, 28, 28))
+    instrument = UnitBoundaries(num_segments=20 if short else 100)
+    return "unit-boundaries", cpu(lambda: instrument.measure(model, data)), model, data
+
+
+def main() -> int:
+    """Measure and compare."""
+    torch.set_num_threads(1)
+    short, missed = "--short" in sys.argv, False
+    UnitBoundaries(num_segments=4).measure(mlp((4,), 3, width=4).eval(), images(16, (4,)))
+    for case in (units,):
+        name, seconds, model, data = case(short)
+        with torch.no_grad():
+            plain = cpu(lambda model=model, data=data: model(data.inputs), 5) / len(data)
+        print(f"{name}: {seconds:.2f} CPU s (limit {LIMITS[name]}), {seconds / plain:,.0f} forward passes of a row")
+        missed |= seconds > LIMITS[name]
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
