@@ -30,7 +30,7 @@ reproduce-short: $(VENV)/.dev
 bench-short: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --short
 
-# The documentation site, docs/_build/html/index.html; after `make test` the notebooks are not run again.
+# The documentation site, docs/_build/html/index.html; after `make test-slow` the notebooks are not run again.
 docs: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python docs/site/build.py
 

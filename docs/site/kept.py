@@ -1,8 +1,8 @@
 """What the site's build has made once and may use again: executed notebooks, pictures, the output of commands.
 
 Everything kept is named by a hash over all of it that could change it: the library's source, the text that asked for
-it, versions of Python and torch, and whether the folder of real data is there. Tests and the build share it, so that a
-notebook runs once for both. Only what succeeded is kept.
+it, versions of Python and torch, and whether the folder of real data is there. The slow tests and the build share
+it, so that a notebook runs once for both; the others run notebooks on less. Only what succeeded is kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs the notebooks of `examples/notebooks/`, each in an empty folder, and keeps them with their output.
 
 They are committed without output: what a reader sees on the site is what this version of the library gives, and a
-change of the library is no change of five files. The tests run them through the same function.
+change of the library is no change of five files. The slow tests run them through the same function.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -95,18 +96,59 @@ def test_what_failed_is_not_kept(tmp_path, monkeypatch):
     assert kept.kept("one", "other text", lambda p: p.write_text("new")).read_text() == "new" and not path.exists()
 
 
+FIRST = (ROOT / "docs" / "first_network.md").read_text(encoding="utf-8")
+
+
+def test_the_first_network_runs_on_less_in_one_process(tmp_path, monkeypatch, capsys):
+    """Every command of the page without its pipe, with two nulls and fewer epochs; the slow test runs it as it stands."""
+    from cutaway.cli import run
+
+    monkeypatch.chdir(tmp_path)
+    (nets,) = walkthrough.files(FIRST).values()
+    Path("nets.py").write_text(nets.replace("epochs: int = 30", "epochs: int = 10"))
+    exec(compile(Path("nets.py").read_text(), "nets.py", "exec"), {"__name__": "__main__"})
+    asked = [shlex.split(line.split("|")[0].split(">")[0]) for line in walkthrough.commands(FIRST)]
+    said = {}
+    for words in (w for w in asked if w[0] == "cutaway"):
+        less = {"scan": ["--nulls", "2"], "measure": ["--nulls", "2"], "certify": ["--num", "30"]}.get(words[1], [])
+        for name, value in zip(less[::2], less[1::2]):
+            if name in words:
+                words[words.index(name) + 1] = value
+            else:
+                words += [name, value]
+        assert run(words[1:]) == 0
+        said[words[1]] = capsys.readouterr().out
+    assert list(said) == ["scan", "measure", "certify", "slice"]
+    assert re.search(r"Right on [89]\d\.\d% of the samples", said["scan"]) and Path("runs/first/report.html").is_file()
+    right, attacked, proved = (
+        float(v) for v in re.findall(r"(?:right|attack|certified) +(\d+\.\d)%", said["certify"])[:3]
+    )
+    assert 0 < proved <= attacked <= right
+    assert all(Path(name).is_file() for name in ("distance.svg", "slice.png", "slice.html"))
+
+
+@pytest.mark.slow
 def test_the_first_network_runs_as_the_page_says():
-    text = (ROOT / "docs" / "first_network.md").read_text(encoding="utf-8")
-    asked, printed = walkthrough.commands(text), walkthrough.outputs(text, "first_network")
-    assert len(asked) == len(printed) >= 7 and list(walkthrough.files(text)) == ["nets.py"]
+    asked, printed = walkthrough.commands(FIRST), walkthrough.outputs(FIRST, "first_network")
+    assert len(asked) == len(printed) >= 7 and list(walkthrough.files(FIRST)) == ["nets.py"]
     said = dict(zip(asked, printed))
     scan = next(out for command, out in said.items() if command.startswith("cutaway scan"))
     assert re.search(r"Right on 9\d\.\d% of the samples", scan)
     certified = next(out for command, out in said.items() if command.startswith("cutaway certify"))
     right, attacked, proved = (float(v) for v in re.findall(r"(?:right|attack|certified) +(\d+\.\d)%", certified)[:3])
     assert proved <= attacked <= right and proved > 50
-    page = walkthrough.told(text, "first_network")
+    page = walkthrough.told(FIRST, "first_network")
     assert "```{code-block} python\n:caption: nets.py" in page and printed[-1].splitlines()[0] in page
+
+
+def test_a_page_is_told_with_what_its_commands_print(tmp_path, monkeypatch):
+    monkeypatch.setattr("walkthrough.kept", lambda name, text, make, suffix: make(tmp_path / "out") or tmp_path / "out")
+    text = "```python a.py\nprint(1 + 1)\n```\n\n```console run\n$ python a.py | cat\n$ echo done\n```\n"
+    page = walkthrough.told(text, "a")
+    assert page.endswith("```console\n$ python a.py | cat\n2\n$ echo done\ndone\n```\n")
+    assert page.startswith("```{code-block} python\n:caption: a.py\n\nprint(1 + 1)\n```")
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        walkthrough.outputs("```console run\n$ exit 3\n```\n", "b")
 
 
 def test_tiles_in_a_notebook_lead_nowhere():

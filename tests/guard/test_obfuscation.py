@@ -71,3 +71,14 @@ def test_it_is_left_out_unless_asked_for(fitted, make_rows):
     assert evaluate_guardrail(fitted, make_rows(60, seed=41)).obfuscated == {} == obfuscated(fitted, [], [])
     with pytest.raises(InputError, match="empty or blank"):
         obfuscated(fitted, [" "], [])
+
+
+def test_windows_of_the_same_tokens_are_read_once(fitted, monkeypatch):
+    reader, read = fitted._features(), []
+    monkeypatch.setattr(reader, "_read", lambda rows, real=reader._read: read.append(len(rows)) or real(rows))
+    texts = ["calm1 storm2", "C a l m 1  s t o r m 2", "storm3", "calm1 storm2"]
+    assert (
+        fitted.decision_function(texts).tolist()
+        == fitted.decision_function([texts[0], texts[0], texts[2], texts[0]]).tolist()
+    )
+    assert read == [2, 2]

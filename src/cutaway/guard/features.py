@@ -4,7 +4,8 @@ the last two.
 `geometry`: 7 L numbers (see `cutaway.language.geometry`); `hidden`: D numbers, the mean over tokens of the last hidden
 state, or of block k's input when only k blocks are used; `both`: the two side by side; `sentence`:
 D numbers, the pooled last hidden state at length 1 (see `cutaway.language.sentences`), for which sentence encoders are
-trained. One forward pass a window: a prompt that is longer than the model reads has several.
+trained. One forward pass a window: a prompt that is longer than the model reads has several. Windows of the same
+tokens are read once.
 """
 
 from __future__ import annotations
@@ -95,8 +96,10 @@ class PromptFeatures:
     def __call__(self, texts: Sequence[str]) -> FeatureRows:
         """Feature rows of the windows of the prompts, in order."""
         encoded = self.tokenizer.encode(texts)
+        distinct = {row: place for place, row in enumerate(dict.fromkeys(encoded.rows))}
+        values = self._read(list(distinct)).double().numpy()
         return FeatureRows(
-            values=self._read(encoded.rows).double().numpy(),
+            values=values[[distinct[row] for row in encoded.rows]],
             windows=np.array(encoded.windows),
             tokens=np.array(encoded.lengths),
         )

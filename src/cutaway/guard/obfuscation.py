@@ -55,11 +55,14 @@ def obfuscated(
     guard: Guardrail, harmful: Sequence[str], harmless: Sequence[str], *, most: int = 60, seed: int = 0
 ) -> dict[str, Flagged]:
     """Share flagged by obfuscation, "plain" first, on the same at most `most` prompts of either class, drawn with
-    `seed`; empty without harmful ones. Costs ten passes over them, one of which is long."""
+    `seed`; empty without harmful ones. Costs ten passes over them at most, one of which is long: what
+    normalisation undoes and what openings share is read once."""
     bad, good = _drawn(harmful, most, seed), _drawn(harmless, most, seed)
     if not bad:
         return {}
-    return {name: _flagged(guard, disguise, bad, good) for name, disguise in OBFUSCATIONS.items()}
+    found = guard.predict([disguise(text) for disguise in OBFUSCATIONS.values() for text in bad + good])
+    parts = np.split(found, len(OBFUSCATIONS))
+    return {name: _flagged(part, len(bad)) for name, part in zip(OBFUSCATIONS, parts, strict=True)}
 
 
 def _drawn(texts: Sequence[str], most: int, seed: int) -> list[str]:
@@ -67,14 +70,14 @@ def _drawn(texts: Sequence[str], most: int, seed: int) -> list[str]:
     return [texts[i] for i in keep]
 
 
-def _flagged(guard: Guardrail, disguise: Callable[[str], str], harmful: list[str], harmless: list[str]) -> Flagged:
-    found = guard.predict([disguise(t) for t in harmful + harmless])
-    hits, others = int(found[: len(harmful)].sum()), found[len(harmful) :]
-    low, high = proportion_interval(hits, len(harmful))
+def _flagged(found: np.ndarray, harmful: int) -> Flagged:
+    """Of predictions for `harmful` harmful prompts, then harmless ones."""
+    hits, others = int(found[:harmful].sum()), found[harmful:]
+    low, high = proportion_interval(hits, harmful)
     return Flagged(
-        rows=len(harmful),
+        rows=harmful,
         flagged=hits,
-        share=hits / len(harmful),
+        share=hits / harmful,
         low=low,
         high=high,
         harmless_share=float(others.mean()) if len(others) else float("nan"),
