@@ -38,6 +38,10 @@ class Doubt:
     value: float
 
 
+class TooManyRegions(BudgetError):
+    """There are more regions than a number that the caller gave, whatever the memory."""
+
+
 Decide = Callable[[Doubt], int | None]
 
 
@@ -265,7 +269,7 @@ def _changing(values: Floats) -> NDArray[np.int64]:
 
 def _within(faces: int, max_faces: int | None) -> None:
     if max_faces is not None and faces > max_faces:
-        raise BudgetError(
+        raise TooManyRegions(
             "region budget",
             found=f"{faces} faces so far",
             expected=f"at most {max_faces}",

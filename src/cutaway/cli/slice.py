@@ -83,7 +83,7 @@ def slice_(
     from cutaway.geometry.framing import largest_that_fits, square_holding
     from cutaway.geometry.gate_signs import sign_partition
     from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
-    from cutaway.geometry.slice import SliceSettings, slice_network
+    from cutaway.geometry.slice import SliceSettings, largest_slice, slice_network
     from cutaway.network.sources import load_model
 
     subject.check()
@@ -138,13 +138,14 @@ def slice_(
     source, checkpoints = _checkpoints(subject.model, weights)
     for checkpoint in checkpoints:
         loaded = load_model(source, **dataclasses.replace(subject, weights=checkpoint).loading)
-        make = sign_partition if gates else slice_network
-        if polygon is None and whole is not None:  # what of it the first can be cut in, for all
-            cut = partial(make, loaded.model, plane, settings=settings)
-            found, share = largest_that_fits(cut, whole)
-            polygon = found.domain
+        if polygon is not None or whole is None:
+            found = (sign_partition if gates else slice_network)(loaded.model, plane, polygon, settings)
+        elif gates:  # what of it the first can be cut in, for all
+            found, share = largest_that_fits(partial(sign_partition, loaded.model, plane, settings=settings), whole)
         else:
-            found = make(loaded.model, plane, polygon, settings)
+            found = largest_slice(loaded.model, plane, whole, settings)
+            share = found.shrunk
+        polygon = polygon if whole is None else found.domain
         slices.append(dataclasses.replace(found, shrunk=share))
         labels.append(Path(checkpoint).stem if checkpoint else loaded.name)
     axis_names = [f"input {axis.strip()}" for axis in axes.split(",")] if axes else []

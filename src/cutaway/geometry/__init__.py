@@ -35,7 +35,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "preview": "estimated_regions",
         "rays": "Crossings crossings",
         "linear_regions": "Facets Neighbourhood LinearRegion chebyshev facets neighbours sample_region",
-        "slice": "SliceSettings slice_network",
+        "slice": "largest_slice SliceSettings slice_network",
         "unit_boundaries": "UnitCrossings UnitMask UnitTable geometry_score least_units magnitude_score "
         "slice_densities unit_crossings units_of without_units",
         "volume": "Estimate RegionCount count_patterns polytope_volume region_volume regions_in_ball",

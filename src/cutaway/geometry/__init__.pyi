@@ -39,6 +39,7 @@ from cutaway.geometry.preview import estimated_regions as estimated_regions
 from cutaway.geometry.rays import Crossings as Crossings
 from cutaway.geometry.rays import crossings as crossings
 from cutaway.geometry.slice import SliceSettings as SliceSettings
+from cutaway.geometry.slice import largest_slice as largest_slice
 from cutaway.geometry.slice import slice_network as slice_network
 from cutaway.geometry.unit_boundaries import UnitCrossings as UnitCrossings
 from cutaway.geometry.unit_boundaries import UnitMask as UnitMask
@@ -88,6 +89,7 @@ __all__ = [
     "geometry_score",
     "hyperplane_misfit",
     "input_plane",
+    "largest_slice",
     "least_units",
     "magnitude_score",
     "near_length",

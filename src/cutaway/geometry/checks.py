@@ -74,14 +74,15 @@ def self_check(
     max_edges: int = 1500,
     max_faces: int = 32,
     seed: int = 0,
+    budget: int = 1 << 30,
 ) -> SelfCheck:
     """Check a slice on all faces (areas, Euler, pointers) and on a sample (residuals, affine maps); `outputs` (R, C) at
-    the corners."""
+    the corners. Passes go through in parts that `budget` bytes hold, a point at a time at least."""
     generator = np.random.default_rng(seed)
     work = sum(operations(n) for n in program.graph.nodes)
     max_edges = int(min(max_edges, max(48, 6e9 // max(work, 1))))
     total = abs(_polygon_area(polygon))
-    residuals, noise = _edge_residuals(program, plane, cells, measures, max_edges, generator)
+    residuals, noise = _edge_residuals(program, plane, cells, measures, max_edges, generator, budget)
     astray = int((residuals > np.maximum(1e-7 * np.sqrt(total), noise)).sum())
     affine, faces = _affine_errors(
         program, plane, cells, measures, outputs, max_faces if work < 10**8 else 4, generator
@@ -112,6 +113,7 @@ def _edge_residuals(
     measures: FaceMeasures,
     max_edges: int,
     generator: np.random.Generator,
+    budget: int,
 ) -> tuple[Floats, Floats]:
     """Distances from the ends of sampled edges to the zero lines of their gates, two an edge, and what rounding may
     make of each (1e-9 of the largest sampled gate, as a distance)."""
@@ -130,7 +132,7 @@ def _edge_residuals(
     inside = _INSIDE if program.jumps else 0.0
     start, end, top = (p + inside * (middle - p) for p in (start, end, cells.position[far]))
     points = np.stack([start, end, near, top], axis=1).reshape(-1, 2)
-    value = np.abs(gate_values(program, plane.lift(points), np.repeat(makers[half], 4)).reshape(-1, 4))
+    value = np.abs(gate_values(program, plane, points, np.repeat(makers[half], 4), budget).reshape(-1, 4))
     slope = (value[:, 2] / (_ASIDE * distance))[:, None]
     value[:, :2] = np.abs(value[:, :2] - inside * slope * height)
     noise = np.broadcast_to(1e-9 * value.max(initial=0.0), (len(half), 2))
@@ -160,17 +162,19 @@ def _height(points: Floats, start: Floats, end: Floats) -> Floats:
     return np.abs(along[:, 0] * offset[:, 1] - along[:, 1] * offset[:, 0]) / length
 
 
-def gate_values(program: StagedProgram, inputs: Floats, gates: NDArray) -> Floats:
-    """Value of one gate at each input (n), computed from the input itself."""
+def gate_values(program: StagedProgram, plane: Plane, points: Floats, gates: NDArray, budget: int = 1 << 30) -> Floats:
+    """Value of one gate at each plane point (n, 2), computed from the input itself; (n,)."""
     found = np.empty(len(gates))
     widest = max(max(n.numel for n in program.graph.nodes), *(s.num_gates for s in program.sites), 1)
-    chunk = int(max(1, min(len(gates), 2**26 // max(program.num_gates, 1), 2**23 // widest)))
+    chunk = min(len(gates), 2**26 // max(program.num_gates, 1), 2**23 // widest, budget // (256 * widest))
+    chunk = int(max(1, chunk))
     with torch.no_grad():
         for begin in range(0, len(gates), chunk):
             some = slice(begin, begin + chunk)
             wanted = gates[some]
             part = np.empty(len(wanted))
-            for site, rows in zip(program.sites, program.gates_by_site(torch.from_numpy(inputs[some]))):
+            inputs = torch.from_numpy(plane.lift(points[some]))
+            for site, rows in zip(program.sites, program.gates_by_site(inputs)):
                 mine = np.flatnonzero((wanted >= site.first) & (wanted < site.first + site.num_gates))
                 part[mine] = rows.numpy()[mine, wanted[mine] - site.first]
             found[some] = part
@@ -210,9 +214,9 @@ def _affine_errors(
             corners = corners + _INSIDE * (centre - corners)
         value, jacobian = in_plane_map(program, plane, centre)  # two tangents, whatever the number of outputs
         expected = value + (corners - centre) @ jacobian.T
-        inputs = torch.from_numpy(plane.lift(corners))
+        inputs = torch.from_numpy(plane.lift(corners)).split(4)
         with torch.no_grad():
-            actual = program.outputs(program.to_site(inputs, len(program.sites))).numpy()
+            actual = np.concatenate([program.outputs(program.to_site(x, len(program.sites))).numpy() for x in inputs])
         stored = outputs[measures.rows[around]]
         if program.jumps:
             stored = stored + _INSIDE * (value - stored)

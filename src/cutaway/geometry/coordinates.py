@@ -13,7 +13,7 @@ corners) and then by their values at all vertices; an interval too wide costs ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from torch import Tensor
 
 from cutaway.arrangement import Subdivision
 from cutaway.arrangement.insertion import Insertion
+from cutaway.engines.budget import format_bytes
 from cutaway.errors import BudgetError
+from cutaway.geometry.bases import affine_basis, affine_bytes, same_length
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import KinkSite, StagedProgram, refuse_overflow
 from cutaway.geometry.row_blocks import RowBlocks
@@ -44,8 +46,8 @@ class _Range:
 
 
 class PlaneCoordinates:
-    """Coordinates of the vertices of `cells`, and every live node's basis. Raises BudgetError when the coordinates
-    take more than `budget` bytes."""
+    """Coordinates of the vertices of `cells`, and every live node's basis. Raises BudgetError before the two take more
+    than `budget` bytes."""
 
     def __init__(self, program: StagedProgram, plane: Plane, cells: Subdivision, budget: int) -> None:
         self.program, self.cells, self.budget = program, cells, budget
@@ -58,16 +60,34 @@ class PlaneCoordinates:
         self.known: list[tuple[int, Ints, Floats]] = []  # this site's (part, columns, values), vertices up to date
         self.ranges: list[_Range] = []
         self.recomputed = self.forward_rows = 0
+        self.block = max(1, min(_BLOCK_BYTES, budget // 8))
 
-    def _within(self, vertices: int, coordinates: int) -> None:
-        if 8 * vertices * coordinates > self.budget:
+    @property
+    def bytes(self) -> int:
+        """What is held: bases, coordinates, the gates of this site."""
+        return self._bases + self.rows.bytes + sum(v.nbytes for _, _, v in self.known)
+
+    @property
+    def _bases(self) -> int:
+        return sum({b.untyped_storage().data_ptr(): b.untyped_storage().nbytes() for b in self.basis.values()}.values())
+
+    def _within(self, vertices: int, coordinates: int, more: int = 0) -> None:
+        """Raises BudgetError where that many coordinates, the bases and `more` bytes of them are over the budget."""
+        bases = self._bases + more
+        if 8 * vertices * coordinates + bases > self.budget:
             raise BudgetError(
                 "memory budget of the slice",
-                found=f"{vertices * coordinates / 2**27:.2g} GB for {vertices} vertices "
-                f"in {coordinates} coordinates and gates, {self.cells.num_faces} faces so far",
-                expected=f"at most {self.budget / 2**30:.2g} GB",
+                found=f"{format_bytes(8 * vertices * coordinates + bases)} for {vertices} vertices in {coordinates} "
+                f"coordinates and gates, {format_bytes(bases)} of it the layers' values in these coordinates, "
+                f"{self.cells.num_faces} faces so far",
+                expected=f"at most {format_bytes(self.budget)} beside the network",
                 remedy="raise the memory budget (--budget 12GB, budget=...)",
             )
+
+    def _room(self, more: int) -> None:
+        """The same before `more` bytes are taken."""
+        gates = sum(v.shape[1] for _, _, v in self.known)
+        self._within(self.cells.num_vertices, self.rows.num_columns + gates, more)
 
     def gates(self, index: int, part: int) -> tuple[Ints, Floats, list[int], Floats]:
         """Columns of this part that may cut, their values (V, k), the same as a list, and their rounding errors."""
@@ -80,7 +100,7 @@ class PlaneCoordinates:
         slack = 8 * _EPS * size
         maybe = np.flatnonzero((range_.low <= slack) & (range_.high >= -slack) & (size > 0))
         columns, parts = [], []
-        step = max(1, _BLOCK_BYTES // (8 * max(self.cells.num_vertices, 1)))
+        step = max(1, self.block // (8 * max(self.cells.num_vertices, 1)))
         for begin in range(0, len(maybe), step):
             some = maybe[begin : begin + step]
             values = self._gate_values(site, part, some)
@@ -90,6 +110,8 @@ class PlaneCoordinates:
             bends = ((low < 0) & (high > 0)) | ((zeros >= 2) & (low != high))
             columns.append(some[bends])
             parts.append(values[:, bends])
+            rows = sum(map(len, columns)) // site.parts  # of the basis to come: an output bends in one part at least
+            self._room(2 * sum(p.nbytes for p in parts) + 8 * rows * self.program.graph.nodes[site.node].numel)
         self.ranges.append(range_)
         found = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
         values = np.concatenate(parts, axis=1) if parts else np.zeros((self.cells.num_vertices, 0))
@@ -114,14 +136,17 @@ class PlaneCoordinates:
         site = self.program.sites[index]
         node = self.program.graph.nodes[site.node]
         bent, values = self._bent_outputs(site, node)
-        linear = self._linear_branch(site, node)
-        linear[:, bent] = 0.0
-        unit = torch.zeros(len(bent), linear.shape[1], dtype=torch.float64)
-        unit[torch.arange(len(bent)), torch.from_numpy(bent)] = 1.0
-        self.basis[node.index] = torch.cat([linear, unit]).reshape(-1, *node.shape)
-        self._within(len(values), self.rows.num_columns + len(bent))
+        old = max(len(self.basis[i]) for i in node.inputs if i in self.basis)
+        wide = 1 if node.op in RELU_LIKE else 2
+        self._room(8 * node.numel * (wide * old + len(bent)) + values.nbytes)
+        made = torch.zeros(old + len(bent), node.numel, dtype=torch.float64)
+        self._linear_branch(site, node, made[:old])
+        made[:old, bent] = 0.0
+        made[old + torch.arange(len(bent)), torch.from_numpy(bent)] = 1.0
+        self.basis[node.index] = made.reshape(-1, *node.shape)
         self.rows.append_columns(values)
         self.known, self.ranges, self.at = [], [], node.index + 1
+        self._forget(self.at)
 
     def keep(self, vertices: Ints) -> None:
         """Only these vertices are left."""
@@ -159,34 +184,30 @@ class PlaneCoordinates:
                 continue
             constant = self.program.constants[i].expand(self.program.graph.nodes[node.index].shape)
             found.append(torch.cat([torch.zeros(2, node.numel, dtype=torch.float64), constant.reshape(1, -1)]))
-        return _same_length(found)
+        return same_length(found)
 
     def _advance(self, stop: int) -> None:
         """Send every basis through the affine nodes up to `stop` (exclusive); forget what no later node reads."""
         for node in self.program.graph.nodes[self.at : stop]:
             if node.index in self.basis or node.index in self.program.constants:
                 continue
-            self.basis[node.index] = self._affine(node)
+            bases = {i: self.basis[i] for i in node.inputs if i in self.basis}
+            self._room(affine_bytes(self.program, node, bases, self.block))
+            self.basis[node.index] = affine_basis(self.program, node, bases, self.block)
             self.forward_rows += len(self.basis[node.index])
+            self._forget(min(node.index + 1, stop))
         self.at = max(self.at, stop)
-        self.basis = {i: b for i, b in self.basis.items() if self.program.last_use[i] >= stop}
+        self._forget(stop)
 
-    def _affine(self, node: Node) -> Tensor:
-        """The basis of an affine node: the linear part on every row, what it adds on the coordinate 1."""
-        live = [i for i in node.inputs if i in self.basis]
-        rows = dict(zip(live, _same_length([self.basis[i] for i in live])))
-        none = [torch.zeros_like(rows[i][:1]) if i in rows else self.program.constants[i] for i in node.inputs]
-        flat = [rows[i] if i in rows else torch.zeros_like(self.program.constants[i]) for i in node.inputs]
-        bare = replace(node, constants={k: v for k, v in node.constants.items() if k not in ("bias", "shift")})
-        made = self.program._apply(bare, flat)
-        empty = [torch.zeros_like(f[:1]) if i in rows else f for i, f in zip(node.inputs, flat)]
-        made = made - self.program._apply(bare, empty)  # what a constant padding adds by itself
-        made[2] += self.program._apply(node, none)[0]
-        return made.contiguous()
+    def _forget(self, at: int) -> None:
+        """Drop the bases that no node from `at` on reads."""
+        self.basis = {i: b for i, b in self.basis.items() if self.program.last_use[i] >= at}
 
     def _bounds(self, site: KinkSite, part: int) -> tuple[_Range, Floats]:
         """Ranges of the gates of one part over the domain, and the sizes of what is summed up in them."""
         node = self.program.graph.nodes[site.node]
+        if node.op in PAIRED:  # the two in equal length, and their difference
+            self._room(24 * node.numel * max(len(self.basis[i]) for i in node.inputs if i in self.basis))
         operands = self._operands(node)
         if site.window is None:
             flat = operands[0]
@@ -217,8 +238,9 @@ class PlaneCoordinates:
         plane = self.corners @ basis[:3]
         low, high, size = plane.min(axis=0), plane.max(axis=0), np.abs(self.corners).max(axis=0) @ np.abs(basis[:3])
         least, most = (self.rows.over_rows(pick, len(basis)) for pick in (np.min, np.max))
-        for begin in range(3, len(basis), 64):
-            some = slice(begin, min(begin + 64, len(basis)))
+        step = max(1, min(64, self.block // (16 * basis.shape[1])))
+        for begin in range(3, len(basis), step):
+            some = slice(begin, min(begin + step, len(basis)))
             up, down = np.maximum(basis[some], 0.0), np.minimum(basis[some], 0.0)
             low += least[some] @ up + most[some] @ down
             high += most[some] @ up + least[some] @ down
@@ -288,32 +310,25 @@ class PlaneCoordinates:
             return torch.as_tensor(given, dtype=torch.float64).expand(node.shape).reshape(-1).numpy()
         return np.full(node.numel, slope)
 
-    def _linear_branch(self, site: KinkSite, node: Node) -> Tensor:
-        """(K, width): the basis of the outputs where they do not bend; a copy."""
+    def _linear_branch(self, site: KinkSite, node: Node, made: Tensor) -> None:
+        """Write the basis of the outputs where they do not bend into `made` (K, width)."""
         operands = self._operands(node)
         if node.op in RELU_LIKE:
             factor = np.where(self.ranges[0].high > 0, 1.0, self._slope(node))
-            return operands[0] * torch.from_numpy(factor)
-        if node.op == "clamp":
-            made = operands[0].clone()
+            torch.mul(operands[0], torch.from_numpy(factor), out=made)
+        elif node.op == "clamp":
+            made.copy_(operands[0])
             for threshold, range_ in zip(site.thresholds, self.ranges):
                 lower = node.attributes["min"] is not None and threshold == float(node.attributes["min"])
                 outside = torch.from_numpy(range_.high <= 0 if lower else range_.low >= 0)
                 made[:, outside] = 0.0
                 made[2, outside] = threshold
-            return made
-        if node.op in PAIRED:
+        elif node.op in PAIRED:
             first = torch.from_numpy((self.ranges[0].high > 0) == (node.op == "maximum"))
-            return torch.where(first, operands[0], operands[1])
-        assert site.window is not None
-        middle = (self.rows.over_rows(np.mean, len(operands[0])) @ operands[0].numpy())[
-            np.maximum(site.window.numpy(), 0)
-        ]
-        winner = np.where(site.window.numpy() < 0, -np.inf, middle).argmax(axis=1)
-        return operands[0][:, site.window[torch.arange(len(winner)), torch.from_numpy(winner)]]
-
-
-def _same_length(bases: list[Tensor]) -> list[Tensor]:
-    """Bases with zero rows added, so that all have those of the longest."""
-    longest = max((len(b) for b in bases), default=0)
-    return [b if len(b) == longest else torch.cat([b, b.new_zeros(longest - len(b), *b.shape[1:])]) for b in bases]
+            torch.where(first, operands[0], operands[1], out=made)
+        else:
+            assert site.window is not None
+            middle = self.rows.over_rows(np.mean, len(operands[0])) @ operands[0].numpy()
+            middle = middle[np.maximum(site.window.numpy(), 0)]
+            winner = np.where(site.window.numpy() < 0, -np.inf, middle).argmax(axis=1)
+            made.copy_(operands[0][:, site.window[torch.arange(len(winner)), torch.from_numpy(winner)]])

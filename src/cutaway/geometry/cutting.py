@@ -11,6 +11,7 @@ bends in the domain, which is far cheaper for convolutional networks.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from cutaway.arrangement import Subdivision, close_cracks, insert_gates, remove_edges
 from cutaway.arrangement.insertion import Decide
 from cutaway.arrangement.subdivision import COMBINED
+from cutaway.engines.budget import format_bytes
 from cutaway.errors import BudgetError
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.plane import Plane
@@ -26,15 +28,17 @@ from cutaway.geometry.program import KinkSite, StagedProgram, refuse_overflow
 from cutaway.geometry.vertex_values import BLOCK, VertexValues
 
 Floats = NDArray[np.float64]
+_FACE_BYTES = 600
+"""What one face takes without its values: half-edges, their copy when they grow, its measures."""
 _WIDE = 1000  # values of a layer from which on coordinates are the cheaper state of a convolutional network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutSettings:
-    """`budget`: bytes for vertex values; `max_faces`: BudgetError beyond; `compiled`: None takes numba when installed;
-    `coordinates`: which state to keep at the vertices (None: coordinates for convolutional networks with a layer of
-    over a thousand values; never for networks that jump). Coordinates cannot be dropped and computed again: BudgetError
-    when they outgrow the budget."""
+    """`budget`: bytes beside the program's weights; `max_faces`: BudgetError beyond; `compiled`: None takes numba when
+    installed; `coordinates`: which state to keep at the vertices (None: coordinates for convolutional networks with a
+    layer of over a thousand values; never for networks that jump). Coordinates cannot be dropped and computed again:
+    BudgetError when they outgrow the budget."""
 
     budget: int = 3 << 30
     max_faces: int = 5_000_000
@@ -72,7 +76,13 @@ class Cutter:
         self.state: VertexValues | PlaneCoordinates = (PlaneCoordinates if wide else VertexValues)(
             bare, plane, self.cells, settings.budget
         )
-        self.noise = rounding_noise(program, plane, polygon)
+        self.row_bytes = _FACE_BYTES + 8 * 4 * self.offset.numel()
+        self.polygon = polygon
+
+    @cached_property
+    def noise(self) -> Floats:
+        """As `rounding_noise`; made when the first gate is inserted, since a cut that cannot fit ends before."""
+        return rounding_noise(self.program, self.plane, self.polygon)
 
     def run(self) -> tuple[Floats, NDArray[np.int64]]:
         """Cut by all sites; returns the network's outputs (R, C), less `offset` (C,), and the row (H,) that each
@@ -107,7 +117,7 @@ class Cutter:
         self.report.faces_after.append(self.cells.num_faces)
 
     def _explain(self, error: BudgetError, index: int) -> None:
-        raise BudgetError(
+        raise type(error)(
             f"slice of {len(self.program.sites)} sites, at site {self.program.sites[index].name!r}",
             found=error.found + f" ({self.cells.num_faces} before this site)",
             expected=error.expected,
@@ -123,21 +133,38 @@ class Cutter:
             largest = np.maximum(block.max(axis=0, initial=0.0), -block.min(axis=0, initial=0.0))
             tolerance = np.maximum(self.noise[index], 16 * np.finfo(float).eps * largest)
             tolerance = np.maximum(tolerance, error[start : start + BLOCK])
-            done = insert_gates(
-                self.cells,
-                block,
-                (first + some).astype(np.int32),
-                tolerance,
-                decide=self.decide,
-                max_faces=self.settings.max_faces,
-                compiled=self.settings.compiled,
-            )
+            most = self._most_faces(gates.shape[1], block.shape[1], last=start + BLOCK >= len(columns))
+            try:
+                done = insert_gates(
+                    self.cells,
+                    block,
+                    (first + some).astype(np.int32),
+                    tolerance,
+                    decide=self.decide,
+                    max_faces=min(most, self.settings.max_faces),
+                    compiled=self.settings.compiled,
+                )
+            except BudgetError as error:
+                if most >= self.settings.max_faces:
+                    raise
+                raise BudgetError(
+                    "memory budget of the slice",
+                    found=f"{error.found}, with {gates.shape[1]} gates at each corner",
+                    expected=f"at most {most} in {format_bytes(self.settings.budget)} beside the network",
+                    remedy="raise the memory budget (--budget 12GB, budget=...)",
+                ) from error
             self.report.decided += done.decided
             self.report.snapped += done.snapped
             self.report.odd += done.odd
             self.state.inserted(site, part, some, done, len(columns) == site.width and len(columns) <= BLOCK)
             if start + BLOCK < len(columns):
                 gates = done.extend_rows(gates)
+
+    def _most_faces(self, gates: int, block: int, last: bool) -> int:
+        """How many faces there may be after a block of gates is inserted: each has about one corner of its own, with
+        its values, twice while they grow."""
+        room = self.settings.budget - self.state.bytes - 8 * (gates + block) * self.cells.num_vertices
+        return max(room, 0) // (self.row_bytes + 8 * block + (0 if last else 8 * gates))
 
     def _drop_beaten(self, index: int) -> None:
         """Take out comparisons inside a window that a third entry wins: they bend nothing."""

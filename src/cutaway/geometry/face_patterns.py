@@ -141,8 +141,7 @@ def _joint_flips(result: Slice, step: Ints, faces: Ints, place: Ints) -> dict[in
     child, gate = (np.array(column) for column in zip(*questions))
     left, right = result.cells.face[half[step[child]]], result.cells.face[result.cells.twin[half[step[child]]]]
     signs = [
-        gate_values(result.program, result.plane.lift(result.measures.interior[side]), gate) > 0
-        for side in (left, right)
+        gate_values(result.program, result.plane, result.measures.interior[side], gate) > 0 for side in (left, right)
     ]
     for f, g, flipped in zip(child.tolist(), gate.tolist(), signs[0] != signs[1]):
         if flipped:

@@ -37,12 +37,19 @@ class Preview:
 
 
 def estimated_regions(
-    model: nn.Module | Graph | StagedProgram, plane: Plane, domain: ArrayLike, *, num_segments: int = 128, seed: int = 0
+    model: nn.Module | Graph | StagedProgram,
+    plane: Plane,
+    domain: ArrayLike,
+    *,
+    num_segments: int = 128,
+    seed: int = 0,
+    budget: int = 1 << 30,
 ) -> Preview:
     """About how many regions the polygon `domain` (m, 2) of `plane` holds. An estimate, see the module.
 
     Cost: some hundred forward passes: segments of random place and direction are doubled in length until they cross
-    four boundaries on average. Raises as `crossings` does.
+    four boundaries on average. Memory: `budget` bytes, a few segments at a time. Raises as `crossings` does,
+    BudgetError where the crossings of one segment do not fit.
     """
     from scipy.stats import qmc
 
@@ -54,9 +61,7 @@ def estimated_regions(
     width = float(np.ptp(polygon, axis=0).max())
     length = width * 2.0**-14
     while True:
-        starts, ends = (plane.lift(middle + side * length * along) for side in (-0.5, 0.5))
-        found = crossings(program, torch.from_numpy(starts), torch.from_numpy(ends))
-        mean = float(found.counts.double().mean())
+        mean = _crossed(program, plane, middle, length * along, budget) / num_segments
         if mean >= 2 or length >= width / 16:
             break
         length *= 2
@@ -64,6 +69,18 @@ def estimated_regions(
     area = float(_fan(polygon).sum())
     sides = float(np.hypot(*(np.roll(polygon, -1, axis=0) - polygon).T).sum())
     return Preview(regions=1 + density * sides / 2 + area * np.pi * density**2 / 4, density=density)
+
+
+def _crossed(program: StagedProgram, plane: Plane, middle: Floats, along: Floats, budget: int) -> int:
+    """Crossings of the segments about `middle` (n, 2) with the vectors `along` (n, 2), in all."""
+    size = max(1, budget // (64 * plane.origin.size))
+    count = 0
+    for begin in range(0, len(middle), size):
+        some = slice(begin, begin + size)
+        starts, ends = (plane.lift(middle[some] + side * along[some]) for side in (-0.5, 0.5))
+        found = crossings(program, torch.from_numpy(starts), torch.from_numpy(ends), budget=budget // 2)
+        count += len(found.at)
+    return count
 
 
 def _spread(polygon: Floats, place: Floats) -> Floats:

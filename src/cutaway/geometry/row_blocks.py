@@ -21,8 +21,8 @@ class RowBlocks:
 
     @property
     def bytes(self) -> int:
-        """Memory of the numbers themselves."""
-        return 8 * self.num_rows * self.num_columns
+        """Memory of the blocks, the room for more rows and columns included."""
+        return sum(block.nbytes for block in self.blocks)
 
     def parts(self, columns: int | None = None) -> Iterator[tuple[slice, Floats]]:
         """The blocks up to `columns` (all): which columns, and their numbers (V, n), a view."""

@@ -27,13 +27,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from cutaway.arrangement.faces import measure_faces
+from cutaway.engines.budget import require_room
 from cutaway.errors import BudgetError, InputError
 from cutaway.geometry.checks import self_check
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.cutting import CutSettings, Cutter
 from cutaway.geometry.decision import decision_boundary
 from cutaway.geometry.exact import ExactSigns
-from cutaway.geometry.framing import largest_that_fits, square_holding
+from cutaway.geometry.framing import HALVINGS, largest_that_fits, square_holding
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.plane import Plane, check_domain, input_plane, square_around
 from cutaway.geometry.preview import estimated_regions
@@ -45,10 +46,15 @@ from cutaway.network.graph import Graph
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_NETWORK, _LEAST = 1.5, 32
+"""What a slice takes before anything is cut: the network in float64 and for a moment in float32, and so many values of
+its widest layer: those of a point in both, and its coordinates."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceSettings:
-    """`max_faces` and `budget` (bytes) bound the work; `check` runs the self-check and raises ClaimError when it fails;
+    """`max_faces` and `budget` (bytes, the network in float64 included) bound the work; `check` runs the self-check and
+    raises ClaimError when it fails;
     `exact` decides doubtful signs by rational arithmetic, up to `exact_operations` multiplications a question and
     `exact_total` in all (about 0.1 microseconds each): past these a sign is taken for zero and counted as snapped;
     `compiled` as in `insert_gates`; `coordinates` as in `CutSettings`."""
@@ -64,7 +70,7 @@ class SliceSettings:
 
 
 def slice_network(
-    model: nn.Module | Graph | Network,
+    model: nn.Module | Graph | Network | StagedProgram,
     plane: Plane | None = None,
     domain: ArrayLike | None = None,
     settings: SliceSettings | None = None,
@@ -72,24 +78,21 @@ def slice_network(
     """Cut the polygon `domain` (m, 2), strictly convex and counter-clockwise in `plane`, by the network.
 
     Exact (float64; signs within rounding by rational arithmetic). `plane` None: all of a two-dimensional input space.
-    `domain` None: the square along the plane's axes that holds its anchors, halved about its middle until its regions
-    fit the settings (`Slice.shrunk` is the share of its width that is left).
-    `model`: a module in evaluation mode, its `Graph`, or a `Network`, whose passes it counts. Cost: one float64 forward
-    pass of every vertex (of every crossing neuron in wide convolutional networks, see `coordinates`) and about a
-    microsecond a region and crossing neuron. Memory: vertices times live values (coordinates), within
-    `settings.budget`.
+    `domain` None: the square along the plane's axes that holds its anchors, as `largest_slice` cuts it.
+    `model`: a module in evaluation mode, its `Graph` or `StagedProgram`, or a `Network`, whose passes it counts. Cost:
+    one float64 forward pass of every vertex (of every crossing neuron in wide convolutional networks, see
+    `coordinates`) and about a microsecond a region and crossing neuron. Memory: the network in float64, and vertices
+    times live values (coordinates), within `settings.budget`.
 
     Raises `InputError` for a bad domain or a plane of another input shape, `ModelError` for NaN, infinite or
-    overflowing values and for training mode, `NotPiecewiseAffine` naming the operator, `BudgetError` saying how many
-    regions were found, how many there are about and which domain would fit, `ClaimError` when the self-check fails.
+    overflowing values and for training mode, `NotPiecewiseAffine` naming the operator, `BudgetError` before anything
+    is cut where the network alone is over the budget, and later one that says how many regions were found, how many
+    there are about and which domain would fit, `ClaimError` when the self-check fails.
     """
     settings = settings or SliceSettings()
     plane = plane or input_plane()
     if domain is None and len(plane.anchors):
-        found, share = largest_that_fits(
-            lambda square: slice_network(model, plane, square, settings), square_holding(plane)
-        )
-        return dataclasses.replace(found, shrunk=share)
+        return largest_slice(model, plane, square_holding(plane), settings)
     if domain is None:
         raise InputError(
             "domain of the slice",
@@ -98,15 +101,61 @@ def slice_network(
             remedy="give one, for instance rectangle(-1, 1, -1, 1)",
         )
     polygon = check_domain(domain)
-    wall, cpu = time.perf_counter(), time.process_time()
-    module = model.on_cpu() if isinstance(model, Network) else model
-    program = StagedProgram(module if isinstance(module, Graph) else trace_for(module, plane), allow_jumps=True)
-    if isinstance(model, Network):
-        program.passes = model.passes
+    program = _staged(model, plane, settings.budget)
+    return _sliced(program, plane, polygon, settings, advise=True)
+
+
+def largest_slice(
+    model: nn.Module | Graph | Network | StagedProgram,
+    plane: Plane,
+    domain: ArrayLike,
+    settings: SliceSettings | None = None,
+) -> Slice:
+    """The slice of `domain` (m, 2), halved about its middle until its regions fit the settings; `Slice.shrunk` is the
+    share of its width that is left.
+
+    As `slice_network`, the network traced once. Exact. Cost: that of a cut up to the limits for every halving. Raises
+    as `slice_network`, `BudgetError` where the smallest part does not fit.
+    """
+    settings = settings or SliceSettings()
+    program = _staged(model, plane, settings.budget)
+    polygon = check_domain(domain)
+    try:
+        found, share = largest_that_fits(lambda part: _sliced(program, plane, part, settings, advise=False), polygon)
+    except BudgetError as error:
+        raise type(error)(
+            error.offender,
+            found=f"{error.found}, in the middle 1/{2**HALVINGS} of the domain's width",
+            expected=error.expected,
+            remedy=error.remedy,
+        ) from error
+    return dataclasses.replace(found, shrunk=share)
+
+
+def _staged(model: nn.Module | Graph | Network | StagedProgram, plane: Plane, budget: int) -> StagedProgram:
+    """The program of a model. Raises BudgetError where it leaves no room for the values of a few points."""
+    if isinstance(model, StagedProgram):
+        program = model
+    else:
+        module = model.on_cpu() if isinstance(model, Network) else model
+        if isinstance(module, nn.Module):
+            numbers = sum(v.numel() for v in [*module.parameters(), *module.buffers()])
+            require_room("a slice, which takes the network in float64", _NETWORK * 8 * numbers, budget)
+        program = StagedProgram(module if isinstance(module, Graph) else trace_for(module, plane), allow_jumps=True)
+        if isinstance(model, Network):
+            program.passes = model.passes
     _fits(program, plane)
+    widest = max(n.numel for n in program.graph.nodes)
+    require_room("a slice of this network", _NETWORK * program.bytes + _LEAST * 8 * widest, budget)
+    return program
+
+
+def _sliced(program: StagedProgram, plane: Plane, polygon: Floats, settings: SliceSettings, *, advise: bool) -> Slice:
+    """The slice of a polygon; with `advise` a BudgetError says which domain would fit."""
+    wall, cpu = time.perf_counter(), time.process_time()
     exact = ExactSigns(program, plane, polygon, settings.exact_operations, settings.exact_total)
     cut = CutSettings(
-        budget=settings.budget,
+        budget=settings.budget - program.bytes,
         max_faces=settings.max_faces,
         compiled=settings.compiled,
         coordinates=settings.coordinates,
@@ -115,15 +164,16 @@ def slice_network(
     try:
         relative, rows = cutter.run()
     except BudgetError as error:
-        raise _how_to_go_on(error, cutter, plane, polygon) from error
+        raise (_how_to_go_on(error, cutter, plane, polygon) if advise else error) from error.__cause__
     program.passes.forward += cutter.report.forward_rows
     measures = measure_faces(cutter.cells, rows)
     offset = cutter.offset.numpy()
     outputs = relative + offset
     refuse_overflow(outputs, "the outputs")
     decision = decision_boundary(cutter.cells, measures, outputs)
-    check = self_check(program, plane, polygon, cutter.cells, measures, outputs) if settings.check else None
-    if check is not None:
+    check = None
+    if settings.check:
+        check = self_check(program, plane, polygon, cutter.cells, measures, outputs, budget=cut.budget)
         check.require()
     return Slice(
         kind="affine regions",
@@ -150,12 +200,15 @@ def _how_to_go_on(error: BudgetError, cutter: Cutter, plane: Plane, polygon: Flo
         return error
     fits = (cutter.settings.budget / 40) ** (2 / 3) if isinstance(cutter.state, PlaneCoordinates) else np.inf
     enough = max(int(min(cutter.settings.max_faces / 2, fits)), 1)
-    preview = estimated_regions(cutter.program, plane, polygon)
+    try:
+        preview = estimated_regions(cutter.program, plane, polygon, budget=cutter.settings.budget)
+    except BudgetError:  # one segment crosses more than the budget holds
+        return error
     factor = preview.shrink(enough)
     half = np.abs(polygon).max()
     centred = len(polygon) == 4 and np.allclose(polygon, square_around(plane, half))
     advice = f"--pad {half * factor:.2g}" if centred else f"its width times {factor:.2g}"
-    return BudgetError(
+    return type(error)(
         error.offender,
         found=error.found,
         expected=error.expected,

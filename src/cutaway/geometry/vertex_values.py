@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cutaway.arrangement import Subdivision, open_cracks
 from cutaway.arrangement.insertion import Insertion
+from cutaway.engines.budget import format_bytes
 from cutaway.errors import BudgetError
 from cutaway.geometry.jumps import Depends
 from cutaway.geometry.plane import Plane
@@ -56,6 +57,7 @@ class VertexValues:
         else:
             self.values = None
         columns = np.flatnonzero(((low < 0) & (high > 0)) | ((zeros >= 2) & (low != high)))
+        self._room(len(columns))
         if self.values is not None and site.kind in RELU_LIKE:
             gates = program.gates(self.values, site, part).numpy()
             if site.width <= BLOCK and 2 * len(columns) >= site.width:  # nearly all: take them as they lie, uncopied
@@ -87,7 +89,7 @@ class VertexValues:
             raise BudgetError(
                 "memory budget of the slice",
                 found=f"values at {self.cells.num_vertices} vertices of a network that jumps",
-                expected=f"at most {self.budget / 2**31:.2g} GB",
+                expected=f"at most {format_bytes(self.budget / 2)}",
                 remedy="raise the memory budget (--budget 12GB, budget=...)",
             )
         sides = self._sides(site)
@@ -126,6 +128,10 @@ class VertexValues:
     def _extend(self, site: KinkSite, done: Insertion, same: Floats | None) -> None:
         if self.values is None or not len(done.parent):
             return
+        live = sum(v[0].numel() for v in self.values.values())
+        if 8 * live * len(done.values) > self.budget // 2 and not site.jumps:
+            self.values = None  # computed again, in parts
+            return
         read = self.program.graph.nodes[site.node].inputs[0]
         for node, old in self.values.items():
             flat = old.reshape(old.shape[0], -1).numpy()
@@ -158,6 +164,23 @@ class VertexValues:
         else:
             flat[row, column] = 0.0
 
+    @property
+    def bytes(self) -> int:
+        """Of the values held at the vertices."""
+        return 8 * sum(v.numel() for v in (self.values or {}).values()) + sum(v.nbytes for _, v in self.settled)
+
+    def _room(self, crossing: int) -> None:
+        """Raises BudgetError where the gates of a part that cut, and a copy that grows, are over the budget."""
+        needed = 16 * self.cells.num_vertices * crossing
+        if needed > self.budget:
+            raise BudgetError(
+                "memory budget of the slice",
+                found=f"{format_bytes(needed)} for {crossing} gates at {self.cells.num_vertices} vertices, "
+                f"{self.cells.num_faces} faces so far",
+                expected=f"at most {format_bytes(self.budget)} beside the network",
+                remedy="raise the memory budget (--budget 12GB, budget=...)",
+            )
+
     def _fits(self, index: int) -> bool:
         """Whether the values that site `index` and later operators read fit the budget for all vertices."""
         stop, nodes = self.program.stop_of(index), self.program.graph.nodes
@@ -174,7 +197,7 @@ class VertexValues:
         if index < len(program.sites):
             site = program.sites[index]
             peak = max(peak, site.width * (site.window.shape[1] if site.window is not None else 1))
-        size = int(max(16, min(self.budget // (64 * peak), max(256, (1 << 24) // peak))))
+        size = int(max(1, min(self.budget // (64 * peak), max(256, (1 << 24) // peak))))
         self.recomputed += self.values is None and index > 0
         for begin in range(0, max(total, 1), size):
             some = slice(begin, begin + size) if rows is None else rows[begin : begin + size]

@@ -9,14 +9,15 @@ from typing import ClassVar
 import numpy as np
 
 from cutaway.arrangement.faces import in_plane_spectrum
+from cutaway.arrangement.insertion import TooManyRegions
 from cutaway.context import Context
 from cutaway.data import Dataset
-from cutaway.errors import BudgetError, InputError, ModelError
-from cutaway.geometry.framing import HALVINGS, largest_that_fits
+from cutaway.errors import InputError, ModelError
+from cutaway.geometry.framing import HALVINGS
 from cutaway.geometry.pairs import distinct_rows
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.plane import Plane, plane_through, square_around
-from cutaway.geometry.slice import SliceSettings, slice_network
+from cutaway.geometry.slice import SliceSettings, largest_slice
 from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
 from cutaway.network import Network
 from cutaway.reading.table import Table
@@ -100,8 +101,8 @@ class AffineSlice(Instrument):
         settings = SliceSettings(max_faces=self.max_regions, budget=max(context.budget, 1 << 20))
         square = square_around(plane, reach)
         try:
-            return largest_that_fits(lambda some: slice_network(network, plane, some, settings), square)[0]
-        except BudgetError as error:
+            return largest_slice(network, plane, square, settings)
+        except TooManyRegions as error:
             small = f"{reach / 2**HALVINGS:.2g}"
             raise NotApplicable(
                 f"more than {self.max_regions} regions even within {small} of the mean of three samples"

@@ -158,7 +158,7 @@ class BoundaryMigration(Instrument):
                 plane = plane_through(chosen.numpy(), seed=context.seed)
                 corners = plane.anchors
                 turned = np.linalg.det(corners[1:] - corners[0]) < 0
-                result = slice_network(program.graph, plane, corners[::-1] if turned else corners, settings)
+                result = slice_network(program, plane, corners[::-1] if turned else corners, settings)
                 side = float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).mean())
                 found.append(slice_migration(result, self.radius * side))
             except (BudgetError, InputError, ModelError) as error:
