@@ -189,7 +189,7 @@ class Tracker:
                 )
             )
         self._resume = not anew
-        self._writer = self._signature = self._last_step = self._clock.began = None
+        self._writer = self._signature = self._last_step = None
         self._closed = self._waiting = self._loss.told = False
         self._measuring.failed.clear()
 
@@ -254,6 +254,7 @@ class Tracker:
             self._trouble(self._last_step or 0, error)
         finally:
             self._closed = True
+            self._clock.end()
             endings.let_go(self)
             for sink in self._sinks:
                 with contextlib.suppress(Exception):
