@@ -100,9 +100,9 @@ def slice_network(
             expected="a convex polygon (m, 2), see rectangle()",
             remedy="give one, for instance rectangle(-1, 1, -1, 1)",
         )
-    polygon = check_domain(domain)
+    polygon, began = check_domain(domain), _now()
     program = _staged(model, plane, settings.budget)
-    return _sliced(program, plane, polygon, settings, advise=True)
+    return _timed(_sliced(program, plane, polygon, settings, advise=True), began)
 
 
 def largest_slice(
@@ -117,9 +117,9 @@ def largest_slice(
     As `slice_network`, the network traced once. Exact. Cost: that of a cut up to the limits for every halving. Raises
     as `slice_network`, `BudgetError` where the smallest part does not fit.
     """
-    settings = settings or SliceSettings()
-    program = _staged(model, plane, settings.budget)
+    settings, began = settings or SliceSettings(), _now()
     polygon = check_domain(domain)
+    program = _staged(model, plane, settings.budget)
     try:
         found, share = largest_that_fits(lambda part: _sliced(program, plane, part, settings, advise=False), polygon)
     except BudgetError as error:
@@ -129,7 +129,17 @@ def largest_slice(
             expected=error.expected,
             remedy=error.remedy,
         ) from error
-    return dataclasses.replace(found, shrunk=share)
+    return _timed(dataclasses.replace(found, shrunk=share), began)
+
+
+def _now() -> tuple[float, float]:
+    return time.process_time(), time.perf_counter()
+
+
+def _timed(found: Slice, began: tuple[float, float]) -> Slice:
+    """The slice with all the seconds it took, tracing and parts that did not fit included."""
+    cpu, wall = (now - before for now, before in zip(_now(), began))
+    return dataclasses.replace(found, cpu_seconds=cpu, wall_seconds=wall)
 
 
 def _staged(model: nn.Module | Graph | Network | StagedProgram, plane: Plane, budget: int) -> StagedProgram:
@@ -152,7 +162,6 @@ def _staged(model: nn.Module | Graph | Network | StagedProgram, plane: Plane, bu
 
 def _sliced(program: StagedProgram, plane: Plane, polygon: Floats, settings: SliceSettings, *, advise: bool) -> Slice:
     """The slice of a polygon; with `advise` a BudgetError says which domain would fit."""
-    wall, cpu = time.perf_counter(), time.process_time()
     exact = ExactSigns(program, plane, polygon, settings.exact_operations, settings.exact_total)
     cut = CutSettings(
         budget=settings.budget - program.bytes,
@@ -188,8 +197,8 @@ def _sliced(program: StagedProgram, plane: Plane, polygon: Floats, settings: Sli
         report=cutter.report,
         check=check,
         program=program,
-        cpu_seconds=time.process_time() - cpu,
-        wall_seconds=time.perf_counter() - wall,
+        cpu_seconds=0.0,
+        wall_seconds=0.0,
     )
 
 
