@@ -199,3 +199,41 @@ def test_a_scan_without_a_folder_gives_an_object_for_a_notebook(tmp_path):
     folder = run.folder
     del run
     assert not folder.exists()
+
+
+def test_load_data_takes_what_people_hold():
+    frame = pd.DataFrame({"a": [0.0, 1.0, 2.0], "town": ["x", "y", "z"], "label": ["cat", "dog", "cat"]})
+    data = load_data(frame, num=2)
+    assert data.class_names == ("cat", "dog") and data.inputs.shape == (2, 1)
+    assert "left out, being no numbers: town" in data.note and "no labels" not in data.note
+    assert "no column is called label, y, target or class" in load_data(frame.drop(columns=["label"])).note
+    with pytest.raises(InputError, match="Give a pair of tensors"):
+        load_data({"x": 1})
+
+
+def test_a_torch_data_set_that_raises_no_index_error_is_read_to_its_length():
+    class Endless(torch.utils.data.Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return torch.full((3,), float(index)), index % 2
+
+    data = load_data(Endless())
+    assert data.inputs[:, 0].tolist() == [0, 1, 2, 3, 4] and data.labels.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_a_file_says_what_was_scaled_left_out_and_named(tmp_path):
+    grey = (np.arange(96) * 2).astype(np.uint8).reshape(2, 3, 4, 4)
+    np.savez(tmp_path / "whole.npz", x=grey, y=np.array(["dog", "cat"]))
+    np.savez(tmp_path / "float.npz", x=grey.astype(np.float32), y=[0, 1])
+    np.savez(tmp_path / "unit.npz", x=grey / 255, y=[0, 1])
+    whole, floats, unit = (load_data(tmp_path / f"{name}.npz") for name in ("whole", "float", "unit"))
+    assert "divided by 255" in whole.note and whole.class_names == ("cat", "dog") and whole.labels.tolist() == [1, 0]
+    assert "divide by 255" in floats.note and float(floats.inputs.max()) == 190 and unit.note == ""
+    rows = pd.DataFrame({"a": [0.5, 1.5], "species": ["x", "y"]})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    rows.to_parquet(tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        data = load_data(tmp_path / name)
+        assert "left out, being no numbers: species; no column is called label" in data.note and data.labels is None

@@ -53,5 +53,5 @@ def test_the_most_columns_pass(tmp_path):
     many = io.BytesIO(",".join(["c"] * MOST_COLUMNS).encode())
     assert _count_columns(many) == MOST_COLUMNS
     (tmp_path / "t.csv").write_text("a,b,y\n1,2,0\n3,4,1\n")
-    inputs, labels, _ = csv_rows(tmp_path / "t.csv", ("y",))
+    inputs, labels, _, _ = csv_rows(tmp_path / "t.csv", ("y",))
     assert inputs.tolist() == [[1, 2], [3, 4]] and np.array_equal(labels, [0, 1])

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cutaway.data.columns import with_columns
+from cutaway.data.columns import told_of_columns, with_columns
 from cutaway.data.dataset import Dataset
-from cutaway.data.images import images_to_tensor
+from cutaway.data.images import SCALED, images_to_tensor, told_of_scale
 from cutaway.errors import InputError, did_you_mean
 
 LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class")
@@ -47,7 +47,8 @@ def as_dataset(data: Any, *, name: str = "", groups: Any = None, labels2: Any = 
     for fits, read in _READERS:
         if fits(data):
             inputs, labels = read(data)
-            return with_columns(_made(inputs, labels, name or "your data"), groups, labels2)
+            made = _made(inputs, labels, name or "your data", _left_out(data))
+            return with_columns(made, groups, labels2)
     raise InputError(
         f"data of type {type(data).__module__}.{type(data).__qualname__}",
         found="nothing that can be read as a data set",
@@ -73,9 +74,10 @@ def _without_column(data: Any, column: Any, option: str) -> tuple[Any, Any]:
     return data.drop(columns=[column]), data[column].to_numpy()
 
 
-def _made(inputs: Any, labels: Any, name: str) -> Dataset:
-    notes: list[str] = []
+def _made(inputs: Any, labels: Any, name: str, left: str) -> Dataset:
+    notes = [left] if left else []
     tensor, value_range = _inputs(inputs, name, notes)
+    notes += filter(None, [told_of_scale(tensor)])
     numbers, classes = (None, None) if labels is None else _labels(labels, name, len(tensor), notes)
     return Dataset(
         name=name, inputs=tensor, labels=numbers, class_names=classes, value_range=value_range, note="; ".join(notes)
@@ -93,7 +95,7 @@ def _inputs(inputs: Any, name: str, notes: list[str]) -> tuple[torch.Tensor, tup
             return tensor.to(torch.int64), None
     array = _array(inputs, f"inputs of data {name!r}")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
-        notes.append("images of whole numbers 0 to 255 were divided by 255")
+        notes.append(SCALED)
         return images_to_tensor(array), (0.0, 1.0)
     if array.dtype.kind == "f":
         kept = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
@@ -159,6 +161,15 @@ def _array(values: Any, what: str) -> np.ndarray:
     return array
 
 
+def _left_out(data: Any) -> str:
+    """What of a frame is neither input nor label, in words."""
+    if not _of_module(data, "pandas") or not hasattr(data, "select_dtypes"):
+        return ""
+    label = next((n for n in data.columns if str(n).lower() in LABEL_NAMES), None)
+    numeric = data.select_dtypes("number").columns
+    return told_of_columns([n for n in data.columns if n not in numeric and n != label], label)
+
+
 def _of_frame(frame: Any) -> tuple[Any, Any]:
     column = next((n for n in frame.columns if str(n).lower() in LABEL_NAMES), None)
     rest = frame.drop(columns=[column]) if column is not None else frame
@@ -170,7 +181,7 @@ def _of_frame(frame: Any) -> tuple[Any, Any]:
             expected="numeric columns",
             remedy="give a pair (inputs, labels)",
         )
-    return numeric.to_numpy(dtype=np.float32), None if column is None else frame[column].to_numpy()
+    return numeric.to_numpy(dtype=np.float32, copy=True), None if column is None else frame[column].to_numpy()
 
 
 def _of_hugging_face(rows: Any) -> tuple[Any, Any]:
@@ -214,9 +225,11 @@ def _with_names(labels: Any, source: Any) -> Any:
     return _Numbered(labels, tuple(map(str, names)))
 
 
-def _of_rows(rows: Iterable[Any]) -> tuple[Any, Any]:
+def _of_rows(rows: Any) -> tuple[Any, Any]:
     """Pairs (or inputs alone) one by one."""
-    pairs = [row for row, _ in zip(rows, range(MOST_ROWS + 1), strict=False)]
+    counted = hasattr(rows, "__len__") and hasattr(rows, "__getitem__")  # many raise no IndexError at their end
+    each = (rows[i] for i in range(len(rows))) if counted else rows
+    pairs = [row for row, _ in zip(each, range(MOST_ROWS + 1), strict=False)]
     _few("a torch data set", len(pairs))
     if not pairs:
         raise InputError("a torch data set", found="no rows", expected="at least one", remedy="give a set with rows")

@@ -94,6 +94,15 @@ def with_columns(data: Dataset, groups: Any = None, labels2: Any = None) -> Data
     return replace(data, **kept) if kept else data
 
 
+def told_of_columns(left: Sequence[str], label: str | None) -> str:
+    """What a data set's note says of a table's columns that are no numbers and no labels, and of one without labels."""
+    some = ", ".join(map(str, left[:5])) + (", ..." if len(left) > 5 else "")
+    said = [f"left out, being no numbers: {some}"] if left else []
+    if label is None:
+        said.append("no column is called label, y, target or class: there are no labels")
+    return "; ".join(said)
+
+
 def no_column(path, column: str, names: list[str]) -> InputError:
     """The error for a column that is not in a file, with the nearest that is."""
     hint = did_you_mean(column, names, "give one of them")

@@ -6,6 +6,7 @@ uint8 arrays of three or four dimensions are images: (N, H, W), (N, H, W, C) or 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 import torch
 
 from cutaway.data.arrays import opened_npy, opened_npz, unreadable
-from cutaway.data.columns import no_column, no_columns, with_columns
+from cutaway.data.columns import no_column, no_columns, told_of_columns, with_columns
 from cutaway.data.dataset import Dataset, choose_rows
-from cutaway.data.images import images_to_tensor, load_image_folder
+from cutaway.data.images import SCALED, images_to_tensor, load_image_folder, told_of_scale
 from cutaway.data.parquet import parquet_columns, parquet_labels, parquet_rows
 from cutaway.data.table import csv_rows
 from cutaway.data.text import TextSet
@@ -73,8 +74,9 @@ def load_csv(
     (`data.table.csv_rows`); raises what that and `as_dataset` raise."""
     from cutaway.data.anything import LABEL_NAMES, as_dataset
 
-    inputs, labels, kept = csv_rows(path, LABEL_NAMES, num=num, seed=seed, groups=groups, labels2=labels2)
-    return as_dataset(inputs if labels is None else (inputs, labels), name=Path(path).stem, **kept)
+    inputs, labels, kept, note = csv_rows(path, LABEL_NAMES, num=num, seed=seed, groups=groups, labels2=labels2)
+    data = as_dataset(inputs if labels is None else (inputs, labels), name=Path(path).stem, **kept)
+    return replace(data, note="; ".join(filter(None, (data.note, note))))
 
 
 def load_npz(
@@ -154,6 +156,7 @@ def load_parquet(
     for column in (*(columns or ()), *beside):
         if column not in names:
             raise no_column(path, column, names)
+    asked = columns is not None
     if columns is None:
         columns = tuple(n for n in names if n not in (label_column, *beside) and types[n] in "fiub")
     if not columns:
@@ -181,7 +184,9 @@ def load_parquet(
     table = parquet_rows(path, [*columns, *beside], rows)
     inputs = torch.from_numpy(np.array(table[list(columns)].to_numpy(dtype=np.float32)))
     labels = None if numbers is None else torch.from_numpy(numbers.astype(np.int64))
-    data = Dataset(name=Path(path).stem, inputs=inputs, labels=labels, class_names=classes)
+    left = () if asked else [n for n in names if n not in (label_column, *beside, *columns)]
+    note = told_of_columns(left, label_column)
+    data = Dataset(name=Path(path).stem, inputs=inputs, labels=labels, class_names=classes, note=note)
     kept = {k: table[column].to_numpy() for k, column in (("groups", groups), ("labels2", labels2)) if column}
     return with_columns(data, **kept)
 
@@ -223,12 +228,16 @@ def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, class
             expected="numbers",
             remedy="convert them to numbers",
         )
-    value_range = None
+    value_range, notes = None, []
     if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
         tensor, value_range = images_to_tensor(inputs), (0.0, 1.0)
+        notes.append(SCALED)
     else:
         tensor = torch.from_numpy(np.ascontiguousarray(inputs.astype(np.float32)))
+        notes += filter(None, [told_of_scale(tensor)])
     if labels is not None:
+        if labels.dtype.kind in "US" and classes is None:
+            classes, labels = _numbered(labels)
         if labels.dtype.kind not in "iu":
             raise InputError(
                 f"labels of data set {name!r}",
@@ -245,7 +254,15 @@ def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, class
         labels=None if labels is None else torch.from_numpy(labels),
         class_names=classes if labels is not None else None,
         value_range=value_range,
+        note="; ".join(notes),
     )
+
+
+def _numbered(labels: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Class names in the order of the alphabet, and the number of each row's."""
+    words = labels.astype(str)
+    classes, numbers = np.unique(words, return_inverse=True)
+    return tuple(map(str, classes)), numbers.reshape(words.shape)
 
 
 def _label_column(path, table, column: str | None) -> tuple[torch.Tensor | None, tuple[str, ...] | None]:
@@ -269,8 +286,8 @@ def _label_column(path, table, column: str | None) -> tuple[torch.Tensor | None,
             expected="class numbers or names",
             remedy="convert them to whole numbers or text",
         )
-    classes, numbers = np.unique(values.astype(str).to_numpy(dtype=object).astype(str), return_inverse=True)
-    return torch.from_numpy(numbers.astype(np.int64)), tuple(str(c) for c in classes)
+    classes, numbers = _numbered(values.astype(str).to_numpy(dtype=object).astype(str))
+    return torch.from_numpy(numbers.astype(np.int64)), classes
 
 
 def _key(path, keys: list[str], key: str, split: str) -> str:

@@ -41,6 +41,21 @@ def images_to_tensor(array: np.ndarray) -> torch.Tensor:
     return tensor.to(torch.float32).div_(255.0) if array.dtype == np.uint8 else tensor.to(torch.float32)
 
 
+SCALED = "images of whole numbers 0 to 255 were divided by 255"
+
+
+def told_of_scale(images: torch.Tensor) -> str:
+    """A note where images (n, C, H, W) of floating-point numbers look like grey levels to 255; they stay so."""
+    if images.dim() != 4 or not images.is_floating_point() or not len(images):
+        return ""
+    first = images[:64]
+    if float(first.min()) < 0 or not 16 <= float(first.max()) <= 255 or not bool((first == first.round()).all()):
+        return ""
+    return (
+        "images hold grey levels up to 255 and stay so: give uint8, or divide by 255, for a network trained on [0, 1]"
+    )
+
+
 def load_image_folder(path: str | Path, *, split: str = "test", num: int | None = None, seed: int = 0) -> Dataset:
     """Images in one subfolder for each class (or in SPLIT/class/), all of one size; colour unless every chosen image
     is grey. Turned as their EXIF orientation says.

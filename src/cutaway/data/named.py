@@ -79,7 +79,7 @@ class _Raw:
 
 
 def load_data(
-    name_or_path: str | Path,
+    name_or_path: Any,
     split: str = "test",
     num: int | None = None,
     seed: int = 0,
@@ -88,7 +88,8 @@ def load_data(
     labels2: str | None = None,
 ) -> Dataset:
     """A named set or a data file (see cutaway.data.files), optionally `num` of its rows drawn with `seed`, equal over
-    the classes.
+    the classes. What is neither a name nor a path is read as `as_dataset` reads it: tensors, arrays, frames, torch
+    and Hugging Face data sets.
 
     split: "train" or "test"; files without splits ignore it. groups, labels2: names of an array (.npz) or a column
     (.csv, .parquet) of the file. Raises InputError for an unknown name, split or too
@@ -96,6 +97,11 @@ def load_data(
     """
     if split not in SPLITS:
         raise InputError(f"split {split!r}", expected=" or ".join(SPLITS), remedy="give one of these")
+    if not isinstance(name_or_path, str | Path):
+        from cutaway.data.anything import as_dataset
+
+        data = as_dataset(name_or_path, groups=groups, labels2=labels2)
+        return data if num is None else data.take(num, seed)
     name = str(name_or_path).lower().replace("_", "-")
     if name not in NAMED:
         text = str(name_or_path)

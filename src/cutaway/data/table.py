@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.data.arrays import unreadable
-from cutaway.data.columns import no_column
+from cutaway.data.columns import no_column, told_of_columns
 from cutaway.data.dataset import choose_rows
 from cutaway.errors import CutawayError, FileError, InputError
 from cutaway.files import check_size, room
@@ -23,9 +23,9 @@ COLUMN_BYTES = 5_000  # of memory that pandas takes for a column, whatever its r
 
 def csv_rows(
     path: str | Path, names: tuple[str, ...], *, num: int | None = None, seed: int = 0, **beside: str | None
-) -> tuple[np.ndarray, Any, dict[str, Any]]:
-    """Numeric columns (rows, columns) in float32, the labels (numbers, names, or None) and the columns named in
-    `beside`, under its keys, of a table with a header.
+) -> tuple[np.ndarray, Any, dict[str, Any], str]:
+    """Numeric columns (rows, columns) in float32, the labels (numbers, names, or None), the columns named in
+    `beside`, under its keys, and a note on what was left out, of a table with a header.
 
     The label column is the first that is called as one of `names`. A column is numeric where every value is a number
     or missing. With `num`, that many rows as `choose_rows` draws them. Cost: the file is parsed twice; memory: the
@@ -61,7 +61,13 @@ def csv_rows(
         check_size(f"file {path}", 4 * len(numeric) * (count if rows is None else len(rows)), room(), "unpacked")
         inputs = _values(path, columns, numeric, rows)
     chosen = {k: words[codes if rows is None else codes[rows]] for k, (codes, words) in coded.items()}
-    return inputs, chosen.get(column), {kind: chosen[name] for kind, name in apart.items()}
+    left = [name for name in columns if name not in (*numeric, column, *apart.values())]
+    return (
+        inputs,
+        chosen.get(column),
+        {kind: chosen[name] for kind, name in apart.items()},
+        told_of_columns(left, column),
+    )
 
 
 def _columns(path: str | Path, names: tuple[str, ...]) -> tuple[list[str], str | None]:
