@@ -55,7 +55,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def _compared(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
     notes = []
     if a.record["data"]["fingerprint"] != b.record["data"]["fingerprint"]:
-        notes.append("the runs used different data: differences mix model and data")
+        same = "scan both with the same data, number of rows and seed"
+        notes.append(f"the runs used different data, so differences mix model and data ({same})")
     ours, theirs = ({r.instrument: r for r in run.readings} for run in (a, b))
     if alone := sorted(set(ours) ^ set(theirs)):
         notes.append("only one run has " + ", ".join(title(name) for name in alone))

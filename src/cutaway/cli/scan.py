@@ -178,7 +178,7 @@ def run_words(run, path: Path) -> str:
     from cutaway.report.words import digest
 
     told = digest(run)
-    lines = [*told.warnings, told.network, ""]
+    lines = [*told.warnings, told.verdict, "", told.network, ""]
     lines += [f"- {text}" for text in told.findings]
     if told.alike:
         lines += ["", "Not told apart from the null:"] + [f"- {text}" for text in told.alike]

@@ -30,7 +30,7 @@ SAYS = {
 }
 
 
-ORDER = ("worse", "better", "different", "unknown", "same")
+ORDER = ("worse", "better", "different", "same", "unknown")
 """Changes as they are listed, the gravest first."""
 
 

@@ -41,13 +41,14 @@ class Digest:
 def digest(run: Run) -> Digest:
     """The digest of a run."""
     decisions = decisions_of(run)
+    few = not any(d.word == "apart" for d in decisions.values())  # then the verdict says it, once for all
     findings: list[str] = []
     told: dict[str, list[str]] = {"alike": [], "open": []}
     for reading in ranked(run, decisions):
         mine = {f.name: decisions[reading.instrument, f.name] for f in reading.figures if f.p_value is not None}
         text = sentence(reading) if reading.figures else ""
         if text:
-            findings.append(text + _against(reading, mine))
+            findings.append(text + _against(reading, mine, few=few))
         for figure in reading.figures:
             if figure.name in mine and mine[figure.name].word != "apart":
                 told[mine[figure.name].word].append(_beside(reading, figure, mine[figure.name]))
@@ -172,7 +173,7 @@ def sentence(reading: Reading) -> str:
         return f"Its own words failed ({type(error).__name__})."
 
 
-def _against(reading: Reading, decisions: dict[str, Decision]) -> str:
+def _against(reading: Reading, decisions: dict[str, Decision], *, few: bool) -> str:
     """How the figures of one instrument stand to their null, in a sentence."""
     if not decisions:
         return ""
@@ -182,7 +183,7 @@ def _against(reading: Reading, decisions: dict[str, Decision]) -> str:
         parts = [f"{f.called} {said(f.null_median)}" for f in apart[:3]]
         return f" For {long}: " + ", ".join(parts) + "."
     if any(d.word == "open" for d in decisions.values()):
-        return f" Too few nulls to tell this from {long}."
+        return "" if few else f" Too few nulls to tell this from {long}."
     return f" Not told apart from {long}."
 
 
