@@ -400,11 +400,20 @@ def failing(probe) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+LIKELY = {
+    "products": ("products",),
+    "norms": ("norms", "normalised"),
+    "maxima": ("largest", "selections"),
+    "patches": ("chain", "tiles", "overhanging", "picture"),
+}
+"""Room of a mutant -> the networks that are tried first."""
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_of_the_engine_is_seen(name, graphs, mutate):
     mutate(*MUTANTS[name])
-    found = failing(lambda: seen_by(graphs))
-    assert found, name
+    first = {k: graphs[k] for k in LIKELY.get(name.partition(":")[0], ())}
+    assert failing(lambda: seen_by(first | graphs)), name
 
 
 @pytest.mark.parametrize("name", REWRITES)
