@@ -1,4 +1,4 @@
-"""What a network answers: calibration, and what its probabilities are worth."""
+"""What a network answers: calibration, what its probabilities are worth, who is worst off, which rows matter."""
 
 from cutaway import _facade
 
@@ -7,7 +7,10 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "answers": "Predictions predictions",
         "calibration": "Reliability debiased_calibration_error expected_calibration_error reliability",
+        "example_scores": "ExampleScores hardness joined",
         "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
+        "keeping": "kept_count prune recall_quotas",
+        "cutaway.network.row_gradients": "gradient_norms",
         "posterior": "Ensemble laplace_ensemble members_of",
         "calibrators": "IsotonicCalibrator TemperatureCalibrator load_calibrator save_calibrator",
         "probability": "CalibrationErrors brier_terms calibration_errors log_loss_terms miscalibration_p paired_terms",

@@ -1,5 +1,6 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.network.row_gradients import gradient_norms as gradient_norms
 from cutaway.outputs.answers import Predictions as Predictions
 from cutaway.outputs.answers import predictions as predictions
 from cutaway.outputs.calibration import Reliability as Reliability
@@ -10,11 +11,17 @@ from cutaway.outputs.calibrators import IsotonicCalibrator as IsotonicCalibrator
 from cutaway.outputs.calibrators import TemperatureCalibrator as TemperatureCalibrator
 from cutaway.outputs.calibrators import load_calibrator as load_calibrator
 from cutaway.outputs.calibrators import save_calibrator as save_calibrator
+from cutaway.outputs.example_scores import ExampleScores as ExampleScores
+from cutaway.outputs.example_scores import hardness as hardness
+from cutaway.outputs.example_scores import joined as joined
 from cutaway.outputs.groups import Cells as Cells
 from cutaway.outputs.groups import Odds as Odds
 from cutaway.outputs.groups import cells_of as cells_of
 from cutaway.outputs.groups import equalised_odds as equalised_odds
 from cutaway.outputs.groups import simultaneous_intervals as simultaneous_intervals
+from cutaway.outputs.keeping import kept_count as kept_count
+from cutaway.outputs.keeping import prune as prune
+from cutaway.outputs.keeping import recall_quotas as recall_quotas
 from cutaway.outputs.posterior import Ensemble as Ensemble
 from cutaway.outputs.posterior import laplace_ensemble as laplace_ensemble
 from cutaway.outputs.posterior import members_of as members_of
@@ -29,6 +36,7 @@ __all__ = [
     "CalibrationErrors",
     "Cells",
     "Ensemble",
+    "ExampleScores",
     "IsotonicCalibrator",
     "Odds",
     "Predictions",
@@ -40,6 +48,10 @@ __all__ = [
     "debiased_calibration_error",
     "equalised_odds",
     "expected_calibration_error",
+    "gradient_norms",
+    "hardness",
+    "joined",
+    "kept_count",
     "laplace_ensemble",
     "load_calibrator",
     "log_loss_terms",
@@ -47,6 +59,8 @@ __all__ = [
     "miscalibration_p",
     "paired_terms",
     "predictions",
+    "prune",
+    "recall_quotas",
     "reliability",
     "save_calibrator",
     "simultaneous_intervals",

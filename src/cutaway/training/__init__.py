@@ -3,6 +3,7 @@
 | question | names |
 |---|---|
 | watch a training | `Tracker`, `EveryN`, `LogSpaced`, `TimeBudget`, `When`, `AnyOf`; callbacks in `adapters` |
+| which rows matter | `RowWatch`; `prune`, `recall_quotas` in `cutaway.outputs` |
 | read what it saw | `open_training`, `TrainingRun`, `tell`, `detect_phases`, `onset`, `plateau` |
 | when to stop | `GeometryStop`, `ValidationStop`, `Watch` |
 | loss terms | `MaximumMargin`, `BoundaryDensity`, `JacobianNorm`, `InputGradient`, `LinearMargin`; `certified_radius` |
@@ -22,6 +23,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "margins": "MaximumMargin certified_radius",
         "phases": "Onset Phase Phases detect_phases half_rise onset plateau",
         "regularisers": "BoundaryDensity InputGradient JacobianNorm LinearMargin",
+        "row_watch": "RowWatch",
         "schedule": "AnyOf EveryN LogSpaced Moment Schedule TimeBudget When",
         "steepest": "SteepestDescent",
         "stopping": "GeometryStop ValidationStop Watch regret stop_step",

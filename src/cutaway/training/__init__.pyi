@@ -22,6 +22,7 @@ from cutaway.training.regularisers import BoundaryDensity as BoundaryDensity
 from cutaway.training.regularisers import InputGradient as InputGradient
 from cutaway.training.regularisers import JacobianNorm as JacobianNorm
 from cutaway.training.regularisers import LinearMargin as LinearMargin
+from cutaway.training.row_watch import RowWatch as RowWatch
 from cutaway.training.schedule import AnyOf as AnyOf
 from cutaway.training.schedule import EveryN as EveryN
 from cutaway.training.schedule import LogSpaced as LogSpaced
@@ -59,6 +60,7 @@ __all__ = [
     "Onset",
     "Phase",
     "Phases",
+    "RowWatch",
     "Schedule",
     "Series",
     "SteepestDescent",

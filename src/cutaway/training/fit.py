@@ -32,6 +32,7 @@ from cutaway.training.checkpoint import FILE as MODEL_FILE
 from cutaway.training.loop import State, train
 from cutaway.training.prepare import Prepared, prepare_training
 from cutaway.training.recipe import Recipe
+from cutaway.training.row_watch import RowWatch
 from cutaway.training.schedule import EveryN, LogSpaced, Schedule, When
 from cutaway.training.scores import score_model
 from cutaway.training.tracker import Tracker
@@ -201,6 +202,7 @@ def _tracker(plan: Recipe, ready: Prepared, folder: Path, resume: bool) -> Track
         data=looked,
         seed=plan.seed,
         intervals=part.intervals,
+        callbacks=[RowWatch(ready.sets["train"])] if part.example_scores else [],
         checkpoints=_saving(plan, ready.settings.steps),
         on_nan="mark",
         resume=resume,

@@ -138,7 +138,8 @@ class InstrumentPart(_Open):
 
 class TrackerPart(_Part):
     """When and on what the instruments look: `log` at `points` log-spaced steps, `every` n steps, or `budget`: at the
-    log-spaced steps as far as tracking stays below `share` of the time. `num` rows of every set in `on`."""
+    log-spaced steps as far as tracking stays below `share` of the time. `num` rows of every set in `on`.
+    `example_scores`: keep a table with scores of every training row."""
 
     schedule: Literal["log", "every", "budget"] = "log"
     points: int = Field(default=50, ge=1)
@@ -147,6 +148,7 @@ class TrackerPart(_Part):
     on: list[Literal["train", "test", "validation", "random"]] = ["train", "test"]
     num: int = Field(default=500, ge=1)
     intervals: bool = True
+    example_scores: bool = False
     instruments: list[InstrumentPart] = []
 
 

@@ -113,6 +113,16 @@ def later(step: int, last: int | None) -> None:
         )
 
 
+def closed(step: int) -> InputError:
+    """What to say of a step that is told to a closed tracker."""
+    return InputError(
+        f"step {step}",
+        found="a tracker that was closed",
+        expected="a new one",
+        remedy="make a new Tracker for what follows",
+    )
+
+
 def plain_number(name: str, value: float | torch.Tensor | None, step: int) -> float | None:
     try:
         if value is None:

@@ -27,10 +27,11 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.errors import CutawayWarning, InputError, WorkError
+from cutaway.errors import CutawayWarning, WorkError
 from cutaway.instrument import Instrument
 from cutaway.reading.sinks import Sink
 from cutaway.training import endings, told
+from cutaway.training.callbacks import Callback, Callbacks
 from cutaway.training.measuring import Measuring
 from cutaway.training.pending import FLUSH_SECONDS, Pending
 from cutaway.training.processes import Processes
@@ -52,6 +53,7 @@ class Tracker:
         instrument that needs labels leaves out the sets that have none (said in `run.json`).
     seed, budget, intervals : as for `Instrument.measure`; the same seed at every step, so that frames and subsets stay.
     sinks : more places for the numbers, see `cutaway.reading.sinks`.
+    callbacks : what else sees every step and saves into the folder, such as `RowWatch` (scores of every training row).
     checkpoints : a schedule for saving weights (`.safetensors`), or None.
     on_nan : what to do when the loss is NaN or infinite: "mark" it and go on, or "stop" with `WorkError`.
     resume : go on with the run in `out`; steps after the first one told are recorded anew.
@@ -81,6 +83,7 @@ class Tracker:
         budget: int | None = None,
         intervals: bool = True,
         sinks: Sequence[Sink] = (),
+        callbacks: Sequence[Callback] = (),
         checkpoints: Schedule | None = None,
         on_nan: Literal["mark", "stop"] = "mark",
         resume: bool = False,
@@ -93,6 +96,7 @@ class Tracker:
         self._measuring = Measuring(self.instruments, self.data, seed, budget, intervals)
         self._clock, self._loss, self._troubles, self._pending = Clock(), LossWatch(on_nan), Troubles(), Pending()
         self._sinks, self._settings, self._resume = tuple(sinks), dict(settings or {}), resume
+        self._callbacks = Callbacks(callbacks, self._trouble)
         self._processes = Processes(wait, quiet=schedule.by_step and (checkpoints is None or checkpoints.by_step))
         self._writer: RunWriter | None = None
         self._signature: list[list[Any]] | None = None
@@ -132,15 +136,7 @@ class Tracker:
         `examples`: numbers `(k,)` of the training rows that this step used, in order. `scalars`: any other numbers.
         """
         if self._closed:
-            self._trouble(
-                step,
-                InputError(
-                    f"step {step}",
-                    found="a tracker that was closed",
-                    expected="a new one",
-                    remedy="make a new Tracker for what follows",
-                ),
-            )
+            self._trouble(step, told.closed(step))
             return False
         first = self._last_step is None and not self._sessions
         known = {"loss": loss, "learning_rate": learning_rate, **scalars}
@@ -213,6 +209,7 @@ class Tracker:
         values = told.numbers(scalars, step)
         self._check(model, step)
         self._last_step = step
+        self._callbacks.step(model, step, examples)
         if self._writer is not None:
             self._pending.scalars(step, values)
             if examples is not None:
@@ -249,12 +246,14 @@ class Tracker:
             return
         try:
             if self._writer is not None:
+                self._callbacks.save(self._last_step or 0, self.folder)
                 self._finish(self._writer, failed)
         except Exception as error:
             self._trouble(self._last_step or 0, error)
         finally:
             self._closed = True
             self._clock.end()
+            self._callbacks.close(self._last_step or 0)
             endings.let_go(self)
             for sink in self._sinks:
                 with contextlib.suppress(Exception):
@@ -271,8 +270,7 @@ class Tracker:
             self.flush()
             for (name, label), (times, reason) in self._measuring.failed.items():
                 told.warn(CutawayWarning(f"instrument {name!r} on {label!r} failed at {times} steps: {reason}"))
-            more = {"reason": failed} if failed else {}
-            writer.event(last, "failed" if failed else "finished", **more)
+            writer.event(last, "failed" if failed else "finished", **({"reason": failed} if failed else {}))
             writer.journal.sync()
         finally:
             writer.close()
@@ -327,6 +325,7 @@ class Tracker:
         if save:
             file = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
             told.save_weights(model, file, {"step": str(step)})
+            self._callbacks.save(step, self.folder)
         if due:
             numbers = self._measuring.all(self._writer, model, step)
             for sink in self._sinks:
