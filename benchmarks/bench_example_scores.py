@@ -4,8 +4,8 @@
 
 1. Scores of the last layer (EL2N, GraNd of the last layer, forgetting, margins, loss variance) by `RowWatch`: CPU
    seconds of a training with it over those without, the two in turns in one run (limit 1.15).
-2. Exact lengths of all per-row gradients (`gradient_norms`): CPU seconds of a batch over those of a training step on it
-   (limit 3); beside it the same lengths by one gradient a row (`calculus.sample_gradients`, no limit).
+2. Exact lengths of all per-row gradients (`row_gradient_norms`): CPU seconds of a batch over those of a training step
+   on it (limit 3); beside it the same lengths by one gradient a row (`calculus.sample_gradients`, no limit).
 
 A CNN on 1x14x14 and an MLP on 1x28x28 images, batches of 128, one thread. Images are random numbers: what they show
 does not change the cost. The ratio is the median over turns.
@@ -26,7 +26,7 @@ import torch
 from cutaway.data import Dataset
 from cutaway.network import Network
 from cutaway.network.calculus import Parameters, sample_gradients
-from cutaway.outputs import gradient_norms
+from cutaway.outputs import row_gradient_norms
 from cutaway.training import RowWatch, TrainingSettings, train
 from cutaway.training.models import build_model
 
@@ -65,7 +65,7 @@ def ratios(name: str, *, steps: int, turns: int) -> dict[str, float]:
 
     network = Network(build_model(name, shape, 10, seed=0, **options).eval(), data.inputs[:2])
     batch, labels, many = data.inputs[:128], torch.arange(128) % 10, max(3, steps // 20)
-    exact = lambda: [gradient_norms(network, batch, labels) for _ in range(many)]  # noqa: E731
+    exact = lambda: [row_gradient_norms(network, batch, labels) for _ in range(many)]  # noqa: E731
     parameters = Parameters(network)
     rows = lambda: [sample_gradients(parameters, batch, labels).norm(dim=1) for _ in range(many)]  # noqa: E731
     for work in (plain, watched, exact, rows):

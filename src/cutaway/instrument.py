@@ -145,10 +145,10 @@ class Instrument(ABC):
         return cls(radius=radius)  # pyright: ignore[reportCallIssue]  # what attacks has a radius
 
     def __post_init__(self) -> None:
-        for setting in dataclasses.fields(self):  # numbers of NumPy and torch are numbers
+        for setting in dataclasses.fields(self):  # numbers of NumPy and torch are numbers, lists are tuples
             value = getattr(self, setting.name)
-            if plain(value) is not value:
-                object.__setattr__(self, setting.name, plain(value))
+            kept = tuple(map(plain, value)) if isinstance(value, list | tuple) else plain(value)
+            object.__setattr__(self, setting.name, kept)
 
     def measure(
         self,
@@ -251,7 +251,7 @@ class Instrument(ABC):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     def _applies(self, network: Network) -> str:
         """The reason why the question has no meaning for this network, or an empty string."""

@@ -31,7 +31,9 @@ class Range:
     choices: tuple[Any, ...] = ()
 
     def holds(self, value: Any) -> bool:
-        """Whether `value`, of the right type already, lies inside."""
+        """Whether `value`, of the right type already, lies inside; of several values each."""
+        if isinstance(value, tuple):
+            return all(map(self.holds, value))
         if self.choices:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -58,6 +60,11 @@ def above(low: float, meaning: str = "") -> Mapping[str, Range]:
 def between(low: float, below: float, meaning: str = "") -> Mapping[str, Range]:
     """Metadata of a field whose value is `low` or more and below `below`."""
     return {_KEY: Range(low=low, below=below, meaning=meaning)}
+
+
+def share(meaning: str = "") -> Mapping[str, Range]:
+    """Metadata of a field whose value is more than 0 and below 1."""
+    return {_KEY: Range(low=0, open=True, below=1, meaning=meaning)}
 
 
 def one_of(choices: tuple[Any, ...], meaning: str = "") -> Mapping[str, Range]:
@@ -116,6 +123,10 @@ def _may_be_none(setting: dataclasses.Field[Any]) -> bool:
 
 def _typed(value: Any, usual: Any) -> tuple[bool, str]:
     """Whether `value` is of the type of the default `usual`, and that type in words."""
+    if isinstance(usual, tuple):
+        one = _typed(None, usual[0])[1]
+        given = isinstance(value, tuple) and all(_typed(v, usual[0])[0] for v in value)
+        return given and len(value) > 0, f"several, each {one}"
     whole = isinstance(value, int) and not isinstance(value, bool)
     if isinstance(usual, bool):
         return isinstance(value, bool), "True or False"

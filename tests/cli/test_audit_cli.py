@@ -74,3 +74,44 @@ def test_variation_and_uncertainty_of_networks_on_digits(folder, capsys):
     code, found = audit(capsys, "uncertainty", "nets.py:dropping", *given, "--set", "draws=0")
     assert code == 2
     assert "draws" in found["error"]
+
+
+RECIPE = """
+[data]
+name = "digits"
+num = 300
+test = 20
+[model]
+name = "mlp"
+width = 8
+depth = 2
+[training]
+steps = 20
+batch = 50
+[tracker]
+example_scores = true
+"""
+
+
+def test_pruning_by_a_recipe_and_by_the_table_of_its_run(folder, capsys):
+    (folder / "small.toml").write_text(RECIPE)
+    given = ["pruning", "small.toml", "--keep", "0.3", "--set", "seeds=2"]
+    code, found = audit(capsys, *given, "--out", "own")
+    assert (code, found["network"]["name"]) == (0, "networks of recipe run")
+    assert found["verdict"] in ("helps", "hurts", "not-told-apart")
+    assert "30% of the rows kept" in (folder / "own" / "report.html").read_text()
+    assert cli.run(["fit", "small.toml", "--out", "run"]) == 0
+    capsys.readouterr()
+    given += ["--scores", "run/example_scores.csv", "--pruner", "el2n", "--others", "quotas"]
+    code, found = audit(capsys, *given, "--out", "table")
+    assert code == 0
+    assert "rows_beyond_counts" in {r["name"] for r in found["readings"]}
+    for wrong, words in (
+        (["pruning", "small.toml", "--data", "digits"], "names its data"),
+        (["pruning", "small.toml", "--keep", "1.5"], "below 1"),
+        (["pruning", "small.toml", "--pruner", "eln2"], "Did you mean"),
+        (["pruning", "nets.py:small", "--data", "digits", "--scores", "run/example_scores.csv"], "300 rows"),
+    ):
+        code, found = audit(capsys, *wrong)
+        assert code == 2, wrong
+        assert words in json.dumps(found), found

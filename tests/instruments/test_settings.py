@@ -78,6 +78,7 @@ def test_every_setting_of_ours_has_a_meaning_and_a_range_that_is_held(name, sett
         return
     assert str(allowed), "a number or a word without a range"
     wrong = "nonsense" if allowed.choices else (allowed.low if allowed.open else allowed.low - 1)
+    wrong = (*setting.default, wrong) if isinstance(setting.default, tuple) else wrong
     with pytest.raises(InputError, match=f"setting '{setting.name}' of instrument '{name}'"):
         check_settings(dataclasses.replace(kind(), **{setting.name: wrong}))
 
@@ -110,6 +111,7 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
         "kernel-features",
         "margins",
         "mlp-sparsity",
+        "pruning",
         "ray-crossings",
         "sample-region",
         "uncertainty-under-attack",

@@ -6,7 +6,7 @@ from torch import nn
 
 from cutaway.network import Network
 from cutaway.network.calculus import Parameters, sample_gradients
-from cutaway.network.row_gradients import gradient_norms
+from cutaway.network.row_gradients import row_gradient_norms
 
 
 class Mixed(nn.Module):
@@ -52,7 +52,7 @@ def test_lengths_are_those_of_the_gradients(make, shape):
     inputs, labels = torch.randn(9, *shape, dtype=torch.double), torch.arange(9) % 3
     network = Network(model, inputs[:2])
     whole = sample_gradients(Parameters(network), inputs, labels).norm(dim=1)
-    torch.testing.assert_close(gradient_norms(network, inputs, labels), whole)
-    torch.testing.assert_close(gradient_norms(network, inputs, labels, budget=300_000), whole)
+    torch.testing.assert_close(row_gradient_norms(network, inputs, labels), whole)
+    torch.testing.assert_close(row_gradient_norms(network, inputs, labels, budget=300_000), whole)
     assert not any(m._forward_hooks for m in model.modules())
     assert network.backward_passes >= 18

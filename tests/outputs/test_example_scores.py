@@ -6,7 +6,7 @@ import torch
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError
-from cutaway.outputs import ExampleScores, hardness, joined, kept_count, prune, recall_quotas
+from cutaway.outputs import ExampleScores, hardness, kept_count, mean_scores, prune, recall_quotas
 
 
 def visits_of(rows=7, classes=3, steps=60, size=4, seed=0):
@@ -71,10 +71,10 @@ def test_a_row_never_right_in_any_training_is_never_learned():
         scores = ExampleScores([0, 1])
         scores.see(1, [0, 1], torch.tensor([[1.0, 0.0], [sign, 0.0]]))
         tables.append(scores.table())
-    assert joined(tables)["forgetting"].tolist() == [0, np.inf]
-    assert joined(tables)["visits"].tolist() == [2, 2]
+    assert mean_scores(tables)["forgetting"].tolist() == [0, np.inf]
+    assert mean_scores(tables)["visits"].tolist() == [2, 2]
     with pytest.raises(InputError, match="same rows"):
-        joined([tables[0], ExampleScores([0, 1, 1]).table()])
+        mean_scores([tables[0], ExampleScores([0, 1, 1]).table()])
 
 
 def test_what_does_not_fit_is_refused():

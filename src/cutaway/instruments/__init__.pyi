@@ -20,6 +20,7 @@ from cutaway.instruments.language.mlp_sparsity import MlpSparsity as MlpSparsity
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
 from cutaway.instruments.outputs.probability import Probability as Probability
+from cutaway.instruments.outputs.pruning import Pruning as Pruning
 from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
 from cutaway.instruments.robustness.uncertainty_under_attack import UncertaintyUnderAttack as UncertaintyUnderAttack
 from cutaway.instruments.robustness.variation import Variation as Variation
@@ -46,6 +47,7 @@ __all__ = [
     "MlpSparsity",
     "NeuralCollapse",
     "Probability",
+    "Pruning",
     "RayCrossings",
     "RobustAccuracy",
     "SampleRegion",

@@ -26,7 +26,7 @@ Seen = dict[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]]
 
 
 @derivatives()
-def gradient_norms(
+def row_gradient_norms(
     network: Network,
     inputs: torch.Tensor,
     labels: torch.Tensor,

@@ -7,12 +7,13 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "answers": "Predictions predictions",
         "calibration": "Reliability debiased_calibration_error expected_calibration_error reliability",
-        "example_scores": "ExampleScores hardness joined",
+        "example_scores": "ExampleScores hardness mean_scores read_scores",
         "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
         "keeping": "kept_count prune recall_quotas",
-        "cutaway.network.row_gradients": "gradient_norms",
+        "cutaway.network.row_gradients": "row_gradient_norms",
         "posterior": "Ensemble laplace_ensemble members_of",
         "calibrators": "IsotonicCalibrator TemperatureCalibrator load_calibrator save_calibrator",
+        "pruning_study": "Arm PruningStudy class_recalls plain_trainer study_pruning",
         "probability": "CalibrationErrors brier_terms calibration_errors log_loss_terms miscalibration_p paired_terms",
     },
 )

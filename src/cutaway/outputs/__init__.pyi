@@ -1,6 +1,6 @@
 # Written by tools/write_stubs.py from __init__.py.
 
-from cutaway.network.row_gradients import gradient_norms as gradient_norms
+from cutaway.network.row_gradients import row_gradient_norms as row_gradient_norms
 from cutaway.outputs.answers import Predictions as Predictions
 from cutaway.outputs.answers import predictions as predictions
 from cutaway.outputs.calibration import Reliability as Reliability
@@ -13,7 +13,8 @@ from cutaway.outputs.calibrators import load_calibrator as load_calibrator
 from cutaway.outputs.calibrators import save_calibrator as save_calibrator
 from cutaway.outputs.example_scores import ExampleScores as ExampleScores
 from cutaway.outputs.example_scores import hardness as hardness
-from cutaway.outputs.example_scores import joined as joined
+from cutaway.outputs.example_scores import mean_scores as mean_scores
+from cutaway.outputs.example_scores import read_scores as read_scores
 from cutaway.outputs.groups import Cells as Cells
 from cutaway.outputs.groups import Odds as Odds
 from cutaway.outputs.groups import cells_of as cells_of
@@ -31,8 +32,14 @@ from cutaway.outputs.probability import calibration_errors as calibration_errors
 from cutaway.outputs.probability import log_loss_terms as log_loss_terms
 from cutaway.outputs.probability import miscalibration_p as miscalibration_p
 from cutaway.outputs.probability import paired_terms as paired_terms
+from cutaway.outputs.pruning_study import Arm as Arm
+from cutaway.outputs.pruning_study import PruningStudy as PruningStudy
+from cutaway.outputs.pruning_study import class_recalls as class_recalls
+from cutaway.outputs.pruning_study import plain_trainer as plain_trainer
+from cutaway.outputs.pruning_study import study_pruning as study_pruning
 
 __all__ = [
+    "Arm",
     "CalibrationErrors",
     "Cells",
     "Ensemble",
@@ -40,28 +47,33 @@ __all__ = [
     "IsotonicCalibrator",
     "Odds",
     "Predictions",
+    "PruningStudy",
     "Reliability",
     "TemperatureCalibrator",
     "brier_terms",
     "calibration_errors",
     "cells_of",
+    "class_recalls",
     "debiased_calibration_error",
     "equalised_odds",
     "expected_calibration_error",
-    "gradient_norms",
     "hardness",
-    "joined",
     "kept_count",
     "laplace_ensemble",
     "load_calibrator",
     "log_loss_terms",
+    "mean_scores",
     "members_of",
     "miscalibration_p",
     "paired_terms",
+    "plain_trainer",
     "predictions",
     "prune",
+    "read_scores",
     "recall_quotas",
     "reliability",
+    "row_gradient_norms",
     "save_calibrator",
     "simultaneous_intervals",
+    "study_pruning",
 ]

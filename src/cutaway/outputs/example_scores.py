@@ -6,17 +6,20 @@ keeps running sums; nothing of the training is changed and no pass is added.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutaway.errors import InputError
+from cutaway.errors import FileError, InputError
 
 if TYPE_CHECKING:
     import pandas
     from torch import Tensor
+
+    from cutaway.data import Dataset
 
 Floats = NDArray[np.float64]
 
@@ -37,10 +40,10 @@ class ExampleScores:
 
     `early`: EL2N and GraNd are means over the visits of steps up to this one (None: all), as they are scores of early
     training. Source: EL2N and GraNd of Paul, Ganguli and Dziugaite 2021 (arXiv 2107.07075), who average over trainings
-    (`joined` does); forgetting of Toneva et al. 2019 (arXiv 1812.05159); margin area (AUM) of Pleiss et al. 2020 (arXiv
-    2001.10528); the variance of the loss after Chang, Learned-Miller and McCallum 2017 (arXiv 1704.07433), who take
-    that of the probability. The network is the one that was trained at that visit, in training mode, so scores of one
-    visit carry its dropout and batch statistics. Memory: 11 numbers a row. Raises `InputError` for labels that are
+    (`mean_scores` does); forgetting of Toneva et al. 2019 (arXiv 1812.05159); margin area (AUM) of Pleiss et al. 2020
+    (arXiv 2001.10528); the variance of the loss after Chang, Learned-Miller and McCallum 2017 (arXiv 1704.07433), who
+    take that of the probability. The network is the one that was trained at that visit, in training mode, so scores of
+    one visit carry its dropout and batch statistics. Memory: 11 numbers a row. Raises `InputError` for labels that are
     no class numbers.
     """
 
@@ -169,7 +172,7 @@ def _turns(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [order[rank == r] for r in range(int(rank.max()) + 1)] if len(rows) else []
 
 
-def joined(tables: list[pandas.DataFrame]) -> pandas.DataFrame:
+def mean_scores(tables: list[pandas.DataFrame]) -> pandas.DataFrame:
     """The mean of tables of several trainings on the same rows, `visits` summed; a row never learned in any of them has
     an infinite `forgetting`. Raises `InputError` for tables of other rows."""
     first = tables[0]
@@ -182,9 +185,10 @@ def joined(tables: list[pandas.DataFrame]) -> pandas.DataFrame:
                 remedy="join tables of trainings on one set",
             )
     mean = first.copy()
-    for name in COLUMNS:
+    for name in mean.columns.drop(["label", "visits"], errors="ignore"):
         mean[name] = np.mean([table[name].to_numpy() for table in tables], axis=0)
-    mean["visits"] = np.sum([table["visits"].to_numpy() for table in tables], axis=0)
+    if "visits" in mean:
+        mean["visits"] = np.sum([table["visits"].to_numpy() for table in tables], axis=0)
     return mean
 
 
@@ -209,3 +213,54 @@ def hardness(table: pandas.DataFrame, score: str) -> Floats:
             else "train until every row was visited; without a last affine layer take el2n",
         )
     return -values if score == "margin_area" else values
+
+
+def read_scores(path: str | Path, data: Dataset) -> pandas.DataFrame:
+    """A table of scores of the rows of `data` from FILE or FILE:COLUMN, .csv or .parquet: a row for each, in order.
+
+    Numeric columns are kept; `table` is COLUMN, or the only score where none is named. Raises `FileError` for a file
+    that is not there or no such table, `InputError` for one of other rows (another number of them, other labels where
+    it has a column `label`) and for a column that there is not.
+    """
+    import pandas
+
+    name, column = (str(path), "") if Path(path).exists() else str(path).rpartition(":")[::2]
+    path = Path(name or column)
+    column = column if name else ""
+    try:
+        table = pandas.read_parquet(path) if path.suffix == ".parquet" else pandas.read_csv(path)
+    except Exception as error:  # pandas raises many kinds for what is no table
+        raise FileError(
+            f"table of scores {path}",
+            found="no such file" if not path.exists() else f"{type(error).__name__}: {error}"[:120],
+            expected="a .csv or .parquet file with a row for each row of the data",
+            remedy="give example_scores.csv of a run, or a table of your own",
+        ) from error
+    table = table.select_dtypes("number").drop(columns="row", errors="ignore")
+    if data.labels is not None:
+        own = data.labels.cpu().numpy()
+        if len(table) == len(own) and "label" in table and (table["label"].to_numpy() != own).any():
+            raise _other_rows(
+                path, f"other labels from row {int((table['label'].to_numpy() != own).argmax())} on", data
+            )
+    if len(table) != len(data):
+        raise _other_rows(path, f"{len(table)} rows", data)
+    scores = [str(c) for c in table.columns if c not in ("label", "visits")]
+    if (column and column not in scores) or not scores:
+        raise InputError(
+            f"table of scores {path}",
+            found=f"no numeric column {column!r}" if column else "no numeric column",
+            expected=", ".join(scores) or "one score at least",
+            remedy="name one of these" if scores else "add a score",
+        )
+    column = column or (scores[0] if len(scores) == 1 else "")
+    return table.assign(table=table[column]) if column else table
+
+
+def _other_rows(path: Path, found: str, data: Dataset) -> InputError:
+    return InputError(
+        f"table of scores {path}",
+        found=found,
+        expected=f"{len(data)} rows with the labels of data {data.name!r}",
+        remedy="give the scores of these rows, all of them, in their order",
+    )

@@ -76,7 +76,7 @@ def fit(
     plan = recipe if isinstance(recipe, Recipe) else recipes.read_recipe(recipe)
     text = "" if isinstance(recipe, Recipe) else read_text(recipe, "recipe", largest=LARGEST_RECORD)
     if not isinstance(recipe, Recipe) and not trust_code:
-        _check_source(plan, Path(recipe))
+        check_source(plan, Path(recipe))
     if seed is not None:
         plan, text = plan.model_copy(update={"seed": seed}), f"# run with seed {seed}, told beside this recipe\n{text}"
     folder = Path(out)
@@ -110,7 +110,7 @@ def fit(
     return _fitted(folder, record)
 
 
-def _check_source(plan: Recipe, path: Path) -> None:
+def check_source(plan: Recipe, path: Path) -> None:
     """`InputError` for a factory in a recipe that stands inside a run folder: that is a record, not the user's word."""
     if plan.model.factory and any((path.parent / name).exists() for name in ("fit.json", "run.json", MODEL_FILE)):
         raise InputError(

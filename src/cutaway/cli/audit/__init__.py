@@ -7,6 +7,6 @@ the path of its page.
 
 from cutaway.cli.command import new_group
 
-ABOUT = "Audits: groups, variations, uncertainty under attack."
+ABOUT = "Audits: groups, pruning, variations, uncertainty under attack."
 
 app = new_group("audit", ABOUT, __name__, __path__)
