@@ -2,7 +2,8 @@
 
     python benchmarks/bench_inside.py [--short]
 
-One thread, warmed up. Limit: the 784-200x3 takes `unit-boundaries` at most 30 CPU seconds with one slice.
+One thread, warmed up. Limits: `unit-boundaries` 30 CPU seconds on a 784-200x3 with one slice,
+`concept-heads` 60 on a ViT of width 32.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import torch
 from torch import nn
 
 from cutaway.data import Dataset
-from cutaway.instruments import UnitBoundaries
-from cutaway.training.models import mlp
+from cutaway.instruments import ConceptHeads, UnitBoundaries
+from cutaway.training.models import mlp, vit_tiny
 
-LIMITS = {"unit-boundaries": 30.0}
+LIMITS = {"unit-boundaries": 30.0, "concept-heads": 60.0}
 
 
 def cpu(work: Callable[[], object], repeats: int = 1) -> float:
@@ -34,7 +35,8 @@ def cpu(work: Callable[[], object], repeats: int = 1) -> float:
 def images(count: int, shape: tuple[int, ...]) -> Dataset:
     """Smooth random inputs in [0, 1]."""
     generator = torch.Generator().manual_seed(0)
-    return Dataset(inputs=torch.rand(count, *shape, generator=generator), name="noise")
+    labels = torch.arange(count) % 3
+    return Dataset(inputs=torch.rand(count, *shape, generator=generator), labels=labels, name="noise")
 
 
 def units(short: bool) -> tuple[str, float, nn.Module, Dataset]:
@@ -45,12 +47,19 @@ def units(short: bool) -> tuple[str, float, nn.Module, Dataset]:
     return "unit-boundaries", cpu(lambda: instrument.measure(model, data)), model, data
 
 
+def heads(short: bool) -> tuple[str, float, nn.Module, Dataset]:
+    """`concept-heads` on a random ViT of 4 layers and 4 heads."""
+    torch.manual_seed(0)
+    model, data = vit_tiny((1, 28, 28), 10, width=32).eval(), images(32 if short else 256, (1, 28, 28))
+    return "concept-heads", cpu(lambda: ConceptHeads().measure(model, data)), model, data
+
+
 def main() -> int:
     """Measure and compare."""
     torch.set_num_threads(1)
     short, missed = "--short" in sys.argv, False
     UnitBoundaries(num_segments=4).measure(mlp((4,), 3, width=4).eval(), images(16, (4,)))
-    for case in (units,):
+    for case in (units, heads):
         name, seconds, model, data = case(short)
         with torch.no_grad():
             plain = cpu(lambda model=model, data=data: model(data.inputs), 5) / len(data)

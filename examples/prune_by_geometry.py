@@ -10,8 +10,8 @@ import torch
 
 from cutaway.data import load_data
 from cutaway.geometry.rays import as_program
-from cutaway.geometry.unit_boundaries import geometry_score, least_units, units_of, without_units
 from cutaway.instruments import UnitBoundaries
+from cutaway.structure.units import geometry_score, least_units, units_of, without_units
 from cutaway.training.loop import TrainingSettings, train
 from cutaway.training.models import mlp
 

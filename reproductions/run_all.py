@@ -22,6 +22,8 @@ KNOWN: dict[str, str] = {
     "as networks overfit; over the better half of the models of the one draw tried ECE, MCE and KS do not (.2 to .4)",
     "delayed-robustness": "full form: under all attacks robustness at the last step is below that at the start of the "
     "clean plateau in every seed; against its end one MNIST run of three has no rise, and Fashion-MNIST none",
+    "unit-pruning": "full form: on MNIST units that bend around data are no better to remove than random ones, and the "
+    "smallest weights are better (.05 of the units more); retrained, geometry lies between random and magnitude",
     "ntk-robustness": "full form: features beyond 20 are useful in the mean by 2.9 standard errors, not 3; the "
     "source's figure is that of one feature of CIFAR-10",
 }

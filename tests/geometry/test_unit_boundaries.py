@@ -12,7 +12,11 @@ from cutaway.data import Dataset
 from cutaway.errors import InputError, ModelError
 from cutaway.geometry import input_plane, ray_migration, rectangle, slice_network
 from cutaway.geometry.rays import as_program
-from cutaway.geometry.unit_boundaries import (
+from cutaway.instruments import UnitBoundaries
+from cutaway.network import Network
+from cutaway.structure import wire
+from cutaway.structure.live import live_connections
+from cutaway.structure.units import (
     UnitMask,
     geometry_score,
     least_units,
@@ -22,10 +26,6 @@ from cutaway.geometry.unit_boundaries import (
     units_of,
     without_units,
 )
-from cutaway.instruments import UnitBoundaries
-from cutaway.network import Network
-from cutaway.structure import wire
-from cutaway.structure.live import live_connections
 
 PLACES = [0.05, 0.48, 0.97, 2.0]
 """Where units bend: around data at 0, at the decision boundary 1/2, around data at 1, nowhere between."""

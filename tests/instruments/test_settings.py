@@ -107,6 +107,7 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
     assert {row["name"] for row in rows if not row["in_scan"]} == {
         "affine-slice",
         "boundary-migration",
+        "concept-heads",
         "curvature",
         "kernel-features",
         "margins",

@@ -145,8 +145,12 @@ FAULTS = {
     ),
     "unit-pruning": Fault(
         says="units that bend at the decision boundary go first",
-        where="cutaway.geometry.unit_boundaries:geometry_score", right="decisive - around, -np.inf",
+        where="cutaway.structure.units:geometry_score", right="decisive - around, -np.inf",
         wrong="around - decisive, np.inf", rows=short, slow=True, own=True,
+    ),
+    "concept-heads": Fault(
+        says="the heads of lowest score are turned off",
+        where="cutaway.instruments.features.concept_heads:_best", right="-score[p]", wrong="score[p]", rows=short, slow=True,
     ),
     "boundary-migration": Fault(
         says="crossings far from the change of class count as near",

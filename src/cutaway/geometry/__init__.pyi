@@ -41,16 +41,6 @@ from cutaway.geometry.rays import crossings as crossings
 from cutaway.geometry.slice import SliceSettings as SliceSettings
 from cutaway.geometry.slice import largest_slice as largest_slice
 from cutaway.geometry.slice import slice_network as slice_network
-from cutaway.geometry.unit_boundaries import UnitCrossings as UnitCrossings
-from cutaway.geometry.unit_boundaries import UnitMask as UnitMask
-from cutaway.geometry.unit_boundaries import UnitTable as UnitTable
-from cutaway.geometry.unit_boundaries import geometry_score as geometry_score
-from cutaway.geometry.unit_boundaries import least_units as least_units
-from cutaway.geometry.unit_boundaries import magnitude_score as magnitude_score
-from cutaway.geometry.unit_boundaries import slice_densities as slice_densities
-from cutaway.geometry.unit_boundaries import unit_crossings as unit_crossings
-from cutaway.geometry.unit_boundaries import units_of as units_of
-from cutaway.geometry.unit_boundaries import without_units as without_units
 from cutaway.geometry.volume import Estimate as Estimate
 from cutaway.geometry.volume import RegionCount as RegionCount
 from cutaway.geometry.volume import count_patterns as count_patterns
@@ -73,9 +63,6 @@ __all__ = [
     "Slice",
     "SliceMigration",
     "SliceSettings",
-    "UnitCrossings",
-    "UnitMask",
-    "UnitTable",
     "boundary_density",
     "chebyshev",
     "class_density",
@@ -86,12 +73,9 @@ __all__ = [
     "facets",
     "first_crossing",
     "frame",
-    "geometry_score",
     "hyperplane_misfit",
     "input_plane",
     "largest_slice",
-    "least_units",
-    "magnitude_score",
     "near_length",
     "nearest_boundary",
     "neighbours",
@@ -108,12 +92,8 @@ __all__ = [
     "sample_region",
     "sign_partition",
     "size_and_confidence",
-    "slice_densities",
     "slice_migration",
     "slice_network",
     "square_around",
     "square_holding",
-    "unit_crossings",
-    "units_of",
-    "without_units",
 ]

@@ -2,6 +2,7 @@
 
 from cutaway.instruments.curvature.curvature import Curvature as Curvature
 from cutaway.instruments.curvature.margins import Margins as Margins
+from cutaway.instruments.features.concept_heads import ConceptHeads as ConceptHeads
 from cutaway.instruments.features.lofi_features import LofiFeatures as LofiFeatures
 from cutaway.instruments.features.neural_collapse import NeuralCollapse as NeuralCollapse
 from cutaway.instruments.features.sparsity import Sparsity as Sparsity
@@ -34,6 +35,7 @@ __all__ = [
     "Authorship",
     "BoundaryDistance",
     "BoundaryMigration",
+    "ConceptHeads",
     "Criticality",
     "Curvature",
     "EffectiveSparsity",

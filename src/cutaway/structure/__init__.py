@@ -2,6 +2,7 @@
 
 `wire` a network once, read `live_connections` of it under its own zeros or under masks; `quotas` and `random_masks`,
 `prune_to_effective` and `synflow` make masks, `apply_masks` puts them in, `export_pruned` writes what does something.
+`units_of` and `unit_crossings` say where each unit bends, `without_units` leaves some out.
 `pruned`, `without_biases` and `with_statistics_of` make plain variants of any module.
 """
 
@@ -16,6 +17,8 @@ __all__, __getattr__, __dir__ = _facade.front(
         "live": "Live live_connections",
         "pruning": "apply_masks keep_best magnitude path_scores prune_to_effective synflow",
         "variants": "pruned with_statistics_of without_biases",
+        "units": "UnitCrossings UnitMask UnitTable geometry_score least_units magnitude_score slice_densities "
+        "unit_crossings units_of without_units",
         "wiring": "Weight Wiring effective_weights wire",
     },
 )

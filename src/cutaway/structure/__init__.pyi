@@ -19,6 +19,16 @@ from cutaway.structure.pruning import magnitude as magnitude
 from cutaway.structure.pruning import path_scores as path_scores
 from cutaway.structure.pruning import prune_to_effective as prune_to_effective
 from cutaway.structure.pruning import synflow as synflow
+from cutaway.structure.units import UnitCrossings as UnitCrossings
+from cutaway.structure.units import UnitMask as UnitMask
+from cutaway.structure.units import UnitTable as UnitTable
+from cutaway.structure.units import geometry_score as geometry_score
+from cutaway.structure.units import least_units as least_units
+from cutaway.structure.units import magnitude_score as magnitude_score
+from cutaway.structure.units import slice_densities as slice_densities
+from cutaway.structure.units import unit_crossings as unit_crossings
+from cutaway.structure.units import units_of as units_of
+from cutaway.structure.units import without_units as without_units
 from cutaway.structure.variants import pruned as pruned
 from cutaway.structure.variants import with_statistics_of as with_statistics_of
 from cutaway.structure.variants import without_biases as without_biases
@@ -32,6 +42,9 @@ __all__ = [
     "Exported",
     "Growth",
     "Live",
+    "UnitCrossings",
+    "UnitMask",
+    "UnitTable",
     "Weight",
     "Wiring",
     "apply_masks",
@@ -39,19 +52,26 @@ __all__ = [
     "effective_weights",
     "export_pruned",
     "gaussian_moments",
+    "geometry_score",
     "growth_by_layer",
     "keep_best",
     "kernel_by_depth",
+    "least_units",
     "live_connections",
     "load_pruned",
     "magnitude",
+    "magnitude_score",
     "path_scores",
     "prune_to_effective",
     "pruned",
     "quotas",
     "random_masks",
+    "slice_densities",
     "synflow",
+    "unit_crossings",
+    "units_of",
     "wire",
     "with_statistics_of",
     "without_biases",
+    "without_units",
 ]

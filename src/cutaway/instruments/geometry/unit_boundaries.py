@@ -21,7 +21,12 @@ from cutaway.geometry.plane import plane_through
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program
 from cutaway.geometry.slice import SliceSettings, slice_network
-from cutaway.geometry.unit_boundaries import (
+from cutaway.instrument import Findings, Instrument, NotApplicable, Tile, not_applicable
+from cutaway.network import Network
+from cutaway.reading.table import Table
+from cutaway.records import Skipped
+from cutaway.settings import at_least, between
+from cutaway.structure.units import (
     UnitCrossings,
     UnitMask,
     UnitTable,
@@ -32,11 +37,6 @@ from cutaway.geometry.unit_boundaries import (
     unit_crossings,
     units_of,
 )
-from cutaway.instrument import Findings, Instrument, NotApplicable, Tile, not_applicable
-from cutaway.network import Network
-from cutaway.reading.table import Table
-from cutaway.records import Skipped
-from cutaway.settings import at_least, between
 from cutaway.wording import said
 
 SHARES = np.arange(20) / 20
