@@ -72,7 +72,7 @@ def find_heads(model: nn.Module, run: Callable[[], object]) -> tuple[HeadLayer, 
         if path in called:
             handles.append(module.register_forward_pre_hook(lambda *_, p=path: enter(p)))
             handles.append(module.register_forward_hook(lambda *_: stack.pop() and None))
-        elif _is_dense(module):
+        elif is_dense(module):
             handles.append(module.register_forward_hook(lambda *_, p=path: note(p)))
     try:
         with preserved(model), torch.no_grad():
@@ -92,7 +92,8 @@ def _outermost(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def _is_dense(module: nn.Module) -> bool:
+def is_dense(module: nn.Module) -> bool:
+    """Whether the module has a weight matrix that is no table of embeddings."""
     weight = getattr(module, "weight", None)
     return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
 
@@ -118,9 +119,9 @@ def _layer(model: nn.Module, path: str, dense: list[str]) -> HeadLayer:
     return HeadLayer(path=path, out=out, block=_block(path), heads=heads, width=inputs // heads)
 
 
-def _count(attention: nn.Module) -> int | None:
-    for module in attention.modules():
-        for owner in (module, getattr(module, "config", None)):
+def _count(module: nn.Module) -> int | None:
+    for part in module.modules():
+        for owner in (part, getattr(part, "config", None)):
             for name in COUNTS:
                 value = getattr(owner, name, None)
                 if isinstance(value, int) and not isinstance(value, bool) and value > 0:

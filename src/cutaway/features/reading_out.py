@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import ModelError
-from cutaway.features.heads import HeadLayer, read_matrix
+from cutaway.features.heads import HeadLayer, is_dense, read_matrix
 from cutaway.network.preserve import preserved
 
 
@@ -70,7 +70,7 @@ def find_tail(model: nn.Module, run: Callable[[], Tensor], layers: tuple[HeadLay
 
         return hook
 
-    names = [p for p, m in model.named_modules() if _normalises(m) or _last_is_matrix(m)]
+    names = [p for p, m in model.named_modules() if _normalises(m) or is_dense(m)]
     handles = [model.get_submodule(p).register_forward_hook(note(p)) for p in names]
     try:
         with preserved(model), torch.no_grad():
@@ -97,11 +97,6 @@ def find_tail(model: nn.Module, run: Callable[[], Tensor], layers: tuple[HeadLay
 def _normalises(module: nn.Module) -> bool:
     name = type(module).__name__.lower()
     return "norm" in name and "batch" not in name and module._parameters.get("weight") is not None
-
-
-def _last_is_matrix(module: nn.Module) -> bool:
-    weight = getattr(module, "weight", None)
-    return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
 
 
 @torch.no_grad()

@@ -130,9 +130,8 @@ def trial(plan: dict[str, Any], seed: int) -> Trial:
         removable[name] = float(np.mean([_last_good(np.array(curve), shares, whole) for curve in found]))
         if plan["retrain"]:
             again = TrainingSettings(steps=plan["retrain"], batch_size=100, seed=seed + 1)
-            left = [without_units(model, units, least_units(units, scores[name][0], x)) for x in AFTER]
-            retrained[name] = np.array([_again(m, units, least_units(units, scores[name][0], x), data, test, again)
-                                        for m, x in zip(left, AFTER, strict=True)])  # fmt: skip
+            gone = [least_units(units, scores[name][0], x) for x in AFTER]
+            retrained[name] = np.array([_again(model, units, some, data, test, again) for some in gone])
     return Trial(accuracy=whole, removable=removable, retrained=retrained)
 
 
@@ -165,6 +164,6 @@ def _last_good(curve: NDArray[np.float64], shares: NDArray[np.float64], whole: f
 
 def _again(model: nn.Module, units: UnitTable, gone, data: Dataset, test: Dataset, settings: TrainingSettings) -> float:
     """Accuracy after retraining; what was left out stays out: no gradient reaches a unit whose slope at 0 is 0."""
-    train(model, data, settings)
-    kept_out = without_units(model, units, gone)
-    return right(kept_out.eval(), test)
+    left = without_units(model, units, gone)
+    train(left, data, settings)
+    return right(without_units(left.eval(), units, gone), test)
