@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def cautions(network: Network, data: Dataset) -> list[str]:
     """Sentences for the top of a report: random weights, inputs outside their range."""
-    return [text for text in (_random(network), *_outside(network, data)) if text]
+    return [text for text in (told_of_weights(network.model), *_outside(network, data)) if text]
 
 
 def looked_at(log: LookLog | None) -> list[str]:
@@ -31,8 +31,9 @@ def looked_at(log: LookLog | None) -> list[str]:
     return [told + "those looks chose, this network perhaps, looks better on them than on fresh rows."]
 
 
-def _random(network: Network) -> str:
-    names, total = fresh_weights(network.model)
+def told_of_weights(model: torch.nn.Module) -> str:
+    """The caution on weights that are as a random fill left them; empty where none is known to be."""
+    names, total = fresh_weights(model)
     if not names:
         return ""
     if len(names) == total:

@@ -188,6 +188,16 @@ def test_random_weights_are_the_first_line(tmp_path, capsys, monkeypatch, name, 
     assert code == 0 and (first.startswith(said) if said else "Random" not in first)
 
 
+@pytest.mark.parametrize("command", [["measure", "accuracy"], ["certify"]])
+def test_every_measurement_of_random_weights_says_so(tmp_path, capsys, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(FACTORY)
+    more = ["--radius", "0.01", "--norm", "inf"] if command == ["certify"] else []
+    for name, said in (("make", True), ("trained", False)):
+        assert execute(command[0], [*command[1:], f"nets.py:{name}", "--data", "digits", "--num", "4", *more]) == 0
+        assert capsys.readouterr().out.startswith("Random weights: all") == said
+
+
 def test_weights_that_are_given_are_no_random_ones(tmp_path, capsys, monkeypatch):
     from safetensors.torch import save_file
 

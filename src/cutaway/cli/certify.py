@@ -253,6 +253,7 @@ def _accuracy(subject: ExactSubject, radius: float, norm: str, options: dict, pl
 
     from cutaway.network.sources import load_model
     from cutaway.robustness.certified_share import certified_accuracy, radius_curve
+    from cutaway.scan_words import told_of_weights
 
     assert subject.model is not None
     loaded = load_model(subject.model, **subject.loading)
@@ -262,7 +263,7 @@ def _accuracy(subject: ExactSubject, radius: float, norm: str, options: dict, pl
     settings = _settings(options)
     result = certified_accuracy(loaded.model, dataset, radius=radius, norm=norm, settings=settings, progress=_tell)
     payload = result.summary()
-    words = result.words()
+    words = "\n".join(filter(None, (told_of_weights(loaded.model), result.words())))
     if plot is not None:
         from cutaway.robustness.curve_figure import draw_curve
 

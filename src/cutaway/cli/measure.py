@@ -52,6 +52,7 @@ def measure(
     from cutaway.cli.scan import figure_row
     from cutaway.evidence.null import NULLS, replicates
     from cutaway.reading import store
+    from cutaway.scan_words import cautions
 
     kind = registry.instrument(name)
     if nulls < 0:
@@ -91,7 +92,7 @@ def measure(
     rows = [figure_row(reading, figure) for figure in reading.figures]
     payload = {"readings": rows, "file": str(target), "status": reading.status.value, "reason": reading.reason}
     payload["samples"] = reading.coverage.samples
-    words = reading.summary()
+    words = "\n".join([*cautions(network, dataset), reading.summary()])
     if 0 < reading.coverage.samples < len(dataset.inputs):
         words += f"\n  read {reading.coverage.samples} of {len(dataset.inputs)} rows" + _how_to_read_all(instrument)
     words += f"\nfile: {target}"
