@@ -128,3 +128,16 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_told(disk):
     assert run.scalars["loss"][1].tolist() == [float(step) for step in range(41)]
     assert {t.file for t in kept.readings} < {t.file for t in run.readings}
     assert run.readings[-1].step == 40
+
+
+def test_what_a_killed_writer_left_of_a_checkpoint_is_removed_by_the_next(tmp_path):
+    run, network = tmp_path / "run", model()
+    for begin in (0, 3):
+        with Tracker([Sparsity()], EveryN(2), run, data=DATA, checkpoints=EveryN(2), resume=True) as tracker:
+            for step in range(begin, begin + 3):
+                tracker.step(network, step, loss=1.0)
+        if begin:
+            assert [path.name for path in run.rglob("*.part")] == [".report.html.1-aaaaaa.part"]
+        (run / "checkpoints" / ".step-00000009.safetensors.1-aaaaaa.part").write_text("half")
+        (run / "readings" / ".00000009-data-sparsity.zarr.zip.1-aaaaaa.part").write_text("half")
+        (run / ".report.html.1-aaaaaa.part").write_text("of another command")

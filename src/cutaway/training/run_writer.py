@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.errors import FileError, InputError
-from cutaway.files import write_text
+from cutaway.files import is_unfinished, write_text
 from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX
 from cutaway.training.journal import JournalWriter
@@ -32,6 +32,7 @@ class RunWriter:
         self.taken_over = self._lock.taken_over
         try:
             self._begin(record, resume)
+            _clear(self.folder)
             self.journal = JournalWriter(self.folder / JOURNAL)
         except BaseException:
             self._lock.release()
@@ -128,3 +129,11 @@ def _same_run(folder: Path, record: Mapping[str, Any], resume: bool) -> None:
 
 def _safe(text: str) -> str:
     return "".join(c if c.isalnum() or c in "_." else "-" for c in text)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed writers left of checkpoints and readings: whoever holds the lock is the only one."""
+    for kind in ("checkpoints", "readings"):
+        for path in (folder / kind).glob(".*"):
+            if is_unfinished(path):
+                path.unlink(missing_ok=True)
