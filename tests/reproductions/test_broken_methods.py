@@ -138,6 +138,17 @@ FAULTS = {
         where="cutaway.robustness.aware:ConfidentError.value", right="torch.where(margin > 0, sure, margin)",
         wrong="margin", rows=short, slow=True,
     ),
+    "data-pruning": Fault(
+        says="a large margin counts as a hard row",
+        where="cutaway.outputs.example_scores:hardness", right="-values if score", wrong="values if score",
+        rows=lambda m: m.label_rows(1, 0, quiet), twice=True, own=True,
+    ),
+    "group-priors": Fault(
+        says="batches are drawn from one cell of class and group",
+        where="cutaway.training.group_prior:balanced_rows",
+        right="torch.randint(len(cells), (count,), generator=generator)", wrong="torch.zeros(count, dtype=torch.int64)",
+        rows=lambda m: m.group_rows(m.measured(("plain", "last layer retrained"), 1, 0, quiet)), twice=True,
+    ),
     "batchnorm-geometry": Fault(
         says="statistics are averaged with those before",
         where="cutaway.structure.variants:with_statistics_of", right="norm.momentum = None", wrong="norm.momentum = 0.1",

@@ -3,6 +3,9 @@
 from cutaway.text.authorship import any_time_p_values as any_time_p_values
 from cutaway.text.authorship import e_values as e_values
 from cutaway.text.authorship import monte_carlo_p_values as monte_carlo_p_values
+from cutaway.text.failed_steps import WithinProblems as WithinProblems
+from cutaway.text.failed_steps import correlation_within as correlation_within
+from cutaway.text.failed_steps import failed_step_fraction as failed_step_fraction
 from cutaway.text.provenance import OrderTest as OrderTest
 from cutaway.text.provenance import check_random_order as check_random_order
 from cutaway.text.provenance import last_positions as last_positions
@@ -18,9 +21,12 @@ __all__ = [
     "Decoding",
     "OrderTest",
     "TokenScores",
+    "WithinProblems",
     "any_time_p_values",
     "check_random_order",
+    "correlation_within",
     "e_values",
+    "failed_step_fraction",
     "last_positions",
     "monte_carlo_p_values",
     "provenance_test",

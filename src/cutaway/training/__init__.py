@@ -7,6 +7,7 @@
 | read what it saw | `open_training`, `TrainingRun`, `tell`, `detect_phases`, `onset`, `plateau` |
 | when to stop | `GeometryStop`, `ValidationStop`, `Watch` |
 | loss terms | `MaximumMargin`, `BoundaryDensity`, `JacobianNorm`, `InputGradient`, `LinearMargin`; `certified_radius` |
+| for the group that is worst off | `GroupPrior` (a loss term), `retrained_last_layer` |
 | adversarial training | `Ascent` (PGD), `fast`, `Free`, `Trades`, `Mixed` |
 | train | `TrainingSettings`, `Term`, `train`; from a recipe: `from cutaway.training.fit import fit` |
 
@@ -19,6 +20,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
         "adversarial": "Ascent Free Mixed Trades fast",
+        "group_prior": "GroupPrior balanced_rows group_cells last_layer retrained_last_layer",
         "loop": "TrainingSettings Term Trained train",
         "margins": "MaximumMargin certified_radius",
         "phases": "Onset Phase Phases detect_phases half_rise onset plateau",

@@ -5,6 +5,11 @@ from cutaway.training.adversarial import Free as Free
 from cutaway.training.adversarial import Mixed as Mixed
 from cutaway.training.adversarial import Trades as Trades
 from cutaway.training.adversarial import fast as fast
+from cutaway.training.group_prior import GroupPrior as GroupPrior
+from cutaway.training.group_prior import balanced_rows as balanced_rows
+from cutaway.training.group_prior import group_cells as group_cells
+from cutaway.training.group_prior import last_layer as last_layer
+from cutaway.training.group_prior import retrained_last_layer as retrained_last_layer
 from cutaway.training.loop import Term as Term
 from cutaway.training.loop import Trained as Trained
 from cutaway.training.loop import TrainingSettings as TrainingSettings
@@ -50,6 +55,7 @@ __all__ = [
     "EveryN",
     "Free",
     "GeometryStop",
+    "GroupPrior",
     "InputGradient",
     "JacobianNorm",
     "LinearMargin",
@@ -75,14 +81,18 @@ __all__ = [
     "ValidationStop",
     "Watch",
     "When",
+    "balanced_rows",
     "certified_radius",
     "detect_phases",
     "fast",
+    "group_cells",
     "half_rise",
+    "last_layer",
     "onset",
     "open_training",
     "plateau",
     "regret",
+    "retrained_last_layer",
     "stop_step",
     "tell",
     "train",
