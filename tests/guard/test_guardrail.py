@@ -430,3 +430,6 @@ def test_long_prompts_are_told_in_words_and_without_the_tokenizers_warning(guard
     told = capsys.readouterr()
     assert "1 of 2 prompts are longer than the model reads (up to 501 tokens): the worst of" in told.out
     assert "indexing errors" not in told.err
+    assert (
+        "#2 calm2" in told.out and "set for a false-positive rate of 0.1" in told.out and "#1 calm1 calm1" in told.out
+    )

@@ -77,7 +77,7 @@ def descended(
         if loss.item() < 0:
             soft = -loss.item() / size**2
             fall = max(fall, (before - soft) / abs(before)) if before == before else fall
-            before, last = soft, float(found.min()) / size**2
+            before, last = soft, found.min().item() / size**2
             peak = max(peak, last)
         optimiser.param_groups[0]["lr"] = (
             step * size * (1 + math.cos(math.pi * number / steps)) / 2 if decayed else step

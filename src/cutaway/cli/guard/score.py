@@ -34,6 +34,7 @@ def score(
         Name of the column of prompts.
     """
     import dataclasses
+    from textwrap import shorten
 
     from cutaway.guard.rows import read_texts
 
@@ -49,10 +50,14 @@ def score(
     verdicts = guard.verdicts(texts)
     scores = [dataclasses.asdict(v) for v in verdicts]
     words = [
-        f"{'HARMFUL ' if v.harmful else 'harmless'} {v.probability:.4f}  #{i + 1}"
+        f"{'HARMFUL ' if v.harmful else 'harmless'} {v.probability:.4f}  "
+        + f"#{i + 1} {shorten(text, 60, placeholder=' ...')}"
         + (f"  ({v.windows} windows)" if v.truncated else "")
-        for i, v in enumerate(verdicts)
+        for i, (v, text) in enumerate(zip(verdicts, texts, strict=True))
     ]
+    words.append(
+        f"flagged above {guard.threshold_.probability:.4f}, set for a false-positive rate of {guard.threshold_.rate:g}"
+    )
     cut = sum(v.truncated for v in verdicts)
     if cut:
         longest = max(v.tokens for v in verdicts)
