@@ -120,6 +120,15 @@ def test_the_density_has_the_moments_of_the_dense_spectrum(setting):
     assert found.nodes[found.weights > 1e-12].max() <= np.linalg.eigvalsh(dense)[-1] + 1e-9
 
 
+def test_the_density_is_the_same_under_a_budget_for_one_probe_at_a_time(setting):
+    surface, _, _ = setting
+    small = dataclasses.replace(surface, budget=8 * len(surface) * 4 * 2 * 12)  # a quarter holds twice 12 vectors
+    whole, parted = (density(s, probes=5, steps=12, seed=1) for s in (surface, small))
+    assert max(1, small.vectors_in(1 / 4) // (2 * 12)) == 1
+    assert np.allclose(parted.nodes[:, :6], whole.nodes[:, :6], atol=1e-6 * abs(whole.nodes).max())
+    assert np.allclose(parted.mass, whole.mass, rtol=1e-4, atol=1e-6 * whole.mass.max())
+
+
 def test_the_excess_in_a_subspace_is_what_trace_and_norm_say():
     """Over matrices with a spectrum of one sign and of both, against the mean over random subspaces."""
     rng = np.random.default_rng(3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.special import ndtr
 
 from cutaway.errors import BudgetError, InputError, ModelError
 from cutaway.kernels import (
@@ -22,6 +23,7 @@ from cutaway.kernels import (
     target_alignment,
     top_mass,
 )
+from cutaway.kernels.duals import gelu_dual
 from cutaway.kernels.structure import layer_factors
 from cutaway.network import Network
 from cutaway.network.calculus import Parameters, jacobian
@@ -163,6 +165,23 @@ def test_duals_are_what_normal_numbers_give(activation):
         value, slope = DUALS[activation](*(torch.tensor(t, dtype=torch.float64) for t in (left, right, cosine)))
         for draws, wanted in ((products, value), (slopes[0] * slopes[1], slope)):
             assert abs(float(draws.mean()) - float(wanted)) < 4 * float(draws.std()) / 1000 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "cosine"), [(1, 1, 0.3), (4, 4, 1), (0.01, 100, 0.5), (100, 100, -1), (30, 70, -0.6)]
+)
+def test_gelu_dual_is_the_integral_at_every_variance(left, right, cosine):
+    """Oracle: trapezium rule in two dimensions, which converges geometrically for these integrands."""
+    z = torch.arange(-9, 9, 0.02, dtype=torch.float64)
+    density = 0.02 * torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    u = math.sqrt(left) * z[:, None]
+    v = math.sqrt(right) * (cosine * z[:, None] + math.sqrt(1 - cosine**2) * z)
+    found = gelu_dual(*(torch.tensor(float(t), dtype=torch.float64) for t in (left, right, cosine)))
+    for value, function in zip(
+        found, (lambda x: x * ndtr(x), lambda x: ndtr(x) + x * torch.exp(-(x**2) / 2) / math.tau**0.5)
+    ):
+        wanted = density @ (function(u) * function(v)) @ density
+        assert abs(float(value - wanted)) < 1e-8 * max(1.0, float(wanted.abs()))
 
 
 def test_wide_networks_approach_the_closed_form():

@@ -228,7 +228,7 @@ def test_lanczos_quadrature_has_the_moments_of_its_probes():
     matrix = half + half.T
     steps = 5
     found = quadrature(lambda v: matrix @ v, 30, probes=400, steps=steps, generator=np.random.default_rng(1))
-    starts = np.random.default_rng(1).choice([-1.0, 1.0], size=(30, 400)) / np.sqrt(30)
+    starts = np.random.default_rng(1).choice([-1.0, 1.0], size=(400, 30)).T / np.sqrt(30)
     assert found.weights.sum(axis=1) == pytest.approx(np.ones(400))
     for power in range(2 * steps):
         by_nodes = (found.weights * found.nodes**power).sum(axis=1)

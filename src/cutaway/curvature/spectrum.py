@@ -68,7 +68,7 @@ def density(surface: Surface, *, probes: int = 6, steps: int = 40, points: int =
 
     An estimate; moments up to degree 2 steps - 1 are exact for each probe, and the spread over probes tells the error.
     `width` is 1/60 of the range of the nodes. Where `probes * steps` vectors of length P do not fit a quarter of the
-    budget, fewer probes go at a time (and draw other vectors), and fewer steps are taken where one probe's do not fit.
+    budget, fewer probes go at a time, with the same vectors; fewer steps are taken where one probe's do not fit.
     Cost: probes * steps products with H.
     """
     room = max(4, surface.vectors_in(1 / 4))
@@ -76,8 +76,8 @@ def density(surface: Surface, *, probes: int = 6, steps: int = 40, points: int =
     together = max(1, min(probes, room // (2 * steps)))
     apply = surface.columns(surface.hessian)
     parts = []
+    generator = np.random.default_rng(seeds.stream(seed, "curvature", "density"))
     for start in range(0, probes, together):
-        generator = np.random.default_rng(seeds.stream(seed, "curvature", "density", start))
         some = min(together, probes - start)
         parts.append(quadrature(apply, len(surface), probes=some, steps=steps, generator=generator))
     nodes = np.concatenate([p.nodes for p in parts])

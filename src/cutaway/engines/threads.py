@@ -35,12 +35,13 @@ ROWS = 4_000
 
 
 @contextlib.contextmanager
-def threads_for_rows(rows: int) -> Iterator[None]:
-    """One thread of torch, BLAS and OpenMP while matrices of so many rows are at work, if that is below `ROWS`."""
+def threads_for_rows(rows: int, *, passes: bool = True) -> Iterator[None]:
+    """One thread of BLAS and OpenMP while matrices of so many rows are at work, if that is below `ROWS`; of torch too
+    where it `passes` them on (else torch, which takes seconds, is not imported)."""
     import threadpoolctl
 
     if rows >= ROWS:
         yield
         return
-    with threadpoolctl.threadpool_limits(limits=1), threads_for(0.0):
+    with threadpoolctl.threadpool_limits(limits=1), threads_for(0.0) if passes else contextlib.nullcontext():
         yield

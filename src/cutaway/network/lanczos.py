@@ -114,9 +114,11 @@ def quadrature(
 ) -> Quadrature:
     """Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017, Algorithm 1) of a symmetric `operator`, which maps
     blocks (n, b) to blocks: `probes` Rademacher vectors, all moved in one product a step, each with full
-    re-orthogonalisation. Cost: `steps` products with blocks of `probes`, n probes steps numbers."""
+    re-orthogonalisation. Probes are drawn one after another: calls that share the `generator` draw what one call for
+    all would. Cost: `steps` products with blocks of `probes`, n probes steps numbers."""
     steps = min(steps, size)
-    current = generator.choice([-1.0, 1.0], size=(size, probes)) / np.sqrt(size)
+    signs = [generator.choice([-1.0, 1.0], size=size) for _ in range(probes)]
+    current = np.stack(signs, axis=1) / np.sqrt(size)
     basis = np.zeros((steps, size, probes))
     diagonal, beside = np.zeros((steps, probes)), np.zeros((steps, probes))
     for step in range(steps):

@@ -9,7 +9,7 @@ keeps the variable `region_radius(sample)` and makes the figure `region_radius`,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 import xarray as xr
@@ -30,6 +30,15 @@ class Words(TypedDict, total=False):
     long_name: str
     alternative: Alternative
     status: Status
+
+
+class ColumnWords(Words, total=False):
+    """What else is said of a figure that is made of a number a row; see `Table`."""
+
+    dims: Sequence[str]
+    column: str
+    each: str
+    kind: str
 
 
 class Table:
@@ -76,57 +85,25 @@ class Table:
 
     def number(self, name: str, value: float, *, kind: str = "estimate", **words: Unpack[Words]) -> None:
         """One number of the whole network, as figure and as variable without dimensions."""
-        self._column(name, value, [], name, "", kind, words)
+        self.keep(name, value, long_name=_told(name, words), unit=words.get("unit", "1"), kind=kind)
         self.figure(name, value, **words)
 
-    def mean(
-        self,
-        name: str,
-        values: ArrayLike,
-        *,
-        dims: Sequence[str] | None = None,
-        column: str = "",
-        each: str = "",
-        kind: str = "estimate",
-        **words: Unpack[Words],
-    ) -> None:
+    def mean(self, name: str, values: ArrayLike, **words: Unpack[ColumnWords]) -> None:
         """Mean over samples of `values` (n,), with its bootstrap interval."""
         values = np.asarray(values)
-        self._column(column or name, values, dims, name, each, kind, words)
         band = mean_interval(values, seed=self.seed, resamples=self.resamples)
-        self.figure(name, values.mean(), band, **_worth(kind, words))
+        self._spread(name, values, float(values.mean()), band, words)
 
-    def rate(
-        self,
-        name: str,
-        hits: ArrayLike,
-        *,
-        dims: Sequence[str] | None = None,
-        column: str = "",
-        each: str = "",
-        kind: str = "estimate",
-        **words: Unpack[Words],
-    ) -> None:
+    def rate(self, name: str, hits: ArrayLike, **words: Unpack[ColumnWords]) -> None:
         """Share of `hits` (n,), zeros and ones, with its Clopper-Pearson interval."""
         hits = np.asarray(hits)
-        self._column(column or name, hits, dims, name, each, kind, words)
-        self.figure(name, hits.mean(), proportion_interval(round(float(hits.sum())), len(hits)), **_worth(kind, words))
+        band = proportion_interval(round(float(hits.sum())), len(hits))
+        self._spread(name, hits, float(hits.mean()), band, words)
 
-    def median(
-        self,
-        name: str,
-        values: ArrayLike,
-        *,
-        dims: Sequence[str] | None = None,
-        column: str = "",
-        each: str = "",
-        kind: str = "estimate",
-        **words: Unpack[Words],
-    ) -> None:
+    def median(self, name: str, values: ArrayLike, **words: Unpack[ColumnWords]) -> None:
         """Median over samples of `values` (n,), with its interval by order statistics."""
         values = np.asarray(values)
-        self._column(column or name, values, dims, name, each, kind, words)
-        self.figure(name, np.median(values), median_interval(values), **_worth(kind, words))
+        self._spread(name, values, float(np.median(values)), median_interval(values), words)
 
     def statistic(
         self,
@@ -205,12 +182,18 @@ class Table:
             text = f"{'lower' if side == 'low' else 'upper'} end of its interval"
             self.keep(f"{name}_{side}", end, dims, unit=unit, long_name=text, kind=kind)
 
-    def _column(
-        self, column: str, values: Any, dims: Sequence[str] | None, name: str, each: str, kind: str, words: Words
-    ) -> None:
-        if dims is not None:
-            text = each or words.get("long_name", "") or name.replace("_", " ")
-            self.keep(column, values, dims, long_name=text, unit=words.get("unit", "1"), kind=kind)
+    def _spread(self, name: str, values: NDArray[Any], value: float, band: Band, words: ColumnWords) -> None:
+        """The figure `name` of `values`, which are kept as a column where `words` name dimensions."""
+        plain = cast(Words, {k: v for k, v in words.items() if k in Words.__annotations__})
+        kind = words.get("kind", "estimate")
+        if (dims := words.get("dims")) is not None:
+            text = words.get("each") or _told(name, plain)
+            self.keep(words.get("column") or name, values, dims, long_name=text, unit=words.get("unit", "1"), kind=kind)
+        self.figure(name, value, band, **_worth(kind, plain))
+
+
+def _told(name: str, words: Words) -> str:
+    return words.get("long_name", "") or name.replace("_", " ")
 
 
 def _worth(kind: str, words: Words) -> Words:

@@ -9,7 +9,7 @@ Every region is a batch of B sets in R^n and answers two questions about them:
 
 `magnitude` (B, n) bounds every |number| added up for one coordinate, so that rounding can be accounted for. Formulas:
 support functions; over a ball the dual norm, a . c - radius |a|_dual (Hoelder), as in CROWN (Zhang et al., arXiv
-1811.00866, Corollary 3.3). Inputs of a network are flattened to n = number of entries.
+1811.00866). Inputs of a network are flattened to n = number of entries.
 """
 
 from __future__ import annotations

@@ -50,18 +50,11 @@ def resnet18(
     activation: str = "relu",
 ) -> nn.Module:
     """Pre-activation ResNet-18 for images of at least 8x8; 0.7 million parameters at width 16."""
-    channels = image_shape(input_shape)[0]
-    shared = {"batch_norm": batch_norm, "bias": not batch_norm if bias is None else bias, "activation": activation}
-    layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=bool(shared["bias"]))]
-    before = width
-    for stage in range(4):
-        for block in range(2):
-            after = width * 2**stage
-            stride = 2 if stage > 0 and block == 0 else 1
-            layers.append(ResidualBlock(before, after, stride, pre=True, **shared))
-            before = after
-    layers += [nn.BatchNorm2d(before) if batch_norm else nn.Identity(), activated(activation)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, outputs))
+    biased = not batch_norm if bias is None else bias
+    first = _first(input_shape, width, biased)
+    layers = _stages(width, 4, 2, pre=True, batch_norm=batch_norm, bias=biased, activation=activation)
+    last = [nn.BatchNorm2d(8 * width) if batch_norm else nn.Identity(), activated(activation)]
+    return nn.Sequential(first, *layers, *last, *_head(8 * width, outputs))
 
 
 def resnet20(
@@ -74,16 +67,32 @@ def resnet20(
     activation: str = "relu",
 ) -> nn.Module:
     """ResNet-20 for images of at least 4x4; 0.27 million parameters at width 16."""
-    channels = image_shape(input_shape)[0]
-    shared = {"batch_norm": batch_norm, "bias": not batch_norm if bias is None else bias, "activation": activation}
+    biased = not batch_norm if bias is None else bias
     norm = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
-    layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=bool(shared["bias"])), norm]
-    layers.append(activated(activation))
+    first = [_first(input_shape, width, biased), norm, activated(activation)]
+    layers = _stages(width, 3, 3, pre=False, batch_norm=batch_norm, bias=biased, activation=activation)
+    return nn.Sequential(*first, *layers, *_head(4 * width, outputs))
+
+
+def _first(input_shape: tuple[int, ...], width: int, bias: bool) -> nn.Module:
+    return nn.Conv2d(image_shape(input_shape)[0], width, 3, 1, 1, bias=bias)
+
+
+def _stages(
+    width: int, stages: int, blocks: int, *, pre: bool, batch_norm: bool, bias: bool, activation: str
+) -> list[nn.Module]:
+    """`stages` of `blocks`, each with twice the channels of the one before and, but for the first, half its image."""
+    made: list[nn.Module] = []
     before = width
-    for stage in range(3):
-        for block in range(3):
-            after = width * 2**stage
-            stride = 2 if stage > 0 and block == 0 else 1
-            layers.append(ResidualBlock(before, after, stride, pre=False, **shared))
+    for stage in range(stages):
+        for block in range(blocks):
+            after, stride = width * 2**stage, 2 if stage > 0 and block == 0 else 1
+            made.append(
+                ResidualBlock(before, after, stride, pre=pre, batch_norm=batch_norm, bias=bias, activation=activation)
+            )
             before = after
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, outputs))
+    return made
+
+
+def _head(channels: int, outputs: int) -> list[nn.Module]:
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs)]

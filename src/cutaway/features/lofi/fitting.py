@@ -182,9 +182,9 @@ def fit_stack(
 
     `judge(predictions, mask)` gives (loss, hit) over the held-out rows; `combine` as in `selection.select`.
     """
-    with threads_for_rows(inputs.shape[0]):
-        num = inputs.shape[0]
-        mode = resolve_mode(settings.mode, num, settings.budget)
+    num = inputs.shape[0]
+    mode = resolve_mode(settings.mode, num, settings.budget)
+    with threads_for_rows(num, passes=mode != "kernel"):
         columns = signals.operator.shape[1]
         generator = np.random.default_rng(seeds.stream(settings.seed, "lofi", "held out"))
         mask = hold_out(num, codes, settings.validation_fraction, generator)

@@ -1,10 +1,9 @@
 """CROWN: a linear functional of some node pulled back to the input, and its minimum over the region.
 
 For functionals A on a node y = L x + c the lower bound of A y is that of (A L) x + A c; through y = f(x) with lines
-a x + b <= f(x) <= c x + d it is that of (A+ a + A- c) x + A+ b + A- d (Zhang et al., arXiv 1811.00866,
-Theorem 3.2). Products use the two McCormick planes on each side, mixed half and half. Rounding: sum |A_i| .
-slack_i is subtracted (see `intervals`). `betas` are multipliers of split constraints z >= 0 (Wang et al., arXiv
-2103.06624).
+a x + b <= f(x) <= c x + d it is that of (A+ a + A- c) x + A+ b + A- d (Zhang et al., arXiv 1811.00866). Products use
+the two McCormick planes on each side, mixed half and half. Rounding: sum |A_i| . slack_i is subtracted (see
+`intervals`). `betas` are multipliers of split constraints z >= 0 (Wang et al., arXiv 2103.06624).
 """
 
 from __future__ import annotations
