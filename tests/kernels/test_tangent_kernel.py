@@ -10,7 +10,7 @@ from torch import nn
 
 from cutaway.errors import InputError
 from cutaway.instruments import TangentKernel
-from cutaway.kernels.chart import distances, motion_chart
+from cutaway.kernels.chart import distances, motion_marks
 from cutaway.network import Network
 from cutaway.testing import check_instrument
 from cutaway.testing.contract import small_classifier, small_data
@@ -54,4 +54,4 @@ def test_distances_over_training_are_cosines():
     kernels = [np.eye(3), 2 * np.eye(3), np.ones((3, 3))]
     found = distances(kernels)
     assert found[0, 1] == pytest.approx(0.0) and found[0, 2] == pytest.approx(1 - 3 / (np.sqrt(3) * 3))
-    assert motion_chart([0, 10, 100], kernels).to_dict()["mark"]["type"] == "rect"
+    assert motion_marks([0, 10, 100], found).to_dict()["mark"]["type"] == "rect"

@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cutaway.guard.charts import certificate_chart, detectors_chart
-from cutaway.guard.evaluation import evaluate_scores
-from cutaway.guard.rows import from_lists
+from cutaway.guard.charts import certificate_chart
 from cutaway.language.charts import dimension_curve, layers_curve, prompt_map
 
 
@@ -36,14 +34,6 @@ def test_curves_hold_their_points():
         (0, "related", 3.0), (8, "related", 5.0), (0, "unrelated", 3.0), (8, "unrelated", 4.0),
     }  # fmt: skip
     assert [r["milliseconds"] for r in _values(layers_curve([1, 2], [0.001, 0.002], [0.7, 0.8]))][:2] == [1.0, 2.0]
-
-
-def test_detectors_by_source():
-    rows = from_lists([f"t{i}" for i in range(8)], [0, 1] * 4, ["x", "x", "y", "y"] * 2)
-    made = evaluate_scores(np.arange(8.0), rows, 3.5)
-    drawn = _values(detectors_chart({"ours": made}))
-    assert {r["source"] for r in drawn} == {"all", "x", "y"}
-    assert next(r["auroc"] for r in drawn if r["source"] == "all") == pytest.approx(made.overall.auroc)
 
 
 def test_certificates_show_slack_against_the_hull_and_containment():

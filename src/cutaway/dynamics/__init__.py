@@ -7,6 +7,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "data_exponents": "DataExponents exponents_of_data",
         "dmft": "MeanFieldPath MeanFieldProblem integrate_mean_field",
+        "exit_time": "ExitSetting annealed_exit_time optimal_rate quenched_exit_time samples_factor",
         "exponents": "Exponent Leap generative_exponent information_exponent leap sample_complexity",
         "hierarchical": "HierarchicalTarget hierarchical_target",
         "lazy_rich": "LazyRichPath LazyRichSetting train_lazy_rich",

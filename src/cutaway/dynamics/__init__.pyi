@@ -5,6 +5,11 @@ from cutaway.dynamics.data_exponents import exponents_of_data as exponents_of_da
 from cutaway.dynamics.dmft import MeanFieldPath as MeanFieldPath
 from cutaway.dynamics.dmft import MeanFieldProblem as MeanFieldProblem
 from cutaway.dynamics.dmft import integrate_mean_field as integrate_mean_field
+from cutaway.dynamics.exit_time import ExitSetting as ExitSetting
+from cutaway.dynamics.exit_time import annealed_exit_time as annealed_exit_time
+from cutaway.dynamics.exit_time import optimal_rate as optimal_rate
+from cutaway.dynamics.exit_time import quenched_exit_time as quenched_exit_time
+from cutaway.dynamics.exit_time import samples_factor as samples_factor
 from cutaway.dynamics.exponents import Exponent as Exponent
 from cutaway.dynamics.exponents import Leap as Leap
 from cutaway.dynamics.exponents import generative_exponent as generative_exponent
@@ -42,6 +47,7 @@ from cutaway.dynamics.targets import target as target
 
 __all__ = [
     "DataExponents",
+    "ExitSetting",
     "Exponent",
     "HierarchicalTarget",
     "LazyRichPath",
@@ -59,6 +65,7 @@ __all__ = [
     "SimulatedPath",
     "Simulation",
     "Target",
+    "annealed_exit_time",
     "best_error",
     "committee",
     "exponents_of_data",
@@ -69,11 +76,14 @@ __all__ = [
     "integrate_mean_field",
     "leap",
     "minimised",
+    "optimal_rate",
     "overlay_figure",
     "path_figure",
     "phase_boundary",
     "phase_figure",
+    "quenched_exit_time",
     "sample_complexity",
+    "samples_factor",
     "simulate",
     "state_evolution",
     "steps_needed",

@@ -7,8 +7,7 @@ from typing import Any
 import altair as alt
 
 from cutaway.guard.certificate import Certificate
-from cutaway.guard.evaluation import Evaluation
-from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, WIDTH, inline_rows
+from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, inline_rows
 
 
 def certificate_chart(certificate: Certificate) -> Any:
@@ -55,19 +54,3 @@ def certificate_chart(certificate: Certificate) -> Any:
         words = f"{certificate.unflagged} of the {certificate.rows} rows that the hull and the box hold are not flagged"
         joined = joined.properties(title=alt.TitleParams(words, fontSize=12, fontWeight="normal", anchor="start"))
     return joined.configure_view(strokeWidth=0).configure(font="system-ui, sans-serif", background="white")
-
-
-def detectors_chart(evaluations: dict[str, Evaluation]) -> Any:
-    """AUROC of every detector on every source, with intervals."""
-    rows: dict[str, list] = {"detector": [], "source": [], "auroc": [], "low": [], "high": []}
-    for name, evaluation in evaluations.items():
-        for source, rates in {"all": evaluation.overall, **evaluation.by_source}.items():
-            for key, value in zip(rows, (name, source, rates.auroc, rates.auroc_low, rates.auroc_high), strict=True):
-                rows[key].append(value)
-    base = alt.Chart(inline_rows(**rows)).encode(
-        y=alt.Y("detector:N", title=None, sort=list(evaluations)), color=alt.Color("detector:N", legend=None)
-    )
-    x = alt.X("low:Q", title="AUROC", scale=alt.Scale(zero=False))
-    layers = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q") + base.mark_point(filled=True).encode(x="auroc:Q")
-    drawn = layers.properties(width=WIDTH, height=20 * len(evaluations)).facet(row=alt.Row("source:N", title=None))
-    return drawn.configure_view(strokeWidth=0).configure(font="system-ui, sans-serif", background="white")

@@ -55,14 +55,9 @@ def distances(kernels: Sequence[Any]) -> np.ndarray:
     return np.array([[kernel_distance(a, b) for b in matrices] for a in matrices])
 
 
-def motion_chart(steps: Sequence[int], kernels: Sequence[Any]) -> Any:
-    """Heat map of the distances between the kernels of a training at `steps`."""
-    return finished(motion_marks(steps, distances(kernels)), height=420)
-
-
 def motion_marks(steps: Sequence[int], found: np.ndarray) -> Any:
-    """The marks of that heat map, of distances `found` (T, T): squares along the diagonal are times in which the kernel
-    stays."""
+    """The marks of a heat map of the distances `found` (T, T) between the kernels of a training at `steps`: squares
+    along the diagonal are times in which the kernel stays."""
     names = [f"{s:,}" for s in steps]
     row, column = np.divmod(np.arange(found.size), len(names))
     data = inline_rows(

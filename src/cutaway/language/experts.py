@@ -64,7 +64,6 @@ def layout_of(module: nn.Module, path: str, args: tuple, kwargs: dict, output: A
         expected="states (N, D), chosen experts (N, k) and router weights (N, k), each expert gate, up and down",
         remedy="the other blocks alone would be a part of the model: read a model whose experts are of this kind",
     )
-    return layout
 
 
 def routed_features(module: nn.Module, layout: ExpertLayout, args: tuple, kwargs: dict) -> Tensor:

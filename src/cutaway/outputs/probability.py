@@ -151,28 +151,6 @@ def checked_forecast(probability: NDArray, happened: NDArray) -> tuple[Floats, F
     return p, y
 
 
-def checked_distribution(probability: NDArray, what: str = "probabilities") -> Floats:
-    """(n, classes) as float64, if every row is a distribution (sums to one within 1e-6); `InputError` otherwise."""
-    p = np.asarray(probability, dtype=np.float64)
-    wrong = ""
-    if p.ndim != 2 or not p.size:
-        wrong = f"shape {p.shape}"
-    else:
-        bad = ~np.array(np.isfinite(p).all(axis=1) | (p < 0).any(axis=1))
-        off = bad | (np.abs(np.where(bad, 0.0, p.sum(axis=1)) - 1) > 1e-6)
-        if off.any():
-            row = int(off.argmax())
-            wrong = f"row {row}: " + ("a negative number or NaN" if bad[row] else f"a sum of {p[row].sum():.6g}")
-    if wrong:
-        raise InputError(
-            what,
-            found=wrong,
-            expected="(n, classes) numbers from 0 on, every row with sum 1",
-            remedy="give probabilities, softmax(logits) for instance",
-        )
-    return p
-
-
 def refuse_copies(first: NDArray, second: NDArray, what: str = "labels2") -> None:
     """Raise `InputError` where two labels a row never differ: they are copies, or the outcomes are not random."""
     if len(first) and np.array_equal(first, second):

@@ -26,7 +26,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "certified_training": "CertifiedTrainingSettings train_certified",
         "lipschitz": "LipschitzBounds lipschitz_radius dense_weights lipschitz_bounds network_lipschitz",
         "lipschitz_groups": "GroupedBounds grouped_bounds",
-        "patterns": "Pattern count_activations mine verify_pattern",
+        "patterns": "Pattern coarsen count_activations mine verify_pattern",
         "query": "Clause Query robustness_query",
         "regions": "Intersection Region ball box",
         "regions_linear": "Ellipsoid Hull RotatedBox",

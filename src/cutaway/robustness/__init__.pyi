@@ -38,6 +38,7 @@ from cutaway.robustness.lipschitz import network_lipschitz as network_lipschitz
 from cutaway.robustness.lipschitz_groups import GroupedBounds as GroupedBounds
 from cutaway.robustness.lipschitz_groups import grouped_bounds as grouped_bounds
 from cutaway.robustness.patterns import Pattern as Pattern
+from cutaway.robustness.patterns import coarsen as coarsen
 from cutaway.robustness.patterns import count_activations as count_activations
 from cutaway.robustness.patterns import mine as mine
 from cutaway.robustness.patterns import verify_pattern as verify_pattern
@@ -93,6 +94,7 @@ __all__ = [
     "bounds_of_many",
     "box",
     "certified_accuracy",
+    "coarsen",
     "count_activations",
     "dense_weights",
     "detection_auroc",

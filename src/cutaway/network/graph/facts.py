@@ -22,7 +22,7 @@ from cutaway.network.graph.fact import Curve, Fact, Form
 from cutaway.network.graph.node import Node
 
 INF = math.inf
-ANY, RISING, FALLING, UP_TO_1 = (-INF, INF), (0.0, INF), (-INF, 0.0), (0.0, 1.0)
+RISING, FALLING, UP_TO_1 = (0.0, INF), (-INF, 0.0), (0.0, 1.0)
 OF_FACT = {"names", "family", "site", "factors", "controls", "where", "continuous", "gate", "plain"}
 
 
