@@ -46,6 +46,7 @@ FLOORS = {
     8: ("scanning", "scan_cost", "scan_nulls", "scan_words", "running", "comparing", "demo", "report", "reproductions"),
     9: ("cli", "__main__", ""),
 }
+MOST_LINES_OF_GEOMETRY = 6000
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
 
@@ -157,6 +158,18 @@ def test_public_names():
     ]  # fmt: skip
     for name in cutaway.__all__:
         assert getattr(cutaway, name) is not None
+
+
+def lines_of_room(room: Path) -> int:
+    return sum(len(path.read_text().splitlines()) for path in room.rglob("*.py"))
+
+
+def test_geometry_is_held_to_its_size(tmp_path):
+    """The largest room of mathematics: what grows it belongs into a room of its own, or replaces something."""
+    assert lines_of_room(SOURCE / "geometry") < MOST_LINES_OF_GEOMETRY
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "long.py").write_text("x = 1\n" * 7)
+    assert lines_of_room(tmp_path) == 7
 
 
 def test_scan_is_a_function_however_it_is_imported():

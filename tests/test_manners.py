@@ -11,24 +11,11 @@ import cutaway
 
 SOURCE = Path(cutaway.__file__).parent
 MOST_LINES = 350
-MOST_LINES_OF_GEOMETRY = 6000
 
 
 def long_files(folder: Path) -> list[str]:
     lengths = {path.relative_to(folder).as_posix(): len(path.read_text().splitlines()) for path in folder.rglob("*.py")}
     return [f"{name}: {count}" for name, count in sorted(lengths.items()) if count > MOST_LINES]
-
-
-def room_of_lines(room: Path) -> int:
-    return sum(len(path.read_text().splitlines()) for path in room.rglob("*.py"))
-
-
-def test_geometry_is_held_to_its_size(tmp_path):
-    """The largest room of mathematics: what grows it belongs into a room of its own, or replaces something."""
-    assert room_of_lines(SOURCE / "geometry") < MOST_LINES_OF_GEOMETRY
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "inner" / "long.py").write_text("x = 1\n" * MOST_LINES_OF_GEOMETRY)
-    assert room_of_lines(tmp_path) == MOST_LINES_OF_GEOMETRY
 
 
 def test_no_file_is_longer_than_a_reader_holds():

@@ -48,6 +48,8 @@ MOVED = {
     "cutaway.outputs.predictions": "cutaway.outputs.answers",
     "cutaway.robustness.certified_accuracy": "cutaway.robustness.certified_share",
     "cutaway.geometry.faces": "cutaway.arrangement.faces",
+    "cutaway.geometry.pairs": "cutaway.data.pairs",
+    "cutaway.geometry.dense_norms": "cutaway.reproductions._dense_norms",
     "cutaway.geometry.reconstruction": "cutaway.features.reconstruction",
     "cutaway.geometry.studies": "cutaway.structure.variants",
     "cutaway.geometry.regions": "cutaway.geometry.linear_regions",

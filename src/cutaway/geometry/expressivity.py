@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 
+from cutaway.data.pairs import same_class_pairs
 from cutaway.errors import InputError
 from cutaway.geometry.linear_regions import region_radius
-from cutaway.geometry.pairs import same_class_pairs
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.network import Network

@@ -34,9 +34,9 @@ from cutaway import seeds
 from cutaway.data import Dataset, load_data
 from cutaway.data.arrays import opened_npz
 from cutaway.files import atomic
-from cutaway.geometry.dense_norms import dense_layers, dense_norms
 from cutaway.geometry.near_neurons import frame, local_complexity, neurons_within
 from cutaway.network import Network
+from cutaway.reproductions._dense_norms import dense_layers, dense_norms
 from cutaway.reproductions._robustness_marks import judged_marks, marks, proved
 from cutaway.robustness.attacks import PGD, Noise
 from cutaway.training.loop import TrainingSettings, train

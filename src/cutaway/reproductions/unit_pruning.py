@@ -22,8 +22,8 @@ from torch import nn
 
 from cutaway import seeds
 from cutaway.data import Dataset, load_data
+from cutaway.data.pairs import pairs_between
 from cutaway.geometry.migration import ray_migration
-from cutaway.geometry.pairs import pairs_between
 from cutaway.geometry.rays import as_program
 from cutaway.reproductions.row import Row
 from cutaway.structure.units import (

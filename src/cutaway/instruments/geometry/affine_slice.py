@@ -12,9 +12,9 @@ from cutaway.arrangement.faces import in_plane_spectrum
 from cutaway.arrangement.insertion import TooManyRegions
 from cutaway.context import Context
 from cutaway.data import Dataset
+from cutaway.data.pairs import distinct_rows
 from cutaway.errors import InputError, ModelError
 from cutaway.geometry.framing import HALVINGS
-from cutaway.geometry.pairs import distinct_rows
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.plane import Plane, plane_through, square_around
 from cutaway.geometry.slice import SliceSettings, largest_slice

@@ -12,9 +12,9 @@ from scipy import stats
 
 from cutaway.context import Context
 from cutaway.data import Dataset
+from cutaway.data.pairs import distinct_rows, pairs_between
 from cutaway.errors import BudgetError, InputError, ModelError
 from cutaway.geometry.migration import RayMigration, SliceMigration, ray_migration, slice_migration
-from cutaway.geometry.pairs import distinct_rows, pairs_between
 from cutaway.geometry.plane import plane_through
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cutaway.context import Context
 from cutaway.data import Dataset
+from cutaway.data.pairs import random_pairs
 from cutaway.errors import ModelError
-from cutaway.geometry.pairs import random_pairs
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.volume import count_patterns

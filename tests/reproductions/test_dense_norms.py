@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cutaway.errors import InputError
-from cutaway.geometry.dense_norms import dense_layers, dense_norms
+from cutaway.reproductions._dense_norms import dense_layers, dense_norms
 
 
 def network(batch_norm=False, slope=0.0, bias=True):
