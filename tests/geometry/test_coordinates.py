@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from cutaway.engines.row_blocks import WIDTH, RowBlocks
 from cutaway.errors import BudgetError
 from cutaway.geometry.coordinates import PlaneCoordinates
 from cutaway.geometry.cutting import CutSettings, Cutter
@@ -14,7 +15,6 @@ from cutaway.geometry.face_patterns import pattern_tree
 from cutaway.geometry.plane import input_plane, plane_through, square_around
 from cutaway.geometry.preview import estimated_regions
 from cutaway.geometry.program import StagedProgram
-from cutaway.geometry.row_blocks import WIDTH, RowBlocks
 from cutaway.geometry.slice import SliceSettings, slice_network
 from cutaway.network.graph import trace
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from cutaway.arrangement.polytopes import polytope_volume
 from cutaway.errors import InputError
 from cutaway.geometry.linear_regions import chebyshev, facets, neighbours, sample_region
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.geometry.slice import slice_network
-from cutaway.geometry.volume import count_patterns, polytope_volume, region_volume, regions_in_ball
+from cutaway.geometry.volume import count_patterns, region_volume, regions_in_ball
 
 
 class Pooled(nn.Module):

@@ -5,7 +5,7 @@
 | exact slices | `plane_through`, `plane_of`, `plane_along`, `input_plane`, `square_holding`, `square_around`, `rectangle`, `slice_network`, `SliceSettings`, `Slice`, `pattern_tree`, `sign_partition` (networks that are not piecewise affine), `estimated_regions` (before slicing) |
 | along straight lines | `crossings`, `Crossings` |
 | region boundaries against the decision boundary | `ray_migration`, `slice_migration`, `near_length` |
-| the region of a sample | `sample_region`, `LinearRegion`, `facets`, `chebyshev`, `neighbours`, `region_volume`, `polytope_volume`, `regions_in_ball`, `count_patterns` |
+| the region of a sample | `sample_region`, `LinearRegion`, `facets`, `chebyshev`, `neighbours`, `region_volume`, `regions_in_ball`, `count_patterns` |
 | near neurons | `frame`, `near_neurons.local_complexity`, `neurons_within`, `effective_radius`, `boundary_density`, `nearest_boundary`, `first_crossing` |
 | statistics | `class_density`, `size_and_confidence`, `hyperplane_misfit` |
 
@@ -35,6 +35,6 @@ __all__, __getattr__, __dir__ = _facade.front(
         "rays": "Crossings crossings",
         "linear_regions": "Facets Neighbourhood LinearRegion chebyshev facets neighbours sample_region",
         "slice": "largest_slice SliceSettings slice_network",
-        "volume": "Estimate RegionCount count_patterns polytope_volume region_volume regions_in_ball",
+        "volume": "RegionCount count_patterns region_volume regions_in_ball",
     },
 )

@@ -41,17 +41,14 @@ from cutaway.geometry.rays import crossings as crossings
 from cutaway.geometry.slice import SliceSettings as SliceSettings
 from cutaway.geometry.slice import largest_slice as largest_slice
 from cutaway.geometry.slice import slice_network as slice_network
-from cutaway.geometry.volume import Estimate as Estimate
 from cutaway.geometry.volume import RegionCount as RegionCount
 from cutaway.geometry.volume import count_patterns as count_patterns
-from cutaway.geometry.volume import polytope_volume as polytope_volume
 from cutaway.geometry.volume import region_volume as region_volume
 from cutaway.geometry.volume import regions_in_ball as regions_in_ball
 
 __all__ = [
     "ClassDensity",
     "Crossings",
-    "Estimate",
     "Facets",
     "LinearRegion",
     "Neighbourhood",
@@ -84,7 +81,6 @@ __all__ = [
     "plane_along",
     "plane_of",
     "plane_through",
-    "polytope_volume",
     "ray_migration",
     "rectangle",
     "region_volume",

@@ -23,11 +23,11 @@ from torch import Tensor
 from cutaway.arrangement import Subdivision
 from cutaway.arrangement.insertion import Insertion
 from cutaway.engines.budget import format_bytes
+from cutaway.engines.row_blocks import RowBlocks
 from cutaway.errors import BudgetError
 from cutaway.geometry.bases import affine_basis, affine_bytes, same_length
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import KinkSite, StagedProgram, refuse_overflow
-from cutaway.geometry.row_blocks import RowBlocks
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
 

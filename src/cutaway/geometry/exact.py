@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from cutaway.arrangement.insertion import Doubt
+from cutaway.arrangement.rational import Whole, add_wholes, as_wholes, multiply_wholes, padded, together
 from cutaway.geometry.jumps import compared, jumps, one_sided
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import KinkSite, StagedProgram, operations
-from cutaway.geometry.rational import Whole, add_wholes, as_wholes, multiply_wholes, padded, together
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
 from cutaway.network.graph.operators import Slot

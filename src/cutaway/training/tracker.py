@@ -60,9 +60,8 @@ class Tracker:
     settings : what else to remember of the training (a mapping that JSON can hold).
     wait : seconds that other processes of a distributed training wait for the measuring one.
 
-    `shares` tells how much of the wall time went into tracking. An instrument that fails on a step is recorded as
-    failed with its reason and warned of once; the training goes on. Cost: that of the instruments; a step without
-    measurement costs microseconds.
+    `shares` tells how much of the wall time went into tracking. An instrument that fails is recorded as failed with its
+    reason, warned of once, and the training goes on. A step without measurement costs microseconds.
 
     Raises, at construction and at the first step: `InputError` for a folder of another run, an instrument without any
     fitting data, scalars that are no number; `FileError` for a folder that another tracker writes and for a full disk.
