@@ -1,4 +1,4 @@
-"""Where each unit bends: around the data, or at the decision boundary.
+"""Where each unit bends: around the data, or at the decision boundary; and the network without some of its units.
 
 A *unit* is a neuron of a dense layer or a channel of a convolution whose kink (ReLU, LeakyReLU, PReLU, abs, a clamp
 around 0) follows it; its boundary is where the kink bends. How much of it lies somewhere is told by how often straight
@@ -8,12 +8,17 @@ them, exact places both; and in exact slices by its length per area, near the sa
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from cutaway.errors import InputError
+from cutaway.errors import InputError, ModelError
+from cutaway.geometry.kinks import KinkSite
 from cutaway.geometry.migration import CHORDS, RayMigration, near_length
 from cutaway.geometry.partition import Slice, polygon_area
 from cutaway.geometry.plane import chords
@@ -24,6 +29,8 @@ from cutaway.records import Skipped
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Gone = Mapping[str, Ints]
+"""Units to leave out, by the name of their site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,3 +187,112 @@ def geometry_score(around: Floats, decisive: Floats, active: Floats) -> Floats:
     no criterion (arXiv 2101.02338 names one in words).
     """
     return np.where(active > 0, decisive - around, -np.inf)
+
+
+class UnitMask:
+    """Runs a program with some of its units at 0: for whether a network needs them, without changing it."""
+
+    def __init__(self, program: StagedProgram, units: UnitTable) -> None:
+        self.program, self.units = program, units
+
+    def outputs(self, inputs: Tensor, gone: Gone, *, batch_size: int = 256) -> Tensor:
+        """(n, C) float64 with the units of `gone` at 0 everywhere. Exact up to rounding. Cost: one pass a row."""
+        with torch.no_grad():
+            return torch.cat([self._outputs(rows, gone) for rows in inputs.split(batch_size)])
+
+    def active_share(self, inputs: Tensor, *, batch_size: int = 256) -> Floats:
+        """(U,): share of the rows on which a unit's value is not 0 somewhere. Exact on them. Cost: one pass a row."""
+        seen = np.zeros(self.units.count)
+        with torch.no_grad():
+            for rows in inputs.split(batch_size):
+                values, at = self.program.begin(rows), 0
+                for site in self.units.sites:
+                    kink = self.program.sites[site.index]
+                    values, at = self._to(values, at, kink)
+                    value = self._by_unit(values[kink.node], kink, site)
+                    seen[site.first : site.first + site.count] += (value != 0).any(dim=2).sum(dim=0).numpy()
+                self.program.passes.forward += len(rows)
+        return seen / len(inputs)
+
+    def _to(self, values: dict[int, Tensor], at: int, kink: KinkSite) -> tuple[dict[int, Tensor], int]:
+        return self.program.advance(values, at, kink.node + 1), kink.node + 1
+
+    def _by_unit(self, value: Tensor, kink: KinkSite, site: UnitSite) -> Tensor:
+        """(n, units, positions) of a site's value."""
+        return value.reshape(len(value), *kink.shape).movedim(site.dim + 1, 1).reshape(len(value), site.count, -1)
+
+    def _outputs(self, rows: Tensor, gone: Gone) -> Tensor:
+        values, at = self.program.begin(rows), 0
+        for site in self.units.sites:
+            kink = self.program.sites[site.index]
+            values, at = self._to(values, at, kink)
+            left_out = gone.get(site.name, ())
+            if len(left_out):
+                value = values[kink.node].clone()
+                shaped = value.reshape(len(value), *kink.shape)
+                shaped.index_fill_(site.dim + 1, torch.as_tensor(left_out), 0.0)
+                values[kink.node] = shaped.reshape(value.shape)
+        self.program.passes.forward += len(rows)
+        return self.program.outputs(self.program.advance(values, at, len(self.program.graph.nodes)))
+
+
+def magnitude_score(units: UnitTable) -> Floats:
+    """(U,): l2 norm of the weights and the bias that make each unit, before normalisation: the usual criterion. Exact.
+
+    Of a transposed convolution the norm of what leads to its channel is taken over all inputs of its group.
+    """
+    found = []
+    for site in units.sites:
+        layer = site.makers[0]
+        weight = layer.constants["weight"]
+        if layer.attributes.get("transposed"):
+            groups = site.count // weight.shape[1]
+            weight = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
+        size = weight.flatten(1).square().sum(dim=1)
+        bias = layer.constants.get("bias")
+        found.append((size if bias is None else size + bias.square()).sqrt().double().cpu().numpy())
+    return np.concatenate(found)
+
+
+def least_units(units: UnitTable, score: Floats, share: float) -> dict[str, Ints]:
+    """Units of the least score, the same share of every site (rounded to the nearest), by site; of equal ones the
+    first. `score` (U,), `share` in [0, 1]. Exact."""
+    found = {}
+    for site in units.sites:
+        order = np.argsort(score[site.first : site.first + site.count], kind="stable")
+        found[site.name] = np.sort(order[: round(share * site.count)])
+    return found
+
+
+def without_units(model: nn.Module, units: UnitTable, gone: Gone) -> nn.Module:
+    """A copy of `model` whose units of `gone` are 0 for every input: what makes them has zero weights and biases.
+
+    `cutaway.structure.export_pruned` then writes the smaller network. Exact. Raises ModelError for a layer or a
+    normalisation that is no module with a parameter row a unit, and where a module serves several sites.
+    """
+    made = copy.deepcopy(model)
+    named = dict(made.named_modules())
+    used = [maker.module for site in units.sites for maker in site.makers]
+    with torch.no_grad():
+        for site in units.sites:
+            rows = torch.as_tensor(gone.get(site.name, ()), dtype=torch.int64)
+            for maker in site.makers if len(rows) else ():
+                module = named.get(maker.module)
+                if used.count(maker.module) > 1 or module is None or not _has_rows(module, site.count):
+                    raise ModelError(
+                        f"{maker.op} before site {site.name!r}",
+                        found=f"module {maker.module!r}, used {used.count(maker.module)} times",
+                        expected="a module of its own whose weight has a row a unit",
+                        remedy="keep this site's units, or write the layer as a module (nn.Linear, nn.Conv2d)",
+                    )
+                for tensor in (module.weight, module.bias):
+                    if isinstance(tensor, Tensor):
+                        tensor[rows] = 0.0
+    return made
+
+
+def _has_rows(module: nn.Module, count: int) -> bool:
+    """Whether the module's parameters `weight` and, if it has one, `bias` have a row a unit."""
+    known = isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.modules.batchnorm._BatchNorm)
+    turned = isinstance(module, nn.modules.conv._ConvTransposeNd)
+    return known and not turned and type(module.weight) is nn.Parameter and len(module.weight) == count
