@@ -8,6 +8,7 @@ One thread, warmed up. Limits: `unit-boundaries` 30 CPU seconds on a 784-200x3 w
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.instruments import ConceptHeads, UnitBoundaries
+from cutaway.reproductions.kan_relu import HatLayer
+from cutaway.structure.kan import kan_to_relu
 from cutaway.training.models import mlp, vit_tiny
 
-LIMITS = {"unit-boundaries": 30.0, "concept-heads": 60.0}
+LIMITS = {"unit-boundaries": 30.0, "concept-heads": 60.0, "kan-to-relu": 5.0}
 
 
 def cpu(work: Callable[[], object], repeats: int = 1) -> float:
@@ -54,12 +57,22 @@ def heads(short: bool) -> tuple[str, float, nn.Module, Dataset]:
     return "concept-heads", cpu(lambda: ConceptHeads().measure(model, data)), model, data
 
 
+def kan(short: bool) -> tuple[str, float, nn.Module, Dataset]:
+    """`kan_to_relu` of a random 64-32-10 KAN (short: 8-8-3)."""
+    widths = (8, 8, 3) if short else (64, 32, 10)
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(*(HatLayer(a, b, generator) for a, b in itertools.pairwise(widths)))
+    data = images(64, (widths[0],))
+    inputs = Dataset(inputs=data.inputs.double(), name="noise")
+    return "kan-to-relu", cpu(lambda: kan_to_relu(model)), model, inputs
+
+
 def main() -> int:
     """Measure and compare."""
     torch.set_num_threads(1)
     short, missed = "--short" in sys.argv, False
     UnitBoundaries(num_segments=4).measure(mlp((4,), 3, width=4).eval(), images(16, (4,)))
-    for case in (units, heads):
+    for case in (units, heads, kan):
         name, seconds, model, data = case(short)
         with torch.no_grad():
             plain = cpu(lambda model=model, data=data: model(data.inputs), 5) / len(data)

@@ -163,6 +163,10 @@ FAULTS = {
         says="the heads of lowest score are turned off",
         where="cutaway.instruments.features.concept_heads:_best", right="-score[p]", wrong="score[p]", rows=short, slow=True,
     ),
+    "kan-relu": Fault(
+        says="changes of value stand for changes of slope", where="cutaway.structure.kan:_relu_edges",
+        right="np.diff(values, axis=1) / np.diff(knots)", wrong="np.diff(values, axis=1)", rows=short, own=True,
+    ),
     "boundary-migration": Fault(
         says="crossings far from the change of class count as near",
         where="cutaway.geometry.migration:RayMigration.near", right="self.distance <= radius",

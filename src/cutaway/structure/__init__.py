@@ -4,6 +4,7 @@
 `prune_to_effective` and `synflow` make masks, `apply_masks` puts them in, `export_pruned` writes what does something.
 `units_of` and `unit_crossings` say where each unit bends, `without_units` leaves some out.
 `pruned`, `without_biases` and `with_statistics_of` make plain variants of any module.
+`kan_to_relu` makes a KAN of linear splines a ReLU network that geometry, bounds and certificates read.
 """
 
 from cutaway import _facade
@@ -14,6 +15,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "criticality": "CriticalPoint Growth critical_point gaussian_moments growth_by_layer kernel_by_depth",
         "densities": "quotas random_masks",
         "export": "Exported export_pruned load_pruned",
+        "kan": "KanConversion kan_to_relu",
         "live": "Live live_connections",
         "pruning": "apply_masks keep_best magnitude path_scores prune_to_effective synflow",
         "variants": "pruned with_statistics_of without_biases",

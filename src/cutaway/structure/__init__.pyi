@@ -11,6 +11,8 @@ from cutaway.structure.densities import random_masks as random_masks
 from cutaway.structure.export import Exported as Exported
 from cutaway.structure.export import export_pruned as export_pruned
 from cutaway.structure.export import load_pruned as load_pruned
+from cutaway.structure.kan import KanConversion as KanConversion
+from cutaway.structure.kan import kan_to_relu as kan_to_relu
 from cutaway.structure.live import Live as Live
 from cutaway.structure.live import live_connections as live_connections
 from cutaway.structure.pruning import apply_masks as apply_masks
@@ -41,6 +43,7 @@ __all__ = [
     "CriticalPoint",
     "Exported",
     "Growth",
+    "KanConversion",
     "Live",
     "UnitCrossings",
     "UnitMask",
@@ -54,6 +57,7 @@ __all__ = [
     "gaussian_moments",
     "geometry_score",
     "growth_by_layer",
+    "kan_to_relu",
     "keep_best",
     "kernel_by_depth",
     "least_units",
