@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from cutaway.geometry import input_plane, rectangle, slice_network
 from cutaway.report.explorer import write_picture
-from cutaway.reproductions.kan_relu import trained
+from cutaway.reproductions.kan_relu import trained_kan
 from cutaway.structure import kan_to_relu
 
 
 def main(*, steps: int = 150) -> int:
     """Print what is found; returns the number of pieces."""
-    model = trained((2, 5, 1), steps, 0)
+    model = trained_kan((2, 5, 1), steps, 0)
     made = kan_to_relu(model)
     print(f"{made.units} ReLUs, largest difference from the KAN {made.error:.1e}")
     result = slice_network(made.model, input_plane(), rectangle(-1, 1, -1, 1))

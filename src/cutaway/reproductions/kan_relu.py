@@ -48,13 +48,13 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     """Full: 1,500 steps and a 2-8-8-1 network beside. Short: 300 steps of the 2-5-1."""
     rows = []
     for widths in ((2, 5, 1),) if short else ((2, 5, 1), (2, 8, 8, 1)):
-        model = trained(widths, 300 if short else 1500, seed)
+        model = trained_kan(widths, 300 if short else 1500, seed)
         progress(f"{widths}: trained")
-        rows += rows_of("-".join(map(str, widths)), model, seed)
+        rows += equality_rows("-".join(map(str, widths)), model, seed)
     return rows
 
 
-def trained(widths: tuple[int, ...], steps: int, seed: int) -> nn.Sequential:
+def trained_kan(widths: tuple[int, ...], steps: int, seed: int) -> nn.Sequential:
     """A KAN of linear splines on exp(sin(pi x) + y^2), [-1, 1]^2."""
     draw = seeds.generator(seed, "kan", "weights")
     model = nn.Sequential(*(HatLayer(a, b, draw) for a, b in itertools.pairwise(widths)))
@@ -68,7 +68,7 @@ def trained(widths: tuple[int, ...], steps: int, seed: int) -> nn.Sequential:
     return model.eval()
 
 
-def rows_of(name: str, model: nn.Module, seed: int) -> list[Row]:
+def equality_rows(name: str, model: nn.Module, seed: int) -> list[Row]:
     """Equality, pieces of a slice, and bounds."""
     points = 3 * torch.rand(2000, 2, generator=seeds.generator(seed, "kan", "points"), dtype=torch.float64) - 1.5
     try:
