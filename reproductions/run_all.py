@@ -24,8 +24,8 @@ KNOWN: dict[str, str] = {
     "clean plateau in every seed; against its end one MNIST run of three has no rise, and Fashion-MNIST none",
     "unit-pruning": "full form: on MNIST units that bend around data are no better to remove than random ones, and the "
     "smallest weights are better (.05 of the units more); retrained, geometry lies between random and magnitude",
-    "concept-heads": "full form: on a Fashion-MNIST ViT of accuracy .82 a class loses .086 more than others without its heads "
-    "(wanted .1), p .067 against random heads (256 test images; not measured on the 1,000 of the full form)",
+    "concept-heads": "full form: on a Fashion-MNIST ViT (accuracy .82) a class loses .086 more than others without its "
+    "heads (wanted .1), p .067 against random heads (256 test images; not measured on the 1,000 of the full form)",
     "ntk-robustness": "full form: features beyond 20 are useful in the mean by 2.9 standard errors, not 3; the "
     "source's figure is that of one feature of CIFAR-10",
 }
