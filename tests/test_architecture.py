@@ -20,6 +20,7 @@ FLOORS = {
         "jsonable",
         "seeds",
         "files",
+        "arrays",
         "_compat",
         "_moved",
         "_late",

@@ -13,9 +13,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from cutaway.arrangement.subdivision import COMBINED, CRACK, Subdivision
+from cutaway.arrays import Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 SAME = 1e-12
 """Corners of the two sides of a crack that are nearer than this share of the domain's width are one vertex."""
 

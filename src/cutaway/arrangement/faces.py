@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.arrangement.subdivision import Subdivision
-
-Floats = NDArray[np.float64]
+from cutaway.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

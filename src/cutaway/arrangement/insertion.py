@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from cutaway.arrangement.split_vectorised import split_by_gate
 from cutaway.arrangement.subdivision import Subdivision, grown
+from cutaway.arrays import Floats
 from cutaway.errors import BudgetError
 
-Floats = NDArray[np.float64]
 _KERNELS = "cutaway.arrangement.split_compiled"
 
 

@@ -8,9 +8,8 @@ from math import gamma, pi
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.arrays import Floats
 from cutaway.errors import InputError
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from math import lcm
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cutaway.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True)

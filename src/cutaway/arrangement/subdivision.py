@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int32]
-Floats = NDArray[np.float64]
+from cutaway.arrays import Floats
+
+Int32s = NDArray[np.int32]
 
 
 class Subdivision:
@@ -42,19 +43,19 @@ class Subdivision:
         corners = len(polygon)
         side = np.arange(corners, dtype=np.int32)
         self.position: Floats = np.array(polygon, dtype=np.float64)
-        self.origin: Ints = np.concatenate([side, np.roll(side, -1)])
-        self.twin: Ints = np.concatenate([side + corners, side]).astype(np.int32)
-        self.following: Ints = np.concatenate([np.roll(side, -1), corners + np.roll(side, 1)]).astype(np.int32)
-        self.face: Ints = np.repeat(np.array([0, -1], dtype=np.int32), corners)
-        self.tag: Ints = np.tile(-1 - side, 2).astype(np.int32)
-        self.face_half_edge: Ints = np.zeros(1, dtype=np.int32)
+        self.origin: Int32s = np.concatenate([side, np.roll(side, -1)])
+        self.twin: Int32s = np.concatenate([side + corners, side]).astype(np.int32)
+        self.following: Int32s = np.concatenate([np.roll(side, -1), corners + np.roll(side, 1)]).astype(np.int32)
+        self.face: Int32s = np.repeat(np.array([0, -1], dtype=np.int32), corners)
+        self.tag: Int32s = np.tile(-1 - side, 2).astype(np.int32)
+        self.face_half_edge: Int32s = np.zeros(1, dtype=np.int32)
         self.num_vertices, self.num_half_edges, self.num_faces = corners, 2 * corners, 1
         self.also: set[int] = set()  # gates noted to vanish along an edge that is there already
         self.combined: list[tuple[int, ...]] = []
         self.cracks: list[tuple[float, ...]] = []  # ends (x, y, x, y) of edges that were opened
 
     @classmethod
-    def triangulated(cls, polygon: Floats, position: Floats, triangles: Ints) -> Subdivision:
+    def triangulated(cls, polygon: Floats, position: Floats, triangles: Int32s) -> Subdivision:
         """A mesh over the domain: inner edges carry the tag MESH_EDGE, sides of the domain their own tags.
 
         `polygon` (m, 2), `position` (V, 2), `triangles` (T, 3) numbers of its rows.
@@ -105,7 +106,7 @@ class Subdivision:
     def num_edges(self) -> int:
         return self.num_half_edges // 2
 
-    def cycles(self) -> tuple[NDArray[np.int64], Ints]:
+    def cycles(self) -> tuple[NDArray[np.int64], Int32s]:
         """Half-edges face by face in order: `start` (F + 1) into `order`; every face's cycle is counter-clockwise.
 
         Shapes (F + 1,) and (half-edges,).
@@ -127,7 +128,7 @@ class Subdivision:
         return self.combined[tag - COMBINED] if tag >= COMBINED else (tag,)
 
     @property
-    def makers(self) -> Ints:
+    def makers(self) -> Int32s:
         """(H,): tags with combined ones replaced by the gate or side that made the edge."""
         tag = self.tag[: self.num_half_edges]
         if not self.combined:

@@ -7,16 +7,13 @@ residual part's trace tr H - tr G is taken probe by probe, so that what both sha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cutaway import seeds
+from cutaway.arrays import Array
 from cutaway.curvature.surface import Surface
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

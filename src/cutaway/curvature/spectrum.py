@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutaway import seeds
+from cutaway.arrays import Array
 from cutaway.curvature.surface import Surface
 from cutaway.engines.budget import chunk_size
 from cutaway.network.lanczos import EigenPairs, leading_pairs, quadrature
 from cutaway.network.network import DEFAULT_BUDGET
-
-Array = NDArray[Any]
 
 
 def extremes(

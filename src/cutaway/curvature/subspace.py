@@ -9,18 +9,15 @@ orthogonal on average and a general solver.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cutaway import seeds
+from cutaway.arrays import Array
 from cutaway.curvature.surface import Surface
 from cutaway.engines.budget import chunk_size
 from cutaway.network.network import DEFAULT_BUDGET
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

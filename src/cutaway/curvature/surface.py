@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
 from cutaway.network import Network
@@ -30,7 +29,6 @@ from cutaway.network.network import DEFAULT_BUDGET
 
 LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "squared-error": squared_error}
 """Losses by name, as instrument and command line take them."""
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,15 +10,13 @@ directions, real inputs are only whitened, so that a degree can also show the in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.errors import InputError
 from cutaway.seeds import check_seed
 
-Array = NDArray[Any]
 CAVEAT = (
     "inputs are whitened, not Gaussian: a degree may show the inputs' own moments, "
     "and degrees above three are not looked at"

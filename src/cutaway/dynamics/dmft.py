@@ -22,18 +22,15 @@ finite size agree with the equations instead (`cutaway reproduce batch-reuse`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.dynamics.hermite import product_rule
 from cutaway.dynamics.student import Student, student
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
 from cutaway.seeds import check_seed
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

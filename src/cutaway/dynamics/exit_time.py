@@ -15,15 +15,12 @@ logarithm has mean psi(p/2) + log 2; derived by us). samples = p d t / gamma, le
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import digamma
 
+from cutaway.arrays import Array
 from cutaway.errors import InputError
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

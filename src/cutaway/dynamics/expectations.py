@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.dynamics.integrals import (
     derivative,
     erf_i2,
@@ -19,8 +18,6 @@ from cutaway.dynamics.integrals import (
 )
 from cutaway.dynamics.student import Student, student
 from cutaway.dynamics.targets import Target
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,15 +22,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.dynamics.hermite import normalized_hermites
 from cutaway.dynamics.hermite_tensors import compositions, energy, hermite_tensors
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
 from cutaway.seeds import check_seed
 
-Array = NDArray[Any]
 Link = str | Target | Callable[[Any], Any]
 
 MAX_DEGREE = 8

@@ -11,9 +11,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from cutaway.arrays import Array
 
 
 def hermite(points: Any, degree: int) -> Any:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.dynamics.hermite import normalized_hermites, product_rule
 from cutaway.dynamics.targets import Target
 from cutaway.errors import InputError
-
-Array = NDArray[Any]
 
 _CUT = 12.0  # He8 times he8 at the cut, weighted, is below 1e-20
 _NUM_NODES = {1: (384_001, 192_001, 96_001), 2: (3_000_000, 800_000, 200_000), 3: (3_000_000, 800_000, 200_000)}

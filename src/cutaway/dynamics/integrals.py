@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial import hermite_e
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from cutaway.arrays import Array
+
 Covariance = Callable[[int, int], Any]
 
 

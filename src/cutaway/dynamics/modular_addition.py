@@ -9,16 +9,13 @@ winner is predicted at the start by the frequency of largest magnitude and best-
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
+from cutaway.arrays import Array
 from cutaway.errors import InputError
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,15 +23,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.dynamics.expectations import Expectations, closed_form, sampled
 from cutaway.dynamics.student import student
 from cutaway.dynamics.targets import Target, committee, target
 from cutaway.errors import InputError
 from cutaway.seeds import check_seed
 
-Array = NDArray[Any]
 TERMS = ("flow", "noise", "bracket")
 
 

@@ -8,14 +8,11 @@ theta = l - 1 - mu up to mu = l/2 and no fewer than l/2 - 1 beyond; the correlat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.errors import InputError
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.dynamics.phase import phase_boundary
-
-Array = NDArray[Any]
 
 
 def overlay_figure(

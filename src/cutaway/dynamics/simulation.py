@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.dynamics.student import Student, student
 from cutaway.dynamics.targets import Target, target
 from cutaway.errors import InputError
@@ -33,7 +33,6 @@ from cutaway.network.sources import usable_device
 from cutaway.seeds import check_seed
 from cutaway.seeds import generator as stream
 
-Array = NDArray[Any]
 METHODS = ("sgd", "correlation", "repetition", "two-steps", "reuse")
 BLOCK = 65_536  # normal draws a seed makes at once
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cutaway.arrays import Floats
+
 WIDTH = 128  # columns of a block
 
 

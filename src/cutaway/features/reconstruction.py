@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from cutaway.arrays import Floats
 from cutaway.errors import InputError
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from cutaway.arrangement import Subdivision
 from cutaway.arrangement.faces import FaceMeasures
+from cutaway.arrays import Floats
 from cutaway.errors import ClaimError
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import StagedProgram, operations
 
-Floats = NDArray[np.float64]
 _INSIDE = 1e-8  # networks that jump are looked at beside edges, not on them, by this share of the face's size
 _ASIDE = 1e-3  # the slope of a gate is read this far from its edge, as a share of the face's height over the edge
 

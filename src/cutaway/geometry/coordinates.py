@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cutaway.arrangement import Subdivision
 from cutaway.arrangement.insertion import Insertion
+from cutaway.arrays import Floats, Ints
 from cutaway.engines.budget import format_bytes
 from cutaway.engines.row_blocks import RowBlocks
 from cutaway.errors import BudgetError
@@ -31,8 +31,6 @@ from cutaway.geometry.program import KinkSite, StagedProgram, refuse_overflow
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 _EPS = float(np.finfo(np.float64).eps)
 _BLOCK_BYTES = 1 << 27
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cutaway.arrangement import Subdivision, close_cracks, insert_gates, remove_edges
 from cutaway.arrangement.insertion import Decide
 from cutaway.arrangement.subdivision import COMBINED
+from cutaway.arrays import Floats
 from cutaway.engines.budget import format_bytes
 from cutaway.errors import BudgetError
 from cutaway.geometry.coordinates import PlaneCoordinates
@@ -27,7 +28,6 @@ from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import KinkSite, StagedProgram, refuse_overflow
 from cutaway.geometry.vertex_values import BLOCK, VertexValues
 
-Floats = NDArray[np.float64]
 _FACE_BYTES = 600
 """What one face takes without its values: half-edges, their copy when they grow, its measures."""
 _WIDE = 1000  # values of a layer from which on coordinates are the cheaper state of a convolutional network

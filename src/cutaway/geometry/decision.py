@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from cutaway.arrangement import Subdivision
 from cutaway.arrangement.faces import FaceMeasures
-
-Floats = NDArray[np.float64]
+from cutaway.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 
 from cutaway.arrangement.insertion import Doubt
 from cutaway.arrangement.rational import Whole, add_wholes, as_wholes, multiply_wholes, padded, together
+from cutaway.arrays import Floats
 from cutaway.geometry.jumps import compared, jumps, one_sided
 from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import KinkSite, StagedProgram, operations
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 from cutaway.network.graph import Node
 from cutaway.network.graph.operators import Slot
-
-Floats = NDArray[np.float64]
 
 
 class UnknownOperator(Exception):

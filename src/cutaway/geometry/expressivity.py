@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 
+from cutaway.arrays import Floats
 from cutaway.data.pairs import same_class_pairs
 from cutaway.errors import InputError
 from cutaway.geometry.linear_regions import region_radius
@@ -21,8 +22,6 @@ from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.network import Network
 from cutaway.network.graph import Graph
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

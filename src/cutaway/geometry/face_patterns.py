@@ -15,11 +15,10 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order
 
 from cutaway.arrangement.subdivision import COMBINED
+from cutaway.arrays import Ints
 from cutaway.geometry.checks import gate_values
 from cutaway.geometry.partition import Slice
 from cutaway.geometry.vocabulary import WINDOWED
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Floats
 from cutaway.errors import BudgetError
 from cutaway.geometry.plane import Plane, rectangle
 
-Floats = NDArray[np.float64]
 Cut = TypeVar("Cut")
 
 HALVINGS = 12

@@ -22,6 +22,7 @@ from torch import nn
 from cutaway.arrangement import Subdivision, insert_gates, remove_edges
 from cutaway.arrangement.faces import FaceMeasures, measure_faces
 from cutaway.arrangement.subdivision import MESH_EDGE
+from cutaway.arrays import Floats
 from cutaway.errors import ClaimError, InputError, ModelError
 from cutaway.geometry.cutting import CutReport
 from cutaway.geometry.decision import ClassPieces, as_logits, class_pieces, decision_boundary
@@ -34,8 +35,6 @@ from cutaway.geometry.tracing import trace_for
 from cutaway.geometry.vocabulary import AFFINE, GATES, KINKS, gated_nodes
 from cutaway.network.graph import Graph, evaluate_graph
 from cutaway.network.graph.operators import OPERATORS
-
-Floats = NDArray[np.float64]
 
 
 class GatedProgram:

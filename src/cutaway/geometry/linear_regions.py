@@ -17,14 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cutaway.arrays import Floats
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
 from cutaway.geometry.program import KinkSite, StagedProgram, Values
 from cutaway.geometry.rays import as_program
 from cutaway.geometry.vocabulary import AFFINE, PAIRED, RELU_LIKE
 from cutaway.network.graph import Graph, Node
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

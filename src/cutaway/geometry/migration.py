@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor, nn
 
+from cutaway.arrays import Floats, Ints
 from cutaway.errors import InputError
 from cutaway.geometry.decision import arg_max_changes, as_logits
 from cutaway.geometry.partition import Slice
@@ -23,9 +24,6 @@ from cutaway.geometry.plane import chords
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import Crossings, as_program, crossings
 from cutaway.network.graph import Graph
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 CHORDS = 512
 """Parallel chords whose length within the distance stands for the area within it."""

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from cutaway import _late
 from cutaway.arrangement.faces import FaceMeasures, slopes
 from cutaway.arrangement.subdivision import COMBINED, Subdivision
+from cutaway.arrays import Floats, Ints
 from cutaway.errors import ModelError
 from cutaway.geometry.checks import SelfCheck, input_map
 from cutaway.geometry.cutting import CutReport
@@ -22,9 +23,6 @@ from cutaway.status import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def polygon_area(polygon: Floats) -> float:

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import nn
 
+from cutaway.arrays import Floats
 from cutaway.geometry.plane import Plane, check_domain
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program, crossings
 from cutaway.network.graph import Graph
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,10 +23,11 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import nn
 
 from cutaway.arrangement.faces import measure_faces
+from cutaway.arrays import Floats
 from cutaway.engines.budget import require_room
 from cutaway.errors import BudgetError, InputError
 from cutaway.geometry.checks import self_check
@@ -42,9 +43,6 @@ from cutaway.geometry.program import StagedProgram, refuse_overflow
 from cutaway.geometry.tracing import trace_for
 from cutaway.network import Network
 from cutaway.network.graph import Graph
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _NETWORK, _LEAST = 1.5, 32
 """What a slice takes before anything is cut: the network in float64 and for a moment in float32, and so many values of

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cutaway.arrangement import Subdivision, open_cracks
 from cutaway.arrangement.insertion import Insertion
+from cutaway.arrays import Floats
 from cutaway.engines.budget import format_bytes
 from cutaway.errors import BudgetError
 from cutaway.geometry.jumps import Depends
@@ -21,7 +22,6 @@ from cutaway.geometry.plane import Plane
 from cutaway.geometry.program import KinkSite, StagedProgram, Values, refuse_overflow
 from cutaway.geometry.vocabulary import PAIRED, RELU_LIKE
 
-Floats = NDArray[np.float64]
 BLOCK = 256  # gates inserted at a time
 
 

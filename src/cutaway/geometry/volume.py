@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cutaway.arrangement.polytopes import Estimate, polytope_volume
@@ -15,8 +14,6 @@ from cutaway.geometry.linear_regions import LinearRegion
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program
 from cutaway.network.graph import Graph
-
-Floats = NDArray[np.float64]
 
 
 def region_volume(region: LinearRegion, *, box: float, num_samples: int = 2000, seed: int = 0) -> Estimate:

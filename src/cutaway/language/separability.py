@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cutaway.arrays import Floats
 
 
 def cross_validated_scores(features: Floats, labels: NDArray[np.int64], *, seed: int) -> Floats:

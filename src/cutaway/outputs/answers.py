@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cutaway.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

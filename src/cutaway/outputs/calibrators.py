@@ -21,9 +21,9 @@ from scipy import special
 from scipy.optimize import minimize_scalar
 
 from cutaway import files
+from cutaway.arrays import Floats
 from cutaway.errors import FileError, InputError
 
-Floats = NDArray[np.float64]
 LARGEST_LOG = 7.0  # temperatures are looked for between exp(-7) and exp(7)
 FORMAT = "cutaway calibrator 1"
 

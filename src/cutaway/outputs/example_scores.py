@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway.arrays import Floats
 from cutaway.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from cutaway.data import Dataset
 
-Floats = NDArray[np.float64]
 
 COLUMNS = {
     "el2n": "length of softmax minus one-hot, mean over visits",

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from cutaway import seeds
+from cutaway.arrays import Floats
 from cutaway.outputs.probability import SMALLEST, checked_forecast, log_loss_terms
-
-Floats = NDArray[np.float64]
 
 
 def losses_of_maps(probability: Floats, happened: Floats, *, seed: int = 0) -> dict[str, Floats]:

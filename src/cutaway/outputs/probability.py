@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway import seeds
+from cutaway.arrays import Floats
 from cutaway.errors import InputError
 from cutaway.reading.rank import p_value
 
-Floats = NDArray[np.float64]
 SMALLEST = 1e-12  # probabilities are held this far from 0 and 1, for logarithms alone
 BETA = 100  # rows in a bin of the published benchmark's calibration error
 

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from torch import Tensor, nn
 
+from cutaway.arrays import Floats
 from cutaway.errors import ClaimError, InputError, ModelError, NotPiecewiseAffine
 from cutaway.network.outputs import first_tensor
 
-Floats = NDArray[np.float64]
 TOLERANCE = 1e-10
 """Difference of an exact conversion from its network, over the largest output, that is no rounding."""
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cutaway.arrays import Floats, Ints
 from cutaway.errors import InputError, ModelError
 from cutaway.geometry.kinks import KinkSite
 from cutaway.geometry.migration import CHORDS, RayMigration, near_length
@@ -27,8 +28,6 @@ from cutaway.geometry.vocabulary import RELU_LIKE
 from cutaway.network.graph import Graph, Node
 from cutaway.records import Skipped
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Gone = Mapping[str, Ints]
 """Units to leave out, by the name of their site."""
 

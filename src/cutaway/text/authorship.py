@@ -9,13 +9,12 @@ lambda < 0 finds text that is too typical (greedy, low temperature), one above 0
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from cutaway.arrays import Floats
 from cutaway.errors import InputError
 from cutaway.text.scoring import TokenScores
 
-Floats = NDArray[np.float64]
 LAMBDAS = (-1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5)
 POWERS = tuple(1 - value for value in LAMBDAS)
 

@@ -17,12 +17,12 @@ from scipy import stats
 from torch.nn import functional as F
 
 from cutaway import seeds
+from cutaway.arrays import Floats
 from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.network import Network
 from cutaway.text.scoring import score_tokens
 
-Floats = NDArray[np.float64]
 FEWEST = 50  # rows
 IMPROBABLE = 1e-4  # below this p-value an order counts as not drawn at random
 

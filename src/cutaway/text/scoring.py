@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from cutaway.arrays import Floats
 from cutaway.errors import InputError
 from cutaway.network import Network
 
-Floats = NDArray[np.float64]
 PIECE = 2**21  # numbers of logits that are worked on at once, so that they stay in the cache
 
 

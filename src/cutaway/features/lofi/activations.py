@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import erf, expit, ndtr
 
 from cutaway.features.lofi.errors import EstimatorInputError
-
-Array = NDArray[Any]
 
 SQRT2 = float(np.sqrt(2.0))
 

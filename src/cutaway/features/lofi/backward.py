@@ -18,12 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.activations import torch_activation
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.layer import input_scale
@@ -31,8 +30,6 @@ from cutaway.features.lofi.moments import blocks, readout_sums, rows_within
 from cutaway.features.lofi.primal_path import PrimalLayer, PrimalModel
 from cutaway.features.lofi.random_lift import RandomLift
 from cutaway.features.lofi.readout import primal_readout
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.activations import activation_named
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.fitting import FitResult, FitSettings
 from cutaway.features.lofi.parameters import check_stack
 from cutaway.features.lofi.readout import FLOOR
 from cutaway.features.lofi.scaling import learn_scaling
-
-Array = NDArray[Any]
 
 
 class LoFiBase(BaseEstimator):

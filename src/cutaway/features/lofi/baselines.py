@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.dual_kernels import cross_kernel, gram_kernel
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.fitting import hold_out
@@ -23,7 +24,6 @@ from cutaway.features.lofi.labels import class_signals
 from cutaway.features.lofi.parameters import checked_integer, checked_number, ridge
 from cutaway.features.lofi.readout import ALPHAS, dual_readout, linear_ridge, linear_ridges
 
-Array = NDArray[Any]
 JUDGES = 4096  # held-out rows at most that choose the rate and the number of steps of gradient descent
 
 

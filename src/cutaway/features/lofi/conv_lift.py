@@ -10,16 +10,13 @@ P), S = (H // pool)(W // pool).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.activations import torch_activation
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

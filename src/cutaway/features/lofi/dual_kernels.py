@@ -9,14 +9,10 @@ two-dimensional Gauss-Hermite rule and loses three digits on sigmoid unless it i
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.activations import activation_named
-
-Array = NDArray[Any]
 
 _ROWS = 256
 MEHLER_TERMS = 48

@@ -18,13 +18,12 @@ from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, Regre
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.base import LoFiBase
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.fitting import fit_stack
 from cutaway.features.lofi.labels import Signals, class_signals, real_signals
 from cutaway.features.lofi.weights import row_weights
-
-Array = NDArray[Any]
 
 
 class LoFiClassifier(ClassifierMixin, LoFiBase):

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.spectral_emergence import Emergence, EmergenceCurve
-
-Array = NDArray[Any]
 
 
 def _axes(axes: Any, size: tuple[float, float]) -> tuple[Any, Any]:

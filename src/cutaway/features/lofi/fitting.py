@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway import seeds
+from cutaway.arrays import Array
 from cutaway.engines.threads import threads_for_rows
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.kernel_path import KernelPath
@@ -19,7 +20,6 @@ from cutaway.features.lofi.parameters import gigabytes
 from cutaway.features.lofi.readout import ALPHAS
 from cutaway.features.lofi.selection import Selection, search, select
 
-Array = NDArray[Any]
 Codes = NDArray[np.intp] | None
 
 DEFAULT_COUNT, DEFAULT_ALPHA = 8, 1e-3

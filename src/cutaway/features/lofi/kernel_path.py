@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.dual_kernels import cross_kernel, gram_kernel
 from cutaway.features.lofi.labels import Signals, label_directions
 from cutaway.features.lofi.layer import LayerRecord, input_scale, signs
 from cutaway.features.lofi.readout import dual_readout
 from cutaway.network.lanczos import leading_pairs
 
-Array = NDArray[Any]
 _ROWS = 1024
 
 

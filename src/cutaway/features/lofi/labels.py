@@ -8,12 +8,11 @@ of 2 is a row given twice. Shapes: signals (n, r), targets (n, c).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from cutaway.arrays import Array
 
 IMBALANCE = 0.2  # |mean| / rms of a signal from which `auto` centres it and adds the first moment
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.layer import signs
 
-Array = NDArray[Any]
 Lift = Callable[[torch.Tensor], torch.Tensor]
 
 

@@ -17,16 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cutaway import seeds
 from cutaway._moved import moved_names
+from cutaway.arrays import Array
 from cutaway.data import Dataset
 from cutaway.network import Network, Site
 from cutaway.network.gradient import no_gradient
 from cutaway.network.sites import Interceptor, first_result
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

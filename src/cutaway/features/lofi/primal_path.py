@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.conv_lift import ConvLift, conv_lift
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.labels import Signals, label_directions
@@ -31,7 +32,6 @@ from cutaway.features.lofi.parameters import gigabytes
 from cutaway.features.lofi.random_lift import NystroemLift, RandomLift, nystroem_error, nystroem_lift, random_lift
 from cutaway.features.lofi.readout import primal_readout
 
-Array = NDArray[Any]
 AnyLift = RandomLift | NystroemLift | ConvLift
 
 

@@ -8,16 +8,13 @@ approximation of the kernel, and `nystroem_error` states what share of the trace
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.activations import torch_activation
 from cutaway.features.lofi.dual_kernels import cross_kernel, diagonal_kernel, gram_kernel
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,12 @@ Cholesky in float64, one per alpha: n^3/3 or P^3/3 flops.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky
 from scipy.linalg import solve as dense_solve
 
-Array = NDArray[Any]
+from cutaway.arrays import Array
 
 ALPHAS = tuple(float(a) for a in 10.0 ** np.arange(-6.0, 4.0))
 FLOOR = 1e-10  # relative to the mean diagonal: added to a singular Gram matrix before it is factorised

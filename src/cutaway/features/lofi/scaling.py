@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from cutaway.arrays import Array
 
 WIDE = 100.0  # ratio of the largest to the median column spread, or of neighbours in order, that `auto` scales away
 UNEVEN = 10.0  # the same ratio from which the notes speak of it

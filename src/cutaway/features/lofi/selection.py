@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from cutaway.arrays import Array
 
 
 class Path(Protocol):

@@ -28,11 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.errors import EstimatorInputError
 from cutaway.features.lofi.moments import Products, largest_pairs
 from cutaway.features.lofi.parameters import checked_integer, checked_pairs
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

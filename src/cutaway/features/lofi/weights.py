@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
+from cutaway.arrays import Array
 from cutaway.features.lofi.errors import EstimatorInputError
-
-Array = NDArray[Any]
 
 
 def row_weights(

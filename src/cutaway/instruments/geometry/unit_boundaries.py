@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from cutaway.arrays import Floats
 from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.data.pairs import distinct_rows, pairs_between
@@ -41,7 +42,6 @@ from cutaway.wording import said
 
 SHARES = np.arange(20) / 20
 """Shares of the units left out, the same in every layer."""
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
