@@ -67,7 +67,7 @@ def test_files_come_back_as_they_were_and_anything_changed_is_refused(folder, fi
     with pytest.raises(FileError, match="no valid record of kept prompts"):
         read_evidence(folder, fitted)
     path.unlink()
-    with pytest.raises(FileError, match="no evidence.json.*--keep 1000"):
+    with pytest.raises(FileError, match="no evidence.json.*--keep-prompts 1000"):
         read_evidence(folder, fitted)
 
 

@@ -43,6 +43,7 @@ from cutaway.geometry.program import StagedProgram, refuse_overflow
 from cutaway.geometry.tracing import trace_for
 from cutaway.network import Network
 from cutaway.network.graph import Graph
+from cutaway.network.refusals import refuse_unreadable
 
 _NETWORK, _LEAST = 1.5, 32
 """What a slice takes before anything is cut: the network in float64 and for a moment in float32, and so many values of
@@ -147,6 +148,7 @@ def _staged(model: nn.Module | Graph | Network | StagedProgram, plane: Plane, bu
     else:
         module = model.on_cpu() if isinstance(model, Network) else model
         if isinstance(module, nn.Module):
+            refuse_unreadable(module)
             numbers = sum(v.numel() for v in [*module.parameters(), *module.buffers()])
             require_room("a slice, which takes the network in float64", _NETWORK * 8 * numbers, budget)
         program = StagedProgram(module if isinstance(module, Graph) else trace_for(module, plane), allow_jumps=True)

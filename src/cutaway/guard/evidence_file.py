@@ -88,7 +88,7 @@ def read_evidence(folder: str | Path, guard: Guardrail) -> Evidence:
             f"folder {folder}",
             found=f"no {NAME}",
             expected="the prompts that cutaway guard fit keeps",
-            remedy=f"{_REMEDY} with --keep 1000",
+            remedy=f"{_REMEDY} with --keep-prompts 1000",
         )
     content = read_json(path, "evidence", remedy=_REMEDY)
     try:

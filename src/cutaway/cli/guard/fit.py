@@ -31,7 +31,7 @@ def fit(
     fpr: float = 0.05,
     max_length: int | None = None,
     num: int | None = None,
-    keep: int = 1000,
+    keep_prompts: int = 1000,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> Outcome:
@@ -59,7 +59,7 @@ def fit(
         Tokens read of a prompt.
     num
         How many rows of the data to use.
-    keep
+    keep_prompts
         Keep at most so many training prompts in the folder, to be shown behind verdicts (cutaway guard explain).
     """
     from cutaway.guard import Guardrail, evaluate_guardrail, save_guardrail
@@ -70,8 +70,10 @@ def fit(
     from cutaway.network.packaged import ENCODER
 
     check_seed(seed)
-    if keep < 0:
-        raise InputError("option --keep", found=str(keep), expected="0 or more", remedy="give 0 to keep none")
+    if keep_prompts < 0:
+        raise InputError(
+            "option --keep-prompts", found=str(keep_prompts), expected="0 or more", remedy="give 0 to keep none"
+        )
     if out.exists() and not out.is_dir():
         raise InputError(
             f"option --out {out}", found="a file", expected="a folder, or a name that is free", remedy="name another"
@@ -88,7 +90,7 @@ def fit(
     given = {"features": features, "layers": layers, "head": head, "max_length": max_length, "device": device}
     guard = Guardrail(model or ENCODER, rate=fpr, seed=seed, **given).fit(train)
     folder = save_guardrail(guard, out)
-    kept = keep_evidence(guard, train, held, most=keep, seed=seed) if keep else None
+    kept = keep_evidence(guard, train, held, most=keep_prompts, seed=seed) if keep_prompts else None
     if kept is None:
         remove_evidence(folder)
     else:
