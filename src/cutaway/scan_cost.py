@@ -18,6 +18,7 @@ from cutaway.data.dataset import spread_rows
 from cutaway.errors import InputError
 from cutaway.instrument import Instrument
 from cutaway.network import Network
+from cutaway.wording import counted
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
@@ -62,7 +63,7 @@ class ScanPlan:
 
     def told(self) -> str:
         """The cost in a sentence."""
-        nulls = f", {duration(self.nulls * self.replicate)} for {self.nulls} nulls" if self.nulls else ""
+        nulls = f", {duration(self.nulls * self.replicate)} for {counted(self.nulls, 'null')}" if self.nulls else ""
         once = f"{duration(self.observed)} for the network"
         return f"This takes about {duration(self.seconds)} on one core: {once}{nulls}."
 

@@ -38,6 +38,11 @@ def said(value: float | None, form: str = ".3g") -> str:
     return text[1:] if text.startswith("-") and not text.strip("-0.%") else text  # no minus zero
 
 
+def counted(number: int, noun: str) -> str:
+    """1 null, 2 nulls."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def title(instrument: str) -> str:
     """What an instrument is called in a heading: Boundary distance, LoFi features."""
     words = instrument.replace("-", " ").replace("lofi", "LoFi")

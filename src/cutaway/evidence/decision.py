@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 from cutaway.evidence.multiplicity import q_values
 from cutaway.reading import Figure
+from cutaway.wording import counted
 
 CALLED = 0.1
 """False-discovery rate at which a figure is called different from its null."""
@@ -55,8 +56,8 @@ def reach(figures: Sequence[Figure], nulls: int) -> str:
     together = math.ceil((single + 1) / (nulls + 1) - 1e-9)
     if nulls < least:
         return (
-            f"{nulls} nulls cannot tell any of the {total} figures from its null, whatever comes out: it takes {least} "
-            f"at least, and {single} to tell a single figure."
+            f"{counted(nulls, 'null')} cannot tell any of the {total} figures from its null, whatever comes out: it takes "
+            f"{least} at least, and {single} to tell a single figure."
         )
     if together <= 1:
         return f"{nulls} nulls suffice to tell a single one of the {total} figures from its null."

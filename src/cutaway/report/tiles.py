@@ -12,7 +12,7 @@ from cutaway import registry
 from cutaway.instrument import Tile
 from cutaway.reading import Figure, Reading
 from cutaway.report.words import Decisions
-from cutaway.wording import null_words
+from cutaway.wording import counted, null_words
 
 MOST = 6
 """Tiles on a page: what is read in twenty seconds."""
@@ -110,7 +110,8 @@ def strip(figure: Figure, null: str) -> Markup:
     middle = _HEIGHT // 2
     ticks = "".join(f'<path class="draw" d="M{x(v)} {middle - 7}v14"/>' for v in figure.null_draws)
     bar = f'<path class="range" d="M{x(min(ends))} {middle}H{x(max(ends))}"/>' if len(ends) == 2 else ""
-    told = f"{len(figure.null_draws)} nulls ({null}) from {min(figure.null_draws):.3g} to {max(figure.null_draws):.3g}"
+    drawn = figure.null_draws
+    told = f"{counted(len(drawn), 'null')} ({null}) from {min(drawn):.3g} to {max(drawn):.3g}"
     label = escape(f"This network: {figure.value:.3g}; {told}")
     return Markup(
         f'<svg class="strip" viewBox="0 0 {Scale.width} {_HEIGHT}" role="img" aria-label="{label}">'
