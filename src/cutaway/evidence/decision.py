@@ -56,8 +56,8 @@ def reach(figures: Sequence[Figure], nulls: int) -> str:
     together = math.ceil((single + 1) / (nulls + 1) - 1e-9)
     if nulls < least:
         return (
-            f"{counted(nulls, 'null')} cannot tell any of the {total} figures from its null, whatever comes out: it takes "
-            f"{least} at least, and {single} to tell a single figure."
+            f"{counted(nulls, 'null')} cannot tell any of the {total} figures from its null, whatever comes out: it "
+            f"takes {least} at least, and {single} to tell a single figure."
         )
     if together <= 1:
         return f"{nulls} nulls suffice to tell a single one of the {total} figures from its null."
