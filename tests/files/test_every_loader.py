@@ -60,6 +60,7 @@ REASONS = {  # why a function opens without looking at a size
     "network/onnx/read.py:read_proto": "from bytes that file_bytes has bounded; external data within the folder and their sizes checked",
     "network/onnx/read.py:weight_files": "from bytes that file_bytes has bounded",
     "network/sources.py:_pickled": "only with --trust-pickle",
+    "outputs/example_scores.py:_opened": "a text that read_text has bounded",
     "reading/store.py:save_reading": "writes",
     "report/explorer/page.py:explorer_page": "a file of the package",
     "reproductions/_coders.py:coders": "a file of CUTAWAY_DATA that the reproduction names",

@@ -6,6 +6,7 @@ keeps running sums; nothing of the training is changed and no pass is added.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway import files
 from cutaway.arrays import Floats
+from cutaway.data.parquet import parquet_rows
 from cutaway.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -222,20 +225,10 @@ def read_scores(path: str | Path, data: Dataset) -> pandas.DataFrame:
     that is not there or no such table, `InputError` for one of other rows (another number of them, other labels where
     it has a column `label`) and for a column that there is not.
     """
-    import pandas
-
     name, column = (str(path), "") if Path(path).exists() else str(path).rpartition(":")[::2]
     path = Path(name or column)
     column = column if name else ""
-    try:
-        table = pandas.read_parquet(path) if path.suffix == ".parquet" else pandas.read_csv(path)
-    except Exception as error:  # pandas raises many kinds for what is no table
-        raise FileError(
-            f"table of scores {path}",
-            found="no such file" if not path.exists() else f"{type(error).__name__}: {error}"[:120],
-            expected="a .csv or .parquet file with a row for each row of the data",
-            remedy="give example_scores.csv of a run, or a table of your own",
-        ) from error
+    table = _opened(path)
     table = table.select_dtypes("number").drop(columns="row", errors="ignore")
     if data.labels is not None:
         own = data.labels.cpu().numpy()
@@ -255,6 +248,25 @@ def read_scores(path: str | Path, data: Dataset) -> pandas.DataFrame:
         )
     column = column or (scores[0] if len(scores) == 1 else "")
     return table.assign(table=table[column]) if column else table
+
+
+def _opened(path: Path) -> pandas.DataFrame:
+    """The whole table, of a file within the room that there is."""
+    import pandas
+
+    remedy = "give example_scores.csv of a run, or a table of your own"
+    if path.suffix == ".parquet":
+        return parquet_rows(path, None)
+    text = files.read_text(path, "table of scores", largest=files.room(), remedy=remedy)
+    try:
+        return pandas.read_csv(io.StringIO(text))
+    except ValueError as error:
+        raise FileError(
+            f"table of scores {path}",
+            found=str(error)[:120],
+            expected="a .csv or .parquet file with a row for each row of the data",
+            remedy=remedy,
+        ) from error
 
 
 def _other_rows(path: Path, found: str, data: Dataset) -> InputError:
