@@ -12,7 +12,7 @@ from torch import nn
 from cutaway.errors import BudgetError
 from cutaway.geometry import slice as slicing
 from cutaway.geometry.cutting import CutSettings, Cutter
-from cutaway.geometry.plane import input_plane, plane_through, square_around
+from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
 from cutaway.geometry.preview import estimated_regions
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.slice import SliceSettings, largest_slice, slice_network
@@ -45,7 +45,6 @@ def wide():
 
 @pytest.mark.skipif(not RESET.exists(), reason="needs Linux's record of peak memory")
 def test_the_peak_of_a_slice_is_within_its_budget(wide):
-    """Without the bases of the layers in the count this took 300 MB."""
     model, plane = wide
     before = resident(reset=True)
     found = largest_slice(model, plane, square_around(plane, 0.01), SliceSettings(budget=BUDGET))
@@ -95,3 +94,41 @@ def test_an_estimate_of_regions_takes_segments_in_parts(mlp, square, monkeypatch
     together, rows[:] = max(rows), []
     parts = estimated_regions(model, input_plane(), square, num_segments=64, budget=1280)
     assert parts == whole and together == 64 and max(rows) == 10
+
+
+class WideSkip(nn.Module):
+    """Few gates beside values that every vertex carries past them."""
+
+    def __init__(self, bend):
+        super().__init__()
+        self.bend = bend
+        self.wide, self.a, self.b, self.out = nn.Linear(2, 500), nn.Linear(2, 6), nn.Linear(6, 6), nn.Linear(506, 3)
+
+    def forward(self, x):
+        skip = self.wide(x)
+        return self.out(torch.cat([skip, self.bend(self.b(self.bend(self.a(x))))], 1))
+
+
+def cutter_of(bend, budget, compiled=None):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        program = StagedProgram(trace(WideSkip(bend), torch.zeros(1, 2)), allow_jumps=True)
+    plane = input_plane()
+    return Cutter(program, plane, rectangle(-2, 2, -2, 2), CutSettings(budget=budget, compiled=compiled))
+
+
+@pytest.mark.parametrize("compiled", [None, False])
+def test_values_that_do_not_fit_are_computed_again_and_the_slice_is_the_same(compiled):
+    small, large = (cutter_of(torch.relu, budget, compiled) for budget in (30_000, 1 << 30))
+    outputs = [c.run()[0] for c in (small, large)]
+    assert small.report.recomputed > 0 == large.report.recomputed
+    a, b = small.cells, large.cells
+    assert (a.num_faces, a.num_edges, a.num_vertices) == (b.num_faces, b.num_edges, b.num_vertices) != (1, 4, 4)
+    np.testing.assert_allclose(np.sort(a.position[:, 0]), np.sort(b.position[:, 0]), atol=1e-10)
+    np.testing.assert_allclose(np.sort(outputs[0][:, 0]), np.sort(outputs[1][:, 0]), atol=1e-10)
+
+
+def test_values_of_a_network_that_jumps_must_fit():
+    with pytest.raises(BudgetError, match="a network that jumps"):
+        cutter_of(torch.sign, 30_000).run()
+    assert cutter_of(torch.sign, 1 << 30).run()[0].shape[1] == 3
