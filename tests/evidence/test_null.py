@@ -63,9 +63,9 @@ def test_p_values_are_valid_under_the_null(seed):
 
 
 def test_random_networks_get_uniform_p_values():
-    """200 scans of random networks: Kolmogorov-Smirnov; false-alarm rate of this test 0.1 %."""
+    """100 scans of random networks: Kolmogorov-Smirnov; false-alarm rate of this test 0.1 %."""
     data, found = small_data(24), []
-    for trial in range(200):
+    for trial in range(100):
         random_network = Network(small_classifier(), data.inputs[:2], probe=False).twin(90_000 + trial)
         reading = Sparsity().measure(random_network, data, seed=trial, intervals=False)
         null = replicates(Sparsity(), random_network, data, Reinitialised(), count=19, seed=trial)
@@ -74,7 +74,7 @@ def test_random_networks_get_uniform_p_values():
         assert draws_p is not None
         found.append(draws_p)
     # Two-sided with 19 draws p lies on 0.1, 0.2, ..., 1; less a uniform step it is uniform on [0, 1] if the null holds.
-    spread = np.array(found) - np.random.default_rng(0).uniform(0, 0.1, 200)
+    spread = np.array(found) - np.random.default_rng(0).uniform(0, 0.1, 100)
     assert stats.kstest(spread, "uniform").pvalue > 0.001
 
 

@@ -205,7 +205,9 @@ def rank_four(num, seed, dim=256):
     return x, np.sign((x @ directions) ** 2 @ np.array([1.0, 1, -1, -1])), directions
 
 
-@pytest.mark.parametrize(("num", "tolerance"), [(400, 0.1), (1600, 0.1), (4800, 0.03), (9600, 0.03)])
+@pytest.mark.parametrize(
+    ("num", "tolerance"), [(400, 0.1), (1600, 0.1), (4800, 0.03), pytest.param(9600, 0.03, marks=pytest.mark.slow)]
+)
 def test_detachment_curve(num, tolerance):
     """Acceptance 2: squared overlap 1 - n_c/n with n_c = D / lambda^2 = 1024, and our estimate of it from data
     alone."""

@@ -235,7 +235,7 @@ def told_of(run, folder):
 
 @given(data=st.data())
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_no_sentence_holds_what_is_not_a_number_or_a_variables_name(tracked, tmp_path, data):
     run = open_training(tracked)
