@@ -144,15 +144,15 @@ class Cutter:
                     max_faces=min(most, self.settings.max_faces),
                     compiled=self.settings.compiled,
                 )
-            except BudgetError as error:
+            except BudgetError as over:
                 if most >= self.settings.max_faces:
                     raise
                 raise BudgetError(
                     "memory budget of the slice",
-                    found=f"{error.found}, with {gates.shape[1]} gates at each corner",
+                    found=f"{over.found}, with {gates.shape[1]} gates at each corner",
                     expected=f"at most {most} in {format_bytes(self.settings.budget)} beside the network",
                     remedy="raise the memory budget (--budget 12GB, budget=...)",
-                ) from error
+                ) from over
             self.report.decided += done.decided
             self.report.snapped += done.snapped
             self.report.odd += done.odd
