@@ -34,6 +34,18 @@ def test_a_long_file_is_seen(tmp_path):
     assert long_files(tmp_path) == ["long.py: 351"]
 
 
+def long_measures(source: str) -> list[int]:
+    """Lines of each `_measure` of 30 lines or more."""
+    found = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef) and n.name == "_measure"]
+    return [size for n in found if (size := (n.end_lineno or 0) - n.lineno + 1) >= 30]
+
+
+def test_what_an_instrument_measures_is_read_at_a_glance():
+    found = {p.name: sizes for p in (SOURCE / "instruments").rglob("*.py") if (sizes := long_measures(p.read_text()))}
+    assert not found
+    assert long_measures("class A:\n    def _measure(self):\n" + "        pass\n" * 29) == [30]
+
+
 def untyped(source: str) -> list[str]:
     """Parameters without a type, `function(parameter)`; lambdas and `self` aside."""
     found = []

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cutaway.context import Context
-from cutaway.curvature.norm_margins import NORMS, margins
+from cutaway.curvature.norm_margins import NORMS, NormMargins, margins
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network
 from cutaway.network.calculus import Parameters, homogeneity
+from cutaway.reading.table import Table
 from cutaway.settings import at_least
 from cutaway.status import Status
 from cutaway.wording import said
@@ -68,8 +69,12 @@ class Margins(Instrument):
                 "normalising a negative one would turn the order round"
             )
         table = context.table({"sample": sample.rows, "norm": list(NORMS)})
+        self._tell(result, found.degree, table)
+        return Findings.of(table, status=Status.EXACT, sites=network.sites)
+
+    def _tell(self, result: NormMargins, degree: float, table: Table) -> None:
         exact = {"kind": "exact", "long_name": "margin of the sample over the l2 norm of the weights to the degree"}
-        table.keep("margin", result.rows.cpu().numpy() / result.size["l2"] ** found.degree, ["sample"], **exact)
+        table.keep("margin", result.rows.cpu().numpy() / result.size["l2"] ** degree, ["sample"], **exact)
         for column, values, words in (
             ("size", result.size, "size of the weights"),
             ("margin_of", result.hard, "smallest margin, normalised"),
@@ -77,7 +82,7 @@ class Margins(Instrument):
             ("residual_of", result.residual, "distance from stationarity"),
         ):
             table.keep(column, [values[n] for n in NORMS], ["norm"], kind="exact", long_name=words)
-        table.number("degree", found.degree, kind="exact", status=Status.EXACT, long_name="degree of homogeneity")
+        table.number("degree", degree, kind="exact", status=Status.EXACT, long_name="degree of homogeneity")
         for norm in NORMS:
             pairs = (("margin", result.hard, "smallest margin"), ("soft_margin", result.soft, "soft margin"))
             for name, values, words in (*pairs, ("residual", result.residual, "distance from stationarity")):
@@ -88,7 +93,6 @@ class Margins(Instrument):
                     alternative="none",
                     long_name=f"{words}, {_SAID[norm]}",
                 )
-        return Findings.of(table, status=Status.EXACT, sites=network.sites)
 
     def draw(self, reading):
         from cutaway.pictures.charts import bars_chart

@@ -55,16 +55,12 @@ class LofiFeatures(Instrument):
             raise NotApplicable("all samples have one label, so that no direction can carry it")
         if len(sample) < 8:
             raise NotApplicable(f"{len(sample)} samples are too few to tell directions from noise; it takes 8")
-        found = network_directions(
-            network,
-            sample.data,
-            sites,
-            count=self.num_directions,
-            permutations=self.num_permutations,
-            positions=self.num_positions,
-            seed=context.seed,
-            budget=context.budget,
-        )
+        sizes = {
+            "count": self.num_directions,
+            "permutations": self.num_permutations,
+            "positions": self.num_positions,
+        }
+        found = network_directions(network, sample.data, sites, **sizes, seed=context.seed, budget=context.budget)
         each = list(found.values())
         table = context.table({"site": list(found), "direction": np.arange(self.num_directions)})
         self._columns(each, table)

@@ -83,12 +83,7 @@ class NeuralCollapse(Instrument):
         table = context.table({"view": list(views)})
         for name, words in _WORDS.items():
             table.keep(name, [found[view][name] for view in views], ["view"], long_name=words)
-        features, predicted = read["clean"]
-
-        def nc1(rows):
-            return collapse(features[rows], labels[rows], weight, predicted[rows])["nc1"]
-
-        table.statistic("nc1", nc1, len(labels), fewer=6, rescaled=True, alternative="less", long_name=_WORDS["nc1"])
+        _scatter(table, *read["clean"], labels, weight)
         for name in list(_WORDS)[1:]:
             table.figure(name, found["clean"][name], alternative="less", long_name=_WORDS[name])
         for view, cause in _VIEWS.items():
@@ -214,6 +209,13 @@ _LAST = {
     "attacked_near_true": "attacked samples still nearest their own class mean, last layer",
     "leap": "fooled samples nearest the mean of their new class, last layer",
 }
+
+
+def _scatter(table: Table, features: np.ndarray, predicted: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> None:
+    def nc1(rows):
+        return collapse(features[rows], labels[rows], weight, predicted[rows])["nc1"]
+
+    table.statistic("nc1", nc1, len(labels), fewer=6, rescaled=True, alternative="less", long_name=_WORDS["nc1"])
 
 
 def _aligned(table: Table, features: dict[str, np.ndarray], labels: np.ndarray) -> None:

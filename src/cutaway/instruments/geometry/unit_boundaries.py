@@ -100,12 +100,8 @@ class UnitBoundaries(Instrument):
         inputs = sample.inputs.cpu().double()
         if len(inputs) < 8:
             raise NotApplicable("needs eight rows, half of them for the segments")
-        with not_applicable(ModelError):
-            program = as_program(network, inputs[:1])
-        units = units_of(program)
-        if not units.count:
-            raise NotApplicable("no kink follows a dense layer or a convolution: no units to tell apart")
-        mask = UnitMask(program, units)
+        program, units = _with_units(network, inputs)
+        mask, table = UnitMask(program, units), context.table({"unit": _names(units), "share": SHARES})
         first, second = torch.randperm(len(inputs), generator=context.generator()).tensor_split(2)
         classes = torch.from_numpy(_classes(mask, inputs))
         seen = classes[first]
@@ -119,8 +115,6 @@ class UnitBoundaries(Instrument):
         if not crossed.decision_length.any():
             raise NotApplicable("no segment between samples crosses a decision boundary")
         around, decisive = crossed.densities()
-        names = [f"{units.sites[s].name}[{n}]" for s, n in _places(units)]
-        table = context.table({"unit": names, "share": SHARES})
         active = mask.active_share(inputs[first])
         self._densities(crossed, active, units, table)
         skipped = units.skipped + self._slices(program, units, inputs[first], seen, decisive - around, context, table)
@@ -256,6 +250,19 @@ class UnitBoundaries(Instrument):
         if gain.high is not None and gain.high < 0:
             return text + ": geometry removes fewer."
         return text + "; between geometry and magnitude the rows cannot tell."
+
+
+def _with_units(network: Network, inputs: torch.Tensor) -> tuple[StagedProgram, UnitTable]:
+    with not_applicable(ModelError):
+        program = as_program(network, inputs[:1])
+    units = units_of(program)
+    if not units.count:
+        raise NotApplicable("no kink follows a dense layer or a convolution: no units to tell apart")
+    return program, units
+
+
+def _names(units: UnitTable) -> list[str]:
+    return [f"{units.sites[s].name}[{n}]" for s, n in _places(units)]
 
 
 def _places(units: UnitTable) -> list[tuple[int, int]]:

@@ -63,25 +63,27 @@ class TangentKernel(Instrument):
         values = torch.linalg.eigvalsh(kernel).flip(0)
         table.coordinate("rank", np.arange(1, len(values) + 1))
         table.keep("eigenvalue", values.numpy(), ["rank"], long_name="eigenvalues of the tangent kernel")
-
-        def aligned(index: Any) -> float:
-            chosen = torch.from_numpy(np.asarray(index))
-            return target_alignment(kernel[chosen][:, chosen], targets[chosen])
-
-        words = "alignment of the tangent kernel with the labels"
-        table.statistic(
-            "alignment", aligned, len(labels), fewer=4, rescaled=True, alternative="greater", long_name=words
-        )
-        table.figure("effective_rank", effective_rank(values), unit="directions", long_name=_RANK)
-        table.figure(
-            "top_mass", top_mass(values, TOP), long_name=f"share of the kernel in its {TOP} largest directions"
-        )
+        self._figures(kernel, values, targets, table)
         self._regression(kernel, targets, table)
         if self.start:
             began = self._beginning(network, rows, context)
             words = "distance of the kernel from where training began"
             table.figure("drift", kernel_distance(kernel, began), long_name=words)
         return Findings.of(table, sites=network.sites)
+
+    def _figures(self, kernel: torch.Tensor, values: torch.Tensor, targets: torch.Tensor, table: Table) -> None:
+        def aligned(index: Any) -> float:
+            chosen = torch.from_numpy(np.asarray(index))
+            return target_alignment(kernel[chosen][:, chosen], targets[chosen])
+
+        words = "alignment of the tangent kernel with the labels"
+        table.statistic(
+            "alignment", aligned, len(targets), fewer=4, rescaled=True, alternative="greater", long_name=words
+        )
+        table.figure("effective_rank", effective_rank(values), unit="directions", long_name=_RANK)
+        table.figure(
+            "top_mass", top_mass(values, TOP), long_name=f"share of the kernel in its {TOP} largest directions"
+        )
 
     def _regression(self, kernel: torch.Tensor, targets: torch.Tensor, table: Table) -> None:
         learn = torch.arange(0, len(kernel), 2)

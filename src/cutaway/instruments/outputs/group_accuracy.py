@@ -10,8 +10,9 @@ from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network
-from cutaway.outputs.groups import cells_of, equalised_odds, least_interval, simultaneous_intervals
+from cutaway.outputs.groups import Cells, cells_of, equalised_odds, least_interval, simultaneous_intervals
 from cutaway.reading import Reading, Skipped
+from cutaway.reading.table import Table
 from cutaway.settings import at_least, one_of
 from cutaway.wording import said
 
@@ -55,21 +56,9 @@ class GroupAccuracy(Instrument):
         if len(kept) < 2:
             raise NotApplicable(f"needs two cells of at least {self.least} rows; found {len(kept)} of {len(every)}")
         names = [_called(data, int(y), int(g)) for y, g in zip(kept.labels, kept.groups)]
-        bands = simultaneous_intervals(kept.hits, kept.counts)
-        rates = kept.hits / kept.counts
         table = context.table({"cell": names})
-        table.keep("cell_accuracy", rates, ["cell"], long_name="share of the cell's rows classified right")
-        for side, end, kind in (("low", 0, "lower_bound"), ("high", 1, "upper_bound")):
-            text = f"{'lower' if side == 'low' else 'upper'} end of its interval, which holds for all cells at once"
-            table.keep(f"cell_accuracy_{side}", bands[:, end], ["cell"], long_name=text, kind=kind)
-        table.keep("cell_rows", kept.counts, ["cell"], unit="samples", long_name="rows of the cell", kind="exact")
         table.rate("accuracy", correct, alternative="none", long_name="share of all rows classified right")
-        words = "share classified right in the cell where it is least"
-        table.figure("worst_group_accuracy", rates.min(), least_interval(bands), alternative="less", long_name=words)
-        low = max(0.0, bands[:, 0].max() - bands[:, 1].min())
-        words = "share classified right in the best cell minus that in the worst"
-        span = (low, bands[:, 1].max() - bands[:, 0].min())
-        table.figure("group_gap", rates.max() - rates.min(), span, alternative="greater", long_name=words)
+        self._cells(kept, table)
         odds = equalised_odds(predicted, labels, groups, self.least)
         if odds is not None:
             words = "largest difference between groups in how often a class gets an answer (equalised odds)"
@@ -81,6 +70,21 @@ class GroupAccuracy(Instrument):
             for y, g, n in zip(every.labels[small], every.groups[small], every.counts[small])
         )
         return Findings.of(table, skipped=skipped)
+
+    def _cells(self, kept: Cells, table: Table) -> None:
+        bands = simultaneous_intervals(kept.hits, kept.counts)
+        rates = kept.hits / kept.counts
+        table.keep("cell_accuracy", rates, ["cell"], long_name="share of the cell's rows classified right")
+        for side, end, kind in (("low", 0, "lower_bound"), ("high", 1, "upper_bound")):
+            text = f"{'lower' if side == 'low' else 'upper'} end of its interval, which holds for all cells at once"
+            table.keep(f"cell_accuracy_{side}", bands[:, end], ["cell"], long_name=text, kind=kind)
+        table.keep("cell_rows", kept.counts, ["cell"], unit="samples", long_name="rows of the cell", kind="exact")
+        words = "share classified right in the cell where it is least"
+        table.figure("worst_group_accuracy", rates.min(), least_interval(bands), alternative="less", long_name=words)
+        low = max(0.0, bands[:, 0].max() - bands[:, 1].min())
+        words = "share classified right in the best cell minus that in the worst"
+        span = (low, bands[:, 1].max() - bands[:, 0].min())
+        table.figure("group_gap", rates.max() - rates.min(), span, alternative="greater", long_name=words)
 
     def draw(self, reading: Reading):
         from cutaway.pictures.audits import cells_chart

@@ -13,6 +13,7 @@ from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.network import Network
 from cutaway.reading import Reading
+from cutaway.reading.table import Table
 from cutaway.settings import at_least
 from cutaway.structure.criticality import growth_by_layer
 from cutaway.wording import said
@@ -57,17 +58,28 @@ class Criticality(Instrument):
         found = growth_by_layer(network, sample.inputs, sites, generator=context.generator(), rows=rows)
         change = np.log(np.maximum(found.change, LEAST))
         signal = np.log(np.maximum(found.signal, LEAST))
-        steps = len(sites) - 1
         table = context.table({"site": [s.name for s in sites], "sample": sample.rows})
+        self._by_site(found.slope.mean(axis=0), change, signal, table)
+        self._figures(change, signal, table)
+        width = len(sites) / sum(1 / s.width for s in sites)
+        words = "layers over the harmonic mean of their widths"
+        table.number("depth_over_width", len(sites) / width, kind="exact", alternative="none", long_name=words)
+        return Findings.of(table, sites=sites)
+
+    def _by_site(self, slope: np.ndarray, change: np.ndarray, signal: np.ndarray, table: Table) -> None:
+        """`slope` (site), log mean squares `change` and `signal` (sample, site)."""
         ratios = np.diff(change, axis=1)
         by_layer = np.concatenate([[math.nan], np.exp(ratios.mean(axis=0))])
         table.keep("growth", by_layer, ["site"], long_name="growth of a small change from the site before")
         table.keep("signal", np.exp(signal.mean(axis=0)), ["site"], long_name="mean square of the values before it")
         table.keep("change", np.exp(change.mean(axis=0)), ["site"], long_name="mean square of the change before it")
-        slope = found.slope.mean(axis=0)
         table.keep("slope", slope, ["site"], long_name="mean square slope of the activation, by the change it passes")
         before = np.concatenate([[math.nan], slope[:-1]])
         table.keep("layers", by_layer / before, ["site"], long_name="growth by the layers before it alone")
+
+    def _figures(self, change: np.ndarray, signal: np.ndarray, table: Table) -> None:
+        count, steps = len(change), change.shape[1] - 1
+        ratios = np.diff(change, axis=1)
 
         def growth(chosen: np.ndarray) -> float:
             return math.exp((change[chosen, -1] - change[chosen, 0]).mean() / steps)
@@ -79,14 +91,10 @@ class Criticality(Instrument):
         def grown(chosen: np.ndarray) -> float:
             return math.exp((signal[chosen, -1] - signal[chosen, 0]).mean() / steps)
 
-        table.statistic("growth", growth, len(sample), long_name="growth of a small change from layer to layer")
+        table.statistic("growth", growth, count, long_name="growth of a small change from layer to layer")
         words = "growth of a small change at the layer where it is farthest from 1"
-        table.statistic("worst_growth", worst, len(sample), long_name=words)
-        table.statistic("signal_growth", grown, len(sample), long_name="growth of the signal from layer to layer")
-        width = len(sites) / sum(1 / s.width for s in sites)
-        words = "layers over the harmonic mean of their widths"
-        table.number("depth_over_width", len(sites) / width, kind="exact", alternative="none", long_name=words)
-        return Findings.of(table, sites=sites)
+        table.statistic("worst_growth", worst, count, long_name=words)
+        table.statistic("signal_growth", grown, count, long_name="growth of the signal from layer to layer")
 
     def draw(self, reading: Reading):
         from cutaway.pictures.structure import growth_chart

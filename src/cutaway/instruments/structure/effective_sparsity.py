@@ -14,10 +14,11 @@ from cutaway.errors import ClaimError, ModelError
 from cutaway.instrument import Findings, Instrument, NotApplicable, not_applicable
 from cutaway.network import Network
 from cutaway.reading import Skipped
+from cutaway.reading.table import Table
 from cutaway.settings import at_least
 from cutaway.status import Status
 from cutaway.structure.live import Live, live_connections
-from cutaway.structure.wiring import wire
+from cutaway.structure.wiring import Wiring, wire
 from cutaway.wording import said
 
 
@@ -57,6 +58,11 @@ class EffectiveSparsity(Instrument):
         rows = context.sample(network, data, self.num_points, balanced=False)
         _check_constant(live, network.outputs(rows.inputs, budget=context.budget))
         table = context.table({"layer": list(live.kept)})
+        self._tell(wiring, live, table)
+        skipped = tuple(Skipped(what=s.what, reason=s.reason) for s in wiring.skipped)
+        return Findings.of(table, status=Status.EXACT, sites=network.sites, skipped=skipped)
+
+    def _tell(self, wiring: Wiring, live: Live, table: Table) -> None:
         exact = {"dims": ["layer"], "kind": "exact"}
         total = torch.tensor([math.prod(shape) for shape in wiring.shapes.values()])
         kept, active = (
@@ -90,8 +96,6 @@ class EffectiveSparsity(Instrument):
                 alternative=alternative,
                 long_name=words,
             )
-        skipped = tuple(Skipped(what=s.what, reason=s.reason) for s in wiring.skipped)
-        return Findings.of(table, status=Status.EXACT, sites=network.sites, skipped=skipped)
 
     def draw(self, reading):
         from cutaway.pictures.structure import connections_chart
