@@ -128,3 +128,18 @@ def test_certify_of_an_onnx_file_loads_neither_torchs_compiler_nor_what_a_scan_n
     assert verdict == "certified"
     assert not {"sympy", "networkx", "xarray", "pandas", "scipy", "altair", "matplotlib"} & set(packages)
     assert int(number) < 400
+
+
+def test_torch_is_loaded_once_by_the_process_that_searches(place):
+    """The process that waits for the answer must not load it as well."""
+    onnx = pytest.importorskip("onnx")
+    sides = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 1]) for n in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", sides[:1], sides[1:])
+    opset = [onnx.helper.make_opsetid("", 13)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), "one.onnx")
+    asked = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 0))(assert (<= X_0 1))(assert (>= Y_0 2))"
+    (place / "one.vnnlib").write_text(asked)
+    code = "import sys; from cutaway.cli import run; run(sys.argv[1:]); print('torch' in sys.modules)"
+    words = [sys.executable, "-c", code, "certify", "one.onnx", "one.vnnlib"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=True)
+    assert "certified" in done.stdout and done.stdout.endswith("False\n")

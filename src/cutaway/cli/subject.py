@@ -80,7 +80,6 @@ class Subject:
 
     def check(self) -> None:
         """Before any work. Raises InputError for options without sense, and for a device that is not there."""
-        from cutaway.data.columns import no_columns
         from cutaway.network.sources import usable_device
 
         if self.dtype not in (None, "float32", "float64"):
@@ -100,7 +99,9 @@ class Subject:
         check_seed(self.seed)
         usable_device(self.device)
         budget_bytes(self.budget)
-        if self.data is None:
+        if self.data is None and not (self.groups is None and self.labels2 is None):
+            from cutaway.data.columns import no_columns  # imports torch, which certify loads in its child alone
+
             no_columns("no --data", self.groups, self.labels2)
 
     def open(self) -> "tuple[Network, Dataset]":
