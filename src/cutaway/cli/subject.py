@@ -79,9 +79,10 @@ class Subject:
         return {"weights": self.weights, "trust_pickle": self.trust_pickle, "trust_code": self.trust_code}
 
     def check(self) -> None:
-        """Before any work. Raises InputError for options without sense, and for a device that is not there."""
-        from cutaway.network.sources import usable_device
+        """Before any work. Raises InputError for options without sense, and for a device that is not there.
 
+        On the processor and without columns this loads no torch: `certify` loads it in the process that searches alone.
+        """
         if self.dtype not in (None, "float32", "float64"):
             raise InputError(
                 "option --dtype", found=self.dtype, expected="float32 or float64", remedy="give one of the two"
@@ -97,10 +98,13 @@ class Subject:
                 remedy="name the model that they belong to",
             )
         check_seed(self.seed)
-        usable_device(self.device)
+        if self.device != "cpu":
+            from cutaway.network.sources import usable_device
+
+            usable_device(self.device)
         budget_bytes(self.budget)
         if self.data is None and not (self.groups is None and self.labels2 is None):
-            from cutaway.data.columns import no_columns  # imports torch, which certify loads in its child alone
+            from cutaway.data.columns import no_columns
 
             no_columns("no --data", self.groups, self.labels2)
 
