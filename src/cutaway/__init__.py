@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 _moved.install()
 _late.attach("Reading.plot", "cutaway.registry:draw")
 _late.attach("Reading._repr_html_", "cutaway.report.notebook:reading_html")
+_late.attach("network.open_checkpoint", "cutaway.training.checkpoint:open_checkpoint")
 _late.attach("Network.bounds", "cutaway.robustness.bounds.layers:layer_bounds")
 _late.attach("Slice.draw", "cutaway.report.explorer.picture:draw_slice")
 _late.attach("Run.report", "cutaway.report.page:write_report")

@@ -20,6 +20,7 @@ from typing import Any
 MOVED = {
     "cutaway.run": "cutaway.running",
     "cutaway.compare": "cutaway.comparing",
+    "cutaway.scan": "cutaway.scanning",
     "cutaway.geometry.language": "cutaway.language.geometry",
     "cutaway.geometry.language_blocks": "cutaway.language.blocks",
     "cutaway.geometry.language_charts": "cutaway.language.charts",
@@ -93,6 +94,7 @@ NAMES = {
     "cutaway.reproductions:names": "cutaway.reproductions._listing:reproduction_names",
     "cutaway.training.adapters.lightning:TrackerCallback": ":LightningCallback",
     "cutaway.training.adapters.huggingface:TrackerCallback": ":HuggingFaceCallback",
+    "cutaway.scan:Settings": "cutaway.scanning:ScanSettings",
     "cutaway.scanning:Settings": ":ScanSettings",
     "cutaway.data:load": "cutaway.data.named:load_data",
     "cutaway.language.instruments:IntrinsicDimension": "cutaway.instruments.language.intrinsic_dimension",

@@ -12,7 +12,6 @@ named, the folder in it is opened (`packaged`).
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import re
 import zipfile
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cutaway._late import attached
 from cutaway.errors import FileError, InputError, ModelError
 from cutaway.files import read_bytes
 from cutaway.network.archive import checked_archive
@@ -257,7 +257,7 @@ def _exported(path: Path, trust_pickle: bool) -> LoadedModel:
 
 def _checkpoint(path: Path, trust_code: bool) -> LoadedModel:
     """A checkpoint whose run folder (or own metadata) says how its network is built."""
-    opened = importlib.import_module("cutaway.training.checkpoint").open_checkpoint(path, trust_code=trust_code)
+    opened = attached("network.open_checkpoint")(path, trust_code=trust_code)
     if opened is None:
         raise InputError(
             f"model {str(path)!r}",
