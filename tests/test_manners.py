@@ -177,3 +177,10 @@ def test_a_misspelt_name_is_told_the_nearest():
     assert did_you_mean("MNIST", ["mnist-1", "mnist"]) == "did you mean 'mnist'?"
     assert did_you_mean("x", ["digits"]) and did_you_mean("x", [], "check the path") == "check the path"
     assert nearest_name("pgd", ["apgd"], likeness=0.9) is None
+
+
+def test_the_readme_names_every_instrument():
+    from cutaway import registry
+
+    readme = (SOURCE.parent.parent / "README.md").read_text()
+    assert not [name for name in registry.names() if f"| `{name}` |" not in readme]
