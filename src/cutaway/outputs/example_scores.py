@@ -176,8 +176,8 @@ def _turns(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def mean_scores(tables: list[pandas.DataFrame]) -> pandas.DataFrame:
-    """The mean of tables of several trainings on the same rows, `visits` summed; a row never learned in any of them has
-    an infinite `forgetting`. Raises `InputError` for tables of other rows."""
+    """The mean of tables of several trainings on the same rows, `visits` summed; a row that one of them never learned
+    has an infinite `forgetting`. Raises `InputError` for tables of other rows."""
     first = tables[0]
     for table in tables[1:]:
         if len(table) != len(first) or (table["label"].to_numpy() != first["label"].to_numpy()).any():

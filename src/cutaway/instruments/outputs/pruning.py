@@ -80,7 +80,8 @@ class Pruning(Instrument):
     better: ClassVar[Mapping[str, str]] = {"worst_class_gain": "higher", "mean_recall_cost": "lower"}
     limits: ClassVar[str] = (
         "Of this architecture, this way to train and these test rows; other numbers of steps may turn the order round. "
-        "The intervals take the seeds as draws of a normal distribution."
+        "The intervals take the seeds as draws of a normal distribution; scores and recalls are means over all of "
+        "them, so that what another draw of these would change is not in the intervals."
     )
 
     trainer: ClassVar[Trainer | None] = None
