@@ -48,7 +48,7 @@ def test_the_term_is_its_formula(frozen, radius):
     rows = balanced_rows(group_cells(data), 64, torch.Generator().manual_seed(2))
     moved = network().eval()
     cost = functional.cross_entropy(moved(data.inputs[rows]), data.labels[rows])
-    taken = list(last_layer(moved).parameters()) if frozen else list(moved.parameters())
+    taken = list(last_layer(moved, data.inputs[:2]).parameters()) if frozen else list(moved.parameters())
     found = torch.autograd.grad(cost, taken)
     length = torch.cat([g.flatten() for g in found]).norm()
     with torch.no_grad():
@@ -83,8 +83,24 @@ def test_what_lacks_groups_or_a_last_layer_is_refused():
         GroupPrior(data=data, radius=-1)
     with pytest.raises(InputError, match="no affine layer"):
         retrained_last_layer(nn.Sequential(nn.Flatten()), data)
-    with pytest.raises(InputError, match="not those of its last"):
+    with pytest.raises(InputError, match="no affine layer"):
         retrained_last_layer(nn.Sequential(nn.Linear(4, 2), nn.Tanh()), data)
+
+
+class Reversed(nn.Module):
+    """The layer that gives the outputs is the first that was made."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.first = nn.Linear(8, 2), nn.Linear(4, 8)
+
+    def forward(self, x):
+        return self.last(self.first(x).relu())
+
+
+def test_the_last_layer_is_the_one_that_gives_the_outputs():
+    model = Reversed()
+    assert last_layer(model, torch.randn(3, 4)) is model.last and model.training
 
 
 def test_the_worst_group_gains_where_a_patch_is_a_shortcut():

@@ -121,7 +121,7 @@ def worst_group(form: str, sets: tuple[Dataset, Dataset, Dataset], seed: int) ->
     if form == "last layer retrained":
         model = retrained_last_layer(model, labelled, seed=seed)
     if form == "prior, last layer":
-        kept = {id(p) for p in last_layer(model).parameters()}
+        kept = {id(p) for p in last_layer(model, own.inputs[:2]).parameters()}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in kept)
         train(model, own, dataclasses.replace(settings, learning_rate=1e-2), terms=[term])

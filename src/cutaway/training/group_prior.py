@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from cutaway import seeds
 from cutaway.errors import CutawayWarning, InputError
+from cutaway.features.class_means import last_linear
+from cutaway.network import Network
 from cutaway.network.outputs import first_tensor
 from cutaway.network.preserve import evaluated
 from cutaway.training import told
@@ -95,7 +97,7 @@ def retrained_last_layer(
     Wilson 2023 (arXiv 2204.02937), who draw ten balanced subsets and average logistic regressions with an l1 penalty.
     """
     cells, copied = group_cells(data), copy.deepcopy(model)
-    layer = last_layer(copied)
+    layer = last_layer(copied, data.inputs[:2])
     assert data.labels is not None
     inputs, labels = _given(copied, layer, data), data.labels.to(layer.weight.device)
     head = copy.deepcopy(layer)
@@ -155,38 +157,29 @@ def balanced_rows(cells: list[Tensor], count: int, generator: torch.Generator) -
     return torch.cat(cells)[starts + (places * sizes).long().clamp_max(sizes - 1)]
 
 
-def last_layer(model: nn.Module) -> nn.Linear:
-    """The last affine layer. Raises `InputError` for a model without one."""
-    layer = next((m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear)), None)
+def last_layer(model: nn.Module, example: Tensor) -> nn.Linear:
+    """The affine layer whose output on `example` (n, ...) is the model's. Raises `InputError` for a model without."""
+    with evaluated(model):
+        layer = last_linear(Network(model, example))
     if layer is None:
         raise InputError(
             f"model {type(model).__name__}",
-            found="no affine layer (nn.Linear)",
-            expected="one that gives the outputs",
-            remedy="give a model that ends with nn.Linear",
+            found="no affine layer (nn.Linear) that gives its outputs",
+            expected="a model that ends with one",
+            remedy="let the model return the outputs of an nn.Linear",
         )
     return layer
 
 
 @torch.no_grad()
 def _given(model: nn.Module, layer: nn.Linear, data: Dataset) -> Tensor:
-    """What goes into the layer, row by row. Raises `InputError` unless what comes out of it is what the model gives."""
-    seen: list[tuple[Tensor, Tensor]] = []
-
-    def saw(_layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append((given[0], output))
-
-    handle = layer.register_forward_hook(saw)
+    """What goes into the layer, row by row."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _layer, given: seen.append(given[0]))
     try:
         with evaluated(model):
-            outputs = [first_tensor(model(part.to(layer.weight))) for part in data.inputs.split(500)]
+            for part in data.inputs.split(500):
+                model(part.to(layer.weight))
     finally:
         handle.remove()
-    if len(seen) != len(outputs) or any(s[1] is not o for s, o in zip(seen, outputs, strict=True)):
-        raise InputError(
-            f"model {type(model).__name__}",
-            found="outputs that are not those of its last nn.Linear",
-            expected="a model that ends with it",
-            remedy="let the model return the layer's outputs",
-        )
-    return torch.cat([given for given, _ in seen])
+    return torch.cat(seen)
