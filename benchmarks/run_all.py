@@ -24,7 +24,7 @@ KNOWN: dict[str, str] = {
     "garbage collection (0.26 CPU s) of it is gone; not measured since on a quiet machine",
     "bench_threads": "LoFi's fit of 1,500 rows cost 1.2 to 1.8 times its CPU seconds beside a busy process "
     "(limit 1.5) before it took one thread of BLAS and torch for so few rows; not measured since",
-    "bench_bounds": "mnist_cnn_a_adv at .1: 4.0 CPU s alone on a slow machine (limit 3), 4.2 at an older version beside it, "
+    "bench_bounds": "mnist_cnn_a_adv at .1: 4.0 CPU s alone on a slow machine (limit 3), 4.2 at an older version, "
     "with the same bounds",
     "bench_training": "50 measurements took 12 to 19 % of a 30-minute run on two cores (limit 10 %) on a slow machine, "
     "at this version and at an older one alike; one measurement is worth 430 to 520 training steps in every run",
