@@ -35,6 +35,7 @@ def test_what_hangs_on_an_abandoned_step_failed_with_it():
         ({"steps": []}, "no steps"),
         (graph(("end", ["x"], False)), "no step 'x'"),
         (graph(("end", [], False), ("end", [], False)), "a step twice"),
+        ({"steps": [{"parents": []}, {"id": "end"}], "answer": "end"}, "without id"),
         (graph(("end", [], False), ("a", ["b"], False), ("b", ["a"], False)), "a circle"),
         (graph(("a", [], True), ("end", ["a"], False)), "in an abandoned branch"),
         (graph(("a", [], False)), "no step 'end'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -24,26 +25,24 @@ def failed_step_fraction(graph: Mapping[str, Any]) -> float:
     unknown, a circle, and an answer in a branch that was given up. Source: after Feng et al. 2025 (arXiv 2509.19284),
     whose graphs a language model extracts.
     """
-    steps = list(graph.get("steps", ()))
+    steps = [step for step in graph.get("steps", ()) if "id" in step]
     parents = {step["id"]: list(step.get("parents", ())) for step in steps}
-    known = [p for own in parents.values() for p in own] + (
-        [graph["answer"]] if graph.get("answer") is not None else []
-    )
-    unknown = [p for p in known if p not in parents]
-    if not steps or len(parents) < len(steps) or unknown:
+    named = [p for own in parents.values() for p in own] + [a for a in [graph.get("answer")] if a is not None]
+    unknown = [p for p in named if p not in parents]
+    if not steps or len(parents) < len(graph["steps"]) or unknown:
         raise InputError(
             "graph of a reasoning",
-            found=f"no step {unknown[0]!r}" if unknown else "a step twice" if steps else "no steps",
+            found=f"no step {unknown[0]!r}" if unknown else "a step twice or without id" if steps else "no steps",
             expected="steps with ids of their own, parents and an answer among them",
             remedy="name each step once",
         )
     if graph.get("answer") is None:
         return float("nan")
     failed: dict[Any, bool] = {}
+    given_up = {step["id"]: bool(step.get("abandoned", False)) for step in steps}
     for step in _in_order(parents):
         own = parents[step]
-        flagged = next(bool(s.get("abandoned", False)) for s in steps if s["id"] == step)
-        failed[step] = flagged or (bool(own) and all(failed[p] for p in own))
+        failed[step] = given_up[step] or (bool(own) and all(failed[p] for p in own))
     if failed[graph["answer"]]:
         raise InputError(
             f"answer {graph['answer']!r} of a reasoning",
@@ -56,19 +55,15 @@ def failed_step_fraction(graph: Mapping[str, Any]) -> float:
 
 def _in_order(parents: Mapping[Any, Sequence[Any]]) -> list[Any]:
     """Steps, parents first. Raises `InputError` for a circle."""
-    done: dict[Any, None] = {}
-    while len(done) < len(parents):
-        ready = [s for s, own in parents.items() if s not in done and all(p in done for p in own)]
-        if not ready:
-            left = next(s for s in parents if s not in done)
-            raise InputError(
-                "graph of a reasoning",
-                found=f"a circle through or before step {left!r}",
-                expected="parents that come before",
-                remedy="leave out the link that goes back",
-            )
-        done |= dict.fromkeys(ready)
-    return list(done)
+    try:
+        return list(TopologicalSorter(parents).static_order())
+    except CycleError as error:
+        raise InputError(
+            "graph of a reasoning",
+            found=f"a circle through step {error.args[1][0]!r}",
+            expected="parents that come before",
+            remedy="leave out the link that goes back",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,11 +140,9 @@ class UnitBoundaries(Instrument):
             a, d = crossed.densities(rows)
             return float(d.sum() / a.sum()) if a.any() else float("nan")
 
-        count, words = (
-            len(crossed.data_length),
-            "share of units that bend more densely around data than at the decision",
-        )
-        table.statistic("around_share", around_share, count, long_name=f"{words} boundary")
+        count = len(crossed.data_length)
+        words = "share of units that bend more densely around data than at the decision boundary"
+        table.statistic("around_share", around_share, count, long_name=words)
         words = "density of unit boundaries at the decision boundary over that around data"
         table.statistic("decision_over_data", ratio, count, long_name=words)
         idle = float((active == 0).mean())

@@ -65,10 +65,8 @@ class EffectiveSparsity(Instrument):
     def _tell(self, wiring: Wiring, live: Live, table: Table) -> None:
         exact = {"dims": ["layer"], "kind": "exact"}
         total = torch.tensor([math.prod(shape) for shape in wiring.shapes.values()])
-        kept, active = (
-            torch.tensor(list(live.kept.values())),
-            torch.tensor([int(a.sum()) for a in live.active.values()]),
-        )
+        kept = torch.tensor(list(live.kept.values()))
+        active = torch.tensor([int(a.sum()) for a in live.active.values()])
         alive, units = torch.tensor(list(live.units.values())).T
         for name, numbers, words in (
             ("weights", total, "weights of the layer"),
