@@ -100,6 +100,11 @@ def test_higher_orders_are_refused_and_estimated():
     assert 1e-6 < kan_to_relu(curved, pieces=16).error < 0.02
 
 
+def test_a_base_function_that_bends_far_away_is_not_taken_for_zero():
+    with pytest.raises(NotPiecewiseAffine, match="base function"):
+        kan_to_relu(nn.Sequential(Splines(2, 3, base=nn.Hardshrink(6.0))))
+
+
 def test_what_is_no_kan_is_told():
     with pytest.raises(ModelError, match="no KAN layer"):
         kan_to_relu(nn.Linear(2, 2))

@@ -42,8 +42,8 @@ class ReluEdges(nn.Module):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KanConversion:
     """`model`: the ReLU network; `exact`: whether it equals the KAN up to rounding; `error`: the largest difference
-    seen at 256 random points of the first layer's grid (an estimate, no bound; NaN, not checked, where other layers
-    come before); `units`: number of ReLUs."""
+    seen at 256 random points of the first layer's grid, where it is exact of twice that range (an estimate, no bound;
+    NaN, not checked, where other layers come before); `units`: number of ReLUs."""
 
     model: nn.Module
     exact: bool
@@ -87,7 +87,8 @@ def kan_to_relu(model: nn.Module, *, pieces: int | None = None) -> KanConversion
     first = next(_edges(m) for m in model.modules() if _is_layer(m))
     low, high = (torch.as_tensor(f(first.grid, axis=1)) for f in (np.min, np.max))
     draws = torch.rand(256, len(low), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    inputs, whole = low + (high - low) * draws, copy.deepcopy(model).double().eval()
+    around = 0.5 * (high - low) if pieces is None else torch.zeros_like(low)  # an estimate is one on the grid alone
+    inputs, whole = low - around + (high - low + 2 * around) * draws, copy.deepcopy(model).double().eval()
     direct = _is_layer(next(iter(model.modules()))) or hasattr(model, "act_fun") or _leads(model)
     error = float("nan")
     if direct:
@@ -272,13 +273,13 @@ def _kink(edges: _Edges) -> float:
 def _base(edges: _Edges, pieces: int | None):
     """(I, O) slopes of the base function's straight part, and the function itself where it is bent elsewhere."""
     function, nothing = edges.function, np.zeros_like(edges.base)
-    grid = torch.linspace(-5, 5, 101, dtype=torch.float64)
+    some = torch.logspace(-8, 30, 200, dtype=torch.float64)
     if not edges.base.any() or _kink(edges) == 1.0:
         return nothing, None
     if isinstance(function, nn.LeakyReLU):
         return edges.base * float(function.negative_slope), None
     with torch.no_grad():
-        seen = function(grid)
+        seen = function(torch.cat([-some, torch.zeros(1, dtype=torch.float64), some]))
     if isinstance(function, nn.Identity) or not bool(seen.any()):
         return edges.base * (1.0 if isinstance(function, nn.Identity) else 0.0), None
     if pieces is None:
