@@ -104,9 +104,13 @@ class Own(nn.Module):
 
 
 USE = """
-import torch
+import dataclasses, torch
 from cutaway.network import Network
 from cutaway.network.graph import facts
+from cutaway.robustness.bounds.deployment import deployment_radius
+from cutaway.robustness.bounds.network import bound_network
+from cutaway.robustness.bounds.sweep import SweepSettings, sweep
+from cutaway.robustness.regions import box
 from test_recipes import Own
 model, x = Own().double().eval(), torch.tensor([[0.3, -0.8, 1.5]], dtype=torch.float64)
 network = Network(model, x)
@@ -118,6 +122,13 @@ assert bool(((low <= seen) & (seen <= high)).all())
 assert float((high - low).max()) < 3 * float((seen.amax(0) - seen.amin(0)).max())
 t = torch.linspace(-40, 40, 400001, dtype=torch.float64)
 bend, curve = (t / (1 + t**2) ** 1.5).abs(), facts.FACTS["asinh"].curve
+bounded = bound_network(model, x)
+limits = sweep(bounded, box(x - 0.4, x + 0.4), SweepSettings(method="ibp"))
+error = deployment_radius(bounded, limits)[0]
+wrong = (Own().eval()(points.float()).double() - model(points.float().double())).abs().amax(0)
+assert bool((wrong > 0).all() & (wrong <= error).all()) and float(error.max()) < 1e-5, (wrong, error)
+facts.CURVES["asinh"] = dataclasses.replace(curve, float32=None)
+assert bool(deployment_radius(bounded, limits).isinf().all())
 assert float(bend.max()) <= curve.curvature and float(bend[t.abs() > curve.core].max()) <= curve.tail
 """
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cutaway.network.graph import Node
+from cutaway.network.graph import Node, facts
+from cutaway.network.graph.fact import Rounding
 from cutaway.robustness.bounds import deployment, rounding
 from cutaway.robustness.bounds.unary import derivative_limit
 
@@ -66,7 +67,11 @@ def test_what_functions_lose_in_float32_is_within_its_limits(functions, capsys):
     "exp erf tanh atan sin cos sigmoid softsign mish reciprocal sqrt log rsqrt square leaky_relu silu gelu".split(),
 )
 def test_a_limit_that_is_too_low_is_seen(functions, monkeypatch, word):
-    monkeypatch.setitem(rounding.FLOAT32, word, tuple(v / 16 for v in rounding.FLOAT32[word]))
+    def tighter(node):
+        known = facts.CURVES[node.op].rounding(node)
+        return Rounding(known.relative / 16, known.fixed / 16, known.by_argument / 16)
+
+    monkeypatch.setattr(rounding, "rounding_of", tighter)
     shares = [
         row["share"] for f in functions.FUNCTIONS if f.word == word for row in functions.measured(f, 40000, 0).values()
     ]

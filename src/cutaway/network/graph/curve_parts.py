@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cutaway.network.graph.fact import Arguments, Form
+from cutaway.network.graph.fact import Arguments, Form, Rounding
 from cutaway.network.graph.node import Node
 
 GELU_TURNING, GELU_TANH_TURNING = -0.7517915246935645, -0.7524614220710162
@@ -111,3 +111,22 @@ def power_form(arguments: Arguments) -> Form:
 
 def rrelu_form(arguments: Arguments) -> Form:
     return Form.UNKNOWN if arguments.get("training") else Form.PIECEWISE
+
+
+def elu_rounding(node: Node) -> Rounding:
+    """exp(x) - 1 cancels."""
+    return Rounding(8, fixed=4 * abs(node.attributes["scale"] * node.attributes["alpha"]))
+
+
+def softplus_rounding(node: Node) -> Rounding:
+    """torch takes the identity from beta x = 20 on."""
+    return Rounding(16, fixed=2.1e-9 * 2**24 / node.attributes["beta"], never_negative=True)
+
+
+def gelu_rounding(node: Node) -> Rounding:
+    return Rounding(8, by_argument=12 if node.attributes["approximate"] == "tanh" else 8)
+
+
+def power_rounding(node: Node) -> Rounding:
+    """A rounded exponent p changes x^p by |p log x| units, and |log x| < 104."""
+    return Rounding(16 + 104 * abs(node.attributes["exponent"]))

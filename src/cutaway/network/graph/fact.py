@@ -24,6 +24,21 @@ class Form(Enum):
     UNKNOWN = "not known, so nothing is claimed"
 
 
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """How far a float32 computation of f may be from f: relative |f(x)| + fixed + by_argument |x|, in units u = 2^-24.
+
+    within: `within` |x| comes up on the way; nothing is claimed where it passes the largest number.
+    never_negative: the computed value is not below 0 either.
+    """
+
+    relative: float
+    fixed: float = 0.0
+    by_argument: float = 0.0
+    within: float = 0.0
+    never_negative: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
     """A function f of one number.
@@ -42,6 +57,8 @@ class Curve:
     cancels: for |x| <= size, how far a computed f(x) may be off beyond a few units of its own size, in units of the
     type's epsilon: terms that nearly cancel.
     shortcut: how far the function that runs is from the formula.
+    float32: what computing it in float32 adds to the error of its argument; None where that is not known, which
+    `certify --deployment` takes for infinite. `benchmarks/float32_functions.py` measures every one.
     """
 
     kind: str
@@ -57,6 +74,12 @@ class Curve:
     jumps: Callable[[Node], tuple[tuple[float, float], ...]] | None = None
     cancels: Callable[[Node, Tensor], Tensor | float] | None = None
     shortcut: Callable[[Node], float] | None = None
+    float32: Rounding | Callable[[Node], Rounding] | None = None
+
+    def rounding(self, node: Node) -> Rounding:
+        """`float32` of a node with its own parameters; infinite where it is not known."""
+        known = self.float32(node) if callable(self.float32) else self.float32
+        return known or Rounding(math.inf)
 
     def slope_range(self, node: Node) -> tuple[float, float]:
         """`slopes` of a node with its own parameters."""

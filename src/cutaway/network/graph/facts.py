@@ -4,6 +4,10 @@
 affine. Here stand the functions of one number; the affine words and those of several operands are in files beside.
 To add a function of one number, add one record: `tests/network/test_facts.py` measures every claim of it, and `plain`
 makes its ATen operator a graph node, which bounds then enclose by its `kind`.
+
+What float32 adds (`float32`) are generous limits of what onnxruntime and torch were seen to do on the CPU, no theorems:
+`benchmarks/float32_functions.py` measures them beside these limits, `benchmarks/fuzz_deployment.py` tries to break
+them. onnxruntime's sigmoid, for instance, has no relative accuracy below -17.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from cutaway.network.graph import curve_parts as p
 from cutaway.network.graph.affine_words import AFFINE_FACTS
 from cutaway.network.graph.bending_words import BENDING_FACTS
 from cutaway.network.graph.curve_parts import at, call
-from cutaway.network.graph.fact import Curve, Fact, Form
+from cutaway.network.graph.fact import Curve, Fact, Form, Rounding
 from cutaway.network.graph.node import Node
 
 INF = math.inf
@@ -47,7 +51,17 @@ def _plain(word: str, kind: str, family: str = "other", **known: Any) -> Fact:
 
 
 PIECEWISE = [
-    _bend("relu", call(torch.relu), "piecewise", plain=True, gate="zero", kinks=at(0.0), limits=RISING, slopes=UP_TO_1),
+    _bend(
+        "relu",
+        call(torch.relu),
+        "piecewise",
+        plain=True,
+        gate="zero",
+        kinks=at(0.0),
+        limits=RISING,
+        slopes=UP_TO_1,
+        float32=Rounding(0, never_negative=True),
+    ),
     _bend(
         "abs",
         call(torch.abs),
@@ -58,8 +72,11 @@ PIECEWISE = [
         kinks=at(0.0),
         limits=RISING,
         slopes=(-1.0, 1.0),
+        float32=Rounding(0, never_negative=True),
     ),
-    _bend("leaky_relu", p.leaky_relu, "piecewise", gate="zero", kinks=at(0.0), slopes=p.leaky_slopes),
+    _bend(
+        "leaky_relu", p.leaky_relu, "piecewise", gate="zero", kinks=at(0.0), slopes=p.leaky_slopes, float32=Rounding(4)
+    ),
     _bend("prelu", None, gate="zero", kinks=at(0.0), names=("_prelu_kernel",), factors=("self", "weight")),
     _bend(
         "rrelu",
@@ -77,6 +94,7 @@ PIECEWISE = [
         names=("clip", "clamp_min", "clamp_max"),
         kinks=p.ends("min", "max"),
         slopes=UP_TO_1,
+        float32=Rounding(2),
     ),
     _bend(
         "hardtanh",
@@ -96,6 +114,7 @@ PIECEWISE = [
         kinks=p.ends("threshold", ""),
         jumps=p.threshold_jumps,
         slopes=UP_TO_1,
+        float32=Rounding(2),
     ),
 ]
 
@@ -111,10 +130,11 @@ STEPS = [
         jumps=p.sign_jumps,
         limits=(-1.0, 1.0),
         slopes=(0.0, 0.0),
+        float32=Rounding(0),
     ),
-    _record("floor", Form.STEP, call(torch.floor), "steps", plain=True, slopes=(0.0, 0.0)),
-    _record("ceil", Form.STEP, call(torch.ceil), "steps", plain=True, slopes=(0.0, 0.0)),
-    _record("round", Form.STEP, call(torch.round), "steps", slopes=(0.0, 0.0)),
+    _record("floor", Form.STEP, call(torch.floor), "steps", plain=True, slopes=(0.0, 0.0), float32=Rounding(0)),
+    _record("ceil", Form.STEP, call(torch.ceil), "steps", plain=True, slopes=(0.0, 0.0), float32=Rounding(0)),
+    _record("round", Form.STEP, call(torch.round), "steps", slopes=(0.0, 0.0), float32=Rounding(0)),
     _record("heaviside", Form.STEP, None, kinks=at(0.0)),
 ]
 
@@ -128,8 +148,18 @@ SMOOTH = [
         tail=6.2e-6,
         limits=UP_TO_1,
         slopes=(0.0, 0.25),
+        float32=Rounding(8, fixed=6, never_negative=True),
     ),
-    _plain("tanh", "smooth", "activation", curvature=0.7699, tail=1e-8, limits=(-1.0, 1.0), slopes=UP_TO_1),
+    _plain(
+        "tanh",
+        "smooth",
+        "activation",
+        curvature=0.7699,
+        tail=1e-8,
+        limits=(-1.0, 1.0),
+        slopes=UP_TO_1,
+        float32=Rounding(12),
+    ),
     _plain(
         "erf",
         "smooth",
@@ -139,6 +169,7 @@ SMOOTH = [
         tail=1e-8,
         limits=(-1.0, 1.0),
         slopes=(0.0, 1.1283791670955127),
+        float32=Rounding(8),
     ),
     _smooth(
         "hardswish",
@@ -151,6 +182,7 @@ SMOOTH = [
         turning=at(-1.5),
         limits=(-0.375, INF),
         slopes=(-0.5, 1.5),
+        float32=Rounding(8, by_argument=4, within=6),
     ),
     _plain(
         "atan",
@@ -160,8 +192,17 @@ SMOOTH = [
         tail=1.2e-3,
         limits=(-math.pi / 2 - 1e-15, math.pi / 2 + 1e-15),
         slopes=UP_TO_1,
+        float32=Rounding(12),
     ),
-    _smooth("softsign", call(F.softsign), curvature=2.0, tail=9.2e-4, limits=(-1.0, 1.0), slopes=UP_TO_1),
+    _smooth(
+        "softsign",
+        call(F.softsign),
+        curvature=2.0,
+        tail=9.2e-4,
+        limits=(-1.0, 1.0),
+        slopes=UP_TO_1,
+        float32=Rounding(8),
+    ),
     _smooth(
         "gelu",
         p.gelu,
@@ -172,6 +213,7 @@ SMOOTH = [
         cancels=lambda n, size: 2 * size,  # x (1 + erf(x)) / 2
         limits=(-0.1701, INF),
         slopes=(-0.129, 1.129),
+        float32=p.gelu_rounding,
     ),
     _smooth(
         "silu",
@@ -183,6 +225,7 @@ SMOOTH = [
         turning=at(-1.2784645427610738),
         limits=(-0.2785, INF),
         slopes=(-0.0999, 1.0999),
+        float32=Rounding(8, by_argument=8),
     ),
     _smooth(
         "mish",
@@ -194,6 +237,7 @@ SMOOTH = [
         turning=at(-1.1924312145154938),
         limits=(-0.3089, INF),
         slopes=(-0.1126, 1.0886),
+        float32=Rounding(24),
     ),
     _smooth(
         "elu",
@@ -205,6 +249,7 @@ SMOOTH = [
         slopes=p.elu_slopes,
         turning=p.elu_turning,
         cancels=lambda n, size: 2 * abs(n.attributes["scale"] * n.attributes["alpha"]),  # exp(x) - 1
+        float32=p.elu_rounding,
     ),
     _smooth(
         "softplus",
@@ -215,15 +260,50 @@ SMOOTH = [
         limits=RISING,
         slopes=UP_TO_1,
         shortcut=lambda n: 2.1e-9 / n.attributes["beta"],  # the identity where beta x > 20
+        float32=p.softplus_rounding,
     ),
-    _plain("exp", "convex", derivative=lambda n, x: torch.exp(x), limits=RISING, slopes=RISING),
-    _plain("square", "convex", derivative=lambda n, x: 2 * x, turning=at(0.0), limits=RISING),
-    _plain("log", "concave", derivative=lambda n, x: 1 / x, domain=0.0, slopes=RISING),
-    _plain("sqrt", "concave", derivative=lambda n, x: 0.5 / torch.sqrt(x), domain=0.0, limits=RISING, slopes=RISING),
-    _plain("rsqrt", "convex", derivative=lambda n, x: -0.5 * x**-1.5, domain=0.0, limits=RISING, slopes=FALLING),
-    _plain("reciprocal", "signed", derivative=lambda n, x: -1 / x**2, slopes=FALLING),
-    _plain("sin", "smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0), slopes=(-1.0, 1.0)),
-    _plain("cos", "smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0), slopes=(-1.0, 1.0)),
+    _plain(
+        "exp",
+        "convex",
+        derivative=lambda n, x: torch.exp(x),
+        limits=RISING,
+        slopes=RISING,
+        float32=Rounding(8, never_negative=True),
+    ),
+    _plain(
+        "square",
+        "convex",
+        derivative=lambda n, x: 2 * x,
+        turning=at(0.0),
+        limits=RISING,
+        float32=Rounding(4, never_negative=True),
+    ),
+    _plain("log", "concave", derivative=lambda n, x: 1 / x, domain=0.0, slopes=RISING, float32=Rounding(12)),
+    _plain(
+        "sqrt",
+        "concave",
+        derivative=lambda n, x: 0.5 / torch.sqrt(x),
+        domain=0.0,
+        limits=RISING,
+        slopes=RISING,
+        float32=Rounding(4, never_negative=True),
+    ),
+    _plain(
+        "rsqrt",
+        "convex",
+        derivative=lambda n, x: -0.5 * x**-1.5,
+        domain=0.0,
+        limits=RISING,
+        slopes=FALLING,
+        float32=Rounding(8),
+    ),
+    _plain("reciprocal", "signed", derivative=lambda n, x: -1 / x**2, slopes=FALLING, float32=Rounding(4)),
+    _plain(
+        "sin", "smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0), slopes=(-1.0, 1.0), float32=Rounding(8, fixed=4)
+    ),
+    _plain(
+        "cos", "smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0), slopes=(-1.0, 1.0), float32=Rounding(8, fixed=4)
+    ),
     _smooth(
         "power",
         p.power,
@@ -235,6 +315,7 @@ SMOOTH = [
         names=("pow", "__pow__", "__rpow__", "__ipow__", "float_power"),
         turning=at(0.0),
         core=INF,
+        float32=p.power_rounding,
     ),
 ]
 

@@ -34,7 +34,7 @@ from cutaway.robustness.bounds.intervals import Limits
 from cutaway.robustness.bounds.lowering import LINEAR
 from cutaway.robustness.bounds.maxima import windows
 from cutaway.robustness.bounds.network import BoundNetwork, gamma
-from cutaway.robustness.bounds.rounding import NONNEGATIVE, own_error
+from cutaway.robustness.bounds.rounding import own_error, rounding_of
 from cutaway.robustness.bounds.transpose import absolute, apply_linear, fan, offset
 from cutaway.robustness.bounds.unary import UNARY, derivative_limit, unary_range
 
@@ -63,7 +63,7 @@ def _step(walk: Walk, node: Node) -> None:
     low, high = walk.range(node.index)
     over = torch.maximum(-low, high) + found >= largest
     walk.error[node.index] = torch.where(torch.isnan(found) | over, math.inf, found)
-    if node.op in NONNEGATIVE or (
+    if rounding_of(node).never_negative or (
         node.op in MOVES | {"sum", "mean", "avg_pool"} and all(i in walk.never_negative for i in node.inputs)
     ):
         walk.never_negative.add(node.index)
@@ -275,7 +275,7 @@ def _local_response_norm(walk: Walk, node: Node) -> Tensor:
     left = torch.where(left > 0, left, math.nan)
     top = k + w * _window_sum(size.square(), a["size"]) + moved
     factor, slope = (torch.maximum(left**-p, top**-p) for p in (beta, beta + 1))
-    relative = walk.unit * (SPARE + 16 + 104 * abs(beta))  # of a power, as in `rounding`
+    relative = walk.unit * (SPARE + 16 + 104 * abs(beta))  # of a power, as in its record
     found = size * (abs(beta) * slope * moved + relative * factor) + wrong * factor + 4 * walk.tiny * (1 + size)
     return walk.capped(found, torch.maximum(all_of_it, size * factor))
 
