@@ -3,7 +3,6 @@
 import ast
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ FLOORS = {
         "arrays",
         "_compat",
         "_moved",
+        "_moved_table",
         "_late",
         "_facade",
     ),
@@ -187,57 +187,6 @@ def test_scan_is_a_function_however_it_is_imported():
     assert callable(scan) and callable(cutaway.scan)
     files = {path.stem for path in SOURCE.glob("*.py")}
     assert not files & set(cutaway.__all__), "a file would shadow a public function once it is imported"
-
-
-def test_old_paths_of_moved_modules_warn_and_give_the_same_names():
-    import importlib
-
-    from cutaway._moved import MOVED
-
-    for old, new in MOVED.items():
-        sys.modules.pop(old, None)
-        with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
-            module = importlib.import_module(old)
-        home = importlib.import_module(new)
-        public = [name for name in vars(home) if not name.startswith("_")]
-        assert public or hasattr(home, "__path__"), old
-        assert all(getattr(module, name) is getattr(home, name) for name in public)
-
-
-def test_an_old_module_that_hides_a_function_is_called_as_it():
-    code = """
-import warnings; warnings.simplefilter("ignore")
-import cutaway.network.graph.evaluate
-from cutaway.network import graph
-try: graph.evaluate()
-except TypeError as error: print(error)
-"""
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("evaluate_graph() missing")
-
-
-def test_old_paths_of_moved_names_warn_and_give_the_same_objects():
-    import importlib
-
-    from cutaway._moved import MOVED, NAMES
-
-    for old, home in NAMES.items():
-        (module, _, name), (where, _, new) = old.partition(":"), home.partition(":")
-        if f"{module}.{name}" in MOVED:  # an old module of that name, which is called as the function
-            vars(importlib.import_module(module)).pop(name, None)
-        with pytest.warns(DeprecationWarning, match=f"{name} is now {new}.*in {where or module}"):
-            found = getattr(importlib.import_module(module), name)
-        assert found is getattr(importlib.import_module(where or module), new or name)
-
-
-@pytest.mark.filterwarnings("ignore:.*the old path goes.*:DeprecationWarning")
-def test_a_name_that_never_was_there_is_no_attribute():
-    import importlib
-
-    from cutaway._moved import NAMES
-
-    for module in {old.partition(":")[0] for old in NAMES}:
-        assert not hasattr(importlib.import_module(module), "NeverThere")
 
 
 def test_file_names_are_the_names_of_the_instruments_in_them():

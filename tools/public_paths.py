@@ -1,4 +1,4 @@
-"""The public paths of earlier commits, as Python users could import them: one a line, for `tests/old_public_paths.txt`.
+"""The public paths of earlier commits, as Python users could import them: a module and its names on each line.
 
     python tools/public_paths.py COMMIT... > tests/old_public_paths.txt
 
@@ -70,7 +70,12 @@ def main() -> None:
     for commit in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as folder:
             found |= set(paths(earlier(commit, Path(folder)) / "src" / "cutaway"))
-    print("\n".join(sorted(found)))
+    by_module: dict[str, list[str]] = {}
+    for path in sorted(found):
+        module, _, name = path.partition(":")
+        by_module.setdefault(module, []).extend([name] if name else [])
+    for module, names in by_module.items():
+        print(" ".join([module, *names]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Modules and names that have moved: the old path still imports for one release, and warns with the new one.
 
-A finder at the end of `sys.meta_path` answers for the old modules alone; nothing is imported until one is asked for.
-A module that stays, but some of whose names have moved, ends with `__getattr__ = moved_names(__name__)`; the fronts of
-packages (`_facade`) ask here by themselves.
+All of it is in one table (`_moved_table`). A finder at the head of `sys.meta_path` looks at a name of a module that is
+to be imported, no more: it answers for the old modules, and gives a module that stays, but some of whose names have
+moved, a `__getattr__` that says where they are. The fronts of packages (`_facade`) ask here by themselves.
 """
 
 from __future__ import annotations
@@ -11,115 +11,39 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
-MOVED = {
-    "cutaway.run": "cutaway.running",
-    "cutaway.compare": "cutaway.comparing",
-    "cutaway.scan": "cutaway.scanning",
-    "cutaway.geometry.language": "cutaway.language.geometry",
-    "cutaway.geometry.language_blocks": "cutaway.language.blocks",
-    "cutaway.geometry.language_charts": "cutaway.language.charts",
-    "cutaway.geometry.language_instrument": "cutaway.instruments.language.language_geometry",
-    "cutaway.geometry.intrinsic_dimension": "cutaway.language.dimension",
-    "cutaway.geometry.instruments": "cutaway.instruments.geometry",
-    "cutaway.geometry.instruments.affine_slice": "cutaway.instruments.geometry.affine_slice",
-    "cutaway.geometry.instruments.ray_crossings": "cutaway.instruments.geometry.ray_crossings",
-    "cutaway.geometry.instruments.sample_region": "cutaway.instruments.geometry.sample_region",
-    "cutaway.geometry.local_complexity": "cutaway.instruments.geometry.local_complexity",
-    "cutaway.robustness.robust_accuracy": "cutaway.instruments.robustness.robust_accuracy",
-    "cutaway.outputs.accuracy": "cutaway.instruments.outputs.accuracy",
-    "cutaway.language.instruments": "cutaway.instruments.language.language_geometry",
-    "cutaway.evidence.resample": "cutaway.reading.intervals",
-    "cutaway.reading.charts": "cutaway.pictures.charts",
-    "cutaway.report.explorer.colours": "cutaway.pictures.colours",
-    "cutaway.reading.words": "cutaway.wording",
-    "cutaway.guard.evaluate": "cutaway.guard.evaluation",
-    "cutaway.guard.nlp.perturb": "cutaway.guard.nlp.perturbations",
-    "cutaway.network.graph.evaluate": "cutaway.network.graph.evaluation",
-    "cutaway.network.graph.trace": "cutaway.network.graph.tracing",
-    "cutaway.dynamics.simulate": "cutaway.dynamics.simulation",
-    "cutaway.language.intrinsic_dimension": "cutaway.language.dimension",
-    "cutaway.features.collapse": "cutaway.features.class_means",
-    "cutaway.features.lofi.emergence": "cutaway.features.lofi.spectral_emergence",
-    "cutaway.outputs.predictions": "cutaway.outputs.answers",
-    "cutaway.robustness.certified_accuracy": "cutaway.robustness.certified_share",
-    "cutaway.geometry.faces": "cutaway.arrangement.faces",
-    "cutaway.geometry.rational": "cutaway.arrangement.rational",
-    "cutaway.geometry.row_blocks": "cutaway.engines.row_blocks",
-    "cutaway.geometry.pairs": "cutaway.data.pairs",
-    "cutaway.geometry.dense_norms": "cutaway.reproductions._dense_norms",
-    "cutaway.geometry.reconstruction": "cutaway.features.reconstruction",
-    "cutaway.geometry.studies": "cutaway.structure.variants",
-    "cutaway.geometry.regions": "cutaway.geometry.linear_regions",
-    "cutaway.guard.regions": "cutaway.guard.head_regions",
-    "cutaway.guard.nlp.regions": "cutaway.guard.nlp.boxes",
-}
-"""Old path -> new path."""
+from cutaway._moved_table import GONE, MOVED, NAMES
 
-NAMES = {
-    "cutaway.robustness.attacks:Ball": "cutaway.robustness.attacks.ball:PerturbationBall",
-    "cutaway.robustness.attacks:Target": "cutaway.robustness.attacks.goals:TargetClass",
-    "cutaway.features:Alignment": "cutaway.features.collapse_by_layer:SimplexAlignment",
-    "cutaway.features:alignment": "cutaway.features.collapse_by_layer:simplex_alignment",
-    "cutaway.kernels:alignment": "cutaway.kernels.shape:target_alignment",
-    "cutaway.robustness:certified_radius": "cutaway.robustness.lipschitz:lipschitz_radius",
-    "cutaway.robustness:count_patterns": "cutaway.robustness.patterns:count_activations",
-    "cutaway.geometry.reconstruction:Alignment": "cutaway.features.reconstruction:ReconstructionAlignment",
-    "cutaway.geometry.reconstruction:alignment": "cutaway.features.reconstruction:reconstruction_alignment",
-    "cutaway.geometry.studies:hyperplane_misfit": "cutaway.geometry.boundary_distance",
-    "cutaway.geometry:Alignment": "cutaway.features.reconstruction:ReconstructionAlignment",
-    "cutaway.geometry:alignment": "cutaway.features.reconstruction:reconstruction_alignment",
-    "cutaway.geometry:Estimate": "cutaway.arrangement.polytopes",
-    "cutaway.geometry:polytope_volume": "cutaway.arrangement.polytopes",
-    "cutaway.geometry:pruned": "cutaway.structure.variants",
-    "cutaway.geometry:with_statistics_of": "cutaway.structure.variants",
-    "cutaway.geometry:without_biases": "cutaway.structure.variants",
-    "cutaway.geometry:Region": "cutaway.geometry.linear_regions:LinearRegion",
-    "cutaway.training:Settings": "cutaway.training.loop:TrainingSettings",
-    "cutaway.guard:Verdict": "cutaway.guard.guardrail:PromptVerdict",
-    "cutaway.guard:evaluate": "cutaway.guard.evaluation:evaluate_guardrail",
-    "cutaway.guard:load": "cutaway.guard.folder:load_guardrail",
-    "cutaway.guard:save": "cutaway.guard.folder:save_guardrail",
-    "cutaway.guard.nlp:Outcome": "cutaway.guard.nlp.pipeline:SentenceOutcome",
-    "cutaway.guard.nlp:Settings": "cutaway.guard.nlp.pipeline:SentenceSettings",
-    "cutaway.guard.nlp:run": "cutaway.guard.nlp.pipeline:run_pipeline",
-    "cutaway.network.graph.evaluate:evaluate": "cutaway.network.graph.evaluation:evaluate_graph",
-    "cutaway.guard.evaluate:evaluate": "cutaway.guard.evaluation:evaluate_guardrail",
-    "cutaway.network.graph:evaluate": "cutaway.network.graph.evaluation:evaluate_graph",
-    "cutaway.reproductions:names": "cutaway.reproductions._listing:reproduction_names",
-    "cutaway.training.adapters.lightning:TrackerCallback": ":LightningCallback",
-    "cutaway.training.adapters.huggingface:TrackerCallback": ":HuggingFaceCallback",
-    "cutaway.scan:Settings": "cutaway.scanning:ScanSettings",
-    "cutaway.scanning:Settings": ":ScanSettings",
-    "cutaway.data:load": "cutaway.data.named:load_data",
-    "cutaway.language.instruments:IntrinsicDimension": "cutaway.instruments.language.intrinsic_dimension",
-    "cutaway.features.class_means:NeuralCollapse": "cutaway.instruments.features.neural_collapse",
-    "cutaway.features.lofi.network_features:LofiFeatures": "cutaway.instruments.features.lofi_features",
-    "cutaway.features.sparsity:Sparsity": "cutaway.instruments.features.sparsity",
-    "cutaway.geometry.boundary_distance:BoundaryDistance": "cutaway.instruments.geometry.boundary_distance",
-    "cutaway.geometry:AffineSlice": "cutaway.instruments.geometry.affine_slice",
-    "cutaway.geometry:BoundaryDistance": "cutaway.instruments.geometry.boundary_distance",
-    "cutaway.geometry:LocalComplexity": "cutaway.instruments.geometry.local_complexity",
-    "cutaway.geometry:RayCrossings": "cutaway.instruments.geometry.ray_crossings",
-    "cutaway.geometry:SampleRegion": "cutaway.instruments.geometry.sample_region",
-    "cutaway.outputs:Accuracy": "cutaway.instruments.outputs.accuracy",
-    "cutaway.robustness:RobustAccuracy": "cutaway.instruments.robustness.robust_accuracy",
-}
-"""Old module:name -> the module that has it now, with `:name` where that is another;
-`:name` alone where it has stayed."""
+HOLDERS = {old.partition(":")[0] for old in (*NAMES, *GONE)}
+"""Modules of which names have moved or gone."""
+PACKAGES = {old.rpartition(".")[0] for old in MOVED}
 
 
 class _Finder(MetaPathFinder):
-    def find_spec(self, fullname, path=None, target=None) -> ModuleSpec | None:
-        if fullname not in MOVED:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in MOVED:
+            return importlib.util.spec_from_loader(fullname, _Forward(), is_package=fullname in PACKAGES)
+        if fullname not in HOLDERS:
             return None
-        package = any(old.startswith(f"{fullname}.") for old in MOVED)
-        return importlib.util.spec_from_loader(fullname, _Forward(), is_package=package)
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Telling(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _Telling(SourceFileLoader):
+    """A module that stays: where it has no name, it says where that has gone."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        vars(module).setdefault("__getattr__", moved_names(module.__name__))
 
 
 class _Forward(Loader):
@@ -134,7 +58,7 @@ class _Forward(Loader):
         new = importlib.import_module(MOVED[old])
         vars(module).update({name: value for name, value in vars(new).items() if not name.startswith("__")})
         module.__doc__ = new.__doc__
-        vars(module)["__getattr__"] = moved_names(old)
+        vars(module)["__getattr__"] = moved_names(old, new)
         module.__class__ = _Called
 
 
@@ -145,10 +69,20 @@ class _Called(ModuleType):
         return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
 
 
-def moved_name(module: str, name: str) -> Any:
-    """What `module.name` has become, with a warning; `AttributeError` for a name that never was there."""
-    found = NAMES.get(f"{module}:{name}")
+def moved_name(module: str, name: str, heir: ModuleType | None = None) -> Any:
+    """What `module.name` has become, with a warning; `AttributeError` for a name that never was there, or has no heir.
+
+    heir: the module that `module` has become; what it has is found there.
+    """
+    path = f"{module}:{name}"
+    if path in GONE:
+        words = f"{module}.{name} is gone; {GONE[path]}"
+        warnings.warn(words, DeprecationWarning, 3)
+        raise AttributeError(words)
+    found = NAMES.get(path)
     if found is None:
+        if heir is not None and not name.startswith("__"):
+            return getattr(heir, name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     home, _, new = found.partition(":")
     home = home or module
@@ -157,11 +91,11 @@ def moved_name(module: str, name: str) -> Any:
     return getattr(importlib.import_module(home), new or name)
 
 
-def moved_names(module: str) -> Callable[[str], Any]:
+def moved_names(module: str, heir: ModuleType | None = None) -> Callable[[str], Any]:
     """The `__getattr__` of a module some of whose names have moved."""
-    return lambda name: moved_name(module, name)
+    return lambda name: moved_name(module, name, heir)
 
 
 def install() -> None:
     """Answer for the old paths from now on; called once by `cutaway`."""
-    sys.meta_path.append(_Finder())
+    sys.meta_path.insert(0, _Finder())

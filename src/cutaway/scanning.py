@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cutaway import registry, scan_cost
-from cutaway._moved import moved_names
 from cutaway.data.anything import as_dataset
 from cutaway.errors import CutawayError, InputError, did_you_mean, failure
 from cutaway.evidence.decision import LIMIT, reach
@@ -277,6 +276,3 @@ def _judge(
         r.with_q_values({f.name: adjusted[f"{r.instrument}/{f.name}"] for f in r.figures if f.p_value is not None})
         for r in judged
     )
-
-
-__getattr__ = moved_names(__name__)

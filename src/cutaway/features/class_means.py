@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from cutaway._moved import moved_names
 from cutaway.network import Network
 
 
@@ -89,6 +88,3 @@ def penultimate(
 
 def _squared_distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return (points**2).sum(1)[:, None] - 2 * points @ centres.T + (centres**2).sum(1)[None]
-
-
-__getattr__ = moved_names(__name__)

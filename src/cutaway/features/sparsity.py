@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutaway._moved import moved_names
 from cutaway.network import Network, Site
 
 
@@ -87,6 +86,3 @@ def static_dead(network: Network, sites: Sequence[Site]) -> np.ndarray:
         if weight is not None and not site.in_place:
             rates[i] = float((weight.flatten(1) == 0).all(dim=1).double().mean())
     return rates
-
-
-__getattr__ = moved_names(__name__)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutaway._moved import moved_names
 from cutaway.geometry import linearisation
 from cutaway.geometry.near_neurons import EXACT_DIMS
 from cutaway.network import Network, Site
@@ -186,6 +185,3 @@ def hyperplane_misfit(weight: torch.Tensor, offset: torch.Tensor, inputs: torch.
 
 def _ratio(value: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
     return torch.where(norm > 0, value.abs() / norm, torch.inf)
-
-
-__getattr__ = moved_names(__name__)

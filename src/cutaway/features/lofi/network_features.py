@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from cutaway import seeds
-from cutaway._moved import moved_names
 from cutaway.arrays import Array
 from cutaway.data import Dataset
 from cutaway.network import Network, Site
@@ -223,6 +222,3 @@ def rows_at(value: torch.Tensor, site: Site, positions: Array | None) -> Array:
     if positions is not None:
         moved = moved[:, torch.from_numpy(positions[positions < moved.shape[1]]).to(moved.device)]
     return moved.double().cpu().numpy()
-
-
-__getattr__ = moved_names(__name__)

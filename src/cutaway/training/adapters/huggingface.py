@@ -11,7 +11,6 @@ import weakref
 from typing import Any
 
 from cutaway._compat import require
-from cutaway._moved import moved_names
 from cutaway.training.adapters.order import OrderOf, watch_order
 from cutaway.training.tracker import Tracker
 
@@ -97,6 +96,3 @@ def _tell_failures(trainer: Any, tracker: Tracker) -> None:
             raise
 
     trainer.train = watched
-
-
-__getattr__ = moved_names(__name__)

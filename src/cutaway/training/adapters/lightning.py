@@ -12,7 +12,6 @@ import numpy as np
 from torch import nn
 
 from cutaway._compat import require
-from cutaway._moved import moved_names
 from cutaway.training.tracker import Tracker
 
 require("lightning", "lightning")
@@ -83,6 +82,3 @@ def network_of(module: Any) -> nn.Module:
         return module
     children = [child for child in module.children() if any(True for _ in child.parameters())]
     return children[0] if len(children) == 1 else module
-
-
-__getattr__ = moved_names(__name__)
