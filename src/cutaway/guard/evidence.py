@@ -75,7 +75,8 @@ class TokenVectors:
         rows = self._first_windows(texts)
         vectors: list[Any] = [None] * len(rows)
         for part, tokens, mask in token_batches(rows, self._batch, pad=self._reader.takes_mask):
-            found = self._reader.token_vectors(tokens.to(self._device), mask.to(self._device)).half().cpu().numpy()
+            on = None if mask is None else mask.to(self._device)
+            found = self._reader.token_vectors(tokens.to(self._device), on).half().cpu().numpy()
             for k, i in enumerate(part):
                 vectors[i] = found[k, self._inner(rows[i])]
         return vectors, self._names(rows)

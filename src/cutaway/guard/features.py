@@ -48,6 +48,8 @@ class FeatureRows:
 
     def worst(self, logits: np.ndarray) -> np.ndarray:
         """(n,) row of each prompt's window with the highest of `logits` (w,), the first of equals."""
+        if len(logits) == len(self.windows):
+            return np.arange(len(logits))
         return np.array([a + int(np.argmax(logits[a : a + k])) for a, k in zip(self.first, self.windows, strict=True)])
 
     def notes(self) -> tuple[str, ...]:
@@ -99,7 +101,7 @@ class PromptFeatures:
         distinct = {row: place for place, row in enumerate(dict.fromkeys(encoded.rows))}
         values = self._read(list(distinct)).double().numpy()
         return FeatureRows(
-            values=values[[distinct[row] for row in encoded.rows]],
+            values=values if len(values) == len(encoded.rows) else values[[distinct[row] for row in encoded.rows]],
             windows=np.array(encoded.windows),
             tokens=np.array(encoded.lengths),
         )
@@ -108,8 +110,10 @@ class PromptFeatures:
         if isinstance(self.reader, SentenceReader):
             return sentence_vectors(self.reader, rows, batch_size=self.batch_size)
         got = language_geometry(self.reader, rows, batch_size=self.batch_size, layers=self.layers)
-        parts = {"geometry": got.pooled.flatten(1), "hidden": got.hidden}
-        return torch.cat([parts[k] for k in (("geometry", "hidden") if self.kind == "both" else (self.kind,))], dim=1)
+        if self.kind == "hidden":
+            return got.hidden
+        geometry = got.pooled.flatten(1)
+        return torch.cat([geometry, got.hidden], dim=1) if self.kind == "both" else geometry
 
     @staticmethod
     def _all_layers(layers: int | None) -> None:

@@ -28,7 +28,7 @@ from cutaway.errors import InputError, ModelError
 from cutaway.language.blocks import MlpBlock, example_rows, find_mlp_blocks
 from cutaway.language.experts import routed_features
 from cutaway.language.forward import accepts, body_of, checked_mask, run_model
-from cutaway.language.pooling import Pooling, masked_mean, token_features
+from cutaway.language.pooling import Pooling, by_token, gate_values, masked_mean
 from cutaway.network.outputs import first_tensor
 
 FEATURE_NAMES = (
@@ -63,9 +63,9 @@ class _Exit(Exception):
 class GeometryReader:
     """Reads the features of `model` (in evaluation mode); blocks are found once from one pass on `example` (1, T).
 
-    The weights' norms are taken once: make a new reader after changing them. `vocabulary`: how many ids the model's
-    embedding knows, None where no `nn.Embedding` reads them. An encoder-decoder model is read in its encoder. Raises
-    ModelError when the model has no MLP block or one that cannot be read: never a part of the model in silence.
+    The weights' norms are taken once: make a new reader after changing them, or a module. `vocabulary`: how many ids
+    the model's embedding knows, None where no `nn.Embedding` reads them. An encoder-decoder model is read in its
+    encoder. Raises ModelError when the model has no MLP block or one that cannot be read: never a part in silence.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
@@ -77,6 +77,7 @@ class GeometryReader:
             None if b.experts else b.rows(self.model).float().norm(dim=1).clamp(min=1e-30).reciprocal()
             for b in self.blocks
         ]
+        self._modules = {b.path: self.model.get_submodule(b.path) for b in self.blocks}
         self.takes_mask = accepts(self.model, "attention_mask")
         self._check_rows(example[:1])
 
@@ -93,16 +94,17 @@ class GeometryReader:
         longer than the model has positions.
         """
         count = self._checked_layers(layers)
-        valid = checked_mask(tokens, mask)
+        valid = None if mask is None else checked_mask(tokens, mask)
         self._check_ids(tokens)
         pooling = Pooling(valid)
         tokenwise: list[tuple[Tensor, Tensor]] | None = [] if per_token else None
         source: list[Tensor] = []
 
-        def take(index: int, share: Tensor, distance: Tensor, inputs: Tensor) -> None:
-            pooling.add(share, distance)
+        def take(index: int, first: Tensor, second: Tensor, inputs: Tensor) -> None:
             if tokenwise is not None:
-                tokenwise.append((share, distance))
+                first, second = by_token(first, second) if first.ndim == 3 else (first, second)
+                tokenwise.append((first, second))
+            pooling.add(first, second)
             if index == count - 1:
                 source.append(inputs)
                 if layers is not None:
@@ -111,7 +113,7 @@ class GeometryReader:
         state = None
         handles = self._hooked(count, (tokens.shape[0], tokens.shape[1]), take)
         try:
-            state = first_tensor(run_model(self.model, tokens, None if mask is None else mask))
+            state = first_tensor(run_model(self.model, tokens, mask))
         except _Exit:
             pass
         except IndexError as error:  # an embedding of positions, or one that reads other numbers than the ids
@@ -172,7 +174,8 @@ class GeometryReader:
     def _hooked(
         self, count: int, shape: tuple[int, int], take: Callable[[int, Tensor, Tensor, Tensor], None]
     ) -> list[RemovableHandle]:
-        """One hook a module, however many of the first `count` blocks are its calls: take(block, s, d, input)."""
+        """One hook a module, however many of the first `count` blocks are its calls: take(block, s, d, input), or the
+        values of its gates in place of s and d."""
         calls: dict[str, dict[int, int]] = {}
         for index, block in enumerate(self.blocks[:count]):
             calls.setdefault(block.path, {})[block.call] = index
@@ -187,17 +190,16 @@ class GeometryReader:
                 block, inputs = self.blocks[index], args[0] if args else next(iter(kwargs.values()))
                 norms = self._inverse_norms[index]
                 if norms is not None:
-                    share, distance = token_features(block.gates(output, shape), norms)
+                    first, second = gate_values(block.gates(output, shape), norms)
                 else:
                     assert block.experts is not None
-                    share, distance = routed_features(module, block.experts, args, kwargs).reshape(2, *shape)
-                take(index, share, distance, block.by_row(inputs, shape))
+                    first, second = routed_features(module, block.experts, args, kwargs).reshape(2, *shape)
+                take(index, first, second, block.by_row(inputs, shape))
 
             return on_call
 
         return [
-            self.model.get_submodule(path).register_forward_hook(hook(wanted), with_kwargs=True)
-            for path, wanted in calls.items()
+            self._modules[path].register_forward_hook(hook(wanted), with_kwargs=True) for path, wanted in calls.items()
         ]
 
     def _checked_layers(self, layers: int | None) -> int:
@@ -215,8 +217,9 @@ class GeometryReader:
 
 def token_batches(
     rows: Sequence[Sequence[int]], batch_size: int, *, pad: bool, padding_id: int = 0
-) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """(indices, tokens (n, T), mask (n, T)) over token rows of any length, sorted by length so that little is padded.
+) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
+    """(indices, tokens (n, T), mask (n, T)) over token rows of any length, sorted by length so that little is padded;
+    the mask is None where nothing is.
 
     With `pad=False` (a model without a mask) only rows of equal length share a batch.
     """
@@ -226,13 +229,12 @@ def token_batches(
         part = order[start : start + batch_size]
         if not pad:
             part = [i for i in part if len(rows[i]) == len(rows[part[0]])]
-        longest = len(rows[part[-1]])
-        tokens = torch.full((len(part), longest), padding_id, dtype=torch.int64)
-        mask = torch.zeros((len(part), longest), dtype=torch.int64)
-        for k, i in enumerate(part):
-            tokens[k, : len(rows[i])] = torch.tensor(list(rows[i]), dtype=torch.int64)
-            mask[k, : len(rows[i])] = 1
-        yield part, tokens, mask
+        lengths = [len(rows[i]) for i in part]
+        padded = [[*rows[i], *[padding_id] * (lengths[-1] - len(rows[i]))] for i in part]
+        mask = None
+        if lengths[0] < lengths[-1]:
+            mask = (torch.arange(lengths[-1]) < torch.tensor(lengths)[:, None]).long()
+        yield part, torch.tensor(padded, dtype=torch.int64), mask
         start += len(part)
 
 
@@ -250,17 +252,22 @@ def language_geometry(
             "the token rows", found=found, expected="at least one token in every row", remedy="leave out the empty rows"
         )
     device = next(reader.model.parameters()).device
-    pooled: list[Tensor] = [torch.empty(0)] * len(rows)
-    hidden: list[Tensor] = [torch.empty(0)] * len(rows)
+    order: list[int] = []
+    parts: list[LanguageFeatures] = []
     for part, tokens, mask in token_batches(rows, batch_size, pad=reader.takes_mask):
-        got = reader.read(tokens.to(device), mask.to(device), layers=layers)
-        for k, (p, h) in enumerate(zip(got.pooled.cpu(), got.hidden.cpu(), strict=True)):
-            pooled[part[k]], hidden[part[k]] = p, h
-    return LanguageFeatures(pooled=torch.stack(pooled), hidden=torch.stack(hidden))
+        got = reader.read(tokens.to(device), None if mask is None else mask.to(device), layers=layers)
+        order += part
+        parts.append(LanguageFeatures(pooled=got.pooled.cpu(), hidden=got.hidden.cpu()))
+    if len(rows) == 1:
+        return parts[0]
+    back = torch.tensor(order).argsort()
+    return LanguageFeatures(
+        pooled=torch.cat([p.pooled for p in parts])[back], hidden=torch.cat([p.hidden for p in parts])[back]
+    )
 
 
-def _blank(x: Tensor, valid: Tensor) -> Tensor:
-    return x.masked_fill(~valid[:, None, :], float("nan"))
+def _blank(x: Tensor, valid: Tensor | None) -> Tensor:
+    return x if valid is None else x.masked_fill(~valid[:, None, :], float("nan"))
 
 
 @contextlib.contextmanager

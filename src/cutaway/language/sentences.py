@@ -49,7 +49,8 @@ class SentenceReader:
     def read(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Sentence vectors (n, D), float32, of length 1 (0 where the state is 0). Exact up to rounding."""
         states = self.states(tokens, mask).float()
-        pooled = states[:, 0] if self.pooling == "first" else masked_mean(states, checked_mask(tokens, mask))
+        valid = None if mask is None else checked_mask(tokens, mask)
+        pooled = states[:, 0] if self.pooling == "first" else masked_mean(states, valid)
         return nn.functional.normalize(pooled, dim=1)
 
     @torch.no_grad()
@@ -63,5 +64,5 @@ def sentence_vectors(reader: SentenceReader, rows: Sequence[Sequence[int]], *, b
     device = next(reader.model.parameters()).device
     found = torch.empty(len(rows), reader.width)
     for part, tokens, mask in token_batches(rows, batch_size, pad=reader.takes_mask):
-        found[part] = reader.read(tokens.to(device), mask.to(device)).cpu()
+        found[part] = reader.read(tokens.to(device), None if mask is None else mask.to(device)).cpu()
     return found
