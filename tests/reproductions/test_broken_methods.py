@@ -235,7 +235,7 @@ FAULTS = {
     ),
     "llm-geometry": Fault(
         says="a gate at rest counts as active",
-        where="cutaway.language.pooling:gate_values", right="torch.gt(gates, 0", wrong="torch.gt(gates, -1",
+        where="cutaway.language.pooling:gate_distances", right="torch.gt(gates, 0", wrong="torch.gt(gates, -1",
         rows=lambda m: m._definitions(0), twice=True,
     ),
     "local-complexity": Fault(

@@ -28,7 +28,7 @@ from cutaway.errors import InputError, ModelError
 from cutaway.language.blocks import MlpBlock, example_rows, find_mlp_blocks
 from cutaway.language.experts import routed_features
 from cutaway.language.forward import accepts, body_of, checked_mask, run_model
-from cutaway.language.pooling import Pooling, by_token, gate_values, masked_mean
+from cutaway.language.pooling import Pooling, by_token, gate_distances, masked_mean
 from cutaway.network.outputs import first_tensor
 
 FEATURE_NAMES = (
@@ -190,7 +190,7 @@ class GeometryReader:
                 block, inputs = self.blocks[index], args[0] if args else next(iter(kwargs.values()))
                 norms = self._inverse_norms[index]
                 if norms is not None:
-                    first, second = gate_values(block.gates(output, shape), norms)
+                    first, second = gate_distances(block.gates(output, shape), norms)
                 else:
                     assert block.experts is not None
                     first, second = routed_features(module, block.experts, args, kwargs).reshape(2, *shape)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def gate_values(gates: Tensor, inverse_norms: Tensor) -> tuple[Tensor, Tensor]:
+def gate_distances(gates: Tensor, inverse_norms: Tensor) -> tuple[Tensor, Tensor]:
     """1[h > 0] (float32) and |h| / |w| of pre-activations (..., F) and 1/|w_j| (F,): two tensors (..., F)."""
     active = torch.empty(gates.shape, dtype=torch.float32, device=gates.device)
     torch.gt(gates, 0, out=active)
@@ -20,7 +20,7 @@ def by_token(active: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor]:
 
 def token_features(gates: Tensor, inverse_norms: Tensor) -> tuple[Tensor, Tensor]:
     """(s, d) of the module's text for pre-activations (..., F) and 1/|w_j| (F,): two float32 tensors (...)."""
-    return by_token(*gate_values(gates, inverse_norms))
+    return by_token(*gate_distances(gates, inverse_norms))
 
 
 def pool(share: Tensor, distance: Tensor, valid: Tensor | None) -> Tensor:
@@ -58,7 +58,7 @@ class Pooling:
         self._done: list[Tensor] = []
 
     def add(self, first: Tensor, second: Tensor) -> None:
-        """s, d (n, T) of the next block, or the values of its gates (n, T, F) as `gate_values` has them."""
+        """s, d (n, T) of the next block, or the values of its gates (n, T, F) as `gate_distances` has them."""
         if self._waiting and self._waiting[0][0].shape != first.shape:
             self._pool()
         self.count += 1
