@@ -59,3 +59,10 @@ def test_it_is_installed_where_the_shell_looks(tmp_path, monkeypatch, capsys):
 def test_another_shell_is_refused(capsys):
     assert run(["completion", "tcsh"]) == 2
     assert "bash" in capsys.readouterr().err
+
+
+def test_bash_completes_the_names_of_instruments_and_reproductions(script):
+    assert completed(script, "cutaway measure boundary-d") == {"boundary-distance"}
+    assert completed(script, "cutaway instruments local") == {"local-complexity"}
+    assert completed(script, "cutaway reproduce splinec") == {"splinecam"}
+    assert completed(script, "cutaway measure boundary-distance --pl") == {"--plot"}
