@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 # The short form of every reproduction and every benchmark; the long forms are `cutaway reproduce NAME` and
 # `python benchmarks/bench_NAME.py`.
 reproduce-short: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python reproductions/run_all.py --short --out docs/_build/short_rows.json
+	OMP_NUM_THREADS=1 $(BIN)/python reproductions/run_all.py --short --jobs 2 --out docs/_build/short_rows.json
 
 bench-short: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --short

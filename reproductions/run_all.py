@@ -1,7 +1,9 @@
 """Run every reproduction, each in a process of its own, and print one table of verdicts.
 
-    python reproductions/run_all.py [--short] [--out ROWS.json] [NAME ...]
+    python reproductions/run_all.py [--short] [--jobs 2] [--out ROWS.json] [NAME ...]
 
+`--jobs` many run at a time: rows hold values and CPU seconds, so that a core each is enough. A short form that costs
+more than 20 CPU seconds is named.
 Exits with 1 when one of them fails that is not listed in KNOWN (with the reason why the published figure does not
 come out), crashes, or judges nothing. One whose data are missing is not run, and said.
 """
@@ -13,7 +15,8 @@ import json
 import os
 import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,9 @@ KNOWN: dict[str, str] = {
 }
 
 
+DEAR = 20.0  # CPU seconds of a short form
+
+
 def main() -> int:
     """Run them and return the exit code."""
     from cutaway.reproductions import reproduction_names
@@ -38,47 +44,47 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=None)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1, help="how many run at a time")
     parser.add_argument("--timeout", type=float, default=900 if "--short" in sys.argv else 7200)
     parser.add_argument("--out", type=Path, help="file that keeps the rows of all")
     options = parser.parse_args()
-    bad, absent = [], []
-    for name in options.names or reproduction_names():
-        command = [
-            sys.executable,
-            "-m",
-            "cutaway",
-            "reproduce",
-            name,
-            "--json",
-            *(["--short"] if options.short else []),
-        ]
-        began = time.perf_counter()
-        try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=options.timeout, check=False)
-            result = json.loads(done.stdout) if done.stdout.strip() else {}
-            missing = done.returncode == 2 and not os.environ.get("CUTAWAY_DATA")
-            verdict = result.get("outcome", "not run" if missing else "crashed")
-        except subprocess.TimeoutExpired:
-            result, verdict = {}, "timed out"
-        rows = result.get("rows", [])
-        if options.out and rows:
-            keep(options.out, name, result)
-        counts = ", ".join(f"{sum(r['verdict'] == v for r in rows)} {v}" for v in ("pass", "fail", "report", "not run"))
-        print(
-            f"{name:<28} {verdict:<14} {counts:<42} {time.perf_counter() - began:6.1f} s {KNOWN.get(name, '')}",
-            flush=True,
-        )
-        for row in rows:
-            if row["verdict"] == "fail":
-                print(f"    {row['quantity']}: paper {row['paper']}, ours {row['ours']} (tolerance {row['tolerance']})")
-        if verdict == "not run":
-            absent.append(name)
-        elif verdict != "passed" and not (verdict == "failed" and name in KNOWN):
-            bad.append(name)
-    if absent:
+    names, found = options.names or reproduction_names(), {}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        one = partial(run_one, short=options.short, timeout=options.timeout)
+        for name, (verdict, result) in zip(names, pool.map(one, names)):
+            found[name] = verdict
+            if options.out and result.get("rows"):
+                keep(options.out, name, result)
+            tell(name, verdict, result, options.short)
+    if absent := [name for name, verdict in found.items() if verdict == "not run"]:
         print(f"not run, for their data are missing: {', '.join(absent)}")
+    fine = ("passed", "not run")
+    bad = [n for n, verdict in found.items() if verdict not in fine and not (verdict == "failed" and n in KNOWN)]
     print(f"reproductions not passed: {', '.join(bad)}" if bad else "all that ran passed or are known not to")
     return 1 if bad else 0
+
+
+def run_one(name: str, *, short: bool, timeout: float) -> tuple[str, dict[str, Any]]:
+    """Its verdict and what it told."""
+    command = [sys.executable, "-m", "cutaway", "reproduce", name, "--json", *(["--short"] if short else [])]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return "timed out", {}
+    result = json.loads(done.stdout) if done.stdout.strip() else {}
+    missing = done.returncode == 2 and not os.environ.get("CUTAWAY_DATA")
+    return result.get("outcome", "not run" if missing else "crashed"), result
+
+
+def tell(name: str, verdict: str, result: dict[str, Any], short: bool) -> None:
+    """One line a reproduction, and one for each row that failed."""
+    rows, spent = result.get("rows", []), result.get("cpu_seconds", 0.0)
+    counts = ", ".join(f"{sum(r['verdict'] == v for r in rows)} {v}" for v in ("pass", "fail", "report", "not run"))
+    dear = f"more than {DEAR:.0f} CPU s; " if short and spent > DEAR else ""
+    print(f"{name:<28} {verdict:<14} {counts:<42} {spent:6.1f} CPU s {dear}{KNOWN.get(name, '')}", flush=True)
+    for row in rows:
+        if row["verdict"] == "fail":
+            print(f"    {row['quantity']}: paper {row['paper']}, ours {row['ours']} (tolerance {row['tolerance']})")
 
 
 def keep(path: Path, name: str, result: dict[str, Any]) -> None:

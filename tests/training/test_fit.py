@@ -121,28 +121,36 @@ def test_cut_and_resumed_ends_with_the_same_bits(recipe, tmp_path, cut, monkeypa
     assert fitted.final == fit(recipe, tmp_path / "cut", resume=True).final
 
 
+KILLS = """
+import os, random, signal, time
+from cutaway.training import fit as module, open_training
+
+module.SAFE_SECONDS, module.SAVING_SHARE, draw = 0.05, 1e9, random.Random(0)
+for _ in range(2):
+    told, tell = os.pipe()
+    child = os.fork()  # before this process has threads of its own
+    if child == 0:
+        slow = lambda step, steps, loss: (os.write(tell, b"%d " % step), time.sleep(0.003))
+        module.fit({recipe!r}, {cut!r}, resume=True, progress=slow)
+        os._exit(0)
+    os.close(tell)
+    print(os.read(told, 100).split()[0].decode())
+    time.sleep(draw.uniform(0.05, 0.6))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, "the training was still at work"
+    open_training({cut!r})  # readable at any moment
+"""
+
+
 def test_killed_at_random_moments_it_goes_on_to_the_same_bits(tmp_path):
     """SIGKILL, twice at moments drawn with a fixed seed."""
     recipe = tmp_path / "long.toml"
     recipe.write_text(RECIPE.format(steps=500))
     fit(recipe, tmp_path / "whole")
-    code = (
-        "import sys, time\nfrom cutaway.training import fit as module\n"
-        "module.SAFE_SECONDS, module.SAVING_SHARE = 0.05, 1e9\n"
-        "tell = lambda step, steps, loss: (print(step, flush=True), time.sleep(0.003))\n"
-        f"module.fit({str(recipe)!r}, {str(tmp_path / 'cut')!r}, resume=True, progress=tell)\n"
-    )
-    rng, reached = np.random.default_rng(0), []
-    for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        first = process.stdout.readline()
-        reached.append(int(first))
-        time.sleep(rng.uniform(0.05, 0.6))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        open_training(tmp_path / "cut")  # readable at any moment
-    assert reached[-1] > 1, "it goes on instead of starting again"
+    code = KILLS.format(recipe=str(recipe), cut=str(tmp_path / "cut"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout.split()[-1]) > 1, "it goes on instead of starting again"
     fit(recipe, tmp_path / "cut", resume=True)
     assert same(last_weights(tmp_path / "whole"), last_weights(tmp_path / "cut"))
     steps, _ = open_training(tmp_path / "cut").scalars["loss"]
@@ -154,11 +162,14 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     recipe.write_text(RECIPE.format(steps=1_000_000) + TRACKER)
     arguments = ["fit", str(recipe), "--out", str(tmp_path / "run")]
     process = subprocess.Popen([sys.executable, "-m", "cutaway", *arguments], stderr=subprocess.PIPE, text=True)
-    deadline = time.time() + 60
-    while not (tmp_path / "run" / "checkpoints" / "step-00000001.safetensors").exists() and time.time() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, words = process.communicate(timeout=180)
+    try:
+        deadline = time.time() + 60
+        while not (tmp_path / "run" / "checkpoints" / "step-00000001.safetensors").exists() and time.time() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, words = process.communicate(timeout=180)
+    finally:
+        process.kill()  # where SIGINT is not heard
     assert process.returncode == 130
     assert "stopped; what was finished is kept" in words
     assert "Traceback" not in words

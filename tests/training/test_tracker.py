@@ -7,11 +7,9 @@ import csv
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import time
 import warnings
 from pathlib import Path
 
@@ -128,34 +126,39 @@ def test_checkpoints_hold_the_weights_of_their_step(tmp_path):
 
 
 KILLED = """
-import sys, torch
+import os, signal, sys, time
+from pathlib import Path
 sys.path.insert(0, {here!r})
 from test_tracker import *
 torch.set_num_threads(1)
-more = dict(data=small_set(), checkpoints=EveryN(10), resume=True)
-tracker = Tracker([Sparsity(), Accuracy()], EveryN(2), {folder!r}, **more)
-train(small_model(), 100000, tracker.step)
+folder, seen = Path({folder!r}), 0
+for delay in (0.1, 0.35):
+    child = os.fork()  # before this process has threads of its own
+    if child == 0:
+        more = dict(data=small_set(), checkpoints=EveryN(10), resume=True)
+        train(small_model(), 100000, Tracker([Sparsity(), Accuracy()], EveryN(2), folder, **more).step)
+        os._exit(0)
+    while not (folder / "run.json").exists() or len(list(folder.glob("readings/*.zip"))) < 2:
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the training was still at work"
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    run = open_training(folder)
+    for taken in run.readings:
+        assert taken.load().figures
+    assert not run.finished
+    seen += len(run.readings)
+assert seen > 2
 """
 
 
 def test_a_kill_at_any_moment_leaves_every_completed_reading_readable(tmp_path):
     folder = tmp_path / "run"
-    run_file, seen = folder / "run.json", 0
-    for delay in (0.1, 0.35):
-        code = textwrap.dedent(KILLED).format(here=str(Path(__file__).parent), folder=str(folder))
-        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-        while not run_file.exists() or len(list(run_file.parent.glob("readings/*.zip"))) < 2:
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.01)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        run = open_training(folder)
-        for taken in run.readings:
-            assert taken.load().figures
-        assert not run.finished
-        seen += len(run.readings)
-    assert seen > 2
+    code = KILLED.format(here=str(Path(__file__).parent), folder=str(folder))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = open_training(folder)
     last = max(run.checkpoints, default=0)
     model = small_model()
     from safetensors.torch import load_model
@@ -453,68 +456,104 @@ def test_sinks_get_every_number(tmp_path):
 
 
 DISTRIBUTED = """
-import os, sys, torch
+import os, sys
 sys.path.insert(0, {here!r})
 import torch.distributed as dist
 from test_tracker import *
 torch.set_num_threads(1)
+
+class Dies(Sparsity):
+    def _measure(self, *a):
+        os._exit(7)
+
+def train_together(folder, instrument, schedule, wait):
+    rank = dist.get_rank()
+    torch.manual_seed(0)
+    model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)))
+    tracker = Tracker([instrument], schedule, folder, data=small_set(), wait=wait)
+    data, optimiser = small_set(), torch.optim.SGD(model.parameters(), 0.1)
+    tracker.step(model, 0)
+    for step in range(1, 9):
+        rows = torch.arange(rank * 12, rank * 12 + 12)
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(model(data.inputs[rows]), data.labels[rows])
+        loss.backward()
+        optimiser.step()
+        tracker.step(model, step, loss=loss)
+    tracker.close()
+    dist.destroy_process_group()
+
+whole = Sparsity(), TimeBudget(0.5) | EveryN(4), 90.0  # a loaded machine is slow
+"""
+TORCHRUN = """
 dist.init_process_group("gloo")
-rank = dist.get_rank()
-if {die} and rank == 0:
-    class Dies(Sparsity):
-        def _measure(self, *a):
-            os._exit(7)
-    chosen = Dies()
-else:
-    chosen = Sparsity()
-torch.manual_seed(0)
-model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)))
-tracker = Tracker([chosen], {schedule}, {folder!r}, data=small_set(), wait={wait})
-data, optimiser = small_set(), torch.optim.SGD(model.parameters(), 0.1)
-tracker.step(model, 0)
-for step in range(1, 9):
-    rows = torch.arange(rank * 12, rank * 12 + 12)
-    optimiser.zero_grad()
-    loss = nn.functional.cross_entropy(model(data.inputs[rows]), data.labels[rows])
-    loss.backward()
-    optimiser.step()
-    tracker.step(model, step, loss=loss)
-tracker.close()
-dist.destroy_process_group()
+train_together({folder!r} + "/whole", *whole)
+"""
+FORKED = """
+import json, time
+import torch._dynamo  # DistributedDataParallel would import it in every rank
+
+def rank_of(rank, name, instrument, schedule, wait):
+    dist.init_process_group("gloo", init_method="file://" + {folder!r} + "/meet" + name, rank=rank, world_size=2)
+    train_together({folder!r} + "/" + name, instrument, schedule, wait)
+
+def pair(name, kinds, schedule, wait):
+    began, children = time.perf_counter(), []
+    for rank in range(2):
+        children.append(os.fork())
+        if children[-1] == 0:
+            rank_of(rank, name, kinds[rank], schedule, wait)
+            sys.exit()
+    return [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children], time.perf_counter() - began
+
+found = dict(whole=pair("whole", whole[:1] * 2, *whole[1:]), dead=pair("dead", (Dies(), Sparsity()), EveryN(4), 5.0))
+print(json.dumps(found))
 """
 
 
-def _torchrun(tmp_path, *, schedule: str, wait: float, die: bool = False):
-    code = textwrap.dedent(DISTRIBUTED).format(
-        here=str(Path(__file__).parent), folder=str(tmp_path / "run"), schedule=schedule, die=die, wait=wait
-    )
+def _launched(tmp_path, code: str, *words: str) -> subprocess.CompletedProcess:
+    code = textwrap.dedent(DISTRIBUTED + code).format(here=str(Path(__file__).parent), folder=str(tmp_path))
     (tmp_path / "loop.py").write_text(code)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(tmp_path / "loop.py"),
-    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    command = [sys.executable, *words, str(tmp_path / "loop.py")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
 
 
-def test_two_processes_rank_zero_measures(tmp_path):
-    done = _torchrun(tmp_path, schedule="TimeBudget(0.5) | EveryN(4)", wait=90.0)  # a loaded machine is slow
-    assert done.returncode == 0, done.stderr[:4000] + done.stderr[-1000:]
-    run = open_training(tmp_path / "run")
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Two pairs of ranks, forked by one process: where their runs are, exit codes and seconds, what they wrote."""
+    folder = tmp_path_factory.mktemp("pairs")
+    done = _launched(folder, FORKED)
+    assert done.returncode == 0, done.stderr[:4000]
+    return folder, json.loads(done.stdout), done.stderr
+
+
+def _measured_by_rank_zero(folder: Path) -> None:
+    run = open_training(folder)
     assert run.finished
     assert run.last_step == 8
     assert {0, 4, 8} <= {t.step for t in run.readings}
 
 
-def test_a_dead_measuring_process_does_not_hang_the_others(tmp_path):
-    began = time.perf_counter()
-    done = _torchrun(tmp_path, schedule="EveryN(4)", wait=5.0, die=True)
-    assert done.returncode != 0
-    assert time.perf_counter() - began < 60
+def test_two_processes_rank_zero_measures(pairs):
+    folder, found, words = pairs
+    assert found["whole"][0] == [0, 0], words[:4000]
+    _measured_by_rank_zero(folder / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun(tmp_path):
+    done = _launched(tmp_path, TORCHRUN, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    assert done.returncode == 0, done.stderr[:4000] + done.stderr[-1000:]
+    _measured_by_rank_zero(tmp_path / "whole")
+
+
+def test_a_dead_measuring_process_does_not_hang_the_others(pairs):
+    """Nothing but the tracker ends the other one."""
+    _, found, words = pairs
+    codes, seconds = found["dead"]
+    assert codes == [7, 1] and seconds < 60
+    assert "process 1 of a distributed training; found no word from the other processes within 5 s" in words
 
 
 def test_compiled_models_are_seen_through(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -78,6 +79,7 @@ def reproduce(
         "short": short,
         "rows": table,
         "seconds": time.perf_counter() - began,
+        "cpu_seconds": sum(os.times()[:4]),
     }
     if out is not None:
         write_text(out, json.dumps(clean(payload), indent=1))
