@@ -277,6 +277,34 @@ def test_the_kernel_has_a_gradient_in_the_inputs_at_the_same_point():
     assert bool(torch.isfinite(slope).all()) and float(slope.norm()) > 0
 
 
+@pytest.mark.parametrize("activation", ["relu", "erf", "gelu"])
+@pytest.mark.parametrize("pooling", [False, True])
+def test_images_with_empty_borders_have_a_gradient(activation, pooling):
+    images = torch.zeros(3, 1, 5, 5, dtype=torch.float64)
+    images[:, :, 2:4, 2:4] = torch.rand(3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    network = InfiniteNetwork(depth=2, kernel_size=3, activation=activation, pooling=pooling)
+
+    def total(x):
+        return network.kernels(x, images)[1].sum()
+
+    where = images[:1].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(total(where), where)
+    assert bool(slope.isfinite().all())
+    step = torch.zeros_like(images[:1])
+    step[..., 2, 2] = 1e-5
+    wanted = float(total(images[:1] + step) - total(images[:1] - step)) / 2e-5
+    assert float(slope[0, 0, 2, 2]) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"kernel_size": 3}, {"kernel_size": 3, "pooling": True}])
+def test_in_float32_a_row_is_like_itself(options):
+    images = torch.randn(6, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    network = InfiniteNetwork(depth=3, **options)
+    for found, wanted in zip(network.kernels(images), network.kernels(images.double()), strict=True):
+        assert found.dtype == torch.float32 and torch.equal(found, found.T)
+        assert torch.allclose(found.diagonal().double(), wanted.diagonal(), rtol=2e-6)
+
+
 def gram(count=40, seed=0, rank=0):
     generator = torch.Generator().manual_seed(seed)
     root = torch.randn(count, rank or 2 * count, generator=generator, dtype=torch.float64)

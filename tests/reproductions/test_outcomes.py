@@ -74,9 +74,10 @@ def test_one_that_asks_for_data_is_not_run_only_where_there_are_none(monkeypatch
 
 def test_the_benchmarks_and_peers_say_that_they_are_not_run(monkeypatch):
     monkeypatch.setenv("CUTAWAY_DATA", "/nowhere")
-    for name in ("CUTAWAY_PEER_AUTO_LIRPA", "CUTAWAY_PEER_LOCAL_COMPLEXITY"):
+    for name in ("CUTAWAY_PEER_AUTO_LIRPA", "CUTAWAY_PEER_LOCAL_COMPLEXITY", "CUTAWAY_PEER_NEURAL_TANGENTS"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("bench_attacks", "bench_guard_detectors", "peers/auto_lirpa", "peers/local_complexity"):
+    peers = ("peers/auto_lirpa", "peers/local_complexity", "peers/neural_tangents")
+    for name in ("bench_attacks", "bench_guard_detectors", *peers):
         command = [sys.executable, ROOT / "benchmarks" / f"{name}.py"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 2 and "not run" in done.stderr, name

@@ -20,15 +20,20 @@ def relu(left: torch.Tensor, right: torch.Tensor, cosine: torch.Tensor) -> Pair:
     """sqrt(left right) (sin t + (pi - t) cos t) / 2 pi and (pi - t) / 2 pi, t the angle; 0 for a variance of 0."""
     sine = ((1 - cosine) * (1 + cosine)).clamp(min=0).sqrt()
     rest = math.pi - torch.arccos(cosine)
-    alive = (left > 0) & (right > 0)
-    slope = torch.where(alive, rest / (2 * math.pi), torch.zeros_like(rest))  # torch's derivative of relu at 0 is 0
-    return (left * right).sqrt() * (sine + rest * cosine) / (2 * math.pi), slope
+    alive = (left > 0).to(rest) * (right > 0).to(rest) / (2 * math.pi)  # torch's derivative of relu at 0 is 0
+    return (sine + rest * cosine) * (_roots(left, right) / (2 * math.pi)), rest * alive
+
+
+def _roots(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """sqrt(left right), of slope 0 where that is 0; the roots are taken before the two are broadcast together."""
+    one, other = (torch.where(v > 0, v, torch.ones_like(v)).sqrt() * (v > 0) for v in (left, right))
+    return one * other
 
 
 def erf(left: torch.Tensor, right: torch.Tensor, cosine: torch.Tensor) -> Pair:
     """2/pi arcsin(2 k / sqrt((1 + 2 left)(1 + 2 right))) and 4/pi / sqrt((1 + 2 left)(1 + 2 right) - 4 k^2), k the
     covariance."""
-    covariance = cosine * (left * right).sqrt()
+    covariance = cosine * _roots(left, right)
     size = (1 + 2 * left) * (1 + 2 * right)
     value = 2 / math.pi * torch.arcsin((2 * covariance / size.sqrt()).clamp(-1, 1))
     return value, 4 / math.pi / (size - 4 * covariance.square()).sqrt()
@@ -41,7 +46,7 @@ def gelu_dual(left: torch.Tensor, right: torch.Tensor, cosine: torch.Tensor) -> 
     Stein's lemma takes u and v out of E[u v P(u) P(v)], P the normal distribution function, and leaves an orthant
     probability and normal integrals; by Price's theorem the slope is the derivative in k. Derived here; compare
     Tsuchida et al. 2021 (arXiv 2002.08517)."""
-    covariance = cosine * (left * right).sqrt()
+    covariance = cosine * _roots(left, right)
     size = (1 + left) * (1 + right)
     rest = size - covariance.square()
     mixed = 1 / (1 + left) + 1 / (1 + right) - 1

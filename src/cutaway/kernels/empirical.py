@@ -113,11 +113,16 @@ def _by_jacobians(parameters: Parameters, left: torch.Tensor, right: torch.Tenso
     other = left if right is None else right
     kernel = parameters.theta.new_zeros(len(left), len(other))
     for rows, mine in jacobian_chunks(parameters, left, budget=budget // 2):
-        flat = mine.flatten(1)
-        if right is None and len(flat) == len(left):
-            return _contracted(flat, flat).to(kernel)
-        for columns, theirs in jacobian_chunks(parameters, other, budget=budget // 2):
+        flat, begin = mine.flatten(1), 0
+        if right is None:
+            kernel[rows, rows], begin = _contracted(flat, flat).to(kernel), rows.start + len(flat)
+        if begin == len(other):
+            break
+        for later, theirs in jacobian_chunks(parameters, other[begin:], budget=budget // 2):
+            columns = slice(begin + later.start, begin + later.start + len(theirs))
             kernel[rows, columns] = _contracted(flat, theirs.flatten(1)).to(kernel)
+            if right is None:
+                kernel[columns, rows] = kernel[rows, columns].T
     return kernel
 
 

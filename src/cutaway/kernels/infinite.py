@@ -22,7 +22,7 @@ from cutaway.errors import InputError
 from cutaway.kernels.duals import CLEAR, DUALS
 from cutaway.network.network import DEFAULT_BUDGET
 
-FAST = 256 * 1024  # bytes of one block's field: what stays in a processor's cache goes through quickest
+FAST = 512 * 1024  # bytes of one block's field: what stays in a processor's cache goes through quickest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,30 +58,36 @@ class InfiniteNetwork:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """NNGP and NTK, each (n, m), between the rows of `left` and `right` (`left` itself where None: half the work).
 
-        Exact up to rounding (GELU: quadrature, see `duals`), in the inputs' type and on their device; differentiable in
-        the inputs. A row of zeros has kernel 0 (b and more with biases). Cost: depth n m operations of a dual, times
-        the pixels of an image (their square with pooling). Raises `InputError` for images that are none, `BudgetError`
-        where one pair does not fit.
+        Exact up to rounding, in the inputs' type (fully connected ones worked out in float64) and on their device;
+        differentiable in the inputs. A row of zeros has kernel 0 (b and more with biases). Cost: depth n m operations
+        of a dual, times the pixels of an image (their square with pooling). Raises `InputError` for images that are
+        none, `BudgetError` where one pair does not fit.
         """
-        other = left if right is None else right
         self._check(left)
+        kept = left.dtype
+        if not self.kernel_size:  # of a row with itself, rounding in float32 would take 4e-4 of the kernel
+            left, right = left.double(), None if right is None else right.double()
+        other = left if right is None else right
         mine, theirs = self._diagonals(left), self._diagonals(other)
         field = self._field(left)
         memory = budget or DEFAULT_BUDGET
         side = int(min(chunk_size(12 * field, memory // 2), max(1, FAST // field)) ** 0.5) or 1
         step = max(1, min(side, len(left)))
-        blocks = torch.zeros(2, len(left), len(other), dtype=left.dtype, device=left.device)
+        made = [
+            torch.zeros(len(left), len(other), dtype=kept, device=left.device) for _ in range(2)
+        ]  # one may be freed
         width = max(1, min(chunk_size(12 * field, memory // 2), max(1, FAST // field)) // step)
         for start in range(0, len(left), step):
             rows, first = slice(start, start + step), start if right is None else 0
             for begin in range(first, len(other), width):
                 columns = slice(begin, begin + width)
                 a, b = [d[rows] for d in mine], [d[columns] for d in theirs]
-                blocks[:, rows, columns] = self._block(left[rows], other[columns], a, b)
-        if right is None:
-            upper = blocks.triu()
-            blocks = upper + upper.triu(1).transpose(1, 2)
-        return blocks[0], blocks[1]
+                for whole, part in zip(made, self._block(left[rows], other[columns], a, b), strict=True):
+                    whole[rows, columns] = part.to(kept)
+                    if right is None:  # what lies right of the square on the diagonal, and the square's upper half
+                        whole[columns, rows] = part.T.to(kept)
+                        whole[rows, rows] = whole[rows, rows].tril() + whole[rows, rows].tril(-1).T
+        return made[0], made[1]
 
     def _check(self, inputs: torch.Tensor) -> None:
         if self.kernel_size and inputs.dim() != 4:
@@ -103,32 +109,32 @@ class InfiniteNetwork:
         """<x, x'> / d by pair of rows: (n, m), (n, m, h, w), or (n, m, h, w, h, w) with pooling."""
         if not self.kernel_size:
             return left.flatten(1) @ right.flatten(1).T / left[0].numel()
-        letters = "nchw,mcij->nmhwij" if self.pooling else "nchw,mchw->nmhw"
-        return torch.einsum(letters, left, right) / left.shape[1]
+        if self.pooling:
+            return _mean_product(left[:, None, ..., None, None], right[None, :, :, None, None])
+        return _mean_product(left[:, None], right[None])
 
     def _diagonals(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """The variances before each activation: (n,) or (n, h, w), one a hidden layer."""
         if self.kernel_size:
-            here = inputs.square().mean(dim=1)
+            here = _mean_product(inputs[None], inputs[None])[0]
         else:
             here = inputs.flatten(1).square().mean(dim=1)
         found = []
         for layer in range(self.depth):
-            here = self.weight_variance * self._mean(here, own=True) + self.bias_variance
+            here = self._spread(here, own=True) + self.bias_variance
             found.append(here)
             if layer + 1 < self.depth:
                 here = DUALS[self.activation](here, here, torch.ones_like(here))[0]
         return found
 
-    def _block(self, left, right, mine, theirs) -> torch.Tensor:
+    def _block(self, left, right, mine, theirs) -> tuple[torch.Tensor, torch.Tensor]:
         here = self._start(left, right)
         tangent = torch.zeros_like(here)
         for layer in range(self.depth):
-            here = self.weight_variance * self._mean(here) + self.bias_variance
-            tangent = here + (self.weight_variance * self._mean(tangent) if layer else 0.0)
+            here = self._spread(here) + self.bias_variance
+            tangent = here + self._spread(tangent) if layer else here
             a, b = self._pairs(mine[layer], theirs[layer])
-            size = (a * b).sqrt()
-            cosine = torch.where(size > 0, here / size.clamp(min=torch.finfo(here.dtype).tiny), torch.zeros_like(here))
+            cosine = here / (_positive(a) * _positive(b)).sqrt()  # of a row with itself: exactly 1
             edge = 1 - CLEAR if here.requires_grad else 1.0
             here, slope = DUALS[self.activation](a, b, cosine.clamp(-edge, edge))
             tangent = tangent * slope
@@ -136,47 +142,48 @@ class InfiniteNetwork:
         if spatial:
             here, tangent = here.mean(dim=spatial), tangent.mean(dim=spatial)
         out = self.output_variance * here + self.bias_variance
-        return torch.stack([out, out + self.output_variance * tangent])
+        return out, out + self.output_variance * tangent
 
     def _pairs(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.pooling and self.kernel_size:
             return a[:, None, :, :, None, None], b[None, :, None, None]
         return a[:, None], b[None]
 
-    def _mean(self, field: torch.Tensor, *, own: bool = False) -> torch.Tensor:
-        """Means over patches around each pixel (pair of pixels, moved together), zeros beyond the border."""
+    def _spread(self, field: torch.Tensor, *, own: bool = False) -> torch.Tensor:
+        """v times the means over patches around each pixel (pair of pixels, moved together), zeros beyond the
+        border."""
         if not self.kernel_size:
-            return field
-        reach = self.kernel_size // 2
-        paired = self.pooling and not own
-        if not paired:
-            for dim in (-1, -2):
-                field = _summed(field, (dim,), reach)
-        else:
-            for dims in ((-1, -3), (-2, -4)):
-                field = _summed(field, dims, reach)
-        return field / self.kernel_size**2
+            return field * self.weight_variance
+        reach, paired = self.kernel_size // 2, self.pooling and not own
+        for dims in ((-1, -3), (-2, -4)) if paired else ((-1,), (-2,)):
+            field = _summed(field, dims, reach)
+        return field * (self.weight_variance / self.kernel_size**2)
+
+
+def _mean_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """The mean over channels, dimension 2, of left * right, broadcast together; always in the same order, so that a
+    row's with itself are its variances to the last bit."""
+    total = left.select(2, 0) * right.select(2, 0)
+    for channel in range(1, left.shape[2]):
+        total = total + left.select(2, channel) * right.select(2, channel)
+    return total / left.shape[2]
 
 
 def _summed(field: torch.Tensor, dims: tuple[int, ...], reach: int) -> torch.Tensor:
-    """The sum of `field` moved by -reach .. reach along `dims`."""
-    total = field
-    for step in range(1, reach + 1):
-        total = total + _shifted(field, dims, step) + _shifted(field, dims, -step)
+    """The sum of `field` moved by -reach .. reach along all of `dims` together, zeros moving in."""
+    total = field.clone()
+    for step in range(1, min(reach, min(field.shape[dim] for dim in dims) - 1) + 1):
+        early, late = total, total
+        first, last = field, field
+        for dim in dims:
+            kept = field.shape[dim] - step
+            early, late = early.narrow(dim, 0, kept), late.narrow(dim, step, kept)
+            first, last = first.narrow(dim, 0, kept), last.narrow(dim, step, kept)
+        early += last
+        late += first
     return total
 
 
-def _shifted(field: torch.Tensor, dims: tuple[int, ...], step: int) -> torch.Tensor:
-    """`field` moved by `step` along each of `dims`, zeros moving in."""
-    for dim in dims:
-        size = field.shape[dim]
-        if abs(step) >= size:
-            return torch.zeros_like(field)
-        kept = field.narrow(dim, max(step, 0), size - abs(step))
-        if step:
-            shape = list(field.shape)
-            shape[dim] = abs(step)
-            nothing = field.new_zeros(shape)
-            kept = torch.cat([kept, nothing] if step > 0 else [nothing, kept], dim=dim)
-        field = kept
-    return field
+def _positive(variance: torch.Tensor) -> torch.Tensor:
+    """`variance`, 1 where it is 0: a row of zeros has covariance 0 with every other."""
+    return torch.where(variance > 0, variance, torch.ones_like(variance))

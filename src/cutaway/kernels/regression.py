@@ -64,7 +64,7 @@ def solve(
         )
     memory = budget or DEFAULT_BUDGET
     if isinstance(kernel, torch.Tensor):
-        return _direct(kernel.double(), targets.double(), ridge)
+        return _direct(kernel.to(torch.float64, copy=ridge > 0), targets.double(), ridge)
     block = min(count, chunk_size(3 * 8 * count, memory // 2))
     if 2 * 8 * count**2 <= memory:
         whole = torch.empty(count, count, dtype=torch.float64, device=targets.device)
@@ -75,14 +75,17 @@ def solve(
 
 
 def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Solution:
-    shifted = kernel if ridge == 0 else kernel + ridge * torch.eye(len(kernel)).to(kernel)
-    factor, failed = torch.linalg.cholesky_ex(shifted)
-    small = factor.diagonal().square().min() <= len(kernel) * FLOOR * shifted.diagonal().max()
+    """Of a kernel in float64; a ridge is added to it in place, so that only it and its factor stand in memory."""
+    if ridge:
+        kernel.diagonal().add_(ridge)
+    factor, failed = torch.linalg.cholesky_ex(kernel)
+    small = factor.diagonal().square().min() <= len(kernel) * FLOOR * kernel.diagonal().max()
     if not int(failed) and not bool(small):
-        found = torch.cholesky_solve(targets, factor)
-        return Solution(coefficients=found, residual=_residual(shifted, found, targets), floor=0.0, method="direct")
+        half = torch.linalg.solve_triangular(factor, targets, upper=False)  # cholesky_solve would copy the factor
+        found = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+        return Solution(coefficients=found, residual=_residual(kernel, found, targets), floor=0.0, method="direct")
     del factor
-    values, vectors = torch.linalg.eigh(shifted)
+    values, vectors = torch.linalg.eigh(kernel)
     floor = float(len(kernel) * FLOOR * values.abs().max())
     if not floor > 0:
         raise InputError(
@@ -92,7 +95,7 @@ def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Soluti
             remedy="leave out the rows that are zero",
         )
     found = vectors @ ((vectors.T @ targets) / values.clamp(min=floor)[:, None])
-    return Solution(coefficients=found, residual=_residual(shifted, found, targets), floor=floor, method="floored")
+    return Solution(coefficients=found, residual=_residual(kernel, found, targets), floor=floor, method="floored")
 
 
 def _residual(kernel: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) -> float:

@@ -160,6 +160,6 @@ def working_bytes(factors: list[Factors], rows: int) -> int:
     """Bytes that `rows` rows of these factors, and a pair of such blocks, take at most."""
     size = factors[0].inputs.element_size()
     kept = sum(f.inputs[0].nbytes + f.slopes[0].nbytes for f in factors)
-    kept += max(size * f.slopes.shape[3] * f.inputs.shape[2] for f in factors)  # one output's weight gradient
+    kept += max(size * f.slopes.shape[3] * f.inputs.shape[2] * (f.positions > 1) for f in factors)  # see `by_weights`
     pairs = max(2 * size * f.positions**2 for f in factors)
     return 4 * kept * rows + pairs * rows**2
