@@ -92,6 +92,7 @@ class TestFactory:
         loaded = load_model(f"{file}:small", weights=weights)
         for key, value in load_file(weights).items():
             assert torch.equal(loaded.model.state_dict()[key], value)
+        assert loaded.name == f"small-{weights.stem}"  # another step's weights are another network
 
     def test_data_parallel_prefix_is_taken_off(self, file, weights, tmp_path):
         state = load_file(weights)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,10 @@ class LoadedModel:
     """A model and what came with it.
 
     model: in evaluation mode, on the asked device and dtype. example: an input batch the model accepts, shape (1,
-    ...), where the source tells one, else None. name: short name for reports. kind: "factory", "pt2", "onnx",
-    "checkpoint", "huggingface" or "pickle". tokenizer: of a model that reads text, else None. info: what a factory
-    returned beside the model, else None. sentence: how a sentence encoder pools its tokens, None for other models.
+    ...), where the source tells one, else None. name: short name for reports (of a factory with weights: both). kind:
+    "factory", "pt2", "onnx", "checkpoint", "huggingface" or "pickle". tokenizer: of a model that reads text, else None.
+    info: what a factory returned beside the model, else None. sentence: how a sentence encoder pools its tokens, None
+    for other models.
     """
 
     model: nn.Module
@@ -95,6 +96,7 @@ def load_model(
     loaded = _load(text, trust_pickle, trust_code, target, number_type)
     if weights is not None:
         load_weights(loaded.model, weights)
+        loaded = replace(loaded, name=f"{loaded.name}-{Path(weights).stem}")
     check_finite(loaded.model, loaded.name)
     if loaded.kind != "pt2":  # an exported program is in the mode it was exported in, and refuses eval()
         loaded.model.eval()
