@@ -304,6 +304,11 @@ FAULTS = {
         where="cutaway.features.reconstruction:masking_moments", right="keep**2", wrong="keep",
         rows=short, twice=True,
     ),
+    "robustness-from-data": Fault(
+        says="rows climb the loss",
+        where="cutaway.kernels.distilled:distil", right="loss.backward()", wrong="(-loss).backward()",
+        rows=lambda m: m._one_a_class(m._halved("train", 500, 0), m._halved("test", 150, 0), 10, 0, quiet), data=True,
+    ),
     "splinecam": Fault(
         says="the point where two classes tie lies elsewhere on the edge",
         where="cutaway.geometry.decision:_cut", right="a / (a - b)", wrong="a / (a + b)",

@@ -1,6 +1,7 @@
 """Kernels: what a network's gradients, or an infinitely wide one, find alike; regression with them.
 
-`tangent_kernel` reads a finite network, `InfiniteNetwork` is a closed form, `solve` and `function_space` predict.
+`tangent_kernel` reads a finite network, `InfiniteNetwork` is a closed form, `solve` and `function_space` predict,
+`distil` finds the few rows from which a kernel learns most.
 """
 
 from cutaway import _facade
@@ -8,6 +9,7 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
+        "distilled": "Distilled distil",
         "duals": "DUALS",
         "empirical": "METHODS tangent_kernel",
         "infinite": "InfiniteNetwork",

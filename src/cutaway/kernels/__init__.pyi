@@ -1,5 +1,7 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.kernels.distilled import Distilled as Distilled
+from cutaway.kernels.distilled import distil as distil
 from cutaway.kernels.duals import DUALS as DUALS
 from cutaway.kernels.empirical import METHODS as METHODS
 from cutaway.kernels.empirical import tangent_kernel as tangent_kernel
@@ -24,6 +26,7 @@ from cutaway.kernels.shape import top_mass as top_mass
 
 __all__ = [
     "DUALS",
+    "Distilled",
     "EigenFeatures",
     "InfiniteNetwork",
     "KernelAttack",
@@ -33,6 +36,7 @@ __all__ = [
     "Solution",
     "TangentFeature",
     "centre",
+    "distil",
     "effective_rank",
     "eigen_features",
     "feature_directions",
