@@ -9,11 +9,16 @@ that optimised slopes leave open are closed by branch and bound within five minu
 784-256-256-10. The limits are those of the project (images: the VNN-COMP ones with shifts by one pixel, rebuilt here
 from the property files); `benchmarks/peers/auto_lirpa.py` measures auto_LiRPA on the same. Exits 1 when a limit is
 missed.
+
+The adversarially trained CNN is to take 3 CPU seconds, wanted where it took 2.5 (docs/certification.md); elsewhere the
+same version takes up to 4.2. So its limit is a ratio measured in one run: 3 / 2.5 of the 335 forward passes of the same
+100 images in float64 that it costs (315 to 350 in three runs on a loaded machine) are 400.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import gzip
 import importlib.util
@@ -82,6 +87,21 @@ def margins(net, inputs, labels, radius: float, settings: AlphaSettings | None) 
     }
 
 
+PASSES = 400
+"""Forward passes that bounds of the adversarially trained CNN may cost."""
+
+
+def pass_seconds(model: torch.nn.Module, inputs: torch.Tensor, count: int = 30) -> float:
+    """CPU seconds of one forward pass in float64."""
+    wide = copy.deepcopy(model).double()
+    with torch.no_grad():
+        wide(inputs.double())
+        begin = time.process_time()
+        for _ in range(count):
+            wide(inputs.double())
+    return (time.process_time() - begin) / count
+
+
 def dense_network(data: Path) -> list[dict]:
     model = load_onnx(data / "vnncomp2022" / "mnist_fc" / "onnx" / "mnist-net_256x2.onnx")
     net = bound_network(model, model.example())
@@ -125,14 +145,15 @@ def adversarial_cnn(data: Path) -> dict:
     with torch.no_grad():
         right = (model(images.float()).argmax(1) == truth).nonzero().squeeze(1)[:100]
     net = bound_network(model, images[:1])
+    before = pass_seconds(model, images[right])
     found = margins(net, images[right], truth[right], 0.1, AlphaSettings(steps=5))
-    wanted = {"proved": 95, "cpu": 3.0, "peak_mb": 1100}
-    met = found["proved"] >= 95 and found["cpu_seconds"] <= 1.3 * 3.0
+    passes = found["cpu_seconds"] / ((before + pass_seconds(model, images[right])) / 2)
     return {
         "name": "mnist_cnn_a_adv radius 0.1",
         **found,
-        "limit": wanted,
-        "met": met,
+        "forward_passes": passes,
+        "limit": {"proved": 95, "forward_passes": PASSES, "peak_mb": 1100},
+        "met": found["proved"] >= 95 and passes <= PASSES,
     }
 
 

@@ -50,7 +50,7 @@ def _rows_at(num: int, largest: bool, short: bool, seed: int, progress: Callable
 
     fixed = {"n_directions": 8, "alpha": 1e-3, "validation_fraction": 0}
     rows: list[Row] = []
-    seeds = range(seed, seed + (3 if num >= 2000 else 8 if short or num > 500 else 24))
+    seeds = range(seed, seed + ((2 if short else 3) if num >= 2000 else 4 if short else 8 if num > 500 else 24))
     scores: dict[str, list[float]] = {"kernel": [], "nngp": [], "finite": [], "wide": [], "descent": []}
     began = time.process_time()
     seconds = 0.0
