@@ -49,11 +49,34 @@ def test_import_and_help_load_no_torch():
     assert "scan" in done.stdout
 
 
+HELP = """
+import json, os, sys
+from cutaway.cli import run
+found = {}
+for name in sys.argv[1:]:
+    child = os.fork()  # each from here on, so that none has what another loaded
+    if child == 0:
+        run([name, "--help"])
+        sys.stdout.flush()
+        os._exit(100 if "torch" in sys.modules else 0)
+    found[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(json.dumps([found, "torch" in sys.modules]))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """How the process ended that told each command's help: 0 as it should, 100 with torch."""
+    words = [sys.executable, "-c", HELP, *commands()]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    found, torch_before = json.loads(done.stdout.splitlines()[-1])
+    assert not torch_before
+    return found
+
+
 @pytest.mark.parametrize("name", list(commands()))
-def test_every_command_has_help_without_torch(name):
-    code = f"import sys; from cutaway.cli import run; run([{name!r}, '--help']); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "False"
+def test_every_command_has_help_without_torch(name, helps):
+    assert helps[name] == 0
 
 
 def test_scan_json_keys_and_report(capsys, model_files):
@@ -146,7 +169,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(model_files):
     command = [
         sys.executable, "-m", "cutaway", "scan", f"{model_files}/nets.py:make", "--weights",
         str(model_files / "w.safetensors"), "--data", str(model_files / "d.npz"), "--nulls",
-        "60", "--null", "permuted-labels", "--out", str(model_files / "run"), "--json",
+        "20", "--null", "permuted-labels", "--out", str(model_files / "run"), "--json",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_interrupt

@@ -5,6 +5,10 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
+
+from cutaway.testing.contract import small_data
+
 PROJECT = """
 [build-system]
 requires = ["hatchling"]
@@ -62,22 +66,21 @@ def test_a_package_with_one_instrument_is_found_and_scanned_with(tmp_path):
     import os
 
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    check = "from cutaway.testing import check_instrument; from cutaway_depth import Depth; check_instrument(Depth())"
-    subprocess.run([sys.executable, "-c", check], check=True, env=environment, timeout=120)
-    command = [
-        sys.executable,
-        "-m",
-        "cutaway",
-        "scan",
-        "--only",
-        "depth",
-        "--num",
-        "20",
-        "--out",
-        str(tmp_path / "run"),
-        "--json",
-    ]
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120)
+    code = f"""
+import sys
+from cutaway.cli import run
+from cutaway.testing import check_instrument
+from cutaway_depth import Depth
+check_instrument(Depth())
+sys.exit(run(["scan", "net.py:make", "--data", "d.npz", "--only", "depth", "--out", "run", "--json"]))
+"""
+    (tmp_path / "net.py").write_text("from cutaway.testing.contract import small_classifier as make\n")
+    data = small_data(20)
+    np.savez(tmp_path / "d.npz", x=data.inputs.numpy(), y=data.labels.numpy())
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["readings"]
     assert (row["instrument"], row["value"]) == ("depth", 3.0)
