@@ -5,10 +5,6 @@ import subprocess
 import sys
 import textwrap
 
-import numpy as np
-
-from cutaway.testing.contract import small_data
-
 PROJECT = """
 [build-system]
 requires = ["hatchling"]
@@ -72,15 +68,10 @@ from cutaway.cli import run
 from cutaway.testing import check_instrument
 from cutaway_depth import Depth
 check_instrument(Depth())
-sys.exit(run(["scan", "net.py:make", "--data", "d.npz", "--only", "depth", "--out", "run", "--json"]))
+sys.exit(run(["scan", "--only", "depth", "--num", "20", "--out", {str(tmp_path / "run")!r}, "--json"]))
 """
-    (tmp_path / "net.py").write_text("from cutaway.testing.contract import small_classifier as make\n")
-    data = small_data(20)
-    np.savez(tmp_path / "d.npz", x=data.inputs.numpy(), y=data.labels.numpy())
     command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
-    )
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["readings"]
     assert (row["instrument"], row["value"]) == ("depth", 3.0)
