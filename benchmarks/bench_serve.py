@@ -267,8 +267,8 @@ def main(arguments: list[str] | None = None) -> int:
             before = footprint(process)
 
             def kill() -> None:
-                workers = [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
-                workers[0].kill()
+                forked = [c for c in process.children() if "forkserver" in " ".join(c.cmdline())]
+                forked[0].children()[0].kill()
 
             found["faults"] = asyncio.run(hostile(port, 200 if options.short else 1000, kill))
             found["faults"]["growth"] = {k: footprint(process)[k] - v for k, v in before.items()}

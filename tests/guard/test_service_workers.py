@@ -3,6 +3,7 @@ again once it has loaded. Counts, no seconds: the processes are stand-ins that l
 
 import asyncio
 import threading
+from importlib.util import find_spec
 from typing import ClassVar
 
 import pytest
@@ -11,8 +12,11 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from cutaway.errors import WorkError
 from cutaway.guard.service import workers as of_service
+from cutaway.guard.service.app import Service
 from cutaway.guard.service.metrics import Metrics
-from cutaway.guard.service.workers import ATTEMPTS, ProcessWorkers
+from cutaway.guard.service.requests import Refused
+from cutaway.guard.service.settings import ServiceSettings
+from cutaway.guard.service.workers import ATTEMPTS, LIBRARIES, ProcessWorkers
 
 
 class Process:
@@ -108,3 +112,40 @@ def test_both_killed_lose_nothing_and_a_batch_that_kills_every_process_is_told(t
         asyncio.run(work())
     finally:
         workers.close()
+
+
+def test_what_waits_while_no_process_is_loaded_is_refused_and_answered_again_afterwards(two, monkeypatch):
+    workers, processes, metrics = two
+    monkeypatch.setattr(of_service, "PATIENCE", 0.05)
+    service = Service(workers, ServiceSettings(), metrics)
+
+    async def work():
+        await workers.start()
+        await until(lambda: workers.loaded == 2)
+        service.batcher.start()
+        for process in processes:
+            process.gate.clear()
+            process.deaths = 1
+        asked = [service.verdicts([f"a{i}"], 0.0, "/v1/check", None) for i in range(40)]
+        async with asyncio.timeout(30):
+            refused = await asyncio.gather(*asked, return_exceptions=True)
+        assert [(type(r), r.status) for r in refused] == [(Refused, 503)] * 40
+        assert "no worker is loaded" in refused[0].reason and workers.loaded == service.batcher.waiting == 0
+        for process in processes:
+            process.gate.set()
+        await until(lambda: workers.loaded == 2)
+        assert await workers.score(["after"]) == ["AFTER"]
+        await service.batcher.drain()
+
+    try:
+        asyncio.run(work())
+    finally:
+        service.reader.close()
+        workers.close()
+
+
+def test_processes_are_forked_from_one_that_has_the_libraries():
+    context = of_service.process_context()
+    assert context.get_start_method() in ("forkserver", "spawn")
+    for name in LIBRARIES:  # one that is not there would be left out in silence
+        assert find_spec(name) is not None, name

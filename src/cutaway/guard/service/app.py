@@ -28,7 +28,7 @@ from cutaway.guard.service.keys import Keys
 from cutaway.guard.service.metrics import Metrics
 from cutaway.guard.service.page import POLICY, docs_page, try_page
 from cutaway.guard.service.settings import ServiceSettings
-from cutaway.guard.service.workers import Workers
+from cutaway.guard.service.workers import Absent, Workers
 
 try:
     from fastapi import FastAPI
@@ -95,6 +95,8 @@ class Service:
                 return await work
         except Full as error:
             raise Refused(503, "too many prompts are waiting; try again") from error
+        except Absent as error:
+            raise Refused(503, "no worker is loaded; try again") from error
         except TimeoutError as error:
             raise Refused(504, f"no answer within {self.settings.request_seconds:g} seconds") from error
 

@@ -1,8 +1,9 @@
 """Who computes: a thread of the server, or processes that are started again when they die or hang.
 
 A batch whose process dies is given to another process, so a killed worker loses no accepted prompt; the process is
-started again beside it and takes batches once it has loaded. Prompts travel over a pipe of our own and are never
-written anywhere.
+started again beside it and takes batches once it has loaded. It is forked from a process that has the libraries and
+nothing else, so that this costs no import. While no process is loaded, a prompt waits ten seconds and is then refused
+(`Absent`). Prompts travel over a pipe of our own and are never written anywhere.
 """
 
 from __future__ import annotations
@@ -24,8 +25,17 @@ if TYPE_CHECKING:
     from cutaway.guard.service.metrics import Metrics
 
 ATTEMPTS = 4
+PATIENCE = 10.0  # seconds that a batch waits while no process is loaded
+LIBRARIES = [  # imports are most of what loading costs
+    "torch", "transformers", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
+    "transformers.modeling_utils", "cutaway.guard.folder", "cutaway.guard.evidence_file",
+]  # fmt: skip
 WARM_UP = ["Once upon a time there was a little girl."]  # the first pass is slow: not a client's
 log = logging.getLogger("cutaway.guard")
+
+
+class Absent(Exception):
+    """No process is loaded, and none was within `PATIENCE`."""
 
 
 class Workers(Protocol):
@@ -95,7 +105,7 @@ class ProcessWorkers:
         explain: bool = False,
     ) -> None:
         self.parallel, self.metrics, self.seconds = count, metrics, seconds
-        context, start = multiprocessing.get_context("spawn"), (str(folder), model, device, explain)
+        context, start = process_context(), (str(folder), model, device, explain)
         self.processes = [WorkerProcess(context, start) for _ in range(count)]
         self._pool = ThreadPoolExecutor(2 * count, thread_name_prefix="guard")  # one asks while another loads
         self._idle: asyncio.Queue[WorkerProcess] = asyncio.Queue()
@@ -124,7 +134,7 @@ class ProcessWorkers:
 
     async def _asked(self, texts: list[str] | str) -> Any:
         for _ in range(ATTEMPTS):
-            process = await self._idle.get()
+            process = await self._next()
             try:
                 kind, value = await self._in_thread(process.ask, texts, self.seconds)
             except (EOFError, OSError):  # it died, or hung (TimeoutError)
@@ -141,6 +151,14 @@ class ProcessWorkers:
             expected="an answer",
             remedy="give the service more memory, or a smaller batch",
         )
+
+    async def _next(self) -> WorkerProcess:
+        """A process that takes a batch; `Absent` where none is loaded for too long."""
+        try:
+            async with asyncio.timeout(None if self._ready else PATIENCE):
+                return await self._idle.get()
+        except TimeoutError as error:
+            raise Absent from error
 
     def close(self) -> None:
         self._closing = True
@@ -185,6 +203,15 @@ class ProcessWorkers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def process_context() -> Any:
+    """How processes start: forked from one that holds `LIBRARIES`, or anew where the system has no fork server."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    return context
 
 
 class WorkerProcess:
