@@ -116,7 +116,7 @@ def test_both_killed_lose_nothing_and_a_batch_that_kills_every_process_is_told(t
 
 def test_what_waits_while_no_process_is_loaded_is_refused_and_answered_again_afterwards(two, monkeypatch):
     workers, processes, metrics = two
-    monkeypatch.setattr(of_service, "PATIENCE", 0.05)
+    monkeypatch.setattr(of_service, "LOAD_SECONDS", 0.05)
     service = Service(workers, ServiceSettings(), metrics)
 
     async def work():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cutaway.guard.service.metrics import Metrics
 
 ATTEMPTS = 4
-PATIENCE = 10.0  # seconds that a batch waits while no process is loaded
+LOAD_SECONDS = 10.0  # seconds that a batch waits while no process is loaded
 LIBRARIES = [  # imports are most of what loading costs
     "torch", "transformers", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
     "transformers.modeling_utils", "cutaway.guard.folder", "cutaway.guard.evidence_file",
@@ -35,7 +35,7 @@ log = logging.getLogger("cutaway.guard")
 
 
 class Absent(Exception):
-    """No process is loaded, and none was within `PATIENCE`."""
+    """No process is loaded, and none was within `LOAD_SECONDS`."""
 
 
 class Workers(Protocol):
@@ -155,7 +155,7 @@ class ProcessWorkers:
     async def _next(self) -> WorkerProcess:
         """A process that takes a batch; `Absent` where none is loaded for too long."""
         try:
-            async with asyncio.timeout(None if self._ready else PATIENCE):
+            async with asyncio.timeout(None if self._ready else LOAD_SECONDS):
                 return await self._idle.get()
         except TimeoutError as error:
             raise Absent from error
