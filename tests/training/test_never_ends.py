@@ -13,6 +13,7 @@ from cutaway.data import Dataset
 from cutaway.errors import FileError
 from cutaway.instruments import Accuracy
 from cutaway.training import EveryN, TimeBudget, Tracker, open_training
+from cutaway.training.told import save_weights
 
 INPUTS = torch.rand(24, 6, generator=torch.Generator().manual_seed(0))
 DATA = Dataset(name="d", inputs=INPUTS, labels=torch.arange(24) % 3)
@@ -80,17 +81,35 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
         second.step(model(), 1)
 
 
-def test_a_kill_between_checkpoint_and_measurement_loses_no_reading(tmp_path, monkeypatch):
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_kill_in_a_measurement_leaves_no_checkpoint_without_its_readings(tmp_path, monkeypatch):
     watched = tracker(tmp_path / "r", checkpoints=EveryN(2))
     whole = [watched.step(model(), step) for step in range(2)]
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(watched._measuring, "one", killed)
     with pytest.raises(KeyboardInterrupt):
         watched.step(model(), 2)
     assert whole == [True, False]
+    watched._writer.close()
+    cut = open_training(tmp_path / "r")
+    assert cut.missing == ((2, "data", "accuracy"),) and list(cut.checkpoints) == [0]
+    with tracker(tmp_path / "r", checkpoints=EveryN(2), resume=True) as again:
+        for step in (1, 2):  # from the newest checkpoint, as a loop does it
+            again.step(model(), step)
+    run = open_training(tmp_path / "r")
+    assert ([t.step for t in run.readings], list(run.checkpoints), run.missing) == ([0, 2], [0, 2], ())
+
+
+def test_a_checkpoint_whose_measurement_a_kill_left_out_is_measured_by_the_next_tracker(tmp_path, monkeypatch):
+    watched = tracker(tmp_path / "r", checkpoints=EveryN(2))
+    for step in range(2):
+        watched.step(model(), step)
+    monkeypatch.setattr(watched._measuring, "one", killed)
+    with pytest.raises(KeyboardInterrupt):
+        watched.step(model(), 2)
+    save_weights(model(), watched.folder / "checkpoints" / "step-00000002.safetensors", {"step": "2"})  # its own loop's
     watched._writer.close()
     assert open_training(tmp_path / "r").missing == ((2, "data", "accuracy"),)
     other = model()

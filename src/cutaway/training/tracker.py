@@ -321,10 +321,6 @@ class Tracker:
         self._writer.journal.check_in_place()
         if due:
             self._writer.due(step, self._measuring.pairs)
-        if save:
-            file = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
-            told.save_weights(model, file, {"step": str(step)})
-            self._callbacks.save(step, self.folder)
         if due:
             numbers = self._measuring.all(self._writer, model, step)
             for sink in self._sinks:
@@ -332,6 +328,10 @@ class Tracker:
                     sink.write(step, numbers)
                 except Exception as error:
                     self._trouble(step, error)
+        if save:  # last: a training that goes on from a checkpoint has all of its readings
+            file = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
+            told.save_weights(model, file, {"step": str(step)})
+            self._callbacks.save(step, self.folder)
         self._clock.add(self._clock.look() - entered, measured=due)
         share = {"kind": "share", "step": step, "elapsed": self.elapsed, "spent": self._clock.spent}
         self._writer.journal.append(share)

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 ATTEMPTS = 4
 LOAD_SECONDS = 10.0  # seconds that a batch waits while no process is loaded
 LIBRARIES = [  # imports are most of what loading costs
-    "torch", "transformers", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
-    "transformers.modeling_utils", "cutaway.guard.folder", "cutaway.guard.evidence_file",
-]  # fmt: skip
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.modeling_utils",
+    "cutaway.guard.folder",
+    "cutaway.guard.evidence_file",
+]
 WARM_UP = ["Once upon a time there was a little girl."]  # the first pass is slow: not a client's
 log = logging.getLogger("cutaway.guard")
 
