@@ -21,7 +21,7 @@ def collapse(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, predi
     nc1 = tr(Sigma_W pinv(Sigma_B)) / C (the authors' code leaves out the customary 1/C); nc2_norm = std/mean of
     |M_c|; nc2_angle = mean over c != c' of |cos(M_c, M_c') + 1/(C-1)|; nc3 = |W/|W|_F - M/|M|_F|_F^2; nc4 = share of
     samples whose nearest class mean is not what the network predicts. All >= 0, 0 at full collapse. Classes that do
-    not occur are left out of the means. NaN with fewer than two.
+    not occur are left out of the means. NaN with fewer than two, and where all means are one point up to rounding.
     Exact up to rounding, for these rows; `predictions` `(n,)`.
     """
     classes = np.unique(labels)
@@ -30,6 +30,8 @@ def collapse(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, predi
     member = (labels[:, None] == classes[None]).astype(float)
     means = member.T @ features / member.sum(axis=0)[:, None]
     centred = means - means.mean(axis=0)
+    if coincide(means):
+        return dict.fromkeys(("nc1", "nc2_norm", "nc2_angle", "nc3", "nc4"), float("nan"))
     inner = features - member @ means
     # With Sigma_B = M^T M / C, tr(Sigma_W pinv(Sigma_B)) = C mean_i |pinv(M)^T x_i|^2, so nothing d x d is formed.
     projected = inner @ np.linalg.pinv(centred, rcond=1e-10)
@@ -47,6 +49,11 @@ def collapse(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, predi
         "nc3": float((aligned**2).sum()),
         "nc4": float((nearest != predictions).mean()),
     }
+
+
+def coincide(means: np.ndarray) -> bool:
+    """Whether all of `means` (C, d) are one point up to rounding: nothing then lies between classes."""
+    return bool(np.abs(means - means.mean(axis=0)).max(initial=0.0) <= 1e-12 * np.abs(means).max(initial=0.0))
 
 
 def last_linear(network: Network) -> torch.nn.Linear | None:

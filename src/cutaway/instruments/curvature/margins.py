@@ -55,6 +55,10 @@ class Margins(Instrument):
         labels = sample.data.labels
         assert labels is not None
         found = homogeneity(parameters, sample.data.inputs[:64], tolerance=1e-6)
+        if found.deviation != found.deviation:
+            raise NotApplicable(
+                "every output is zero on these rows, with weights twice as large too: no margin to grow"
+            )
         if found.degree is None or found.degree < 1:
             raise NotApplicable(
                 "the network is not homogeneous in its weights, so its margins cannot be normalised: with weights "

@@ -13,7 +13,7 @@ import torch
 from cutaway import seeds
 from cutaway.context import Context, Sample
 from cutaway.data import Dataset
-from cutaway.features.class_means import collapse, last_linear, penultimate
+from cutaway.features.class_means import coincide, collapse, last_linear, penultimate
 from cutaway.features.collapse_by_layer import (
     FLOOR,
     Layers,
@@ -79,6 +79,7 @@ class NeuralCollapse(Instrument):
         batch = max(1, min(256, network.chunk_size(sample.data.inputs, network.sites, context.budget, factor=4)))
         views = self._views(network, sample.data, context.seed, batch)
         read = {view: penultimate(network, head, inputs, batch) for view, inputs in views.items()}
+        _check_apart(read["clean"][0], labels)
         found = {v: collapse(features, labels, weight, predicted) for v, (features, predicted) in read.items()}
         table = context.table({"view": list(views)})
         for name, words in _WORDS.items():
@@ -216,6 +217,15 @@ def _scatter(table: Table, features: np.ndarray, predicted: np.ndarray, labels: 
         return collapse(features[rows], labels[rows], weight, predicted[rows])["nc1"]
 
     table.statistic("nc1", nc1, len(labels), fewer=6, rescaled=True, alternative="less", long_name=_WORDS["nc1"])
+
+
+def _check_apart(features: np.ndarray, labels: np.ndarray) -> None:
+    centres = np.stack([features[labels == label].mean(axis=0) for label in np.unique(labels)])
+    if len(centres) > 1 and coincide(centres):
+        raise NotApplicable(
+            "the features before the last layer have the same mean in every class (a dead layer?), so there is no "
+            "variation between classes to compare with"
+        )
 
 
 def _aligned(table: Table, features: dict[str, np.ndarray], labels: np.ndarray) -> None:

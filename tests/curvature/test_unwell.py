@@ -1,0 +1,103 @@
+"""Kernels, curvature, margins, live connections and collapse on networks and rows that are not well: a reading with
+finite numbers, a reason, or an error that says what to do; never a number made of rounding."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutaway.errors import BudgetError
+from cutaway.features.class_means import collapse
+from cutaway.instruments import Curvature, EffectiveSparsity, KernelFeatures, Margins, NeuralCollapse, TangentKernel
+from cutaway.kernels import InfiniteNetwork, KernelPredictor
+from cutaway.network import Network
+from cutaway.testing.contract import small_data
+
+INSTRUMENTS = {
+    "tangent-kernel": TangentKernel(num_points=24),
+    "kernel-features": KernelFeatures(num_features=2, steps=2, num_points=24),
+    "curvature": Curvature(num_probes=3, num_top=2, num_density=1, num_points=24),
+    "margins": Margins(),
+    "effective-sparsity": EffectiveSparsity(),
+    "neural-collapse": NeuralCollapse(num_points=24, steps=2),
+}
+
+
+def network(bias=True, cut=False):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8, bias=bias), nn.ReLU(), nn.Linear(8, 3, bias=bias)).eval()
+    if cut:
+        nn.init.zeros_(model[1].weight)
+    return model
+
+
+def told(name, model, data):
+    return INSTRUMENTS[name].measure(Network(model, data.inputs[:2]), data)
+
+
+@pytest.mark.parametrize("name", INSTRUMENTS)
+def test_half_precision_gives_finite_numbers_or_a_reason(name):
+    data = small_data()
+    data = dataclasses.replace(data, inputs=data.inputs.half())
+    reading = told(name, network().half(), data)
+    assert (name == "margins") == (reading.status.value == "unsupported")
+    assert all(math.isfinite(f.value) for f in reading.figures)
+
+
+@pytest.mark.parametrize("name", ["tangent-kernel", "curvature", "neural-collapse", "effective-sparsity"])
+def test_rows_of_zeros_among_others_do_no_harm(name):
+    data = small_data()
+    rows = data.inputs.clone()
+    rows[:12] = 0
+    reading = told(name, network(bias=False), dataclasses.replace(data, inputs=rows))
+    assert reading.status.value in ("estimate", "exact") and all(math.isfinite(f.value) for f in reading.figures)
+
+
+REASONS = {
+    "tangent-kernel": "no output depends on a parameter",
+    "kernel-features": "no output depends on a parameter",
+    "margins": "every output is zero",
+    "neural-collapse": "same mean in every class",
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_nothing_is_read_from_rows_that_are_all_zero(name):
+    data = small_data()
+    reading = told(name, network(bias=False), dataclasses.replace(data, inputs=torch.zeros_like(data.inputs)))
+    assert reading.status.value == "unsupported" and REASONS[name] in reading.reason
+
+
+def test_a_network_that_is_cut_has_not_collapsed():
+    data = small_data()
+    reading = told("neural-collapse", network(cut=True), data)
+    assert reading.status.value == "unsupported" and "dead layer" in reading.reason
+    reading = told("effective-sparsity", network(cut=True), data)
+    assert math.isinf(reading.figure("effective_compression").value)
+    assert "infinite" in INSTRUMENTS["effective-sparsity"].describe(reading)
+
+
+def test_means_that_coincide_up_to_rounding_have_no_collapse():
+    labels, weight = np.arange(30) % 3, np.eye(3, 5)
+    features = np.tile([0.1, 0.2, 0.3, 0.7, 1e5], (30, 1))
+    assert all(math.isnan(v) for v in collapse(features, labels, weight, labels).values())
+    apart = features + 1e-4 * np.eye(3, 5)[labels]
+    assert math.isfinite(collapse(apart, labels, weight, labels)["nc2_angle"])
+
+
+def test_the_floor_under_duplicated_rows_is_reported():
+    data = small_data()
+    twice = dataclasses.replace(data, inputs=data.inputs.repeat(2, 1, 1, 1), labels=data.labels.repeat(2))
+    assert KernelPredictor.fit(InfiniteNetwork(), twice, ridge=0.0).floor > 0
+    assert KernelPredictor.fit(InfiniteNetwork(), data, ridge=0.0).floor == 0
+
+
+@pytest.mark.parametrize("name", ["kernel-features", "curvature", "effective-sparsity"])
+def test_a_large_network_and_a_small_budget_name_what_is_needed(name):
+    data = small_data()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 800), nn.ReLU(), nn.Linear(800, 800), nn.Linear(800, 3)).eval()
+    with pytest.raises(BudgetError, match="Give --budget"):
+        INSTRUMENTS[name].measure(Network(model, data.inputs[:2]), data, budget=1_000_000)
