@@ -12,6 +12,7 @@ EXAMPLES = sorted(FOLDER.glob("*.py"))
 LESS = {
     "certify_curves": {"num: int = 20": "num: int = 2"},
     "digits.toml": {"steps = 400": "steps = 20", "points = 6": "points = 2", "points = 5": "points = 2"},
+    "distil_by_kernel": {"num=1000": "num=200", "steps: int = 60": "steps: int = 10"},
     "find_wrong_labels": {"steps: int = 500": "steps: int = 100"},
     "guard_intrinsic_dimension": {"int, default=100": "int, default=20", "int, default=8": "int, default=2"},
     "heads_of_a_class": {"steps: int = 80": "steps: int = 20", "num_points=100, num_random=5": "num_points=40, num_random=2"},

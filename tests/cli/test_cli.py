@@ -170,6 +170,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(model_files):
         sys.executable, "-m", "cutaway", "scan", f"{model_files}/nets.py:make", "--weights",
         str(model_files / "w.safetensors"), "--data", str(model_files / "d.npz"), "--nulls",
         "20", "--null", "permuted-labels", "--out", str(model_files / "run"), "--json",
+        "--only", "accuracy", "--only", "sparsity", "--only", "local-complexity",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_interrupt
