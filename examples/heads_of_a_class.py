@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 from cutaway.data import load_data
-from cutaway.features import find_heads, scaled_heads
 from cutaway.instruments import ConceptHeads
+from cutaway.language import find_heads, scaled_heads
 from cutaway.training.loop import TrainingSettings, train
 from cutaway.training.models import build_model
 

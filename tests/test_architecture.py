@@ -137,6 +137,23 @@ def test_no_room_reaches_itself_through_others(found):
     assert not in_circles([step for step in found if step[0] != "registry.py"])
 
 
+def files_in_circles(found: list[tuple[str, str, str]]) -> set[str]:
+    """Files that reach themselves through others, by their path without `.py`."""
+    named = [(file, file.removesuffix(".py").removesuffix("/__init__"), to.replace(".", "/")) for file, _, to in found]
+    return in_circles([step for step in named if step[1] != step[2]])
+
+
+def test_few_files_reach_themselves_and_the_text_names_them(found):
+    """None at load time: in each circle one import stands inside a function."""
+    circling = files_in_circles(found)
+    assert circling == {
+        "cli", "cli/command", "data/anything", "data/files", "data/named", "reading/reading", "reading/store",
+    }  # fmt: skip
+    told = (SOURCE.parent.parent / "ARCHITECTURE.md").read_text().split("Inside rooms three pairs")[1].split("## ")[0]
+    assert all(f"{name.split('/')[-1]}" in told for name in circling)
+    assert files_in_circles([("a/b.py", "a", "c.d"), ("c/d.py", "c", "a.b"), ("e.py", "", "c.d")]) == {"a/b", "c/d"}
+
+
 def test_a_step_up_and_a_circle_are_seen():
     assert upward([("network/a.py", "network", "geometry.b")]) and not upward(
         [("geometry/a.py", "geometry", "network")]
@@ -176,6 +193,33 @@ def test_geometry_is_held_to_its_size(tmp_path):
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "long.py").write_text("x = 1\n" * 7)
     assert lines_of_room(tmp_path) == 7
+
+
+MOST_PLACES_THAT_COUNT_PASSES = 17
+
+
+def counted_by_hand(source: Path = SOURCE) -> tuple[list[str], list[str]]:
+    """Lines above `network/` that count passes, and lines anywhere that write a count without `Passes.count`."""
+    calls, writes = [], []
+    for path in sorted(source.rglob("*.py")):
+        file = path.relative_to(source).as_posix()
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.search(r"\bpasses\.count\(", line) and not file.startswith("network/"):
+                calls.append(f"{file}:{number}")
+            by_hand = re.search(r"(passes\.(forward|backward)|(forward|backward)_passes) *[-+]=", line)
+            if by_hand and file != "network/passes.py":
+                writes.append(f"{file}:{number}")
+    return calls, writes
+
+
+def test_passes_are_counted_by_whoever_makes_them(tmp_path):
+    """`Network.forward`, `Parameters.rows` and `Sample.passes` count; few others need to, and no instrument's own."""
+    calls, writes = counted_by_hand()
+    assert not writes
+    assert len(calls) <= MOST_PLACES_THAT_COUNT_PASSES, calls
+    assert [c.partition(":")[0] for c in calls if c.startswith("instruments/")] == ["instruments/outputs/pruning.py"]
+    (tmp_path / "a.py").write_text("network.passes.count(3)\nnetwork.forward_passes += 3\n")
+    assert counted_by_hand(tmp_path) == (["a.py:1"], ["a.py:2"])
 
 
 def test_scan_is_a_function_however_it_is_imported():

@@ -1,7 +1,7 @@
 """Old import paths: every public one of the versions before still answers for a release, and warns where it has moved.
 
 `old_public_paths.txt` is frozen: `tools/public_paths.py` made it from the commits before the rooms were built and
-before the last moves (`e8bd0f9`, `914baad`), and says what public means. A name that moves gets an entry in
+before the last moves (`e8bd0f9`, `914baad`, `5af5f12`), and says what public means. A name that moves gets an entry in
 `cutaway/_moved_table.py`; one that is forgotten fails here.
 """
 

@@ -11,7 +11,8 @@ is asked of a docstring follows from its code, not from a list of exceptions:
 - status: where arrays, models or data give a number, an array or a record in a room of mathematics: exact, bound,
   estimate, certified, sound, rounding.
 - raises: where the body raises an error of Cutaway's, itself or in a private function of its file: the error's name.
-- source: where status is asked and the file's first docstring names a paper: the paper there or in the function's own.
+- source: where status is asked: a paper, an equation, "definition" or "ours". It stands in the docstring itself; the
+  file's first docstring counts only in a paragraph that names the function (`name`), that of a class only likewise.
 - cost: where status is asked and models, networks or data sets go in: passes, time, memory, "Cost" or "O(".
 """
 
@@ -42,10 +43,13 @@ MATHEMATICS = {
     "language",
     "evidence",
     "outputs",
+    "kernels",
+    "text",
+    "arrangement",
 }
 MODEL = re.compile(r"\b(Module|Network|BoundNetwork|Dataset|StagedProgram|Slice)\b")
 MODEL_OR_ARRAY = re.compile(f"{ARRAY.pattern}|{MODEL.pattern}")
-SHAPE = re.compile(r"\([A-Za-z_*\d ]+,[^)]*\)|\bnumber\b|\bscalar\b|\bone row\b|\ba row\b|shape", re.I)
+SHAPE = re.compile(r"\([A-Za-z_*+\d -]+,[^)]*\)|\bnumber\b|\bscalar\b|\bone row\b|\ba row\b|shape", re.I)
 STATUS = re.compile(r"\b(exact\w*|bounds?|estimat\w*|certified|sound|approximat\w*|rounding|limit)\b", re.I)
 COST = re.compile(r"\b(cost\w*|pass(es)?|seconds|memory|flops|linear in|products?|eigenproblems?)\b|O\(", re.I)
 SOURCE = re.compile(
@@ -96,10 +100,9 @@ def asked(node: ast.FunctionDef | ast.ClassDef, tree: ast.Module, room: str) -> 
         found.add("shapes")
     if room in MATHEMATICS and MODEL_OR_ARRAY.search(given) and result and not PLAIN.fullmatch(result):
         found.add("status")
+        found.add("source")
         if MODEL.search(given):
             found.add("cost")
-        if _published(tree):
-            found.add("source")
     if raised(node, tree):
         found.add("raises")
     return found
@@ -110,10 +113,6 @@ def _asked_of_class(node: ast.ClassDef, tree: ast.Module) -> set[str]:
     found = {"raises"} if any(raised(p, tree) for p in start) else set()
     fields = " ".join(ast.unparse(p.annotation) for p in node.body if isinstance(p, ast.AnnAssign))
     return found | ({"shapes"} if ARRAY.search(fields) else set())
-
-
-def _published(tree: ast.Module) -> bool:
-    return bool(re.search(r"arXiv|\(\d{4}\)|doi", ast.get_docstring(tree) or ""))
 
 
 def raised(node: ast.AST, tree: ast.Module, seen: frozenset[str] = frozenset()) -> set[str]:
@@ -131,8 +130,14 @@ def raised(node: ast.AST, tree: ast.Module, seen: frozenset[str] = frozenset()) 
     return found
 
 
+def of_it(context: str, name: str) -> str:
+    """The paragraphs of a docstring that name a function, as `name` or with an argument list."""
+    own = re.compile(rf"`[\w.]*\b{re.escape(name)}\b[^`]*`")
+    return "\n\n".join(part for part in context.split("\n\n") if own.search(part))
+
+
 def answered(question: str, text: str, context: str, errors: set[str]) -> bool:
-    """Whether `text` answers it; a source may stand in the file's first docstring (`context`) alone."""
+    """Whether `text` answers it; a source may stand in what others say of it by name (`context`)."""
     match question:
         case "shapes":
             return bool(SHAPE.search(text))
@@ -165,7 +170,10 @@ def score() -> tuple[Counter[str], Counter[str], list[str]]:
     missing, inherited = [], protocols()
     for home, name, node, tree in public():
         text = ast.get_docstring(node) or inherited.get((home.split(".")[1], node.name), "")
-        context, errors = ast.get_docstring(tree) or "", set()
+        context, errors = of_it(ast.get_docstring(tree) or "", node.name), set()
+        if "." in name:
+            around = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name.split(".")[0])
+            context += "\n\n" + of_it(ast.get_docstring(around) or "", node.name)
         if isinstance(node, ast.ClassDef):
             for part in node.body:
                 if isinstance(part, ast.FunctionDef) and part.name in ("__init__", "__post_init__"):

@@ -60,7 +60,7 @@ class Sample:
         """The inputs, `size` rows at a time, each counted as one forward pass: for a model that is called directly."""
         for start in range(0, len(self), size):
             part = self.network.place(self.data.inputs[start : start + size])
-            self.network.passes.forward += len(part)
+            self.network.passes.count(len(part))
             yield part
 
 

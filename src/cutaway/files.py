@@ -111,7 +111,7 @@ def read_bytes(path: str | Path, what: str = "file", *, largest: int = LARGEST, 
         raise FileError(
             offender,
             found="no such file" if missing else (error.strerror or str(error)).lower(),
-            remedy=remedy or ("check the path" if missing else ""),
+            remedy=remedy or ("check the path" if missing else "make it a file that can be read, or name another"),
         ) from error
     check_size(offender, len(content), largest)
     return content

@@ -15,12 +15,12 @@ from cutaway.network.calculus import (
     gauss_newton_products,
     gradient,
     hessian_products,
-    homogeneity,
     jacobian,
     sample_gradients,
     squared_error,
 )
 from cutaway.network.lanczos import quadrature
+from cutaway.network.scaling import homogeneity
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*vmap.*:UserWarning")
 

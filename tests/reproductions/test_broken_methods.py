@@ -161,7 +161,7 @@ FAULTS = {
     ),
     "concept-heads": Fault(
         says="the heads of lowest score are turned off",
-        where="cutaway.instruments.features.concept_heads:_best", right="-score[p]", wrong="score[p]", rows=short, slow=True,
+        where="cutaway.instruments.language.concept_heads:_best", right="-score[p]", wrong="score[p]", rows=short, slow=True,
     ),
     "kan-relu": Fault(
         says="changes of value stand for changes of slope", where="cutaway.structure.kan:_relu_edges",

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cutaway.network.graph import Node
+from cutaway.network.graph.facts import CURVES
 from cutaway.network.graph.operators import apply_node
-from cutaway.robustness.bounds.steps import STEP_ENDS, step_lines
+from cutaway.robustness.bounds.steps import step_lines
 from cutaway.robustness.bounds.unary import is_stable
 
 
@@ -22,7 +23,7 @@ def drawn(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return lower, lower + width, torch.rand(count, generator=draw, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("op", sorted(STEP_ENDS))
+@pytest.mark.parametrize("op", sorted(word for word, curve in CURVES.items() if curve.kind == "steps"))
 @pytest.mark.parametrize("free", [True, False])
 def test_lines_enclose_every_step(op, free):
     lower, upper, alpha = drawn(400)
@@ -38,7 +39,7 @@ def test_lines_enclose_every_step(op, free):
     assert bool((value <= above * points + high + 1e-12).all())
 
 
-@pytest.mark.parametrize("op", sorted(STEP_ENDS))
+@pytest.mark.parametrize("op", sorted(word for word, curve in CURVES.items() if curve.kind == "steps"))
 def test_lines_touch_a_step_and_one_step_is_stable(op):
     lower, upper, alpha = drawn(400)
     below, low, above, high = step_lines(node(op), lower, upper, alpha)

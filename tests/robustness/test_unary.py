@@ -136,7 +136,6 @@ MUTATIONS = {
     ),
     "turning point forgotten": ("_extremes", lambda f: lambda *a: [], "gelu silu square abs mish"),
     "periodic case split wrong": ("_periodic", lambda f: lambda n, a, b, low, high: (low, high), "sin cos"),
-    "kind of power wrong": ("_power_kind", lambda f: lambda p: "convex", "cube"),
     "piecewise: lower offset raised": (
         "_piecewise",
         lambda f: lambda *a: (f(*a)[0], f(*a)[1] + 0.05, *f(*a)[2:]),
@@ -157,11 +156,28 @@ def test_every_mutation_of_a_rule_is_seen(mutation, monkeypatch):
         assert not violation(NODES[name], positive=False) <= 1e-12, (mutation, name)
 
 
-def test_curvature_halved_is_seen(monkeypatch):
+WRONG = {
+    "tanh": {"curvature": 0.0},
+    "cube": {"kind": lambda n: "convex", "bend": lambda n, size: 0 * size},
+    "selu": {"kind": lambda n: "convex", "bend": lambda n, size: 0.0},
+    "atan": {"at_slope": lambda n, slope: 0 * slope},
+    "sin": {"peak": 0.5},
+    "round": {"step_end": 1.0},
+    "reciprocal": {"defined": lambda n, low, high: low < high},
+}
+"""Claims of a record that the bounds rest on, changed for the worse."""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_record_that_claims_too_much_is_seen(monkeypatch, name):
     from dataclasses import replace
 
-    monkeypatch.setitem(UNARY, "tanh", replace(UNARY["tanh"], curvature=0.0))
-    assert violation(NODES["tanh"], positive=False) > 1e-12
+    node = {**NODES, **POSITIVE}[name]
+    for change, claim in WRONG[name].items():
+        assert violation(node, positive=False) <= 1e-12
+        monkeypatch.setitem(UNARY, node.op, replace(UNARY[node.op], **{change: claim}))
+        assert not violation(node, positive=False) <= 1e-12, (name, change)
+        monkeypatch.undo()
 
 
 PARTS = ("lower slope", "lower offset", "upper slope", "upper offset")

@@ -21,9 +21,9 @@ from torch import nn
 from cutaway.data import Dataset
 from cutaway.errors import FileError, InputError, WorkError
 from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy, Sparsity
-from cutaway.reading.sinks import CsvSink, JsonLinesSink, TensorBoardSink
 from cutaway.training import EveryN, LogSpaced, TimeBudget, Tracker, When, open_training
 from cutaway.training.journal import JournalWriter, read_blocks
+from cutaway.training.sinks import CsvSink, JsonLinesSink, TensorBoardSink
 from cutaway.training.told import save_weights
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from cutaway.arrangement.subdivision import COMBINED, CRACK, Subdivision
 from cutaway.arrays import Floats, Ints
@@ -60,6 +58,9 @@ def _close_outside(cells: Subdivision) -> None:
 
 def _classes(count: int, one, two, among: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
     """(count,): numbers of the classes that these pairs join, counted from 0 over the members of `among` (-1 else)."""
+    from scipy.sparse import coo_matrix  # late: slices without jumps have no cracks
+    from scipy.sparse.csgraph import connected_components
+
     joined = connected_components(coo_matrix((np.ones(len(one)), (one, two)), shape=(count, count)), directed=False)[1]
     label = np.full(count, -1, dtype=np.int64)
     first, label[among] = np.unique(joined[among], return_inverse=True)

@@ -1,5 +1,4 @@
-"""One batch of gates into a subdivision: values at the vertices in, finer subdivision and the new vertices' descent
-out.
+"""One batch of gates into a subdivision: values at the vertices in, a finer one and the new vertices' descent out.
 
 `insert_gates(cells, values, gate_of, tolerance)` cuts every face by the zero lines of k functions that are continuous
 and, face by face, linear. Signs within `tolerance` of zero are put to `decide` before they are used; what it calls zero
@@ -61,7 +60,10 @@ class Insertion:
     odd: int = 0
 
     def extend_rows(self, rows: Floats) -> Floats:
-        """Rows (base, s) of any functions linear on the faces at the start, with the new vertices' rows added."""
+        """Rows (base, s) of any functions linear on the faces at the start, with the new vertices' rows added.
+
+        Exact up to rounding: linear interpolation. Source: definition.
+        """
         made = np.empty((self.base + len(self.parent), rows.shape[1]))
         made[: self.base] = rows[: self.base]
         self.fill_rows(made)
@@ -70,7 +72,7 @@ class Insertion:
     def copied_rows(self, rows: Floats) -> Floats:
         """The same for functions that are constant on the faces: a new vertex has the value of an old one beside it.
 
-        `rows` (base, s), result (base + new, s).
+        `rows` (base, s), result (base + new, s). Exact. Source: definition.
         """
         source = self.parent[:, 0].copy()
         while len(late := np.flatnonzero(source >= self.base)):
@@ -122,7 +124,8 @@ def insert_gates(
     `fast`), work in proportion to the vertices times gates looked at and to the cells each line crosses; without, a
     pass over all edges for each gate. `compiled` forces a path (None: numba when it is there). Raises BudgetError when
     more than `max_faces` faces come about.
-    Raises ImportError where `compiled` is asked for and numba is not installed.
+    Raises ImportError where `compiled` is asked for and numba is not installed. Source: ours; gates are inserted as
+    lines into an arrangement (de Berg et al. 2008, section 8.3), many at once.
     """
     values = np.ascontiguousarray(values, dtype=np.float64)
     doubts = _Doubts(cells, gate_of, decide)

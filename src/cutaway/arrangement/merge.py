@@ -15,7 +15,8 @@ from cutaway.arrangement.subdivision import Subdivision
 def remove_edges(cells: Subdivision, drop: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Take out the half-edges in `drop` (H, equal on twins); `cells` changes in place.
 
-    Returns for every remaining vertex and every remaining face one old index (for a face: one of those joined).
+    Returns for every remaining vertex and every remaining face one old index (for a face: one of those joined). Exact:
+    nothing is computed anew. Source: ours, on half-edges (de Berg et al. 2008, section 2.2).
     """
     used = cells.num_half_edges
     keep = ~drop[:used]

@@ -58,7 +58,8 @@ class Subdivision:
     def triangulated(cls, polygon: Floats, position: Floats, triangles: Int32s) -> Subdivision:
         """A mesh over the domain: inner edges carry the tag MESH_EDGE, sides of the domain their own tags.
 
-        `polygon` (m, 2), `position` (V, 2), `triangles` (T, 3) numbers of its rows.
+        `polygon` (m, 2), `position` (V, 2), `triangles` (T, 3) numbers of its rows. Exact: the triangles as they are
+        given. Source: definition.
         """
         made = cls(polygon)
         made.position = np.array(position, dtype=np.float64)

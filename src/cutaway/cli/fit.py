@@ -10,7 +10,7 @@ from pathlib import Path
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Device, Seed, TrustCode
 
-app = new_app("fit")
+app = new_app("fit")  # no `Subject`: a recipe names network and data, and only seed and device come before it
 
 
 @app.default

@@ -30,7 +30,8 @@ class Moments:
 
         `dimension` d > 0: what t becomes in d random directions B, t / sqrt(1 + (1 + t^2) / d), which lies between
         -sqrt(d) and sqrt(d) and may be compared across networks. From E |B^T H B|_F^2 = (d (d + 1) |H|_F^2
-        + d (tr H)^2) / P^2 for normal columns of variance 1/P; exact to leading order in 1/P.
+        + d (tr H)^2) / P^2 for normal columns of variance 1/P; exact to leading order in 1/P. A number. Source: ours,
+        after Fort and Scherlis 2019.
         """
         rows = np.arange(len(self.trace)) if rows is None else rows
         norm = float(np.sqrt(self.square[rows].mean()))

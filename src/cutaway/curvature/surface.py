@@ -61,7 +61,7 @@ class Surface:
 
         labels : (n,) class numbers; squared error is against their one-hot rows.
         Raises `InputError` for an unknown loss, `BudgetError` before anything large is made where a product with the
-        Hessian would not fit.
+        Hessian would not fit. Source: definition.
         """
         if loss not in LOSSES:
             raise InputError("loss", found=repr(loss), expected=" or ".join(LOSSES), remedy="give one of these")
@@ -76,7 +76,7 @@ class Surface:
         return len(self.parameters)
 
     def at(self, theta: torch.Tensor) -> Surface:
-        """The same loss around other parameters (P,)."""
+        """The same loss around other parameters (P,). Exact. Source: definition."""
         return Surface(
             parameters=self.parameters.at(theta),
             inputs=self.inputs,
@@ -91,7 +91,6 @@ class Surface:
         with torch.no_grad():
             for _, part in self.parameters.rows(self.inputs, self.budget):
                 found.append(self.parameters.outputs(self.parameters.theta, part))
-                self.parameters.network.forward_passes += len(part)
         return torch.cat(found)
 
     def value(self) -> float:
@@ -103,17 +102,26 @@ class Surface:
         return gradient(self.parameters, self.inputs, self.labels, loss=self.loss, budget=self.budget)
 
     def hessian(self, vectors: torch.Tensor) -> torch.Tensor:
-        """H v for each row v of `vectors` (k, P). Exact up to rounding; cost as `calculus.hessian_products`."""
+        """H v for each row v of `vectors` (k, P). Exact up to rounding; cost as `calculus.hessian_products`.
+
+        Source: Pearlmutter 1994.
+        """
         return hessian_products(self.parameters, self.inputs, self.labels, vectors, loss=self.loss, budget=self.budget)
 
     def gauss_newton(self, vectors: torch.Tensor) -> torch.Tensor:
-        """G v for each row v of `vectors` (k, P). Exact up to rounding; cost as `calculus.gauss_newton_products`."""
+        """G v for each row v of `vectors` (k, P). Exact up to rounding; cost as `calculus.gauss_newton_products`.
+
+        Source: Schraudolph 2002.
+        """
         return gauss_newton_products(
             self.parameters, self.inputs, self.labels, vectors, loss=self.loss, budget=self.budget
         )
 
     def columns(self, product: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Array], Array]:
-        """One of the two products for NumPy's columns (P, b), as Lanczos takes them."""
+        """One of the two products for NumPy's columns (P, b), as Lanczos takes them.
+
+        Exact as the product. Source: definition.
+        """
         theta = self.parameters.theta
 
         def moved(vectors: Array) -> Array:

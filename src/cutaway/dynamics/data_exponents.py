@@ -55,7 +55,7 @@ def exponents_of_data(
 ) -> DataExponents:
     """Estimate from `inputs` (n, d) and `labels` (n,): whitened to `num_components` principal components, at most
     `max_samples` rows. Cost: n^2 (components + 3 flips). Raises `InputError` for fewer than 20 rows, NaN, constant
-    labels."""
+    labels. Source: ours, after the information exponents of Ben Arous, Gheissari and Jagannath 2021."""
     inputs, labels = np.asarray(inputs, dtype=float), np.asarray(labels, dtype=float)
     if inputs.ndim != 2 or inputs.shape[0] < 20 or labels.shape != inputs.shape[:1]:
         raise InputError(

@@ -25,7 +25,10 @@ from cutaway.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitSetting:
-    """p = `width`, d = `dimension`, gamma = `rate`, Delta = `label_noise`, T = `drop` in (0, 1)."""
+    """p = `width`, d = `dimension`, gamma = `rate`, Delta = `label_noise`, T = `drop` in (0, 1).
+
+    Raises `InputError` for another T and for a rate with which the overlap does not grow.
+    """
 
     width: int
     dimension: int

@@ -27,7 +27,7 @@ class HierarchicalTarget:
     form: Array
 
     def inner(self, inputs: Array) -> Array:
-        """p(x), shape (n,). `inputs` (n, d); exact up to rounding."""
+        """p(x), shape (n,). `inputs` (n, d); exact up to rounding. Source: Nichani, Damian and Lee 2023."""
         return np.einsum("ni,ij,nj->n", inputs, self.form, inputs) / np.sqrt(2.0)
 
     def __call__(self, inputs: Array) -> Array:

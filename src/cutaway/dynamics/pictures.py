@@ -16,8 +16,6 @@ def overlay_figure(
     *,
     xlabel: str = "step",
     ylabel: str = "overlap",
-    logx: bool = False,
-    logy: bool = False,
 ) -> Any:
     """`theory[name]` = (x, y) drawn as a line; `simulation[name]` = (x (T,), values (T, S)) as median and 10-90 % band.
 
@@ -37,7 +35,7 @@ def overlay_figure(
             axes.plot(x, middle, color=color, ls="--", lw=1, label=f"{name}, {values.shape[1]} seeds")
         if name in theory:
             axes.plot(*theory[name], color=color, lw=1.8, label=f"{name}, theory")
-    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend(frameon=False, fontsize=8)
     return figure
 

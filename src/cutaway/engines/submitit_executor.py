@@ -26,7 +26,7 @@ class SubmititExecutor(Executor):
 
     def __init__(self, workers: int | None = None, address: str | None = None) -> None:
         try:
-            import submitit
+            import submitit  # pyright: ignore[reportMissingImports]  # an extra that developers may leave out
         except ImportError as error:
             raise MissingExtra.of("submitit", "submitit") from error
         folder = Path(FOLDER).absolute()
@@ -84,7 +84,7 @@ class SubmititExecutor(Executor):
             future.set_result(result)
 
     def died(self, error: BaseException) -> bool:
-        from submitit.core.utils import FailedJobError, UncompletedJobError
+        from submitit.core.utils import FailedJobError, UncompletedJobError  # pyright: ignore[reportMissingImports]
 
         return isinstance(error, (FailedJobError, UncompletedJobError))  # what jobs raise comes as an outcome
 

@@ -104,7 +104,8 @@ class Holdout:
     def ask(self, instrument: Instrument, network: Network, figure: str = "") -> Answer:
         """The figure (by default the one called as the instrument) of `network`, if it is a mean over samples of
         numbers in [0, 1]: a variable of that name and a number a row. Raises `InputError` otherwise (AUROC, F1 and
-        calibration errors have no guarantee), `BudgetError` where the budget is spent. Cost: two measurements."""
+        calibration errors have no guarantee), `BudgetError` where the budget is spent. Cost: two measurements. An
+        estimate, with noise of the stated size. Source: Dwork et al. 2015 (arXiv 1506.02629)."""
         name = figure or instrument.name.replace("-", "_")
         readings = [instrument.measure(network, d, intervals=False) for d in (self.sandbox, self._holdout)]
         values = [_rows_behind(reading, name) for reading in readings]
@@ -112,7 +113,8 @@ class Holdout:
 
     def ask_values(self, what: str, sandbox: Any, holdout: Any) -> Answer:
         """The mean of numbers in [0, 1], one for each row of the sandbox (n,) and of the held-out rows (m,), computed
-        by the caller, who should not look at them. Raises as `ask`."""
+        by the caller, who should not look at them. Raises `InputError` and
+        `BudgetError` as `ask`."""
         if not self._open:
             raise InputError(
                 "hold-out",

@@ -51,6 +51,7 @@ class Null(ABC):
         """One draw; the arguments are left as they are.
 
         An exact draw of the null, reproducible from `seed`. Cost: a copy of the network or of the labels, no pass.
+        Source: the argument of Dead Salmons (arXiv 2512.18792).
         """
 
 
@@ -148,6 +149,7 @@ def replicates(
 
     Every replicate is measured with its own seed, so that directions and noise vary as they would for another user.
     Draws of the null, so statistics of them are estimates. Cost: `count` measurements, and a copy of the network each.
+    Source: the argument of Dead Salmons (arXiv 2512.18792).
     """
     jobs = [(instrument, network, data, null, null_seed(seed, replicate), budget) for replicate in range(count)]
     if executor is None:

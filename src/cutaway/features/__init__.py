@@ -7,8 +7,6 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "class_means": "collapse",
         "collapse_by_layer": "SimplexAlignment Layers Means simplex_alignment layer_collapse layer_means",
-        "heads": "HeadLayer find_heads read_matrix scaled_heads",
-        "reading_out": "Tail find_tail",
         "lofi.estimators": "LoFiClassifier LoFiRegressor LoFiTransformer",
         "reconstruction": "ReconstructionAlignment reconstruction_alignment",
         "sparsity": "Firing firing static_dead",

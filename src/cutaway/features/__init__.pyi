@@ -7,15 +7,9 @@ from cutaway.features.collapse_by_layer import SimplexAlignment as SimplexAlignm
 from cutaway.features.collapse_by_layer import layer_collapse as layer_collapse
 from cutaway.features.collapse_by_layer import layer_means as layer_means
 from cutaway.features.collapse_by_layer import simplex_alignment as simplex_alignment
-from cutaway.features.heads import HeadLayer as HeadLayer
-from cutaway.features.heads import find_heads as find_heads
-from cutaway.features.heads import read_matrix as read_matrix
-from cutaway.features.heads import scaled_heads as scaled_heads
 from cutaway.features.lofi.estimators import LoFiClassifier as LoFiClassifier
 from cutaway.features.lofi.estimators import LoFiRegressor as LoFiRegressor
 from cutaway.features.lofi.estimators import LoFiTransformer as LoFiTransformer
-from cutaway.features.reading_out import Tail as Tail
-from cutaway.features.reading_out import find_tail as find_tail
 from cutaway.features.reconstruction import ReconstructionAlignment as ReconstructionAlignment
 from cutaway.features.reconstruction import reconstruction_alignment as reconstruction_alignment
 from cutaway.features.sparsity import Firing as Firing
@@ -24,7 +18,6 @@ from cutaway.features.sparsity import static_dead as static_dead
 
 __all__ = [
     "Firing",
-    "HeadLayer",
     "Layers",
     "LoFiClassifier",
     "LoFiRegressor",
@@ -32,16 +25,11 @@ __all__ = [
     "Means",
     "ReconstructionAlignment",
     "SimplexAlignment",
-    "Tail",
     "collapse",
-    "find_heads",
-    "find_tail",
     "firing",
     "layer_collapse",
     "layer_means",
-    "read_matrix",
     "reconstruction_alignment",
-    "scaled_heads",
     "simplex_alignment",
     "static_dead",
 ]

@@ -22,7 +22,8 @@ def collapse(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, predi
     |M_c|; nc2_angle = mean over c != c' of |cos(M_c, M_c') + 1/(C-1)|; nc3 = |W/|W|_F - M/|M|_F|_F^2; nc4 = share of
     samples whose nearest class mean is not what the network predicts. All >= 0, 0 at full collapse. Classes that do
     not occur are left out of the means. NaN with fewer than two, and where all means are one point up to rounding.
-    Exact up to rounding, for these rows; `predictions` `(n,)`.
+    Exact up to rounding, for these rows; `predictions` `(n,)`. Source: Su, Kempe et al. (arXiv 2311.07444); Papyan, Han
+    and Donoho 2020.
     """
     classes = np.unique(labels)
     if len(classes) < 2 or len(features) <= len(classes):

@@ -38,7 +38,7 @@ class Means:
     def positions(self, labels: Tensor) -> Tensor:
         """Which row of `means` each of `labels` has; all of them must occur.
 
-        `labels` (n,), result (n,) int64; exact.
+        `labels` (n,), result (n,) int64; exact. Source: definition.
         """
         return torch.searchsorted(self.classes, labels)
 
@@ -62,7 +62,7 @@ def layer_means(
     network: Network, inputs: Tensor, labels: Tensor, sites: Sequence[Site], budget: int | None = None
 ) -> dict[str, Means]:
     """Class means of the activations at every site, by the site's name; `inputs` (n, ...), `labels` (n,). Exact for the
-    samples. One forward pass a sample."""
+    samples. One forward pass a sample. Source: definition."""
     classes = labels.unique().cpu()
     sums: dict[str, Tensor] = {}
     for rows, name, features in _features(network, inputs, sites, budget):
@@ -84,7 +84,7 @@ def layer_collapse(
 ) -> Layers:
     """Collapse of `inputs` (n, ...) grouped by `labels` (n,), layer by layer; `clean`: means of the clean samples;
     `means`: those of these inputs under these labels, where known already. Exact for the samples. One or two forward
-    passes a sample."""
+    passes a sample. Source: Su, Kempe et al. (arXiv 2311.07444), layer by layer."""
     means = layer_means(network, inputs, labels, sites, budget) if means is None else means
     scatter = np.full((len(inputs), len(sites)), np.nan)
     nearest = np.zeros((len(inputs), len(sites)), dtype=np.int64)

@@ -79,7 +79,8 @@ def reconstruction_alignment(
     their standard deviation, as published) so that dead pixels have a moment. Linear algebra in float64: one D x D
     generalised eigenproblem and one QR of (N, D). Raises InputError for NaN, labels of another length, drop outside [0,
     1).
-    An estimate from the samples; exact up to rounding for the empirical moments.
+    An estimate from the samples; exact up to rounding for the empirical moments. Source: Balestriero and LeCun (arXiv
+    2402.11337).
     """
     data = np.asarray(inputs, dtype=np.float64)
     if len(data) != len(labels) or len(data) < 2 or not np.isfinite(data).all():

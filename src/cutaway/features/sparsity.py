@@ -30,7 +30,10 @@ class Firing:
 def firing(
     network: Network, inputs: torch.Tensor, sites: Sequence[Site], threshold: float, *, budget: int | None = None
 ) -> Firing:
-    """Which units are off zero by more than `threshold` on `inputs` (n, ...). Exact; one forward pass a sample."""
+    """Which units are off zero by more than `threshold` on `inputs` (n, ...). Exact; one forward pass a sample.
+
+    Source: definition.
+    """
     share, positive = np.zeros((len(inputs), len(sites))), np.zeros(len(sites))
     alive: dict[int, torch.Tensor] = {}
     for chunk in network.stream(inputs, sites, pre=False, post=True, budget=budget):
@@ -61,7 +64,7 @@ def static_dead(network: Network, sites: Sequence[Site]) -> np.ndarray:
     """Per site, the share of neurons whose incoming weights are all zero; NaN where no weighted layer feeds the site
     directly.
 
-    Shape (sites,). Exact for what the example reaches. Cost: one forward pass of the example.
+    Shape (sites,). Exact for what the example reaches. Cost: one forward pass of the example. Source: definition.
     """
     makers: dict[int, torch.Tensor] = {}
     alive: list[torch.Tensor] = []

@@ -48,7 +48,8 @@ def nearest_boundary(
     and `groups` of site numbers one after another (None: all at once), with the same result.
 
     Only boundaries of `sites` count, and only zeros of their pre-activations: where the network also has max pooling,
-    hardtanh or clamp, a nearer boundary may be theirs, and the distance is an upper bound in any dimension.
+    hardtanh or clamp, a nearer boundary may be theirs, and the distance is an upper bound in any dimension. Source:
+    Croce et al. 2019 (arXiv 1810.07481), d_B.
     """
     exact = inputs[0].numel() <= EXACT_DIMS
     count = min(4 if exact else candidates, sum(s.width for s in sites))
@@ -89,7 +90,8 @@ def first_crossing(
     """Distance along unit `directions` to the first boundary, `(n,)`; infinite where none lies ahead in the
     linearisation. Exact. `groups` as in `nearest_boundary`.
 
-    `inputs` and `directions` `(n, *input)`. Cost: one forward pass with tangents for each group.
+    `inputs` and `directions` `(n, *input)`. Cost: one forward pass with tangents for each group. Source: definition, in
+    the linearisation of the file's first lines.
     """
     first = torch.full((len(inputs),), torch.inf, dtype=inputs.dtype, device=inputs.device)
     for some in groups or [range(len(sites))]:
@@ -165,7 +167,7 @@ def ascent(network: Network, inputs: torch.Tensor) -> torch.Tensor:
         else:
             loss = scores.sum()
         gradient = gradient_of(loss, point)
-    network.backward_passes += len(inputs)
+    network.passes.count(backward=len(inputs))
     return unit_vectors(gradient)
 
 
@@ -177,7 +179,7 @@ def unit_vectors(direction: torch.Tensor) -> torch.Tensor:
 def hyperplane_misfit(weight: torch.Tensor, offset: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """(n,): mean squared distance of samples (N, D) from each hyperplane w_i . x = offset_i (n, D), (n,).
 
-    Exact up to rounding.
+    Exact up to rounding. Source: definition.
     """
     projected = inputs.flatten(1) @ weight.T - offset
     return projected.square().mean(dim=0) / weight.square().sum(dim=1)

@@ -71,7 +71,6 @@ def self_check(
     measures: FaceMeasures,
     outputs: Floats,
     *,
-    max_edges: int = 1500,
     max_faces: int = 32,
     seed: int = 0,
     budget: int = 1 << 30,
@@ -80,7 +79,7 @@ def self_check(
     the corners. Passes go through in parts that `budget` bytes hold, a point at a time at least."""
     generator = np.random.default_rng(seed)
     work = sum(operations(n) for n in program.graph.nodes)
-    max_edges = int(min(max_edges, max(48, 6e9 // max(work, 1))))
+    max_edges = int(min(1500, max(48, 6e9 // max(work, 1))))
     total = abs(_polygon_area(polygon))
     residuals, noise = _edge_residuals(program, plane, cells, measures, max_edges, generator, budget)
     astray = int((residuals > np.maximum(1e-7 * np.sqrt(total), noise)).sum())

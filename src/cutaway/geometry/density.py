@@ -35,7 +35,8 @@ def boundary_density(
     Unit: boundaries per unit of input length. Estimate: unbiased over directions; relative error about
     0.75 / sqrt(num_directions) for a single gate, far less for the sum. `sigma`: width of the blur in units of the
     pre-activation. Cost: num_directions forward-mode passes, each about three forward passes when gradients are kept.
-    Raises InputError for sigma <= 0, fewer directions than 1 and networks without ReLU-like sites.
+    Raises InputError for sigma <= 0, fewer directions than 1 and networks without ReLU-like sites. Source: arXiv
+    2412.18283; the estimate by directions is ours.
     """
     if not sigma > 0:
         raise InputError("sigma", found=str(sigma), expected="a positive width", remedy="give a number above 0")

@@ -58,7 +58,7 @@ def class_density(
     """Crossing density on segments inside each class and between classes; exact per segment, sampled over pairs.
 
     Cost: one forward pass a crossing. Raises InputError when labels do not fit or every class has one sample.
-    `inputs` (n, *input shape), `labels` (n,).
+    `inputs` (n, *input shape), `labels` (n,). Source: ours.
     """
     if len(labels) != len(inputs):
         raise InputError(
@@ -117,7 +117,7 @@ def size_and_confidence(
     """Exact inscribed radius of every sample's region against the network's confidence there (float64).
 
     One output f is read as two logits (0, f). Rank correlations are Spearman's; NaN for constant columns. Cost: 2 D
-    forward passes a sample (see `region_radius`), in batches within `budget` bytes.
+    forward passes a sample (see `region_radius`), in batches within `budget` bytes. Source: ours.
     """
     program = as_program(model, inputs[:1])
     radius = np.array([region_radius(program, x, budget=budget) for x in inputs])

@@ -54,7 +54,7 @@ class PatternTree:
 
 def pattern_tree(result: Slice) -> PatternTree:
     """The tree of a slice; exact. Cost: O(edges), one forward pass, and two for each edge that several gates share (a
-    gate that only touches zero there does not flip)."""
+    gate that only touches zero there does not flip). Source: ours."""
     windows = np.array([s.kind in WINDOWED for s in result.sites] + [True])
     makers = result.edge_gates
     shown = ~windows[result.edge_sites]

@@ -99,7 +99,7 @@ def sign_partition(
     and `class_areas`. `measures.interior` is the middle of each face's largest cut triangle. Cost: one forward pass of
     (resolution + 1)^2 inputs, memory of all their gates.
     Raises `InputError` without a domain and for a resolution below 2, `ClaimError` where the faces' areas do not add
-    up.
+    up. Source: ours, described in the file's first lines.
     """
     settings, plane = settings or SliceSettings(), plane or input_plane()
     if domain is None and len(plane.anchors):

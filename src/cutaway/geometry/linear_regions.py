@@ -61,7 +61,7 @@ def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
     """The region of one input (*input_shape). Exact (float64).
 
     Cost: 2 D forward passes in batches within `budget`, memory N D (`region_radius` does without). Raises InputError
-    for NaN, NotPiecewiseAffine.
+    for NaN, NotPiecewiseAffine. Source: definition.
     """
     if not bool(torch.isfinite(point).all()):
         raise InputError(
@@ -69,7 +69,6 @@ def sample_region(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
         )
     program = as_program(model, point[None])
     dims = point.numel()
-    program.passes.forward += 2 * dims
     size = int(max(1, min(dims, budget // (64 * max(n.numel for n in program.graph.nodes)))))
     basis, rows = torch.eye(dims, dtype=torch.float64), []
     with torch.no_grad():
@@ -101,7 +100,6 @@ def region_radius(model: nn.Module | Graph | StagedProgram, point: Tensor, *, bu
         )
     program = as_program(model, point[None])
     dims = point.numel()
-    program.passes.forward += 2 * dims
     layer = 8 * LIVE * max(n.numel for n in program.graph.nodes)
     kept = 8 * program.num_gates + layer
     width = layer + 24 * max((s.num_gates for s in program.sites), default=0)
@@ -137,6 +135,7 @@ def gate_tangents(program: StagedProgram, point: Tensor, directions: Tensor) -> 
 
 def _moves_by_site(program: StagedProgram, point: Tensor, directions: Tensor) -> Iterator[Tensor]:
     """The same, site by site, (B, gates of it); what no later operator reads goes."""
+    program.passes.count(2 * len(directions))
     values = program.begin(point[None])
     moves: Values = {program.input.index: directions.to(torch.float64).reshape(-1, *program.input.shape)}
     sites = {s.node: s for s in program.sites}
@@ -303,7 +302,7 @@ def neighbours(
     Every region and edge is real up to the solver's tolerance; their number is a lower bound, since a facet is crossed
     at the centre of its largest ball alone, and not where that lies outside the box. Cost: one `sample_region` and one
     linear programme a half-space for each region.
-    `point` (*input shape) or (1, *input shape).
+    `point` (*input shape) or (1, *input shape). Source: ours; the centre of a facet's largest ball is Chebyshev's.
     """
     program = as_program(model, point[None])
     shape = point.shape

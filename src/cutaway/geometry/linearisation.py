@@ -139,6 +139,6 @@ def gradient_norms_of(
                 if len(mine):
                     total = total + pre[site.name].flatten(1)[mine, units[mine]].sum()
             (gradient,) = torch.autograd.grad(total, part)
-        network.backward_passes += len(part)
+        network.passes.count(backward=len(part))
         norms.append(gradient.flatten(1).norm(dim=1))
     return torch.cat(norms)

@@ -51,11 +51,14 @@ class RayMigration:
 
     def near(self, radius: Floats) -> NDArray[np.bool_]:
         """(M,): crossings no farther than `radius` (R,), in input units, from a change of class on their segment;
-        exact up to rounding."""
+        exact up to rounding. Source: definition."""
         return self.distance <= radius[self.segment]
 
     def length_near(self, radius: Floats) -> Floats:
-        """(R,): length of each segment that is no farther than `radius` (R,) from a change of class on it; exact."""
+        """(R,): length of each segment that is no farther than `radius` (R,) from a change of class on it; exact.
+
+        Source: definition.
+        """
         share = radius / self.length
         owner = np.repeat(np.arange(len(self.length)), [len(c) for c in self.changes])
         places = np.concatenate(self.changes)
@@ -77,7 +80,7 @@ def ray_migration(
     """Region boundaries and changes of class on the segments from `starts` to `ends`, both (R, *input_shape).
 
     One output f is read as two logits (0, f). Exact up to rounding, float64. Cost: two forward passes for every
-    crossing. Raises as `crossings`.
+    crossing. Raises as `crossings`. Source: ours, of the claim in Humayun et al. (arXiv 2402.15555).
     """
     program = as_program(model, starts[:1])
     found = crossings(program, starts, ends, budget=budget)
@@ -139,7 +142,7 @@ def _outputs(program: StagedProgram, starts: Tensor, ends: Tensor, segment: Tens
             share = t.reshape(-1, *[1] * (first.ndim - 1))
             points = (1 - share) * first[rows] + share * last[rows]
             parts.append(program.outputs(program.to_site(points, len(program.sites))))
-    program.passes.forward += len(at)
+    program.passes.count(len(at))
     return torch.cat(parts).numpy()
 
 
@@ -171,7 +174,8 @@ def slice_migration(result: Slice, radius: float) -> SliceMigration:
     """How much of the region boundaries of a slice lies within `radius` (input units) of its decision boundary.
 
     Exact up to rounding but for the area. Cost: edges times decision segments. Raises InputError for a radius that is
-    not positive, and for a slice without a decision boundary.
+    not positive, and for a slice without a decision boundary. Source: ours, of the claim in Humayun et al. (arXiv
+    2402.15555).
     """
     if not radius > 0:
         raise InputError("radius", found=str(radius), expected="a positive distance", remedy="give a number above 0")
@@ -200,7 +204,8 @@ def near_length(edges: Floats, boundary: Floats, radius: float, *, batch_size: i
     """(E,): length of each edge (E, 2, 2) within `radius` of the union of the segments `boundary` (S, 2, 2).
 
     Exact up to rounding: points within the radius of one segment form a convex set, which an edge meets in an
-    interval. Cost: pairs of an edge and a segment that are near each other, of `batch_size` edges at a time.
+    interval. Cost: pairs of an edge and a segment that are near each other, of `batch_size` edges at a time. Source:
+    ours.
     """
     half = [np.hypot(*(ends[:, 1] - ends[:, 0]).T) / 2 for ends in (edges, boundary)]
     tree, found = KDTree(boundary.mean(axis=1)), np.zeros(len(edges))

@@ -118,7 +118,7 @@ def neurons_within(
     estimate: |V_i| from `probes` orthonormal random directions (relative error 1 / sqrt(2 probes), mean corrected),
     which blurs the radius neuron by neuron; where |h_i| / |V_i| has an even density about the radius, as it has for
     small radii, the count is unbiased. Cost: one pass and `probes` (or D) tangents a point, at most about `rows` at
-    once; a point's tangents in parts, each with a pass of its own, where that is fewer than it has.
+    once; a point's tangents in parts, each with a pass of its own, where that is fewer than it has. Source: definition.
     """
     dims = inputs[0].numel()
     if exact is True or (exact is None and dims <= EXACT_DIMS):

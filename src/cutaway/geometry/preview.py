@@ -48,7 +48,8 @@ def estimated_regions(
 
     Cost: some hundred forward passes: segments of random place and direction are doubled in length until they cross
     four boundaries on average. Memory: `budget` bytes, a few segments at a time. Raises as `crossings` does,
-    BudgetError where the crossings of one segment do not fit.
+    BudgetError where the crossings of one segment do not fit. Source: Crofton's formula and random lines (Santalo
+    1976).
     """
     from scipy.stats import qmc
 

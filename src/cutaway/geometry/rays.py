@@ -66,6 +66,7 @@ def crossings(
     Exact up to rounding, float64. Cost: one forward pass for every end and crossing. Memory: live values times rows,
     segments in chunks within `budget` bytes. Raises BudgetError where the crossings of one segment do not fit,
     InputError for NaN, empty or unequal inputs and segments of no length, `NotPiecewiseAffine` naming the operator.
+    Source: ours, as slices.
     """
     if starts.shape != ends.shape or starts.ndim < 2 or len(starts) == 0:
         raise InputError(
@@ -158,7 +159,7 @@ def _walk(program: StagedProgram, starts: Tensor, ends: Tensor, budget: int) -> 
             made += len(gate)
         if site.window is not None and site.parts > 1:
             _drop_beaten(program, site, path, events, first_of_site)
-    program.passes.forward += 2 * count + made
+    program.passes.count(2 * count + made)
     segment, where, gate = (torch.cat([e[k] for e in events]) for k in range(3)) if events else (torch.zeros(0),) * 3
     keep = gate >= 0
     segment, where, gate = segment[keep].long(), where[keep], gate[keep].long()

@@ -86,7 +86,8 @@ def slice_network(
     Raises `InputError` for a bad domain or a plane of another input shape, `ModelError` for NaN, infinite or
     overflowing values and for training mode, `NotPiecewiseAffine` naming the operator, `BudgetError` before anything
     is cut where the network alone is over the budget, and later one that says how many regions were found, how many
-    there are about and which domain would fit, `ClaimError` when the self-check fails.
+    there are about and which domain would fit, `ClaimError` when the self-check fails. Source: the question of
+    SplineCam (arXiv 2302.12828); the method is ours, see `cutting`.
     """
     settings = settings or SliceSettings()
     plane = plane or input_plane()
@@ -114,7 +115,7 @@ def largest_slice(
     share of its width that is left.
 
     As `slice_network`, the network traced once. Exact. Cost: that of a cut up to the limits for every halving. Raises
-    as `slice_network`, `BudgetError` where the smallest part does not fit.
+    as `slice_network`, `BudgetError` where the smallest part does not fit. Source: ours.
     """
     settings, began = settings or SliceSettings(), _now()
     polygon = check_domain(domain)
@@ -174,7 +175,7 @@ def _sliced(program: StagedProgram, plane: Plane, polygon: Floats, settings: Sli
         relative, rows = cutter.run()
     except BudgetError as error:
         raise (_how_to_go_on(error, cutter, plane, polygon) if advise else error) from error.__cause__
-    program.passes.forward += cutter.report.forward_rows
+    program.passes.count(cutter.report.forward_rows)
     measures = measure_faces(cutter.cells, rows)
     offset = cutter.offset.numpy()
     outputs = relative + offset

@@ -2,7 +2,6 @@
 
 from cutaway.instruments.curvature.curvature import Curvature as Curvature
 from cutaway.instruments.curvature.margins import Margins as Margins
-from cutaway.instruments.features.concept_heads import ConceptHeads as ConceptHeads
 from cutaway.instruments.features.lofi_features import LofiFeatures as LofiFeatures
 from cutaway.instruments.features.neural_collapse import NeuralCollapse as NeuralCollapse
 from cutaway.instruments.features.sparsity import Sparsity as Sparsity
@@ -15,6 +14,7 @@ from cutaway.instruments.geometry.sample_region import SampleRegion as SampleReg
 from cutaway.instruments.geometry.unit_boundaries import UnitBoundaries as UnitBoundaries
 from cutaway.instruments.kernels.kernel_features import KernelFeatures as KernelFeatures
 from cutaway.instruments.kernels.tangent_kernel import TangentKernel as TangentKernel
+from cutaway.instruments.language.concept_heads import ConceptHeads as ConceptHeads
 from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension as IntrinsicDimension
 from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
 from cutaway.instruments.language.mlp_sparsity import MlpSparsity as MlpSparsity

@@ -8,14 +8,14 @@ rounding and agree to 1e-10 in float64. Norms of a kernel grow many times over i
 from __future__ import annotations
 
 import torch
-from torch.func import jvp, vjp
+from torch.func import vjp
 
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
 from cutaway.kernels.structure import joined, layer_factors, working_bytes
 from cutaway.network import Network
-from cutaway.network.calculus import Parameters, jacobian_chunks
-from cutaway.network.gradient import derivatives, differentiable_forward
+from cutaway.network.calculus import Parameters, jacobian_chunks, parameter_tangents
+from cutaway.network.gradient import derivatives
 from cutaway.network.network import DEFAULT_BUDGET
 
 _PIECE = 2**15
@@ -43,7 +43,8 @@ def tangent_kernel(
     Cost: `structured` one forward and c backward passes a row and n m numbers of each layer's widths; `jacobian` the
     same passes and n m c P; `products` c m passes over all rows. What of `right` does not fit beside `left` at once
     goes through anew for every block of `left`. Raises `InputError` for an unknown method, or
-    `structured` where it does not apply; `BudgetError` where the least that a method holds does not fit.
+    `structured` where it does not apply; `BudgetError` where the least that a method holds does not fit. Exact up to
+    rounding. Source: Jacot, Gabriel and Hongler 2018, mean over outputs.
     """
     if method not in METHODS:
         raise InputError(
@@ -149,17 +150,13 @@ def _by_products(parameters: Parameters, left: torch.Tensor, right: torch.Tensor
                 weight[0, output] = 1.0
                 (tangent,) = back(weight)
                 kernel[:, column] += _along(parameters, left, tangent, budget)[:, output]
-            parameters.network.forward_passes += 1
-            parameters.network.backward_passes += count
+            parameters.network.passes.count(1, backward=count)
     return kernel
 
 
 def _along(parameters: Parameters, inputs: torch.Tensor, tangent: torch.Tensor, budget: int) -> torch.Tensor:
     """df(x; theta) along `tangent`, (n, c)."""
     found = []
-    for _, part in parameters.rows(inputs, budget, passes=2):
-        with differentiable_forward():
-            value = jvp(lambda theta: parameters.outputs(theta, part), (parameters.theta,), (tangent,))[1]  # noqa: B023
-        found.append(value.detach())
-        parameters.network.forward_passes += 2 * len(part)
+    for _, part in parameters.rows(inputs, budget, passes=2, forward=2):
+        found.append(parameter_tangents(parameters, part, tangent[None])[0].detach())
     return torch.cat(found)

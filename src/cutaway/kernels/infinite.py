@@ -33,7 +33,8 @@ class InfiniteNetwork:
     activation : relu, erf or gelu.
     weight_variance, output_variance, bias_variance : v, the output's v, b.
     kernel_size : side of the convolutions (odd), or 0 for a fully connected network on flattened inputs.
-    pooling : of convolutions, mean over all pixels before the output; without it pixels are flattened.
+    pooling : of convolutions, mean over all pixels before the output; without it pixels are flattened. Raises
+    `InputError` for other values.
     """
 
     depth: int = 2
@@ -61,7 +62,8 @@ class InfiniteNetwork:
         Exact up to rounding, in the inputs' type (fully connected ones worked out in float64) and on their device;
         differentiable in the inputs. A row of zeros has kernel 0 (b and more with biases). Cost: depth n m operations
         of a dual, times the pixels of an image (their square with pooling). Raises `InputError` for images that are
-        none, `BudgetError` where one pair does not fit.
+        none, `BudgetError` where one pair does not fit. Source: Jacot, Gabriel and Hongler 2018; Arora et al. 2019 for
+        convolutions.
         """
         self._check(left)
         kept = left.dtype

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.func import jvp, vmap
 
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
 from cutaway.kernels.regression import FLOOR
-from cutaway.network.calculus import Parameters
-from cutaway.network.gradient import derivatives, differentiable_forward
+from cutaway.network.calculus import Parameters, parameter_tangents
+from cutaway.network.gradient import derivatives
 from cutaway.network.network import DEFAULT_BUDGET
 
 
@@ -36,15 +35,24 @@ class EigenFeatures:
     mean: torch.Tensor
 
     def scores(self, cross: torch.Tensor) -> torch.Tensor:
-        """g (m, k) of rows with kernels `cross` K(x, X) (m, n)."""
+        """g (m, k) of rows with kernels `cross` K(x, X) (m, n).
+
+        Exact up to rounding. Source: Tsilivis and Kempe 2022, section 4.
+        """
         return cross @ self.vectors / self.values
 
     def agreement(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Whether each feature is on the side of each row's class, (m, k) bool, from g `scores` (m, k)."""
+        """Whether each feature is on the side of each row's class, (m, k) bool, from g `scores` (m, k).
+
+        Exact. Source: Tsilivis and Kempe 2022, section 4, its sides for more than two classes ours.
+        """
         return (scores > 0) == (self.sides[:, labels].T > 0)
 
     def predicted(self, scores: torch.Tensor, count: int) -> torch.Tensor:
-        """The classes (m,) that the first `count` features together say, from g `scores` (m, k)."""
+        """The classes (m,) that the first `count` features together say, from g `scores` (m, k).
+
+        Exact. Source: definition.
+        """
         return (scores[:, :count] @ self.weights[:count] + self.mean).argmax(dim=1)
 
 
@@ -53,7 +61,7 @@ def eigen_features(kernel: torch.Tensor, targets: torch.Tensor, count: int) -> E
 
     Directions of eigenvalues below n 1e-12 of the largest are rounding and left out, so duplicated rows do no harm.
     Exact up to rounding. Cost: an eigendecomposition. Raises `InputError` for shapes that do not fit or a kernel of
-    zeros.
+    zeros. Source: Tsilivis and Kempe 2022, section 4.
     """
     size = len(targets)
     if targets.dim() != 2 or kernel.shape != (size, size) or count < 1:
@@ -94,14 +102,8 @@ class TangentFeature(nn.Module):
         self.map, self.directions = parameters, directions
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (m, ...) gives (m, 2)."""
-        theta = self.map.theta
-
-        def outputs(at: torch.Tensor) -> torch.Tensor:
-            return self.map.outputs(at, x)
-
-        with differentiable_forward():
-            moved = vmap(lambda way: jvp(outputs, (theta,), (way,))[1])(self.directions)
+        """x (m, ...) gives (m, 2). Exact up to rounding. Source: definition."""
+        moved = parameter_tangents(self.map, x, self.directions)
         value = moved.diagonal(dim1=0, dim2=2).sum(dim=1)
         return torch.stack([-value, value], dim=1)
 
@@ -112,16 +114,15 @@ def feature_directions(
     """sum_j v_j df_c(x_j)/dtheta / c for `inputs` (n, ...) and `vector` v (n,): (c, P).
 
     Exact. Cost: one forward and c backward passes a row, c P numbers. Raises `BudgetError` where these do not fit.
+    Source: definition.
     """
     outputs = parameters.network.output_shape[0]
     chunk_size(4 * outputs * parameters.theta.nbytes, (budget or DEFAULT_BUDGET) // 2)
     found = parameters.theta.new_zeros(outputs, len(parameters))
     with derivatives():
-        for rows, part in parameters.rows(inputs, budget, passes=2):
+        for rows, part in parameters.rows(inputs, budget, passes=2, backward=outputs):
             point = parameters.theta.detach().clone().requires_grad_()
             weighted = vector[rows].to(point) @ parameters.outputs(point, part)
             for column in range(outputs):
                 found[column] += torch.autograd.grad(weighted[column], point, retain_graph=column + 1 < outputs)[0]
-            parameters.network.forward_passes += len(part)
-            parameters.network.backward_passes += outputs * len(part)
     return found / outputs

@@ -49,7 +49,7 @@ class KernelPredictor(nn.Module):
     def fit(cls, infinite: InfiniteNetwork, learn: Dataset, *, ridge: float = 1e-4) -> KernelPredictor:
         """The regression of the one-hot labels of `learn`, the mean taken off. `ridge` is added to K's diagonal as that
         share of its mean. Cost: a kernel of `learn` with itself and its factorisation. Raises `InputError` for data
-        without labels."""
+        without labels. Exact up to rounding. Source: definition."""
         if learn.labels is None:
             raise InputError(
                 f"data {learn.name!r}",
@@ -65,7 +65,7 @@ class KernelPredictor(nn.Module):
         return cls(infinite, learn.inputs, found.coefficients, mean, floor=found.floor)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (m, ...) gives (m, c)."""
+        """x (m, ...) gives (m, c). Exact up to rounding. Source: definition."""
         return self.infinite.kernels(x.to(self.rows), self.rows)[1] @ self.coefficients + self.mean
 
 

@@ -51,7 +51,8 @@ def solve(
 
     Exact up to rounding directly, to `tolerance` by conjugate gradients. Cost: n^3 / 3 operations directly (an
     eigenproblem where the matrix is singular to rounding); n^2 a product. Raises `InputError` for shapes that do not
-    fit, a negative ridge or a kernel of zeros, `BudgetError` where a row of the kernel does not fit.
+    fit, a negative ridge or a kernel of zeros, `BudgetError` where a row of the kernel does not fit. Source:
+    definition; conjugate gradients by Hestenes and Stiefel 1952.
     """
     count = len(targets)
     if targets.dim() != 2 or ridge < 0 or (isinstance(kernel, torch.Tensor) and kernel.shape != (count, count)):
@@ -136,6 +137,7 @@ def function_space(
     stays: f_T = Y + U (1 - rate L / n)^T U^T (f_0 - Y), K = U L U^T (summed, not averaged, over what shares weights).
 
     `start` f_0 (n, c). Exact for the linear model. See `function_space_elsewhere` for rows that are not trained on.
+    Source: Jacot, Gabriel and Hongler 2018, in discrete steps.
     """
     values, vectors = torch.linalg.eigh(kernel)
     shrink = (1 - rate * values / len(kernel)) ** steps
@@ -152,7 +154,10 @@ def function_space_elsewhere(
     rate: float,
     steps: int,
 ) -> torch.Tensor:
-    """The same on other rows: f_0* - K* U [(1 - (1 - rate L / n)^T) / L] U^T (f_0 - Y), `cross` K* (m, n)."""
+    """The same on other rows: f_0* - K* U [(1 - (1 - rate L / n)^T) / L] U^T (f_0 - Y), `cross` K* (m, n).
+
+    Exact as `function_space`. Source: Jacot, Gabriel and Hongler 2018, in discrete steps.
+    """
     values, vectors = torch.linalg.eigh(kernel)
     pace = rate * values / len(kernel)
     small = values.abs() <= FLOOR * values.abs().max()

@@ -20,7 +20,7 @@ class ScaledLinear(nn.Module):
         self.scale = (variance / inputs) ** 0.5
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (n, d)."""
+        """x (n, d). Exact. Source: Jacot, Gabriel and Hongler 2018 for the scaling."""
         return self.scale * nn.functional.linear(x, self.weight)
 
 

@@ -6,7 +6,8 @@ import torch
 
 
 def kernel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
-    """1 - <K, K'> / (|K| |K'|) of two (n, n): 0 for the same up to a positive factor; NaN where one is zero.
+    """1 - <K, K'> / (|K| |K'|) of two (n, n): 0 for the same up to a positive factor; NaN where one is zero. Exact up
+    to rounding. Source: definition.
 
     >>> round(kernel_distance(torch.eye(3), 5 * torch.eye(3)), 6)
     0.0
@@ -17,7 +18,7 @@ def kernel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def target_alignment(kernel: torch.Tensor, targets: torch.Tensor, *, centred: bool = True) -> float:
     """<K, Y Y^T> / (|K| |Y Y^T|) of `kernel` (n, n) and `targets` (n, c); `centred`: both with rows and columns of mean
-    0 (Cortes, Mohri and Rostamizadeh 2012). NaN for a kernel or targets without variation."""
+    0 (Cortes, Mohri and Rostamizadeh 2012). NaN for a kernel or targets without variation. Exact up to rounding."""
     wanted = targets.to(kernel) @ targets.to(kernel).T
     if centred:
         kernel, wanted = centre(kernel), centre(wanted)
@@ -26,18 +27,24 @@ def target_alignment(kernel: torch.Tensor, targets: torch.Tensor, *, centred: bo
 
 
 def centre(kernel: torch.Tensor) -> torch.Tensor:
-    """`kernel` with the means of rows and columns taken off."""
+    """`kernel` with the means of rows and columns taken off.
+
+    Exact; (n, n). Source: Cortes, Mohri and Rostamizadeh 2012.
+    """
     return kernel - kernel.mean(dim=0, keepdim=True) - kernel.mean(dim=1, keepdim=True) + kernel.mean()
 
 
 def effective_rank(values: torch.Tensor) -> float:
-    """(sum l)^2 / sum l^2 of the eigenvalues `values`: 1 for one, n for n equal ones; NaN for a kernel of zeros."""
+    """(sum l)^2 / sum l^2 of the eigenvalues `values`: 1 for one, n for n equal ones; NaN for a kernel of zeros.
+
+    Exact; a number. Source: definition (participation ratio).
+    """
     total = float(values.square().sum())
     return float(values.sum()) ** 2 / total if total > 0 else float("nan")
 
 
 def top_mass(values: torch.Tensor, count: int = 20) -> float:
-    """Share of sum l^2 in the `count` largest eigenvalues."""
+    """Share of sum l^2 in the `count` largest eigenvalues. Exact; a number. Source: definition."""
     squares = values.square().sort(descending=True).values
     total = float(squares.sum())
     return float(squares[:count].sum()) / total if total > 0 else float("nan")

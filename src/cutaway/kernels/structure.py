@@ -16,7 +16,6 @@ from torch.overrides import TorchFunctionMode
 
 from cutaway.network import Network
 from cutaway.network.gradient import derivatives
-from cutaway.network.outputs import first_tensor
 
 _LINEAR = torch.nn.functional.linear
 _LOOKS = ("__get__", "size", "dim", "numel", "is_floating_point", "is_complex")  # these read no value
@@ -91,8 +90,7 @@ def layer_factors(network: Network, inputs: torch.Tensor) -> list[Factors] | Non
     placed = network.place(inputs)
     with derivatives():
         with recorder:
-            outputs = first_tensor(network.model(placed))
-        network.forward_passes += len(inputs)
+            outputs = network.forward(placed)
         used = {n for n, count in recorder.uses.items() if count == 1}
         covered = set(known.values()) == used and not recorder.other
         if not covered or outputs.dim() != 2 or not outputs.requires_grad:
@@ -101,7 +99,7 @@ def layer_factors(network: Network, inputs: torch.Tensor) -> list[Factors] | Non
         slopes: list[list[torch.Tensor]] = [[] for _ in made]
         for column in range(outputs.shape[1]):
             found = torch.autograd.grad(outputs[:, column].sum(), made, retain_graph=True, allow_unused=True)
-            network.backward_passes += len(inputs)
+            network.passes.count(backward=len(inputs))
             for place, value in enumerate(found):
                 slopes[place].append(torch.zeros_like(made[place]) if value is None else value)
     return [_factors(call, torch.stack(found, dim=1)) for call, found in zip(recorder.calls, slopes)]

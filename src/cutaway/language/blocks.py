@@ -51,12 +51,15 @@ class MlpBlock:
         return self.path if self.call == 0 else f"{self.path}, call {self.call + 1}"
 
     def gates(self, output: Tensor, shape: tuple[int, int]) -> Tensor:
-        """The gate's pre-activations (n, T, F) in the module's output, for tokens of this shape (n, T). Exact."""
+        """The gate's pre-activations (n, T, F) in the module's output, for tokens of this shape (n, T). Exact.
+
+        Source: definition.
+        """
         picked = output[..., self.first :: self.step][..., : self.width]
         return self.by_row(picked, shape)
 
     def by_row(self, states: Tensor, shape: tuple[int, int]) -> Tensor:
-        """States of this block's module as (n, T, ...). Exact: a view of the same numbers."""
+        """States of this block's module as (n, T, ...). Exact: a view of the same numbers. Source: definition."""
         if self.time_first:
             return states.transpose(0, 1)
         return states.reshape(*shape, states.shape[-1])
@@ -65,7 +68,8 @@ class MlpBlock:
         """The gate's weight vectors w_j, shape (F, D), of the map that the module really applies, adapters and
         all: found by giving it the D unit vectors and 0 where it is more than one matrix. Not for experts.
 
-        Exact up to rounding. Cost: one pass of D vectors where it is more than one matrix, none otherwise.
+        Exact up to rounding. Cost: one pass of D vectors where it is more than one matrix, none otherwise. Source:
+        definition.
         """
         weight, _ = effective(model.get_submodule(self.path), self.hidden)
         return weight[self.first :: self.step][: self.width]
@@ -90,7 +94,7 @@ def find_mlp_blocks(model: nn.Module, tokens: Tensor) -> tuple[MlpBlock, ...]:
 
     Exact on what was run; a block that this example does not reach is not found. Leaves the model as it was. Raises
     ModelError when there is none, saying how many linear maps were seen, and for one that cannot be read: a gate that
-    is not affine or moved by another value, parts of the tokens only, experts of an unknown kind.
+    is not affine or moved by another value, parts of the tokens only, experts of an unknown kind. Source: ours.
     """
     check_tokens(tokens)
     rows = example_rows(tokens)

@@ -17,6 +17,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from cutaway.errors import InputError, ModelError
 from cutaway.language.blocks import MlpBlock, find_mlp_blocks
 from cutaway.language.forward import check_tokens, run_model
 from cutaway.network.outputs import first_tensor
+from cutaway.network.passes import Passes
 
 STEPS = 24
 """Halvings of a threshold's range, and a third of them for the common CETT."""
@@ -41,15 +43,15 @@ class Cut:
 
 class ActivationCutter:
     """Cuts small activations of `model`'s MLP blocks, found from one pass on `tokens` (n, T); leaves the model as it
-    was.
+    was. `passes` counts what it asks of the model.
 
     Raises ModelError for a model without dense blocks that go through a linear map of their own, and for outputs that
     are not logits (n, T, vocabulary), InputError for anything but token ids.
     """
 
-    def __init__(self, model: nn.Module, tokens: Tensor) -> None:
+    def __init__(self, model: nn.Module, tokens: Tensor, *, passes: Passes | None = None) -> None:
         check_tokens(tokens)
-        self.model = model
+        self.model, self.passes = model, passes or Passes()
         self.blocks: tuple[MlpBlock, ...] = tuple(b for b in find_mlp_blocks(model, tokens[:1]) if b.experts is None)
         self.maps: list[nn.Linear] = []
         for block in self.blocks:
@@ -102,11 +104,15 @@ class ActivationCutter:
 
         handles = [m.register_forward_pre_hook(keep) for m in self.maps]
         try:
-            run_model(self.model, tokens, None)
+            self._run(tokens)
         finally:
             for handle in handles:
                 handle.remove()
         return kept
+
+    def _run(self, tokens: Tensor) -> Any:
+        self.passes.count(len(tokens))
+        return run_model(self.model, tokens, None)
 
     @contextlib.contextmanager
     def cutting(self, thresholds: Sequence[float] | Tensor) -> Iterator[None]:
@@ -150,7 +156,7 @@ class ActivationCutter:
         """Mean cross-entropy (nats) of every token after the first, float64 sums. Cost: one forward pass a row."""
         total = 0.0
         for part in tokens.split(rows):
-            logits = first_tensor(run_model(self.model, part, None))
+            logits = first_tensor(self._run(part))
             if logits.ndim != 3 or logits.shape[:2] != part.shape:
                 raise ModelError(
                     f"model {type(self.model).__name__}",

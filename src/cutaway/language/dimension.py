@@ -89,7 +89,8 @@ def intrinsic_dimension(
     in its encoder. One forward pass, memory of one block's attention.
 
     Raises InputError for a mask with holes or an empty row; ModelError where a fused kernel never forms the weights of
-    a block, or a head attends to more than the row's tokens (a prefix, a memory).
+    a block, or a head attends to more than the row's tokens (a prefix, a memory). Source: arXiv 2312.01648, section 3;
+    the relative threshold from its code and arXiv 2407.02678.
     """
     body = body_of(model, tokens)
     place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)

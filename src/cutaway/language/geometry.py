@@ -91,7 +91,8 @@ class GeometryReader:
         invariant to batch size and padding up to rounding. Memory: one block's pre-activations (n, T, F) at a time, and
         7 numbers a prompt and block (with `per_token` two more a token and block). Raises InputError for a mask that
         is not right-padded or has an empty row, for layers outside 1..L, for ids outside the vocabulary and for rows
-        longer than the model has positions.
+        longer than the model has positions. Source: Balestriero, Cosentino and Shekkizhar (arXiv 2312.01648), section
+        4.
         """
         count = self._checked_layers(layers)
         valid = None if mask is None else checked_mask(tokens, mask)
@@ -216,7 +217,7 @@ class GeometryReader:
 
 
 def token_batches(
-    rows: Sequence[Sequence[int]], batch_size: int, *, pad: bool, padding_id: int = 0
+    rows: Sequence[Sequence[int]], batch_size: int, *, pad: bool
 ) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
     """(indices, tokens (n, T), mask (n, T)) over token rows of any length, sorted by length so that little is padded;
     the mask is None where nothing is.
@@ -230,7 +231,7 @@ def token_batches(
         if not pad:
             part = [i for i in part if len(rows[i]) == len(rows[part[0]])]
         lengths = [len(rows[i]) for i in part]
-        padded = [[*rows[i], *[padding_id] * (lengths[-1] - len(rows[i]))] for i in part]
+        padded = [[*rows[i], *[0] * (lengths[-1] - len(rows[i]))] for i in part]
         mask = None
         if lengths[0] < lengths[-1]:
             mask = (torch.arange(lengths[-1]) < torch.tensor(lengths)[:, None]).long()

@@ -32,7 +32,10 @@ class SentenceReader:
 
     @torch.no_grad()
     def states(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The last hidden state (n, T, D) of token ids (n, T), right-padded with `mask` (n, T). One forward pass."""
+        """The last hidden state (n, T, D) of token ids (n, T), right-padded with `mask` (n, T). One forward pass.
+
+        Exact: what the encoder computes. Raises `ModelError` for a model without such a state. Source: definition.
+        """
         found = first_tensor(run_model(self.model, tokens, mask))
         if found is None or found.ndim != 3 or found.shape[:2] != tokens.shape:
             raise ModelError(
@@ -47,7 +50,10 @@ class SentenceReader:
 
     @torch.no_grad()
     def read(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Sentence vectors (n, D), float32, of length 1 (0 where the state is 0). Exact up to rounding."""
+        """Sentence vectors (n, D), float32, of length 1 (0 where the state is 0). Exact up to rounding.
+
+        Source: Reimers and Gurevych (arXiv 1908.10084), section 3.
+        """
         states = self.states(tokens, mask).float()
         valid = None if mask is None else checked_mask(tokens, mask)
         pooled = states[:, 0] if self.pooling == "first" else masked_mean(states, valid)
@@ -55,7 +61,10 @@ class SentenceReader:
 
     @torch.no_grad()
     def token_vectors(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Token vectors (n, T, D), float32, of length 1; padded places hold numbers without meaning."""
+        """Token vectors (n, T, D), float32, of length 1; padded places hold numbers without meaning.
+
+        Exact up to rounding. Source: definition.
+        """
         return nn.functional.normalize(self.states(tokens, mask).float(), dim=2)
 
 

@@ -21,7 +21,7 @@ def maxsim(queries: Sequence[np.ndarray], documents: Sequence[np.ndarray], *, bu
 
     Exact up to rounding, whatever `budget`: the most bytes of similarities held at a time (one query and one document
     always fit). Cost: D multiplications a pair of tokens. Raises InputError for no documents, a text without tokens or
-    vectors of other widths.
+    vectors of other widths. Source: Khattab and Zaharia (arXiv 2004.12832), Eq. 3, averaged instead of summed.
     """
     texts = [*queries, *documents]
     if not len(documents) or any(t.ndim != 2 or not len(t) or t.shape[1] != texts[0].shape[1] for t in texts):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
@@ -98,13 +97,23 @@ class Parameters:
         return first_tensor(functional_call(self.network.model, {**self._fixed, **self.split(theta)}, (inputs,)))
 
     def rows(
-        self, inputs: torch.Tensor, budget: int | None, *, numbers: int = 0, passes: int = 1
+        self,
+        inputs: torch.Tensor,
+        budget: int | None,
+        *,
+        numbers: int = 0,
+        passes: int = 1,
+        forward: int = 1,
+        backward: int = 0,
     ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """`inputs` in chunks such that `numbers` a row, and the activations of `passes` passes, fit the budget."""
+        """`inputs` in chunks such that `numbers` a row, and the activations of `passes` passes, fit the budget; each
+        row counts as `forward` and `backward` passes."""
         size = min(chunk_size(self.row_bytes(inputs, numbers, passes), _half(budget)), max(1, len(inputs)))
         for start in range(0, len(inputs), size):
             part = slice(start, start + size)
-            yield part, self.network.place(inputs[part])
+            placed = self.network.place(inputs[part])
+            self.network.passes.count(forward * len(placed), backward=backward * len(placed))
+            yield part, placed
 
     def row_bytes(self, inputs: torch.Tensor, numbers: int, passes: int) -> int:
         """What one row needs: an estimate from the widths of the sites, each held about four times."""
@@ -123,10 +132,11 @@ def jacobian_chunks(
         return parameters.outputs(theta, row[None])[0]
 
     outputs = parameters.network.output_shape[0]
-    for rows, part in parameters.rows(inputs, budget, numbers=2 * outputs * len(parameters), passes=outputs):
+    for rows, part in parameters.rows(
+        inputs, budget, numbers=2 * outputs * len(parameters), passes=outputs, backward=outputs
+    ):
         with derivatives():
             value = _mapped(jacrev(one), parameters.theta, part)
-        _count(parameters, len(part), backward=outputs)
         yield rows, value
 
 
@@ -150,9 +160,8 @@ def sample_gradients(
         return loss(parameters.outputs(theta, row[None]), label[None])[0]
 
     found = []
-    for rows, part in parameters.rows(inputs, budget, numbers=2 * len(parameters)):
+    for rows, part in parameters.rows(inputs, budget, numbers=2 * len(parameters), backward=1):
         found.append(_mapped(grad(one), parameters.theta, part, labels[rows].to(part.device)))
-        _count(parameters, len(part), backward=1)
     return torch.cat(found)
 
 
@@ -167,11 +176,24 @@ def gradient(
 ) -> torch.Tensor:
     """d/dtheta of the mean loss over the rows, (P,). Exact. Cost: one forward and one backward pass a row."""
     total = torch.zeros_like(parameters.theta)
-    for rows, part in parameters.rows(inputs, budget):
+    for rows, part in parameters.rows(inputs, budget, backward=1):
         mean = _mean_loss(parameters, part, labels[rows].to(part.device), loss, len(inputs))
         total += grad(mean)(parameters.theta)
-        _count(parameters, len(part), backward=1)
     return total
+
+
+def parameter_tangents(parameters: Parameters, inputs: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """J v, the derivative of f(x_i; theta) along each of `vectors` (k, P), for rows `inputs` (n, ...): (k, n, c).
+
+    Exact, by forward mode; differentiable in `inputs`. Not chunked, not counted. Cost: two forward passes a row and
+    vector. Raises torch's `RuntimeError` for a kernel without forward-mode derivative. Source: definition.
+    """
+
+    def along(vector: torch.Tensor) -> torch.Tensor:
+        return jvp(lambda theta: parameters.outputs(theta, inputs), (parameters.theta,), (vector,))[1]
+
+    with differentiable_forward():
+        return vmap(along)(vectors) if len(vectors) > 1 else along(vectors[0])[None]
 
 
 def hessian_products(
@@ -227,41 +249,13 @@ def gauss_newton_products(
 
         out, back, *_ = vjp(outputs, parameters.theta)
         try:
-            with differentiable_forward():
-                moved = vmap(lambda v: jvp(outputs, (parameters.theta,), (v,))[1])(some)
+            moved = parameter_tangents(parameters, part, some)
         except _UNMAPPED:
             moved = _tangents(outputs, parameters.theta, some)
         bent = vmap(lambda u: jvp(grad(by_outputs), (out.detach(),), (u,))[1])(moved.detach())
         return torch.stack([back(u)[0] for u in bent])
 
     return _products(parameters, inputs, labels, vectors, product, budget)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Homogeneity:
-    """Whether f(x; 2 theta) = 2^k f(x; theta): `degree` k, or None where no whole k fits; `deviation` the largest
-    |f(x; 2 theta) - 2^k f(x; theta)| / max |f(x; 2 theta)| over the rows, for the nearest k."""
-
-    degree: int | None
-    deviation: float
-
-
-def homogeneity(parameters: Parameters, inputs: torch.Tensor, *, tolerance: float = 1e-4) -> Homogeneity:
-    """Tests positive homogeneity in theta on the rows, at factors 2 and 1/2. An estimate that can refute (a bias, a
-    normalisation, a curve do) and, on rows that move every unit, hardly errs. Cost: three forward passes a row."""
-    part = parameters.network.place(inputs)
-    with torch.no_grad():
-        here, twice, half = (parameters.outputs(scale * parameters.theta, part) for scale in (1.0, 2.0, 0.5))
-    parameters.network.forward_passes += 3 * len(part)
-    size = float(here.abs().max())
-    if not size > 0 or not float(twice.abs().max()) > 0:
-        return Homogeneity(degree=None, deviation=float("nan"))
-    degree = round(torch.log2(twice.abs().max() / here.abs().max()).item())
-    deviation = max(
-        float((twice - 2.0**degree * here).abs().max() / twice.abs().max()),
-        float((half - 0.5**degree * here).abs().max() / (0.5**degree * size)),
-    )
-    return Homogeneity(degree=degree if deviation <= tolerance else None, deviation=deviation)
 
 
 def _mean_loss(
@@ -295,9 +289,9 @@ def _products(
     total = torch.zeros_like(vectors)
     for start in range(0, len(vectors), at_once):
         some = vectors[start : start + at_once]
-        for rows, part in parameters.rows(inputs, budget, passes=6 if serial else 3 * len(some)):
+        held, each = 6 if serial else 3 * len(some), 2 * len(some)
+        for rows, part in parameters.rows(inputs, budget, passes=held, forward=each, backward=each):
             total[start : start + at_once] += product(part, labels[rows].to(part.device), some).detach()
-            _count(parameters, 2 * len(part) * len(some), backward=1)
     return total
 
 
@@ -337,8 +331,3 @@ def _tangents(outputs: Callable[..., torch.Tensor], theta: torch.Tensor, vectors
 def _half(budget: int | None) -> int:
     """A pass's working memory: the other half is the allocator's and the caller's."""
     return (budget or DEFAULT_BUDGET) // 2
-
-
-def _count(parameters: Parameters, rows: int, *, backward: int) -> None:
-    parameters.network.forward_passes += rows
-    parameters.network.backward_passes += backward * rows

@@ -25,9 +25,9 @@ from cutaway.network.graph.fact import Fact, Form
 from cutaway.network.graph.node import Node
 from cutaway.network.storages import Identity, Storages
 
-READERS = {"_local_scalar_dense", "equal", "is_nonzero", "item"}
+READERS = {"_local_scalar_dense", "equal", "is_nonzero", "item"}  # they give no tensor, so they have no form
+# how a ReLU by hand applies its mask, as far as it is known here; of no other word is that claimed
 MASKING = {"mul", "where", "masked_fill", "index_put"}
-KEEP_ZEROS = {"mul", "div", "neg", "relu", "abs", "leaky_relu", "prelu", "clone", "_to_copy"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -232,7 +232,7 @@ class Follower(NotCompiled, TorchDispatchMode):
     def _zero(self, call: OperatorCall) -> Identity | None:
         """The value at whose zeros the result is zero."""
         whole = [i for ids in call.identities.values() for i in ids]
-        if call.fact.word not in KEEP_ZEROS or len(whole) != 1:
+        if not call.fact.keeps_zeros or len(whole) != 1:
             return None
         return self.zeros.get(whole[0], whole[0])
 

@@ -84,17 +84,9 @@ class Network:
     def forward_passes(self) -> int:
         return self.passes.forward
 
-    @forward_passes.setter
-    def forward_passes(self, count: int) -> None:
-        self.passes.forward = count
-
     @property
     def backward_passes(self) -> int:
         return self.passes.backward
-
-    @backward_passes.setter
-    def backward_passes(self, count: int) -> None:
-        self.passes.backward = count
 
     @property
     def device(self) -> torch.device:
@@ -125,7 +117,7 @@ class Network:
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """The model's output tensor; gradients flow if they are enabled. Counts one forward pass a row."""
-        self.forward_passes += len(inputs)
+        self.passes.count(len(inputs))
         give_back_memory()
         return first_tensor(self.model(inputs))
 

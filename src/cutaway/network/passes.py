@@ -11,3 +11,8 @@ class Passes:
 
     forward: int = 0
     backward: int = 0
+
+    def count(self, forward: int = 0, *, backward: int = 0) -> None:
+        """Add passes; those by `Network.forward`, `Parameters.rows` and `Sample.passes` are added already."""
+        self.forward += forward
+        self.backward += backward

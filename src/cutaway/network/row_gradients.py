@@ -46,15 +46,14 @@ def row_gradient_norms(
     layers = _layers(network.model)
     widest = max((_numbers(layer) for layer in layers or []), default=len(parameters))
     found = []
-    for rows, part in parameters.rows(inputs, budget, numbers=2 * widest, passes=3):
+    for rows, part in parameters.rows(inputs, budget, numbers=2 * widest, passes=3, forward=0):
         some = labels[rows].to(part.device)
         squares = _by_layers(network, layers, part, some, loss) if layers else None
         if squares is None:
             layers = None
             found.append(sample_gradients(parameters, part, some, loss=loss, budget=budget).norm(dim=1))
             continue
-        network.forward_passes += len(part)
-        network.backward_passes += len(part)
+        network.passes.count(len(part), backward=len(part))
         found.append(squares.sqrt())
     return torch.cat(found)
 

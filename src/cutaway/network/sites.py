@@ -240,8 +240,4 @@ def _true_in_place(func: Any, name: str, args: tuple) -> bool:
     raw = getattr(func, "__name__", "")
     if isinstance(func, torch._ops.OpOverload):
         raw = func._schema.name
-    if (raw.endswith("_") and not raw.endswith("__")) or name in _WRITERS:
-        return True
-    return name in {"relu", "elu", "selu", "celu", "silu", "mish", "hardtanh", "leaky_relu", "hardswish"} and any(
-        a is True for a in args[1:]
-    )
+    return (raw.endswith("_") and not raw.endswith("__")) or name in _WRITERS

@@ -23,7 +23,10 @@ class Predictions:
 
 
 def predictions(scores: torch.Tensor, labels: NDArray[np.int64]) -> Predictions:
-    """Of logits `scores` (n, classes) and `labels` (n,) in 0 .. classes - 1; softmax in float64. Exact."""
+    """Of logits `scores` (n, classes) and `labels` (n,) in 0 .. classes - 1; softmax in float64. Exact.
+
+    Source: definition.
+    """
     log_probability = torch.log_softmax(scores.double().cpu(), dim=1)
     confidence, predicted = (t.numpy() for t in log_probability.exp().max(dim=1))
     return Predictions(

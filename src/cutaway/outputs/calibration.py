@@ -30,7 +30,8 @@ class Reliability:
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15, level: float = 0.95) -> Reliability:
     """The reliability diagram with bins of equal mass (ties in confidence are split by order).
 
-    `confidence` and `correct` (n,). An estimate, with intervals of that `level`.
+    `confidence` and `correct` (n,). An estimate, with intervals of that `level`. Source: DeGroot and Fienberg 1983;
+    bins of equal mass and exact bands are ours.
     """
     parts = _equal_mass(confidence, bins)
     bands = [proportion_interval(int(correct[p].sum()), len(p), level) for p in parts]

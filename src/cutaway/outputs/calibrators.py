@@ -74,6 +74,7 @@ class TemperatureCalibrator:
         return cls(temperature=float(np.exp(found.x)))
 
     def probabilities(self, scores: Any) -> Floats:
+        """Probabilities (n, classes) of logits (n, classes)."""
         return special.softmax(checked_scores(scores)[0] / self.temperature, axis=1)
 
 
@@ -105,6 +106,7 @@ class IsotonicCalibrator:
         return cls(inputs=tuple(c[0] for c in corners), outputs=tuple(c[1] for c in corners))
 
     def probabilities(self, scores: Any) -> Floats:
+        """Probabilities (n, classes) of logits (n, classes). Raises `InputError` for another number of classes."""
         p = special.softmax(checked_scores(scores)[0], axis=1)
         judged = _judged(p.shape[1])
         if len(judged) != len(self.inputs):

@@ -32,7 +32,7 @@ class Cells:
 
 
 def cells_of(correct: NDArray[np.bool_], groups: Integers, labels: Integers | None = None) -> Cells:
-    """`correct`, `groups` and, for cells of class and group, `labels` (n,). Exact."""
+    """`correct`, `groups` and, for cells of class and group, `labels` (n,). Exact. Source: definition."""
     labels = np.full(len(groups), -1) if labels is None else labels
     pairs, where = np.unique(np.stack([labels, groups], axis=1), axis=0, return_inverse=True)
     where = where.reshape(-1)

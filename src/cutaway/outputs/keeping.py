@@ -23,6 +23,7 @@ def prune(data: Dataset, scores: Any, keep: float, quotas: Any = None, *, seed: 
     share of rows that stay, above 0 up to 1, rounded to whole rows, at least one. `quotas` (classes,): how many rows of
     each class stay, in sum as many as `keep` asks; the scores then choose within the class. Exact. Raises `InputError`
     for a share outside, scores of other rows or that are not numbers, quotas that do not fit the classes or the share.
+    Cost: a sort of the scores. Source: definition.
     """
     count = kept_count(keep, len(data))
     generator = np.random.default_rng(seeds.stream(seed, "prune"))

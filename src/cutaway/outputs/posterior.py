@@ -43,12 +43,16 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """log mean_k softmax z_k, (n, classes), of inputs (n, ...). Exact up to rounding. Source: definition."""
         scores = torch.stack([torch.log_softmax(first_tensor(m(inputs)), dim=-1) for m in self.members])
         return torch.logsumexp(scores, dim=0) - math.log(len(self.members))
 
 
 def members_of(network: Network) -> list[Network]:
-    """The networks of an `Ensemble`, which count their passes with it; of any other network itself alone."""
+    """The networks of an `Ensemble`, which count their passes with it; of any other network itself alone.
+
+    Exact. Source: definition.
+    """
     if not isinstance(network.model, Ensemble):
         return [network]
     parts = [Network(member, network.example, probe=False) for member in network.model.members]
@@ -77,7 +81,10 @@ def dropping(model: nn.Module) -> Iterator[None]:
 
 
 class _WithWeights(nn.Module):
-    """`model` with some parameters replaced; the others are shared."""
+    """`model` with some parameters replaced; the others are shared.
+
+    A module and no `calculus.Parameters`, since members of an ensemble are saved, moved and exported.
+    """
 
     def __init__(self, model: nn.Module, drawn: dict[str, Tensor]) -> None:
         super().__init__()

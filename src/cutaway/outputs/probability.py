@@ -70,7 +70,8 @@ def miscalibration_p(probability: Floats, happened: Floats, *, draws: int = 199,
     """p-value of "P_i = p_i for every row": the rank of the Kolmogorov error among that of outcomes drawn from the
     forecast itself.
 
-    Exact for every n, (1 + exceedances) / (draws + 1). Arguments as `calibration_errors`. Cost: `draws` n numbers.
+    Exact for every n, (1 + exceedances) / (draws + 1). Arguments as `calibration_errors`. Cost: `draws` n numbers. A
+    number. Source: ours, a Monte Carlo test (Barnard 1963).
     """
     p, y = checked_forecast(probability, happened)
     rng = np.random.default_rng(seeds.stream(seed, "ties"))
@@ -94,7 +95,7 @@ def _benchmark(p: Floats, y: Floats) -> tuple[float, float]:
 
 def brier_terms(probability: NDArray, labels: NDArray) -> Floats:
     """Per row (n,) sum over classes of (p_k - 1[label = k])^2, of `probability` (n, classes); for (n,) and outcomes
-    (n,), (p - y)^2. Exact; in [0, 2], or [0, 1]. Their mean is the Brier score.
+    (n,), (p - y)^2. Exact; in [0, 2], or [0, 1]. Their mean is the Brier score. Source: Brier 1950.
 
     >>> import numpy as np
     >>> brier_terms(np.array([[0.5, 0.5]]), np.array([0])).tolist()
@@ -110,7 +111,7 @@ def paired_terms(probability: NDArray, first: NDArray, second: NDArray) -> Float
 
     Its mean over rows with independent labels is an unbiased estimate of MSE_p, the squared distance between the
     forecast and the true distribution; single terms may be negative. Arguments as `brier_terms`. Derived here, from
-    E[(p - y)(p - y') | x] = (p - P)^2.
+    E[(p - y)(p - y') | x] = (p - P)^2. Source: ours, derived in the file's first lines.
 
     >>> import numpy as np
     >>> paired_terms(np.array([0.25]), np.array([1.0]), np.array([0.0])).tolist()  # (0.25 - 1) (0.25 - 0)
@@ -122,7 +123,7 @@ def paired_terms(probability: NDArray, first: NDArray, second: NDArray) -> Float
 
 def log_loss_terms(probability: NDArray, labels: NDArray) -> Floats:
     """Per row (n,) minus the logarithm of the label's probability, in nats, which is held 1e-12 from 0. Arguments as
-    `brier_terms`. Exact but for that."""
+    `brier_terms`. Exact but for that. Source: Good 1952."""
     p = np.asarray(probability, dtype=np.float64)
     labels = np.asarray(labels)
     given = p[np.arange(len(p)), labels.astype(np.int64)] if p.ndim == 2 else np.where(labels > 0.5, p, 1 - p)

@@ -107,7 +107,7 @@ def study_pruning(
     pruner kept (its scores permuted within classes), which tells which rows from which classes. Estimates. Cost: a
     training on all rows a seed, one on random rows a seed and share, and two a seed, share and pruner (one for
     `quotas`, which is its own null). Raises `InputError` for a pruner that there is not, and as `prune` and
-    `recall_quotas`.
+    `recall_quotas`. Source: ours; quotas and the comparison with random rows as in DRoP (arXiv 2404.05579).
     """
     check_pruners(pruners, table)
     collected, tables, recalls = _Collected(), [], []
@@ -193,7 +193,7 @@ def _counts(data: Dataset) -> NDArray[np.int64]:
 def class_recalls(model: nn.Module, data: Dataset) -> NDArray[np.float64]:
     """Share of each class's rows that `model` gets right (classes,), in evaluation mode. Exact for these rows.
 
-    Cost: one forward pass a row. Raises `InputError` for a class without rows.
+    Cost: one forward pass a row. Raises `InputError` for a class without rows. Source: definition.
     """
     assert data.labels is not None
     first = next(iter(model.parameters()))
@@ -213,7 +213,8 @@ def class_recalls(model: nn.Module, data: Dataset) -> NDArray[np.float64]:
 
 def plain_trainer(make: Callable[[int], nn.Module], *, steps: int, batch_size: int, learning_rate: float) -> Trainer:
     """Adam on cross-entropy, `steps` steps of `batch_size` rows (each epoch a permutation) from `make(seed)`; EL2N and
-    GraNd are scored over the first quarter of the steps."""
+    GraNd are scored over the first quarter of the steps. Exact in its seed on one device. Cost: `steps` forward and
+    backward passes of a batch. Source: Paul, Ganguli and Dziugaite 2021 for the scores."""
 
     def trained(data: Dataset, seed: int, scored: bool) -> tuple[nn.Module, pandas.DataFrame | None]:
         assert data.labels is not None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special  # not scipy.stats, which every command would load: half a second
 
 from cutaway import seeds
 
@@ -80,8 +81,8 @@ def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, flo
     n = len(ordered)
     if n == 0:
         return float("nan"), float("nan")
-    k = int(stats.binom.ppf((1 - level) / 2, n, 0.5))
-    while k > 0 and 2 * stats.binom.cdf(k - 1, n, 0.5) > 1 - level:
+    k = math.ceil(special.bdtrik((1 - level) / 2, n, 0.5))
+    while k > 0 and 2 * special.bdtr(k - 1, n, 0.5) > 1 - level:
         k -= 1
     return float(ordered[max(k - 1, 0)]), float(ordered[min(n - k, n - 1)])
 
@@ -99,5 +100,5 @@ def student_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, fl
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * float(values.std(ddof=1)) / np.sqrt(len(values))
+    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2)) * float(values.std(ddof=1)) / np.sqrt(len(values))
     return float(values.mean()) - half, float(values.mean()) + half

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cutaway.curvature.norm_margins import NORMS, NormMargins, margins
 from cutaway.network import Network
-from cutaway.network.calculus import Parameters, homogeneity
+from cutaway.network.calculus import Parameters
+from cutaway.network.scaling import homogeneity
 from cutaway.reproductions.row import Row
 from cutaway.training.steepest import SteepestDescent
 

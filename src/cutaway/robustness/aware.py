@@ -29,7 +29,10 @@ MEASURES = ("entropy", "mutual-information")
 
 
 def uncertainty(members: Tensor, measure: str = "entropy") -> Tensor:
-    """Of members' scores (K, n, classes), in nats (n,): entropy of the mean probability, or mutual information."""
+    """Of members' scores (K, n, classes), in nats (n,): entropy of the mean probability, or mutual information.
+
+    Exact up to rounding. Source: Houlsby et al. 2011 for the mutual information.
+    """
     return entropy(mean_log_probabilities(members)) if measure == "entropy" else mutual_information(members)
 
 
@@ -50,6 +53,9 @@ class ConfidentError(Goal):
         return 0.0
 
     def value(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+        """v (n,) of the file's first lines, of scores (K, n, classes). Exact up to rounding. Source: Feng, Rudner,
+        Tsilivis and Kempe 2024 (arXiv 2404.19640).
+        """
         assert labels is not None
         margin = margin_loss(mean_log_probabilities(answers), labels)
         most = math.log(answers.shape[2] if self.measure == "entropy" else max(2, len(answers)))
@@ -69,6 +75,7 @@ class JointError(Goal):
         return 0.0
 
     def value(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+        """The mean probability's margin (n,), of scores (K, n, classes). Exact up to rounding. Source: definition."""
         assert labels is not None
         return margin_loss(mean_log_probabilities(answers), labels)
 
@@ -76,7 +83,7 @@ class JointError(Goal):
 def detection_auroc(attacked: NDArray[np.float64], clean: NDArray[np.float64]) -> float:
     """P(uncertainty of an attacked row > that of a clean one), ties by half: the area under the curve of detection.
 
-    `attacked` (n,), `clean` (m,); NaN where one is empty. Exact for these rows.
+    `attacked` (n,), `clean` (m,); NaN where one is empty. Exact for these rows. Source: Mann and Whitney 1947.
     """
     if not len(attacked) or not len(clean):
         return math.nan
@@ -85,6 +92,9 @@ def detection_auroc(attacked: NDArray[np.float64], clean: NDArray[np.float64]) -
 
 
 def selective_accuracy(correct: NDArray[np.bool_], doubt: NDArray[np.float64], coverage: float = 0.8) -> float:
-    """Accuracy among the `coverage` share of rows (n,) with the least `doubt` (n,), rounded up; ties by their order."""
+    """Accuracy among the `coverage` share of rows (n,) with the least `doubt` (n,), rounded up; ties by their order.
+
+    Exact for these rows. Source: Geifman and El-Yaniv 2017.
+    """
     kept = np.argsort(doubt, kind="stable")[: math.ceil(coverage * len(doubt) - 1e-9)]
     return float(correct[kept].mean()) if len(kept) else math.nan

@@ -215,7 +215,7 @@ def train_certified(
     device.
 
     `inputs` (n, *input shape), `labels` (n,). The errors in the record are exact, or bounds of the training batches, as
-    named.
+    named. Source: Shi et al. (arXiv 2103.17268), Mueller et al. (arXiv 2210.04871), De Palma et al. (arXiv 2305.13991).
     """
     begin = time.monotonic()
     generator = seeds.generator(settings.seed, "certified training", "order")

@@ -56,7 +56,7 @@ def dense_weights(model: nn.Module | Graph, example: Tensor | None = None) -> li
     whose slopes lie in [0, s], s times them (a sigmoid: a quarter).
 
     Raises UnsupportedOperator for anything but dense layers, constant scalings and activations with such slopes.
-    Exact up to rounding. Cost: one export.
+    Exact up to rounding. Cost: one export. Source: definition.
     """
     graph = model if isinstance(model, Graph) else trace(model, _given(example))
     weights: list[Tensor] = []
@@ -148,7 +148,8 @@ def lipschitz_bounds(
     """All bounds for dense weights. Cost: `steps` times O(sum n_i^3). A margin of 1e-9 relative covers rounding: every
     matrix is float64, Cholesky succeeded, and the recursion is run once more with multipliers shrunk by that margin.
 
-    `weights` have shapes (n_{i+1}, n_i). Raises `InputError` for weights that are not finite.
+    `weights` have shapes (n_{i+1}, n_i). Raises `InputError` for weights that are not finite. Source: Xu and
+    Sivaranjani (arXiv 2404.04375), Fazlyab et al. (arXiv 1906.04893); the descent is ours.
     """
     weights = [w.detach().double() for w in weights]
     if any(not bool(torch.isfinite(w).all()) for w in weights):
@@ -193,7 +194,8 @@ def lipschitz_bounds(
 
 def network_lipschitz(model: nn.Module, inputs: Tensor, *, steps: int = 300) -> LipschitzBounds:
     """`lipschitz_bounds` of a model's weights, with `sampled` its own largest slope at `inputs` (B, ...). Raises as
-    `dense_weights`. Cost: that of the bounds and one Jacobian an input."""
+    `dense_weights`. Cost: that of the bounds and one Jacobian an input. Source: as `lipschitz_bounds` (arXiv
+    2404.04375, arXiv 1906.04893)."""
     found = lipschitz_bounds(dense_weights(model, inputs[:1]), steps=steps, samples=0)
     seen = sampled_slope(model, inputs)
     return replace(found, sampled=seen, gap=found.optimised / max(seen, 1e-300))

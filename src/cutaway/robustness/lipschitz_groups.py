@@ -58,7 +58,7 @@ def grouped_bounds(
 
     `direction` (group,) makes it a Householder reflection with that normal (scaled to length 1) in every group. Cost:
     2 `steps` times O(sum n_i^3). Raises `InputError` where a layer's width is no multiple of the group or a weight is
-    not finite.
+    not finite. Source: Pauli et al. (arXiv 2401.14033); the recursion is ours.
     """
     weights = [w.detach().double() for w in weights]
     if any(not bool(torch.isfinite(w).all()) for w in weights):

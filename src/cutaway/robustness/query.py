@@ -27,7 +27,7 @@ class Clause:
     def margins(self, outputs: Tensor) -> Tensor:
         """max_k (matrix y - limits)_k for outputs (..., m): at most 0 exactly where the conjunction holds.
 
-        Result of shape (...,).
+        Result of shape (...,). Source: definition.
         """
         if len(self.limits) == 0:
             return torch.full(outputs.shape[:-1], -torch.inf, dtype=outputs.dtype)
@@ -71,7 +71,7 @@ def robustness_query(center: Tensor, label: int, radius: float, num_classes: int
     """Is there x with ||x - center||_inf <= radius (cut to [low, high]) whose class is not `label`? (ties count as
     one)
 
-    `center` (*input shape); limits are numbers or of that shape. The question itself is exact.
+    `center` (*input shape); limits are numbers or of that shape. The question itself is exact. Source: definition.
     """
     center = center.detach().double().flatten()
     lower, upper = center - radius, center + radius

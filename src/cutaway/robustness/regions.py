@@ -49,12 +49,12 @@ class Region(Protocol):
 
     def minimum(self, functionals: Tensor) -> Tensor:
         """The smallest value (B, S) of functionals (B, S, n) on each set, exact up to rounding; for an intersection
-        a lower bound."""
+        a lower bound. Source: definition (support function)."""
         ...
 
     def minimiser(self, functionals: Tensor) -> Tensor:
         """Points (B, S, n) at which the minimum is taken, exact up to rounding; for an intersection a point to start
-        from."""
+        from. Source: definition."""
         ...
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
@@ -62,7 +62,7 @@ class Region(Protocol):
         ...
 
     def select(self, index: Tensor) -> Region:
-        """The sets with these numbers `index` (k,), exact."""
+        """The sets with these numbers `index` (k,), exact. Source: definition."""
         ...
 
     def to(self, dtype: torch.dtype) -> Region:
@@ -92,6 +92,7 @@ def box(lower: Tensor, upper: Tensor) -> Box:
     """All x with lower <= x <= upper, elementwise; shapes (B, *input shape), any dtype (kept).
 
     Exact. Raises `InputError` for other shapes, values that are not finite and a lower limit above an upper one.
+    Source: definition.
     """
     lower, upper = _flat(lower, "lower limits"), _flat(upper, "upper limits")
     wrong = (lower > upper).nonzero()
@@ -113,7 +114,7 @@ def ball(
 
     For l-infinity the cut is exact; for l1 and l2 it makes an `Intersection`.
     `center` (B, *input shape), `radius` a number or (B,). Raises `InputError` for other shapes, values that are not
-    finite, a radius below 0 and another norm.
+    finite, a radius below 0 and another norm. Source: definition.
     """
     points = _flat(center, "center")
     radii = torch.as_tensor(radius, dtype=points.dtype).expand(len(points)).clone()
@@ -261,7 +262,10 @@ class Intersection:
         return torch.stack([m.minimum(functionals) for m in self.members]).amax(0)
 
     def minimiser(self, functionals: Tensor) -> Tensor:
-        """The first member's minimiser moved into the box around the intersection (a starting point, not exact)."""
+        """The first member's minimiser moved into the box around the intersection (a starting point, not exact).
+
+        Source: ours.
+        """
         point = self.members[0].minimiser(functionals)
         return torch.minimum(torch.maximum(point, self.lower.unsqueeze(1)), self.upper.unsqueeze(1))
 

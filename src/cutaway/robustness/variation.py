@@ -44,7 +44,7 @@ def redrawn(images: torch.Tensor, version: NDArray[np.float64], *, photometric: 
     """One version of `images` (n, channels, height, width), in [0, 1] where `photometric`; see the module's text.
 
     Zeros give the images back bit for bit. Without `photometric` only the geometry changes, in any range. Cost: one
-    resampling.
+    resampling. Exact but for the resampling, which is bilinear. Source: ours.
     """
     angle, scale, shear, right, down, contrast, gamma, offset = map(float, version)
     if any((angle, scale, shear, right, down)):
@@ -77,7 +77,7 @@ def variance_shares(hits: NDArray[np.float64]) -> VarianceShares:
     By the mean squares of a two-way table without repetition: var(a) = (MS_version - MS_e) / rows, var(b) = (MS_row -
     MS_e) / versions, var(e) = MS_e, each at least 0. Unbiased but for that floor; of a network without randomness e is
     the interaction alone. NaN for fewer than two versions or rows. Source: Searle, Casella and McCulloch 1992, section
-    4.
+    4. An estimate.
     """
     versions, rows = hits.shape
     if min(versions, rows) < 2:

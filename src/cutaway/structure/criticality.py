@@ -158,7 +158,7 @@ def growth_by_layer(
         part = network.place(inputs[start : start + rows])
         drawn = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
         here = slice(start, start + len(part))
-        network.passes.forward += 2 * len(part)
+        network.passes.count(2 * len(part))
         with torch.no_grad(), differentiable_forward(), forward_ad.dual_level():
             _, pre, post = record(network.forward, forward_ad.make_dual(part, drawn), sites, post=True)
             for k, site in enumerate(sites):

@@ -50,7 +50,7 @@ def export_pruned(network: Network, rows: Tensor, path: str | Path, *, tolerance
     rows: inputs (n, ...) on which the outputs are compared. Raises `ClaimError` where they differ by more than
     `tolerance` of their largest entry, `UnsupportedOperator`, `ModelError` as `wire`. The network is left as it is.
     Cost: one export, a few passes of one sample, two passes of the rows.
-    The comparison is an estimate: it is made on these rows alone.
+    The comparison is an estimate: it is made on these rows alone. Source: ours.
     """
     from safetensors.torch import save
 

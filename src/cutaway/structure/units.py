@@ -68,7 +68,7 @@ class UnitTable:
         return np.repeat(np.arange(len(self.sites)), [s.count for s in self.sites])
 
     def by_site(self, units: NDArray[np.bool_]) -> dict[str, Ints]:
-        """The chosen units, a mask (U,), as numbers within their sites, by site."""
+        """The chosen units, a mask (U,), as numbers within their sites, by site. Exact. Source: definition."""
         return {s.name: np.flatnonzero(units[s.first : s.first + s.count]) for s in self.sites}
 
 
@@ -76,7 +76,7 @@ def units_of(program: StagedProgram) -> UnitTable:
     """The units of a piecewise-affine program: exact, no pass.
 
     A site has units where its kink keeps 0 at 0 and follows a dense layer or a convolution, normalised or not; others
-    are in `skipped`, each with its reason.
+    are in `skipped`, each with its reason. Source: definition.
     """
     found, skipped, first = [], [], 0
     of_gate = np.full(program.num_gates, -1, dtype=np.int64)
@@ -159,7 +159,7 @@ def slice_densities(units: UnitTable, result: Slice, points: Floats, radius: flo
     """(U,) each: length of each unit's boundary an area of a slice, near `points` (n, 2) and the decision boundary.
 
     Within `radius`, input units. Lengths exact up to rounding, areas by parallel chords; NaN where there is no such
-    area. Cost: edges times decision segments that are near each other.
+    area. Cost: edges times decision segments that are near each other. Source: definition, of Crofton's kind.
     """
     gates = result.edge_gates
     made = np.flatnonzero(gates >= 0)
@@ -195,23 +195,32 @@ class UnitMask:
         self.program, self.units = program, units
 
     def outputs(self, inputs: Tensor, gone: Gone, *, batch_size: int = 256) -> Tensor:
-        """(n, C) float64 with the units of `gone` at 0 everywhere. Exact up to rounding. Cost: one pass a row."""
+        """(n, C) float64 with the units of `gone` at 0 everywhere. Exact up to rounding. Cost: one pass a row.
+
+        Source: definition.
+        """
         with torch.no_grad():
             return torch.cat([self._outputs(rows, gone) for rows in inputs.split(batch_size)])
 
     def active_share(self, inputs: Tensor, *, batch_size: int = 256) -> Floats:
-        """(U,): share of the rows on which a unit's value is not 0 somewhere. Exact on them. Cost: one pass a row."""
+        """(U,): share of the rows on which a unit's value is not 0 somewhere. Exact on them. Cost: one pass a row.
+
+        Source: definition.
+        """
         seen = np.zeros(self.units.count)
         with torch.no_grad():
             for rows in inputs.split(batch_size):
-                values, at = self.program.begin(rows), 0
+                values, at = self._begin(rows), 0
                 for site in self.units.sites:
                     kink = self.program.sites[site.index]
                     values, at = self._to(values, at, kink)
                     value = self._by_unit(values[kink.node], kink, site)
                     seen[site.first : site.first + site.count] += (value != 0).any(dim=2).sum(dim=0).numpy()
-                self.program.passes.forward += len(rows)
         return seen / len(inputs)
+
+    def _begin(self, rows: Tensor) -> dict[int, Tensor]:
+        self.program.passes.count(len(rows))
+        return self.program.begin(rows)
 
     def _to(self, values: dict[int, Tensor], at: int, kink: KinkSite) -> tuple[dict[int, Tensor], int]:
         return self.program.advance(values, at, kink.node + 1), kink.node + 1
@@ -221,7 +230,7 @@ class UnitMask:
         return value.reshape(len(value), *kink.shape).movedim(site.dim + 1, 1).reshape(len(value), site.count, -1)
 
     def _outputs(self, rows: Tensor, gone: Gone) -> Tensor:
-        values, at = self.program.begin(rows), 0
+        values, at = self._begin(rows), 0
         for site in self.units.sites:
             kink = self.program.sites[site.index]
             values, at = self._to(values, at, kink)
@@ -231,7 +240,6 @@ class UnitMask:
                 shaped = value.reshape(len(value), *kink.shape)
                 shaped.index_fill_(site.dim + 1, torch.as_tensor(left_out), 0.0)
                 values[kink.node] = shaped.reshape(value.shape)
-        self.program.passes.forward += len(rows)
         return self.program.outputs(self.program.advance(values, at, len(self.program.graph.nodes)))
 
 
@@ -255,7 +263,7 @@ def magnitude_score(units: UnitTable) -> Floats:
 
 def least_units(units: UnitTable, score: Floats, share: float) -> dict[str, Ints]:
     """Units of the least score, the same share of every site (rounded to the nearest), by site; of equal ones the
-    first. `score` (U,), `share` in [0, 1]. Exact."""
+    first. `score` (U,), `share` in [0, 1]. Exact. Source: definition."""
     found = {}
     for site in units.sites:
         order = np.argsort(score[site.first : site.first + site.count], kind="stable")

@@ -65,7 +65,7 @@ class Wiring:
     def binary(self, node: Node, kept: Mapping[str, Tensor]) -> Tensor | None:
         """The weights of an operator as zeros and ones, those with a name by `kept`; None where it has none.
 
-        Masks of `kept` have their weight's shape. Exact.
+        Masks of `kept` have their weight's shape. Exact. Source: definition.
         """
         if node.op not in WEIGHTS:
             return None
@@ -78,7 +78,7 @@ class Wiring:
         """Where the operands of a product may be other than zero: what depends on an input (`reached`), and constants
         by their value at the point, which is their value everywhere. None for what is no product of two nodes.
 
-        Booleans of the operands' shapes. Sound: an entry that is marked zero is zero for every input.
+        Booleans of the operands' shapes. Sound: an entry that is marked zero is zero for every input. Source: ours.
         """
         if not multiplies(node):
             return None
@@ -116,7 +116,7 @@ def wire(network: Network, budget: int | None = None) -> Wiring:
 
     Raises `UnsupportedOperator` for an operator through which it is not known how values spread, `ModelError` where the
     network cannot be exported, `BudgetError` where the copies do not fit `budget` bytes.
-    Exact at the example; how values spread is a sound bound for every input.
+    Exact at the example; how values spread is a sound bound for every input. Source: ours.
     """
     assert network.example is not None, "a wiring is traced at an example"
     point = network.example[:1]
@@ -170,7 +170,7 @@ def effective_weights(model: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
     parameters once each, and what pruning, weight norm or a parametrisation makes of theirs.
 
     Tensors of the weights' own shapes. Exact. Cost: a copy of every weight that is made of others, one at a time; no
-    pass.
+    pass. Source: definition.
     """
     seen: set[int] = set()
     for path, module in model.named_modules():

@@ -43,7 +43,7 @@ def e_values(scores: TokenScores, lambdas: tuple[float, ...] = LAMBDAS) -> Float
 
 
 def any_time_p_values(log_e: Floats) -> Floats:
-    """min(1, 1 / max_t E_t) per row, of `log_e` (n, tokens); valid whenever one stops. Exact."""
+    """min(1, 1 / max_t E_t) per row, of `log_e` (n, tokens); valid whenever one stops. Exact. Source: Ville 1939."""
     return np.exp(-np.maximum(log_e.max(axis=1), 0.0))
 
 
@@ -51,7 +51,7 @@ def monte_carlo_p_values(deviation: Floats, drawn: Floats) -> Floats:
     """Rank of |deviation| (n,) among that of own texts of the same length (m,): (1 + #{as large}) / (m + 1).
 
     Exact for every m, for one length that was fixed before. More power than the e-process against small changes of
-    temperature, at the price of m texts.
+    temperature, at the price of m texts. Source: Barnard 1963.
     """
     own = np.sort(np.abs(drawn))
     return (1 + len(own) - np.searchsorted(own, np.abs(deviation) * (1 - 1e-12), side="left")) / (len(own) + 1)

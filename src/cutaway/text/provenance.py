@@ -43,7 +43,7 @@ def last_positions(order: Iterable[tuple[int, NDArray[np.int64]]]) -> tuple[NDAr
     """Row numbers (n,) ascending, and where each was visited last in an order log of (step, rows): the position of its
     last visit in the whole log. Of several epochs the last one counts.
 
-    Exact. Raises `InputError` for a log without rows."""
+    Exact. Raises `InputError` for a log without rows. Source: definition."""
     parts = [np.asarray(rows).reshape(-1) for _, rows in order]
     visits = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
     if not len(visits):
@@ -59,7 +59,7 @@ def last_positions(order: Iterable[tuple[int, NDArray[np.int64]]]) -> tuple[NDAr
 
 def check_random_order(rows: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
     """Raise `InputError` where the order was not drawn at random: row numbers that rise or fall with the position, or
-    that follow one another (a sequential or sharded sampler). False alarms: below 2 in 10,000."""
+    that follow one another (a sequential or sharded sampler). False alarms: below 2 in 10,000. Order of shape (n,)."""
     trail = rows[np.argsort(positions)].astype(float)
     trends = {
         "row numbers go with the position": stats.spearmanr(np.arange(len(trail)), trail),
@@ -115,7 +115,8 @@ def provenance_test(
 
 def row_losses(network: Network, data: Dataset, *, budget: int | None = None) -> Floats:
     """The log loss (n,) of every row in nats: mean over its tokens for a language model, else that of its label. Exact
-    up to the network's rounding; one forward pass a row. Raises `InputError` for a classifier's rows without labels."""
+    up to the network's rounding; one forward pass a row. Raises `InputError` for a classifier's rows without labels.
+    Source: definition."""
     if not data.inputs.is_floating_point():
         return -score_tokens(network, data.inputs, budget=budget).log_probability.mean(axis=1)
     if data.labels is None:

@@ -27,7 +27,7 @@ def sample_tokens(
     Exact draws, up to the network's rounding: inverse of the cumulated float64 probabilities at uniform numbers of
     `generator` (CPU), one a token, so that devices agree. No row ends early, whatever its tokens say. Cost: with a
     Hugging Face model's cache one pass a token, else (length - given) passes of growing rows. Raises `InputError` as
-    `score_tokens`, and for a `length` that adds nothing.
+    `score_tokens`, and for a `length` that adds nothing. Source: definition (inversion).
     """
     decoding = decoding or Decoding()
     if prompt.ndim != 2 or prompt.shape[1] < 1 or length <= prompt.shape[1] or prompt.is_floating_point():
@@ -60,7 +60,7 @@ def _rows(network: Network, prompt: Tensor, chance: Tensor, decoding: Decoding) 
         drawn = torch.minimum(drawn, (p < p[:, -1:]).sum(-1, keepdim=True))  # not past the last that is possible
         step = drawn.to(rows.device)
         rows = torch.cat([rows, step], dim=1)
-    network.passes.forward += len(rows) * (1 if cached else chance.shape[1])
+    network.passes.count(len(rows) * (1 if cached else chance.shape[1]))
     return rows.cpu()
 
 
@@ -69,7 +69,7 @@ def round_trip(tokenizer: Any, tokens: Tensor) -> Tensor:
 
     A text is judged by the tokens it is cut into now; where these are not the tokens that were drawn, their
     probabilities are of other draws, and no test of authorship holds. Special tokens in front are put back as they
-    were. Exact.
+    were. Exact. Source: definition.
     """
     special = set(getattr(tokenizer, "all_special_ids", ()) or ())
     survived = []

@@ -53,7 +53,10 @@ class Decoding:
         return ", ".join(parts) or "the model itself"
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
-        """(..., vocabulary) float64, minus infinity for what is cut. Exact."""
+        """(..., vocabulary) float64, minus infinity for what is cut. Exact.
+
+        Logits and result of shape (..., vocabulary). Source: definition.
+        """
         logits = logits.double()
         if self.temperature == 0:
             best = logits == logits.amax(-1, keepdim=True)
@@ -82,7 +85,7 @@ class TokenScores:
 
     @property
     def surplus(self) -> Floats:
-        """Surprisal less entropy, mean 0 for the model's own tokens."""
+        """Surprisal less entropy, mean 0 for the model's own tokens. Shape (n, tokens)."""
         return -self.log_probability - self.entropy
 
 
@@ -99,7 +102,7 @@ def score_tokens(
 
     Exact up to the network's own rounding (softmax and sums in float64). Cost: one forward pass a row; memory within
     `budget` bytes. Raises `InputError` for tokens outside the vocabulary, fewer than `prompt` + 1 of them a row, an
-    output that is no language model's, or logits that are not finite.
+    output that is no language model's, or logits that are not finite. Source: definition.
     """
     decoding = decoding or Decoding()
     checked_tokens(tokens, prompt)

@@ -54,7 +54,7 @@ class GroupPrior:
                 "the group prior",
                 found=f"radius {self.radius}, batch_size {self.batch_size}",
                 expected="a finite radius of at least 0, at least one row",
-                remedy="give such values",
+                remedy="give a finite radius, 0 for none, and a batch_size of 1 or more",
             )
         object.__setattr__(self, "_cells", group_cells(self.data))
 
@@ -66,6 +66,7 @@ class GroupPrior:
         wanted = self.data.labels[rows].to(inputs.device)
         moved: dict[str, Tensor] = dict(model.named_parameters())
 
+        # not by `calculus.Parameters`, which holds the parameters fast: here the training's own get the gradient
         def cost(parameters: dict[str, Tensor]) -> Tensor:
             return functional.cross_entropy(first_tensor(functional_call(model, parameters, (some,))), wanted)
 
@@ -117,7 +118,7 @@ def retrained_last_layer(
 
 def group_cells(data: Dataset) -> list[Tensor]:
     """Row numbers of every cell of class and group that has rows. Raises `InputError` for data without labels or
-    groups, or with one cell; warns of cells of fewer than 20 rows."""
+    groups, or with one cell; warns of cells of fewer than 20 rows. Each of shape (k,)."""
     if data.labels is None or data.groups is None:
         raise InputError(
             f"data set {data.name!r}",

@@ -120,7 +120,7 @@ def _scan(path: Path) -> tuple[list[JournalBlock], int]:
             f"journal {str(path)!r}",
             found=f"format {head[-1:].decode(errors='replace')}" if newer else "another kind of file",
             expected=f"format {MAGIC[-1:].decode()}, written by a tracker",
-            remedy="update Cutaway" if newer else "",
+            remedy="update Cutaway" if newer else "name the folder of a tracked run, or copy its journal again",
         )
     return _read_from(path, len(MAGIC))
 

@@ -247,7 +247,7 @@ def _explained(error: Any, content: dict[str, Any], where: str) -> InputError:
         f"{source}, key {key!r}",
         found=repr(error["input"])[:80],
         expected=message,
-        remedy="correct this key in the recipe",
+        remedy="give this key such a value; docs/recipes.md shows every key",
     )
 
 

@@ -29,7 +29,6 @@ from torch import nn
 from cutaway.data import Dataset
 from cutaway.errors import CutawayWarning, WorkError
 from cutaway.instrument import Instrument
-from cutaway.reading.sinks import Sink
 from cutaway.training import endings, told
 from cutaway.training.callbacks import Callback, Callbacks
 from cutaway.training.measuring import Measuring
@@ -37,6 +36,7 @@ from cutaway.training.pending import FLUSH_SECONDS, Pending
 from cutaway.training.processes import Processes
 from cutaway.training.run_writer import RunWriter
 from cutaway.training.schedule import Moment, Schedule
+from cutaway.training.sinks import Sink
 from cutaway.training.store import open_training
 from cutaway.training.watches import Clock, LossWatch, Troubles
 
@@ -52,7 +52,7 @@ class Tracker:
     data : a `Dataset`, or a mapping from labels such as "train" and "test" to sets; every instrument runs on each. An
         instrument that needs labels leaves out the sets that have none (said in `run.json`).
     seed, budget, intervals : as for `Instrument.measure`; the same seed at every step, so that frames and subsets stay.
-    sinks : more places for the numbers, see `cutaway.reading.sinks`.
+    sinks : more places for the numbers, see `cutaway.training.sinks`.
     callbacks : what else sees every step and saves into the folder, such as `RowWatch` (scores of every training row).
     checkpoints : a schedule for saving weights (`.safetensors`), or None.
     on_nan : what to do when the loss is NaN or infinite: "mark" it and go on, or "stop" with `WorkError`.

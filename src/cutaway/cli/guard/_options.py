@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class LanguageModel:
+class LanguageModel:  # not a `Subject`, whose data are rows of one set: here prompts come from several files by column
     """The language model that the guardrail in a folder reads.
 
     Parameters

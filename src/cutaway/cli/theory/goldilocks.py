@@ -103,7 +103,7 @@ def _usual(subject: Start) -> tuple[Network, Dataset]:
 
 
 def _degree(surface: Any) -> int | None:
-    from cutaway.network.calculus import homogeneity
+    from cutaway.network.scaling import homogeneity
 
     return homogeneity(surface.parameters, surface.inputs[:16]).degree
 

@@ -56,7 +56,10 @@ def activation_named(name: str) -> Activation:
     """The activation called `name`; raises `EstimatorInputError` listing the known names otherwise."""
     if name not in _TABLE:
         raise EstimatorInputError(
-            "parameter activation", found=repr(name), expected=f"one of {', '.join(ACTIVATIONS)}", remedy="pick one"
+            "parameter activation",
+            found=repr(name),
+            expected=f"one of {', '.join(ACTIVATIONS)}",
+            remedy="give one of these names",
         )
     evaluate, smooth = _TABLE[name]
     return Activation(name=name, evaluate=evaluate, smooth=smooth)

@@ -32,7 +32,8 @@ def cross_kernel(left: Array, right: Array, activation: str) -> Array:
 def gram_kernel(inputs: Array, activation: str) -> Array:
     """Symmetric kernel matrix (n, n) of `inputs` with itself: only the lower blocks are evaluated, then mirrored.
 
-    `inputs` (n, d). Exact up to rounding.
+    `inputs` (n, d). Exact up to rounding. Source: Cho and Saul 2009 (ReLU, step), Williams 1998 (erf), Mehler's formula
+    for all else.
     """
     num = inputs.shape[0]
     kernel = _Pairwise(activation, inputs, inputs)

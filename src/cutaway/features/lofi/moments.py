@@ -127,7 +127,8 @@ def leading_directions(operators: torch.Tensor, count: int, locked: torch.Tensor
     """Orthonormal directions (P, count) and strengths: top |eigenvalues| of C, or of the bank sum_k C_k^2 (rooted).
 
     `locked` (P, l) orthonormal columns are projected out first. Dense eigendecomposition where many are wanted or the
-    operator sits on a GPU, Lanczos (largest magnitude) otherwise.
+    operator sits on a GPU, Lanczos (largest magnitude) otherwise: ARPACK's, which restarts within 2 `count` columns and
+    converges to rounding where gaps are small; `network.lanczos` keeps its whole basis and stops at a tolerance.
     """
     if locked.shape[1]:
         outside = torch.eye(operators.shape[1], dtype=operators.dtype, device=operators.device) - locked @ locked.T

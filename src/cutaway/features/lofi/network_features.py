@@ -187,7 +187,7 @@ def passes(
                 raise no_gradient()
             names = [s.name for s in sites if s.name in kept.offsets]
             gradients = torch.autograd.grad(score, [kept.offsets[n] for n in names], allow_unused=True)
-        network.backward_passes += len(block)
+        network.passes.count(backward=len(block))
         slopes = {n: torch.zeros_like(kept.values[n]) if g is None else g for n, g in zip(names, gradients)}
         yield kept.values, slopes
 

@@ -117,7 +117,8 @@ def emergence(
     `center` removes the mean of features and labels first (without it the mean of ReLU features mixes in the first
     moment). The null is exact under exchangeable labels: the features must not have been chosen with these labels
     (score deeper LoFi layers on fresh rows). Cost: (1 + permutations) eigenproblems of D, n D^2 each when dense. Raises
-    `EstimatorInputError` for constant labels, features that do not vary, NaN, or fewer than four rows.
+    `EstimatorInputError` for constant labels, features that do not vary, NaN, or fewer than four rows. Source: ours,
+    derived in the file's first lines.
     """
     checked_integer("num_directions", num_directions, 1)
     checked_integer("num_permutations", num_permutations, 0)
@@ -189,7 +190,7 @@ def emergence_curve(features: Array, labels: Array, samples: Array | None = None
     (`spectral_moments`), which see a direction before its eigenvalue detaches: exact in the limit when what is hidden
     is one strength, an average weighted towards the largest otherwise. An estimate: read it with `next_low`.
     `features` (n, D), `labels` (n,), `samples` (s,). Raises `EstimatorInputError` for samples that are not above 0 and
-    as `emergence`.
+    as `emergence`. Source: ours, derived in the file's first lines.
     """
     now = emergence(features, labels, **options)
     grid = now.num_samples * 2.0 ** np.arange(-2, 5) if samples is None else np.asarray(samples, dtype=float)

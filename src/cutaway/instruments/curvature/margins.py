@@ -10,7 +10,8 @@ from cutaway.curvature.norm_margins import NORMS, NormMargins, margins
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network
-from cutaway.network.calculus import Parameters, homogeneity
+from cutaway.network.calculus import Parameters
+from cutaway.network.scaling import homogeneity
 from cutaway.reading.table import Table
 from cutaway.settings import at_least
 from cutaway.status import Status

@@ -66,7 +66,7 @@ class MlpSparsity(Instrument):
         tokens = sample.inputs
         first, second = tokens[: len(tokens) // 2], tokens[len(tokens) // 2 :]
         with not_applicable(ModelError):
-            cutter = ActivationCutter(network.model, tokens[:1])
+            cutter = ActivationCutter(network.model, tokens[:1], passes=network.passes)
             whole = cutter.loss(second)
         needed = 8 * len(second) * second.shape[1] * sum(m.weight.shape[1] for m in cutter.maps)
         if needed > context.budget:
@@ -76,14 +76,12 @@ class MlpSparsity(Instrument):
                 expected=f"at most {format_bytes(context.budget)}",
                 remedy="take fewer rows (num_points), or give a larger --budget",
             )
-        network.passes.forward += 4 * len(tokens)
         table = context.table({"block": [b.name for b in cutter.blocks]})
         with torch.no_grad():
             entries = cutter.activations(second)
             self._at_fixed_error(cutter, cutter.calibrate(first, self.cett), entries, second, whole, table)
             skipped = self._at_perplexity(cutter, first, entries, len(second), table)
         self._curve(cutter, second, whole, table)
-        network.passes.forward += (len(KEPT) + 12) * len(second)
         return Findings.of(table, skipped=skipped)
 
     def _at_fixed_error(

@@ -131,8 +131,8 @@ class Pruning(Instrument):
         """The trainer, whose rows count as passes of the network, as do those that each training is judged on."""
 
         def trained(rows: Dataset, seed: int, scored: bool):
-            network.forward_passes += self.steps * min(self.batch_size, len(rows)) + judged
-            network.backward_passes += self.steps * min(self.batch_size, len(rows))
+            seen = self.steps * min(self.batch_size, len(rows))
+            network.passes.count(seen + judged, backward=seen)
             return trainer(rows, seed, scored)
 
         return trained

@@ -19,8 +19,8 @@ requires_grad requires_grad_ register_hook data_ptr untyped_storage storage __le
 MOVES = """alias view _unsafe_view reshape _reshape_alias view_as reshape_as expand expand_as broadcast_to
 broadcast_tensors permute transpose t adjoint swapaxes swapdims movedim moveaxis squeeze unsqueeze flatten unflatten
 ravel slice select split split_with_sizes unsafe_split unsafe_split_with_sizes unsafe_chunk chunk tensor_split hsplit
-vsplit dsplit unbind as_strided diagonal unfold narrow detach lift lift_fresh lift_fresh_copy clone contiguous
-_to_copy to float double half bfloat16 cpu cuda type_as copy positive cat concat concatenate stack hstack vstack dstack
+vsplit dsplit unbind as_strided diagonal unfold narrow detach lift lift_fresh lift_fresh_copy contiguous
+to float double half bfloat16 cpu cuda type_as copy positive cat concat concatenate stack hstack vstack dstack
 column_stack row_stack block_diag atleast_1d atleast_2d atleast_3d repeat repeat_interleave tile flip fliplr flipud
 roll rot90 constant_pad_nd pad reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
 replication_pad3d _pad_circular tril triu pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle fold
@@ -31,10 +31,12 @@ split_copy split_with_sizes_copy unbind_copy as_strided_copy diagonal_copy unfol
 unsafe_index_select upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
 _upsample_nearest_exact2d _upsample_nearest_exact3d"""
 
-SUMS = """add sub rsub subtract neg negative sum mean cumsum trace diff __add__ __radd__ __iadd__ __sub__ __rsub__
+SUMS = """add sub rsub subtract negative sum mean cumsum trace diff __add__ __radd__ __iadd__ __sub__ __rsub__
 __isub__ __neg__ sum_to_size upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
 _upsample_bilinear2d_aa _upsample_bicubic2d_aa interpolate _fft_r2c _fft_c2r _fft_c2c dropout feature_dropout
 alpha_dropout feature_alpha_dropout deg2rad rad2deg nan_to_num fill zero"""
+
+SAME_ZEROS = "clone _to_copy neg"
 
 PRODUCTS = {
     "mul": ("self other", "multiply __mul__ __rmul__ __imul__"),
@@ -99,8 +101,8 @@ def _scatter(arguments: Arguments) -> Form:
     return Form.AFFINE if arguments.get("reduce") in (None, "add") else Form.CURVED
 
 
-def _plain(words: str, form: Form) -> list[Fact]:
-    return [Fact(word=word, form=form) for word in words.split()]
+def _plain(words: str, form: Form, keeps_zeros: bool = False) -> list[Fact]:
+    return [Fact(word=word, form=form, keeps_zeros=keeps_zeros) for word in words.split()]
 
 
 MATRIX = {*PRODUCTS} - {"mul", "addcmul"}
@@ -109,6 +111,7 @@ AFFINE_FACTS: list[Fact] = [
     *_plain(CONSTANT, Form.CONSTANT),
     *_plain(MOVES, Form.AFFINE),
     *_plain(SUMS, Form.AFFINE),
+    *_plain(SAME_ZEROS, Form.AFFINE, keeps_zeros=True),
     *(
         Fact(
             word=word,
@@ -117,6 +120,7 @@ AFFINE_FACTS: list[Fact] = [
             site="matmul" if word in MATRIX else "product",
             factors=tuple(factors.split()),
             names=tuple(names.split()),
+            keeps_zeros=word == "mul",
         )
         for word, (factors, names) in PRODUCTS.items()
     ),
@@ -127,6 +131,7 @@ AFFINE_FACTS: list[Fact] = [
     Fact(
         word="div",
         form=Form.AFFINE,
+        keeps_zeros=True,
         family="product",
         site="quotient",
         controls=("other",),

@@ -113,6 +113,42 @@ def rrelu_form(arguments: Arguments) -> Form:
     return Form.UNKNOWN if arguments.get("training") else Form.PIECEWISE
 
 
+def elu_kind(node: Node) -> str:
+    """Convex where the slope does not fall at 0."""
+    a = node.attributes
+    return "convex" if a["alpha"] * a["input_scale"] <= 1 and a["alpha"] >= 0 and a["scale"] >= 0 else "smooth"
+
+
+def elu_bend(node: Node, size: Tensor) -> float:
+    a = node.attributes
+    return abs(a["scale"] * a["alpha"]) * a["input_scale"] ** 2
+
+
+def power_kind(node: Node) -> str:
+    p = float(node.attributes["exponent"])
+    if not p.is_integer():
+        return "convex" if p > 1 or p < 0 else "concave"
+    if p < 0:
+        return "convex" if p % 2 == 0 else "signed"
+    return "convex" if p % 2 == 0 else "smooth"
+
+
+def power_bend(node: Node, size: Tensor) -> Tensor:
+    p = float(node.attributes["exponent"])
+    return abs(p * (p - 1)) * size ** (p - 2)
+
+
+def power_defined(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
+    p = float(node.attributes["exponent"])
+    if not p.is_integer():
+        return lower > 0
+    return away_from_zero(node, lower, upper) if p < 0 else lower > -torch.inf
+
+
+def away_from_zero(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
+    return (lower > 0) | (upper < 0)
+
+
 def elu_rounding(node: Node) -> Rounding:
     """exp(x) - 1 cancels."""
     return Rounding(8, fixed=4 * abs(node.attributes["scale"] * node.attributes["alpha"]))

@@ -43,16 +43,20 @@ class Rounding:
 class Curve:
     """A function f of one number.
 
-    kind: how lines are put around it: `piecewise` (affine between `kinks`), `convex`, `concave`, `signed` (convex for
-    x > 0, concave for x < 0), `steps` (of width and height one), `smooth` (|f''| <= `curvature` on [-core, core] and
-    <= `tail` outside), `power`, or ``
-    where bounds do not know it yet.
+    kind: how lines are put around it, or a function of the node where its parameters decide: `piecewise` (affine
+    between `kinks`), `convex`, `concave`, `signed` (convex for x > 0, concave for x < 0), `steps` (of width and height
+    one), `smooth` (|f''| <= `curvature` on [-core, core] and <= `tail` outside), or `` where bounds do not know it yet.
     derivative: f', where tangents are used.
     kinks: where f is not differentiable, in ascending order.
     domain: f is defined for x > domain.
+    defined: whether f is defined on all of [lower, upper], where that is no matter of `domain`.
+    bend: a limit of |f''| where |x| <= size, where that is more than `curvature` and `tail` can say.
+    at_slope: the x >= 0 with f'(x) = f'(-x) = slope, where they are known in closed form.
     turning: where f turns from falling to rising or back.
+    peak: a place where f of period 2 pi is largest.
     limits: f lies between these.
     slopes: f' lies between these, wherever it is defined.
+    step_end: for `steps`, how far above its value each step ends.
     jumps: (place, value that f has or tends to there), of piecewise affine functions that jump.
     cancels: for |x| <= size, how far a computed f(x) may be off beyond a few units of its own size, in units of the
     type's epsilon: terms that nearly cancel.
@@ -61,20 +65,29 @@ class Curve:
     `certify --deployment` takes for infinite. `benchmarks/float32_functions.py` measures every one.
     """
 
-    kind: str
+    kind: str | Callable[[Node], str]
     derivative: Callable[[Node, Tensor], Tensor] | None = None
     kinks: Callable[[Node], tuple[float, ...]] | None = None
     domain: float = -math.inf
+    defined: Callable[[Node, Tensor, Tensor], Tensor] | None = None
     curvature: float = 0.0
     tail: float = 0.0
     core: float = 12.0
+    bend: Callable[[Node, Tensor], Tensor | float] | None = None
+    at_slope: Callable[[Node, Tensor], Tensor] | None = None
     turning: Callable[[Node], tuple[float, ...]] | None = None
+    peak: float | None = None
     limits: tuple[float, float] = (-math.inf, math.inf)
     slopes: tuple[float, float] | Callable[[Node], tuple[float, float]] = (-math.inf, math.inf)
+    step_end: float = 1.0
     jumps: Callable[[Node], tuple[tuple[float, float], ...]] | None = None
     cancels: Callable[[Node, Tensor], Tensor | float] | None = None
     shortcut: Callable[[Node], float] | None = None
     float32: Rounding | Callable[[Node], Rounding] | None = None
+
+    def kind_of(self, node: Node) -> str:
+        """`kind` of a node with its own parameters."""
+        return self.kind(node) if callable(self.kind) else self.kind
 
     def rounding(self, node: Node) -> Rounding:
         """`float32` of a node with its own parameters; infinite where it is not known."""
@@ -110,6 +123,7 @@ class Fact:
     `window` (where the largest changes).
     function: f(node, x), for functions of one number; `curve` says the rest of them.
     plain: the function has no parameters, so that its ATen operator becomes a graph node as it is.
+    keeps_zeros: where its one operand that depends on the input is 0, so is its value.
     """
 
     word: str
@@ -125,6 +139,7 @@ class Fact:
     function: Callable[[Node, Tensor], Tensor] | None = None
     curve: Curve | None = None
     plain: bool = False
+    keeps_zeros: bool = False
 
     @property
     def kind(self) -> str:

@@ -1,7 +1,8 @@
 """What is known of every operator: one record a word. Sites, slices, bounds and Lipschitz constants derive from it.
 
 `of(name)` finds the record by any of its names; a name that stands nowhere gives a record of form UNKNOWN, which is not
-affine. Here stand the functions of one number; the affine words and those of several operands are in files beside.
+affine. Here stand the smooth functions of one number; those with kinks, the affine words and those of several operands
+are in files beside.
 To add a function of one number, add one record: `tests/network/test_facts.py` measures every claim of it, and `plain`
 makes its ATen operator a graph node, which bounds then enclose by its `kind`.
 
@@ -23,120 +24,18 @@ from cutaway.network.graph.affine_words import AFFINE_FACTS
 from cutaway.network.graph.bending_words import BENDING_FACTS
 from cutaway.network.graph.curve_parts import at, call
 from cutaway.network.graph.fact import Curve, Fact, Form, Rounding
+from cutaway.network.graph.kinked_words import FALLING, INF, PIECEWISE, RISING, STEPS, UP_TO_1, function_fact
 from cutaway.network.graph.node import Node
 
-INF = math.inf
-RISING, FALLING, UP_TO_1 = (0.0, INF), (-INF, 0.0), (0.0, 1.0)
-OF_FACT = {"names", "family", "site", "factors", "controls", "where", "continuous", "gate", "plain"}
 
-
-def _record(word: str, form: Form, function: Any, kind: str = "", family: str = "activation", **known: Any) -> Fact:
-    """A function of one number: what is no field of `Fact` is one of its `Curve`."""
-    own = {k: v for k, v in known.items() if k in OF_FACT}
-    curve = Curve(kind=kind, **{k: v for k, v in known.items() if k not in OF_FACT})
-    return Fact(word=word, form=form, family=family, function=function, curve=curve, **own)
-
-
-def _bend(word: str, function: Any, kind: str = "", **known: Any) -> Fact:
-    return _record(word, Form.PIECEWISE, function, kind, **known)
-
-
-def _smooth(word: str, function: Any, kind: str = "smooth", **known: Any) -> Fact:
-    return _record(word, Form.CURVED, function, kind, **known)
+def _smooth(word: str, function: Any, kind: Any = "smooth", **known: Any) -> Fact:
+    return function_fact(word, Form.CURVED, function, kind, **known)
 
 
 def _plain(word: str, kind: str, family: str = "other", **known: Any) -> Fact:
     """A function without parameters that torch has under this name."""
     return _smooth(word, call(getattr(torch, word)), kind, family=family, plain=True, **known)
 
-
-PIECEWISE = [
-    _bend(
-        "relu",
-        call(torch.relu),
-        "piecewise",
-        plain=True,
-        gate="zero",
-        kinks=at(0.0),
-        limits=RISING,
-        slopes=UP_TO_1,
-        float32=Rounding(0, never_negative=True),
-    ),
-    _bend(
-        "abs",
-        call(torch.abs),
-        "piecewise",
-        plain=True,
-        gate="zero",
-        names=("absolute", "__abs__"),
-        kinks=at(0.0),
-        limits=RISING,
-        slopes=(-1.0, 1.0),
-        float32=Rounding(0, never_negative=True),
-    ),
-    _bend(
-        "leaky_relu", p.leaky_relu, "piecewise", gate="zero", kinks=at(0.0), slopes=p.leaky_slopes, float32=Rounding(4)
-    ),
-    _bend("prelu", None, gate="zero", kinks=at(0.0), names=("_prelu_kernel",), factors=("self", "weight")),
-    _bend(
-        "rrelu",
-        None,
-        gate="zero",
-        kinks=at(0.0),
-        where=p.rrelu_form,
-        names=("rrelu_with_noise", "rrelu_with_noise_functional"),
-    ),
-    _bend(
-        "clamp",
-        call(torch.clamp, "min", "max"),
-        "piecewise",
-        gate="thresholds",
-        names=("clip", "clamp_min", "clamp_max"),
-        kinks=p.ends("min", "max"),
-        slopes=UP_TO_1,
-        float32=Rounding(2),
-    ),
-    _bend(
-        "hardtanh",
-        call(F.hardtanh, "min_val", "max_val"),
-        names=("relu6",),
-        kinks=p.ends("min_val", "max_val"),
-        slopes=UP_TO_1,
-    ),
-    _bend("hardsigmoid", call(F.hardsigmoid), kinks=at(-3.0, 3.0), limits=UP_TO_1, slopes=(0.0, 1 / 6)),
-    _bend("softshrink", call(F.softshrink, "lambd"), kinks=p.shrink_kinks, slopes=UP_TO_1),
-    _bend("hardshrink", call(F.hardshrink, "lambd"), continuous=False, kinks=p.shrink_kinks, slopes=UP_TO_1),
-    _bend(
-        "threshold",
-        call(F.threshold, "threshold", "value"),
-        "piecewise",
-        continuous=False,
-        kinks=p.ends("threshold", ""),
-        jumps=p.threshold_jumps,
-        slopes=UP_TO_1,
-        float32=Rounding(2),
-    ),
-]
-
-STEPS = [
-    _record(
-        "sign",
-        Form.STEP,
-        call(torch.sign),
-        "piecewise",
-        plain=True,
-        names=("sgn",),
-        kinks=at(0.0),
-        jumps=p.sign_jumps,
-        limits=(-1.0, 1.0),
-        slopes=(0.0, 0.0),
-        float32=Rounding(0),
-    ),
-    _record("floor", Form.STEP, call(torch.floor), "steps", plain=True, slopes=(0.0, 0.0), float32=Rounding(0)),
-    _record("ceil", Form.STEP, call(torch.ceil), "steps", plain=True, slopes=(0.0, 0.0), float32=Rounding(0)),
-    _record("round", Form.STEP, call(torch.round), "steps", slopes=(0.0, 0.0), float32=Rounding(0)),
-    _record("heaviside", Form.STEP, None, kinks=at(0.0)),
-]
 
 SMOOTH = [
     _plain(
@@ -193,6 +92,7 @@ SMOOTH = [
         limits=(-math.pi / 2 - 1e-15, math.pi / 2 + 1e-15),
         slopes=UP_TO_1,
         float32=Rounding(12),
+        at_slope=lambda n, slope: torch.sqrt(1 / slope - 1).nan_to_num(0.0),
     ),
     _smooth(
         "softsign",
@@ -242,8 +142,10 @@ SMOOTH = [
     _smooth(
         "elu",
         p.elu,
-        "convex",
+        p.elu_kind,
         gate="zero",
+        kinks=at(0.0),
+        bend=p.elu_bend,
         names=("selu", "celu"),
         derivative=p.d_elu,
         slopes=p.elu_slopes,
@@ -297,17 +199,40 @@ SMOOTH = [
         slopes=FALLING,
         float32=Rounding(8),
     ),
-    _plain("reciprocal", "signed", derivative=lambda n, x: -1 / x**2, slopes=FALLING, float32=Rounding(4)),
     _plain(
-        "sin", "smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0), slopes=(-1.0, 1.0), float32=Rounding(8, fixed=4)
+        "reciprocal",
+        "signed",
+        derivative=lambda n, x: -1 / x**2,
+        slopes=FALLING,
+        float32=Rounding(4),
+        defined=p.away_from_zero,
     ),
     _plain(
-        "cos", "smooth", curvature=1.0, tail=1.0, limits=(-1.0, 1.0), slopes=(-1.0, 1.0), float32=Rounding(8, fixed=4)
+        "sin",
+        "smooth",
+        curvature=1.0,
+        tail=1.0,
+        limits=(-1.0, 1.0),
+        slopes=(-1.0, 1.0),
+        float32=Rounding(8, fixed=4),
+        peak=math.pi / 2,
+    ),
+    _plain(
+        "cos",
+        "smooth",
+        curvature=1.0,
+        tail=1.0,
+        limits=(-1.0, 1.0),
+        slopes=(-1.0, 1.0),
+        float32=Rounding(8, fixed=4),
+        peak=0.0,
     ),
     _smooth(
         "power",
         p.power,
-        "power",
+        p.power_kind,
+        defined=p.power_defined,
+        bend=p.power_bend,
         family="other",
         site="pow",
         where=p.power_form,

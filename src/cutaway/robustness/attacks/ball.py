@@ -37,14 +37,14 @@ class PerturbationBall:
     @classmethod
     def of(cls, radius: float, norm: Norm, data: Dataset, inputs: torch.Tensor) -> PerturbationBall:
         """The ball of `radius` (data units) about every one of `inputs` (n, *input shape), cut to the data's range;
-        exact. No pass."""
+        exact. No pass. Source: definition."""
         bounds = data.bounds()
         low, high = (None, None) if bounds is None else (b.to(inputs) for b in bounds)
         unit = data.radius_in_inputs(1.0).to(inputs)
         return cls(center=inputs, radius=radius * unit, low=low, high=high, norm=norm, data_radius=radius, unit=unit)
 
     def select(self, rows: torch.Tensor) -> PerturbationBall:
-        """The balls of some rows. `rows` (k,) numbers or (n,) booleans. Exact."""
+        """The balls of some rows. `rows` (k,) numbers or (n,) booleans. Exact. Source: definition."""
         return replace(self, center=self.center[rows])
 
     def project(self, point: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,7 @@ class PerturbationBall:
         ball).
 
         `point` and result (n, *input shape). Exact up to rounding for linf and for l2 without a range, an allowed point
-        otherwise.
+        otherwise. Source: definition.
         """
         change = point - self.center
         if self.norm == "inf":
@@ -63,7 +63,10 @@ class PerturbationBall:
         return self.clip(self.center + change)
 
     def clip(self, point: torch.Tensor) -> torch.Tensor:
-        """Cut to the data's range (the inputs themselves are allowed to stand outside it). (n, *input shape). Exact."""
+        """Cut to the data's range (the inputs themselves are allowed to stand outside it). (n, *input shape). Exact.
+
+        Source: definition.
+        """
         if self.low is None or self.high is None:
             return point
         return torch.maximum(
@@ -74,7 +77,7 @@ class PerturbationBall:
         """A step of `size` (data units; a number or one a row) along the steepest ascent direction of the norm for a
         gradient `direction`.
 
-        Exact up to rounding.
+        Exact up to rounding. Source: definition of steepest ascent (Madry et al. 2018).
         """
         if isinstance(size, torch.Tensor):
             size = rows_like(size.to(direction), direction)
@@ -136,7 +139,7 @@ class PerturbationBall:
     def distance(self, point: torch.Tensor) -> torch.Tensor:
         """The norm of the change of every row, in data units.
 
-        `point` (n, *input shape), result (n,). Exact up to rounding.
+        `point` (n, *input shape), result (n,). Exact up to rounding. Source: definition.
         """
         return rows_norm((point - self.center) / self.unit, self.norm)
 
@@ -144,7 +147,7 @@ class PerturbationBall:
         """`distance`; raises `ClaimError` for a point outside the ball or the data's range, or one that is not
         finite.
 
-        `point` (n, *input shape), result (n,). Exact up to rounding.
+        `point` (n, *input shape), result (n,). Exact up to rounding. Source: definition.
         """
         distance = self.distance(point)
         scale = max(float((self.center / self.unit).abs().max()), self.data_radius, 1e-12)

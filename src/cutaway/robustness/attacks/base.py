@@ -87,7 +87,7 @@ class Attack(ABC):
         numbers, targets outside the classes, a goal that the attack or the networks cannot serve, or a radius that is
         not a finite number >= 0, `ClaimError` if the method left the ball or the data's range.
         The share of rows that stand is an upper bound of robust accuracy. Cost: the attack's passes for every row, told
-        in `Adversarial`.
+        in `Adversarial`. Source: that of the attack; the check of every claim is ours.
         """
         networks = (network,) if isinstance(network, Network) else tuple(network)
         if goal is None:

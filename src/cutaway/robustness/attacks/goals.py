@@ -61,7 +61,10 @@ class Goal(ABC):
 
     @abstractmethod
     def value(self, answers: Tensor, labels: Tensor | None) -> Tensor:
-        """`(n,)`, differentiable, of the members' scores `(K, n, classes)`."""
+        """`(n,)`, differentiable, of the members' scores `(K, n, classes)`.
+
+        Exact up to rounding. Source: definition, that of the goal.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,6 +156,9 @@ class OwnLoss(Goal):
         return self.limit
 
     def value(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+        """The loss (n,) of scores (K, n, classes), exact as it is given. Raises `InputError` for another shape. Source:
+        definition.
+        """
         found = self.loss(answers, labels)
         if not isinstance(found, Tensor) or tuple(found.shape) != (answers.shape[1],):
             raise InputError(

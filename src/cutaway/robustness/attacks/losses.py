@@ -26,7 +26,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 def cross_entropy_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
     """Cross-entropy to the label; with targets minus that to the target.
 
-    `scores` (n, c), `labels` and `targets` (n,), result (n,). Exact up to rounding.
+    `scores` (n, c), `labels` and `targets` (n,), result (n,). Exact up to rounding. Source: definition.
     """
     if targets is None:
         return F.cross_entropy(scores, labels, reduction="none")
@@ -37,7 +37,7 @@ def margin_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tenso
     """Largest wrong score minus the right one, per row; above 0 exactly where the row is misclassified.
 
     With targets: the target's score minus the largest other.
-    `scores` (n, c), `labels` and `targets` (n,), result (n,).
+    `scores` (n, c), `labels` and `targets` (n,), result (n,). Exact. Source: Carlini and Wagner 2017.
     """
     wanted = labels if targets is None else targets
     own = scores.gather(1, wanted[:, None]).squeeze(1)
@@ -48,7 +48,8 @@ def margin_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tenso
 def ratio_loss(scores: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
     """Difference of logits ratio; see the module's text.
 
-    `scores` (n, c), `labels` and `targets` (n,), result (n,). Exact up to rounding.
+    `scores` (n, c), `labels` and `targets` (n,), result (n,). Exact up to rounding. Source: Croce and Hein (arXiv
+    2003.01690), Eqs. 6 and 7.
     """
     needed = 3 if targets is None else 4
     if scores.shape[1] < needed:

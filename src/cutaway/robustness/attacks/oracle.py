@@ -58,7 +58,7 @@ class Oracle:
             with torch.enable_grad():
                 scores = self.network.forward(self._shown(point))
                 part = gradient_of(loss(scores).sum(), point)
-            self.network.backward_passes += len(points)
+            self._count(len(points))
             gradient += part
             total = scores.detach() if total is None else total + scores.detach()
         assert total is not None
@@ -80,7 +80,7 @@ class Oracle:
             for k in range(classes.shape[1]):
                 part = gradient_of(chosen[k], point, again=k + 1 < classes.shape[1])
                 gradients[:, k] += part
-            self.network.backward_passes += len(points) * classes.shape[1]
+            self._count(len(points) * classes.shape[1])
             total = scores.detach() if total is None else total + scores.detach()
         assert total is not None
         return total / self.draws, gradients / self.draws
@@ -120,7 +120,7 @@ class Oracle:
 
     def _count(self, backward: int) -> None:
         for network in (self.network, *self.others):
-            network.backward_passes += backward
+            network.passes.count(backward=backward)
 
     def _shown(self, points: torch.Tensor) -> torch.Tensor:
         if self.noise is None:

@@ -78,7 +78,7 @@ def optimised_rows(
 
     `limits` are those of a CROWN sweep over the same region. Never below plain CROWN. Cost: `steps` times a backward
     pass of the output (`last`) or of every tightened node (`all`), and as much again for gradients; then one more of
-    each.
+    each. Source: Xu et al. (arXiv 2011.13824).
     """
     return optimised(bounded, region, rows, limits, settings, splits=splits)[0]
 

@@ -37,7 +37,7 @@ class Limits:
     empty: Tensor | None = None
 
     def select(self, index: Tensor) -> Limits:
-        """The limits of some samples. `index` (k,) numbers of samples. Exact."""
+        """The limits of some samples. `index` (k,) numbers of samples. Exact. Source: definition."""
         return Limits(
             lower={k: v[index] for k, v in self.lower.items()},
             upper={k: v[index] for k, v in self.upper.items()},

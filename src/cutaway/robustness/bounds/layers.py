@@ -74,7 +74,8 @@ def layer_bounds(
 
     A bound, float64. `method`: "ibp" (one interval pass), "crown-ibp", or "crown" (a backward pass for every value that
     a nonlinearity reads; tightest). Cost of "crown": a few backward passes a layer and unstable neuron. Raises
-    `InputError` for inputs of another shape or a missing radius, `UnsupportedOperator` naming the operator.
+    `InputError` for inputs of another shape or a missing radius, `UnsupportedOperator` naming the operator. Source:
+    Gowal et al. 2018 (IBP), Zhang et al. (arXiv 1811.00866; CROWN).
     """
     region = _region(network, inputs, radius, norm)
     example = network.double().example

@@ -87,10 +87,11 @@ def bound_network(
     Raises UnsupportedOperator for an operator without a rule (which one, where, what to do) and ModelError for a
     network with several inputs or outputs, or one that cannot be exported.
     Raises TypeError for a model without example inputs. Cost: one export and a few forward passes of the example.
+    Source: ours.
     """
     if not isinstance(model, Graph):
         if example_inputs is None:
-            raise TypeError("a model needs example_inputs")
+            raise TypeError("a model is traced: give example_inputs, a tensor of any batch size, or a traced Graph")
         model = trace(model, example_inputs, dtype=dtype, batched=batched)
     model = model if model.dtype == dtype else model.to(dtype)
     model = without_padded_maxima(model)

@@ -45,23 +45,15 @@ def _grid(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> tuple[Tensor
     )
     steps = points[1:] - points[:-1]
     bend = torch.full((len(steps), *(1,) * lower.ndim), rule.tail, dtype=lower.dtype)
-    bend[TAIL_STEPS : TAIL_STEPS + GRID] = _curvature(node, rule)
-    if node.op == "power":
-        p = float(node.attributes["exponent"])
-        bend = abs(p * (p - 1)) * torch.maximum(lower.abs(), upper.abs()) ** (p - 2)
+    bend[TAIL_STEPS : TAIL_STEPS + GRID] = rule.curvature
+    if rule.bend is not None:
+        bend = rule.bend(node, torch.maximum(lower.abs(), upper.abs()))
     return points, bend * steps**2 / 8
-
-
-def _curvature(node: Node, rule: Curve) -> float:
-    if node.op == "elu":
-        a = node.attributes
-        return abs(a["scale"] * a["alpha"]) * a["input_scale"] ** 2
-    return rule.curvature
 
 
 def smooth_lines(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines:
     points, slack = _grid(node, rule, lower, upper)
-    kinks = (0.0,) if node.op == "elu" else rule.kinks(node) if rule.kinks else ()
+    kinks = rule.kinks(node) if rule.kinks else ()
     if kinks:  # grid points, so that f'' exists between neighbours
         points, slack = _with_kinks(kinks, points, slack)
     values = value(node, points)
@@ -70,8 +62,8 @@ def smooth_lines(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Lines
     result: list[Tensor] = []
     for sign in (1.0, -1.0):
         slope = envelope_slope(points[some], sign * values[some], middle) * sign
-        if node.op == "atan":  # f' = slope has two solutions: exact
-            turn = torch.sqrt(1 / slope - 1).nan_to_num(0.0)
+        if rule.at_slope is not None:  # the two solutions of f' = slope: exact
+            turn = rule.at_slope(node, slope)
             exact = torch.stack([lower, upper, turn.clamp(lower, upper), (-turn).clamp(lower, upper)])
             gap = sign * (value(node, exact) - slope * exact)
         else:

@@ -16,15 +16,14 @@ import torch
 from torch import Tensor
 
 from cutaway.network.graph import Node
+from cutaway.network.graph.facts import CURVES
 from cutaway.network.graph.operators import apply_node
-
-STEP_ENDS = {"floor": 1.0, "round": 0.5, "ceil": 0.0}
 
 
 def step_lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Slope and offset below, slope and offset above; `alpha` in [0, 1] is the slope of both."""
     first, last = apply_node(node, [lower]), apply_node(node, [upper])
-    end = STEP_ENDS[node.op]
+    end = CURVES[node.op].step_end
     free = wide(lower, upper) if alpha is None else alpha.clamp(0, 1)
     one = first == last
     slope = torch.where(one, 0.0, free)

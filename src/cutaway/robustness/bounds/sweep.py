@@ -65,7 +65,8 @@ def sweep(
     """Limits of every node. `known` limits are intersected with (and, being valid, decide which rows are worth a pass);
     `choices` gives the free parameters of the backward pass that starts at a node.
 
-    Sound bounds, rounding included unless the network was made without it.
+    Sound bounds, rounding included unless the network was made without it. Source: Gowal et al. 2018 (IBP), Zhang et
+    al. (arXiv 1811.00866; CROWN); the rounding is ours.
     """
     limits = Limits()
     with torch.set_grad_enabled(choices is not None and torch.is_grad_enabled()):
@@ -93,7 +94,8 @@ def bound_rows(
 ) -> Tensor:
     """Lower bounds (B, S) of output functionals `rows`, shape (B, S, *output shape) or (S, *output shape).
 
-    Cost: one backward pass over the graph for all B S functionals, in parts of `settings.most_numbers` numbers.
+    Cost: one backward pass over the graph for all B S functionals, in parts of `settings.most_numbers` numbers. Source:
+    Zhang et al. (arXiv 1811.00866); the rounding is ours.
     """
     output = bounded.graph.output
     batch = len(limits.lower[output.index])
@@ -113,7 +115,7 @@ def bounds_of_many(
     """`bound_rows` (B, S) after a `sweep`, for many regions at once: they are taken in pieces whose values fit the
     processor's cache (`settings.most_numbers` / 4 numbers a node), and the limits of inner nodes are not kept.
 
-    Sound lower bounds. Cost: a `sweep` and one backward pass a piece.
+    Sound lower bounds. Cost: a `sweep` and one backward pass a piece. Source: as `sweep` (arXiv 1811.00866).
     """
     widest = max(node.numel for node in bounded.graph.nodes)
     size = max(1, settings.most_numbers // (4 * widest))

@@ -24,7 +24,7 @@ from cutaway.network.graph import Node
 from cutaway.network.graph.fact import Curve
 from cutaway.network.graph.facts import CURVES
 from cutaway.robustness.bounds.smooth import Lines, envelope_slope, rounding_slack, smooth_lines, value
-from cutaway.robustness.bounds.steps import STEP_ENDS, step_lines, wide
+from cutaway.robustness.bounds.steps import step_lines, wide
 
 UNARY = CURVES
 """op -> what is known of it: the records of `network.graph.facts`."""
@@ -53,8 +53,8 @@ def unary_range(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tenso
             inside = (lower <= x) & (x <= upper)
             low = torch.where(inside, torch.minimum(low, y), low)
             high = torch.where(inside, torch.maximum(high, y), high)
-        if node.op in ("sin", "cos"):
-            low, high = _periodic(node, lower, upper, low, high)
+        if rule.peak is not None:
+            low, high = _periodic(rule, lower, upper, low, high)
     cancels, shortcut = _rounding(node, lower, upper)
     noise = torch.finfo(lower.dtype).eps * cancels + shortcut
     low, high = _widen(low - noise, -1).clamp(min=rule.limits[0]), _widen(high + noise, 1).clamp(max=rule.limits[1])
@@ -63,13 +63,7 @@ def unary_range(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tenso
 
 
 def _allowed(node: Node, rule: Curve, lower: Tensor, upper: Tensor) -> Tensor:
-    if node.op == "reciprocal":
-        return (lower > 0) | (upper < 0)
-    if node.op == "power" and not float(node.attributes["exponent"]).is_integer():
-        return lower > 0
-    if node.op == "power" and node.attributes["exponent"] < 0:
-        return (lower > 0) | (upper < 0)
-    return lower > rule.domain
+    return lower > rule.domain if rule.defined is None else rule.defined(node, lower, upper)
 
 
 def _extremes(node: Node, rule: Curve, lower: Tensor, upper: Tensor):
@@ -79,23 +73,24 @@ def _extremes(node: Node, rule: Curve, lower: Tensor, upper: Tensor):
     for x in points:
         point = torch.full_like(lower, x)
         y = value(node, point)
-        yield point, y - (1e-12 if node.op in ("gelu", "silu", "mish") else 0.0)
+        yield point, y - (1e-12 if rule.kind == "smooth" else 0.0)  # there the place was found numerically
 
 
-def _periodic(node: Node, lower: Tensor, upper: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    top = math.pi / 2 if node.op == "sin" else 0.0
+def _periodic(rule: Curve, lower: Tensor, upper: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    top = rule.peak or 0.0
 
     def hits(phase: float) -> Tensor:
         turn = 2 * math.pi
         return torch.floor((upper + 1e-9 - phase) / turn) >= torch.ceil((lower - 1e-9 - phase) / turn)
 
-    return torch.where(hits(top - math.pi), -1.0, low), torch.where(hits(top), 1.0, high)
+    least, most = rule.limits
+    return torch.where(hits(top - math.pi), least, low), torch.where(hits(top), most, high)
 
 
 def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None) -> Lines:
     """Two lines that enclose f on [lower, upper]. `alpha` in [0, 1] places the free line (see `tunable`)."""
     rule = UNARY[node.op]
-    kind = _kind(node, rule)
+    kind = rule.kind_of(node)
     if kind == "piecewise":
         found = _piecewise(node, rule, lower, upper, alpha)
     elif kind == "signed":  # convex for positive, concave for negative arguments
@@ -119,14 +114,14 @@ def lines(node: Node, lower: Tensor, upper: Tensor, alpha: Tensor | None = None)
 
 def tunable(node: Node) -> bool:
     """Whether `lines` has a free choice that gradient ascent may improve."""
-    return _kind(node, UNARY[node.op]) in ("piecewise", "convex", "concave", "steps")
+    return UNARY[node.op].kind_of(node) in ("piecewise", "convex", "concave", "steps")
 
 
 def initial_alpha(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
     """The default of `alpha`, spelled out."""
-    if node.op in STEP_ENDS:
+    if UNARY[node.op].kind == "steps":
         return wide(lower, upper)
-    if _kind(node, UNARY[node.op]) == "piecewise":
+    if UNARY[node.op].kind_of(node) == "piecewise":  # where ascent begins, no fact: any value is sound
         return (upper > -lower).to(lower.dtype) if node.op in ("relu", "leaky_relu") else torch.full_like(lower, 0.5)
     return torch.full_like(lower, 0.5)
 
@@ -136,7 +131,7 @@ def is_stable(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
     rule = UNARY[node.op]
     if rule.kind == "steps":
         return value(node, lower) == value(node, upper)
-    if not rule.kinks or rule.kind == "smooth":
+    if rule.kinks is None or rule.kind != "piecewise":
         return lower >= upper
     stable = torch.ones_like(lower, dtype=torch.bool)
     for jump, _ in rule.jumps(node) if rule.jumps else ():
@@ -144,23 +139,6 @@ def is_stable(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
     for kink in rule.kinks(node):
         stable = stable & ~((lower < kink) & (kink < upper))
     return stable
-
-
-def _kind(node: Node, rule: Curve) -> str:
-    if node.op == "power":
-        return _power_kind(float(node.attributes["exponent"]))
-    if node.op == "elu":
-        a = node.attributes
-        return "convex" if a["alpha"] * a["input_scale"] <= 1 and a["alpha"] >= 0 and a["scale"] >= 0 else "smooth"
-    return rule.kind
-
-
-def _power_kind(p: float) -> str:
-    if not p.is_integer():
-        return "convex" if p > 1 or p < 0 else "concave"
-    if p < 0:
-        return "convex" if p % 2 == 0 else "signed"
-    return "convex" if p % 2 == 0 else "smooth"
 
 
 def _chord(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,7 +150,7 @@ def _chord(node: Node, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
 
 def _piecewise(node: Node, rule: Curve, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
     assert rule.kinks is not None
-    if node.op == "relu":
+    if node.op == "relu":  # a relaxation of its own, as those of clamp, abs and leaky_relu below: no fact, a rule
         return _relu(lower, upper, alpha)
     points = torch.stack([lower, upper, *(torch.full_like(lower, k).clamp(lower, upper) for k in rule.kinks(node))])
     values = torch.stack([value(node, p) for p in points])
@@ -244,6 +222,7 @@ def _relu(lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
 
 def _curved(node: Node, rule: Curve, kind: str, lower: Tensor, upper: Tensor, alpha: Tensor | None) -> Lines:
     assert rule.derivative is not None
+    # any point of the interval is sound: the words below only choose a good one
     point = lower + (0.5 if alpha is None else alpha.clamp(0, 1)) * (upper - lower)
     if node.op in ("reciprocal", "rsqrt", "power") and alpha is None:  # keeps the tangent of a pole's branch useful
         point = torch.sqrt((lower * upper).clamp(min=0)) * torch.sign(lower) if node.op != "power" else point
@@ -274,8 +253,9 @@ def derivative_limit(node: Node, lower: Tensor, upper: Tensor) -> Tensor:
         least, most = rule.slope_range(node)
         return torch.full_like(lower, max(abs(least), abs(most)))
     ends = torch.maximum(rule.derivative(node, lower).abs(), rule.derivative(node, upper).abs())
-    if node.op != "elu":  # |f'| is monotone on either side of 0, and at 0 it is least or a pole
+    if rule.kinks is None:  # |f'| is monotone on either side of 0, and at 0 it is least or a pole
         return ends
-    a = node.attributes
-    sides = max(abs(a["scale"]), abs(a["scale"] * a["alpha"] * a["input_scale"]))
-    return torch.where((lower <= 0) & (upper >= 0), ends.clamp(min=sides), ends)
+    sides = max(map(abs, rule.slope_range(node)))
+    for kink in rule.kinks(node):
+        ends = torch.where((lower <= kink) & (upper >= kink), ends.clamp(min=sides), ends)
+    return ends

@@ -30,7 +30,7 @@ def module_replay(
     """The module on one sample of `sample_shape` (without batch), given in `dtype`: by default that of its parameters,
     else of its buffers, else float32.
 
-    Exact: what the module computes in `dtype`. Cost: one forward pass a call.
+    Exact: what the module computes in `dtype`. Cost: one forward pass a call. Source: definition.
     """
     own = (t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
     dtype = dtype or next(own, torch.float32)

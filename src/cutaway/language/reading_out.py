@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import ModelError
-from cutaway.features.heads import HeadLayer, is_dense, read_matrix
+from cutaway.language.heads import HeadLayer, is_dense, read_matrix
 from cutaway.network.preserve import preserved
 
 
@@ -32,19 +32,23 @@ class Tail:
     tokens: str
 
     def pooled(self, values: Tensor) -> Tensor:
-        """(n, T, ...) at the tokens that are read: (n, ...), as it is for "every"."""
+        """(n, T, ...) at the tokens that are read: (n, ...), as it is for "every". Exact. Source: definition."""
         if self.tokens == "every":
             return values
         return values.mean(dim=1) if self.tokens == "mean" else values[:, 0 if self.tokens == "first" else -1]
 
     def logits(self, model: nn.Module, stream: Tensor) -> Tensor:
-        """Logits (n, C), or (n, T, C), of a residual stream (n, T, D): the lens. Exact for the last stream."""
+        """Logits (n, C), or (n, T, C), of a residual stream (n, T, D): the lens. Exact for the last stream.
+
+        Cost: one product with the unembedding. Source: nostalgebraist 2020 (logit lens).
+        """
         normed = model.get_submodule(self.norm)(stream)
         return model.get_submodule(self.unembed)(self.pooled(normed))
 
     def frozen(self, model: nn.Module, stream: Tensor, written: Tensor) -> Tensor:
         """What `written` (n, T, D) adds to the normalised stream, the scale held as it is on `stream` (n, T, D); pooled
-        over tokens. Linear in `written`. Exact for LayerNorm and RMSNorm."""
+        over tokens. Linear in `written`. Exact for LayerNorm and RMSNorm. Source: Elhage et al. 2021 (direct
+        attribution)."""
         norm = model.get_submodule(self.norm)
         gain = norm._parameters["weight"]
         centre = isinstance(norm, nn.LayerNorm)
@@ -59,7 +63,8 @@ def find_tail(model: nn.Module, run: Callable[[], Tensor], layers: tuple[HeadLay
     """The tail of a transformer, from one run of `run` (the model on an example, its logits).
 
     Checked: the last stream through the tail gives the model's own logits. Raises ModelError where the last dense
-    module is not behind a LayerNorm or RMSNorm over the last dimension, or where the check fails.
+    module is not behind a LayerNorm or RMSNorm over the last dimension, or where the check fails. Exact on what was
+    run. Cost: that run. Source: ours.
     """
     ran: list[tuple[str, Tensor, Tensor]] = []
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cutaway.features.heads import HeadLayer, Heads, read_matrix, scaled_heads, watched
-from cutaway.features.reading_out import Tail
+from cutaway.language.heads import HeadLayer, Heads, read_matrix, scaled_heads, watched
+from cutaway.language.reading_out import Tail
 from cutaway.network import Network
 
 

@@ -13,10 +13,10 @@ from scipy import stats
 from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.errors import InputError, ModelError
-from cutaway.features.concepts import Events, HeadReader
-from cutaway.features.heads import find_heads
-from cutaway.features.reading_out import find_tail
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile, not_applicable
+from cutaway.language.concepts import Events, HeadReader
+from cutaway.language.heads import find_heads
+from cutaway.language.reading_out import find_tail
 from cutaway.network import Network
 from cutaway.reading.table import Table
 from cutaway.settings import at_least, one_of

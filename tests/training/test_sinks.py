@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from cutaway.errors import MissingExtra
-from cutaway.reading.sinks import MlflowSink, Sink, WandbSink
+from cutaway.training.sinks import MlflowSink, Sink, WandbSink
 
 WRITTEN = {0: {"train/accuracy": 0.25, "loss": 2.0}, 3: {"train/accuracy": 0.5}, 9: {"loss": float("nan")}}
 

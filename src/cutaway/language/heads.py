@@ -47,7 +47,8 @@ def find_heads(model: nn.Module, run: Callable[[], object]) -> tuple[HeadLayer, 
 
     An attention layer is a module whose class is named ...Attention or ...Attn; its output projection is the last dense
     module that runs inside it. Exact on what was run. Raises ModelError for a network without such layers ("no heads"),
-    for fused attention whose output projection is never called as a module, and for one that is called twice.
+    for fused attention whose output projection is never called as a module, and for one that is called twice. Cost:
+    that run. Source: ours.
     """
     outer = _outermost(model)
     if not outer:
@@ -138,7 +139,7 @@ def _block(path: str) -> str:
 
 def read_matrix(model: nn.Module, path: str) -> Tensor:
     """W (D, F) of the dense module at `path`, x -> x W^T + b; transposed where it is kept so (Conv1D). Raises
-    ModelError for a weight that is no plain parameter."""
+    ModelError for a weight that is no plain parameter. Exact. Cost: none. Source: definition."""
     module = model.get_submodule(path)
     weight = _parameter(module, path)
     return weight.detach().T if type(module).__name__ == "Conv1D" else weight.detach()
@@ -162,7 +163,7 @@ def scaled_heads(model: nn.Module, layers: Sequence[HeadLayer], heads: Heads, sc
     place, and put back bit for bit, also after an exception. A scale of 1 changes nothing.
 
     Exact. Cost: a copy of the blocks. Raises InputError for a head that is not there or named twice, and a scale that
-    is not finite.
+    is not finite. Source: definition (ablation).
     """
     _check(layers, heads, scale)
     kept: list[tuple[Tensor, Tensor]] = []

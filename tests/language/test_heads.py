@@ -9,10 +9,10 @@ from torch import nn
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError, ModelError
-from cutaway.features.concepts import Events, HeadReader
-from cutaway.features.heads import find_heads, read_matrix, scaled_heads, watched
-from cutaway.features.reading_out import find_tail
 from cutaway.instruments import ConceptHeads
+from cutaway.language.concepts import Events, HeadReader
+from cutaway.language.heads import find_heads, read_matrix, scaled_heads, watched
+from cutaway.language.reading_out import find_tail
 from cutaway.network import Network
 from cutaway.training.transformers import char_gpt, vit_tiny
 
