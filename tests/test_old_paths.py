@@ -92,6 +92,15 @@ def test_a_module_that_stays_answers_for_its_old_names_alone():
     assert ball.__spec__.loader.get_source(ball.__name__).startswith('"""')
 
 
+def test_a_script_is_told_its_own_line(tmp_path):
+    """Python shows a warning of this kind only where it points into the script itself."""
+    script = tmp_path / "script.py"
+    script.write_text("import cutaway.geometry.rational\nfrom cutaway.data.named import load\n")
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stderr
+    assert "script.py:1: DeprecationWarning: cutaway.geometry.rational is now" in told
+    assert "script.py:2: DeprecationWarning: load is now load_data" in told
+
+
 def test_a_name_without_an_heir_says_what_to_do_instead():
     from cutaway.training import journal
 

@@ -54,7 +54,7 @@ class _Forward(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
-        warnings.warn(f"{old} is now {MOVED[old]}; the old path goes with the next release", DeprecationWarning, 6)
+        warnings.warn(f"{old} is now {MOVED[old]}; the old path goes with the next release", DeprecationWarning, 2)
         new = importlib.import_module(MOVED[old])
         vars(module).update({name: value for name, value in vars(new).items() if not name.startswith("__")})
         module.__doc__ = new.__doc__
