@@ -56,6 +56,23 @@ def test_an_interrupted_scan_goes_on_and_ends_the_same(subject, few, tmp_path, m
     assert figures(resumed) == figures(whole)
 
 
+def test_a_run_that_version_0_1_wrote_is_gone_on_with_and_a_newer_one_is_refused(subject, few, tmp_path):
+    whole = scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=6))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record.pop("network").pop("continuous") is not None
+    old = {k: v for k, v in record.items() if k not in {"reach", "warnings", "plan", "not_run"}}  # what 0.1 did not say
+    (tmp_path / "run" / "run.json").write_text(json.dumps(old | {"network": {"name": "tiny"}}))
+    assert [len(r.figures) for r in open_run(tmp_path / "run").readings] == [len(r.figures) for r in whole.readings]
+    for name in ("0004", "0005"):
+        (tmp_path / "run" / "nulls" / f"{name}.json").unlink()
+    assert figures(scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=6, resume=True))) == (
+        figures(whole)
+    )
+    (tmp_path / "run" / "run.json").write_text(json.dumps(old | {"format": 2}))
+    with pytest.raises(FileError, match="found format 2; expected 1 or older. Read it with the version of Cutaway"):
+        scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=6, resume=True))
+
+
 def test_a_folder_of_another_run_is_refused(subject, few, tmp_path):
     scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=0))
     with pytest.raises(InputError, match="Give --resume"):

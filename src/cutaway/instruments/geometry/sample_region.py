@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from cutaway.context import Context
 from cutaway.data import Dataset
+from cutaway.engines.budget import give_back_memory
 from cutaway.errors import ModelError
 from cutaway.geometry.expressivity import size_and_confidence
 from cutaway.geometry.rays import as_program
@@ -47,6 +48,7 @@ class SampleRegion(Instrument):
         if network.output_shape[0] < 2:
             raise NotApplicable("a single output has no margin between classes")
         inputs = sample.inputs.cpu().double()
+        give_back_memory()  # what tracing held
         held = inputs.numel() * 8 + sum(p.numel() for p in network.model.parameters()) * 8  # the program's own copy
         found = size_and_confidence(program, inputs, budget=context.budget - held)
         table = context.table({"sample": sample.rows})
