@@ -16,6 +16,7 @@ LESS = {
     "find_wrong_labels": {"steps: int = 500": "steps: int = 100"},
     "guard_intrinsic_dimension": {"int, default=100": "int, default=20", "int, default=8": "int, default=2"},
     "heads_of_a_class": {"steps: int = 80": "steps: int = 20", "num_points=100, num_random=5": "num_points=40, num_random=2"},
+    "lazy_and_stable": {"STEPS = 300": "STEPS = 10", "LogSpaced(STEPS, 8)": "LogSpaced(STEPS, 3)"},
     "lofi_emergence": {"num: int = 1200, dimension: int = 32": "num: int = 400, dimension: int = 16"},
     "lofi_on_networks": {
         "steps: int = 150": "steps: int = 20", "num_points=600": "num_points=100", "[:300]": "[:60]",
