@@ -23,6 +23,7 @@ RATE = 1.0
 def main() -> list[tuple[int, float, float]]:
     """Print and return (step, distance of the kernel from its beginning, largest curvature)."""
     train = load_data("digits", split="train", num=200)
+    assert train.labels is not None
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(288, 32), nn.Tanh(), nn.Linear(32, 10))
     optimiser = torch.optim.SGD(model.parameters(), RATE)
