@@ -1,7 +1,7 @@
 """Does a training stay where its kernel began, and is it stable? A small CNN on digits by full-batch gradient descent.
 
 The tangent kernel's distance from its beginning says how far the network has left the lazy regime; the loss's largest
-curvature is held against 2 / step size, which it rises to and then stays about (the edge of stability).
+curvature is held against 2 / step size, which it rises to (the edge of stability) until the cross-entropy vanishes.
 
 python examples/lazy_and_stable.py; then: cutaway report runs/lazy-and-stable
 """
