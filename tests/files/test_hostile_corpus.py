@@ -14,21 +14,31 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
+import torch
 import xarray as xr
 from PIL import Image
 
+from cutaway.data import Dataset
 from cutaway.data.files import load_file
 from cutaway.data.formats import read_cifar_batch, read_idx
 from cutaway.errors import CutawayError
 from cutaway.files import read_json
 from cutaway.guard import certificate_file, rows
 from cutaway.guard.folder import read_guard_record as read_guard
+from cutaway.network.onnx import load_onnx
 from cutaway.network.sources import load_model
+from cutaway.network.weights import read_weights
+from cutaway.outputs.calibrators import load_calibrator
+from cutaway.outputs.example_scores import read_scores
 from cutaway.reading import Cost, Coverage, Provenance, Reading, variable
+from cutaway.robustness.verify.instances import read_instances
 from cutaway.robustness.vnnlib import read_vnnlib
 from cutaway.running import open_run, read_record
 from cutaway.status import Status
-from cutaway.training import recipe
+from cutaway.training import open_training, recipe
+from cutaway.training.characters import read_characters
+from cutaway.training.journal import JournalWriter
 
 MOST = 1_000_000_000  # bytes that the readers, their libraries included, may add to the process
 
@@ -74,6 +84,36 @@ def idx() -> bytes:
     return struct.pack(">4B3I", 0, 0, 8, 3, 2, 4, 4) + bytes(32)
 
 
+def weights(folder) -> dict[str, bytes]:
+    """The same tensors as torch and as safetensors write them."""
+    made, tensors = io.BytesIO(), {"w": torch.arange(12.0).reshape(4, 3)}
+    torch.save(tensors, made)
+    return {"pt": made.getvalue(), "safetensors": safetensors.torch.save(tensors)}
+
+
+def onnx_file() -> bytes:
+    onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+    helper, sizes = onnx.helper, [onnx.helper.make_tensor_value_info(n, 1, [1, 3]) for n in "xy"]
+    kept = [onnx.numpy_helper.from_array(np.ones((3, 3), np.float32), "w")]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    graph = helper.make_graph(nodes, "g", sizes[:1], sizes[1:], kept)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+def journal(folder) -> bytes:
+    writer = JournalWriter(folder / "journal.bin")
+    writer.append({"kind": "scalars", "names": ["loss"]}, np.arange(8.0).astype("<f8").tobytes())
+    writer.append({"kind": "event", "step": 3, "what": "finished"})
+    writer.close()
+    return (folder / "journal.bin").read_bytes()
+
+
+def tracked(path):
+    (path.parent / "run.json").write_text('{"format": 1, "kind": "training", "key": {}}')
+    return open_training(path.parent)
+
+
+ROWS = Dataset(name="rows", inputs=torch.zeros(4, 3), labels=torch.tensor([0, 1, 0, 1]))
 X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
 RECIPE = "[data]\nname = 'digits'\n[model]\nname = 'mlp'\n[training]\nsteps = 3\n"
 SPEC = "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n(assert (<= X_0 1.0))\n(assert (>= X_0 0.0))\n(assert (>= Y_0 0.5))\n"
@@ -82,6 +122,17 @@ READERS = {
     "x.npy": (lambda f: npy(X), lambda p: load_file(p, num=2)),
     "x.parquet": (lambda f: parquet(a=X[:, 0], label=Y), lambda p: load_file(p, num=2)),
     "folder/a/x.png": (lambda f: picture(), lambda p: load_file(p.parent.parent)),
+    "g.npz": (lambda f: npz(x=X, y=Y, g=Y), lambda p: load_file(p, groups="g")),
+    "g.parquet": (lambda f: parquet(a=X[:, 0], label=Y, g=list("abab")), lambda p: load_file(p, groups="g", num=2)),
+    "s.csv": (lambda f: b"row,label,el2n\n0,0,.1\n1,1,.2\n2,0,.3\n3,1,.4\n", lambda p: read_scores(p, ROWS)),
+    "s.parquet": (lambda f: parquet(row=Y, label=Y, el2n=X[:, 0]), lambda p: read_scores(p, ROWS)),
+    "c.json": (lambda f: b'{"format": "cutaway calibrator 1", "kind": "temperature", "temperature": 2.0}', load_calibrator),
+    "i.csv": (lambda f: b"a.onnx,b.vnnlib,10\nc.onnx,d.vnnlib,20\n", read_instances),
+    "t.txt": (lambda f: b"Once upon a time\n", read_characters),
+    "w.safetensors": (lambda f: weights(f)["safetensors"], read_weights),
+    "w.pt": (lambda f: weights(f)["pt"], read_weights),
+    "x.onnx": (lambda f: onnx_file(), load_onnx),
+    "journal.bin": (journal, tracked),
     "x.csv": (lambda f: b"text,label\nhello,0\nworld,1\n", rows.read_rows),
     "x.jsonl": (lambda f: b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', rows.read_rows),
     "t.parquet": (lambda f: parquet(text=["a", "b"], label=[0, 1]), rows.read_rows),
