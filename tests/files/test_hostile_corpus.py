@@ -126,7 +126,10 @@ READERS = {
     "g.parquet": (lambda f: parquet(a=X[:, 0], label=Y, g=list("abab")), lambda p: load_file(p, groups="g", num=2)),
     "s.csv": (lambda f: b"row,label,el2n\n0,0,.1\n1,1,.2\n2,0,.3\n3,1,.4\n", lambda p: read_scores(p, ROWS)),
     "s.parquet": (lambda f: parquet(row=Y, label=Y, el2n=X[:, 0]), lambda p: read_scores(p, ROWS)),
-    "c.json": (lambda f: b'{"format": "cutaway calibrator 1", "kind": "temperature", "temperature": 2.0}', load_calibrator),
+    "c.json": (
+        lambda f: b'{"format": "cutaway calibrator 1", "kind": "temperature", "temperature": 2.0}',
+        load_calibrator,
+    ),
     "i.csv": (lambda f: b"a.onnx,b.vnnlib,10\nc.onnx,d.vnnlib,20\n", read_instances),
     "t.txt": (lambda f: b"Once upon a time\n", read_characters),
     "w.safetensors": (lambda f: weights(f)["safetensors"], read_weights),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from cutaway import Network
+from cutaway.cli import main
 from cutaway.errors import ModelError
 from cutaway.geometry import rectangle, slice_network
 from cutaway.network.graph import trace
@@ -39,6 +41,16 @@ def test_the_layer_is_named(case):
             ask()
     if case == 1:
         assert nn.parameter.is_lazy(model[0].weight)  # looking at it has not made weights
+
+
+def test_a_lazy_layer_is_named_by_the_command_line_too(tmp_path, capsys):
+    (tmp_path / "net.py").write_text("from torch import nn\nmake = lambda: nn.Sequential(nn.LazyLinear(2)).eval()\n")
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3), np.float32), y=np.arange(4) % 2)
+    asked = ["measure", "accuracy", f"{tmp_path / 'net.py'}:make", "--data", str(tmp_path / "d.npz")]
+    with pytest.raises(SystemExit) as ended:
+        main(asked)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "found a lazy layer without weights" in said and "Traceback" not in said
 
 
 def test_training_mode_is_told_as_such():

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from cutaway.errors import CutawayError, FileError, ModelError, nearest_name
 from cutaway.files import check_zip
@@ -109,8 +110,8 @@ def check_finite(model: nn.Module, name: str = "model") -> None:
     """Raises ModelError that names the first parameter or buffer with a NaN or infinite value."""
     for kind, tensors in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
         for key, tensor in tensors:
-            if tensor.is_meta or not tensor.is_floating_point():
-                continue
+            if tensor.is_meta or is_lazy(tensor) or not tensor.is_floating_point():
+                continue  # without numbers; a lazy layer is refused by name when the network is looked at
             if kind == "buffer" and _is_mask(tensor):
                 continue
             finite = torch.isfinite(tensor)
