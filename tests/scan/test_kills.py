@@ -38,7 +38,7 @@ KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from test_kills import Accuracy, Settings, Sparsity, finished, scan, small
+from test_kills import Accuracy, ScanSettings, Sparsity, finished, scan, small
 
 draw, run, before, cut = random.Random(0), Path({folder!r}), dict(), 0
 subject = small()
@@ -46,7 +46,7 @@ for _ in range(10):
     wanted = len(before) + draw.randrange(3)
     child = os.fork()  # before this process has threads of its own
     if child == 0:
-        resume = Settings(nulls=30, resume=(run / "run.json").exists())
+        resume = ScanSettings(nulls=30, resume=(run / "run.json").exists())
         scan(*subject, run, instruments=[Accuracy(), Sparsity()], settings=resume)
         os._exit(0)
     while len(finished(run)) < wanted and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):

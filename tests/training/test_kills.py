@@ -52,7 +52,7 @@ warnings.simplefilter("ignore")
 
 draw, run, before = random.Random(1), Path({folder!r}), set()
 for _ in range(10):
-    grown = journal_size(run) + draw.randrange(3000)
+    grown = journal_size(run) + draw.randrange(12_000)
     child = os.fork()  # before this process has threads of its own
     if child == 0:
         train(run, 100_000)
