@@ -1,7 +1,9 @@
 """Streams of random numbers: one a place, none like another, none left to seed arithmetic."""
 
+import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,3 +90,35 @@ def test_no_seed_is_made_by_arithmetic():
     files = [f for f in root.rglob("*.py") if "reproductions" not in f.parts]
     found = {str(f.relative_to(root)) for f in files if pattern.search(f.read_text())}
     assert not found
+
+
+def test_no_draw_follows_the_default_type_of_the_host_program():
+    """Under `torch.set_default_dtype` another type is drawn otherwise, and bfloat16 cannot count rows."""
+    draws = {"rand", "randn", "linspace", "normal", "logspace"}
+    loose = []
+    for path in sorted(Path("src/cutaway").rglob("*.py")):
+        for call in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)):
+            named = {keyword.arg for keyword in call.keywords}
+            if ast.unparse(call.func) in {f"torch.{d}" for d in draws} and not named & {"dtype", "out"}:
+                loose += [] if "reproductions" in path.parts else [f"{path}:{call.lineno}"]
+    assert not loose
+
+
+def test_the_default_type_of_the_host_program_changes_no_reading():
+    from cutaway.data import Dataset
+    from cutaway.network import Network
+
+    inputs = torch.rand(60, 1, 4, 4, dtype=torch.float32)
+    data = Dataset(name="d", inputs=inputs, labels=torch.arange(60) % 3, value_range=(0.0, 1.0))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    network = Network(model.eval(), inputs[:2])
+    settings: dict[str, dict[str, Any]] = {"robust-accuracy": {"radius": 0.3}, "local-complexity": {"num_counted": 50}}
+    for instrument in (registry.instrument(name)(**named) for name, named in settings.items()):
+        read = []
+        for host in (torch.float32, torch.float64, torch.bfloat16):
+            torch.set_default_dtype(host)
+            try:
+                read.append(instrument.measure(network, data, intervals=False).values)
+            finally:
+                torch.set_default_dtype(torch.float32)
+        assert read[0].equals(read[1]) and read[0].equals(read[2])

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cutaway.context import DEFAULT_BUDGET, Context
 from cutaway.data.anything import as_dataset
-from cutaway.engines.budget import peak_bytes
+from cutaway.engines.budget import parse_budget, peak_bytes
 from cutaway.engines.threads import threads_for
 from cutaway.errors import InputError, NoGradient
 from cutaway.jsonable import plain
@@ -156,26 +156,26 @@ class Instrument(ABC):
         data: Any,
         *,
         seed: int = 0,
-        budget: int | None = None,
+        budget: int | str | None = None,
         intervals: bool = True,
     ) -> Reading:
         """Measure `network` on `data` (rows are samples; a pair (inputs, labels), or what else
         `cutaway.data.as_dataset` takes).
 
         The model is left as it was, also after an exception. The same seed gives the same reading; the budget
-        (bytes) bounds the memory and never changes the numbers beyond rounding. A question that has no meaning for
-        this network gives a reading with status `unsupported` and the reason. `intervals=False` leaves out bootstrap
-        intervals (null replicates do). Raises `InputError` when labels or inputs needed are not there, or a setting has
-        no sense.
+        (bytes, or "2GB") bounds the memory and never changes the numbers beyond rounding. A question that has no
+        meaning for this network gives a reading with status `unsupported` and the reason. `intervals=False` leaves out
+        bootstrap intervals (null replicates do). Raises `InputError` when labels or inputs needed are not there, a
+        setting has no sense, or the budget is no size.
         `NotApplicable` does not come out: the reading then says why.
         """
         data = as_dataset(data)
         if not isinstance(network, Network):
             network = Network(network, data.inputs[:2])
         network = network.with_example(data.inputs[:2])
-        seed, budget = plain(seed), plain(budget)
+        seed, room = plain(seed), DEFAULT_BUDGET if budget is None else parse_budget(str(plain(budget)))
         self.check(network, data)
-        context = Context(seed=seed, budget=budget or DEFAULT_BUDGET, resamples=400 if intervals else 0, name=self.name)
+        context = Context(seed=seed, budget=room, resamples=400 if intervals else 0, name=self.name)
         before = (network.forward_passes, network.backward_passes)
         peak, start = peak_bytes(), time.perf_counter()
         reason = ""

@@ -146,3 +146,11 @@ def test_the_example_of_an_instrument_runs(name, capsys, monkeypatch, tmp_path):
     assert run([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["readings"] or told["reason"], "neither an answer nor a reason"
+
+
+def test_a_budget_is_a_number_of_bytes_or_a_size_in_words():
+    network, accuracy = small_classifier(), registry.instrument("accuracy")()
+    read = [accuracy.measure(network, small_data(), budget=b) for b in (20_000_000, "20MB", np.int64(20_000_000))]
+    assert read[0].figures == read[1].figures == read[2].figures
+    with pytest.raises(InputError, match="a size such as 8GB"):
+        accuracy.measure(network, small_data(), budget="much")

@@ -177,7 +177,7 @@ class Subject:
         if not loaded.example.is_floating_point():
             return Dataset(name="the model's example text", inputs=loaded.example)
         generator = torch.Generator().manual_seed(self.seed)
-        inputs = torch.randn((self.num or 256, *loaded.example.shape[1:]), generator=generator)
+        inputs = torch.randn((self.num or 256, *loaded.example.shape[1:]), generator=generator, dtype=torch.float32)
         return Dataset(name="standard normal inputs (no data given)", inputs=inputs)
 
 

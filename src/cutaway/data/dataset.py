@@ -346,5 +346,5 @@ def spread_rows(total: int, wanted: int, labels: Tensor | None) -> Tensor:
     order = torch.arange(total) if labels is None else torch.argsort(labels.cpu(), stable=True)
     if wanted >= total:
         return torch.arange(total)
-    pick = torch.linspace(0, total - 1, wanted).round().long()
+    pick = torch.linspace(0, total - 1, wanted, dtype=torch.float64).round().long()
     return order[pick].sort().values

@@ -86,7 +86,8 @@ def train_modular(setting: ModularSetting) -> ModularPath:
     train, test = order[:cut], order[cut:]
     scale = setting.start_scale
     left, right, out = (
-        (scale * torch.randn(setting.width, p, generator=generator)).requires_grad_(True) for _ in range(3)
+        (scale * torch.randn(setting.width, p, generator=generator, dtype=torch.float32)).requires_grad_(True)
+        for _ in range(3)
     )
     start = _network(left, right, out)
     optimizer = torch.optim.AdamW([left, right, out], lr=setting.rate, weight_decay=setting.weight_decay)

@@ -98,7 +98,7 @@ def ibp_initialise(model: nn.Sequential, seed: int = 0) -> None:
         for layer in affine:
             fan_in = layer.weight[0].numel()
             scale = math.sqrt(2 * math.pi) / fan_in if layer is not affine[-1] else 1 / math.sqrt(fan_in)
-            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * scale)
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator, dtype=torch.float32) * scale)
             if layer.bias is not None:
                 layer.bias.zero_()
 
@@ -287,7 +287,7 @@ def _step(model, adam, x: Tensor, y: Tensor, radius: float, settings: CertifiedT
 
 def _attacked(model: nn.Sequential, x: Tensor, y: Tensor, radius: float, generator, steps: int = 3) -> Tensor:
     model.eval()
-    point = (x + radius * (2 * torch.rand(x.shape, generator=generator) - 1)).clamp(0, 1)
+    point = (x + radius * (2 * torch.rand(x.shape, generator=generator, dtype=torch.float32) - 1)).clamp(0, 1)
     for _ in range(steps):
         point = point.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(model(point), y), point)

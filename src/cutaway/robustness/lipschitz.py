@@ -242,7 +242,9 @@ def pattern_lower_bound(weights: list[Tensor], *, samples: int = 256, seed: int 
     for sample in range(samples + 1):
         jacobian = weights[0]
         for w in weights[1:]:
-            keep = (torch.rand(len(jacobian), generator=generator) > (0.3 if sample else -1.0)).double()
+            keep = (
+                torch.rand(len(jacobian), generator=generator, dtype=torch.float32) > (0.3 if sample else -1.0)
+            ).double()
             jacobian = w @ (keep.unsqueeze(1) * jacobian)
         best = max(best, float(torch.linalg.matrix_norm(jacobian, 2)))
     return best

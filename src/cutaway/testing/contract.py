@@ -85,7 +85,7 @@ def small_data(rows: int = 48, seed: int = 0) -> Dataset:
     """Random images in [0, 1] with labels that a bright quarter gives away."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(rows) % 3
-    inputs = 0.6 * torch.rand((rows, 1, 4, 4), generator=generator)
+    inputs = 0.6 * torch.rand((rows, 1, 4, 4), generator=generator, dtype=torch.float32)
     for row, label in enumerate(labels.tolist()):
         inputs[row, 0, label, :] += 0.4
     return Dataset(name="small", inputs=inputs, labels=labels, num_classes=3, value_range=(0.0, 1.0))
@@ -101,7 +101,10 @@ def small_generator(seed: int = 0) -> nn.Sequential:
 
 def small_latents(rows: int = 48, seed: int = 0) -> Dataset:
     """Standard normal latents of three numbers."""
-    return Dataset(name="latents", inputs=torch.randn((rows, 3), generator=torch.Generator().manual_seed(seed)))
+    return Dataset(
+        name="latents",
+        inputs=torch.randn((rows, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.float32),
+    )
 
 
 def _with_columns(data: Dataset, needs: frozenset[str]) -> Dataset:

@@ -152,7 +152,7 @@ def group_cells(data: Dataset) -> list[Tensor]:
 def balanced_rows(cells: list[Tensor], count: int, generator: torch.Generator) -> Tensor:
     """`count` row numbers: each of a cell drawn uniformly, then of a row of it, both with replacement."""
     chosen = torch.randint(len(cells), (count,), generator=generator)
-    places = torch.rand(count, generator=generator)
+    places = torch.rand(count, generator=generator, dtype=torch.float32)
     sizes = torch.tensor([len(cell) for cell in cells])[chosen]
     starts = torch.tensor([0, *[len(cell) for cell in cells]]).cumsum(0)[chosen]
     return torch.cat(cells)[starts + (places * sizes).long().clamp_max(sizes - 1)]

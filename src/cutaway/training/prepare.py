@@ -189,7 +189,7 @@ def random_points(data: Dataset, num: int, seed: int) -> Dataset:
         )
     low, high = value_range(data)
     generator = seeds.generator(seed, "random points")
-    points = low + (high - low) * torch.rand((num, *data.input_shape), generator=generator)
+    points = low + (high - low) * torch.rand((num, *data.input_shape), generator=generator, dtype=torch.float32)
     return Dataset(name="uniform random points", inputs=points.to(data.inputs.dtype), value_range=(low, high))
 
 

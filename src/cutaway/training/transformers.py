@@ -67,7 +67,7 @@ class VisionTransformer(nn.Module):
     def __init__(self, channels: int, patches: int, outputs: int, width: int, depth: int, patch: int, **options):
         super().__init__()
         self.cut = nn.Conv2d(channels, width, patch, patch)
-        self.positions = nn.Parameter(0.02 * torch.randn(1, patches, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, patches, width, dtype=torch.float32))
         self.blocks = nn.Sequential(*(TransformerBlock(width, causal=False, **options) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, outputs)
@@ -83,7 +83,7 @@ class CharGPT(nn.Module):
     def __init__(self, length: int, outputs: int, width: int, depth: int, **options):
         super().__init__()
         self.embed = nn.Embedding(outputs, width)
-        self.positions = nn.Parameter(0.02 * torch.randn(1, length, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, length, width, dtype=torch.float32))
         self.blocks = nn.Sequential(*(TransformerBlock(width, causal=True, **options) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, outputs, bias=False)

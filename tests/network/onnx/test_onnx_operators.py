@@ -9,7 +9,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from cutaway.errors import FileError, InputError, UnsupportedOperator  # noqa: E402
+from cutaway.errors import FileError, InputError, ModelError, UnsupportedOperator  # noqa: E402
 from cutaway.network.onnx import load_onnx  # noqa: E402
 from cutaway.network.onnx.functions import FUNCTIONS  # noqa: E402
 from cutaway.network.onnx.torch_layers import BUILDERS  # noqa: E402
@@ -553,3 +553,12 @@ def test_roundings_are_granted_to_a_normalisation_by_its_own_steepness(tmp_path)
     nodes = [n("InstanceNormalization", "x s b", epsilon=1e-6)]
     path = save(tmp_path / "m.onnx", nodes, {"s": np.float32([2.0]), "b": np.float32([1.0])}, (1, 1, 4))
     refuse_difference(path, load_onnx(path, check=False), x[0])
+
+
+def test_another_operator_in_place_of_the_files_is_no_fault_of_the_import(tmp_path):
+    """onnxruntime multiplies int8 weights as integers, with an input that it rounds to 8 bits."""
+    weights = np.random.default_rng(0).integers(-100, 100, size=(5, 3)).astype(np.int8)
+    nodes = [n("DequantizeLinear", "w s z", "d", axis=1), n("MatMul", "x d", "m"), n("Relu", "m")]
+    constants = {"w": weights, "s": np.float32([0.01, 0.02, 0.03]), "z": np.int8([0, 3, -2])}
+    with pytest.raises(ModelError, match="runs other operators in place of the file's.*export the network in float"):
+        load_onnx(save(tmp_path / "m.onnx", nodes, constants, (1, 5), 17))

@@ -319,7 +319,7 @@ def _network(inputs: int, width: int, layers: int, outputs: int, generator: Any)
         linear = nn.utils.skip_init(nn.Linear, a, b)  # draws nothing from the global generator
         with torch.no_grad():
             for name, shape in (("weight", (b, a)), ("bias", (b,))):
-                start = (2.0 * torch.rand(shape, generator=generator) - 1.0) / a**0.5
+                start = (2.0 * torch.rand(shape, generator=generator, dtype=torch.float32) - 1.0) / a**0.5
                 linear.get_parameter(name).copy_(start)
         modules += [linear, nn.ReLU()]
     return nn.Sequential(*modules[:-1])

@@ -54,7 +54,7 @@ def train_classifier(
 def attacked(model: nn.Module, boxes: Boxes, *, steps: int, generator: torch.Generator, fading: bool = False) -> Tensor:
     """One point in each box (k, d), moved towards class 1 by steps of width / 4, or falling to 0 where `fading`."""
     low, high = torch.from_numpy(boxes.lower).float(), torch.from_numpy(boxes.upper).float()
-    point = low + torch.rand(low.shape, generator=generator) * (high - low)
+    point = low + torch.rand(low.shape, generator=generator, dtype=torch.float32) * (high - low)
     for step in range(steps):
         point.requires_grad_(True)
         scores = model(point)

@@ -136,7 +136,9 @@ class LocalComplexity(Instrument):
     ) -> None:
         """Counts within the radius at `num_counted` of the points; only sites with a boundary at 0 count."""
         inputs, chosen = sample.inputs, [s for s in sites if s.bends_at_zero] or list(sites)
-        counted = torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs))).round().long()
+        counted = (
+            torch.linspace(0, len(inputs) - 1, min(self.num_counted, len(inputs)), dtype=torch.float64).round().long()
+        )
         points = inputs[counted.to(inputs.device)]
         rows, exact = _fitting(sample.network, inputs, chosen, budget, factor=2, most=256), self.exact or None
         near = neurons_within(sample.network, points, self.radius, chosen, generator=generator, rows=rows, exact=exact)

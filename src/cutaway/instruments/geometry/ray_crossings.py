@@ -85,7 +85,9 @@ class RayCrossings(Instrument):
         return Findings.of(table)
 
     def _patterns(self, program: StagedProgram, inputs: torch.Tensor, table: Table) -> None:
-        rows = torch.linspace(0, len(inputs) - 1, min(self.num_patterns, len(inputs))).round().long()
+        rows = (
+            torch.linspace(0, len(inputs) - 1, min(self.num_patterns, len(inputs)), dtype=torch.float64).round().long()
+        )
         seen = count_patterns(program, inputs[rows], batch_size=32)
         long_name = "distinct activation patterns a sample (TE-NAS; 1: saturated)"
         table.figure("own_pattern_share", seen.observed / seen.num_samples, alternative="none", long_name=long_name)

@@ -36,7 +36,7 @@ class OnnxModel(nn.Module):
         shape = (num, *self.input_shape) if self.batched else self.input_shape
         generator = torch.Generator().manual_seed(seed)
         if self.input_dtype.is_floating_point:
-            return torch.rand(shape, generator=generator).to(self.input_dtype)
+            return torch.rand(shape, generator=generator, dtype=torch.float32).to(self.input_dtype)
         return torch.randint(0, 2, shape, generator=generator).to(self.input_dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:

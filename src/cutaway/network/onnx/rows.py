@@ -83,7 +83,7 @@ class _State:
 
 def _random_like(value: Tensor, generator: torch.Generator) -> Tensor:
     if value.is_floating_point():
-        return torch.randn(value.shape, generator=generator).to(value)
+        return torch.randn(value.shape, generator=generator, dtype=torch.float32).to(value)
     low, high = (0, 2) if value.dtype in (torch.bool, torch.uint8) else (-5, 6)
     return torch.randint(low, high, value.shape, generator=generator).to(value)
 

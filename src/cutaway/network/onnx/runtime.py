@@ -43,9 +43,10 @@ class Runtime:
         return torch.from_numpy(np.array(self.run(point)[0])).double().flatten()
 
 
-def open_runtime(path: str | Path, also: tuple[str, ...] = ()) -> Runtime | None:
+def open_runtime(path: str | Path, also: tuple[str, ...] = (), *, optimised: bool = True) -> Runtime | None:
     """The first of the two that can open the file, giving its output and the values named in `also`; None where
-    neither is installed or knows its operators. Raises FileError for a file that onnxruntime calls broken."""
+    neither is installed or knows its operators. `optimised`: as onnxruntime runs it by default, operators fused.
+    Raises FileError for a file that onnxruntime calls broken."""
     proto = read_proto(Path(path))
     import onnx
 
@@ -55,13 +56,13 @@ def open_runtime(path: str | Path, also: tuple[str, ...] = ()) -> Runtime | None
     kind = value.type.tensor_type
     shape = tuple(d.dim_value if d.dim_value > 0 else 1 for d in kind.shape.dim)
     for name, opened in (("onnxruntime", _onnxruntime), ("onnx's reference evaluator", _reference)):
-        call = opened(proto, value.name, path)
+        call = opened(proto, value.name, path, optimised)
         if call is not None:
             return Runtime(name, call, shape, TYPES.get(kind.elem_type, np.float32))
     return None
 
 
-def _onnxruntime(proto: Any, name: str, path: str | Path) -> Callable | None:
+def _onnxruntime(proto: Any, name: str, path: str | Path, optimised: bool) -> Callable | None:
     try:
         runtime = importlib.import_module("onnxruntime")
     except ImportError:
@@ -69,6 +70,8 @@ def _onnxruntime(proto: Any, name: str, path: str | Path) -> Callable | None:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if not optimised:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     content = proto.SerializeToString() if proto.ByteSize() < 2**31 - 1 else str(path)
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -84,7 +87,7 @@ def _onnxruntime(proto: Any, name: str, path: str | Path) -> Callable | None:
     return lambda point: session.run(None, {name: point})
 
 
-def _reference(proto: Any, name: str, _path: str | Path) -> Callable | None:
+def _reference(proto: Any, name: str, _path: str | Path, _optimised: bool) -> Callable | None:
     try:
         evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator(proto)
     except Exception:  # whatever it does not know, it cannot judge

@@ -92,11 +92,11 @@ class PerturbationBall:
         (n, *input shape).
         """
         if self.norm == "inf":
-            change = torch.rand(self.center.shape, generator=generator) * 2 - 1
+            change = torch.rand(self.center.shape, generator=generator, dtype=torch.float32) * 2 - 1
             return self.clip(self.center + change.to(self.center) * self.radius)
         change = self.sphere(generator)
         dims = self.center[0].numel()
-        shrink = torch.rand(len(self.center), generator=generator) ** (1.0 / dims)
+        shrink = torch.rand(len(self.center), generator=generator, dtype=torch.float32) ** (1.0 / dims)
         return self.clip(self.center + change * rows_like(shrink.to(self.center), change))
 
     def sphere(self, generator: torch.Generator) -> torch.Tensor:
@@ -104,7 +104,7 @@ class PerturbationBall:
 
         (n, *input shape).
         """
-        noise = torch.randn(self.center.shape, generator=generator).to(self.center)
+        noise = torch.randn(self.center.shape, generator=generator, dtype=torch.float32).to(self.center)
         if self.norm == "inf":
             return noise.sign() * self.radius
         return self.data_radius * self.unit * noise / rows_like(rows_norm(noise, "2"), noise)

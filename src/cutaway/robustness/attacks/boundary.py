@@ -76,7 +76,7 @@ class _Walk:
         here = self.point[rows]
         change = (here - ball.center) / ball.unit
         distance = rows_norm(change, "2").clamp_min(1e-30)
-        noise = torch.randn(self.point.shape, generator=generator)[rows.cpu()].to(here)
+        noise = torch.randn(self.point.shape, generator=generator, dtype=torch.float32)[rows.cpu()].to(here)
         along = (noise * change).flatten(1).sum(1) / distance**2
         noise = noise - rows_like(along, here) * change
         length = self.sizes["spherical"][rows] * distance / rows_norm(noise, "2").clamp_min(1e-30)

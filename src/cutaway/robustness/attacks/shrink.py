@@ -48,7 +48,7 @@ def far_starts(
         rows = (~have).nonzero().squeeze(1)
         if len(rows) == 0:
             break
-        unit = torch.rand(center.shape, generator=generator)[rows.cpu()].to(center)
+        unit = torch.rand(center.shape, generator=generator, dtype=torch.float32)[rows.cpu()].to(center)
         trial = (low + unit * (high - low)).expand_as(center[rows])
         over = aim.select(rows).won(trial)
         found[rows[over]], have[rows[over]] = trial[over], True

@@ -56,7 +56,7 @@ def box_points(query: Query, seed: int = 0) -> Tensor:
 def points_of(boxes: Tensor, seed: int = 0) -> Tensor:
     """The same for boxes (C, 2, n) of lower and upper ends."""
     boxes = torch.unique(boxes, dim=0)
-    boxes = boxes[torch.linspace(0, len(boxes) - 1, min(len(boxes), MOST_BOXES)).long()]
+    boxes = boxes[torch.linspace(0, len(boxes) - 1, min(len(boxes), MOST_BOXES), dtype=torch.float64).long()]
     low, high = boxes[:, 0], boxes[:, 1]
     generator = torch.Generator().manual_seed(seed)
     rounds, points = max(2, -(-(POINTS - 3) // len(boxes))), [(low + high) / 2, low, high]
