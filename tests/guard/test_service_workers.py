@@ -27,6 +27,8 @@ class Process:
     def __init__(self, context, start):
         self.gate, self.deaths, self.answered, self.launches, self.loaded = threading.Event(), 0, 0, 1, False
         self.gate.set()
+        self.hold = threading.Event()
+        self.hold.set()
         self.made.append(self)
 
     def receive(self):
@@ -36,6 +38,7 @@ class Process:
 
     def ask(self, texts, seconds):
         assert self.loaded, "asked before it had loaded"
+        assert self.hold.wait(60)
         if self.deaths:
             self.deaths -= 1
             raise EOFError
@@ -47,6 +50,7 @@ class Process:
 
     def stop(self):
         self.gate.set()
+        self.hold.set()
 
 
 @pytest.fixture
@@ -141,6 +145,32 @@ def test_what_waits_while_no_process_is_loaded_is_refused_and_answered_again_aft
         asyncio.run(work())
     finally:
         service.reader.close()
+        workers.close()
+
+
+def test_a_batch_that_waits_for_a_busy_process_is_refused_once_that_dies_too(two, monkeypatch):
+    workers, (one, other), _ = two
+    monkeypatch.setattr(of_service, "LOAD_SECONDS", 0.05)
+
+    async def work():
+        await workers.start()
+        await until(lambda: workers.loaded == 2)
+        for process in (one, other):
+            process.gate.clear()
+            process.deaths = 1
+            process.hold.clear()
+        asked = [asyncio.create_task(workers.score([f"a{i}"])) for i in range(2)]
+        await until(lambda: workers._idle.empty())
+        one.hold.set()
+        await until(lambda: workers.loaded == 1)  # its batch waits for the other, which is busy
+        other.hold.set()
+        async with asyncio.timeout(30):
+            refused = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(r) for r in refused] == [of_service.Absent] * 2
+
+    try:
+        asyncio.run(work())
+    finally:
         workers.close()
 
 

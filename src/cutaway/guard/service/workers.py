@@ -13,6 +13,7 @@ import contextlib
 import gc
 import logging
 import multiprocessing
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -115,7 +116,7 @@ class ProcessWorkers:
         self._idle: asyncio.Queue[WorkerProcess] = asyncio.Queue()
         self._tasks: set[asyncio.Task] = set()
         self._ready: set[WorkerProcess] = set()
-        self._closing = False
+        self._closing, self._lost = False, time.monotonic()
         metrics.workers_loaded.set_function(lambda: self.loaded)
 
     @property
@@ -143,6 +144,7 @@ class ProcessWorkers:
                 kind, value = await self._in_thread(process.ask, texts, self.seconds)
             except (EOFError, OSError):  # it died, or hung (TimeoutError)
                 self._ready.discard(process)
+                self._lost = time.monotonic()
                 self._background(self._again(process))
                 continue
             self._idle.put_nowait(process)
@@ -157,12 +159,12 @@ class ProcessWorkers:
         )
 
     async def _next(self) -> WorkerProcess:
-        """A process that takes a batch; `Absent` where none is loaded for too long."""
-        try:
-            async with asyncio.timeout(None if self._ready else LOAD_SECONDS):
-                return await self._idle.get()
-        except TimeoutError as error:
-            raise Absent from error
+        """A process that takes a batch; `Absent` where none has been loaded for LOAD_SECONDS."""
+        while (left := LOAD_SECONDS - (0.0 if self._ready else time.monotonic() - self._lost)) > 0:
+            with contextlib.suppress(TimeoutError):  # who is loaded may have died meanwhile
+                async with asyncio.timeout(left):
+                    return await self._idle.get()
+        raise Absent
 
     def close(self) -> None:
         self._closing = True
