@@ -91,7 +91,7 @@ def test_equals_the_naive_transcription(make, device):
 def test_vertices_that_come_in_parts_are_counted_as_those_that_come_at_once(make, rows):
     network = Network(build(make), points(2))
     sites, directions = network.select("activation"), frame(192, 10, torch.Generator().manual_seed(2))
-    found = local_complexity(network, points(5), directions, 0.6, sites, rows=rows)
+    found = local_complexity(network, points(5), directions, 0.6, sites, batch_size=rows)
     assert found.sum() > 5
     torch.testing.assert_close(found, naive(network, points(5), directions, 0.6, sites), rtol=0, atol=0)
 
@@ -107,10 +107,12 @@ def test_no_more_vertices_go_through_at_once_than_were_asked_for():
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.ReLU(), Seen(9, 3)).double().eval()
     network = Network(model, points(2))
     seen.clear()
-    local_complexity(network, points(4), frame(192, 5, torch.Generator().manual_seed(0)), 0.1, network.sites, rows=4)
+    local_complexity(
+        network, points(4), frame(192, 5, torch.Generator().manual_seed(0)), 0.1, network.sites, batch_size=4
+    )
     assert max(seen) == 4 and sum(seen[1:]) == 4 * 10  # the first asks for the layout of memory
     seen.clear()
-    neurons_within(network, points(4), 0.1, network.sites, generator=torch.Generator(), rows=4)
+    neurons_within(network, points(4), 0.1, network.sites, generator=torch.Generator(), batch_size=4)
     assert len(seen) == 4 * 7  # twenty directions, three at a time, of each of four points
 
 
@@ -151,7 +153,7 @@ def test_referee_gives_the_counts_of_double_precision():
         (4, 32, 600),
         (2048, 32, 600),
     ):
-        settings = {"rows": rows, "referee": double, "kept": kept, "room": room}
+        settings = {"batch_size": rows, "referee": double, "kept": kept, "room": room}
         decided = local_complexity(network, inputs, directions, 0.1, sites, **settings)
         torch.testing.assert_close(decided, truth, rtol=0, atol=0)
 
@@ -172,7 +174,7 @@ def test_a_view_that_is_changed_in_place_changes_what_it_is_a_view_of():
 
 def counted_by_norms(network, inputs, sites, radius):
     """Neurons within the radius from every gradient norm by forward mode, (n, sites)."""
-    norms = linearisation.gradient_norms(network, inputs, sites, rows=512)
+    norms = linearisation.gradient_norms(network, inputs, sites, batch_size=512)
     values = network.capture(inputs, sites, post=False).pre
     return torch.stack([(values[s.name].flatten(1).abs() < radius * norms[s.name]).sum(1) for s in sites], 1)
 
@@ -217,7 +219,7 @@ def test_tangents_that_come_in_parts_give_the_count_of_those_that_come_at_once()
     network = Network(build(Residual, seed=1), points(2))
     inputs, sites = points(6), network.select("activation")
     whole, parts = (
-        neurons_within(network, inputs, 0.05, sites, generator=torch.Generator().manual_seed(0), rows=rows)
+        neurons_within(network, inputs, 0.05, sites, generator=torch.Generator().manual_seed(0), batch_size=rows)
         for rows in (2048, 3)
     )
     assert whole.sum() > 20
@@ -237,7 +239,7 @@ def test_exact_count_can_be_asked_for_above_128_dimensions():
     network = Network(build(Residual, seed=1), points(2))
     inputs, sites, radius = points(7), network.select("activation"), 0.05
     oracle = counted_by_norms(network, inputs, sites, radius)
-    found = neurons_within(network, inputs, radius, sites, generator=torch.Generator(), rows=3, exact=True)
+    found = neurons_within(network, inputs, radius, sites, generator=torch.Generator(), batch_size=3, exact=True)
     torch.testing.assert_close(found, oracle.double())
 
 

@@ -61,7 +61,7 @@ def test_local_complexity_equals_the_naive_transcription():
     network = Network(model, inputs)
     directions = frame(6, 4, torch.Generator().manual_seed(2))
     torch.testing.assert_close(directions @ directions.T, torch.eye(4, dtype=torch.float64))
-    found = local_complexity(network, inputs, directions, radius, network.sites, rows=8)
+    found = local_complexity(network, inputs, directions, radius, network.sites, batch_size=8)
     for n, x in enumerate(inputs):
         vertices = [x + s * radius * v for v in directions for s in (1, -1)]
         for k, depth in enumerate((1, 3)):
@@ -76,7 +76,7 @@ def test_neurons_within_radius_counts_hyperplanes_exactly():
     model, radius = mlp(6, 9, 8, 3, seed=2), 0.5
     inputs = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     network = Network(model, inputs)
-    found = neurons_within(network, inputs, radius, network.sites, generator=torch.Generator(), rows=7)
+    found = neurons_within(network, inputs, radius, network.sites, generator=torch.Generator(), batch_size=7)
     for n, x in enumerate(inputs):
         for k, depth in enumerate((1, 3)):
             jacobian = torch.autograd.functional.jacobian(model[:depth], x)
@@ -90,7 +90,9 @@ def test_sketched_count_is_near_the_exact_one():
     model = mlp(150, 200, 100, 3, seed=7)
     inputs = torch.randn(12, 150, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
     network = Network(model, inputs)
-    found = neurons_within(network, inputs, 0.3, network.sites, generator=torch.Generator().manual_seed(0), rows=64)
+    found = neurons_within(
+        network, inputs, 0.3, network.sites, generator=torch.Generator().manual_seed(0), batch_size=64
+    )
     from cutaway.geometry.linearisation import gradient_norms
 
     norms, pre = gradient_norms(network, inputs, network.sites), network.capture(inputs, post=False).pre

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from cutaway.errors import InputError
+from cutaway.features.class_means import last_linear
 from cutaway.instruments import Criticality
 from cutaway.network import Network
 from cutaway.structure import critical_point, gaussian_moments, growth_by_layer, kernel_by_depth
+from cutaway.structure.wiring import wire
 from cutaway.testing import check_instrument
 
 
@@ -86,7 +88,7 @@ def test_changes_are_derivatives_however_many_rows_go_at_once():
     inputs = torch.randn(7, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     network = Network(deep(3, 12, 2.0, nn.Tanh).double(), inputs[:2])
     whole = growth_by_layer(network, inputs, network.sites, generator=torch.Generator().manual_seed(3))
-    parts = growth_by_layer(network, inputs, network.sites, generator=torch.Generator().manual_seed(3), rows=2)
+    parts = growth_by_layer(network, inputs, network.sites, generator=torch.Generator().manual_seed(3), batch_size=2)
     np.testing.assert_allclose(whole.change, parts.change, rtol=1e-12)
     drawn = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     step, names = 1e-6, [s.name for s in network.sites]
@@ -132,3 +134,16 @@ def test_contract_and_what_it_does_not_apply_to():
         dead[2].weight.zero_()
     reading = Criticality().measure(dead, torch.randn(8, 16))
     assert "dies out" in Criticality().describe(reading)
+
+
+def test_a_row_costs_two_passes_as_the_instrument_says():
+    network = Network(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU()).eval(), torch.randn(2, 3))
+    sites, before = network.sites, network.forward_passes
+    growth_by_layer(network, torch.randn(10, 3), sites, generator=torch.Generator(), batch_size=4)
+    assert network.forward_passes - before == 2 * 10
+
+
+@pytest.mark.parametrize("of", [wire, last_linear])
+def test_what_is_found_on_an_example_asks_for_one(of):
+    with pytest.raises(InputError, match=r"no example input.*Network\(model, example\)"):
+        of(Network(nn.Linear(3, 2)))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cutaway.errors import InputError
 from cutaway.network import Network
 
 
@@ -58,7 +59,7 @@ def coincide(means: np.ndarray) -> bool:
 
 
 def last_linear(network: Network) -> torch.nn.Linear | None:
-    """The `nn.Linear` whose output is the network's output, or None."""
+    """The `nn.Linear` whose output is the network's output, or None. Raises InputError without an example."""
     results: list[tuple[torch.nn.Linear, torch.Tensor]] = []
 
     def keep(module: torch.nn.Module, _inputs: Any, output: Any) -> None:
@@ -67,7 +68,13 @@ def last_linear(network: Network) -> torch.nn.Linear | None:
 
     handles = [m.register_forward_hook(keep) for m in network.model.modules() if isinstance(m, torch.nn.Linear)]
     example = network.example
-    assert example is not None, "the last layer is found on an example"
+    if example is None:
+        raise InputError(
+            f"network {network.name!r}",
+            found="no example input",
+            expected="one, on which the last layer is found",
+            remedy="give one: Network(model, example)",
+        )
     try:
         with torch.no_grad():
             output = network.forward(example)

@@ -35,7 +35,7 @@ def nearest_boundary(
     ranking: Network | None = None,
     probes: int = 8,
     candidates: int = 24,
-    rows: int = 512,
+    batch_size: int = 512,
     groups: Sequence[Sequence[int]] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """l2 distance to the nearest boundary and the index of its site, `(n,)` each.
@@ -44,8 +44,8 @@ def nearest_boundary(
     network's dtype. Up to 128 input dimensions the ranking uses every |V_i| (by forward mode on `ranking`, which may be
     of lower precision) and the four nearest are computed: exact. Above, it uses estimates from `probes` random
     directions and the `candidates` nearest are computed: an upper bound on the distance, exact unless the nearest
-    neuron's estimate was off by more than the candidates' spread. At most `rows` copies of inputs go through at once,
-    and `groups` of site numbers one after another (None: all at once), with the same result.
+    neuron's estimate was off by more than the candidates' spread. At most `batch_size` copies of inputs go through at
+    once, and `groups` of site numbers one after another (None: all at once), with the same result.
 
     Only boundaries of `sites` count, and only zeros of their pre-activations: where the network also has max pooling,
     hardtanh or clamp, a nearer boundary may be theirs, and the distance is an upper bound in any dimension. Source:
@@ -61,7 +61,7 @@ def nearest_boundary(
         if exact:
             values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), mine)
             ranked = ranking or network
-            norms = linearisation.gradient_norms(ranked, ranked.place(inputs), mine, rows=rows)
+            norms = linearisation.gradient_norms(ranked, ranked.place(inputs), mine, batch_size=batch_size)
         else:
             values, norms = linearisation.sketched_norms(network, inputs, mine, noise=noise)
         for k, site in zip(some, mine):
@@ -74,7 +74,7 @@ def nearest_boundary(
             height, picked, which = (column.gather(1, order)[:, :count] for column in joined)
             best = best[:, :count]
     norm = linearisation.gradient_norms_of(
-        network, inputs.repeat_interleave(count, dim=0), sites, which.flatten(), picked.flatten(), rows=rows
+        network, inputs.repeat_interleave(count, dim=0), sites, which.flatten(), picked.flatten(), batch_size=batch_size
     ).reshape(len(inputs), count)
     distance, k = _ratio(height, norm).min(dim=1)
     return distance, which.gather(1, k[:, None]).squeeze(1)
@@ -141,11 +141,11 @@ def boundary_distances(
 ) -> Distances:
     """`nearest_boundary`, and `first_crossing` along `ascent` and along a random direction, in batches that
     fit `budget` bytes."""
-    rows = network.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), sites, budget, factor=3)
+    batch_size = network.chunk_size(inputs[:1].expand(2048, *inputs.shape[1:]), sites, budget, factor=3)
     found: list[tuple[torch.Tensor, ...]] = []
-    size = min(64, rows)
+    size = min(64, batch_size)
     groups = _grouped(sites, (budget or DEFAULT_BUDGET) / (GROUP_BYTES * size))
-    settings = {"probes": probes, "candidates": candidates, "rows": rows, "groups": groups}
+    settings = {"probes": probes, "candidates": candidates, "batch_size": batch_size, "groups": groups}
     for part in inputs.split(size):
         nearest, site = nearest_boundary(network, part, sites, generator=generator, ranking=ranking, **settings)
         along = first_crossing(network, part, ascent(network, part), sites, groups)

@@ -72,16 +72,16 @@ def shared_tangents(
 
 
 def gradient_norms(
-    network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, rows: int = 64
+    network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, batch_size: int = 64
 ) -> dict[str, torch.Tensor]:
     """|V_i|_2 of every unit, per site `(n, units)`; exact. Costs D forward-mode passes a row (D input dimensions).
 
-    `rows` copies go through the network at once (one of each input at least); the memory is that many times the
+    `batch_size` copies go through the network at once (one of each input at least); the memory is that many times the
     captured pre-activations.
     """
     dims = inputs[0].numel()
     squares = {s.name: inputs.new_zeros(len(inputs), s.width) for s in sites}
-    per_input = max(1, rows // len(inputs))
+    per_input = max(1, batch_size // len(inputs))
     for start in range(0, dims, per_input):
         columns = torch.arange(start, min(start + per_input, dims), device=inputs.device)
         basis = torch.nn.functional.one_hot(columns, dims).to(inputs).reshape(len(columns), *inputs.shape[1:])
@@ -121,16 +121,16 @@ def gradient_norms_of(
     site_index: torch.Tensor,
     unit: torch.Tensor,
     *,
-    rows: int = 512,
+    batch_size: int = 512,
 ) -> torch.Tensor:
     """|V_i|_2 of one chosen unit for every row of `points` `(m, ...)`, shape `(m,)`; exact.
 
-    `site_index` and `unit` `(m,)` choose the units. One forward and one backward pass a row, `rows` at a time.
+    `site_index` and `unit` `(m,)` choose the units. One forward and one backward pass a row, `batch_size` at a time.
     """
     norms = []
-    for start in range(0, len(points), rows):
-        part = points[start : start + rows].detach().clone().requires_grad_(True)
-        chosen, units = site_index[start : start + rows], unit[start : start + rows]
+    for start in range(0, len(points), batch_size):
+        part = points[start : start + batch_size].detach().clone().requires_grad_(True)
+        chosen, units = site_index[start : start + batch_size], unit[start : start + batch_size]
         with torch.enable_grad():
             _, pre, _ = record(network.forward, part, sites, grad=True)
             total = part.new_zeros(())

@@ -51,7 +51,7 @@ def local_complexity(
     radius: float,
     sites: Sequence[Site],
     *,
-    rows: int = 2048,
+    batch_size: int = 2048,
     referee: Network | None = None,
     kept: int = 32,
     room: int = 1 << 30,
@@ -62,10 +62,10 @@ def local_complexity(
     network's arithmetic; with `referee` (the network in float64), signs that single precision may have wrong are
     decided by it, so that the counts are those of float64 (what single precision may have wrong is measured on a few
     vertices: an estimate with a safety factor of 2). As a measure of the neighbourhood it sees about a share E max_p
-    |N(0, 1)| / sqrt(D) of the radius (see `effective_radius`). Cost: 2P forward passes a point, at most about `rows`
-    vertices at once (those of one point in parts where that is fewer than 2P); with a referee one float64 pass for
-    every doubtful vertex, `kept` at a time; doubtful signs take at most about `room` bytes. Raises InputError for
-    directions that do not fit the inputs.
+    |N(0, 1)| / sqrt(D) of the radius (see `effective_radius`). Cost: 2P forward passes a point, at most about
+    `batch_size` vertices at once (those of one point in parts where that is fewer than 2P); with a referee one float64
+    pass for every doubtful vertex, `kept` at a time; doubtful signs take at most about `room` bytes. Raises
+    InputError for directions that do not fit the inputs.
     """
     if directions.ndim != 2 or directions.shape[1] != inputs[0].numel():
         raise InputError(
@@ -77,11 +77,11 @@ def local_complexity(
     steps = (radius * directions).to(inputs).reshape(-1, *inputs.shape[1:])
     count = Counter(network, inputs, radius * directions.to(torch.float64), sites, referee, kept, room)
     widest = max((s.width for s in network.sites), default=1) * inputs.element_size()
-    per = max(1, min(rows, max(2 * len(steps), _CACHED // widest)) // (2 * len(steps)))
+    per = max(1, min(batch_size, max(2 * len(steps), _CACHED // widest)) // (2 * len(steps)))
     channels_last = inputs.dim() == 4 and _takes_channels_last(network, inputs[:1], steps[:1])
     for start in range(0, len(inputs), per):
         points = inputs[start : start + per]
-        for some in _split(len(steps), max(1, rows // 2) if len(points) == 1 else len(steps)):
+        for some in _split(len(steps), max(1, batch_size // 2) if len(points) == 1 else len(steps)):
             vertices = CrossPolytope.of(points, steps[some], channels_last=channels_last)
             visit(network, vertices, sites, partial(count.take, start, len(points), some))
         count.end_of_points(start)
@@ -107,7 +107,7 @@ def neurons_within(
     sites: Sequence[Site],
     *,
     generator: torch.Generator,
-    rows: int = 2048,
+    batch_size: int = 2048,
     probes: int = 20,
     exact: bool | None = None,
 ) -> Tensor:
@@ -117,22 +117,23 @@ def neurons_within(
     `exact` True: every |V_i| by forward mode, D tangents a point; None: the same up to 128 input dimensions D. Else an
     estimate: |V_i| from `probes` orthonormal random directions (relative error 1 / sqrt(2 probes), mean corrected),
     which blurs the radius neuron by neuron; where |h_i| / |V_i| has an even density about the radius, as it has for
-    small radii, the count is unbiased. Cost: one pass and `probes` (or D) tangents a point, at most about `rows` at
-    once; a point's tangents in parts, each with a pass of its own, where that is fewer than it has. Source: definition.
+    small radii, the count is unbiased. Cost: one pass and `probes` (or D) tangents a point, at most about `batch_size`
+    at once; a point's tangents in parts, each with a pass of its own, where that is fewer than it has. Source:
+    definition.
     """
     dims = inputs[0].numel()
     if exact is True or (exact is None and dims <= EXACT_DIMS):
-        parts = [_exactly_within(network, part, radius, sites, rows) for part in inputs.split(max(1, rows))]
+        parts = [_exactly_within(network, part, radius, sites, batch_size) for part in inputs.split(max(1, batch_size))]
         return torch.cat(parts)
     count = min(probes, dims)
     directions = frame(dims, count, generator).to(inputs).reshape(count, *inputs.shape[1:])
     scale = (1 / mean_share(dims, count)) * radius
     found = torch.zeros(len(inputs), len(sites), dtype=torch.float64)
     widest = max((s.width for s in network.sites), default=1) * inputs.element_size()
-    per = max(1, min(rows, max(2 * count, _CACHED // widest)) // (count + 1))
+    per = max(1, min(batch_size, max(2 * count, _CACHED // widest)) // (count + 1))
     for start in range(0, len(inputs), per):
         part, values, squares = inputs[start : start + per], {}, {}
-        for some in _split(count, max(1, rows - 1) if len(part) == 1 else count):
+        for some in _split(count, max(1, batch_size - 1) if len(part) == 1 else count):
             values, slopes = linearisation.shared_tangents(network, part, directions[some], sites)
             for site in sites:
                 square = slopes.pop(site.name).square().sum(dim=0)
@@ -143,9 +144,9 @@ def neurons_within(
     return found
 
 
-def _exactly_within(network: Network, inputs: Tensor, radius: float, sites: Sequence[Site], rows: int) -> Tensor:
+def _exactly_within(network: Network, inputs: Tensor, radius: float, sites: Sequence[Site], batch_size: int) -> Tensor:
     values, _ = linearisation.tangents(network, inputs, torch.zeros_like(inputs), sites)
-    norms = linearisation.gradient_norms(network, inputs, sites, rows=rows)
+    norms = linearisation.gradient_norms(network, inputs, sites, batch_size=batch_size)
     near = [values[s.name].abs() < radius * norms[s.name] for s in sites]
     return torch.stack([n.sum(dim=1) for n in near], dim=1).double().cpu()
 

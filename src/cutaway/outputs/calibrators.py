@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,16 +26,6 @@ from cutaway.errors import FileError, InputError
 
 LARGEST_LOG = 7.0  # temperatures are looked for between exp(-7) and exp(7)
 FORMAT = "cutaway calibrator 1"
-
-
-class Calibrator(Protocol):
-    """What turns scores (n, classes) into probabilities (n, classes)."""
-
-    name: ClassVar[str]
-
-    def probabilities(self, scores: Any) -> Floats:
-        """Probabilities (n, classes) of logits (n, classes)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

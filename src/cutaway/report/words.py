@@ -144,14 +144,16 @@ def _unread(run: Run) -> list[str]:
 
 def describe(run: Run) -> str:
     """What the network is, in a sentence."""
-    net = run.network
-    kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in net["kinds"].items()) or "no nonlinearity"
-    affine = _affinity(net["piecewise_affine"], net.get("continuous", True))
-    shape = " x ".join(str(s) for s in net["input_shape"]) or "scalar"
-    output = " x ".join(str(s) for s in net["output_shape"]) or "scalar"
+    network = run.network
+    kinds = (
+        ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in network["kinds"].items()) or "no nonlinearity"
+    )
+    affine = _affinity(network["piecewise_affine"], network.get("continuous", True))
+    shape = " x ".join(str(s) for s in network["input_shape"]) or "scalar"
+    output = " x ".join(str(s) for s in network["output_shape"]) or "scalar"
     return (
-        f"{net['name']}: {net['parameters']:,} parameters, inputs {shape}, outputs {output}, "
-        f"{net['sites']} sites ({kinds}). {affine}"
+        f"{network['name']}: {network['parameters']:,} parameters, inputs {shape}, outputs {output}, "
+        f"{network['sites']} sites ({kinds}). {affine}"
     )
 
 

@@ -190,7 +190,7 @@ class _Probe:
         layers = dense_layers(model)
         for name, points in self.points.items():
             counts = [
-                local_complexity(network, points, self.directions, r, sites, rows=2000).sum(dim=1).numpy()
+                local_complexity(network, points, self.directions, r, sites, batch_size=2000).sum(dim=1).numpy()
                 for r in plan.lc_radii
             ]
             now[f"crossed_{name}"] = np.array(counts, dtype=np.float32)

@@ -146,19 +146,19 @@ class Growth:
 
 
 def growth_by_layer(
-    network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, generator: torch.Generator, rows: int = 64
+    network: Network, inputs: torch.Tensor, sites: Sequence[Site], *, generator: torch.Generator, batch_size: int = 64
 ) -> Growth:
-    """Signals and small changes at every site: one forward pass with a forward-mode derivative a row, `rows` at a time.
+    """Signals and small changes at every site: one forward pass with a forward-mode derivative a row, in batches.
 
-    inputs (n, ...) floating point; one Gaussian direction a row, drawn in order of the rows, so that `rows` changes
-    nothing. Estimate: one direction a row.
+    inputs (n, ...) floating point; one Gaussian direction a row, drawn in order of the rows, so that `batch_size`
+    changes nothing. Estimate: one direction a row.
     """
     signal, change, slope = (np.full((len(inputs), len(sites)), np.nan) for _ in range(3))
-    for start in range(0, len(inputs), rows):
-        part = network.place(inputs[start : start + rows])
+    for start in range(0, len(inputs), batch_size):
+        part = network.place(inputs[start : start + batch_size])
         drawn = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
         here = slice(start, start + len(part))
-        network.passes.count(2 * len(part))
+        network.passes.count(len(part))  # the derivative, beside the pass that `forward` counts
         with torch.no_grad(), differentiable_forward(), forward_ad.dual_level():
             _, pre, post = record(network.forward, forward_ad.make_dual(part, drawn), sites, post=True)
             for k, site in enumerate(sites):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.engines.budget import chunk_size
-from cutaway.errors import UnsupportedOperator
+from cutaway.errors import InputError, UnsupportedOperator
 from cutaway.network import Network
 from cutaway.network.graph import Graph, Node, evaluate_graph, trace
 from cutaway.records import Skipped
@@ -115,10 +115,17 @@ def wire(network: Network, budget: int | None = None) -> Wiring:
     """Trace `network` at its example. Cost: one export and one forward pass; two more copies of the weights in memory.
 
     Raises `UnsupportedOperator` for an operator through which it is not known how values spread, `ModelError` where the
-    network cannot be exported, `BudgetError` where the copies do not fit `budget` bytes.
+    network cannot be exported, `InputError` without an example, `BudgetError` where the copies do not fit `budget`
+    bytes.
     Exact at the example; how values spread is a sound bound for every input. Source: ours.
     """
-    assert network.example is not None, "a wiring is traced at an example"
+    if network.example is None:
+        raise InputError(
+            f"network {network.name!r}",
+            found="no example input",
+            expected="one, at which a wiring is traced",
+            remedy="give one: Network(model, example)",
+        )
     point = network.example[:1]
     if budget is not None:
         chunk_size(3 * sum(p.numel() * p.element_size() for p in network.model.parameters()), budget)

@@ -189,7 +189,8 @@ def train(
     keep: Callable[[int, Callable[[], State]], None] | None = None,
     start: State | None = None,
 ) -> Trained:
-    """Train `model` in place on `data` and return it in evaluation mode.
+    """Train `model` in place on `data` and return it in evaluation mode, on `settings.device` and in `settings.dtype`:
+    it is moved and recast before the first step, whatever it was (train a copy where that must not be).
 
     tracker: its `step` is called with the untrained network (step 0) and after every update. progress(step, loss) is
     called after every update; keep(step, take) as well, after the tracker, and `take()` gives the `State` to store

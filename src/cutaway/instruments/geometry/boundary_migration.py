@@ -12,13 +12,13 @@ from scipy import stats
 
 from cutaway.context import Context
 from cutaway.data import Dataset
-from cutaway.data.pairs import distinct_rows, pairs_between
-from cutaway.errors import BudgetError, InputError, ModelError
-from cutaway.geometry.migration import RayMigration, SliceMigration, ray_migration, slice_migration
-from cutaway.geometry.plane import plane_through
+from cutaway.data.pairs import pairs_between
+from cutaway.errors import InputError, ModelError
+from cutaway.geometry.class_slices import read_class_slices
+from cutaway.geometry.migration import RayMigration, ray_migration, slice_migration
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program
-from cutaway.geometry.slice import SliceSettings, slice_network
+from cutaway.geometry.slice import SliceSettings
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile, not_applicable
 from cutaway.network import Network
 from cutaway.reading.table import Table
@@ -147,22 +147,15 @@ class BoundaryMigration(Instrument):
     def _slices(
         self, program: StagedProgram, inputs: torch.Tensor, classes: torch.Tensor, context: Context, table: Table
     ) -> tuple[Skipped, ...]:
-        if len(classes.unique()) < 3 or inputs[0].numel() < 2:
-            return (Skipped(what="slices", reason="need samples of three classes and two dimensions"),)
-        found: list[SliceMigration] = []
-        skipped: list[Skipped] = []
-        settings = SliceSettings(max_faces=self.max_regions, budget=max(context.budget, 1 << 20))
-        for k in range(self.num_slices):
-            chosen = inputs[distinct_rows(classes, len(inputs), 3, context.generator(k + 1))]
-            try:
-                plane = plane_through(chosen.numpy(), seed=context.seed)
-                corners = plane.anchors
-                turned = np.linalg.det(corners[1:] - corners[0]) < 0
-                result = slice_network(program, plane, corners[::-1] if turned else corners, settings)
-                side = float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).mean())
-                found.append(slice_migration(result, self.radius * side))
-            except (BudgetError, InputError, ModelError) as error:
-                skipped.append(Skipped(what=f"slice {k}", reason=str(error).split("\n")[0]))
+        found, skipped = read_class_slices(
+            program,
+            inputs,
+            classes,
+            (context.generator(k + 1) for k in range(self.num_slices)),
+            lambda result, _corners, side: slice_migration(result, self.radius * side),
+            seed=context.seed,
+            settings=SliceSettings(max_faces=self.max_regions, budget=max(context.budget, 1 << 20)),
+        )
         if found:
             share = float(np.mean([s.near_share for s in found]))
             words = "share of the region boundaries' length near the decision boundary, in exact slices"
@@ -170,7 +163,7 @@ class BoundaryMigration(Instrument):
             dense = float(np.mean([s.concentration for s in found]))
             words = f"boundary an area near the decision boundary over that of the whole slice ({EVEN})"
             table.figure("slice_concentration", dense, long_name=words)
-        return tuple(skipped)
+        return skipped
 
     def draw(self, reading):
         from cutaway.pictures.migration import migration_chart

@@ -125,7 +125,7 @@ class LocalComplexity(Instrument):
             directions,
             self.radius,
             sites,
-            rows=min(max(2 * len(directions), whole), rows),  # the vertices of one point, where memory holds them
+            batch_size=min(max(2 * len(directions), whole), rows),  # the vertices of one point, where memory holds them
             referee=referee,
             kept=_fitting(referee or network, inputs, sites, budget - held, pre=False, factor=2, most=32),
             room=room,
@@ -141,7 +141,9 @@ class LocalComplexity(Instrument):
         )
         points = inputs[counted.to(inputs.device)]
         rows, exact = _fitting(sample.network, inputs, chosen, budget, factor=2, most=256), self.exact or None
-        near = neurons_within(sample.network, points, self.radius, chosen, generator=generator, rows=rows, exact=exact)
+        near = neurons_within(
+            sample.network, points, self.radius, chosen, generator=generator, batch_size=rows, exact=exact
+        )
         how = "counted exactly" if self.exact or inputs[0].numel() <= EXACT_DIMS else "estimated"
         kept = {"dims": ["counted"], "column": "within_radius", "kind": "exact" if "exact" in how else "estimate"}
         table.coordinate("counted", sample.rows[counted.numpy()])

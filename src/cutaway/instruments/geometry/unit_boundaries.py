@@ -14,14 +14,14 @@ from scipy import stats
 from cutaway.arrays import Floats
 from cutaway.context import Context
 from cutaway.data import Dataset
-from cutaway.data.pairs import distinct_rows, pairs_between
-from cutaway.errors import BudgetError, InputError, ModelError
+from cutaway.data.pairs import pairs_between
+from cutaway.errors import InputError, ModelError
+from cutaway.geometry.class_slices import read_class_slices
 from cutaway.geometry.decision import as_logits
 from cutaway.geometry.migration import ray_migration
-from cutaway.geometry.plane import plane_through
 from cutaway.geometry.program import StagedProgram
 from cutaway.geometry.rays import as_program
-from cutaway.geometry.slice import SliceSettings, slice_network
+from cutaway.geometry.slice import Slice, SliceSettings
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile, not_applicable
 from cutaway.network import Network
 from cutaway.reading.table import Table
@@ -160,29 +160,27 @@ class UnitBoundaries(Instrument):
     ) -> tuple[Skipped, ...]:
         if not self.num_slices:
             return ()
-        if len(classes.unique()) < 3 or inputs[0].numel() < 2:
-            return (Skipped(what="slices", reason="need samples of three classes and two dimensions"),)
-        found, skipped = [], []
-        settings = SliceSettings(max_faces=self.max_regions, budget=max(context.budget, 1 << 20))
-        for k in range(self.num_slices):
-            chosen = inputs[distinct_rows(classes, len(inputs), 3, context.generator(k + 2))]
-            try:
-                plane = plane_through(chosen.numpy(), seed=context.seed)
-                corners = plane.anchors
-                turned = np.linalg.det(corners[1:] - corners[0]) < 0
-                result = slice_network(program.graph, plane, corners[::-1] if turned else corners, settings)
-                side = float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).mean())
-                near, decisive = slice_densities(units, result, corners, self.radius * side)
-                found.append(decisive - near)
-            except (BudgetError, InputError, ModelError) as error:
-                skipped.append(Skipped(what=f"slice {k}", reason=str(error).split("\n")[0]))
+
+        def decisive_less_near(result: Slice, corners: Floats, side: float) -> Floats:
+            near, decisive = slice_densities(units, result, corners, self.radius * side)
+            return decisive - near
+
+        found, skipped = read_class_slices(
+            program.graph,
+            inputs,
+            classes,
+            (context.generator(k + 2) for k in range(self.num_slices)),
+            decisive_less_near,
+            seed=context.seed,
+            settings=SliceSettings(max_faces=self.max_regions, budget=max(context.budget, 1 << 20)),
+        )
         mean = np.mean(found, axis=0) if found else np.full(len(along_rays), np.nan)
         if np.isfinite(mean).all() and np.ptp(mean) > 0 and np.ptp(along_rays) > 0:
             words = "rank correlation over units of decisive less around, exact slices against segments"
             agreement = float(np.asarray(stats.spearmanr(along_rays, mean))[0])
             table.figure("slice_agreement", agreement, long_name=words, alternative="none")
             table.keep("slice_difference", mean, ["unit"], unit="1 / input unit", long_name="the same in exact slices")
-        return tuple(skipped)
+        return skipped
 
     def _prune(
         self,

@@ -55,7 +55,7 @@ class Criticality(Instrument):
             raise NotApplicable("needs two activations in a row; found " + ("one" if sites else "none"))
         sample = context.sample(network, data, self.num_points)
         rows = network.chunk_size(sample.inputs, sites, context.budget, factor=2)
-        found = growth_by_layer(network, sample.inputs, sites, generator=context.generator(), rows=rows)
+        found = growth_by_layer(network, sample.inputs, sites, generator=context.generator(), batch_size=rows)
         change = np.log(np.maximum(found.change, LEAST))
         signal = np.log(np.maximum(found.signal, LEAST))
         table = context.table({"site": [s.name for s in sites], "sample": sample.rows})
