@@ -20,13 +20,9 @@ KNOWN: dict[str, str] = {
     "(527 before it gave back what tracing held), boundary-distance 395 MB so far; on the Llama at most 333 MB. Some "
     "refuse with what they need, which counts as a miss: local-complexity (544 MB), affine-slice (at 490 MB) and "
     "ray-crossings on the ResNet-50, effective-sparsity (1.13 GB) on the Llama",
-    "bench_serve": "p99 under 2,000 idle and 500 slow connections was 8 to 12 times the quiet one (limit 2); one full "
-    "garbage collection (0.26 CPU s) of it is gone; not measured since on a quiet machine",
-    "bench_threads": "LoFi's fit of 1,500 rows cost 1.2 to 1.8 times its CPU seconds beside a busy process "
-    "(limit 1.5) before it took one thread of BLAS and torch for so few rows; not measured since",
     "bench_training": "one measurement was worth 542 training steps on 1,000 points, 570 in the short form (limit 460, "
     "552 with the margin): 12.5 % of 230,000 steps; 290,000, as another way to infer the number has it, would do",
-    "bench_local_complexity": "ResNet-18, k = 16: 30 to 41 CPU s for the published count (limit 30), 1.08x the plain "
+    "bench_local_complexity": "ResNet-18, k = 16: 30 to 45 CPU s for the published count (limit 30), 1.08x the plain "
     "forward passes of the vertices that it is made of",
 }
 
