@@ -37,6 +37,11 @@ def test_the_page_of_an_instrument_says_all_that_its_class_says(name):
         assert repr(setting["default"]) in row and setting["range"] in row
 
 
+def test_every_instrument_answers_a_question_of_the_index():
+    index = (ROOT / "docs" / "site" / "pages" / "index.md").read_text(encoding="utf-8")
+    assert not [name for name in registry.homes() if f"(instruments/{name}.md)" not in index]
+
+
 def test_every_message_of_the_library_has_its_place():
     places = error_pages.raised()
     assert len(places) > 300
