@@ -266,3 +266,13 @@ def test_local_complexity_counts_less_for_smaller_radius():
     )
     assert small <= large
     assert large > 0
+
+
+@pytest.mark.parametrize("dims", [4, 200])
+def test_the_boundary_distance_costs_what_it_says(dims):
+    model = nn.Sequential(nn.Linear(dims, 9), nn.ReLU(), nn.Linear(9, 9), nn.ReLU(), nn.Linear(9, 3)).eval()
+    network, instrument = Network(model, torch.rand(2, dims)), BoundaryDistance(probes=5, candidates=6)
+    forward, backward = network.forward_passes, network.backward_passes
+    instrument.measure(network, (torch.rand(10, dims), torch.arange(10) % 3))
+    done = network.forward_passes - forward, network.backward_passes - backward
+    assert done == ((10 * (dims + 8), 10 * 5) if dims <= 128 else (10 * (5 + 6 + 3), 10 * (6 + 1)))

@@ -206,7 +206,7 @@ def load_text(
     path: str | Path, *, text_column: str = "text", label_column: str | None = "label", group_column: str | None = None
 ) -> TextSet:
     """Texts of a Parquet file with their labels (class names are sorted and numbered) and, if named, a column of
-    groups."""
+    groups. Raises InputError without such a column, FileError for what is no such file."""
     wanted = [column for column in (text_column, label_column, group_column) if column is not None]
     names, _, _ = parquet_columns(path)
     for column in wanted:

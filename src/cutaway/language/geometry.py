@@ -91,8 +91,8 @@ class GeometryReader:
         invariant to batch size and padding up to rounding. Memory: one block's pre-activations (n, T, F) at a time, and
         7 numbers a prompt and block (with `per_token` two more a token and block). Raises InputError for a mask that
         is not right-padded or has an empty row, for layers outside 1..L, for ids outside the vocabulary and for rows
-        longer than the model has positions. Source: Balestriero, Cosentino and Shekkizhar (arXiv 2312.01648), section
-        4.
+        longer than the model has positions; ModelError where fewer blocks run than on the example. Source:
+        Balestriero, Cosentino and Shekkizhar (arXiv 2312.01648), section 4.
         """
         count = self._checked_layers(layers)
         valid = None if mask is None else checked_mask(tokens, mask)

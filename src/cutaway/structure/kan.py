@@ -69,7 +69,8 @@ def kan_to_relu(model: nn.Module, *, pieces: int | None = None) -> KanConversion
     checked at 256 random points. pieces: for higher orders and other base functions, straight pieces a grid interval:
     then an estimate. Cost: one ReLU a knot and input. Raises `NotPiecewiseAffine` for what is curved where `pieces` is
     None, and for order 0, which jumps; `ModelError` for a model without KAN layers, with products of nodes or with
-    symbolic edges; `InputError` for `pieces` below 1. Source: ours, derived in the file's first lines; networks as in
+    symbolic edges; `InputError` for `pieces` below 1; `ClaimError` where the values at those
+    points differ. Source: ours, derived in the file's first lines; networks as in
     Liu et al. (arXiv 2404.19756).
     """
     if pieces is not None and pieces < 1:

@@ -49,7 +49,10 @@ class BoundaryDistance(Instrument):
     source: ClassVar[str] = "Croce, Andriushchenko, Hein 2019, arXiv 1810.07481 (d_B); exact crossings along rays: ours"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs"})
     formula: ClassVar[str] = r"d(x) = \min_j \min \{ \|u\|_2 : z_j(x + u) = 0 \}"
-    expense: ClassVar[str] = "2 min(D, probes + candidates) forward passes a sample"
+    expense: ClassVar[str] = (
+        "D + 8 forward and 5 backward passes a sample up to 128 dimensions, else probes + candidates + 3 and "
+        "candidates + 1"
+    )
     limits: ClassVar[str] = "A region boundary is not a decision boundary: the class may stay the same across it."
 
     def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
