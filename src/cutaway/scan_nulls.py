@@ -80,7 +80,7 @@ def draw_nulls(
     data: Dataset,
     folder: Path,
     settings: ScanSettings,
-    note: Callable[[str], None],
+    progress: Callable[[str], None],
     until: float | None = None,
 ) -> Draws:
     """Figures of up to `settings.nulls` replicates for every instrument of `usable` (with the name of its null); no
@@ -100,7 +100,7 @@ def draw_nulls(
             if todo:
                 names = ", ".join(i.name for i, _ in still)
                 left = _left(time.perf_counter() - began, drawn, settings.nulls - first)
-                note(f"nulls {first + 1} to {wave[-1] + 1} of {settings.nulls}{left}: {names}")
+                progress(f"nulls {first + 1} to {wave[-1] + 1} of {settings.nulls}{left}: {names}")
                 drawn += len(todo)
                 executor = executor or get_executor(
                     settings.engine, settings.workers, settings.address, expected=settings.nulls

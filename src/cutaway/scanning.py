@@ -68,7 +68,7 @@ def scan(
     *,
     instruments: Sequence[Instrument | str] | None = None,
     settings: ScanSettings | None = None,
-    note: Note = lambda _text: None,
+    progress: Note = lambda _text: None,
     tell: Note | None = None,
     **options: Any,
 ) -> Run:
@@ -77,12 +77,12 @@ def scan(
     gives the figures, and a notebook shows the first screen. `instruments`: which, by name or as made; by default all
     that take part in scans. `options` are fields of `ScanSettings`, given one by one: `scan(model, data, nulls=0)`.
 
-    What is finished is kept if the scan is interrupted; `ScanSettings(resume=True)` goes on. `note` is called with a
-    line of text as the work moves on, `tell` (by default `note`) with what a reader has to know: cautions on network
-    and data, what that many nulls can tell. Raises `InputError` for a folder that holds another run and for an option
-    that is none.
+    What is finished is kept if the scan is interrupted; `ScanSettings(resume=True)` goes on. `progress` is called with
+    a line of text as the work moves on, `tell` (by default `progress`) with what a reader has to know: cautions on
+    network and data, what that many nulls can tell. Raises `InputError` for a folder that holds another run and for an
+    option that is none.
     """
-    settings, tell = _with_options(settings or ScanSettings(), options), tell or note
+    settings, tell = _with_options(settings or ScanSettings(), options), tell or progress
     data, keeper = as_dataset(data), None
     network = network if isinstance(network, Network) else Network(network, data.inputs[:2])
     if out is None:
@@ -103,7 +103,7 @@ def scan(
     for text in record["warnings"]:
         tell(f"warning: {text}")
     start(folder, record, resume=settings.resume)
-    observed = {i.name: _observe(i, network, data, folder, settings, note, log) for i in chosen}
+    observed = {i.name: _observe(i, network, data, folder, settings, progress, log) for i in chosen}
     usable = [(i, name) for i in chosen if observed[i.name].figures and (name := _null_name(i, settings))]
     draws, until = Draws(), None
     if settings.within is not None:
@@ -116,7 +116,7 @@ def scan(
     if usable and settings.nulls > 0:
         record["reach"] = reach([f for i, _ in usable for f in observed[i.name].figures], settings.nulls)
         tell(record["reach"])
-        draws = draw_nulls(usable, observed, network, data, folder, settings, note, until)
+        draws = draw_nulls(usable, observed, network, data, folder, settings, progress, until)
     readings = _judge(chosen, observed, draws, settings)
     for reading in readings:
         reading.save(folder / "readings" / f"{reading.instrument}{SUFFIX}")
@@ -228,19 +228,19 @@ def _observe(
     data: Dataset,
     folder: Path,
     settings: ScanSettings,
-    note: Note,
+    progress: Note,
     log: LookLog | None,
 ) -> Reading:
     file = folder / "observed" / f"{instrument.name}{SUFFIX}"
     if file.exists() and (kept := Reading.load(file)).status != Status.FAILED:
-        note(f"{instrument.name}: kept from before")
+        progress(f"{instrument.name}: kept from before")
         return kept
-    note(f"{instrument.name}: measuring")
+    progress(f"{instrument.name}: measuring")
     try:
         reading = _measure_or_tell(instrument, network, data, settings)
     except Exception as error:
         reading = instrument.unsupported(network, data, failure(error), seed=settings.seed, status=Status.FAILED)
-        note(f"{instrument.name}: failed: {reading.reason}")
+        progress(f"{instrument.name}: failed: {reading.reason}")
     if log is not None and reading.figures:
         look = log.look(instrument.name, lambda _before: {"model": reading.provenance.model_fingerprint})["look"]
         reading = dataclasses.replace(reading, provenance=dataclasses.replace(reading.provenance, looks=look))

@@ -94,7 +94,7 @@ def scan(
     folder = out or default_folder(network.name, resume=resume)
     chosen = chosen_instruments(dataset, only, radius)
     with progress_lines() as note:
-        run = run_scan(network, dataset, folder, instruments=chosen, settings=settings, note=note, tell=say)
+        run = run_scan(network, dataset, folder, instruments=chosen, settings=settings, progress=note, tell=say)
         note("writing the report")
         path = write_report(run)
     return Outcome(payload=run_payload(run, path), words=run_words(run, path), code=1 if run.failed else 0)

@@ -39,7 +39,7 @@ def audit_network(
     folder = out or default_folder(f"audit-{instrument.name}-{network.name}", resume=False)
     settings = ScanSettings(nulls=nulls, seed=seed, budget=room)
     with progress_lines() as note:
-        run = scan(network, data, folder, instruments=[instrument], settings=settings, note=note)
+        run = scan(network, data, folder, instruments=[instrument], settings=settings, progress=note)
         path = write_report(run)
     reading = run.readings[0]
     found = verdict(reading) if reading.figures else UNKNOWN
