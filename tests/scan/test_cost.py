@@ -55,7 +55,7 @@ def subject(monkeypatch):
 @pytest.mark.parametrize("within", [20, 120, 400, 900])
 def test_rows_and_nulls_are_cut_to_fit_and_said(subject, within):
     told: list[str] = []
-    run = scan(*subject, instruments=[Slow()], nulls=39, within=within, tell=told.append)
+    run = scan(*subject, instruments=[Slow()], engine="inline", nulls=39, within=within, tell=told.append)
     plan, used = run.record["plan"], CLOCK.now
     assert used <= 1.05 * within
     assert used >= 0.4 * within or plan["share"] < 0.1  # time that was given is used
@@ -68,20 +68,20 @@ def test_rows_and_nulls_are_cut_to_fit_and_said(subject, within):
 
 
 def test_enough_time_cuts_nothing(subject):
-    run = scan(*subject, instruments=[Slow()], nulls=5, within=10_000)
+    run = scan(*subject, instruments=[Slow()], engine="inline", nulls=5, within=10_000)
     assert run.record["plan"]["share"] == 1 and run.record["nulls"] == 5 and run.record["data"]["rows"] == 80
 
 
 def test_too_little_time_is_refused_before_anything_is_written(subject, tmp_path):
     with pytest.raises(InputError, match=r"too little to measure the network once; expected at least \d.* --within"):
-        scan(*subject, tmp_path / "run", instruments=[Slow()], within=6)
+        scan(*subject, tmp_path / "run", instruments=[Slow()], engine="inline", within=6)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_goes_on_keeps_its_plan(subject, tmp_path):
-    first = scan(*subject, tmp_path / "run", instruments=[Slow()], within=120)
+    first = scan(*subject, tmp_path / "run", instruments=[Slow()], engine="inline", within=120)
     spent = CLOCK.now
-    again = scan(*subject, tmp_path / "run", instruments=[Slow()], within=120, resume=True)
+    again = scan(*subject, tmp_path / "run", instruments=[Slow()], engine="inline", within=120, resume=True)
     assert again.record["plan"] == first.record["plan"] and again.record["key"] == first.record["key"]
     new = again.record["nulls"] - first.record["nulls"]
     assert new > 0  # the time that the estimate took is there for nulls
