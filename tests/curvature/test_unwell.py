@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from cutaway.errors import BudgetError
+from cutaway.errors import BudgetError, InputError
 from cutaway.features.class_means import collapse
 from cutaway.instruments import Curvature, EffectiveSparsity, KernelFeatures, Margins, NeuralCollapse, TangentKernel
-from cutaway.kernels import InfiniteNetwork, KernelPredictor
+from cutaway.kernels import InfiniteNetwork, KernelPredictor, solve
 from cutaway.network import Network
 from cutaway.testing.contract import small_data
 
@@ -101,3 +101,17 @@ def test_a_large_network_and_a_small_budget_name_what_is_needed(name):
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 800), nn.ReLU(), nn.Linear(800, 800), nn.Linear(800, 3)).eval()
     with pytest.raises(BudgetError, match="Give --budget"):
         INSTRUMENTS[name].measure(Network(model, data.inputs[:2]), data, budget=1_000_000)
+
+
+def test_a_network_of_zero_weights_is_said_in_a_whole_sentence():
+    model = network()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    words = INSTRUMENTS["effective-sparsity"].describe(told("effective-sparsity", model, small_data()))
+    assert words.startswith("Every weight is zero") and "any bound" not in words
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_kernel_that_is_not_finite_is_named_so(bad):
+    with pytest.raises(InputError, match="NaN or infinity"):
+        solve(torch.full((4, 4), bad), torch.eye(4)[:, :2])

@@ -92,8 +92,7 @@ def test_one_class_is_no_collapse_in_words():
     alone = Dataset(name="one", inputs=data.inputs, labels=torch.zeros(30, dtype=torch.long), num_classes=3,
                     value_range=(0.0, 1.0))  # fmt: skip
     reading = NeuralCollapse().measure(small_classifier(), alone)
-    assert math.isnan(reading.figure("nc1").value)
-    assert "Too few classes" in NeuralCollapse().describe(reading)
+    assert reading.status.value == "unsupported" and "two classes" in reading.reason
 
 
 def test_collapsed_features_have_a_floor_under_their_ratio():
@@ -131,3 +130,40 @@ def test_collapse_is_still_what_it_was():
     features = np.array([[-1.0], [-1.0], [1.0], [1.0]])
     found = collapse(features, np.array([0, 0, 1, 1]), np.array([[-1.0], [1.0]]), np.array([0, 0, 1, 1]))
     assert found["nc1"] == 0 and found["nc4"] == 0 and found["nc3"] == pytest.approx(0)
+
+
+def narrowing(width=400):
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, width), nn.ReLU(), nn.Linear(width, 3)]
+    return nn.Sequential(*layers).eval()
+
+
+def test_no_other_layer_stands_for_the_last_one_that_does_not_fit():
+    data, instrument = small_data(40), NeuralCollapse(num_points=40, steps=2)
+    whole, part = (instrument.measure(narrowing(), data, budget=b) for b in (100_000_000, 50_000))
+    assert "attacked_near_true" in {f.name for f in whole.figures}
+    assert len(part.values["layer"]) == 1
+    assert not {"attacked_near_true", "leap"} & {f.name for f in part.figures}
+    assert any("last layer" in s.what and "--budget" in s.reason for s in part.coverage.skipped)
+
+
+def test_attack_and_noise_do_not_follow_the_budget():
+    data, instrument = small_data(40), NeuralCollapse(num_points=40, steps=3, targeted=True, layers=True)
+    readings = [instrument.measure(small_classifier(), data, seed=1, budget=b) for b in (100_000_000, 40_000)]
+    for figure in readings[0].figures:
+        assert readings[1].figure(figure.name).value == pytest.approx(figure.value, rel=1e-4), figure.name
+
+
+def test_the_attack_is_that_of_adversarial_training():
+    """Second implementation: `training.adversarial.Ascent` with the same starts (its own of the same stream)."""
+    from cutaway import seeds
+    from cutaway.features.moved_rows import attacked_rows
+    from cutaway.training.adversarial import Ascent
+
+    data, model = small_data(40), small_classifier()
+    ours = attacked_rows(Network(model, data.inputs[:2]), data, radius=0.1, steps=4, seed=3, batch_size=7)
+    low, high = data.value_range
+    wanted = Ascent(radius=0.1, steps=4, low=low, high=high)(
+        model, data.inputs, data.labels, seeds.generator(3, "features", "attack")
+    )
+    assert torch.allclose(ours, wanted, atol=1e-6)

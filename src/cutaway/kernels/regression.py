@@ -77,6 +77,14 @@ def solve(
 
 def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Solution:
     """Of a kernel in float64; a ridge is added to it in place, so that only it and its factor stand in memory."""
+    for what, values in (("kernel", kernel), ("targets", targets)):
+        if not bool(torch.isfinite(values).all()):
+            raise InputError(
+                f"{what} of a kernel regression",
+                found="NaN or infinity",
+                expected="finite numbers",
+                remedy="look for rows or weights that are not finite",
+            )
     if ridge:
         kernel.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(kernel)

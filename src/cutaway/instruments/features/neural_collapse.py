@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from cutaway import seeds
 from cutaway.context import Context, Sample
 from cutaway.data import Dataset
 from cutaway.features.class_means import coincide, collapse, last_linear, penultimate
@@ -24,11 +23,11 @@ from cutaway.features.collapse_by_layer import (
     simplex_alignment,
 )
 from cutaway.features.collapse_by_layer import means_fit as fitting
+from cutaway.features.moved_rows import attacked_rows, noised_rows
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.network import Network, Site
 from cutaway.reading import Skipped
 from cutaway.reading.table import Table
-from cutaway.robustness.attacks import PGD, Noise
 from cutaway.settings import at_least, means
 from cutaway.wording import said
 
@@ -38,7 +37,8 @@ class NeuralCollapse(Instrument):
     """How far the features have collapsed to class means, in every layer, and whether that survives an attack.
 
     At the head: NC1 to NC4 of the features before the last linear layer, on the same `num_points` samples clean, under
-    PGD (`radius` in data units, linf) and under noise of the same radius. In every layer (each activation, flattened):
+    PGD (`radius` in data units, linf; ascent on the cross-entropy, last point, step 2.5 radius / steps) and under
+    noise of the same radius. In every layer (each activation, flattened):
     NC1/C, the angles of the class means, and the share of samples whose nearest *clean* class mean is that of their
     label, and that of what the network predicts; attacked samples grouped by true and by predicted label. With
     `targeted`, an attack towards the next class as well: those that reach it, grouped by target. The clean and the
@@ -75,6 +75,8 @@ class NeuralCollapse(Instrument):
                 "the output is not that of an nn.Linear, so there is no linear head to compare features with"
             )
         sample = context.sample(network, data, self.num_points)
+        if len(np.unique(sample.labels)) < 2:
+            raise NotApplicable("it needs two classes among the rows read: with one there is nothing between classes")
         labels, weight = sample.labels, head.weight.detach().double().cpu().numpy()
         batch = max(1, min(256, network.chunk_size(sample.data.inputs, network.sites, context.budget, factor=4)))
         views = self._views(network, sample.data, context.seed, batch)
@@ -99,11 +101,9 @@ class NeuralCollapse(Instrument):
         return Findings.of(table, sites=network.sites, skipped=skipped)
 
     def _views(self, network: Network, part: Dataset, seed: int, batch_size: int) -> dict[str, torch.Tensor]:
-        attacked = PGD(radius=self.radius, steps=self.steps).attack(network, part, seed=seed, batch_size=batch_size)
-        noised = Noise(radius=self.radius).attack(
-            network, part, seed=seeds.number(seed, "noise"), batch_size=batch_size
-        )
-        return {"clean": part.inputs, "attacked": attacked.inputs, "noised": noised.inputs}
+        attacked = attacked_rows(network, part, radius=self.radius, steps=self.steps, seed=seed, batch_size=batch_size)
+        noised = noised_rows(part, radius=self.radius, seed=seed)
+        return {"clean": part.inputs, "attacked": attacked, "noised": noised}
 
     def _by_layer(
         self,
@@ -124,9 +124,14 @@ class NeuralCollapse(Instrument):
         activations = network.select("activation")
         sites, left = fitting(activations, int(labels.max()) + 1, 2, context.budget)
         if sites:
-            self._layers(network, groups, sites, table, context.budget)
+            self._layers(
+                network, groups, sites, table, context.budget, last=not left or left[-1] is not activations[-1]
+            )
         reason = "its class means do not fit the memory budget; give more with --budget"
-        return tuple(Skipped(what=f"site {site.name!r}", reason=reason) for site in left)
+        lost = tuple(Skipped(what=f"site {site.name!r}", reason=reason) for site in left)
+        if left and left[-1] is activations[-1]:
+            lost += (Skipped(what="attacked samples nearest a class mean, last layer", reason=reason),)
+        return lost
 
     def _led(
         self, network: Network, part: Dataset, labels: torch.Tensor, table: Table, seed: int, batch_size: int
@@ -134,17 +139,20 @@ class NeuralCollapse(Instrument):
         """The samples that a targeted attack (to the next class) leads to its target, grouped by target."""
         targets = (labels + 1) % network.output_shape[0]
         wide = replace(part, num_classes=network.output_shape[0])
-        led = PGD(radius=self.radius, steps=self.steps).attack(
-            network, wide, seed=seed, targets=targets, batch_size=batch_size
+        led = attacked_rows(
+            network, wide, radius=self.radius, steps=self.steps, seed=seed, targets=targets, batch_size=batch_size
         )
+        predicted = network.outputs(led, batch_size=batch_size).argmax(dim=1).cpu()
+        hit = predicted == targets
         words = "samples that a targeted attack leads to the next class"
-        table.rate("targeted_hit_rate", led.success.numpy(), long_name=words, alternative="none")
-        hit = led.success
+        table.rate("targeted_hit_rate", hit.numpy(), long_name=words, alternative="none")
         if len(targets[hit].unique()) < 2 or int(hit.sum()) <= 2 * network.output_shape[0]:
             return {}
-        return {"led to the next class": (led.inputs[hit], targets[hit], led.predictions[hit])}
+        return {"led to the next class": (led[hit], targets[hit], predicted[hit])}
 
-    def _layers(self, network: Network, groups: dict[str, Any], sites: list[Site], table: Table, budget: int) -> None:
+    def _layers(
+        self, network: Network, groups: dict[str, Any], sites: list[Site], table: Table, budget: int, *, last: bool
+    ) -> None:
         inputs, labels, _ = groups["clean"]
         clean = layer_means(network, inputs, labels, sites, budget)
         found: dict[str, Layers] = {}
@@ -163,7 +171,10 @@ class NeuralCollapse(Instrument):
             hits[view] = [near == np.asarray(c)[:, None] for c in (true, predicted)]
         for k, (name, words) in enumerate(_NEAREST.items()):
             table.keep(name, [hits[view][k].mean(axis=0) for view in found], dims, long_name=words)
-        last = hits["attacked"]
+        if last:  # the first layers alone may fit the budget
+            self._last(hits["attacked"], groups, labels, table)
+
+    def _last(self, last: list[np.ndarray], groups: dict[str, Any], labels: torch.Tensor, table: Table) -> None:
         table.rate("attacked_near_true", last[0][:, -1], alternative="none", long_name=_LAST["attacked_near_true"])
         fooled = (groups["attacked"][2] != labels).numpy()
         if fooled.any():

@@ -103,6 +103,8 @@ class EffectiveSparsity(Instrument):
     def describe(self, reading):
         value = {f.name: f.value for f in reading.figures}
         direct, effective = value["direct_compression"], value["effective_compression"]
+        if math.isinf(direct):
+            return "Every weight is zero, so no input is connected to any output: both compressions are infinite."
         if math.isinf(effective):
             return (
                 f"No input is connected to any output: compressed {said(direct)} times by its zeros, the network is "
