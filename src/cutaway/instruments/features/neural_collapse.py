@@ -75,8 +75,7 @@ class NeuralCollapse(Instrument):
                 "the output is not that of an nn.Linear, so there is no linear head to compare features with"
             )
         sample = context.sample(network, data, self.num_points)
-        if len(np.unique(sample.labels)) < 2:
-            raise NotApplicable("it needs two classes among the rows read: with one there is nothing between classes")
+        _check_classes(sample.labels)
         labels, weight = sample.labels, head.weight.detach().double().cpu().numpy()
         batch = max(1, min(256, network.chunk_size(sample.data.inputs, network.sites, context.budget, factor=4)))
         views = self._views(network, sample.data, context.seed, batch)
@@ -228,6 +227,11 @@ def _scatter(table: Table, features: np.ndarray, predicted: np.ndarray, labels: 
         return collapse(features[rows], labels[rows], weight, predicted[rows])["nc1"]
 
     table.statistic("nc1", nc1, len(labels), fewer=6, rescaled=True, alternative="less", long_name=_WORDS["nc1"])
+
+
+def _check_classes(labels: np.ndarray) -> None:
+    if len(np.unique(labels)) < 2:
+        raise NotApplicable("it needs two classes among the rows read: with one there is nothing between classes")
 
 
 def _check_apart(features: np.ndarray, labels: np.ndarray) -> None:
