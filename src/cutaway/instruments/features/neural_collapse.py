@@ -75,8 +75,7 @@ class NeuralCollapse(Instrument):
                 "the output is not that of an nn.Linear, so there is no linear head to compare features with"
             )
         sample = context.sample(network, data, self.num_points)
-        _check_classes(sample.labels)
-        labels, weight = sample.labels, head.weight.detach().double().cpu().numpy()
+        labels, weight = _of_two_classes(sample.labels), head.weight.detach().double().cpu().numpy()
         batch = max(1, min(256, network.chunk_size(sample.data.inputs, network.sites, context.budget, factor=4)))
         views = self._views(network, sample.data, context.seed, batch)
         read = {view: penultimate(network, head, inputs, batch) for view, inputs in views.items()}
@@ -229,9 +228,10 @@ def _scatter(table: Table, features: np.ndarray, predicted: np.ndarray, labels: 
     table.statistic("nc1", nc1, len(labels), fewer=6, rescaled=True, alternative="less", long_name=_WORDS["nc1"])
 
 
-def _check_classes(labels: np.ndarray) -> None:
+def _of_two_classes(labels: np.ndarray) -> np.ndarray:
     if len(np.unique(labels)) < 2:
         raise NotApplicable("it needs two classes among the rows read: with one there is nothing between classes")
+    return labels
 
 
 def _check_apart(features: np.ndarray, labels: np.ndarray) -> None:
