@@ -12,8 +12,9 @@ from torch import nn
 from cutaway.errors import BudgetError, InputError
 from cutaway.features.class_means import collapse
 from cutaway.instruments import Curvature, EffectiveSparsity, KernelFeatures, Margins, NeuralCollapse, TangentKernel
-from cutaway.kernels import InfiniteNetwork, KernelPredictor, solve
+from cutaway.kernels import InfiniteNetwork, KernelPredictor, solve, tangent_kernel
 from cutaway.network import Network
+from cutaway.status import Status
 from cutaway.testing.contract import small_data
 
 INSTRUMENTS = {
@@ -115,3 +116,50 @@ def test_a_network_of_zero_weights_is_said_in_a_whole_sentence():
 def test_a_kernel_that_is_not_finite_is_named_so(bad):
     with pytest.raises(InputError, match="NaN or infinity"):
         solve(torch.full((4, 4), bad), torch.eye(4)[:, :2])
+
+
+def test_an_end_of_the_spectrum_that_was_not_found_is_a_bound_from_one_side():
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(64, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 10)).eval()
+    data = (torch.randn(40, 64), torch.arange(40) % 10)
+    instrument = Curvature(num_probes=2)
+    whole, short = (instrument.measure(model, data, budget=b, intervals=False) for b in ("2GB", "3MB"))
+    for name, sign in (("largest_eigenvalue", 1), ("smallest_eigenvalue", -1)):
+        true, told = whole.figure(name), short.figure(name)
+        assert true.status is Status.ESTIMATE and true.low <= true.value <= true.high
+        if told.status is Status.BOUND:
+            assert (
+                told.low is None and sign * told.value <= sign * true.value + 1e-9 and "ended before" in told.long_name
+            )
+        else:
+            assert told.value == pytest.approx(true.value, rel=1e-3)
+    assert short.figure("smallest_eigenvalue").status is Status.BOUND
+    assert "or less" in instrument.describe(short) and "or less" not in instrument.describe(whole)
+
+
+def test_fused_attention_has_a_second_derivative():
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.out = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.out(self.inner(x, x, x, need_weights=False)[0].mean(1))
+
+    torch.manual_seed(0)
+    model, inputs = Attends().eval(), torch.randn(9, 5, 8)
+    reading = Curvature(num_probes=2).measure(model, (inputs, torch.arange(9) % 3))
+    assert reading.status is Status.ESTIMATE and math.isfinite(reading.figure("largest_eigenvalue").value)
+    network = Network(model, inputs[:1])
+    by = [tangent_kernel(network, inputs, method=method) for method in ("products", "jacobian")]
+    torch.testing.assert_close(by[0], by[1], rtol=1e-4, atol=1e-5)
+
+
+def test_no_curvature_has_no_excess_and_no_gain():
+    model = nn.Linear(4, 2).eval()
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.copy_(torch.tensor([200.0, -200.0]))
+    reading = Curvature(num_probes=2).measure(model, (torch.randn(12, 4), torch.zeros(12).long()))
+    for name in ("positive_excess", "softmax_gain"):
+        assert reading.figure(name).status is Status.UNKNOWN and reading.figure(name).low is None

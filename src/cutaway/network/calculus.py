@@ -295,6 +295,7 @@ def _products(
     return total
 
 
+@differentiable_forward()
 def _mapped(function: Callable[..., torch.Tensor], theta: torch.Tensor, *columns: torch.Tensor) -> torch.Tensor:
     """`function(theta, row...)` for every row, by vmap, or one by one where vmap cannot."""
     try:
@@ -310,6 +311,7 @@ def _forward_over_reverse(
         return vmap(lambda v: jvp(grad(mean), (theta,), (v,))[1])(vectors)
 
 
+@differentiable_forward()
 def _double_backward(mean: Callable[..., torch.Tensor], theta: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     point = theta.detach().clone().requires_grad_()
     (slope,) = torch.autograd.grad(mean(point), point, create_graph=True)
@@ -319,6 +321,7 @@ def _double_backward(mean: Callable[..., torch.Tensor], theta: torch.Tensor, vec
     return torch.stack([torch.zeros_like(point) if f is None else f for f in found])
 
 
+@differentiable_forward()
 def _tangents(outputs: Callable[..., torch.Tensor], theta: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     """J v by two backward passes: J^T u is linear in u, and its derivative along u paired with v is J v."""
     point = theta.detach().clone().requires_grad_()

@@ -22,11 +22,23 @@ def derivatives() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def mha_fastpath_off() -> Iterator[None]:
+    """Keeps attention modules on the path that torch's own functions can be seen on, and restores the setting."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
+
+
+@contextlib.contextmanager
 def differentiable_forward() -> Iterator[None]:
-    """Attention and recurrent layers by plain mathematics: their fused kernels have no forward-mode derivative."""
+    """Attention and recurrent layers by plain mathematics: their fused kernels have neither a forward-mode nor a second
+    derivative."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    with sdpa_kernel(SDPBackend.MATH), mkldnn_off():
+    with sdpa_kernel(SDPBackend.MATH), mha_fastpath_off(), mkldnn_off():
         yield
 
 
@@ -49,14 +61,3 @@ def no_gradient() -> NoGradient:
         expected="outputs that can be differentiated (no argmax, rounding, detach or no_grad on the way)",
         remedy="attack it without gradients: attack='square' or 'boundary'",
     )
-
-
-@contextlib.contextmanager
-def mha_fastpath_off() -> Iterator[None]:
-    """Keeps attention modules on the path that torch's own functions can be seen on, and restores the setting."""
-    was = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(was)

@@ -17,9 +17,11 @@ from cutaway.network import Network
 from cutaway.reading.intervals import bootstrap_interval, student_interval
 from cutaway.reading.table import Table
 from cutaway.settings import at_least, one_of
+from cutaway.status import Status
 from cutaway.wording import said
 
 DIRECTIONS = 50  # of the excess, as in the source
+FOUND = 1e-3  # an end of the spectrum is found where its residual is at most this share of the largest eigenvalue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +85,17 @@ class Curvature(Instrument):
         table.keep("eigenvalue", top, ["rank"], long_name="largest eigenvalues of the Hessian")
         words = "an eigenvalue lies within this of it"
         table.keep("eigenvalue_error", bounds[: len(top)], ["rank"], long_name=words, kind="upper_bound")
-        for name, place, words in (
-            ("largest_eigenvalue", 0, "largest curvature of the loss along a direction"),
-            ("smallest_eigenvalue", -1, "most negative curvature of the loss along a direction"),
+        close = FOUND * float(np.abs(values).max())
+        for name, place, words, side in (
+            ("largest_eigenvalue", 0, "largest curvature of the loss along a direction", "at least"),
+            ("smallest_eigenvalue", -1, "most negative curvature of the loss along a direction", "at most"),
         ):
             value, error = float(values[place]), float(bounds[place])
-            table.figure(name, value, (value - error, value + error), long_name=words)
+            if error <= close:
+                table.figure(name, value, (value - error, value + error), long_name=words)
+            else:  # a Ritz value lies inside the spectrum: a bound from one side, and its residual is none
+                why = f"{words}, {side} this: the search ended before it was found (more memory: --budget)"
+                table.figure(name, value, long_name=why, status=Status.BOUND)
 
     def _moments(self, found: Moments, table: Table, context: Context) -> None:
         table.coordinate("probe", np.arange(len(found.trace)))
@@ -110,12 +117,19 @@ class Curvature(Instrument):
             resamples=context.resamples,
         )
         words = f"excess of positive curvature in {DIRECTIONS} random directions"
-        table.figure("positive_excess", value, (min(low, value), max(high, value)), long_name=words)
+        if math.isfinite(value):
+            table.figure("positive_excess", value, (min(low, value), max(high, value)), long_name=words)
+        else:
+            table.figure("positive_excess", value, long_name=f"{words} (no curvature is left)", status=Status.UNKNOWN)
 
     def _softmax(self, outputs: torch.Tensor, table: Table) -> None:
         rows = outputs.cpu()
         words = "effective number of directions left by the softmax, square root"
-        table.statistic("softmax_gain", lambda i: softmax_gain(rows[i]), len(rows), fewer=4, long_name=words)
+        if math.isfinite(softmax_gain(rows)):
+            table.statistic("softmax_gain", lambda i: softmax_gain(rows[i]), len(rows), fewer=4, long_name=words)
+        else:
+            words += " (it leaves none: every row is certain)"
+            table.figure("softmax_gain", math.nan, long_name=words, status=Status.UNKNOWN)
         table.number("softmax_entropy", softmax_entropy(rows), unit="nat", long_name="mean entropy of the softmax")
 
     def _density(self, surface: Surface, table: Table, context: Context) -> None:
@@ -146,9 +160,11 @@ class Curvature(Instrument):
         trace, part = reading.figure("trace").value, reading.figure("gauss_newton_trace").value
         if not top > 1e-12:
             return "The loss is flat or bends down in every direction here: its largest curvature is " + said(top) + "."
-        text = f"Along its sharpest direction the loss curves by {said(top)}"
-        text += f", so that plain gradient descent is stable for steps below {said(2 / top)}"
-        text += f"; along its most negative one by {said(least)}."
+        found = [reading.figure(f"{end}_eigenvalue").status is not Status.BOUND for end in ("largest", "smallest")]
+        text = f"Along its sharpest direction the loss curves by {'' if found[0] else 'at least '}{said(top)}"
+        steps = f"stable for steps below {said(2 / top)}" if found[0] else f"unstable for steps above {said(2 / top)}"
+        text += f", so that plain gradient descent is {steps}"
+        text += f"; along its most negative one by {said(least)}{'' if found[1] else ' or less'}."
         if trace > 0 and math.isfinite(part):
             text += f" The slopes of the outputs make {said(part / trace, '.0%')} of the total curvature."
         return text
