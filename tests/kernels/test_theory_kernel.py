@@ -29,6 +29,13 @@ def test_eigenvalues_are_those_of_the_closed_form(capsys, tmp_path, options):
 
 
 def test_bad_numbers_are_refused(capsys):
-    for options in (("--depth", "0"), ("--kernel-size", "2"), ("--ridge", "-1"), ("--activation", "elu")):
+    for options in (
+        ("--depth", "0"),
+        ("--kernel-size", "2"),
+        ("--ridge", "-1"),
+        ("--activation", "elu"),
+        ("--weight-variance", "nan"),
+        ("--pooling",),
+    ):
         code, told = asked(capsys, *options)
         assert code == 2 and told["error"], options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,10 +56,10 @@ def goldilocks(
 
     check_picture("--out", out, PICTURES)
     factors = tuple(scales or SCALES)
-    if not min(factors) > 0 or dimension < 1:
+    if not all(math.isfinite(f) and f > 0 for f in factors) or dimension < 1:
         raise InputError(
             "command theory goldilocks",
-            found=f"--scales {min(factors):g}, --dimension {dimension}",
+            found=f"--scales {' '.join(f'{f:g}' for f in factors)}, --dimension {dimension}",
             expected="scales above 0, a dimension of at least 1",
             remedy="give such numbers",
         )

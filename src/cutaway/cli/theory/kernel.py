@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
@@ -64,13 +65,21 @@ def kernel(
     from cutaway.kernels import InfiniteNetwork, effective_rank, solve, target_alignment, top_mass
 
     check_picture("--out", out, PICTURES)
-    if weight_variance <= 0 or bias_variance < 0 or ridge < 0 or num < 4:
+    finite = all(map(math.isfinite, (weight_variance, bias_variance, ridge)))
+    if not finite or weight_variance <= 0 or bias_variance < 0 or ridge < 0 or num < 4:
         raise InputError(
             "command theory kernel",
             found=f"--weight-variance {weight_variance:g}, --bias-variance {bias_variance:g}, --ridge {ridge:g}, "
             f"--num {num}",
             expected="a variance of weights above 0, one of biases and a ridge of at least 0, four rows or more",
             remedy="give such numbers",
+        )
+    if pooling and kernel_size == 0:
+        raise InputError(
+            "option --pooling",
+            found="a fully connected network, which has no positions to pool",
+            expected="--kernel-size beside it",
+            remedy="give --kernel-size 3, or leave --pooling out",
         )
     network = InfiniteNetwork(
         depth=depth,
