@@ -223,6 +223,7 @@ NAMES = {
 `:name` alone where it has stayed."""
 
 GONE = {
+    "cutaway.outputs.calibrators:Calibrator": "name the class: TemperatureCalibrator or IsotonicCalibrator",
     "cutaway.dynamics.integrals:relu_i2": "nothing used it",
     "cutaway.dynamics.integrals:relu_i3": "nothing used it",
     "cutaway.dynamics.integrals:relu_j2": "nothing used it",
