@@ -66,3 +66,17 @@ def test_what_cannot_be_distilled_is_told():
     for bad in ({"rate": 0.0}, {"rate": float("nan")}, {"ridge": 0.0}, {"per_class": 0}, {"batch_size": 0}):
         with pytest.raises(InputError, match="distillation"):
             distil(INFINITE, learn, **bad)
+
+
+def test_the_attacks_draw_from_the_seed_that_was_given(monkeypatch):
+    seen: list[int] = []
+    attack = PGD.attack
+
+    def watched(self, network, data, *, seed):
+        seen.append(seed)
+        return attack(self, network, data, seed=seed)
+
+    monkeypatch.setattr(PGD, "attack", watched)
+    for seed in (0, 1):
+        distil(INFINITE, digits(), steps=2, batch_size=20, radius=0.1, attack_steps=1, seed=seed)
+    assert len(seen) == 4 == len(set(seen))

@@ -55,10 +55,11 @@ def distil(
     batch_size : rows of `learn` a step.
     radius, attack_steps : linf radius, in the data's units, within which a batch is attacked first; 0 for no attack.
 
-    A descent from one start: another seed ends elsewhere, and nothing says that the rows are the best. Rows stay in the
-    data's range. Cost: a kernel of `batch_size` rows with the distilled ones and its gradient a step, and as many more
-    as the attack has steps. Raises `InputError` for data without labels, a class with too few rows, numbers out of
-    range.
+    An estimate (in float64): a descent from one start, another seed ends elsewhere, and nothing says that the rows are
+    the best. Rows stay in the data's range. Cost: a kernel of `batch_size` rows with the distilled ones and its
+    gradient a step, and as many more as the attack has steps. Raises `InputError` for data without labels, a class with
+    too few rows, numbers out of range. Source: Nguyen et al., arXiv 2011.00050; with a radius Tsilivis, Su and Kempe,
+    arXiv 2207.11727.
     """
     labels = _checked(learn, per_class, steps, rate, ridge, batch_size)
     generator = seeds.generator(seed, "distil")
@@ -73,7 +74,8 @@ def distil(
         rows = torch.randint(len(learn), (min(batch_size, len(learn)),), generator=generator)
         batch = learn.subset(rows.tolist())
         here = replace(start, inputs=point.detach().to(start.inputs))
-        inputs = _attacked(infinite, here, batch, ridge, radius, attack_steps, step) if radius else batch.inputs
+        drawn = seeds.number(seed, "distil", "attack", step)
+        inputs = _attacked(infinite, here, batch, ridge, radius, attack_steps, drawn) if radius else batch.inputs
         loss = _loss(infinite, point, start, inputs, batch, ridge)
         optimiser.zero_grad()
         loss.backward()
