@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from cutaway.cli import run
 from cutaway.errors import BudgetError, InputError
 from cutaway.features.class_means import collapse
 from cutaway.instruments import Curvature, EffectiveSparsity, KernelFeatures, Margins, NeuralCollapse, TangentKernel
@@ -163,3 +164,41 @@ def test_no_curvature_has_no_excess_and_no_gain():
     reading = Curvature(num_probes=2).measure(model, (torch.randn(12, 4), torch.zeros(12).long()))
     for name in ("positive_excess", "softmax_gain"):
         assert reading.figure(name).status is Status.UNKNOWN and reading.figure(name).low is None
+
+
+def test_a_kernel_that_is_the_same_between_all_rows_has_no_alignment():
+    data, model = small_data(), network()
+    same = dataclasses.replace(data, inputs=data.inputs[:1].expand_as(data.inputs).clone())
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)  # the last biases alone have a gradient, the same in every row
+    for rows, judged in ((data, model), (same, network())):
+        reading = told("tangent-kernel", judged, rows)
+        assert reading.status is Status.UNSUPPORTED and "nothing tells rows apart" in reading.reason
+
+
+def test_where_no_feature_is_useful_none_is_fragile_either():
+    data = small_data()
+    guess = torch.randint(3, (len(data),), generator=torch.Generator().manual_seed(0))
+    instrument = KernelFeatures(num_features=2, steps=1, num_points=24)
+    reading = instrument.measure(Network(network(), data.inputs[:2]), dataclasses.replace(data, labels=guess))
+    useful, fragile = reading.figure("useful_share"), reading.figure("fragile_share")
+    assert useful.value == 0 and fragile.status is Status.UNKNOWN and math.isnan(fragile.value)
+    assert "turns" not in instrument.describe(reading)
+
+
+def test_a_larger_setting_is_offered_only_where_it_would_read_more(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for points, offered in ((20, True), (400, False)):
+        asked = [
+            "measure",
+            "kernel-features",
+            "--num",
+            "30",
+            "--set",
+            f"num_points={points}",
+            "steps=1",
+            "num_features=2",
+        ]
+        assert run(asked) == 0
+        out = capsys.readouterr().out
+        assert "of 30 rows" in out and ("--set num_points=N" in out) is offered

@@ -94,7 +94,9 @@ def measure(
     payload["samples"] = reading.coverage.samples
     words = "\n".join([*cautions(network, dataset), reading.summary()])
     if 0 < reading.coverage.samples < len(dataset.inputs):
-        words += f"\n  read {reading.coverage.samples} of {len(dataset.inputs)} rows" + _how_to_read_all(instrument)
+        words += f"\n  read {reading.coverage.samples} of {len(dataset.inputs)} rows" + _how_to_read_all(
+            instrument, len(dataset.inputs)
+        )
     words += f"\nfile: {target}"
     if plot is not None:
         payload["plot"] = str(plot)
@@ -102,8 +104,9 @@ def measure(
     return Outcome(payload=payload, words=words)
 
 
-def _how_to_read_all(instrument) -> str:
-    return " (--set num_points=N for more)" if hasattr(instrument, "num_points") else ""
+def _how_to_read_all(instrument, rows: int) -> str:
+    """Only where the setting is what keeps rows out: some instruments learn from a part of theirs."""
+    return " (--set num_points=N for more)" if getattr(instrument, "num_points", rows) < rows else ""
 
 
 def settings_of(kind, pairs: list[str]) -> dict[str, Any]:

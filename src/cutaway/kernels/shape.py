@@ -18,12 +18,15 @@ def kernel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def target_alignment(kernel: torch.Tensor, targets: torch.Tensor, *, centred: bool = True) -> float:
     """<K, Y Y^T> / (|K| |Y Y^T|) of `kernel` (n, n) and `targets` (n, c); `centred`: both with rows and columns of mean
-    0 (Cortes, Mohri and Rostamizadeh 2012). NaN for a kernel or targets without variation. Exact up to rounding."""
+    0 (Cortes, Mohri and Rostamizadeh 2012). NaN for a kernel or targets without variation beyond rounding. Exact up to
+    rounding."""
     wanted = targets.to(kernel) @ targets.to(kernel).T
+    least = [1e-12 * float(matrix.norm()) for matrix in (kernel, wanted)]
     if centred:
         kernel, wanted = centre(kernel), centre(wanted)
-    size = float(kernel.norm()) * float(wanted.norm())
-    return float((kernel * wanted).sum()) / size if size > 0 else float("nan")
+    sizes = [float(matrix.norm()) for matrix in (kernel, wanted)]
+    varies = all(size > low for size, low in zip(sizes, least, strict=True))
+    return float((kernel * wanted).sum()) / (sizes[0] * sizes[1]) if varies else float("nan")
 
 
 def centre(kernel: torch.Tensor) -> torch.Tensor:

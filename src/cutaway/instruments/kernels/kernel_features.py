@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from cutaway.reading.table import Table
 from cutaway.robustness.attacks import PGD, Noise
 from cutaway.robustness.attacks.base import ROWS_ATTACKED
 from cutaway.settings import at_least
+from cutaway.status import Status
 from cutaway.wording import said
 
 VIEWS = ("useful", "robust", "noise")
@@ -128,9 +130,12 @@ class KernelFeatures(Instrument):
         fragile = useful & (mean["robust"] < 0.5 - error[read])
         words = "share of the features that are useful"
         table.figure("useful_share", float(useful.mean()), alternative="greater", long_name=words)
-        share = float(fragile.sum() / useful.sum()) if useful.any() else float("nan")
         words = "share of the useful features that an attack turns"
-        table.figure("fragile_share", share, alternative="none", long_name=words)
+        if useful.any():
+            table.figure("fragile_share", float(fragile.sum() / useful.sum()), alternative="none", long_name=words)
+        else:
+            words += " (none is useful)"
+            table.figure("fragile_share", math.nan, alternative="none", long_name=words, status=Status.UNKNOWN)
 
     def draw(self, reading: Any) -> Any:
         from cutaway.kernels.chart import eigen_features_chart

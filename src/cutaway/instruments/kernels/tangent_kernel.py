@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -58,6 +59,8 @@ class TangentKernel(Instrument):
         if not float(kernel.norm()) > 0:
             raise NotApplicable("no gradient: no output depends on a parameter on these rows")
         targets = torch.nn.functional.one_hot(torch.from_numpy(labels)).double()
+        if math.isnan(target_alignment(kernel, targets)):
+            raise NotApplicable("every row has the same gradient: nothing tells rows apart")
         table = context.table({"row": sample.rows, "column": sample.rows})
         table.keep("kernel", kernel.numpy(), ["row", "column"], long_name="tangent kernel, mean over outputs")
         values = torch.linalg.eigvalsh(kernel).flip(0)
@@ -82,7 +85,9 @@ class TangentKernel(Instrument):
         )
         table.figure("effective_rank", effective_rank(values), unit="directions", long_name=_RANK)
         table.figure(
-            "top_mass", top_mass(values, TOP), long_name=f"share of the kernel in its {TOP} largest directions"
+            "top_mass",
+            top_mass(values, TOP),
+            long_name=f"share of the kernel's squared eigenvalues in the {TOP} largest",
         )
 
     def _regression(self, kernel: torch.Tensor, targets: torch.Tensor, table: Table) -> None:
