@@ -45,7 +45,7 @@ def test_no_labels_one_class_and_no_gradient():
     one = dataclasses.replace(data, labels=torch.zeros_like(data.labels))
     assert "two classes" in TangentKernel().measure(model, one).reason
     double = dataclasses.replace(data, inputs=data.inputs[:1].repeat(len(data.inputs), 1, 1, 1))
-    assert TangentKernel().measure(model, double).figure("effective_rank").value == pytest.approx(1.0)
+    assert "nothing tells rows apart" in TangentKernel().measure(model, double).reason
     halved = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).half().eval()
     assert np.isfinite(TangentKernel().measure(Network(halved, data.inputs[:2]), data).figure("alignment").value)
 
