@@ -1,13 +1,14 @@
 """Boards of verification through `cutaway certify`, as a user types it: a process an instance, its budget, its timeout.
 
-    python benchmarks/bench_certify.py --set vnncomp2025 [--cap SECONDS] [--out FILE.jsonl] [--only NAME,...]
+    python benchmarks/bench_certify.py --set vnncomp2025 [--cap SECONDS] [--each N] [--out FILE.jsonl] [--only NAME,...]
     python benchmarks/bench_certify.py --table FILE.jsonl [FILE.jsonl ...]
     python benchmarks/bench_certify.py --short
 
 Needs CUTAWAY_DATA with the set (vnncomp2022, vnncomp2025 or safenlp). Each instance gets `--budget 2GB` and its own
 timeout, at most --cap. Instances of the benchmarks take turns, so that a run that was stopped covers all of them; it
-goes on where it stood. Each becomes a line of --out: verdict, the published one, wall and CPU seconds, peak memory of
-the largest process above that of the smallest network (so the network itself is counted), the machine's load.
+goes on where it stood. `--each 2` takes two of every benchmark. Each becomes a line of --out: verdict, the published
+one, wall and CPU seconds, peak memory of the largest process above that of the smallest network (so the network itself
+is counted), the machine's load.
 
 Exits 1 for a verdict against a published one, memory above the budget, an answer later than timeout + 2 s, or a crash
 (exit code other than 0 and 2; 2 refuses an operator by name). `--short`: three instances, one of them ended by its
@@ -63,6 +64,18 @@ def instances(name: str, data: Path, scratch: Path) -> list[Instance]:
     for instance in found:
         turns[instance["benchmark"]].append(instance)
     return [i for i in itertools.chain(*itertools.zip_longest(*turns.values())) if i is not None]
+
+
+def spread(chosen: list[Instance], each: int) -> list[Instance]:
+    """`each` instances of every benchmark, evenly over its list from the first to the last."""
+    groups: dict[str, list[Instance]] = defaultdict(list)
+    for instance in chosen:
+        groups[instance["benchmark"]].append(instance)
+    picked = [
+        [some[round(k * (len(some) - 1) / max(each - 1, 1))] for k in range(min(each, len(some)))]
+        for some in groups.values()
+    ]
+    return [i for i in itertools.chain(*itertools.zip_longest(*picked)) if i is not None]
 
 
 def _published(row: dict[str, str], name: str, folder: Path) -> Instance:
@@ -224,6 +237,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", choices=SETS, default="vnncomp2025")
     parser.add_argument("--only", help="benchmarks of the set, by name")
+    parser.add_argument("--each", type=int, help="at most so many instances of every benchmark")
     parser.add_argument("--cap", type=float, default=60.0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--short", action="store_true")
@@ -245,6 +259,8 @@ def main() -> int:
             chosen = [i | {"timeout": t} for part, t in SHORT for i in chosen if i["id"].startswith(part)]
         if options.only:
             chosen = [i for i in chosen if i["benchmark"] in options.only.split(",")]
+        if options.each:
+            chosen = spread(chosen, options.each)
         lines = []
         out = options.out or Path(folder) / "lines.jsonl"
         for line in run(chosen, options.cap if not options.short else 120.0, out):

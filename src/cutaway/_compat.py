@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import importlib
+from collections.abc import Iterator
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import MissingExtra
+
+if TYPE_CHECKING:
+    import torch
 
 
 def require(package: str, extra: str) -> ModuleType:
@@ -33,6 +39,48 @@ def fresh_transformers_model(module):
 
     config = copy.deepcopy(module.config)
     return type(module)(config)
+
+
+_CALLERS: contextvars.ContextVar[torch.device | None] = contextvars.ContextVar("device", default=None)
+
+
+@contextlib.contextmanager
+def own_device(model: torch.nn.Module | None = None) -> Iterator[None]:
+    """Tensors that name no device are made on the processor, whatever `torch.set_default_device` the caller has set;
+    `model` alone sees the caller's (unless it is meta, where nothing can be computed)."""
+    import torch
+
+    host = _CALLERS.get() or torch.get_default_device()
+    if host.type == "cpu":
+        yield
+        return
+    was = _CALLERS.set(host)
+    seen = contextlib.nullcontext() if model is None or host.type == "meta" else _default_inside(model, host)
+    try:
+        with torch.device("cpu"), seen:
+            yield
+    finally:
+        _CALLERS.reset(was)
+
+
+@contextlib.contextmanager
+def _default_inside(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """`device` is torch's default while `model` runs."""
+    entered: list[torch.device] = []
+
+    def enter(*_call: Any) -> None:
+        device.__enter__()
+        entered.append(device)
+
+    def leave(*_call: Any) -> None:
+        entered.pop().__exit__(None, None, None)
+
+    hooks = [model.register_forward_pre_hook(enter), model.register_forward_hook(leave, always_call=True)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class NotCompiled:

@@ -21,6 +21,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from cutaway._compat import own_device
 from cutaway.context import DEFAULT_BUDGET, Context
 from cutaway.data.anything import as_dataset
 from cutaway.engines.budget import parse_budget, peak_bytes
@@ -179,7 +180,7 @@ class Instrument(ABC):
         before = (network.forward_passes, network.backward_passes)
         peak, start = peak_bytes(), time.perf_counter()
         reason = ""
-        with alone(), derivatives(), threads_for(network.flops), preserved(network.model):
+        with own_device(network.model), alone(), derivatives(), threads_for(network.flops), preserved(network.model):
             for parameter in network.model.parameters():
                 parameter.requires_grad_(False)
             try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cutaway import registry, scan_cost
+from cutaway._compat import own_device
 from cutaway.data.anything import as_dataset
 from cutaway.errors import CutawayError, InputError, did_you_mean, failure
 from cutaway.evidence.decision import LIMIT, reach
@@ -61,6 +62,7 @@ class ScanSettings:
     holdout: str | Path | None = None
 
 
+@own_device()
 def scan(
     network: Network | torch.nn.Module,
     data: Any,

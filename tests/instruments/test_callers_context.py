@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 from cutaway import Network
-from cutaway.data import Dataset
+from cutaway._compat import _default_inside
+from cutaway.data import Dataset, as_dataset
 from cutaway.errors import InputError
+from cutaway.features.lofi.estimators import LoFiClassifier
 from cutaway.instruments import Accuracy, LocalComplexity, RobustAccuracy
+from cutaway.robustness.certified_share import certified_accuracy
 from cutaway.seeds import check_seed
 
 DATA = Dataset(
@@ -51,6 +54,49 @@ def test_a_reading_inside_autocast_or_inference_mode_is_the_one_outside(context)
         outside, model = figures(build(), instrument), build()
         with context():
             assert figures(model, instrument) == outside
+
+
+@pytest.fixture
+def meta_by_default():
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+def test_the_callers_default_device_is_not_the_librarys(meta_by_default):
+    with torch.device("cpu"):
+        model, X = build(), torch.rand(60, 5).numpy()
+        instruments = (Accuracy(), RobustAccuracy(radius=0.1, steps=2), LocalComplexity(num_points=8, num_directions=2))
+        before = [figures(model, i) for i in instruments]
+    assert [figures(model, i) for i in instruments] == before
+    data = as_dataset((DATA.inputs.numpy(), DATA.labels.numpy()))
+    assert (
+        data.inputs.device.type == Network(model, DATA.inputs[:2]).affine_at(DATA.inputs[0]).slope.device.type == "cpu"
+    )
+    assert certified_accuracy(model, data, radius=0.01).summary()
+    labels = (X[:, 0] > 0.5).astype(int)
+    assert LoFiClassifier(mode="finite", width=50, random_state=0).fit(X, labels).score(X, labels) > 0.5
+    assert torch.empty(1).device.type == "meta"
+
+
+def test_a_model_sees_the_callers_default_device_while_it_runs_and_nothing_else_does():
+    seen = []
+
+    class Asks(nn.Module):
+        def forward(self, x):
+            seen.append(torch.get_default_device().type)
+            if x is None:
+                raise ValueError("no input")
+            return x
+
+    model, host = Asks(), torch.device("meta")
+    with _default_inside(model, host):
+        model(torch.ones(1))
+        with pytest.raises(ValueError, match="no input"):
+            model(None)
+        assert torch.get_default_device().type == "cpu"
+    assert seen == ["meta", "meta"]
+    assert not model._forward_hooks and not model._forward_pre_hooks
 
 
 @pytest.mark.parametrize("number", [np.float64, np.float32, torch.tensor])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import numpy as np
@@ -233,8 +234,13 @@ class TestRoundingOfTheWhole:
         assert found.status is Status.FALSIFIED
         assert found.witness is not None and 20 <= float(found.witness) <= 21
         assert open_onnx(cancelling).replay(found.witness).item() == found.output.item() == 0.0
+        real = 1e9 * (1 - 1 / (1 + math.exp(-float(found.witness))))
+        assert (
+            f"only as the model runs: in real arithmetic its output there is [{real:.6g}], which is no" in found.reason
+        )
         deployed = VerifySettings(timeout=10.0, deployment=torch.float32)
         assert open_onnx(cancelling).decide(at_most(0.3, 20, 21), deployed).status is Status.FALSIFIED
+        assert open_onnx(cancelling).decide(at_most(3.0, 20, 21), SETTINGS).reason == "", "a witness in both"
 
     def test_a_deployment_has_its_own_bound_of_rounding(self, cancelling):
         settings = VerifySettings(timeout=10.0, deployment=torch.float32)

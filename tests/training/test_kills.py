@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -128,6 +129,31 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_told(disk):
     assert run.scalars["loss"][1].tolist() == [float(step) for step in range(41)]
     assert {t.file for t in kept.readings} < {t.file for t in run.readings}
     assert run.readings[-1].step == 40
+
+
+def test_a_run_killed_after_its_last_step_is_finished_by_the_next_tracker_which_has_no_step_left(tmp_path):
+    run, network = tmp_path / "run", model()
+    cut = Tracker([Sparsity()], EveryN(2), run, data=DATA, checkpoints=EveryN(4))
+    for step in range(5):
+        cut.step(network, step, loss=float(step))
+    cut._writer.close()  # as a kill would: nothing more is written
+    before = open_training(run)
+    assert not before.finished and max(before.checkpoints) == 4
+    train_on: dict[str, Any] = {"data": DATA, "checkpoints": EveryN(4), "resume": True}
+    Tracker([Sparsity()], EveryN(2), run, **train_on).close(failed="ValueError: no data")
+    assert [e["what"] for e in open_training(run).events] == ["failed"]
+    for _ in range(2):
+        with Tracker([Sparsity()], EveryN(2), run, **train_on):
+            pass
+    after = open_training(run)
+    assert after.finished and [e["what"] for e in after.events] == ["failed", "finished"]
+    assert (after.last_step, [t.step for t in after.readings]) == (4, [0, 2, 4])
+    assert after.scalars["loss"][1].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    with Tracker([Sparsity()], EveryN(2), run, **train_on) as longer:
+        longer.step(network, 5, loss=5.0)
+    assert [e["what"] for e in open_training(run).events] == ["failed", "resumed", "finished"]
+    Tracker([Sparsity()], EveryN(2), tmp_path / "none", **train_on).close()
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_a_killed_writer_left_of_a_checkpoint_is_removed_by_the_next(tmp_path):

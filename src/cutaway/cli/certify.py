@@ -219,7 +219,9 @@ def decide_property(
         words += f"\nwitness (replayed by {judge}): {_short(witness)}\noutput there: {_short(output)}"
     if verdict.status is Status.CERTIFIED:
         words += f"\nproved margin {verdict.bound:.6g}: some row of every clause stays above its limit by at least this"
-    if verdict.reason:
+    if verdict.status is Status.FALSIFIED and verdict.reason:
+        words += f"\n{verdict.reason}"
+    elif verdict.reason:
         words += f"\n{verdict.reason}; remaining bound {verdict.bound:.6g}"
     return Outcome(payload=payload, words=words + f"\nnetwork {model_hash[:12]}, property {verdict.property_hash[:12]}")
 

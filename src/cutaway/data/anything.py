@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cutaway._compat import own_device
 from cutaway.data.columns import told_of_columns, with_columns
 from cutaway.data.dataset import Dataset
 from cutaway.data.images import SCALED, images_to_tensor, told_of_scale
@@ -24,6 +25,7 @@ MOST_ROWS = 100_000
 """Rows taken from a source that is read row by row."""
 
 
+@own_device()
 def as_dataset(data: Any, *, name: str = "", groups: Any = None, labels2: Any = None) -> Dataset:
     """`data` as a checked `Dataset`.
 

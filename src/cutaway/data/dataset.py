@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cutaway._compat import own_device
 from cutaway.data.columns import checked_groups
 from cutaway.errors import InputError
 
@@ -47,6 +48,7 @@ class Dataset:
     group_names: tuple[str, ...] | None = None
     labels2: Tensor | None = None
 
+    @own_device()
     def __post_init__(self) -> None:
         _check_inputs(self.name, self.inputs)
         self._check_labels()

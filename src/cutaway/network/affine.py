@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cutaway._compat import own_device
 from cutaway.errors import ModelError, NoGradient
 
 STEPS = tuple(10.0**-k for k in range(8, 0, -1))
@@ -34,6 +35,7 @@ class AffineMap:
         """The map applied to a batch `(n, *input_shape)`: shape `(n, outputs)`."""
         return inputs.to(self.slope).flatten(1) @ self.slope.T + self.offset
 
+    @own_device()
     def errors(self, *, directions: int = 8, seed: int = 0) -> torch.Tensor:
         """By random direction, how far the map is from the network, as a share of the network's change on the way.
 

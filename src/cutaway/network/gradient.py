@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import torch
 
-from cutaway._compat import mkldnn_off
+from cutaway._compat import mkldnn_off, own_device
 from cutaway.errors import NoGradient
 
 
 @contextlib.contextmanager
 def derivatives() -> Iterator[None]:
-    """Derivatives are to be had, whatever mode (`no_grad`, `inference_mode`) the caller is in."""
-    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+    """Derivatives are to be had, whatever mode (`no_grad`, `inference_mode`) or default device the caller has set."""
+    with own_device(), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
         # torch compiles the formulas of forward mode with torch.jit.script on first use, and warns its caller of that
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
         yield

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from cutaway import _late
+from cutaway._compat import own_device
 from cutaway.engines.budget import give_back_memory
 from cutaway.errors import InputError
 from cutaway.network import twin as twins
@@ -76,7 +77,7 @@ class Network:
                     expected="at least one row",
                     remedy="give an example of one row or more",
                 )
-            with alone(), derivatives():
+            with own_device(model), alone(), derivatives():
                 self.example = self.place(example[:2]).detach().clone()
                 _ = self._discovered
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cutaway._compat import own_device
 from cutaway.data import Dataset
 from cutaway.errors import ClaimError, InputError
 from cutaway.network import Network
@@ -101,6 +102,7 @@ class CertifiedAccuracy:
 _CALLED = {"clean": "right", "attacked": "right under attack", "certified": "certified"}
 
 
+@own_device()
 def certified_accuracy(
     model: nn.Module,
     data: Dataset,
@@ -278,6 +280,7 @@ def _margin_query(region: Region, label: int, num_classes: int) -> Query:
     return Query(clauses=clauses, num_inputs=region.lower.shape[1], num_outputs=num_classes, source="robustness")
 
 
+@own_device()
 def radius_curve(
     model: nn.Module, data: Dataset, *, radius: float, norm: str, settings: VerifySettings, progress=lambda text: None
 ) -> list[dict[str, float]]:

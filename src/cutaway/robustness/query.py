@@ -52,6 +52,12 @@ class Query:
                 digest.update(part.contiguous().numpy().tobytes() + b"|")
         return digest.hexdigest()
 
+    def meets(self, point: Tensor, output: Tensor) -> bool:
+        """Whether `point` (n,) with `output` (m,) is in a clause's box and satisfies it."""
+        return any(
+            bool(((point >= c.lower) & (point <= c.upper)).all()) and bool(c.margins(output) <= 0) for c in self.clauses
+        )
+
     def check_network(self, num_inputs: int, num_outputs: int) -> None:
         """Raise InputError where the question is about another network's shapes."""
         for kind, ours, theirs in (

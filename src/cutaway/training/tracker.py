@@ -238,15 +238,16 @@ class Tracker:
     def close(self, failed: str = "") -> None:
         """Write what is left and mark the run finished (or `failed`, with the reason); closing twice does nothing.
 
-        A measurement that a `TimeBudget` put off to the end is made now, so that a short run has a first and a last
-        one. A full disk is warned of.
-        """
+        So is a resumed run with no step left. A measurement that a `TimeBudget` put off to the end is made now, so that
+        a short run has a first and a last one. A full disk is warned of."""
         if self._closed:
             return
         try:
             if self._writer is not None:
                 self._callbacks.save(self._last_step or 0, self.folder)
                 self._finish(self._writer, failed)
+            elif self._resume and self._signature is None and self._processes.measures:
+                endings.nothing_left(self.folder, failed)
         except Exception as error:
             self._trouble(self._last_step or 0, error)
         finally:

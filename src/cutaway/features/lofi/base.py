@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from cutaway._compat import own_device
 from cutaway.arrays import Array
 from cutaway.features.lofi.activations import activation_named
 from cutaway.features.lofi.errors import EstimatorInputError
@@ -150,6 +151,7 @@ class LoFiBase(BaseEstimator):
         if self.n_directions != "auto" and np.max(self.n_directions) > num - 1:
             self.notes_.append(f"n_directions lowered to {num - 1}: {num} rows carry no more")
 
+    @own_device()
     def _predicted(self, inputs: Any) -> Array:
         check_is_fitted(self, "model_")
         points: Any = validate_data(self, inputs, dtype=[np.float64, np.float32], reset=False)

@@ -18,6 +18,7 @@ from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, Regre
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from cutaway._compat import own_device
 from cutaway.arrays import Array
 from cutaway.features.lofi.base import LoFiBase
 from cutaway.features.lofi.errors import EstimatorInputError
@@ -33,6 +34,7 @@ class LoFiClassifier(ClassifierMixin, LoFiBase):
     the held-out rows, or, where nothing was held out, on the training rows (an estimate on the confident side).
     """
 
+    @own_device()
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LoFiClassifier:
         """Rows (n, d), labels (n,), weights (n,) >= 0: a weight of 2 counts as a row given twice.
 
@@ -92,6 +94,7 @@ class LoFiClassifier(ClassifierMixin, LoFiBase):
 class LoFiRegressor(RegressorMixin, LoFiBase):
     """Neural LoFi for real targets, one or several. `score` and `validation_score_` are R^2."""
 
+    @own_device()
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LoFiRegressor:
         """Rows (n, d), targets (n,) or (n, c), weights (n,) >= 0: a weight of 2 counts as a row given twice.
 
@@ -149,6 +152,7 @@ class LoFiTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LoFiBas
     `lofitransformer0`, `lofitransformer1`, ...
     """
 
+    @own_device()
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> LoFiTransformer:
         """Rows (n, d), labels or targets, weights (n,) >= 0: a weight of 2 counts as a row given twice.
 
@@ -187,6 +191,7 @@ class LoFiTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LoFiBas
         self.n_directions_ = count
         return self
 
+    @own_device()
     def transform(self, X: Any) -> Array:
         """Coordinates (n, K) of new points."""
         check_is_fitted(self, "layers_")

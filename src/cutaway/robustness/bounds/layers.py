@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cutaway._compat import own_device
 from cutaway.errors import InputError
 from cutaway.network import Network
 from cutaway.robustness.bounds.network import BoundNetwork, bound_network
@@ -61,6 +62,7 @@ class LayerBounds(Mapping[str, tuple[Tensor, Tensor]]):
         return f"<table>{head}{rows}</table>"
 
 
+@own_device()
 def layer_bounds(
     network: Network,
     inputs: Tensor | Region | tuple[Tensor, Tensor],

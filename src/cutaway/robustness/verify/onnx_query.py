@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cutaway.errors import InputError
+from cutaway.network.graph import output_of
 from cutaway.network.onnx import load_onnx
 from cutaway.network.onnx.narrowing import first_narrowing
 from cutaway.network.onnx.runtime import INSTALL, open_runtime
@@ -64,7 +66,20 @@ class OpenedNetwork:
         if verdict.status is Status.CERTIFIED and self.narrows:
             reason = f"proved in real arithmetic, but {self.narrows}: have it in float32 throughout"
             return replace(verdict, status=Status.UNKNOWN, decided_by="nothing", bound=float("nan"), reason=reason)
+        if verdict.witness is not None:
+            return replace(verdict, reason=self._only_as_it_runs(verdict.witness, query))
         return verdict
+
+    def _only_as_it_runs(self, witness: Tensor, query: Query) -> str:
+        """That a witness (n,) of the model as it runs is none in real arithmetic (float64); empty where it is one."""
+        node = self.bounded.graph.input
+        shape = (1, *node.shape[1:]) if self.bounded.graph.batched else node.shape
+        with torch.no_grad():
+            output = output_of(self.bounded.graph, witness.double().reshape(shape)).flatten()
+        if query.meets(witness, output):
+            return ""
+        told = ", ".join(f"{value:.6g}" for value in output[:6].tolist()) + (", ..." if len(output) > 6 else "")
+        return f"only as the model runs: in real arithmetic its output there is [{told}], which is no counterexample"
 
 
 def _as_it_runs(verdict: Verdict, compared: Compared, query: Query, settings: VerifySettings) -> Verdict:
