@@ -118,11 +118,8 @@ class Dataset:
         """sha256 (hex) of dtype, shape and bytes of inputs and labels and of the number of classes, and of
         second labels and groups (numbers and words) where there are any; the name does not count."""
         digest = hashlib.sha256(f"{self.num_classes}".encode())
-        for tensor in (self.inputs, self.labels):
-            if tensor is None:
-                digest.update(b"none")
-            else:
-                _update(digest, tensor)
+        _update(digest, self.inputs)
+        digest.update(b"none") if self.labels is None else _update(digest, self.labels)
         for kind in ("labels2", "groups"):
             if getattr(self, kind) is not None:
                 digest.update(kind.encode())
@@ -136,7 +133,7 @@ class Dataset:
 
         Raises `InputError` for row numbers that are not there.
         """
-        chosen = torch.as_tensor(np.asarray(indices), dtype=torch.int64)
+        chosen = torch.from_numpy(np.ascontiguousarray(indices).astype(np.int64))
         if chosen.numel() and (int(chosen.min()) < 0 or int(chosen.max()) >= len(self)):
             raise InputError(
                 f"row numbers for data set {self.name!r}",
