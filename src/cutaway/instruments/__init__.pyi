@@ -19,6 +19,7 @@ from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension 
 from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
 from cutaway.instruments.language.mlp_sparsity import MlpSparsity as MlpSparsity
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
+from cutaway.instruments.outputs.epistemic import Epistemic as Epistemic
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
 from cutaway.instruments.outputs.probability import Probability as Probability
 from cutaway.instruments.outputs.pruning import Pruning as Pruning
@@ -39,6 +40,7 @@ __all__ = [
     "Criticality",
     "Curvature",
     "EffectiveSparsity",
+    "Epistemic",
     "GroupAccuracy",
     "IntrinsicDimension",
     "KernelFeatures",

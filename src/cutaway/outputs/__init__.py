@@ -1,4 +1,4 @@
-"""What a network answers: calibration, what its probabilities are worth, who is worst off, which rows matter."""
+"""What a network answers: worth of its probabilities, what it does not know, who is worst off, which rows matter."""
 
 from cutaway import _facade
 
@@ -11,6 +11,8 @@ __all__, __getattr__, __dir__ = _facade.front(
         "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
         "keeping": "kept_count prune recall_quotas",
         "cutaway.network.row_gradients": "row_gradient_norms",
+        "pair_predictor": "PairNetwork PairPredictor",
+        "pairs": "PairCheck PairProbabilities check_pairs pair_probabilities",
         "posterior": "Ensemble laplace_ensemble members_of",
         "calibrators": "IsotonicCalibrator TemperatureCalibrator load_calibrator save_calibrator",
         "pruning_study": "Arm PruningStudy class_recalls plain_trainer study_pruning",

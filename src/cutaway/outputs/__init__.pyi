@@ -23,6 +23,12 @@ from cutaway.outputs.groups import simultaneous_intervals as simultaneous_interv
 from cutaway.outputs.keeping import kept_count as kept_count
 from cutaway.outputs.keeping import prune as prune
 from cutaway.outputs.keeping import recall_quotas as recall_quotas
+from cutaway.outputs.pair_predictor import PairNetwork as PairNetwork
+from cutaway.outputs.pair_predictor import PairPredictor as PairPredictor
+from cutaway.outputs.pairs import PairCheck as PairCheck
+from cutaway.outputs.pairs import PairProbabilities as PairProbabilities
+from cutaway.outputs.pairs import check_pairs as check_pairs
+from cutaway.outputs.pairs import pair_probabilities as pair_probabilities
 from cutaway.outputs.posterior import Ensemble as Ensemble
 from cutaway.outputs.posterior import laplace_ensemble as laplace_ensemble
 from cutaway.outputs.posterior import members_of as members_of
@@ -46,6 +52,10 @@ __all__ = [
     "ExampleScores",
     "IsotonicCalibrator",
     "Odds",
+    "PairCheck",
+    "PairNetwork",
+    "PairPredictor",
+    "PairProbabilities",
     "Predictions",
     "PruningStudy",
     "Reliability",
@@ -53,6 +63,7 @@ __all__ = [
     "brier_terms",
     "calibration_errors",
     "cells_of",
+    "check_pairs",
     "class_recalls",
     "debiased_calibration_error",
     "equalised_odds",
@@ -65,6 +76,7 @@ __all__ = [
     "mean_scores",
     "members_of",
     "miscalibration_p",
+    "pair_probabilities",
     "paired_terms",
     "plain_trainer",
     "predictions",

@@ -178,6 +178,25 @@ def reliability_chart(reading: Measured, said: str = "confidence", came: str = "
     return finished(chart, height=300).properties(width=360)
 
 
+def claims_chart(reading: Measured) -> Any:
+    """Squared error with its sure interval against claimed variance, bin by bin; on the diagonal claims are right."""
+    v = reading.values
+    ends = {end: v[f"bin_{end}"].values for end in ("low", "high")}
+    rows = inline_rows(
+        claimed=v["bin_claimed"].values, error=v["bin_error"].values, samples=v["bin_count"].values, **ends
+    )
+    high = max(float(v["bin_claimed"].values.max()), float(v["bin_error"].values.max())) * 1.1
+    x = alt.X("claimed:Q", title="claimed variance, mean of the bin")
+    y = alt.Y("error:Q", title="squared error against the true probabilities")
+    diagonal = alt.Chart(inline_rows(claimed=[0.0, high], error=[0.0, high]))
+    line = diagonal.mark_line(color=NULL, strokeDash=[4, 3]).encode(x=x, y=y)
+    base = alt.Chart(rows).encode(x=x)
+    bar = base.mark_rule(strokeWidth=2, opacity=0.5, color=INK).encode(y=alt.Y("low:Q"), y2="high:Q")
+    tips = [f"{name}:Q" for name in ("claimed", "error", "low", "high", "samples")]
+    point = base.mark_point(filled=True, size=60, color=INK).encode(y=y, tooltip=tips)
+    return finished(alt.layer(line, bar, point), height=300).properties(width=360)
+
+
 def bars_chart(reading: Measured, names: Sequence[str], *, title: str) -> Any:
     """Figures side by side with intervals, and the null's median as a grey mark."""
     figures = [reading.figure(n) for n in names]
