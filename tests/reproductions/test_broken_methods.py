@@ -123,6 +123,11 @@ FAULTS = {
         where="cutaway.outputs.probability:paired_terms", right="(off * other)", wrong="(off * off)",
         rows=lambda m: m.with_coders(True, 0, quiet), data=True,
     ),
+    "pair-predictor": Fault(
+        says="the second answer is trained on the outcome that is told",
+        where="cutaway.outputs.pair_predictor:PairPredictor._loss", right="[b, a]", wrong="[a, b]",
+        rows=lambda m: m.zipf(True, 0, quiet),
+    ),
     "batch-reuse": Fault(
         says="the coloured drive of reused data is left out",
         where="cutaway.dynamics.dmft:integrate_mean_field", right="+ memory + drive", wrong="+ memory",
