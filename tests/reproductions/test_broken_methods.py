@@ -124,9 +124,9 @@ FAULTS = {
         rows=lambda m: m.with_coders(True, 0, quiet), data=True,
     ),
     "pair-predictor": Fault(
-        says="the second answer is trained on the outcome that is told",
-        where="cutaway.outputs.pair_predictor:PairPredictor._loss", right="[b, a]", wrong="[a, b]",
-        rows=lambda m: m.zipf(True, 0, quiet),
+        says="the error against the truth is taken from one label alone",
+        where="cutaway.outputs.pairs:claims_and_terms", right="column], *hits)", wrong="column], hits[0], hits[0])",
+        rows=lambda m: m.tweets(True, 0, quiet), data=True,
     ),
     "batch-reuse": Fault(
         says="the coloured drive of reused data is left out",

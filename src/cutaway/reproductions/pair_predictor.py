@@ -97,6 +97,9 @@ def tweets(short: bool, seed: int, progress: Callable[[str], None]) -> list[Row]
         rows.append(
             _held(f"{name}: error of the top quintile less that of the two below", "above", apart, "above 0", apart > 0)
         )
+        off = float(np.average(found.claimed - found.error, weights=found.rows))
+        words = f"{name}: claimed variance less error, all rows"
+        rows.append(_held(words, "calibrated", off, "within 0.03", abs(off) <= 0.03))
         words = f"{name}: claimed variance by error, top quintile"
         rows.append(_held(words, "calibrated", ratio, "0.5 to 2", 0.5 <= ratio <= 2, judged))
     return rows

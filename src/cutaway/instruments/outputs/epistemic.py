@@ -14,7 +14,7 @@ from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.network import Network
-from cutaway.outputs.pairs import check_pairs, claims_and_terms, pair_probabilities
+from cutaway.outputs.pairs import PairCheck, check_pairs, claims_and_terms, pair_probabilities
 from cutaway.outputs.probability import refuse_copies
 from cutaway.reading import Reading
 from cutaway.reading.table import Table
@@ -74,29 +74,9 @@ class Epistemic(Instrument):
         refuse_copies(first, second, f"second labels of data {data.name!r}")
         pairs = pair_probabilities(network.outputs(sample.data.inputs, budget=context.budget), classes)
         claimed, terms = claims_and_terms(pairs, first, second, self.column)
-        checked = check_pairs(pairs, first, second, column=self.column, bins=self.bins)
         table = context.table({"sample": sample.rows})
-        text = "variance of the true probabilities that the network claims not to know"
-        table.mean("claimed_variance", claimed, dims=["sample"], alternative="none", long_name=text)
-        text = "squared error against the true probabilities"
-        table.mean("mse_p", terms, dims=["sample"], alternative="less", long_name=text)
-        text = "squared error less claimed variance; 0 for a calibrated pair network"
-        table.mean("calibration_gap", terms - claimed, alternative="none", long_name=text)
-        text = "rank correlation of claimed variance and squared error over rows"
-        table.statistic(
-            "rank_correlation", lambda rows: _rank(claimed[rows], terms[rows]), len(terms), fewer=4, long_name=text
-        )
-        for name, values, kind, words in (
-            ("bin_claimed", checked.claimed, "estimate", "mean claimed variance of the bin"),
-            ("bin_error", checked.error, "estimate", "squared error of the bin, by its pairs of labels"),
-            ("bin_low", checked.low, "lower_bound", "lower end of the error's interval, sure for all bins at once"),
-            ("bin_high", checked.high, "upper_bound", "upper end of the error's interval, sure for all bins at once"),
-        ):
-            table.keep(name, values, ["bin"], long_name=words, kind=kind)
-        table.keep("bin_count", checked.rows, ["bin"], unit="samples", long_name="rows of the bin", kind="exact")
-        text = "share of bins whose claim lies outside the error's interval"
-        off = ((checked.claimed < checked.low) | (checked.claimed > checked.high)).mean()
-        table.figure("bins_refuted", off, alternative="less", long_name=text)
+        _claims(claimed, terms, table)
+        _bins(check_pairs(pairs, first, second, column=self.column, bins=self.bins), table)
         self._answers(pairs, first, second, table)
         text = "total variation between the joint probabilities of two outcomes and those in the other order"
         table.mean("asymmetry", pairs.asymmetry, alternative="less", long_name=text)
@@ -153,3 +133,30 @@ def _rank(claimed: np.ndarray, terms: np.ndarray) -> float:
     if np.ptp(claimed) == 0 or np.ptp(terms) == 0:
         return 0.0
     return float(np.corrcoef(stats.rankdata(claimed), stats.rankdata(terms))[0, 1])
+
+
+def _claims(claimed: np.ndarray, terms: np.ndarray, table: Table) -> None:
+    text = "variance of the true probabilities that the network claims not to know"
+    table.mean("claimed_variance", claimed, dims=["sample"], alternative="none", long_name=text)
+    text = "squared error against the true probabilities"
+    table.mean("mse_p", terms, dims=["sample"], alternative="less", long_name=text)
+    text = "squared error less claimed variance; 0 for a calibrated pair network"
+    table.mean("calibration_gap", terms - claimed, alternative="none", long_name=text)
+    text = "rank correlation of claimed variance and squared error over rows"
+    table.statistic(
+        "rank_correlation", lambda rows: _rank(claimed[rows], terms[rows]), len(terms), fewer=4, long_name=text
+    )
+
+
+def _bins(checked: PairCheck, table: Table) -> None:
+    for name, values, kind, words in (
+        ("bin_claimed", checked.claimed, "estimate", "mean claimed variance of the bin"),
+        ("bin_error", checked.error, "estimate", "squared error of the bin, by its pairs of labels"),
+        ("bin_low", checked.low, "lower_bound", "lower end of the error's interval, sure for all bins at once"),
+        ("bin_high", checked.high, "upper_bound", "upper end of the error's interval, sure for all bins at once"),
+    ):
+        table.keep(name, values, ["bin"], long_name=words, kind=kind)
+    table.keep("bin_count", checked.rows, ["bin"], unit="samples", long_name="rows of the bin", kind="exact")
+    text = "share of bins whose claim lies outside the error's interval"
+    off = ((checked.claimed < checked.low) | (checked.claimed > checked.high)).mean()
+    table.figure("bins_refuted", off, alternative="less", long_name=text)
