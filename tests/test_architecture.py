@@ -42,7 +42,7 @@ FLOORS = {
         "kernels",
         "text",
     ),
-    6: ("instruments",),
+    6: ("instruments", "audits"),
     7: ("guard", "training"),
     8: ("scanning", "scan_cost", "scan_nulls", "scan_words", "running", "comparing", "demo", "report", "reproductions"),
     9: ("cli", "__main__", ""),

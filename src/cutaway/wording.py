@@ -18,6 +18,7 @@ NULL_WORDS = {
     "matched-spectrum": NullWords("networks of the same singular values with random singular vectors", "same spectrum"),
     "permuted-labels": NullWords("the same network with the labels in random order", "labels permuted"),
     "permuted-groups": NullWords("the same rows with the groups in random order within each class", "groups permuted"),
+    "random-filter": NullWords("filters that keep as many rows at random", "kept at random"),
     "random-mask": NullWords("the same network with the zeros of every layer at random places", "random mask"),
 }
 """By the null's name; a `Null` of another package adds its own when its class is made."""

@@ -43,6 +43,7 @@ OURS = {"read_bytes", "read_text", "read_json", "load_file"}  # names that are o
 REASONS = {  # why a function opens without looking at a size
     "data/arrays.py:opened_npy": "mapped from the disk; who reads it checks",
     "data/table.py:_parts": "through _Bounded, which counts what is read for each part",
+    "data/frames.py:read_frame": "a text that read_text has bounded",
     "data/named.py:decode": "a named set whose sha256 was checked",
     "data/parquet.py:_opened": "opens the head only; parquet_rows and parquet_labels check what they read",
     "engines/base.py:_read_shared": "a task of this process, written for its workers",
@@ -60,7 +61,6 @@ REASONS = {  # why a function opens without looking at a size
     "network/onnx/read.py:read_proto": "from bytes that file_bytes has bounded; external data within the folder and their sizes checked",
     "network/onnx/read.py:weight_files": "from bytes that file_bytes has bounded",
     "network/sources.py:_pickled": "only with --trust-pickle",
-    "outputs/example_scores.py:_opened": "a text that read_text has bounded",
     "reading/store.py:save_reading": "writes",
     "report/explorer/page.py:explorer_page": "a file of the package",
     "reproductions/_coders.py:coders": "a file of CUTAWAY_DATA that the reproduction names",

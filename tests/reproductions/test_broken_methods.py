@@ -148,6 +148,11 @@ FAULTS = {
         where="cutaway.outputs.example_scores:hardness", right="-values if score", wrong="values if score",
         rows=lambda m: m.label_rows(1, 0, quiet), twice=True, own=True,
     ),
+    "generated-labels": Fault(
+        says="break-even is told of the wrong labels' rate",
+        where="cutaway.outputs.label_filter:break_even", right="return keep_right / total", wrong="return keep_wrong / total",
+        rows=lambda m: m.crossing_rows(m._images(3000, 1000, 0), [0], quiet)[:2], data=True,
+    ),
     "group-priors": Fault(
         says="batches are drawn from one cell of class and group",
         where="cutaway.training.group_prior:balanced_rows",

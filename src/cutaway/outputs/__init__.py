@@ -9,6 +9,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "calibration": "Reliability debiased_calibration_error expected_calibration_error reliability",
         "example_scores": "ExampleScores hardness mean_scores read_scores",
         "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
+        "label_filter": "FilterCounts FilterMargin break_even filter_margin",
         "keeping": "kept_count prune recall_quotas",
         "cutaway.network.row_gradients": "row_gradient_norms",
         "pair_predictor": "PairNetwork PairPredictor",

@@ -23,6 +23,10 @@ from cutaway.outputs.groups import simultaneous_intervals as simultaneous_interv
 from cutaway.outputs.keeping import kept_count as kept_count
 from cutaway.outputs.keeping import prune as prune
 from cutaway.outputs.keeping import recall_quotas as recall_quotas
+from cutaway.outputs.label_filter import FilterCounts as FilterCounts
+from cutaway.outputs.label_filter import FilterMargin as FilterMargin
+from cutaway.outputs.label_filter import break_even as break_even
+from cutaway.outputs.label_filter import filter_margin as filter_margin
 from cutaway.outputs.pair_predictor import PairNetwork as PairNetwork
 from cutaway.outputs.pair_predictor import PairPredictor as PairPredictor
 from cutaway.outputs.pairs import PairCheck as PairCheck
@@ -50,6 +54,8 @@ __all__ = [
     "Cells",
     "Ensemble",
     "ExampleScores",
+    "FilterCounts",
+    "FilterMargin",
     "IsotonicCalibrator",
     "Odds",
     "PairCheck",
@@ -60,6 +66,7 @@ __all__ = [
     "PruningStudy",
     "Reliability",
     "TemperatureCalibrator",
+    "break_even",
     "brier_terms",
     "calibration_errors",
     "cells_of",
@@ -68,6 +75,7 @@ __all__ = [
     "debiased_calibration_error",
     "equalised_odds",
     "expected_calibration_error",
+    "filter_margin",
     "hardness",
     "kept_count",
     "laplace_ensemble",

@@ -6,7 +6,6 @@ keeps running sums; nothing of the training is changed and no pass is added.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutaway import files
 from cutaway.arrays import Floats
-from cutaway.data.parquet import parquet_rows
-from cutaway.errors import FileError, InputError
+from cutaway.data.frames import read_frame
+from cutaway.errors import InputError
 
 if TYPE_CHECKING:
     import pandas
@@ -229,7 +227,7 @@ def read_scores(path: str | Path, data: Dataset) -> pandas.DataFrame:
     name, column = (str(path), "") if Path(path).exists() else str(path).rpartition(":")[::2]
     path = Path(name or column)
     column = column if name else ""
-    table = _opened(path)
+    table = read_frame(path, "table of scores", "give example_scores.csv of a run, or a table of your own")
     table = table.select_dtypes("number").drop(columns="row", errors="ignore")
     if data.labels is not None:
         own = data.labels.cpu().numpy()
@@ -249,25 +247,6 @@ def read_scores(path: str | Path, data: Dataset) -> pandas.DataFrame:
         )
     column = column or (scores[0] if len(scores) == 1 else "")
     return table.assign(table=table[column]) if column else table
-
-
-def _opened(path: Path) -> pandas.DataFrame:
-    """The whole table, of a file within the room that there is."""
-    import pandas
-
-    remedy = "give example_scores.csv of a run, or a table of your own"
-    if path.suffix == ".parquet":
-        return parquet_rows(path, None)
-    text = files.read_text(path, "table of scores", largest=files.room(), remedy=remedy)
-    try:
-        return pandas.read_csv(io.StringIO(text))
-    except ValueError as error:
-        raise FileError(
-            f"table of scores {path}",
-            found=str(error)[:120],
-            expected="a .csv or .parquet file with a row for each row of the data",
-            remedy=remedy,
-        ) from error
 
 
 def _other_rows(path: Path, found: str, data: Dataset) -> InputError:

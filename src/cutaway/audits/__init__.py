@@ -1,0 +1,11 @@
+"""Audits of tables: what may be made of labels, answers, tunings and generations, without a network at hand."""
+
+from cutaway import _facade
+
+__all__, __getattr__, __dir__ = _facade.front(
+    __name__,
+    {
+        "labels": "LabelAudit",
+        "table_audit": "TableAudit",
+    },
+)

@@ -1,0 +1,47 @@
+"""Pictures of audits of tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from cutaway.pictures.charts import INK, LEGEND, NULL, ROW, WARN, Measured, finished, inline_rows
+
+
+def break_even_chart(reading: Measured) -> Any:
+    """Wrong labels at hand (orange) and the share at which the filter breaks even (blue), of all rows and class by
+    class; grey, where a filter that keeps at random does."""
+    values, rows = reading.values, []
+    for name, what in (("wrong_share", "wrong"), ("break_even", "worst"), ("break_even_spread", "spread")):
+        figure = next((f for f in reading.figures if f.name == name), None)
+        if figure is not None:
+            rows.append(("all rows", what, figure.value, figure.low, figure.high))
+    for k, cell in enumerate(values["class"].values if "class" in values.coords else ()):
+        called = f"class {cell} ({int(values['class_rows'].values[k])})"
+        for name, what in (("wrong_share", "wrong"), ("break_even", "worst"), ("break_even_spread", "spread")):
+            if f"class_{name}" in values:
+                rows.append((called, what, float(values[f"class_{name}"].values[k]), None, None))
+    words = {
+        "wrong": "labels that are wrong",
+        "worst": "breaks even, wrong ones agreeing",
+        "spread": "breaks even, wrong ones spread",
+    }
+    there = [w for key, w in words.items() if any(r[1] == key for r in rows)]
+    data = inline_rows(
+        cell=[r[0] for r in rows],
+        what=[words[r[1]] for r in rows],
+        value=[r[2] for r in rows],
+        low=[r[3] for r in rows],
+        high=[r[4] for r in rows],
+    )
+    order = list(dict.fromkeys(r[0] for r in rows))
+    x = alt.X("value:Q", title="share of labels", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="~%"))
+    y = alt.Y("cell:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
+    colour = alt.Color("what:N", sort=there, scale=alt.Scale(domain=there, range=[WARN, INK, "#8fb8e0"]), legend=LEGEND)
+    tips = ["cell:N", "what:N", *(alt.Tooltip(f"{n}:Q", format=".1%") for n in ("value", "low", "high"))]
+    base = alt.Chart(data).encode(y=y, color=colour)
+    bands = base.mark_rule(strokeWidth=3, opacity=0.45).encode(x=alt.X("low:Q"), x2="high:Q")
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, tooltip=tips)
+    chance = alt.Chart(inline_rows(value=[0.5])).mark_rule(color=NULL, strokeDash=[4, 3]).encode(x="value:Q")
+    return finished(alt.layer(chance, bands, points), height=max(90, ROW * len(order) + 20))
