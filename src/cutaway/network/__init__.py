@@ -9,6 +9,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "capture": "Chunk",
         "network": "Network",
         "outputs": "first_tensor",
+        "packed": "with_ordinary_weights",
         "preserve": "preserved",
         "sites": "Site",
     },

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.errors import FileError, MissingExtra, ModelError
+from cutaway.errors import CutawayWarning, FileError, MissingExtra, ModelError
 from cutaway.files import read_json
+from cutaway.network.packed import unpack
 
 EXAMPLE_TEXT = "Once upon a time there was a little girl who liked to read."
 
@@ -57,6 +59,10 @@ def load_huggingface(
                 expected=f"all weights of a {type(model).__name__}",
                 remedy="weights that are not there would be random: use the complete checkpoint",
             )
+    if number := unpack(model):
+        warnings.warn(
+            CutawayWarning(f"{number} packed weights of {text} were unpacked into ordinary ones"), stacklevel=2
+        )
     tokenizer = load_tokenizer(text, local_files_only=where["local_files_only"])
     return model, tokenizer, _example(tokenizer, model.config)
 
@@ -158,10 +164,26 @@ def _attempt(text: str, what: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except ImportError as error:
-        raise MissingExtra.of(str(getattr(error, "name", None) or "accelerate"), "hf") from error
+        raise _missing(text, what, error) from error
     except Exception as error:  # transformers raises many kinds for damaged files
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise _file_error(text, what, reason) from error
+
+
+def _missing(text: str, what: str, error: ImportError) -> MissingExtra:
+    """The package that transformers asks for: of our extra, or one that this model alone needs."""
+    if error.name in ("accelerate", "tokenizers", "safetensors", "huggingface_hub"):
+        return MissingExtra.of(error.name, "hf")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if error.name is None and "accelerate" in reason.lower():
+        return MissingExtra.of("accelerate", "hf")
+    name = error.name.partition(".")[0] if error.name else ""
+    return MissingExtra(
+        f"{what} of model {text}",
+        found=f"a package that is not installed ({reason})",
+        expected="what this model is stored with",
+        remedy=f"install it with: pip install {name}" if name else "install that package",
+    )
 
 
 def _file_error(text: str, what: str, reason: str) -> FileError:

@@ -30,6 +30,7 @@ from cutaway.network.flops import forward_flops
 from cutaway.network.gradient import derivatives, mha_fastpath_off
 from cutaway.network.misfit import misfit
 from cutaway.network.outputs import first_tensor
+from cutaway.network.packed import refuse_packed
 from cutaway.network.passes import Passes
 from cutaway.network.preserve import alone, preserved
 from cutaway.network.probe import probed
@@ -66,6 +67,7 @@ class Network:
         self.passes = Passes()
         self.twin_skipped: tuple[Skipped, ...] = ()
         refuse_unreadable(model)
+        refuse_packed(model)
         refuse_training_mode(model)
         check_finite(model, f"network {self.name!r}")
         self.example: torch.Tensor | None = None
