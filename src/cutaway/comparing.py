@@ -167,7 +167,7 @@ def _chance(mine: Reading, other: Reading, a: Figure, b: Figure) -> tuple[float 
             (gap,), np.mean, permutation_type="samples", n_resamples=4999, vectorized=True, rng=np.random.default_rng(0)
         )
         return float(result.pvalue), True
-    if None in (a.low, a.high, b.low, b.high):
+    if None in (a.low, a.high, b.low, b.high) or a.sure or b.sure:  # a bound says nothing of other rows
         return None, False
     spread = math.hypot(_deviation(a), _deviation(b))
     if spread == 0 or not math.isfinite(spread):

@@ -113,6 +113,7 @@ class Instrument(ABC):
     tiles : its figures for a report's first screen.
     better : for figures that a user wants "higher" or "lower", which; a comparison judges these.
     attacks : whether its `radius` is an attack's, to be chosen by the data's range.
+    one_logit : whether a classifier may have one output, the logit of class 1 against class 0.
     """
 
     name: ClassVar[str]
@@ -126,6 +127,7 @@ class Instrument(ABC):
     in_scan: ClassVar[bool] = True
     left_out: ClassVar[str] = ""
     attacks: ClassVar[bool] = False
+    one_logit: ClassVar[bool] = False
     tiles: ClassVar[tuple[Tile, ...]] = ()
     better: ClassVar[Mapping[str, str]] = {}
 
@@ -277,14 +279,21 @@ class Instrument(ABC):
         if lacking and not self._applies(network):
             raise without_column(self.name, data.name, lacking)
         if "classifier" in self.needs and data.labels is not None and len(network.output_shape) == 1:
-            top = int(data.labels.max())
-            if top >= network.output_shape[0]:
-                raise InputError(
-                    f"labels of data {data.name!r}",
-                    found=f"class {top}",
-                    expected=f"0 to {network.output_shape[0] - 1}, the network's outputs",
-                    remedy="use the data set that the network was trained for",
-                )
+            self._check_classes(int(data.labels.max()), network.output_shape[0], data.name)
+
+    def _check_classes(self, top: int, outputs: int, name: str) -> None:
+        logit = outputs == 1 and top == 1
+        if top < outputs or (logit and self.one_logit):
+            return
+        remedy = "use the data set that the network was trained for"
+        if logit:
+            remedy = "of a single logit make two outputs, torch.cat([0 * logit, logit], dim=1), at the model's end"
+        raise InputError(
+            f"labels of data {name!r}",
+            found=f"class {top}",
+            expected=f"0 to {outputs - 1}, the network's outputs" if outputs > 1 else "two outputs or more",
+            remedy=remedy,
+        )
 
     def _provenance(self, network: Network, data: Dataset, seed: int) -> Provenance:
         return Provenance(

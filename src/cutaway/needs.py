@@ -7,8 +7,11 @@ from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from cutaway.errors import InputError
+from cutaway.reading import Skipped
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from cutaway.network import Network
 
 NEEDS = frozenset({"labels", "labels2", "groups", "inputs", "tokens", "classifier", "generator"})
@@ -52,6 +55,18 @@ def without_column(instrument: str, data: str, kind: str) -> InputError:
     return InputError(
         f"instrument {instrument!r}", found=f"data {data!r} without {words}", expected=expected, remedy=remedy
     )
+
+
+def held_statistics(model: nn.Module) -> tuple[Skipped, ...]:
+    """What derivatives row by row leave out of a network with batch normalisation; empty without one."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    held = [path for path, module in model.named_modules() if isinstance(module, _BatchNorm)]
+    if not held:
+        return ()
+    others = f" and {len(held) - 1} more" if len(held) > 1 else ""
+    reason = "its statistics are held as they are stored; in training they make each row's output depend on the others"
+    return (Skipped(what=f"how rows move each other through batch normalisation {held[0]!r}{others}", reason=reason),)
 
 
 def _no_generator(network: Network) -> str:

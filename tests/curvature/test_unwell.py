@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from cutaway.cli import run
+from cutaway.curvature import softmax_gain
 from cutaway.errors import BudgetError, InputError
 from cutaway.features.class_means import collapse
 from cutaway.instruments import Curvature, EffectiveSparsity, KernelFeatures, Margins, NeuralCollapse, TangentKernel
 from cutaway.kernels import InfiniteNetwork, KernelPredictor, solve, tangent_kernel
 from cutaway.network import Network
+from cutaway.report.page import interval_text
 from cutaway.status import Status
 from cutaway.testing.contract import small_data
 
@@ -46,7 +48,7 @@ def test_half_precision_gives_finite_numbers_or_a_reason(name):
     data = dataclasses.replace(data, inputs=data.inputs.half())
     reading = told(name, network().half(), data)
     assert (name == "margins") == (reading.status.value == "unsupported")
-    assert all(math.isfinite(f.value) for f in reading.figures)
+    assert all(math.isfinite(f.value) or f.status is Status.UNKNOWN for f in reading.figures)
 
 
 @pytest.mark.parametrize("name", ["tangent-kernel", "curvature", "neural-collapse", "effective-sparsity"])
@@ -60,7 +62,7 @@ def test_rows_of_zeros_among_others_do_no_harm(name):
 
 REASONS = {
     "tangent-kernel": "no output depends on a parameter",
-    "kernel-features": "no output depends on a parameter",
+    "kernel-features": "four rows that differ",
     "margins": "every output is zero",
     "neural-collapse": "same mean in every class",
 }
@@ -160,7 +162,7 @@ def test_no_curvature_has_no_excess_and_no_gain():
     model = nn.Linear(4, 2).eval()
     with torch.no_grad():
         model.weight.zero_()
-        model.bias.copy_(torch.tensor([200.0, -200.0]))
+        model.bias.copy_(torch.tensor([2000.0, -2000.0]))
     reading = Curvature(num_probes=2).measure(model, (torch.randn(12, 4), torch.zeros(12).long()))
     for name in ("positive_excess", "softmax_gain"):
         assert reading.figure(name).status is Status.UNKNOWN and reading.figure(name).low is None
@@ -202,3 +204,62 @@ def test_a_larger_setting_is_offered_only_where_it_would_read_more(capsys, tmp_p
         assert run(asked) == 0
         out = capsys.readouterr().out
         assert "of 30 rows" in out and ("--set num_points=N" in out) is offered
+
+
+def two_classes():
+    data = small_data()
+    return dataclasses.replace(data, labels=data.labels % 2, num_classes=2, class_names=None)
+
+
+@pytest.mark.parametrize("name", ["tangent-kernel", "kernel-features", "curvature", "margins"])
+def test_a_single_logit_reads_as_its_two_classes(name):
+    torch.manual_seed(0)
+    single = nn.Sequential(nn.Flatten(), nn.Linear(16, 8, bias=False), nn.ReLU(), nn.Linear(8, 1, bias=False)).eval()
+    data = two_classes()
+    if name == "margins":  # all rows right
+        data = dataclasses.replace(data, labels=(single(data.inputs)[:, 0] > 0).long())
+    reading = told(name, single, data)
+    assert reading.status.value in ("estimate", "exact") and reading.figures
+    if name == "curvature":  # of logits (0, z) the cross-entropy is the same function of the parameters
+        pair = nn.Sequential(single, Beside()).eval()
+        wanted = told(name, pair, data)
+        for figure in wanted.figures:
+            assert reading.figure(figure.name).value == pytest.approx(figure.value, rel=1e-4, abs=1e-9), figure.name
+        squared = Curvature(loss="squared-error", num_probes=2, num_top=1).measure(single, data, intervals=False)
+        assert squared.figure("gauss_newton_trace").value > 0
+
+
+class Beside(nn.Module):
+    def forward(self, logit):
+        return torch.cat([0 * logit, logit], dim=1)
+
+
+def test_a_single_logit_where_two_outputs_are_needed_says_how_to_make_them():
+    with pytest.raises(InputError, match=r"torch.cat\(\[0 \* logit, logit\]"):
+        told("neural-collapse", nn.Sequential(nn.Flatten(), nn.Linear(16, 1)).eval(), two_classes())
+
+
+def test_an_eigenvalue_has_a_bound_and_no_confidence_interval():
+    reading = told("curvature", network(), small_data())
+    top = reading.figure("largest_eigenvalue")
+    assert top.sure and "off by at most" in top.told() and "95 %" not in top.told()
+    assert not reading.figure("trace").sure and "95 % interval" in reading.figure("trace").told()
+    assert interval_text(top).endswith("(bound)") and "to" in interval_text(reading.figure("trace"))
+
+
+def test_the_gain_of_rows_that_are_nearly_certain_is_not_rounding():
+    # one class against two as likely as each other: A is p (e_0 - e_1)(..)^T + p (e_0 - e_2)(..)^T, eigenvalues 1 and 3
+    assert softmax_gain(torch.tensor([[300.0, 0.0, 0.0]])) == pytest.approx(4 / 10**0.5)
+    one = torch.tensor([[200.0, 0.0, -400.0]])  # two classes are left: one direction
+    assert softmax_gain(one) == pytest.approx(1.0) and math.isnan(softmax_gain(1e6 * one))
+
+
+@pytest.mark.parametrize("command", [["kernel"], ["goldilocks", "--scales", "1", "--dimension", "2"]])
+def test_theory_takes_what_rows_there_are(capsys, tmp_path, command):
+    data = small_data()
+    np.savez(tmp_path / "few.npz", inputs=data.inputs.numpy(), labels=data.labels.numpy())
+    (tmp_path / "net.py").write_text("from cutaway.testing.contract import small_classifier as make\n")
+    model = [] if command[0] == "kernel" else [f"{tmp_path}/net.py:make"]
+    asked = ["theory", command[0], *model, *command[1:], "--data", str(tmp_path / "few.npz")]
+    assert run(asked) == 0 and run([*asked, "--num", "5000"]) == 2
+    assert "at most" in capsys.readouterr().err

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cutaway.errors import InputError
-from cutaway.instruments import TangentKernel
+from cutaway.instruments import Curvature, KernelFeatures, TangentKernel
+from cutaway.kernels import first_equal, halves
 from cutaway.kernels.chart import distances, motion_marks
 from cutaway.network import Network
 from cutaway.testing import check_instrument
@@ -48,6 +49,43 @@ def test_no_labels_one_class_and_no_gradient():
     assert "nothing tells rows apart" in TangentKernel().measure(model, double).reason
     halved = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).half().eval()
     assert np.isfinite(TangentKernel().measure(Network(halved, data.inputs[:2]), data).figure("alignment").value)
+
+
+def test_rows_in_turns_are_learned_and_judged_in_every_class():
+    model, data = small_classifier(), small_data()
+    order = (
+        torch.argsort(data.labels, stable=True).view(3, -1).T.flatten()
+    )  # 0 1 2 0 1 2: of two in turn, one class each
+    turns = data.subset(order)
+    apart = turns.labels.unique(return_counts=True)[1]
+    learn, judge = halves(turns.labels.numpy(), first_equal(turns.inputs))
+    for rows in (learn, judge):
+        assert (torch.bincount(turns.labels[rows], minlength=3) >= apart // 2).all()
+    reading = TangentKernel().measure(model, turns)
+    assert reading.figure("kernel_accuracy").value > 0.5
+    assert [f.name for f in reading.figures] == ["alignment", "effective_rank", "top_mass", "kernel_accuracy"]
+
+
+def test_equal_rows_are_told_and_never_judged():
+    model, data = small_classifier(), small_data()
+    once = TangentKernel().measure(model, data)
+    twice = dataclasses.replace(data, inputs=data.inputs.repeat(2, 1, 1, 1), labels=data.labels.repeat(2))
+    reading = TangentKernel().measure(model, twice)
+    assert reading.figure("equal_rows").value == len(data)
+    assert reading.figure("eigenvalues_under_floor").value >= len(data)
+    assert reading.figure("kernel_accuracy").value == once.figure("kernel_accuracy").value < 1
+    assert "rows equal an earlier one" in TangentKernel().describe(reading)
+
+
+@pytest.mark.parametrize(
+    "instrument", [TangentKernel(), KernelFeatures(num_features=1, steps=1), Curvature(num_probes=2)]
+)
+def test_batch_normalisation_is_said_to_be_held(instrument):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).eval()
+    reading = instrument.measure(model, small_data(), intervals=False)
+    assert "statistics are held as they are stored" in reading.summary() and "'1'" in reading.summary()
+    assert "statistics" not in instrument.measure(small_classifier(), small_data(), intervals=False).summary()
 
 
 def test_distances_over_training_are_cosines():

@@ -153,7 +153,7 @@ def reading_rows(reading) -> list[dict[str, Any]]:
     """The figures of a reading as promised rows; one without a value where the instrument failed."""
     if reading.status != "failed":
         return [figure_row(reading, figure) for figure in reading.figures]
-    empty = dict.fromkeys(("value", "low", "high", "p_value", "q_value", "null_median"))
+    empty = dict.fromkeys(("value", "low", "high", "level", "p_value", "q_value", "null_median"))
     whole = {"instrument": reading.instrument, "name": reading.instrument, **empty, "status": "failed", "unit": "1"}
     return [whole | {"reason": reading.reason}]
 
@@ -166,6 +166,7 @@ def figure_row(reading, figure) -> dict[str, Any]:
         "value": figure.value,
         "low": figure.low,
         "high": figure.high,
+        "level": figure.level,
         "p_value": figure.p_value,
         "q_value": figure.q_value,
         "null_median": figure.null_median,

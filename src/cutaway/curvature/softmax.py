@@ -11,25 +11,33 @@ import math
 import torch
 
 
+def _probabilities(outputs: torch.Tensor) -> torch.Tensor:
+    """Of logits (n, c); a single one is that of class 1 against 0 for class 0."""
+    logits = outputs.double()
+    return (torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits).softmax(dim=1)
+
+
 def softmax_gain(outputs: torch.Tensor) -> float:
-    """Gamma of logits (n, c); NaN where every row is saturated. Exact up to rounding. Source: Vysogorets, Dawid and
-    Kempe 2024.
+    """Gamma of logits (n, c), one column being two classes; NaN where every row is saturated. Exact up to rounding.
+    Source: Vysogorets, Dawid and Kempe 2024.
 
     >>> round(softmax_gain(torch.zeros(4, 10)), 6)
     3.0
     """
-    p = outputs.double().softmax(dim=1)
-    bend = torch.diag(p.mean(dim=0)) - p.T @ p / len(p)
-    norm = float(bend.norm())
-    return float(bend.trace()) / norm if norm > 1e-300 else float("nan")
+    p = _probabilities(outputs)
+    bend = -(p.T @ p) / len(p)
+    bend.fill_diagonal_(0)
+    bend.diagonal().sub_(bend.sum(dim=1))  # rows of A sum to 0: of certain rows mean p - mean p^2 would be rounding
+    bend = bend / bend.abs().max()
+    return float(bend.trace() / bend.norm())
 
 
 def softmax_entropy(outputs: torch.Tensor) -> float:
     """Mean entropy of the rows' softmax, in nats: log c for uniform rows, 0 for certain ones.
 
-    `outputs` are logits (n, c). Exact up to rounding. Source: definition.
+    `outputs` are logits (n, c), one column being two classes. Exact up to rounding. Source: definition.
     """
-    return float(torch.distributions.Categorical(logits=outputs.double()).entropy().mean())
+    return float(torch.special.entr(_probabilities(outputs)).sum(dim=1).mean())
 
 
 def predicted_excess(own: float, shared: float, gain: float, dimension: int) -> float:

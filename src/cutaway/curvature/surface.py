@@ -59,17 +59,27 @@ class Surface:
     ) -> Surface:
         """The surface of a classifier in float64 (a tiny curvature is rounding in float32).
 
-        labels : (n,) class numbers; squared error is against their one-hot rows.
-        Raises `InputError` for an unknown loss, `BudgetError` before anything large is made where a product with the
-        Hessian would not fit. Source: definition.
+        labels : (n,) class numbers; squared error is against their one-hot rows. A single output is the logit of class
+            1 against class 0, and its squared error is against the class number.
+        Raises `InputError` for an unknown loss or a class beyond the outputs, `BudgetError` before anything large is
+        made where a product with the Hessian would not fit. Source: definition.
         """
         if loss not in LOSSES:
             raise InputError("loss", found=repr(loss), expected=" or ".join(LOSSES), remedy="give one of these")
         chunk_size(2 * 6 * 8 * network.num_parameters, budget or DEFAULT_BUDGET)
         parameters = Parameters(network, double=True)
         labels = labels.to(parameters.theta.device)
+        outputs = parameters.network.output_shape[0]
+        if int(labels.max()) >= max(2, outputs):
+            raise InputError(
+                "labels",
+                found=f"class {int(labels.max())}",
+                expected=f"0 to {max(1, outputs - 1)}, the network's outputs",
+                remedy="use the data set that the network was trained for",
+            )
         if loss == "squared-error":
-            labels = torch.nn.functional.one_hot(labels, parameters.network.output_shape[0]).to(parameters.theta)
+            rows = labels[:, None] if outputs == 1 else torch.nn.functional.one_hot(labels, outputs)
+            labels = rows.to(parameters.theta)
         return cls(parameters=parameters, inputs=inputs, labels=labels, loss=LOSSES[loss], budget=budget)
 
     def __len__(self) -> int:

@@ -30,7 +30,10 @@ _UNMAPPED = (RuntimeError, NotImplementedError)
 
 
 def cross_entropy(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """-log softmax(outputs)[label] row by row: outputs (n, c), labels (n,) whole numbers, gives (n,)."""
+    """-log softmax(outputs)[label] row by row: outputs (n, c), labels (n,) whole numbers, gives (n,). A single output
+    is the logit of class 1 against class 0."""
+    if outputs.shape[1] == 1:
+        return torch.nn.functional.softplus((1 - 2 * labels.to(outputs.dtype)) * outputs[:, 0])
     return torch.nn.functional.cross_entropy(outputs, labels, reduction="none")
 
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 class Figure:
     """One number of a reading.
 
-    `low` and `high` bound it at confidence `level`; `p_value` is its rank among what networks that learned nothing give
-    (`alternative` says which direction counts as evidence, `none` that no null applies), `q_value` the same after
-    control of the false-discovery rate. `null_median` is what the null gives, `null_draws` its finite draws. A figure
-    that could not be computed is NaN, never zero.
+    `low` and `high` bound it at confidence `level`, 1 where that is a bound and no matter of chance; `p_value` is its
+    rank among what networks that learned nothing give (`alternative` says which direction counts as evidence, `none`
+    that no null applies), `q_value` the same after control of the false-discovery rate. `null_median` is what the null
+    gives, `null_draws` its finite draws. A figure that could not be computed is NaN, never zero.
     """
 
     name: str
@@ -58,11 +58,25 @@ class Figure:
         """What it is called in a sentence or a table."""
         return self.long_name or self.name.replace("_", " ")
 
+    @property
+    def sure(self) -> bool:
+        """Whether `low` and `high` are bounds that hold without chance, not a confidence interval."""
+        return self.low is not None and self.high is not None and self.level >= 1.0
+
+    @property
+    def error(self) -> float:
+        """How far `low` or `high` is from the value, whichever is farther; NaN without them."""
+        if self.low is None or self.high is None:
+            return math.nan
+        return max(self.high - self.value, self.value - self.low)
+
     def told(self) -> str:
-        """`words: value unit, 95 % interval low to high (null median ..., p = ...)`."""
+        """`words: value unit, 95 % interval low to high (null median ..., p = ...)`; of a bound, `off by at most
+        ...`."""
         text = f"{self.called}: {self.value:.4g}" + ("" if self.unit == "1" else f" {self.unit}")
         if self.low is not None and self.high is not None:
-            text += f", {100 * self.level:g} % interval {self.low:.4g} to {self.high:.4g}"
+            ends = f"{100 * self.level:g} % interval {self.low:.4g} to {self.high:.4g}"
+            text += f", off by at most {self.error:.2g}" if self.sure else f", {ends}"
         if self.p_value is not None:
             null = "" if self.null_median is None else f"null: {self.null_median:.4g}, "
             text += f" ({null}p = {self.p_value:.3g})"

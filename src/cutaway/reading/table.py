@@ -30,6 +30,7 @@ class Words(TypedDict, total=False):
     long_name: str
     alternative: Alternative
     status: Status
+    level: float
 
 
 class ColumnWords(Words, total=False):
@@ -79,7 +80,7 @@ class Table:
         self._variables[name] = variable(values, dims, unit=unit, long_name=long_name, kind=kind)
 
     def figure(self, name: str, value: float, band: Band | None = None, **words: Unpack[Words]) -> None:
-        """The figure `name`, with the interval `band`."""
+        """The figure `name`, with the interval `band`; `level=1.0` where that bounds it without chance."""
         low, high = band if band is not None else (None, None)
         self._figures.append(Figure(name=name, value=float(value), low=low, high=high, **words))
 

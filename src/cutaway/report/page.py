@@ -126,6 +126,8 @@ def number_text(value: float | None) -> str:
 def interval_text(figure: Figure) -> str:
     if figure.low is None or figure.high is None or math.isnan(figure.low):
         return "–"
+    if figure.sure:
+        return f"± {figure.error:.1g} (bound)"
     return f"{number_text(figure.low)} to {number_text(figure.high)}"
 
 

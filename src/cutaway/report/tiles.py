@@ -79,6 +79,8 @@ def _unit(unit: str) -> str:
 def _interval(figure: Figure, tile: Tile) -> str:
     if figure.low is None or figure.high is None or not math.isfinite(figure.low + figure.high):
         return ""
+    if figure.sure:
+        return f"± {figure.error:.1g} (bound)"
     low, high = (shown_number(v, percent=tile.percent) for v in (figure.low, figure.high))
     return f"{low.removesuffix(' %')} to {high}"
 

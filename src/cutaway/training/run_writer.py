@@ -75,8 +75,8 @@ class RunWriter:
             {
                 "name": f.name,
                 "value": f.value,
-                "low": f.low,
-                "high": f.high,
+                "low": None if f.sure else f.low,  # a film's bands are confidence intervals
+                "high": None if f.sure else f.high,
                 "unit": f.unit,
                 "long_name": f.long_name,
             }

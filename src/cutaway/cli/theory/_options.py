@@ -4,11 +4,14 @@ Annotations are not postponed here, as in `cli/subject.py`.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from cutaway.errors import InputError
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
 
 Noise = Annotated[float, Parameter(help="Variance of the label noise.")]
 
@@ -52,3 +55,17 @@ class StudentOptions:
                     expected="at least 1",
                     remedy="give a whole number of at least 1",
                 )
+
+
+def usual_number(data: str | None, split: str, usual: int) -> int | None:
+    """How many rows to ask for where no number was told: `usual` of a named set, or all where it has fewer; None for
+    files, whose length is known when they are read (see `at_most`)."""
+    from cutaway.data.named import NAMED, available
+
+    name = str(data).lower().replace("_", "-")
+    return min(usual, available(name, split)) if name in NAMED else None
+
+
+def at_most(rows: "Dataset", number: int, seed: int) -> "Dataset":
+    """`number` of the rows, equal over the classes, or all where there are fewer."""
+    return rows if len(rows.inputs) <= number else rows.take(number, seed)

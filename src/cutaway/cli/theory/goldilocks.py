@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Several, check_picture
 from cutaway.cli.subject import Subject
+from cutaway.cli.theory._options import at_most, usual_number
 from cutaway.cli.theory._series import PICTURES, save
 from cutaway.errors import InputError
 
@@ -18,14 +19,21 @@ if TYPE_CHECKING:
     from cutaway.network import Network
 
 app = new_app("theory goldilocks")
+USUAL = 300  # rows
 
 
 @dataclass(frozen=True)
 class Start(Subject):
-    """A network as it starts, on rows that it would be trained on."""
+    """A network as it starts, on rows that it would be trained on.
+
+    Parameters
+    ----------
+    num
+        How many rows of the data to use; 300 where none is told, or all where there are fewer.
+    """
 
     _: KW_ONLY
-    num: int | None = 300
+    num: int | None = None
     split: str = "train"
 
 
@@ -63,7 +71,11 @@ def goldilocks(
             expected="scales above 0, a dimension of at least 1",
             remedy="give such numbers",
         )
+    told = subject.num
+    if told is None:
+        subject = replace(subject, num=usual_number(subject.data or "digits", subject.split, USUAL))
     network, dataset = _usual(subject) if subject.model is None else subject.open()
+    dataset = at_most(dataset, USUAL, subject.seed) if told is None else dataset
     if dataset.labels is None:
         raise InputError(
             f"data {dataset.name!r}", found="no labels", expected="labelled data", remedy="name another set"

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Budget, Seed, budget_bytes, check_picture
+from cutaway.cli.theory._options import at_most, usual_number
 from cutaway.cli.theory._series import PICTURES, save, series_of, theory_payload
 from cutaway.errors import InputError
 
 app = new_app("theory kernel")
+USUAL = 200  # rows
 
 
 @app.default
 def kernel(
     data: str = "digits",
     *,
-    num: int = 200,
+    num: int | None = None,
     split: str = "train",
     depth: int = 2,
     activation: str = "relu",
@@ -32,14 +34,14 @@ def kernel(
 ) -> Outcome:
     """NNGP and NTK of a network of infinite width: eigenvalues, alignment with the labels, regression.
 
-    Every other row is learned from, the rest are judged.
+    Every other row of each class is learned from, the rest are judged.
 
     Parameters
     ----------
     data
         A named set or a path, with labels.
     num
-        How many rows of the data to use.
+        How many rows of the data to use; 200 where none is told, or all where there are fewer.
     split
         Which split of a named set: train or test.
     depth
@@ -59,18 +61,28 @@ def kernel(
     out
         File (.png, .pdf, .svg) for the picture of the eigenvalues.
     """
+    import numpy as np
     import torch
 
     from cutaway.data import load_data
-    from cutaway.kernels import InfiniteNetwork, effective_rank, solve, target_alignment, top_mass
+    from cutaway.kernels import (
+        InfiniteNetwork,
+        effective_rank,
+        first_equal,
+        halves,
+        solve,
+        target_alignment,
+        top_mass,
+    )
 
     check_picture("--out", out, PICTURES)
     finite = all(map(math.isfinite, (weight_variance, bias_variance, ridge)))
-    if not finite or weight_variance <= 0 or bias_variance < 0 or ridge < 0 or num < 4:
+    few = num is not None and num < 4
+    if not finite or weight_variance <= 0 or bias_variance < 0 or ridge < 0 or few:
         raise InputError(
             "command theory kernel",
             found=f"--weight-variance {weight_variance:g}, --bias-variance {bias_variance:g}, --ridge {ridge:g}, "
-            f"--num {num}",
+            f"--num {USUAL if num is None else num}",
             expected="a variance of weights above 0, one of biases and a ridge of at least 0, four rows or more",
             remedy="give such numbers",
         )
@@ -89,22 +101,33 @@ def kernel(
         kernel_size=kernel_size,
         pooling=pooling,
     )
-    rows = load_data(data, split=split, num=num, seed=seed)
+    wanted = usual_number(data, split, USUAL) if num is None else num
+    rows = at_most(load_data(data, split=split, num=wanted, seed=seed), USUAL if num is None else num, seed)
     if rows.labels is None:
         raise InputError(f"data {rows.name!r}", found="no labels", expected="labelled data", remedy="name another set")
+    first = first_equal(rows.inputs)
+    copies = int((first != np.arange(len(first))).sum())
+    learn, judge = halves(rows.labels.numpy(), first)
+    if not len(judge):
+        raise InputError(
+            f"data {rows.name!r}",
+            found=f"{len(first)} rows, of which {copies} equal an earlier one",
+            expected="two rows that differ, one to learn from and one to judge",
+            remedy="give more rows, each of them once",
+        )
     targets = torch.nn.functional.one_hot(rows.labels, rows.num_classes or -1).double()
-    mean = targets[::2].mean(dim=0)
+    mean = targets[learn].mean(dim=0)
     series, figures, lines = {}, [], []
     for name, found in zip(("nngp", "ntk"), network.kernels(rows.inputs.double(), budget=budget_bytes(budget))):
         values = torch.linalg.eigvalsh(found).flip(0)
-        inner = found[::2, ::2]
-        solution = solve(inner, targets[::2] - mean, ridge=ridge * float(inner.diagonal().mean()))
-        said = (found[1::2, ::2] @ solution.coefficients + mean).argmax(dim=1)
+        inner = found[learn][:, learn]
+        solution = solve(inner, targets[learn] - mean, ridge=ridge * float(inner.diagonal().mean()))
+        said = (found[judge][:, learn] @ solution.coefficients + mean).argmax(dim=1)
         told = {
             "alignment": target_alignment(found, targets),
             "effective_rank": effective_rank(values),
             "top_mass": top_mass(values),
-            "accuracy": float((said == rows.labels[1::2]).double().mean()),
+            "accuracy": float((said == rows.labels[judge]).double().mean()),
             "floor": solution.floor,
         }
         series[name] = series_of(range(1, len(values) + 1), values.tolist())
@@ -112,6 +135,8 @@ def kernel(
         line = f"{name.upper():4}  alignment with the labels {told['alignment']:.3f}, {told['effective_rank']:.1f} "
         line += f"directions, right on {told['accuracy']:.1%} of {len(said)} rows not learned from"
         lines.append(line + (f"; eigenvalues raised to {solution.floor:.2g} (rows alike?)" if solution.floor else ""))
+    if copies:
+        lines.append(f"{copies} of {len(first)} rows equal an earlier one: the regression leaves them out")
     if out is not None:
         from cutaway.kernels.chart import eigenvalue_figure
 

@@ -13,6 +13,7 @@ from cutaway.context import Context
 from cutaway.curvature import LOSSES, Moments, Surface, density, extremes, moments, softmax_entropy, softmax_gain
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, Tile
+from cutaway.needs import held_statistics
 from cutaway.network import Network
 from cutaway.reading.intervals import bootstrap_interval, student_interval
 from cutaway.reading.table import Table
@@ -29,11 +30,13 @@ class Curvature(Instrument):
     """The Hessian H of the mean loss over `num_points` rows: trace, Frobenius norm, the ends of its spectrum, its
     Gauss-Newton part G, and the spectrum as a density.
 
-    `loss` is cross-entropy or squared-error (against one-hot rows). Always in float64, on a copy where the network is
-    not. Trace, norm and tr G are estimates from `num_probes` shared probes, with Student intervals over probes (the
-    rows are taken as given); the `num_top` largest eigenvalues and the smallest one carry residual bounds. H is the
-    Hessian almost everywhere: curvature in the kinks of a ReLU is not in it. Cost: about num_probes products with H and
-    with G, up to 300 for the ends, and num_density * 40 for the density, at four forward passes a row each.
+    `loss` is cross-entropy or squared-error (against one-hot rows); a single output is the logit of class 1. Always in
+    float64, on a copy where the network is not, with the statistics of batch normalisation as stored. Trace, norm and
+    tr G are estimates from `num_probes` shared probes, with Student intervals over probes (the rows are taken as
+    given); the `num_top` largest eigenvalues and the smallest one carry residual bounds, which are no matter of chance:
+    an eigenvalue of H lies that near. H is the Hessian almost everywhere: curvature in the kinks of a ReLU is not in
+    it. Cost: about num_probes products with H and with G, up to 300 for the ends, and num_density * 40 for the density,
+    at four forward passes a row each.
     """
 
     loss: str = field(default="cross-entropy", metadata=one_of(tuple(LOSSES), "what the outputs are judged by"))
@@ -50,6 +53,7 @@ class Curvature(Instrument):
         "Cohen et al. 2021, arXiv 2103.00065"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
+    one_logit: ClassVar[bool] = True
     formula: ClassVar[str] = (
         r"H = \nabla_\theta^2 \frac{1}{n} \sum_i \ell(f_\theta(x_i), y_i), \ \mathrm{tr} H, \|H\|_F, \lambda_{\max}(H)"
     )
@@ -75,7 +79,7 @@ class Curvature(Instrument):
             self._softmax(outputs, table)
         if context.resamples:
             self._density(surface, table, context)
-        return Findings.of(table, sites=network.sites)
+        return Findings.of(table, sites=network.sites, skipped=held_statistics(network.model))
 
     def _ends(self, surface: Surface, table: Table, context: Context) -> None:
         pairs = extremes(surface, top=self.num_top, bottom=1, tolerance=1e-5, seed=context.seed)
@@ -92,7 +96,7 @@ class Curvature(Instrument):
         ):
             value, error = float(values[place]), float(bounds[place])
             if error <= close:
-                table.figure(name, value, (value - error, value + error), long_name=words)
+                table.figure(name, value, (value - error, value + error), level=1.0, long_name=words)
             else:  # a Ritz value lies inside the spectrum: a bound from one side, and its residual is none
                 why = f"{words}, {side} this: the search ended before it was found (more memory: --budget)"
                 table.figure(name, value, long_name=why, status=Status.BOUND)

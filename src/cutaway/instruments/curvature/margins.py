@@ -23,13 +23,13 @@ class Margins(Instrument):
     """Normalised margin min_i m_i / |theta|^L, soft margin and distance from stationarity, in l1, l2, linf and the
     spectral norm of the weights.
 
-    m_i is the true output minus the best other one on row i; L the degree of homogeneity in the weights, found by
-    doubling and halving them. Needs a network that is homogeneous (no biases, no curved activation)
-    and classifies every row rightly; for any other the answer is `unsupported` with the reason. The residual
-    1 - <theta, -grad L> / (|theta| |grad L|_*) with L = sum exp(-m_i) is 0 exactly at the stationary points of the
-    margin in that norm: the norm whose residual falls is the one whose margin is being grown. In float64. Exact for
-    the rows given. Source: arXiv 2410.22069 (its residuals are ours in form). Cost: five forward and one backward pass
-    a row, and a singular value decomposition of every weight.
+    m_i is the true output minus the best other one on row i (of a single output: it, or minus it for class 0); L the
+    degree of homogeneity in the weights, found by doubling and halving them. Needs a network that is homogeneous (no
+    biases, no curved activation) and classifies every row rightly; for any other the answer is `unsupported` with the
+    reason. The residual 1 - <theta, -grad L> / (|theta| |grad L|_*) with L = sum exp(-m_i) is 0 exactly at the
+    stationary points of the margin in that norm: the norm whose residual falls is the one whose margin is being grown.
+    In float64. Exact for the rows given. Source: arXiv 2410.22069 (its residuals are ours in form). Cost: five forward
+    and one backward pass a row, and a singular value decomposition of every weight.
     """
 
     num_points: int = field(default=10_000, metadata=at_least(1, "rows over which the smallest margin is taken"))
@@ -39,6 +39,7 @@ class Margins(Instrument):
     question: ClassVar[str] = "Which margin is the optimiser growing?"
     source: ClassVar[str] = "Tsilivis, Vardi and Kempe 2024, arXiv 2410.22069; Lyu and Li 2020, arXiv 1906.05890"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
+    one_logit: ClassVar[bool] = True
     null: ClassVar[str] = ""  # a network that has learned nothing separates nothing, so it has no margin
     formula: ClassVar[str] = (
         r"\gamma = \frac{1}{\|\theta\|^L} \min_i \left( f_{y_i}(x_i) - \max_{k \ne y_i} f_k(x_i) \right)"

@@ -14,7 +14,17 @@ from cutaway import seeds
 from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable
-from cutaway.kernels import EigenFeatures, TangentFeature, eigen_features, feature_directions, tangent_kernel
+from cutaway.kernels import (
+    EigenFeatures,
+    TangentFeature,
+    eigen_features,
+    feature_directions,
+    first_equal,
+    halves,
+    tangent_kernel,
+    target_alignment,
+)
+from cutaway.needs import held_statistics
 from cutaway.network import Network
 from cutaway.network.calculus import Parameters
 from cutaway.reading.table import Table
@@ -32,13 +42,14 @@ SURE = 1.96  # standard errors of a guess
 class KernelFeatures(Instrument):
     """Usefulness and robustness of the `num_features` first eigen-features of the tangent kernel.
 
-    The kernel regression on every other of `num_points` rows is a sum of features, one an eigenvector, each of which
-    puts the classes on two sides (`cutaway.kernels.eigen_features`). On the other rows: how often a feature is on the
-    side of the row's class (usefulness), how often after PGD against that feature alone within `radius` (data units,
-    linf; robustness), and how often after noise of the same radius. Each is the mean over the feature's two sides, so
-    that a guess gives 1/2. A feature is called useful where that is above 1/2 by 1.96 standard errors of a guess, and
-    fragile where it is useful and is below 1/2 by as much under attack. Estimates with bootstrap intervals over the
-    judged rows (the kernel is taken as given); robustness is an upper bound, as any search gives. In float64.
+    The kernel regression on half of `num_points` rows (every other of each class) is a sum of features, one an
+    eigenvector, each of which puts the classes on two sides (`cutaway.kernels.eigen_features`). On the others (no row
+    twice): how often a feature is on the side of the row's class (usefulness), how often after PGD against that feature
+    alone within `radius` (data units, linf; robustness), and how often after noise of the same radius. Each is the mean
+    over the feature's two sides, so that a guess gives 1/2. A feature is called useful where that is above 1/2 by 1.96
+    standard errors of a guess, and fragile where it is useful and is below 1/2 by as much under attack. Estimates with
+    bootstrap intervals over the judged rows (the kernel is taken as given); robustness is an upper bound, as any search
+    gives. In float64, statistics of batch normalisation as stored.
     """
 
     radius: float = field(default=0.1, metadata=at_least(0, "size of attack and noise (linf), in the data's units"))
@@ -56,6 +67,7 @@ class KernelFeatures(Instrument):
     attacks: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
     null: ClassVar[str] = "permuted-labels"
+    one_logit: ClassVar[bool] = True
     expense: ClassVar[str] = "features times steps times classes forward and backward passes a row"
     limits: ClassVar[str] = (
         "Says what a linearised network would use; features behind the first ones are not looked at. A search that "
@@ -67,25 +79,28 @@ class KernelFeatures(Instrument):
 
     def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         sample = context.sample(network, data, self.num_points, float64=True)
-        learn, judge = sample.data.subset(range(0, len(sample), 2)), sample.data.subset(range(1, len(sample), 2))
-        labels, wide = sample.labels[1::2], sample.network
-        if len(np.unique(sample.labels[::2])) < 2 or len(labels) < 2:
-            raise NotApplicable("it takes four rows and two classes to tell useful features from others")
+        known, other = halves(sample.labels, first_equal(sample.data.inputs))
+        labels, wide = sample.labels[other], sample.network
+        if len(np.unique(sample.labels[known])) < 2 or len(labels) < 2:
+            raise NotApplicable("it takes four rows that differ and two classes to tell useful features from others")
+        learn, judge = sample.data.subset(known), sample.data.subset(other)
         kernel = tangent_kernel(wide, learn.inputs, double=True, budget=context.budget).cpu()
         if not float(kernel.norm()) > 0:
             raise NotApplicable("no gradient: no output depends on a parameter on these rows")
-        classes = data.num_classes or wide.output_shape[0]
-        targets = torch.nn.functional.one_hot(torch.from_numpy(sample.labels[::2]), classes).double()
+        classes = max(data.num_classes or wide.output_shape[0], 2)
+        targets = torch.nn.functional.one_hot(torch.from_numpy(sample.labels[known]), classes).double()
+        if math.isnan(target_alignment(kernel, targets)):
+            raise NotApplicable("every row has the same gradient: nothing tells rows apart")
         found = eigen_features(kernel, targets, self.num_features)
         hits = self._hits(wide, learn, judge, found, context)
-        table = context.table({"sample": sample.rows[1::2], "feature": np.arange(1, len(found.values) + 1)})
+        table = context.table({"sample": sample.rows[other], "feature": np.arange(1, len(found.values) + 1)})
         table.keep("eigenvalue", found.values.numpy(), ["feature"], long_name="eigenvalue of the feature")
         cross = tangent_kernel(wide, judge.inputs, learn.inputs, double=True, budget=context.budget).cpu()
         scores = found.scores(cross)
         right = [float((found.predicted(scores, k + 1).numpy() == labels).mean()) for k in range(len(found.values))]
         table.keep("accuracy_up_to", right, ["feature"], long_name="share right with the features up to this one")
         self._figures(hits, found.sides.numpy()[:, labels].T > 0, table)
-        return Findings.of(table, sites=wide.sites)
+        return Findings.of(table, sites=wide.sites, skipped=held_statistics(network.model))
 
     def _hits(
         self, network: Network, learn: Dataset, judge: Dataset, found: EigenFeatures, context: Context

@@ -14,11 +14,24 @@ import torch
 from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
-from cutaway.kernels import effective_rank, kernel_distance, solve, tangent_kernel, target_alignment, top_mass
+from cutaway.kernels import (
+    effective_rank,
+    first_equal,
+    halves,
+    kernel_distance,
+    solve,
+    tangent_kernel,
+    target_alignment,
+    top_mass,
+)
+from cutaway.kernels.learned_rows import Rows
+from cutaway.kernels.regression import FLOOR
+from cutaway.needs import held_statistics
 from cutaway.network import Network
 from cutaway.network.weights import load_weights
 from cutaway.reading.table import Table
 from cutaway.settings import at_least, means
+from cutaway.status import Status
 from cutaway.wording import said
 
 TOP = 20
@@ -29,9 +42,11 @@ class TangentKernel(Instrument):
     """The tangent kernel K = mean over outputs of <df(x)/dtheta, df(x')/dtheta> on `num_points` rows.
 
     Centred alignment with the labels (bootstrap interval over rows), effective rank (sum l)^2 / sum l^2, share of sum
-    l^2 in the 20 largest eigenvalues, and how often a regression with K on every other row is right on the rest
-    (Clopper-Pearson). With `start`, weights of the same network, the distance 1 - cos(K_start, K): near 0 means that
-    training stayed where the network is linear in its parameters. Computed in float64; the rows are taken as given.
+    l^2 in the 20 largest eigenvalues, and how often a regression with K on every other row of each class is right on
+    the rest (Clopper-Pearson; rows that equal an earlier one left out). With `start`, weights of the same
+    network, the distance 1 - cos(K_start, K): near 0 means that training stayed where the network is linear in its
+    parameters. Where rows are equal or gradients dependent, how many eigenvalues lie under the floor n 1e-12 of the
+    largest. Computed in float64; the rows are taken as given, statistics of batch normalisation as stored.
     """
 
     num_points: int = field(default=120, metadata=at_least(8, "rows of the kernel"))
@@ -42,6 +57,7 @@ class TangentKernel(Instrument):
     question: ClassVar[str] = "What do the network's gradients find alike, and has training changed it?"
     source: ClassVar[str] = "Jacot et al. 2018, arXiv 1806.07572; Tsilivis and Kempe 2022, arXiv 2210.05577"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
+    one_logit: ClassVar[bool] = True
     formula: ClassVar[str] = (
         r"K(x, x') = \frac{1}{C} \sum_c \langle \nabla_\theta f_c(x), \nabla_\theta f_c(x') \rangle"
     )
@@ -67,12 +83,14 @@ class TangentKernel(Instrument):
         table.coordinate("rank", np.arange(1, len(values) + 1))
         table.keep("eigenvalue", values.numpy(), ["rank"], long_name="eigenvalues of the tangent kernel")
         self._figures(kernel, values, targets, table)
-        self._regression(kernel, targets, table)
+        first = first_equal(rows)
+        self._floor(values, int((first != np.arange(len(first))).sum()), table)
+        self._regression(kernel, targets, first, table)
         if self.start:
             began = self._beginning(network, rows, context)
             words = "distance of the kernel from where training began"
             table.figure("drift", kernel_distance(kernel, began), long_name=words)
-        return Findings.of(table, sites=network.sites)
+        return Findings.of(table, sites=network.sites, skipped=held_statistics(network.model))
 
     def _figures(self, kernel: torch.Tensor, values: torch.Tensor, targets: torch.Tensor, table: Table) -> None:
         def aligned(index: Any) -> float:
@@ -90,15 +108,28 @@ class TangentKernel(Instrument):
             long_name=f"share of the kernel's squared eigenvalues in the {TOP} largest",
         )
 
-    def _regression(self, kernel: torch.Tensor, targets: torch.Tensor, table: Table) -> None:
-        learn = torch.arange(0, len(kernel), 2)
-        judge = torch.arange(1, len(kernel), 2)
+    def _floor(self, values: torch.Tensor, copies: int, table: Table) -> None:
+        """Figures where eigenvalues are rounding: rows that are there twice, or gradients that depend on each other."""
+        under = int((values <= len(values) * FLOOR * float(values[0])).sum())
+        if copies:
+            words = "rows that equal an earlier row"
+            table.figure("equal_rows", copies, status=Status.EXACT, alternative="none", long_name=words)
+        if under:
+            words = f"eigenvalues under the floor ({len(values) * FLOOR:.0e} of the largest), which are rounding"
+            table.figure("eigenvalues_under_floor", under, alternative="none", long_name=words)
+
+    def _regression(self, kernel: torch.Tensor, targets: torch.Tensor, first: Rows, table: Table) -> None:
+        learn, judge = halves(targets.argmax(dim=1).numpy(), first)
+        words = "share of held-out rows that a regression with the kernel gets right"
+        if not len(judge):
+            words += " (all rows are equal)"
+            table.figure("kernel_accuracy", math.nan, status=Status.UNKNOWN, long_name=words)
+            return
         inner = kernel[learn][:, learn]
         middle = targets[learn].mean(dim=0)
         found = solve(inner, targets[learn] - middle, ridge=1e-4 * float(inner.diagonal().mean()))
         scores = kernel[judge][:, learn] @ found.coefficients + middle
         right = scores.argmax(dim=1) == targets[judge].argmax(dim=1)
-        words = "share of held-out rows that a regression with the kernel gets right"
         table.rate("kernel_accuracy", right.numpy(), alternative="greater", long_name=words)
 
     def _beginning(self, network: Network, rows: torch.Tensor, context: Context) -> torch.Tensor:
@@ -134,8 +165,14 @@ class TangentKernel(Instrument):
         value = {f.name: f.value for f in reading.figures}
         degree, rank = said(value["alignment"], ".2f"), said(value["effective_rank"])
         text = f"The network's gradients are alike where labels are to a degree of {degree} (1 is perfectly), in about "
-        text += f"{rank} directions; regression with them is right on {said(value['kernel_accuracy'], '.0%')} of "
-        text += "held-out rows."
+        text += f"{rank} directions"
+        if math.isfinite(value["kernel_accuracy"]):
+            text += f"; regression with them is right on {said(value['kernel_accuracy'], '.0%')} of held-out rows"
+        text += "."
+        if "equal_rows" in value:
+            copies = said(value["equal_rows"], ".0f")
+            text += f" {copies} rows equal an earlier one: they add nothing to the kernel, and the regression leaves "
+            text += "them out."
         if "drift" not in value:
             return text
         stays = "stayed near its start" if value["drift"] < 0.05 else "has left its start"
