@@ -10,7 +10,7 @@ from torch import nn
 
 from cutaway.errors import InputError
 from cutaway.instruments import Curvature, KernelFeatures, TangentKernel
-from cutaway.kernels import first_equal, halves
+from cutaway.kernels import class_halves, first_equal
 from cutaway.kernels.chart import distances, motion_marks
 from cutaway.network import Network
 from cutaway.testing import check_instrument
@@ -58,7 +58,7 @@ def test_rows_in_turns_are_learned_and_judged_in_every_class():
     )  # 0 1 2 0 1 2: of two in turn, one class each
     turns = data.subset(order)
     apart = turns.labels.unique(return_counts=True)[1]
-    learn, judge = halves(turns.labels.numpy(), first_equal(turns.inputs))
+    learn, judge = class_halves(turns.labels.numpy(), first_equal(turns.inputs))
     for rows in (learn, judge):
         assert (torch.bincount(turns.labels[rows], minlength=3) >= apart // 2).all()
     reading = TangentKernel().measure(model, turns)

@@ -6,8 +6,8 @@ from cutaway.kernels.duals import DUALS as DUALS
 from cutaway.kernels.empirical import METHODS as METHODS
 from cutaway.kernels.empirical import tangent_kernel as tangent_kernel
 from cutaway.kernels.infinite import InfiniteNetwork as InfiniteNetwork
+from cutaway.kernels.learned_rows import class_halves as class_halves
 from cutaway.kernels.learned_rows import first_equal as first_equal
-from cutaway.kernels.learned_rows import halves as halves
 from cutaway.kernels.parts import EigenFeatures as EigenFeatures
 from cutaway.kernels.parts import TangentFeature as TangentFeature
 from cutaway.kernels.parts import eigen_features as eigen_features
@@ -38,6 +38,7 @@ __all__ = [
     "Solution",
     "TangentFeature",
     "centre",
+    "class_halves",
     "distil",
     "effective_rank",
     "eigen_features",
@@ -45,7 +46,6 @@ __all__ = [
     "first_equal",
     "function_space",
     "function_space_elsewhere",
-    "halves",
     "kernel_distance",
     "scaled_network",
     "solve",

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]
 
 
-def halves(labels: NDArray[np.int64], first: Rows) -> tuple[Rows, Rows]:
+def class_halves(labels: NDArray[np.int64], first: Rows) -> tuple[Rows, Rows]:
     """Numbers of the rows to learn from and of those to judge, both ascending: every other row of each class, a row
     that equals an earlier one left out.
 
     `labels` (n,), `first` (n,) of `first_equal`. By class, since rows that come in turns (0, 1, 2, ... again and again)
     would leave every other class unlearned. Exact. Source: ours.
 
-    >>> [rows.tolist() for rows in halves(np.array([0, 1, 0, 1, 0]), np.array([0, 1, 2, 3, 0]))]
+    >>> [rows.tolist() for rows in class_halves(np.array([0, 1, 0, 1, 0]), np.array([0, 1, 2, 3, 0]))]
     [[0, 1], [2, 3]]
     """
     once = np.flatnonzero(first == np.arange(len(first)))

@@ -67,9 +67,9 @@ def kernel(
     from cutaway.data import load_data
     from cutaway.kernels import (
         InfiniteNetwork,
+        class_halves,
         effective_rank,
         first_equal,
-        halves,
         solve,
         target_alignment,
         top_mass,
@@ -107,7 +107,7 @@ def kernel(
         raise InputError(f"data {rows.name!r}", found="no labels", expected="labelled data", remedy="name another set")
     first = first_equal(rows.inputs)
     copies = int((first != np.arange(len(first))).sum())
-    learn, judge = halves(rows.labels.numpy(), first)
+    learn, judge = class_halves(rows.labels.numpy(), first)
     if not len(judge):
         raise InputError(
             f"data {rows.name!r}",

@@ -17,10 +17,10 @@ from cutaway.instrument import Findings, Instrument, NotApplicable
 from cutaway.kernels import (
     EigenFeatures,
     TangentFeature,
+    class_halves,
     eigen_features,
     feature_directions,
     first_equal,
-    halves,
     tangent_kernel,
     target_alignment,
 )
@@ -79,7 +79,7 @@ class KernelFeatures(Instrument):
 
     def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:
         sample = context.sample(network, data, self.num_points, float64=True)
-        known, other = halves(sample.labels, first_equal(sample.data.inputs))
+        known, other = class_halves(sample.labels, first_equal(sample.data.inputs))
         labels, wide = sample.labels[other], sample.network
         if len(np.unique(sample.labels[known])) < 2 or len(labels) < 2:
             raise NotApplicable("it takes four rows that differ and two classes to tell useful features from others")

@@ -15,9 +15,9 @@ from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable, Tile
 from cutaway.kernels import (
+    class_halves,
     effective_rank,
     first_equal,
-    halves,
     kernel_distance,
     solve,
     tangent_kernel,
@@ -119,7 +119,7 @@ class TangentKernel(Instrument):
             table.figure("eigenvalues_under_floor", under, alternative="none", long_name=words)
 
     def _regression(self, kernel: torch.Tensor, targets: torch.Tensor, first: Rows, table: Table) -> None:
-        learn, judge = halves(targets.argmax(dim=1).numpy(), first)
+        learn, judge = class_halves(targets.argmax(dim=1).numpy(), first)
         words = "share of held-out rows that a regression with the kernel gets right"
         if not len(judge):
             words += " (all rows are equal)"
