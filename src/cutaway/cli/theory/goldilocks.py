@@ -24,13 +24,7 @@ USUAL = 300  # rows
 
 @dataclass(frozen=True)
 class Start(Subject):
-    """A network as it starts, on rows that it would be trained on.
-
-    Parameters
-    ----------
-    num
-        How many rows of the data to use; 300 where none is told, or all where there are fewer.
-    """
+    """A network as it starts, on rows that it would be trained on."""
 
     _: KW_ONLY
     num: int | None = None
@@ -48,7 +42,7 @@ def goldilocks(
     """Sweep the scale of an initialisation: excess of positive curvature, softmax gain, entropy, loss.
 
     MODEL is taken as it is (untrained, say); without it, a fully connected network 64-64-64-10 without
-    biases on digits.
+    biases on digits. Without --num, on 300 rows, or all where there are fewer.
 
     Parameters
     ----------

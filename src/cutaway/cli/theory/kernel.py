@@ -34,14 +34,15 @@ def kernel(
 ) -> Outcome:
     """NNGP and NTK of a network of infinite width: eigenvalues, alignment with the labels, regression.
 
-    Every other row of each class is learned from, the rest are judged.
+    Every other row of each class is learned from, the rest are judged. Without --num, of 200 rows, or all where there
+    are fewer.
 
     Parameters
     ----------
     data
         A named set or a path, with labels.
     num
-        How many rows of the data to use; 200 where none is told, or all where there are fewer.
+        How many rows of the data to use.
     split
         Which split of a named set: train or test.
     depth
