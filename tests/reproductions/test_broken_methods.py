@@ -153,6 +153,11 @@ FAULTS = {
         where="cutaway.outputs.label_filter:break_even", right="return keep_right / total", wrong="return keep_wrong / total",
         rows=lambda m: m.crossing_rows(m._images(3000, 1000, 0), [0], quiet)[:2], data=True,
     ),
+    "semantic-isotropy": Fault(
+        says="eigenvalues are not divided by the number of answers",
+        where="cutaway.text.spread:entropies", right="np.eye(n)) / n", wrong="np.eye(n))",
+        rows=lambda m: m.exact_rows(), twice=True,
+    ),
     "group-priors": Fault(
         says="batches are drawn from one cell of class and group",
         where="cutaway.training.group_prior:balanced_rows",

@@ -5,6 +5,7 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
+        "answers": "AnswerAudit",
         "labels": "LabelAudit",
         "table_audit": "TableAudit",
     },

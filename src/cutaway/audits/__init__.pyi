@@ -1,9 +1,11 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.audits.answers import AnswerAudit as AnswerAudit
 from cutaway.audits.labels import LabelAudit as LabelAudit
 from cutaway.audits.table_audit import TableAudit as TableAudit
 
 __all__ = [
+    "AnswerAudit",
     "LabelAudit",
     "TableAudit",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from cutaway.pictures.charts import INK, LEGEND, NULL, ROW, WARN, Measured, finished, inline_rows
 
@@ -45,3 +46,45 @@ def break_even_chart(reading: Measured) -> Any:
     points = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, tooltip=tips)
     chance = alt.Chart(inline_rows(value=[0.5])).mark_rule(color=NULL, strokeDash=[4, 3]).encode(x="value:Q")
     return finished(alt.layer(chance, bands, points), height=max(90, ROW * len(order) + 20))
+
+
+MOST_PROMPTS = 40
+
+
+def prompts_chart(reading: Measured) -> Any:
+    """Prompt by prompt, the most scattered first: isotropy with its jackknife interval; grey, where 95 % of shuffled
+    answers lie."""
+    values = reading.values
+    scores = values["prompt_isotropy"].values
+    order = np.argsort(-scores, kind="stable")
+    if len(order) > MOST_PROMPTS:  # both ends
+        order = np.r_[order[: MOST_PROMPTS // 2], order[-MOST_PROMPTS // 2 :]]
+    names = [f"{k + 1}. {str(values['prompt'].values[i])[:40]}" for k, i in enumerate(order)]
+    columns = {
+        name: values[f"prompt_{column}"].values[order] if f"prompt_{column}" in values else [None] * len(order)
+        for name, column in (
+            ("score", "isotropy"),
+            ("low", "isotropy_low"),
+            ("high", "isotropy_high"),
+            ("start", "null_low"),
+            ("end", "null_high"),
+            ("percentile", "percentile"),
+            ("cosine", "cosine"),
+        )
+    }
+    rows = inline_rows(prompt=names, **columns)
+    y = alt.Y("prompt:N", sort=names, title=None, axis=alt.Axis(labelLimit=300))
+    tips = [
+        "prompt:N",
+        *(alt.Tooltip(f"{n}:Q", format=".3g") for n in ("score", "low", "high", "percentile", "cosine")),
+    ]
+    base = alt.Chart(rows).encode(y=y)
+    title = "isotropy of the answers [nats]; grey: 95 % of shuffled answers"
+    band = base.mark_rule(color=NULL, strokeWidth=9, opacity=0.3).encode(
+        x=alt.X("start:Q", title=title, scale=alt.Scale(zero=False)), x2="end:Q"
+    )
+    bars = base.mark_rule(color=INK, strokeWidth=2, opacity=0.6).encode(x=alt.X("low:Q"), x2="high:Q")
+    points = base.mark_point(color=INK, filled=True, size=60).encode(
+        x=alt.X("score:Q", title=title, scale=alt.Scale(zero=False)), tooltip=tips
+    )
+    return finished(alt.layer(band, bars, points), height=max(60, ROW * len(names)))

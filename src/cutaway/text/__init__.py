@@ -7,6 +7,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "authorship": "any_time_p_values e_values monte_carlo_p_values",
         "failed_steps": "WithinProblems correlation_within failed_step_fraction",
+        "spread": "Isotropy isotropy",
         "provenance": "OrderTest check_random_order last_positions provenance_test row_losses",
         "sampling": "round_trip sample_tokens",
         "scoring": "Decoding TokenScores score_tokens",

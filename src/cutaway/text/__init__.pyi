@@ -16,9 +16,12 @@ from cutaway.text.sampling import sample_tokens as sample_tokens
 from cutaway.text.scoring import Decoding as Decoding
 from cutaway.text.scoring import TokenScores as TokenScores
 from cutaway.text.scoring import score_tokens as score_tokens
+from cutaway.text.spread import Isotropy as Isotropy
+from cutaway.text.spread import isotropy as isotropy
 
 __all__ = [
     "Decoding",
+    "Isotropy",
     "OrderTest",
     "TokenScores",
     "WithinProblems",
@@ -27,6 +30,7 @@ __all__ = [
     "correlation_within",
     "e_values",
     "failed_step_fraction",
+    "isotropy",
     "last_positions",
     "monte_carlo_p_values",
     "provenance_test",

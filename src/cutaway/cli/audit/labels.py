@@ -36,7 +36,7 @@ def labels(
     table
         File (.csv, .parquet) with a header and the columns that are told above.
     right
-        Column that says whether the label is right.
+        Column that says whether the label or answer is right.
     kept
         Column that says whether the filter keeps the row.
     truth
