@@ -113,6 +113,16 @@ FAULTS = {
         where="cutaway.text.authorship:e_values", right="* steps - scores.log_power", wrong="* steps",
         rows=lambda m: [m.own_texts(m.small_network(), 120, 0, quiet)], twice=True,
     ),
+    "provenance": Fault(
+        says="the order is not held against the reference",
+        where="cutaway.text.provenance:provenance_test", right="for v in (positions, excess)",
+        wrong="for v in (excess, positions[::-1])", rows=lambda m: m.language(True, 0, quiet), data=True, slow=True,
+    ),
+    "contamination": Fault(
+        says="the model goes on from the end of what it is shown to another row's rest",
+        where="cutaway.text.completion:complete", right="drawn[:, given:]", wrong="drawn.flip(0)[:, given:]",
+        rows=lambda m: m.reproduce(short=True, progress=quiet), data=True, slow=True,
+    ),
     "reusable-holdout": Fault(
         says="the held-out mean is told although the sandbox agrees",
         where="cutaway.evidence.holdout:thresholdout", right="<= limit", wrong="<= -limit",

@@ -29,6 +29,7 @@ from cutaway.instruments.robustness.variation import Variation as Variation
 from cutaway.instruments.structure.criticality import Criticality as Criticality
 from cutaway.instruments.structure.effective_sparsity import EffectiveSparsity as EffectiveSparsity
 from cutaway.instruments.text.authorship import Authorship as Authorship
+from cutaway.instruments.text.contamination import Contamination as Contamination
 
 __all__ = [
     "Accuracy",
@@ -37,6 +38,7 @@ __all__ = [
     "BoundaryDistance",
     "BoundaryMigration",
     "ConceptHeads",
+    "Contamination",
     "Criticality",
     "Curvature",
     "EffectiveSparsity",

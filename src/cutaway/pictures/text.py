@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from cutaway.pictures.charts import INK, NULL, WARN, Measured, finished, inline_rows
+from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, Measured, finished, inline_rows
 
 
 def evidence_chart(reading: Measured, limit: float) -> Any:
@@ -23,3 +23,20 @@ def evidence_chart(reading: Measured, limit: float) -> Any:
     rows = ticks.mark_tick(color=NULL, thickness=1.5, size=14, orient="horizontal").encode(x=x, y=y)
     rule = alt.Chart(inline_rows(log_e=[limit])).mark_rule(color=WARN, strokeDash=[4, 3]).encode(y="log_e:Q")
     return finished(alt.layer(rule, rows, line), height=260)
+
+
+def recall_chart(reading: Measured) -> Any:
+    """Mean recall of the rest by the share shown, with intervals: suspect rows, and the others in grey."""
+    values, layers = reading.values, []
+    x = alt.X("shown:Q", title="share of a row that is shown", axis=alt.Axis(format="~%", values=[0.4, 0.6, 0.8]))
+    x = x.scale(domain=[0.35, 0.85])
+    kinds = ("suspect rows", "others")
+    colour = alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(kinds), range=[INK, NULL]), legend=LEGEND)
+    for kind, group, shift in zip(kinds, ("suspect", "others"), (-0.004, 0.004)):
+        name = f"recall_{group}_by_share"
+        ends = {end: values[f"{name}_{end}"].values for end in ("low", "high")}
+        rows = inline_rows(shown=values["shown"].values + shift, recall=values[name].values, kind=[kind] * 3, **ends)
+        base = alt.Chart(rows).encode(x=x, color=colour)
+        y = alt.Y("recall:Q", title="share of the rest that is recalled", scale=alt.Scale(domain=[0, 1]))
+        layers += [base.mark_line(point=True).encode(y=y), base.mark_rule().encode(y=alt.Y("low:Q"), y2="high:Q")]
+    return finished(alt.layer(*layers), height=260)

@@ -6,6 +6,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
         "authorship": "any_time_p_values e_values monte_carlo_p_values",
+        "completion": "complete random_calculations rouge_l_recall",
         "failed_steps": "WithinProblems correlation_within failed_step_fraction",
         "spread": "Isotropy isotropy",
         "provenance": "OrderTest check_random_order last_positions provenance_test row_losses",

@@ -3,6 +3,9 @@
 from cutaway.text.authorship import any_time_p_values as any_time_p_values
 from cutaway.text.authorship import e_values as e_values
 from cutaway.text.authorship import monte_carlo_p_values as monte_carlo_p_values
+from cutaway.text.completion import complete as complete
+from cutaway.text.completion import random_calculations as random_calculations
+from cutaway.text.completion import rouge_l_recall as rouge_l_recall
 from cutaway.text.failed_steps import WithinProblems as WithinProblems
 from cutaway.text.failed_steps import correlation_within as correlation_within
 from cutaway.text.failed_steps import failed_step_fraction as failed_step_fraction
@@ -27,6 +30,7 @@ __all__ = [
     "WithinProblems",
     "any_time_p_values",
     "check_random_order",
+    "complete",
     "correlation_within",
     "e_values",
     "failed_step_fraction",
@@ -34,6 +38,8 @@ __all__ = [
     "last_positions",
     "monte_carlo_p_values",
     "provenance_test",
+    "random_calculations",
+    "rouge_l_recall",
     "round_trip",
     "row_losses",
     "sample_tokens",

@@ -83,8 +83,8 @@ def provenance_test(
 
     p is exact for any network and any data, if the order was drawn at random (`check_random_order`): it is the rank of
     the correlation among those of permuted positions. Cost: `draws` products of n numbers. Raises `InputError` for
-    fewer than 50 rows, lengths that differ or losses that are not finite. Source: Kuditipudi et al. 2025, their query
-    setting; the permutation p is exact where theirs is Student's.
+    fewer than 50 rows, lengths that differ or losses that are not finite. Source: Kuditipudi et al. 2025 (arXiv
+    2510.19796), query setting; the permutation p is exact where theirs is Student's.
 
     >>> import numpy as np
     >>> round(provenance_test(np.arange(60), -np.arange(60.0)).statistic, 12)
