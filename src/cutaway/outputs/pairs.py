@@ -25,7 +25,7 @@ from cutaway.arrays import Floats
 from cutaway.errors import InputError
 from cutaway.outputs.probability import paired_terms
 
-FEWEST = 5  # rows of a bin
+LEAST_ROWS = 5  # rows of a bin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,11 +116,11 @@ def check_pairs(
     `InputError` for fewer than five rows a bin. Cost: one sort.
     """
     n = len(first)
-    if n < FEWEST * bins:
+    if n < LEAST_ROWS * bins:
         raise InputError(
             "pairs of outcomes",
             found=f"{n} rows for {bins} bins",
-            expected=f"at least {FEWEST * bins}",
+            expected=f"at least {LEAST_ROWS * bins}",
             remedy="give more rows, or fewer bins",
         )
     claimed, terms = claims_and_terms(pairs, first, second, column)

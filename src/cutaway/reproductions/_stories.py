@@ -1,4 +1,4 @@
-"""The 260,000-parameter story model fine-tuned on instructions, for reproductions about what training leaves behind."""
+"""The 260,000-parameter story model fine-fine_tuned on instructions, for reproductions about what training leaves behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stories() -> Stories | None:
     return Stories(model=loaded.model, rows=load_text(str(texts)).tokenised(loaded.tokenizer, TOKENS, (1,)).inputs)
 
 
-def tuned(model: Any, rows: torch.Tensor, order: NDArray[np.integer], rate: float = 2e-3) -> Any:
+def fine_tuned(model: Any, rows: torch.Tensor, order: NDArray[np.integer], rate: float = 2e-3) -> Any:
     """A copy of `model` trained on `rows` in that order, 8 a step, by AdamW."""
     model = copy.deepcopy(model).train()
     optimiser = torch.optim.AdamW(model.parameters(), rate)

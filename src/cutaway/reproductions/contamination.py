@@ -1,4 +1,4 @@
-"""Reasoning or memorization: planted rows of a fine-tuned story model, recalled from 40, 60 and 80 % of them."""
+"""Reasoning or memorization: planted rows of a fine-fine_tuned story model, recalled from 40, 60 and 80 % of them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _readings(found, short: bool, seed: int, progress: Callable[[str], None]) ->
     """A reading for each number of repetitions, against the same rows that were never seen."""
     from cutaway.data import Dataset
     from cutaway.instruments import Contamination
-    from cutaway.reproductions._stories import tuned
+    from cutaway.reproductions._stories import fine_tuned
 
     rng = np.random.default_rng(seed)
     rows = found.rows[torch.as_tensor(rng.permutation(len(found.rows)))]
@@ -77,7 +77,7 @@ def _readings(found, short: bool, seed: int, progress: Callable[[str], None]) ->
     ends = np.cumsum([fresh, *often.values()])
     parts = {times: rows[start:end] for times, start, end in zip(often, ends[:-1], ends[1:])}
     planted = torch.cat([part.repeat(times, 1) for times, part in parts.items()])
-    model = tuned(found.model, planted, rng.permutation(len(planted)))
+    model = fine_tuned(found.model, planted, rng.permutation(len(planted)))
     readings = {}
     for times, part in parts.items():
         part = part[:fresh]

@@ -59,7 +59,7 @@ def language(short: bool, seed: int, progress: Callable[[str], None]) -> list[Ro
 def _draw(found, count: int, seed: int, progress: Callable[[str], None]) -> dict:
     from cutaway.data import Dataset
     from cutaway.network import Network
-    from cutaway.reproductions._stories import tuned
+    from cutaway.reproductions._stories import fine_tuned
     from cutaway.text import provenance_test, row_losses
 
     rng = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ def _draw(found, count: int, seed: int, progress: Callable[[str], None]) -> dict
         return row_losses(Network(model, rows[:2]), data)
 
     order, other_order = rng.permutation(count), rng.permutation(count)
-    owner, another = tuned(found.model, rows, order), tuned(found.model, rows, other_order)
+    owner, another = fine_tuned(found.model, rows, order), fine_tuned(found.model, rows, other_order)
     positions, base, reference, own = np.argsort(order), losses(found.model), losses(another), losses(owner)
     result = {
         "owner": provenance_test(positions, own, reference, seed=seed),
@@ -82,7 +82,7 @@ def _draw(found, count: int, seed: int, progress: Callable[[str], None]) -> dict
         ],
     }
     for name, rate in (("copy", 1e-3), ("fast copy", 2e-3)):
-        copied = losses(tuned(owner, others, np.arange(len(others)), rate))
+        copied = losses(fine_tuned(owner, others, np.arange(len(others)), rate))
         result[name] = provenance_test(positions, copied, reference, seed=seed)
     progress(
         ", ".join(f"{n} {f.statistic:.3f} (p {f.p_approximate:.1e})" for n, f in result.items() if n != "shuffled")
