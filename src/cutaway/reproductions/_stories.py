@@ -1,4 +1,4 @@
-"""The 260,000-parameter story model fine-fine_tuned on instructions, for reproductions about what training leaves behind."""
+"""The 260,000-parameter story model fine-tuned on instructions: what a training leaves behind."""
 
 from __future__ import annotations
 

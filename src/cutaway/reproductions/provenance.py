@@ -1,4 +1,4 @@
-"""Provenance by training order: the log against its own network, copies of it, strangers, and image classifiers."""
+"""Provenance by training order: the log against its own network, copies, strangers, and image classifiers."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from cutaway.text.scoring import score_tokens
 from cutaway.wording import said
 
 SHOWN = (0.4, 0.6, 0.8)
-FEWEST_A_SIDE = 5  # rows of either kind
+LEAST = 5  # rows of either kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,9 @@ class Contamination(Instrument):
         sample = context.sample(network, data, balanced=False)
         tokens, named = sample.data.inputs, self._suspect(data)
         mine = sample.groups == (data.group_names or ()).index(named)
-        if min(mine.sum(), (~mine).sum()) < FEWEST_A_SIDE:
+        if min(mine.sum(), (~mine).sum()) < LEAST:
             raise NotApplicable(
-                f"needs {FEWEST_A_SIDE} rows of group {named!r} and {FEWEST_A_SIDE} others; found {mine.sum()} and {(~mine).sum()}"
+                f"needs {LEAST} rows of group {named!r} and {LEAST} others; found {mine.sum()} and {(~mine).sum()}"
             )
         recall, exact = np.zeros((len(tokens), len(SHOWN))), np.zeros(len(tokens), dtype=bool)
         for k, shown in enumerate(SHOWN):
