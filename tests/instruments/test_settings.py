@@ -108,6 +108,7 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
         "affine-slice",
         "boundary-migration",
         "concept-heads",
+        "contamination",
         "curvature",
         "kernel-features",
         "margins",

@@ -86,10 +86,10 @@ def _example(kind: type[Instrument], settings: list[dict[str, Any]]) -> str:
         words += ["./my-language-model", "--data", "prompts.parquet"]
     elif kind.needs & OWN_DATA:
         words += ["nets.py:make", "--data", "data.npz"]
-        words += [part for need in ("labels2", "groups") if need in kind.needs for part in (f"--{need}", need)]
     else:
         words += ["--num", "100"]
-    words += [part for s in settings[:1] for part in ("--set", f"{s['name']}={s['default']}")]
+    words += [part for need in ("labels2", "groups") if need in kind.needs for part in (f"--{need}", need)]
+    words += [part for s in settings[:1] if s["default"] != "" for part in ("--set", f"{s['name']}={s['default']}")]
     return shlex.join(words)
 
 
