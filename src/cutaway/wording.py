@@ -19,6 +19,7 @@ NULL_WORDS = {
     "permuted-labels": NullWords("the same network with the labels in random order", "labels permuted"),
     "permuted-groups": NullWords("the same rows with the groups in random order within each class", "groups permuted"),
     "shuffled-answers": NullWords("the same answers dealt anew to the prompts", "answers shuffled"),
+    "permuted-rows": NullWords("the same candidates on the labels in random order", "labels permuted"),
     "random-filter": NullWords("filters that keep as many rows at random", "kept at random"),
     "random-mask": NullWords("the same network with the zeros of every layer at random places", "random mask"),
 }

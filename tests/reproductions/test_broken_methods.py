@@ -168,6 +168,11 @@ FAULTS = {
         where="cutaway.text.spread:entropies", right="np.eye(n)) / n", wrong="np.eye(n))",
         rows=lambda m: m.exact_rows(), twice=True,
     ),
+    "comparison-tuning": Fault(
+        says="a proposal is kept where it is worse",
+        where="cutaway.training.comparison_tuner:ComparisonTuner.tune", right="found < best", wrong="found > best",
+        rows=lambda m: m.damaged_rows(1, 1, quiet), twice=True,
+    ),
     "group-priors": Fault(
         says="batches are drawn from one cell of class and group",
         where="cutaway.training.group_prior:balanced_rows",

@@ -7,6 +7,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "answers": "AnswerAudit",
         "labels": "LabelAudit",
+        "tuning": "TuningAudit",
         "table_audit": "TableAudit",
     },
 )

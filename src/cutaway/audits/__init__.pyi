@@ -3,9 +3,11 @@
 from cutaway.audits.answers import AnswerAudit as AnswerAudit
 from cutaway.audits.labels import LabelAudit as LabelAudit
 from cutaway.audits.table_audit import TableAudit as TableAudit
+from cutaway.audits.tuning import TuningAudit as TuningAudit
 
 __all__ = [
     "AnswerAudit",
     "LabelAudit",
     "TableAudit",
+    "TuningAudit",
 ]

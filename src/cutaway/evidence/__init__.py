@@ -5,6 +5,7 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
+        "comparison": "comparison_bound rounds_within",
         "decision": "Decision decide",
         "holdout": "Answer Holdout guaranteed_questions thresholdout",
         "looks": "LookLog",

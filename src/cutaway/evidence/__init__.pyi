@@ -1,5 +1,7 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.evidence.comparison import comparison_bound as comparison_bound
+from cutaway.evidence.comparison import rounds_within as rounds_within
 from cutaway.evidence.decision import Decision as Decision
 from cutaway.evidence.decision import decide as decide
 from cutaway.evidence.holdout import Answer as Answer
@@ -32,6 +34,7 @@ __all__ = [
     "PermutedLabels",
     "Reinitialised",
     "bootstrap_interval",
+    "comparison_bound",
     "decide",
     "guaranteed_questions",
     "mean_interval",
@@ -40,6 +43,7 @@ __all__ = [
     "proportion_interval",
     "q_values",
     "replicates",
+    "rounds_within",
     "thresholdout",
     "undecided",
 ]

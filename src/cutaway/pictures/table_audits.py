@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from cutaway.pictures.charts import INK, LEGEND, NULL, ROW, WARN, Measured, finished, inline_rows
+from cutaway.pictures.charts import INK, LEGEND, NULL, ROW, WARN, WIDTH, Measured, finished, inline_rows, styled
 
 
 def break_even_chart(reading: Measured) -> Any:
@@ -88,3 +88,34 @@ def prompts_chart(reading: Measured) -> Any:
         x=alt.X("score:Q", title=title, scale=alt.Scale(zero=False)), tooltip=tips
     )
     return finished(alt.layer(band, bars, points), height=max(60, ROW * len(names)))
+
+
+def tuning_chart(reading: Measured) -> Any:
+    """The bound by the number of comparisons, with those that were made; where candidates are known, their scores in
+    order with the best so far, and how far the best may be from fresh rows."""
+    values, found = reading.values, {figure.name: figure for figure in reading.figures}
+    x = alt.X("rounds:Q", title="comparisons on these rows", scale=alt.Scale(type="log"))
+    y = alt.Y("bound:Q", title="largest gap to fresh rows", scale=alt.Scale(domain=[0, 1], clamp=True))
+    curve = inline_rows(rounds=values["comparisons"].values, bound=values["bound_by_rounds"].values)
+    made = inline_rows(rounds=[max(1.0, found["rounds"].value)], bound=[found["bound"].value])
+    line = alt.Chart(curve).mark_line(color=INK).encode(x=x, y=y)
+    point = (
+        alt.Chart(made).mark_point(filled=True, size=90, color=WARN).encode(x=x, y=y, tooltip=["rounds:Q", "bound:Q"])
+    )
+    below = alt.layer(line, point).properties(width=WIDTH, height=150)
+    if "candidate_score" not in values:
+        return styled(below)
+    scores, bound = values["candidate_score"].values, found["bound"].value
+    best = np.maximum.accumulate(scores)
+    names = [str(c) for c in values["candidate"].values]
+    low, high = np.clip(best - bound, 0, 1), np.clip(best + bound, 0, 1)
+    rows = inline_rows(place=np.arange(len(scores)), score=scores, best=best, low=low, high=high, candidate=names)
+    base = alt.Chart(rows).encode(x=alt.X("place:Q", title="candidates in order", axis=alt.Axis(format="d")))
+    scale = alt.Scale(zero=False)
+    band = base.mark_area(color=INK, opacity=0.12).encode(
+        y=alt.Y("low:Q", title="share right", scale=scale), y2="high:Q"
+    )
+    so_far = base.mark_line(color=INK, interpolate="step-after").encode(y=alt.Y("best:Q", scale=scale))
+    each = base.mark_point(color=NULL, filled=True, size=45).encode(y="score:Q", tooltip=["candidate:N", "score:Q"])
+    above = alt.layer(band, so_far, each).properties(width=WIDTH, height=170)
+    return styled(alt.vconcat(above, below))

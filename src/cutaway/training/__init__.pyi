@@ -5,6 +5,9 @@ from cutaway.training.adversarial import Free as Free
 from cutaway.training.adversarial import Mixed as Mixed
 from cutaway.training.adversarial import Trades as Trades
 from cutaway.training.adversarial import fast as fast
+from cutaway.training.comparison_tuner import ComparisonTuner as ComparisonTuner
+from cutaway.training.comparison_tuner import Tuned as Tuned
+from cutaway.training.comparison_tuner import scaled_channels as scaled_channels
 from cutaway.training.group_prior import GroupPrior as GroupPrior
 from cutaway.training.group_prior import balanced_rows as balanced_rows
 from cutaway.training.group_prior import group_cells as group_cells
@@ -52,6 +55,7 @@ __all__ = [
     "AnyOf",
     "Ascent",
     "BoundaryDensity",
+    "ComparisonTuner",
     "EveryN",
     "Free",
     "GeometryStop",
@@ -78,6 +82,7 @@ __all__ = [
     "Trained",
     "TrainingRun",
     "TrainingSettings",
+    "Tuned",
     "ValidationStop",
     "Watch",
     "When",
@@ -93,6 +98,7 @@ __all__ = [
     "plateau",
     "regret",
     "retrained_last_layer",
+    "scaled_channels",
     "stop_step",
     "tell",
     "train",

@@ -65,8 +65,8 @@ def labels(
     kept_name = column_of(frame, table, kept, ("kept", "keep"), "--kept")
     kept_rows = flags(frame[kept_name], f"column {kept_name!r} of {table}")
     true = None if true_name is None else words_of(frame[true_name], f"column {true_name!r} of {table}")
-    given = None if given_name is None else words_of(frame[given_name], f"column {given_name!r} of {table}")
-    both = None if true is None or given is None else [a == b for a, b in zip(true, given)]
+    labelled = None if given_name is None else words_of(frame[given_name], f"column {given_name!r} of {table}")
+    both = None if true is None or labelled is None else [a == b for a, b in zip(true, labelled)]
     if right_name is not None:
         right_rows = flags(frame[right_name], f"column {right_name!r} of {table}").tolist()
     elif both is not None:
@@ -82,12 +82,12 @@ def labels(
         row = next(k for k, (a, b) in enumerate(zip(both, right_rows)) if a != b)
         raise InputError(
             f"table {table}, row {row}",
-            found=f"{right_name} {'yes' if right_rows[row] else 'no'}, label {given[row]!r}, truth {true[row]!r}",  # pyright: ignore[reportOptionalSubscript]
+            found=f"{right_name} {'yes' if right_rows[row] else 'no'}, label {labelled[row]!r}, truth {true[row]!r}",  # pyright: ignore[reportOptionalSubscript]
             expected="a label that is right where it is the truth",
             remedy=f"leave out the column {right_name}, or mend the row",
         )
     audit = LabelAudit()
     reading = audit.measure(
-        right_rows, kept_rows, classes=true, labels=given, num_classes=classes, data=table.stem, seed=seed
+        right_rows, kept_rows, classes=true, labels=labelled, num_classes=classes, data=table.stem, seed=seed
     )
     return audited(audit, reading, out)
