@@ -118,6 +118,11 @@ FAULTS = {
         where="cutaway.text.provenance:provenance_test", right="for v in (positions, excess)",
         wrong="for v in (excess, positions[::-1])", rows=lambda m: m.language(True, 0, quiet), data=True, slow=True,
     ),
+    "text-behaviour": Fault(
+        says="samples are counted as drawn with replacement",
+        where="cutaway.text.answering:pass_at_k", right="right[:, None] / steps", wrong="right[:, None] / samples / 4",
+        rows=lambda m: m.reproduce(short=True, progress=quiet), data=True, slow=True,
+    ),
     "contamination": Fault(
         says="the model goes on from the end of what it is shown to another row's rest",
         where="cutaway.text.completion:complete", right="drawn[:, given:]", wrong="drawn.flip(0)[:, given:]",

@@ -28,12 +28,14 @@ from cutaway.instruments.robustness.uncertainty_under_attack import UncertaintyU
 from cutaway.instruments.robustness.variation import Variation as Variation
 from cutaway.instruments.structure.criticality import Criticality as Criticality
 from cutaway.instruments.structure.effective_sparsity import EffectiveSparsity as EffectiveSparsity
+from cutaway.instruments.text.answer_sampling import AnswerSampling as AnswerSampling
 from cutaway.instruments.text.authorship import Authorship as Authorship
 from cutaway.instruments.text.contamination import Contamination as Contamination
 
 __all__ = [
     "Accuracy",
     "AffineSlice",
+    "AnswerSampling",
     "Authorship",
     "BoundaryDistance",
     "BoundaryMigration",

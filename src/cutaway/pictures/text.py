@@ -40,3 +40,19 @@ def recall_chart(reading: Measured) -> Any:
         y = alt.Y("recall:Q", title="share of the rest that is recalled", scale=alt.Scale(domain=[0, 1]))
         layers += [base.mark_line(point=True).encode(y=y), base.mark_rule().encode(y=alt.Y("low:Q"), y2="high:Q")]
     return finished(alt.layer(*layers), height=260)
+
+
+def temperature_chart(reading: Measured) -> Any:
+    """Chance that a drawn answer is right by temperature, with its interval; the greedy accuracy dashed."""
+    values = reading.values
+    names = {"low": "accuracy_low", "high": "accuracy_high", "right": "accuracy"}
+    columns = {name: values[source].values for name, source in names.items()}
+    rows = inline_rows(temperature=values["temperature"].values, **columns)
+    base = alt.Chart(rows).encode(x=alt.X("temperature:Q", title="temperature"))
+    scale = alt.Scale(domain=[0, 1])
+    band = base.mark_area(opacity=0.2, color=INK).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+    y = alt.Y("right:Q", title="chance that an answer is right", scale=scale)
+    line = base.mark_line(color=INK, point=alt.OverlayMarkDef(color=INK)).encode(y=y)
+    greedy = alt.Chart(inline_rows(right=[columns["right"][0]]))
+    rule = greedy.mark_rule(color=NULL, strokeDash=[4, 3]).encode(y="right:Q")
+    return finished(alt.layer(rule, band, line), height=260)

@@ -5,6 +5,7 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
+        "answering": "Stability answer_probabilities evaluation_stability falls_against_first pass_at_k",
         "authorship": "any_time_p_values e_values monte_carlo_p_values",
         "completion": "complete random_calculations rouge_l_recall",
         "failed_steps": "WithinProblems correlation_within failed_step_fraction",

@@ -1,5 +1,10 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.text.answering import Stability as Stability
+from cutaway.text.answering import answer_probabilities as answer_probabilities
+from cutaway.text.answering import evaluation_stability as evaluation_stability
+from cutaway.text.answering import falls_against_first as falls_against_first
+from cutaway.text.answering import pass_at_k as pass_at_k
 from cutaway.text.authorship import any_time_p_values as any_time_p_values
 from cutaway.text.authorship import e_values as e_values
 from cutaway.text.authorship import monte_carlo_p_values as monte_carlo_p_values
@@ -26,17 +31,22 @@ __all__ = [
     "Decoding",
     "Isotropy",
     "OrderTest",
+    "Stability",
     "TokenScores",
     "WithinProblems",
+    "answer_probabilities",
     "any_time_p_values",
     "check_random_order",
     "complete",
     "correlation_within",
     "e_values",
+    "evaluation_stability",
     "failed_step_fraction",
+    "falls_against_first",
     "isotropy",
     "last_positions",
     "monte_carlo_p_values",
+    "pass_at_k",
     "provenance_test",
     "random_calculations",
     "rouge_l_recall",
