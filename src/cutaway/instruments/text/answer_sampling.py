@@ -64,8 +64,14 @@ class AnswerSampling(Instrument):
                 remedy="give rows of question and answer, and how many tokens the answer has",
             )
         chance = answer_probabilities(network, tokens, self.answer, GRID, budget=context.budget)
-        greedy, q = chance[:, 0] > 0.5, chance[:, GRID.index(1.0)]
         table = context.table({"sample": sample.rows, "temperature": list(GRID)})
+        skipped = self._draws(chance[:, 0] > 0.5, chance[:, GRID.index(1.0)], table)
+        table.means(
+            "accuracy", chance, ["temperature"], long_name="chance that a drawn answer is right, mean over rows"
+        )
+        return Findings.of(table, skipped=(*skipped, *self._drop(chance, context.seed, table)))
+
+    def _draws(self, greedy: np.ndarray, q: np.ndarray, table: Table) -> tuple[Skipped, ...]:
         table.rate("greedy", greedy, alternative="greater", long_name="share of greedy answers that are right")
         words = "chance that an answer drawn at temperature 1 is right"
         table.mean("sampled", q, dims=["sample"], alternative="greater", long_name=words)
@@ -73,16 +79,11 @@ class AnswerSampling(Instrument):
         table.mean("pass_at_k", one, alternative="greater", long_name=f"chance that one of {self.k} draws is right")
         words = f"that chance for {self.k} draws less the greedy accuracy"
         table.mean("sampling_gain", one - greedy, alternative="greater", long_name=words)
-        skipped = []
-        if greedy.any():
-            words = f"chance that one of {self.k} draws is wrong where the greedy answer is right"
-            table.mean("hidden_risk", 1 - q[greedy] ** self.k, alternative="less", long_name=words)
-        else:
-            skipped.append(Skipped(what="hidden_risk", reason="no greedy answer is right"))
-        table.means(
-            "accuracy", chance, ["temperature"], long_name="chance that a drawn answer is right, mean over rows"
-        )
-        return Findings.of(table, skipped=(*skipped, *self._drop(chance, context.seed, table)))
+        if not greedy.any():
+            return (Skipped(what="hidden_risk", reason="no greedy answer is right"),)
+        words = f"chance that one of {self.k} draws is wrong where the greedy answer is right"
+        table.mean("hidden_risk", 1 - q[greedy] ** self.k, alternative="less", long_name=words)
+        return ()
 
     def _drop(self, chance: np.ndarray, seed: int, table: Table) -> tuple[Skipped, ...]:
         p = falls_against_first(chance, seed=seed)
