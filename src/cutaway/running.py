@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cutaway._late import attached
 from cutaway.errors import FileError, InputError
@@ -27,6 +28,50 @@ from cutaway.reading.store import SUFFIX, why_no_record
 from cutaway.status import Status
 
 FORMAT = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Network(_Part):
+    name: str
+    parameters: int = 0
+    sites: int = 0
+    kinds: dict[str, int] = Field(default_factory=dict)
+    piecewise_affine: bool = False
+    continuous: bool = True
+    input_shape: list[int] = Field(default_factory=list)
+    output_shape: list[int] = Field(default_factory=list)
+    fingerprint: str = ""
+
+
+class _Data(_Part):
+    name: str
+    rows: int
+    note: str = ""
+    fingerprint: str = ""
+
+
+class _NotRun(_Part):
+    instrument: str
+    reason: str
+    why: str = ""
+
+
+class _Record(_Part):
+    """What readers of a run use of its record; what is not there was not said by the version that wrote it."""
+
+    instruments: list[str]
+    network: _Network
+    data: _Data
+    time: str = ""
+    nulls: int = 0
+    seed: int = 0
+    seconds: float | int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    not_run: list[_NotRun] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -142,8 +187,19 @@ def open_run(folder: str | Path) -> Run:
             expected="a folder that `cutaway scan` wrote",
             remedy=f"scan one of its checkpoints, {folder / 'checkpoints'}, first",
         )
+    try:
+        record = {"time": "", "versions": {}, "nulls": 0, "warnings": [], **record}
+        names = _Record.model_validate(record).instruments
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise FileError(
+            f"record of run {str(folder)!r}",
+            found=f"{'.'.join(map(str, first['loc']))}: {str(first['input'])[:80]!r}",
+            expected=first["msg"].removeprefix("Input should be "),
+            remedy="restore its run.json, or scan again",
+        ) from error
     readings = []
-    for name in record["instruments"]:
+    for name in names:
         for sub in ("readings", "observed"):
             file = folder / sub / f"{name}{SUFFIX}"
             if file.exists():

@@ -206,3 +206,10 @@ def test_every_reading_of_a_scan_carries_its_looks_and_the_report_says_so(tmp_pa
         scan(model, rows(120, 5), tmp_path / "run3", instruments=[Accuracy()], settings=settings)
     assert not (tmp_path / "run3").exists()
     assert json.loads((tmp_path / "h" / "looks.jsonl").read_text().splitlines()[1])["what"] == "accuracy"
+
+
+def test_a_log_without_a_whole_line_is_refused_and_stays_as_it_is(tmp_path):
+    (tmp_path / "looks.jsonl").write_bytes(b'{"format": "cutaway lo')
+    with pytest.raises(FileError, match="found 22 bytes and no whole line; expected a head line. Restore the file"):
+        LookLog(tmp_path, Dataset(name="d", inputs=torch.zeros(4, 3)))
+    assert (tmp_path / "looks.jsonl").read_bytes() == b'{"format": "cutaway lo'

@@ -23,11 +23,14 @@ from cutaway.data import Dataset
 from cutaway.data.files import load_file
 from cutaway.data.formats import read_cifar_batch, read_idx
 from cutaway.errors import CutawayError
+from cutaway.evidence import LookLog
 from cutaway.files import read_json
 from cutaway.guard import certificate_file, rows
+from cutaway.guard.evidence import Evidence
+from cutaway.guard.evidence_file import read_evidence, write_evidence
 from cutaway.guard.folder import read_guard_record as read_guard
 from cutaway.network.onnx import load_onnx
-from cutaway.network.sources import load_model
+from cutaway.network.sources import LoadedModel, load_model
 from cutaway.network.weights import read_weights
 from cutaway.outputs.calibrators import load_calibrator
 from cutaway.outputs.example_scores import read_scores
@@ -113,6 +116,36 @@ def tracked(path):
     return open_training(path.parent)
 
 
+class Guard:
+    """As much of a guardrail as whoever keeps prompts asks for: its language model, always the same."""
+
+    def loaded(self):
+        model = torch.nn.Linear(1, 1, bias=False).eval()
+        torch.nn.init.ones_(model.weight)
+        return LoadedModel(model=model, example=None, name="m", kind="factory")
+
+
+def kept_prompts(folder, name: str) -> bytes:
+    """One of the two files of two kept prompts."""
+    vectors = [np.ones((2, 3), np.float16), np.ones((1, 3), np.float16)]
+    write_evidence(Evidence(["a b", "c"], np.array([1, 0]), vectors), Guard(), folder / "kept")
+    return (folder / "kept" / name).read_bytes()
+
+
+def prompts_beside(path):
+    """The damaged file with the other one as it was written."""
+    other = ({"evidence.json", "evidence.safetensors"} - {path.name}).pop()
+    (path.parent / other).write_bytes(kept_prompts(path.parent, other))
+    return read_evidence(path.parent, Guard())
+
+
+def looks(folder) -> bytes:
+    log = LookLog(folder / "log", ROWS)
+    log.look("accuracy")
+    log.look("accuracy", lambda before: {"answer": 0.5, "spent": len(before)})
+    return log.path.read_bytes()
+
+
 ROWS = Dataset(name="rows", inputs=torch.zeros(4, 3), labels=torch.tensor([0, 1, 0, 1]))
 X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
 RECIPE = "[data]\nname = 'digits'\n[model]\nname = 'mlp'\n[training]\nsteps = 3\n"
@@ -136,6 +169,10 @@ READERS = {
     "w.pt": (lambda f: weights(f)["pt"], read_weights),
     "x.onnx": (lambda f: onnx_file(), load_onnx),
     "journal.bin": (journal, tracked),
+    "looks.jsonl": (looks, lambda p: LookLog(p.parent, ROWS).look("accuracy")),
+    "evidence.json": (lambda f: kept_prompts(f, "evidence.json"), prompts_beside),
+    "evidence.safetensors": (lambda f: kept_prompts(f, "evidence.safetensors"), prompts_beside),
+    "x.gguf": (lambda f: b"GGUF" + struct.pack("<IQQ", 3, 2**60, 1) + bytes(64), load_model),
     "x.csv": (lambda f: b"text,label\nhello,0\nworld,1\n", rows.read_rows),
     "x.jsonl": (lambda f: b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', rows.read_rows),
     "t.parquet": (lambda f: parquet(text=["a", "b"], label=[0, 1]), rows.read_rows),
@@ -147,7 +184,7 @@ READERS = {
     ),
     "x.zarr.zip": (reading, Reading.load),
     "run.json": (
-        lambda f: b'{"format": 1, "instruments": ["a"]}',
+        lambda f: b'{"format": 1, "instruments": ["a"], "network": {"name": "n"}, "data": {"name": "d", "rows": 3}}',
         lambda p: (read_record(p.parent), open_run(p.parent)),
     ),
     "r.toml": (lambda f: RECIPE.encode(), recipe.read_recipe),
@@ -226,7 +263,7 @@ def test_hostile_files_are_refused_or_read_but_never_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(READERS) - {"run.json", "guard.json", "certificate.json", "x.pt2", "x.safetensors"})
+    "name", sorted(set(READERS) - {"run.json", "guard.json", "certificate.json", "x.pt2", "x.safetensors", "x.gguf"})
 )
 def test_the_files_that_were_damaged_can_be_read(name, tmp_path):
     make, read = READERS[name]

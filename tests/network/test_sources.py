@@ -367,3 +367,14 @@ def test_tied_weights_stored_once_load_under_either_name(tmp_path, kept):
     load_weights(second, tmp_path / "w.safetensors")
     assert torch.equal(second["down"].weight, first["up"].weight)
     assert second["down"].weight is second["up"].weight
+
+
+@pytest.mark.parametrize("where", ["x.gguf", "folder"])
+def test_gguf_is_refused_with_the_way_to_unpack_it(where, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("x.gguf", "folder/m.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF" + bytes(40))
+    with pytest.raises(FileError, match=r"gguf; found GGUF, whose weights are packed.*safetensors.*gguf_file=name"):
+        load_model(str(tmp_path / where))
+    with pytest.raises(FileError, match="found no such file"):
+        load_model(str(tmp_path / "none.gguf"))

@@ -73,6 +73,22 @@ def test_a_run_that_version_0_1_wrote_is_gone_on_with_and_a_newer_one_is_refused
         scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=6, resume=True))
 
 
+@pytest.mark.parametrize(
+    ("damage", "wording"),
+    [
+        ({"instruments": None}, "instruments: 'None'; expected a valid list. Restore its run.json"),
+        ({"network": {"name": 3}}, "network.name: '3'; expected a valid string"),
+        ({"warnings": ["a", 1]}, "warnings.1: '1'; expected a valid string"),
+        ({"not_run": [{"why": "cost"}]}, "not_run.0.instrument: .*expected Field required"),
+    ],
+)
+def test_a_damaged_record_is_refused_where_it_is_read(damage, wording, tmp_path):
+    record = {"format": 1, "instruments": [], "network": {"name": "n"}, "data": {"name": "d", "rows": 3}}
+    (tmp_path / "run.json").write_text(json.dumps(record | damage))
+    with pytest.raises(FileError, match=wording):
+        open_run(tmp_path)
+
+
 def test_a_folder_of_another_run_is_refused(subject, few, tmp_path):
     scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=0))
     with pytest.raises(InputError, match="Give --resume"):

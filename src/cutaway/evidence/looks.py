@@ -97,6 +97,13 @@ class LookLog:
         told, is cut off."""
         content = read_bytes(self.path, "log of looks")
         whole = content.rfind(b"\n") + 1
+        if not whole:
+            raise FileError(
+                f"log of looks {str(self.path)!r}",
+                found=f"{len(content)} bytes and no whole line",
+                expected="a head line",
+                remedy="restore the file; if nobody has looked yet, remove it",
+            )
         if whole < len(content):
             os.truncate(self.path, whole)
         entries, last = [], ""

@@ -173,6 +173,8 @@ def _load(
     path, form = Path(text), form_of(text)
     if form in ("pt2", "pickle", "checkpoint") and not path.is_file():
         raise FileError(f"model file {path}", found="no such file", remedy="check the path")
+    if path.suffix.lower() == ".gguf":
+        raise _gguf(path)
     match form:
         case "run":
             return _run(path, trust_code)
@@ -210,12 +212,25 @@ def _run(path: Path, trust_code: bool) -> LoadedModel:
     kept = sorted((path / "checkpoints").glob("step-*.safetensors"))
     if kept:
         return _checkpoint(kept[-1], trust_code)
+    if packed := sorted(path.glob("*.gguf")):
+        raise _gguf(packed[0])
     found = "no checkpoints" if (path / "model.json").is_file() else "no config.json"
     raise FileError(
         f"folder {path}",
         found=found,
         expected="a Hugging Face model folder, or a run folder with checkpoints",
         remedy="check the path",
+    )
+
+
+def _gguf(path: Path) -> FileError:
+    if not path.is_file():
+        return FileError(f"model file {path}", found="no such file", remedy="check the path")
+    return FileError(
+        f"model file {path}",
+        found="GGUF, whose weights are packed for llama.cpp",
+        expected="a Hugging Face folder with .safetensors",
+        remedy="unpack it once: transformers' from_pretrained(folder, gguf_file=name), then save_pretrained(new folder)",
     )
 
 

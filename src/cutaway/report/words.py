@@ -145,6 +145,8 @@ def _unread(run: Run) -> list[str]:
 def describe(run: Run) -> str:
     """What the network is, in a sentence."""
     network = run.network
+    if not {"kinds", "piecewise_affine", "input_shape", "output_shape", "parameters", "sites"} <= set(network):
+        return f"{network['name']}; its record says no more of it."
     kinds = (
         ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in network["kinds"].items()) or "no nonlinearity"
     )
