@@ -230,7 +230,7 @@ def _gguf(path: Path) -> FileError:
         f"model file {path}",
         found="GGUF, whose weights are packed for llama.cpp",
         expected="a Hugging Face folder with .safetensors",
-        remedy="unpack it once: transformers' from_pretrained(folder, gguf_file=name), then save_pretrained(new folder)",
+        remedy="unpack it once: transformers' from_pretrained(folder, gguf_file=name), then save_pretrained(new)",
     )
 
 
