@@ -1,4 +1,5 @@
-"""Prune a network to a thirtieth by what is alive, see what zeros alone would have claimed, and write it to a file.
+"""Prune a network to a thirtieth by what is alive, see what zeros alone would have claimed, and write it to a file:
+with its zeros packed, and as a smaller network without its dead units.
 
 python examples/prune_and_export.py
 """
@@ -13,6 +14,7 @@ from cutaway.network import Network
 from cutaway.structure.export import export_pruned
 from cutaway.structure.live import live_connections
 from cutaway.structure.pruning import apply_masks, keep_best, magnitude, prune_to_effective
+from cutaway.structure.shrinking import save_shrunk, shrink
 from cutaway.structure.wiring import wire
 
 
@@ -31,7 +33,10 @@ def main(*, epochs: int = 3, folder: str = ".") -> tuple[float, float]:
     print(reading.summary())
     made = export_pruned(network, data.inputs[:100], Path(folder) / "pruned.safetensors")
     print(f"{made.bytes_dense:,} bytes become {made.bytes_file:,}")
-    print(f"{made.operations_dense:,} multiply-adds become {made.operations:,}")
+    print(f"{made.operations_dense:,} multiply-adds become {made.operations:,}, for a library that skips zeros")
+    small = shrink(network, data.inputs[:100])
+    print(small.told())
+    print(f"written to {save_shrunk(small, data.inputs, Path(folder) / 'small.pt2').name}")
     return reading.figure("direct_compression").value, reading.figure("effective_compression").value
 
 

@@ -15,12 +15,18 @@ from cutaway.structure.kan import KanConversion as KanConversion
 from cutaway.structure.kan import kan_to_relu as kan_to_relu
 from cutaway.structure.live import Live as Live
 from cutaway.structure.live import live_connections as live_connections
+from cutaway.structure.narrowing import narrowed as narrowed
 from cutaway.structure.pruning import apply_masks as apply_masks
 from cutaway.structure.pruning import keep_best as keep_best
 from cutaway.structure.pruning import magnitude as magnitude
 from cutaway.structure.pruning import path_scores as path_scores
 from cutaway.structure.pruning import prune_to_effective as prune_to_effective
 from cutaway.structure.pruning import synflow as synflow
+from cutaway.structure.shrinking import GraphNetwork as GraphNetwork
+from cutaway.structure.shrinking import Shrunk as Shrunk
+from cutaway.structure.shrinking import save_shrunk as save_shrunk
+from cutaway.structure.shrinking import shrink as shrink
+from cutaway.structure.shrinking import straight as straight
 from cutaway.structure.units import UnitCrossings as UnitCrossings
 from cutaway.structure.units import UnitMask as UnitMask
 from cutaway.structure.units import UnitTable as UnitTable
@@ -42,9 +48,11 @@ from cutaway.structure.wiring import wire as wire
 __all__ = [
     "CriticalPoint",
     "Exported",
+    "GraphNetwork",
     "Growth",
     "KanConversion",
     "Live",
+    "Shrunk",
     "UnitCrossings",
     "UnitMask",
     "UnitTable",
@@ -65,12 +73,16 @@ __all__ = [
     "load_pruned",
     "magnitude",
     "magnitude_score",
+    "narrowed",
     "path_scores",
     "prune_to_effective",
     "pruned",
     "quotas",
     "random_masks",
+    "save_shrunk",
+    "shrink",
     "slice_densities",
+    "straight",
     "synflow",
     "unit_crossings",
     "units_of",

@@ -56,7 +56,7 @@ def export_pruned(network: Network, rows: Tensor, path: str | Path, *, tolerance
 
     wiring = wire(network)
     live = live_connections(wiring)
-    model, kept = _slimmed(network, wiring, live)
+    model, kept = slimmed(network, wiring, live)
     with torch.no_grad():
         ours = Network(model, network.example, probe=False).outputs(rows)
         theirs = network.outputs(rows)
@@ -140,7 +140,7 @@ def load_pruned(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def _slimmed(network: Network, wiring: Wiring, live: Live) -> tuple[nn.Module, dict[str, int]]:
+def slimmed(network: Network, wiring: Wiring, live: Live) -> tuple[nn.Module, dict[str, int]]:
     """A copy whose idle weights are zero, and how many of each stay."""
     model = copy.deepcopy(network.model)
     _make_permanent(model)
