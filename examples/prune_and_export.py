@@ -14,7 +14,7 @@ from cutaway.network import Network
 from cutaway.structure.export import export_pruned
 from cutaway.structure.live import live_connections
 from cutaway.structure.pruning import apply_masks, keep_best, magnitude, prune_to_effective
-from cutaway.structure.shrinking import save_shrunk, shrink
+from cutaway.structure.shrinking import save_shrunk, without_dead_units
 from cutaway.structure.wiring import wire
 
 
@@ -34,7 +34,7 @@ def main(*, epochs: int = 3, folder: str = ".") -> tuple[float, float]:
     made = export_pruned(network, data.inputs[:100], Path(folder) / "pruned.safetensors")
     print(f"{made.bytes_dense:,} bytes become {made.bytes_file:,}")
     print(f"{made.operations_dense:,} multiply-adds become {made.operations:,}, for a library that skips zeros")
-    small = shrink(network, data.inputs[:100])
+    small = without_dead_units(network, data.inputs[:100])
     print(small.told())
     print(f"written to {save_shrunk(small, data.inputs, Path(folder) / 'small.pt2').name}")
     return reading.figure("direct_compression").value, reading.figure("effective_compression").value

@@ -7,7 +7,7 @@ from torch import nn
 from cutaway.errors import ClaimError
 from cutaway.network import Network
 from cutaway.structure import narrowing
-from cutaway.structure.shrinking import save_shrunk, shrink
+from cutaway.structure.shrinking import save_shrunk, without_dead_units
 
 
 class Residual(nn.Module):
@@ -83,7 +83,7 @@ def without(kind):
 def test_dead_units_are_taken_out_and_the_outputs_stay(kind, tmp_path):
     model, inputs = without(kind), torch.rand(20, 1, 4, 4)
     network = Network(model, inputs[:2])
-    found = shrink(network, inputs)
+    found = without_dead_units(network, inputs)
     assert found.units == LEFT[kind] and found.deviation < 1e-6
     assert found.weights < found.weights_before and found.operations < found.operations_before
     assert found.bytes < found.bytes_before and f"a {LEFT[kind]['a'][0]} to {LEFT[kind]['a'][1]}" in found.told()
@@ -106,17 +106,17 @@ def test_at_random_zeros_the_outputs_stay(kind):
             for parameter in model.parameters():
                 if parameter.ndim > 1:
                     parameter *= torch.rand(parameter.shape, generator=draw) < 0.15
-        found = shrink(Network(model, inputs[:2]), inputs)
+        found = without_dead_units(Network(model, inputs[:2]), inputs)
         assert found.deviation < 1e-5 and found.weights <= found.weights_before
 
 
 def test_nothing_goes_where_all_is_read_and_nothing_is_left_where_all_is_zero():
     inputs = torch.rand(4, 1, 4, 4)
-    whole = shrink(Network(made("residual"), inputs[:2]), inputs)
+    whole = without_dead_units(Network(made("residual"), inputs[:2]), inputs)
     assert whole.weights == whole.weights_before and "all are read" in whole.told()
     model = made("residual")
     nn.init.zeros_(model.end.weight)
-    cut = shrink(Network(model, inputs[:2]), inputs)
+    cut = without_dead_units(Network(model, inputs[:2]), inputs)
     assert {after for name, (_, after) in cut.units.items() if name != "end"} == {1}
     torch.testing.assert_close(cut.model(inputs), model(inputs))
 
@@ -124,4 +124,4 @@ def test_nothing_goes_where_all_is_read_and_nothing_is_left_where_all_is_zero():
 def test_a_unit_taken_out_by_mistake_is_noticed(monkeypatch):
     monkeypatch.setattr(narrowing, "_keep", lambda kept, index, units=None: None)
     with pytest.raises(ClaimError, match="followed wrongly"):
-        shrink(Network(made("residual"), torch.rand(2, 1, 4, 4)), torch.rand(8, 1, 4, 4))
+        without_dead_units(Network(made("residual"), torch.rand(2, 1, 4, 4)), torch.rand(8, 1, 4, 4))

@@ -18,16 +18,29 @@ CLEAR = 1e-6
 
 def relu(left: torch.Tensor, right: torch.Tensor, cosine: torch.Tensor) -> Pair:
     """sqrt(left right) (sin t + (pi - t) cos t) / 2 pi and (pi - t) / 2 pi, t the angle; 0 for a variance of 0."""
-    sine = ((1 - cosine) * (1 + cosine)).clamp(min=0).sqrt()
+    value, rest = relu_of_roots(root(left) / (2 * math.pi), root(right), cosine)
+    alive = (left > 0).to(rest) / (2 * math.pi) * (right > 0).to(rest)  # torch's derivative of relu at 0 is 0
+    return value, rest * alive
+
+
+def relu_of_roots(one: torch.Tensor, other: torch.Tensor, cosine: torch.Tensor) -> Pair:
+    """one other (sin t + (pi - t) cos t) and pi - t, t the angle.
+
+    Exact up to rounding; shapes as they broadcast. Source: Cho and Saul 2009.
+    """
+    sine = ((1 - cosine) * (1 + cosine)).sqrt()
     rest = math.pi - torch.arccos(cosine)
-    alive = (left > 0).to(rest) * (right > 0).to(rest) / (2 * math.pi)  # torch's derivative of relu at 0 is 0
-    return (sine + rest * cosine) * (_roots(left, right) / (2 * math.pi)), rest * alive
+    return torch.addcmul(sine, rest, cosine) * one * other, rest
+
+
+def root(variance: torch.Tensor) -> torch.Tensor:
+    """sqrt(variance), of slope 0 where that is 0."""
+    return torch.where(variance > 0, variance, torch.ones_like(variance)).sqrt() * (variance > 0)
 
 
 def _roots(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """sqrt(left right), of slope 0 where that is 0; the roots are taken before the two are broadcast together."""
-    one, other = (torch.where(v > 0, v, torch.ones_like(v)).sqrt() * (v > 0) for v in (left, right))
-    return one * other
+    """sqrt(left right); the roots are taken before the two are broadcast together."""
+    return root(left) * root(right)
 
 
 def erf(left: torch.Tensor, right: torch.Tensor, cosine: torch.Tensor) -> Pair:

@@ -13,16 +13,36 @@ flattening only a pixel and itself are needed, with mean pooling all pairs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
-from cutaway.kernels.duals import CLEAR, DUALS
+from cutaway.kernels.duals import CLEAR, DUALS, relu_of_roots, root
 from cutaway.network.network import DEFAULT_BUDGET
 
+NEAR = 1 - 1e-6  # cosines beyond it are taken with care
 FAST = 512 * 1024  # bytes of one block's field: what stays in a processor's cache goes through quickest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Own:
+    """Of each row, what its variances before one activation are, (n,) or (n, h, w): `root` their roots, `inverse` 1
+    over these (1 where there is none), `alive` 1 where there is one, None where there is everywhere."""
+
+    variance: torch.Tensor
+    root: torch.Tensor
+    inverse: torch.Tensor
+    alive: torch.Tensor | None
+
+    @classmethod
+    def of(cls, variance: torch.Tensor) -> Own:
+        """From variances of any shape. Exact. Source: definition."""
+        alive = variance > 0
+        inverse = torch.where(alive, variance, torch.ones_like(variance)).rsqrt()
+        return cls(variance, root(variance), inverse, None if bool(alive.all()) else alive.to(variance))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +103,8 @@ class InfiniteNetwork:
             rows, first = slice(start, start + step), start if right is None else 0
             for begin in range(first, len(other), width):
                 columns = slice(begin, begin + width)
-                a, b = [d[rows] for d in mine], [d[columns] for d in theirs]
-                for whole, part in zip(made, self._block(left[rows], other[columns], a, b), strict=True):
+                found = self._block(left[rows], other[columns], (mine, rows), (theirs, columns))
+                for whole, part in zip(made, found, strict=True):
                     whole[rows, columns] = part.to(kept)
                     if right is None:  # what lies right of the square on the diagonal, and the square's upper half
                         whole[columns, rows] = part.T.to(kept)
@@ -115,8 +135,8 @@ class InfiniteNetwork:
             return _mean_product(left[:, None, ..., None, None], right[None, :, :, None, None])
         return _mean_product(left[:, None], right[None])
 
-    def _diagonals(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """The variances before each activation: (n,) or (n, h, w), one a hidden layer."""
+    def _diagonals(self, inputs: torch.Tensor) -> list[Own]:
+        """The rows' own variances before each activation, one a hidden layer."""
         if self.kernel_size:
             here = _mean_product(inputs[None], inputs[None])[0]
         else:
@@ -124,42 +144,61 @@ class InfiniteNetwork:
         found = []
         for layer in range(self.depth):
             here = self._spread(here, own=True) + self.bias_variance
-            found.append(here)
+            found.append(Own.of(here))
             if layer + 1 < self.depth:
                 here = DUALS[self.activation](here, here, torch.ones_like(here))[0]
         return found
 
-    def _block(self, left, right, mine, theirs) -> tuple[torch.Tensor, torch.Tensor]:
+    def _block(
+        self, left: torch.Tensor, right: torch.Tensor, mine: tuple[list[Own], slice], theirs: tuple[list[Own], slice]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         here = self._start(left, right)
-        tangent = torch.zeros_like(here)
+        tangent, scale = torch.zeros_like(here), 1.0
         for layer in range(self.depth):
-            here = self._spread(here) + self.bias_variance
-            tangent = here + self._spread(tangent) if layer else here
-            a, b = self._pairs(mine[layer], theirs[layer])
-            cosine = here / (_positive(a) * _positive(b)).sqrt()  # of a row with itself: exactly 1
-            edge = 1 - CLEAR if here.requires_grad else 1.0
-            here, slope = DUALS[self.activation](a, b, cosine.clamp(-edge, edge))
+            here = self._spread(here) + self.bias_variance if self.bias_variance else self._spread(here)
+            tangent = here + self._spread(tangent, scale=scale) if layer else here
+            here, slope, scale = self._activated(here, mine[0][layer], mine[1], theirs[0][layer], theirs[1])
             tangent = tangent * slope
         spatial = tuple(range(2, here.dim()))
         if spatial:
             here, tangent = here.mean(dim=spatial), tangent.mean(dim=spatial)
         out = self.output_variance * here + self.bias_variance
-        return out, out + self.output_variance * tangent
+        return out, out + self.output_variance * scale * tangent
+
+    def _activated(
+        self, here: torch.Tensor, mine: Own, rows: slice, theirs: Own, columns: slice
+    ) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """The covariance behind an activation, its derivative over a number, and that number."""
+        a, b = self._pairs(mine.variance[rows], theirs.variance[columns])
+        one, other = self._pairs(mine.inverse[rows], theirs.inverse[columns])
+        cosine = here * one * other
+        if bool(cosine.detach().amax() > NEAR):  # roots by themselves are off by a last bit: of a row with itself, 1
+            cosine = here / (_positive(a) * _positive(b)).sqrt()
+        edge = 1 - CLEAR if here.requires_grad else 1.0
+        cosine = cosine.clamp(-edge, edge)
+        if self.activation != "relu":
+            return *DUALS[self.activation](a, b, cosine), 1.0
+        one, other = self._pairs(mine.root[rows] / (2 * math.pi), theirs.root[columns])
+        value, slope = relu_of_roots(one, other, cosine)
+        for alive, part, k in ((mine.alive, rows, 0), (theirs.alive, columns, 1)):
+            if alive is not None:
+                slope = slope * self._pairs(alive[part], alive[part])[k]
+        return value, slope, 1 / (2 * math.pi)
 
     def _pairs(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.pooling and self.kernel_size:
             return a[:, None, :, :, None, None], b[None, :, None, None]
         return a[:, None], b[None]
 
-    def _spread(self, field: torch.Tensor, *, own: bool = False) -> torch.Tensor:
-        """v times the means over patches around each pixel (pair of pixels, moved together), zeros beyond the
+    def _spread(self, field: torch.Tensor, *, own: bool = False, scale: float = 1.0) -> torch.Tensor:
+        """v `scale` times the means over patches around each pixel (pair of pixels, moved together), zeros beyond the
         border."""
         if not self.kernel_size:
-            return field * self.weight_variance
+            return field * (scale * self.weight_variance)
         reach, paired = self.kernel_size // 2, self.pooling and not own
         for dims in ((-1, -3), (-2, -4)) if paired else ((-1,), (-2,)):
             field = _summed(field, dims, reach)
-        return field * (self.weight_variance / self.kernel_size**2)
+        return field * (scale * self.weight_variance / self.kernel_size**2)
 
 
 def _mean_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

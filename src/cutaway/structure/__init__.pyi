@@ -25,8 +25,8 @@ from cutaway.structure.pruning import synflow as synflow
 from cutaway.structure.shrinking import GraphNetwork as GraphNetwork
 from cutaway.structure.shrinking import Shrunk as Shrunk
 from cutaway.structure.shrinking import save_shrunk as save_shrunk
-from cutaway.structure.shrinking import shrink as shrink
 from cutaway.structure.shrinking import straight as straight
+from cutaway.structure.shrinking import without_dead_units as without_dead_units
 from cutaway.structure.units import UnitCrossings as UnitCrossings
 from cutaway.structure.units import UnitMask as UnitMask
 from cutaway.structure.units import UnitTable as UnitTable
@@ -80,7 +80,6 @@ __all__ = [
     "quotas",
     "random_masks",
     "save_shrunk",
-    "shrink",
     "slice_densities",
     "straight",
     "synflow",
@@ -89,5 +88,6 @@ __all__ = [
     "wire",
     "with_statistics_of",
     "without_biases",
+    "without_dead_units",
     "without_units",
 ]

@@ -126,7 +126,7 @@ class Shrunk:
         )
 
 
-def shrink(network: Network, rows: Tensor, *, tolerance: float = 1e-4) -> Shrunk:
+def without_dead_units(network: Network, rows: Tensor, *, tolerance: float = 1e-4) -> Shrunk:
     """`network` with its dead units taken out, as a module that computes the same.
 
     rows: inputs (n, ...) on which the outputs are compared. Raises `ClaimError` where they differ by more than
