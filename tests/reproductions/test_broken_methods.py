@@ -118,6 +118,11 @@ FAULTS = {
         where="cutaway.text.provenance:provenance_test", right="for v in (positions, excess)",
         wrong="for v in (excess, positions[::-1])", rows=lambda m: m.language(True, 0, quiet), data=True, slow=True,
     ),
+    "latent-extremes": Fault(
+        says="one latent's p-value is given for the search over all of them",
+        where="cutaway.outputs.latent_extremes:effect_p_values", right="np.abs(drawn).max(axis=0)", wrong="np.abs(drawn[0] * 0)",
+        rows=lambda m: m.reproduce(short=True, progress=quiet), slow=True, own=True,
+    ),
     "text-behaviour": Fault(
         says="samples are counted as drawn with replacement",
         where="cutaway.text.answering:pass_at_k", right="right[:, None] / steps", wrong="right[:, None] / samples / 4",

@@ -8,6 +8,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "comparison": "comparison_bound rounds_within",
         "decision": "Decision decide",
         "holdout": "Answer Holdout guaranteed_questions thresholdout",
+        "information": "rajski_distance",
         "looks": "LookLog",
         "multiplicity": "q_values",
         "null": "MatchedSpectrum NULLS Null PermutedLabels Reinitialised replicates",

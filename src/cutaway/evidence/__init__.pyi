@@ -8,6 +8,7 @@ from cutaway.evidence.holdout import Answer as Answer
 from cutaway.evidence.holdout import Holdout as Holdout
 from cutaway.evidence.holdout import guaranteed_questions as guaranteed_questions
 from cutaway.evidence.holdout import thresholdout as thresholdout
+from cutaway.evidence.information import rajski_distance as rajski_distance
 from cutaway.evidence.looks import LookLog as LookLog
 from cutaway.evidence.multiplicity import q_values as q_values
 from cutaway.evidence.null import NULLS as NULLS
@@ -42,6 +43,7 @@ __all__ = [
     "p_value",
     "proportion_interval",
     "q_values",
+    "rajski_distance",
     "replicates",
     "rounds_within",
     "thresholdout",

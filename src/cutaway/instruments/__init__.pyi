@@ -21,6 +21,7 @@ from cutaway.instruments.language.mlp_sparsity import MlpSparsity as MlpSparsity
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
 from cutaway.instruments.outputs.epistemic import Epistemic as Epistemic
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
+from cutaway.instruments.outputs.latent_extremes import LatentExtremes as LatentExtremes
 from cutaway.instruments.outputs.probability import Probability as Probability
 from cutaway.instruments.outputs.pruning import Pruning as Pruning
 from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
@@ -49,6 +50,7 @@ __all__ = [
     "IntrinsicDimension",
     "KernelFeatures",
     "LanguageGeometry",
+    "LatentExtremes",
     "LocalComplexity",
     "LofiFeatures",
     "Margins",

@@ -27,6 +27,11 @@ from cutaway.outputs.label_filter import FilterCounts as FilterCounts
 from cutaway.outputs.label_filter import FilterMargin as FilterMargin
 from cutaway.outputs.label_filter import break_even as break_even
 from cutaway.outputs.label_filter import filter_margin as filter_margin
+from cutaway.outputs.latent_extremes import LatentEffects as LatentEffects
+from cutaway.outputs.latent_extremes import effect_p_values as effect_p_values
+from cutaway.outputs.latent_extremes import latent_effects as latent_effects
+from cutaway.outputs.latent_extremes import rank_effects as rank_effects
+from cutaway.outputs.latent_extremes import sample_properties as sample_properties
 from cutaway.outputs.pair_predictor import PairNetwork as PairNetwork
 from cutaway.outputs.pair_predictor import PairPredictor as PairPredictor
 from cutaway.outputs.pairs import PairCheck as PairCheck
@@ -57,6 +62,7 @@ __all__ = [
     "FilterCounts",
     "FilterMargin",
     "IsotonicCalibrator",
+    "LatentEffects",
     "Odds",
     "PairCheck",
     "PairNetwork",
@@ -73,12 +79,14 @@ __all__ = [
     "check_pairs",
     "class_recalls",
     "debiased_calibration_error",
+    "effect_p_values",
     "equalised_odds",
     "expected_calibration_error",
     "filter_margin",
     "hardness",
     "kept_count",
     "laplace_ensemble",
+    "latent_effects",
     "load_calibrator",
     "log_loss_terms",
     "mean_scores",
@@ -89,10 +97,12 @@ __all__ = [
     "plain_trainer",
     "predictions",
     "prune",
+    "rank_effects",
     "read_scores",
     "recall_quotas",
     "reliability",
     "row_gradient_norms",
+    "sample_properties",
     "save_calibrator",
     "simultaneous_intervals",
     "study_pruning",

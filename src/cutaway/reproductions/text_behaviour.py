@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cutaway.reproductions.row import Row
+from cutaway.reproductions.row import Reference, Row
 
 TITLE = "Typicality, temperature, pass@k and hidden risk of a 260,000-parameter language model"
 SOURCE = "Meister et al. 2023, arXiv 2202.00666; Chen et al. 2021, arXiv 2107.03374"
@@ -124,6 +124,6 @@ def formats(found, count: int, progress: Callable[[str], None]) -> list[Row]:
     ]
 
 
-def _held(quantity: str, paper, reference: str, ours, tolerance: str, holds: bool) -> Row:
+def _held(quantity: str, paper, reference: Reference, ours, tolerance: str, holds: bool) -> Row:
     verdict = "pass" if holds else "fail"
     return Row(quantity=quantity, paper=paper, reference=reference, ours=ours, tolerance=tolerance, verdict=verdict)
