@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,8 @@ def trained(seed: int, epochs: int) -> tuple[nn.Module, float]:
     """The decoder of a VAE on the digits, and its mean squared error."""
     from sklearn.datasets import load_digits
 
-    x = torch.tensor(load_digits().data / 16, dtype=torch.float32)
+    digits: Any = load_digits()
+    x = torch.tensor(digits.data / 16, dtype=torch.float32)
     decoder = _decoder(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

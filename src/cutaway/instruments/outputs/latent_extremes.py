@@ -53,7 +53,7 @@ class LatentExtremes(Instrument):
     question: ClassVar[str] = "What do the latents of this generator do at their extremes?"
     source: ClassVar[str] = "Begus, Leban and Gero 2023, arXiv 2303.10931; the estimator is ours"
     needs: ClassVar[frozenset[str]] = frozenset({"generator"})
-    formula: ClassVar[str] = r"\max_j |\rho_s(l, P(G(z_1, \dots, z_j = \mu_j + l \sigma_j, \dots, z_d)))|"
+    formula: ClassVar[str] = r"\max_j |\rho_s(l, P(G(z_1, \ldots, z_j = \mu_j + l \sigma_j, \ldots, z_d)))|"
     expense: ClassVar[str] = "420 forward passes a latent"
     limits: ClassVar[str] = (
         "Only properties that can be read off the samples without a model, and effects that rise or fall; beside a "
