@@ -22,7 +22,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     from cutaway.outputs import effect_p_values, latent_effects, sample_properties
     from cutaway.reading.rank import p_value
 
-    decoder, off = trained(seed, 150)
+    decoder, off = trained_decoder(seed, 150)
     progress(f"reconstruction: mean squared error {off:.4f} a pixel")
     latents = torch.randn((500, LATENTS), generator=torch.Generator().manual_seed(seed))
     noise = torch.Generator().manual_seed(seed + 1)
@@ -56,7 +56,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     ]
 
 
-def trained(seed: int, epochs: int) -> tuple[nn.Module, float]:
+def trained_decoder(seed: int, epochs: int) -> tuple[nn.Module, float]:
     """The decoder of a VAE on the digits, and its mean squared error."""
     from sklearn.datasets import load_digits
 
