@@ -113,6 +113,20 @@ def test_means_that_do_not_fit_are_left_out_with_the_reason():
     sites = network.select("activation")
     fits, left = means_fit(sites, 3, 2, budget=4 * 8 * 64 * 3 * 2)
     assert [s.name for s in fits] == [sites[0].name] and [s.name for s in left] == [sites[1].name]
+    fits, left = means_fit(sites, 3, 2, budget=4 * 8 * 8 * 3 * 2)  # what is left out takes no room
+    assert [s.name for s in fits] == [sites[1].name] and [s.name for s in left] == [sites[0].name]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"layers": False}, {"steps": 3}, {"steps": 0}, {"targeted": True, "steps": 2}]
+)
+def test_the_cost_is_what_the_instrument_says(settings):
+    data, instrument = small_data(30), NeuralCollapse(**settings)
+    cost = instrument.measure(Network(small_classifier(), data.inputs[:2]), data, intervals=False).cost
+    forward, backward = 11 + instrument.steps - 8 * (not instrument.layers), instrument.steps
+    more = (3 + instrument.steps, instrument.steps) if instrument.targeted else (0, 0)
+    assert len(data) * forward <= cost.forward_passes <= len(data) * (forward + more[0]) + 2  # and the probe's
+    assert cost.backward_passes == len(data) * (backward + more[1])
 
 
 def test_nc1_of_permuted_labels_is_large():

@@ -334,6 +334,44 @@ def test_duplicated_rows_are_floored_and_said():
         solve(torch.zeros(3, 3), torch.ones(3, 1))
 
 
+def by_rows(kernel, targets, **options):
+    """By conjugate gradients: the budget holds a few rows of the kernel."""
+    return solve(lambda rows: kernel[rows], targets, budget=9600, **options)
+
+
+def test_conjugate_gradients_name_what_is_not_finite():
+    draw = torch.Generator().manual_seed(0)
+    half = torch.randn(40, 30, generator=draw, dtype=torch.float64)
+    kernel, targets = half @ half.T, torch.randn(40, 2, generator=draw, dtype=torch.float64)
+    for bad in (math.nan, math.inf):
+        for spoiled, wanted, what in (
+            (kernel.index_fill(0, torch.tensor([7]), bad), targets, "kernel"),
+            (kernel, targets.index_fill(0, torch.tensor([7]), bad), "targets"),
+        ):
+            with pytest.raises(InputError, match=f"{what} of a kernel regression; found NaN or infinity"):
+                by_rows(spoiled, wanted, ridge=0.1)
+        with pytest.raises(InputError, match="a finite ridge"):
+            by_rows(kernel, targets, ridge=bad)
+    with pytest.raises(InputError, match="a matrix of zeros"):
+        by_rows(0 * kernel, targets)
+
+
+def test_conjugate_gradients_of_a_singular_kernel_say_how_far_they_came():
+    draw = torch.Generator().manual_seed(0)
+    half = torch.randn(40, 30, generator=draw, dtype=torch.float64)
+    kernel, targets = half @ half.T, torch.randn(40, 2, generator=draw, dtype=torch.float64)
+    reached = by_rows(kernel, kernel @ targets)
+    assert reached.method == "gradients" and reached.residual < 1e-5
+    torch.testing.assert_close(kernel @ reached.coefficients, kernel @ targets, rtol=1e-4, atol=1e-4)
+    apart = by_rows(kernel, targets, limit=300)  # ten directions that the kernel does not see
+    gone = targets - half @ torch.linalg.lstsq(half, targets).solution
+    assert apart.residual >= float(gone.norm() / targets.norm()) - 1e-9 and bool(apart.coefficients.isfinite().all())
+    told = float((kernel @ apart.coefficients - targets).norm() / targets.norm())
+    assert apart.residual == pytest.approx(told, rel=1e-3) and told < 1
+    down = by_rows(-kernel, targets)
+    assert down.residual == pytest.approx(1.0) and not bool(down.coefficients.any())
+
+
 def test_function_space_is_gradient_descent_on_the_linear_model():
     """A linear model trained step by step is its own linearisation."""
     generator = torch.Generator().manual_seed(0)

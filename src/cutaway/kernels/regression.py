@@ -7,6 +7,7 @@ conjugate gradients need no floor for targets that agree on the duplicates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,17 +51,23 @@ def solve(
     tolerance, limit : of conjugate gradients, relative residual and products with K.
 
     Exact up to rounding directly, to `tolerance` by conjugate gradients. Cost: n^3 / 3 operations directly (an
-    eigenproblem where the matrix is singular to rounding); n^2 a product. Raises `InputError` for shapes that do not
-    fit, a negative ridge or a kernel of zeros, `BudgetError` where a row of the kernel does not fit. Source:
+    eigenproblem where the matrix is singular to rounding); n^2 a product. Of a singular matrix and targets that it does
+    not reach, conjugate gradients give the coefficients of least residual that they met, and `residual` says how far
+    they came. Raises `InputError` for shapes that do not fit, a ridge that is negative or infinite, a kernel of zeros,
+    numbers that are not finite, `BudgetError` where a row of the kernel does not fit. Source:
     definition; conjugate gradients by Hestenes and Stiefel 1952.
     """
     count = len(targets)
-    if targets.dim() != 2 or ridge < 0 or (isinstance(kernel, torch.Tensor) and kernel.shape != (count, count)):
+    if (
+        targets.dim() != 2
+        or not 0 <= ridge < math.inf
+        or (isinstance(kernel, torch.Tensor) and kernel.shape != (count, count))
+    ):
         found = f"targets {tuple(targets.shape)}, ridge {ridge:g}"
         raise InputError(
             "kernel regression",
             found=found,
-            expected="targets (n, c), a kernel (n, n), a ridge of 0 or more",
+            expected="targets (n, c), a kernel (n, n), a finite ridge of 0 or more",
             remedy="one row of targets for each row of the kernel",
         )
     memory = budget or DEFAULT_BUDGET
@@ -77,14 +84,8 @@ def solve(
 
 def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Solution:
     """Of a kernel in float64; a ridge is added to it in place, so that only it and its factor stand in memory."""
-    for what, values in (("kernel", kernel), ("targets", targets)):
-        if not bool(torch.isfinite(values).all()):
-            raise InputError(
-                f"{what} of a kernel regression",
-                found="NaN or infinity",
-                expected="finite numbers",
-                remedy="look for rows or weights that are not finite",
-            )
+    _check_finite("kernel", kernel)
+    _check_finite("targets", targets)
     if ridge:
         kernel.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(kernel)
@@ -97,12 +98,7 @@ def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Soluti
     values, vectors = torch.linalg.eigh(kernel)
     floor = float(len(kernel) * FLOOR * values.abs().max())
     if not floor > 0:
-        raise InputError(
-            "kernel",
-            found="a matrix of zeros",
-            expected="some row that is not zero",
-            remedy="leave out the rows that are zero",
-        )
+        raise _zeros()
     found = vectors @ ((vectors.T @ targets) / values.clamp(min=floor)[:, None])
     return Solution(coefficients=found, residual=_residual(kernel, found, targets), floor=floor, method="floored")
 
@@ -115,7 +111,9 @@ def _residual(kernel: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) 
 def _gradients(
     kernel: Block, targets: torch.Tensor, ridge: float, block: int, tolerance: float, limit: int
 ) -> Solution:
-    """All columns at once, each with its own steps (Hestenes and Stiefel 1952)."""
+    """All columns at once, each with its own steps (Hestenes and Stiefel 1952), and of each the step of least
+    residual: along a direction that the kernel does not see, or bends down, no step is taken."""
+    _check_finite("targets", targets)
 
     def product(vectors: torch.Tensor) -> torch.Tensor:
         parts = [kernel(slice(s, s + block)).to(vectors) @ vectors for s in range(0, len(vectors), block)]
@@ -124,18 +122,43 @@ def _gradients(
     found, rest = torch.zeros_like(targets), targets.clone()
     way, size = rest.clone(), rest.square().sum(dim=0)
     goal, tiny = tolerance**2 * size, torch.finfo(torch.float64).tiny
-    taken = 0
-    while taken < limit and bool((size > goal).any()):
+    best, least = found, size
+    going, taken = size > goal, 0
+    while taken < limit and bool(going.any()):
         moved = product(way)
-        step = size / (way * moved).sum(dim=0).clamp(min=tiny)
-        step = torch.where(size > goal, step, torch.zeros_like(step))
+        _check_finite("kernel", moved)
+        if not taken and not bool(moved.any()):
+            raise _zeros()
+        bend = (way * moved).sum(dim=0)
+        going = going & (bend > 0)
+        step = torch.where(going, size / bend.clamp(min=tiny), torch.zeros_like(size))
         found, rest = found + step * way, rest - step * moved
         after = rest.square().sum(dim=0)
         way, size = rest + after / size.clamp(min=tiny) * way, after
-        taken += 1
+        best, least = torch.where(after < least, found, best), torch.minimum(after, least)
+        going, taken = going & (size > goal), taken + 1
     whole = float(targets.norm())
-    residual = float(rest.norm()) / whole if whole > 0 else 0.0
-    return Solution(coefficients=found, residual=residual, floor=0.0, method="gradients", products=taken)
+    residual = float(least.sum().sqrt()) / whole if whole > 0 else 0.0
+    return Solution(coefficients=best, residual=residual, floor=0.0, method="gradients", products=taken)
+
+
+def _check_finite(what: str, values: torch.Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise InputError(
+            f"{what} of a kernel regression",
+            found="NaN or infinity",
+            expected="finite numbers",
+            remedy="look for rows or weights that are not finite",
+        )
+
+
+def _zeros() -> InputError:
+    return InputError(
+        "kernel",
+        found="a matrix of zeros",
+        expected="some row that is not zero",
+        remedy="leave out the rows that are zero",
+    )
 
 
 def function_space(

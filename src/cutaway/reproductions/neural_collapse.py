@@ -27,6 +27,8 @@ TABLE = {
 }
 """NC1/C of mnist_6_100_nat by layer, from an independent calculation (700 training images, l_inf 0.1)."""
 
+DRAWS = 6  # of the images: NC1 under attack differs by a tenth to an eighth of itself between draws
+
 Views = dict[str, Layers]
 
 
@@ -48,7 +50,24 @@ def published(count: int, seed: int, progress: Callable[[str], None]) -> list[Ro
     for name, found in (("plain", plain), ("robust", robust)):
         for view in TABLE:
             progress(f"{name}, {view}: NC1/C by layer " + ", ".join(f"{x:.3f}" for x in found[view].nc1))
-    return plain_rows(plain, data) + robust_rows(robust, data)
+    draws = [plain["attacked"].nc1]
+    for other in range(seed + 1, seed + DRAWS):
+        rows = load_data("mnist", split="train", num=count, seed=other)
+        draws.append(views_of(_loaded(_dense(), files["plain"]), rows, 0.1, other)["attacked"].nc1)
+    return [*plain_rows(plain, data), _over_draws(np.array(draws)), *robust_rows(robust, data)]
+
+
+def _over_draws(nc1: np.ndarray) -> Row:
+    """The table's row under attack among draws (draws, layers) of as many images: which images are read decides it."""
+    mean, spread = nc1.mean(axis=0), nc1.std(axis=0, ddof=1)
+    off = float(np.abs((np.array(TABLE["attacked"]) - mean) / spread).max())
+    told = ", ".join(f"{m:.2f} ({s:.2f})" for m, s in zip(mean, spread, strict=True))
+    return Row(
+        quantity=f"plain network: NC1/C attacked by layer, mean and deviation over {len(nc1)} draws of the images",
+        ours=f"{told}; the independent calculation, on one draw, is off by at most {off:.1f} standard deviations",
+        tolerance="at most 3 standard deviations over draws, at every layer",
+        verdict="pass" if off <= 3 else "fail",
+    )
 
 
 def views_of(model: nn.Module, data: Dataset, radius: float, seed: int) -> Views:
@@ -122,14 +141,15 @@ def plain_rows(found: Views, data: Dataset) -> list[Row]:
         ),
     ]
     for view, expected in TABLE.items():
+        if view == "attacked":  # see `_over_draws`
+            continue
         worst = float(np.abs(nc1[view] / np.array(expected) - 1).max())
-        most = 0.35 if view == "attacked" else 0.2  # under attack other images alone make a third
         rows.append(
             Row(
                 quantity=f"plain network: NC1/C {view}, largest relative distance from an independent calculation",
                 ours=worst,
-                tolerance=f"at most {most:.0%}, over five layers",
-                verdict="pass" if worst <= most else "fail",
+                tolerance="at most 20 %, over five layers",
+                verdict="pass" if worst <= 0.2 else "fail",
             )
         )
     return rows

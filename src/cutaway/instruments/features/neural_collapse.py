@@ -63,7 +63,10 @@ class NeuralCollapse(Instrument):
     attacks: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "inputs", "classifier"})
     formula: ClassVar[str] = r"NC1 = \frac{1}{C} \mathrm{tr}(\Sigma_W \Sigma_B^{+})"
-    expense: ClassVar[str] = "10 + steps forward and steps backward passes a sample; with targeted, twice"
+    expense: ClassVar[str] = (
+        "11 + steps forward and steps backward passes a sample (8 forward fewer without layers); with targeted, up to "
+        "3 + steps forward and steps backward more"
+    )
     limits: ClassVar[str] = (
         "On held-out data collapse is weaker than on training data; NC1 needs several samples a class."
     )
