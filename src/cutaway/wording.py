@@ -20,6 +20,7 @@ NULL_WORDS = {
     "permuted-groups": NullWords("the same rows with the groups in random order within each class", "groups permuted"),
     "shuffled-answers": NullWords("the same answers dealt anew to the prompts", "answers shuffled"),
     "permuted-rows": NullWords("the same candidates on the labels in random order", "labels permuted"),
+    "permuted-generations": NullWords("the same errors in random order over the places", "order permuted"),
     "random-filter": NullWords("filters that keep as many rows at random", "kept at random"),
     "random-mask": NullWords("the same network with the zeros of every layer at random places", "random mask"),
 }

@@ -183,6 +183,11 @@ FAULTS = {
         where="cutaway.training.comparison_tuner:ComparisonTuner.tune", right="found < best", wrong="found > best",
         rows=lambda m: m.damaged_rows(1, 1, quiet), twice=True,
     ),
+    "model-collapse": Fault(
+        says="every generation learns from the truth's labels",
+        where="cutaway.dynamics.collapse_regression:simulated_chain", right="teacher = np.asarray(", wrong="_ = np.asarray(",
+        rows=lambda m: m.interpolating_rows(10, 0, quiet), twice=True,
+    ),
     "group-priors": Fault(
         says="batches are drawn from one cell of class and group",
         where="cutaway.training.group_prior:balanced_rows",

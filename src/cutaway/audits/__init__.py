@@ -6,6 +6,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
         "answers": "AnswerAudit",
+        "generations": "GenerationAudit",
         "labels": "LabelAudit",
         "tuning": "TuningAudit",
         "table_audit": "TableAudit",

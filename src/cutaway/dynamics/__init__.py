@@ -5,6 +5,9 @@ from cutaway import _facade
 __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
+        "collapse_regression": "RegressionChain interpolating_error simulated_chain",
+        "collapse_tails": "TailModel",
+        "growth": "GrowthFit fit_growth",
         "data_exponents": "DataExponents exponents_of_data",
         "dmft": "MeanFieldPath MeanFieldProblem integrate_mean_field",
         "exit_time": "ExitSetting annealed_exit_time optimal_rate quenched_exit_time samples_factor",

@@ -1,5 +1,9 @@
 # Written by tools/write_stubs.py from __init__.py.
 
+from cutaway.dynamics.collapse_regression import RegressionChain as RegressionChain
+from cutaway.dynamics.collapse_regression import interpolating_error as interpolating_error
+from cutaway.dynamics.collapse_regression import simulated_chain as simulated_chain
+from cutaway.dynamics.collapse_tails import TailModel as TailModel
 from cutaway.dynamics.data_exponents import DataExponents as DataExponents
 from cutaway.dynamics.data_exponents import exponents_of_data as exponents_of_data
 from cutaway.dynamics.dmft import MeanFieldPath as MeanFieldPath
@@ -16,6 +20,8 @@ from cutaway.dynamics.exponents import generative_exponent as generative_exponen
 from cutaway.dynamics.exponents import information_exponent as information_exponent
 from cutaway.dynamics.exponents import leap as leap
 from cutaway.dynamics.exponents import sample_complexity as sample_complexity
+from cutaway.dynamics.growth import GrowthFit as GrowthFit
+from cutaway.dynamics.growth import fit_growth as fit_growth
 from cutaway.dynamics.hierarchical import HierarchicalTarget as HierarchicalTarget
 from cutaway.dynamics.hierarchical import hierarchical_target as hierarchical_target
 from cutaway.dynamics.lazy_rich import LazyRichPath as LazyRichPath
@@ -49,6 +55,7 @@ __all__ = [
     "DataExponents",
     "ExitSetting",
     "Exponent",
+    "GrowthFit",
     "HierarchicalTarget",
     "LazyRichPath",
     "LazyRichSetting",
@@ -61,19 +68,23 @@ __all__ = [
     "OverlapProblem",
     "Overlaps",
     "PhaseBoundary",
+    "RegressionChain",
     "RobustProblem",
     "SimulatedPath",
     "Simulation",
+    "TailModel",
     "Target",
     "annealed_exit_time",
     "best_error",
     "committee",
     "exponents_of_data",
+    "fit_growth",
     "generative_exponent",
     "hierarchical_target",
     "information_exponent",
     "integrate",
     "integrate_mean_field",
+    "interpolating_error",
     "leap",
     "minimised",
     "optimal_rate",
@@ -85,6 +96,7 @@ __all__ = [
     "sample_complexity",
     "samples_factor",
     "simulate",
+    "simulated_chain",
     "state_evolution",
     "steps_needed",
     "target",

@@ -71,3 +71,21 @@ def phase_figure(exponent: int, points: dict[str, tuple[float, float]] | None = 
     axes.set(xlabel="log batch / log d", ylabel="log steps / log d", title=f"information exponent {exponent}")
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def collapse_figure(series: dict[str, list[list[float]]], xlabel: str, *, logs: bool) -> Any:
+    """Errors by generation or by rows, a line a series; penalties and standard errors are left out.
+
+    Returns a matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for name, pairs in series.items():
+        if name not in ("best_lambda", "standard_error"):
+            table = np.array([[np.nan if v is None else v for v in pair] for pair in pairs], dtype=float)
+            axes.plot(table[:, 0], table[:, 1], "o-", ms=4, lw=1.6, label=name)
+    axes.set(xlabel=xlabel, ylabel="error", xscale="log" if logs else "linear", yscale="log" if logs else "linear")
+    axes.legend(frameon=False, fontsize=8)
+    return figure

@@ -119,3 +119,23 @@ def tuning_chart(reading: Measured) -> Any:
     each = base.mark_point(color=NULL, filled=True, size=45).encode(y="score:Q", tooltip=["candidate:N", "score:Q"])
     above = alt.layer(band, so_far, each).properties(width=WIDTH, height=170)
     return styled(alt.vconcat(above, below))
+
+
+def generations_chart(reading: Measured) -> Any:
+    """Measured errors by generation (or rows, both axes by logs), and the forms that were fitted, the best one blue."""
+    values = reading.values
+    logs = bool(int(values["by_rows"]))
+    place, errors = values["place"].values, values["error"].values
+    order = np.argsort(place, kind="stable")
+    forms = [str(f) for f in values["form"].values]
+    x = alt.X("place:Q", title="rows" if logs else "generation", scale=alt.Scale(type="log" if logs else "linear"))
+    y = alt.Y("error:Q", title="error", scale=alt.Scale(type="log" if logs else "linear", zero=False))
+    lines = [
+        (form, float(place[i]), float(values["fitted"].values[k][i])) for k, form in enumerate(forms) for i in order
+    ]
+    rows = inline_rows(form=[r[0] for r in lines], place=[r[1] for r in lines], error=[r[2] for r in lines])
+    shades = [INK, "#8fb8e0", NULL, "#c9ced6"][: len(forms)]
+    colour = alt.Color("form:N", sort=forms, scale=alt.Scale(domain=forms, range=shades), legend=LEGEND)
+    curves = alt.Chart(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour)
+    measured = alt.Chart(inline_rows(place=place, error=errors)).mark_point(filled=True, size=55, color=WARN)
+    return finished(alt.layer(curves, measured.encode(x=x, y=y, tooltip=["place:Q", "error:Q"])), height=260)
