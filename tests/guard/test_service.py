@@ -119,7 +119,7 @@ def test_stream_refuses_inside_the_stream(app):
 
 def test_a_stream_of_single_tokens_is_answered_to_its_end(fitted):
     """More pieces than a batch may hold, for longer than a body may take; a pause too long ends it."""
-    settings = ServiceSettings(max_prompts=8, body_seconds=0.6, stream_seconds=20)
+    settings = ServiceSettings(max_prompts=8, body_seconds=2, stream_seconds=60)
     app = create_app(ThreadWorker(fitted), settings=settings, certificate="unknown")
 
     async def typed(count: int, pause: float):
@@ -128,13 +128,13 @@ def test_a_stream_of_single_tokens_is_answered_to_its_end(fitted):
             await asyncio.sleep(pause)
 
     async def work(client):
-        replies = [await client.post("/v1/stream", content=typed(*how)) for how in ((80, 0.01), (2, 1.2))]
+        replies = [await client.post("/v1/stream", content=typed(*how)) for how in ((80, 0.03), (2, 3600))]
         return [[json.loads(x) for x in reply.text.splitlines()] for reply in replies]
 
     whole, paused = ask(app, work)
     assert len(whole) == 80 and whole[-1]["characters"] == 480
     assert paused[-1] == {
-        "error": "the body has to arrive within 20 seconds, with no pause of 0.6 seconds", "status": 408
+        "error": "the body has to arrive within 60 seconds, with no pause of 2 seconds", "status": 408
     }  # fmt: skip
     with pytest.raises(InputError, match="setting max_pieces; found 0; expected above 0"):
         ServiceSettings(max_pieces=0)
@@ -294,19 +294,18 @@ def test_the_command_serves_and_stops_gracefully(guard_folder):
         [*command, "--port", str(port), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
-        end = time.time() + 60
-        while time.time() < end and process.poll() is None:
+        while process.poll() is None:  # for as long as a test may take
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"http://127.0.0.1:{port}/ready", timeout=2).status_code == 200:
+                if httpx.get(f"http://127.0.0.1:{port}/ready", timeout=20).status_code == 200:
                     break
             time.sleep(0.2)
-        reply = httpx.post(f"http://127.0.0.1:{port}/v1/check", json={"prompt": "storm1"}, timeout=10)
+        reply = httpx.post(f"http://127.0.0.1:{port}/v1/check", json={"prompt": "storm1"}, timeout=60)
         assert reply.status_code == 200 and "harmful" in reply.json()
         lines = b"".join(json.dumps({"text": f"storm{i} "}).encode() + b"\n" for i in range(3))
-        stream = httpx.post(f"http://127.0.0.1:{port}/v1/stream", content=lines, timeout=10)
+        stream = httpx.post(f"http://127.0.0.1:{port}/v1/stream", content=lines, timeout=60)
         assert len(stream.text.splitlines()) == 3
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()

@@ -113,7 +113,7 @@ def test_a_crowd_that_waits_takes_nothing_from_requests_and_is_bounded(fitted):
 
 
 def test_headers_have_a_deadline_that_trickling_does_not_move(fitted):
-    app = create_app(ThreadWorker(fitted), settings=ServiceSettings(header_seconds=0.4, body_seconds=0.4))
+    app = create_app(ThreadWorker(fitted), settings=ServiceSettings(header_seconds=1.5, body_seconds=1.5))
 
     async def trickle(reader, writer):
         ended = asyncio.ensure_future(reader.read())

@@ -498,13 +498,13 @@ def rank_of(rank, name, instrument, schedule, wait):
     train_together({folder!r} + "/" + name, instrument, schedule, wait)
 
 def pair(name, kinds, schedule, wait):
-    began, children = time.perf_counter(), []
+    children = []
     for rank in range(2):
         children.append(os.fork())
         if children[-1] == 0:
             rank_of(rank, name, kinds[rank], schedule, wait)
             sys.exit()
-    return [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children], time.perf_counter() - began
+    return [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]
 
 found = dict(whole=pair("whole", whole[:1] * 2, *whole[1:]), dead=pair("dead", (Dies(), Sparsity()), EveryN(4), 5.0))
 print(json.dumps(found))
@@ -521,7 +521,7 @@ def _launched(tmp_path, code: str, *words: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Two pairs of ranks, forked by one process: where their runs are, exit codes and seconds, what they wrote."""
+    """Two pairs of ranks, forked by one process: where their runs are, exit codes, what they wrote."""
     folder = tmp_path_factory.mktemp("pairs")
     done = _launched(folder, FORKED)
     assert done.returncode == 0, done.stderr[:4000]
@@ -537,7 +537,7 @@ def _measured_by_rank_zero(folder: Path) -> None:
 
 def test_two_processes_rank_zero_measures(pairs):
     folder, found, words = pairs
-    assert found["whole"][0] == [0, 0], words[:4000]
+    assert found["whole"] == [0, 0], words[:4000]
     _measured_by_rank_zero(folder / "whole")
 
 
@@ -551,8 +551,7 @@ def test_two_processes_of_torchrun(tmp_path):
 def test_a_dead_measuring_process_does_not_hang_the_others(pairs):
     """Nothing but the tracker ends the other one."""
     _, found, words = pairs
-    codes, seconds = found["dead"]
-    assert codes == [7, 1] and seconds < 60
+    assert found["dead"] == [7, 1]  # that it ends at all is what `_launched` waits for
     assert "process 1 of a distributed training; found no word from the other processes within 5 s" in words
 
 
