@@ -33,6 +33,18 @@ def test_what_is_undone_is_flagged_as_often_as_the_plain_prompt(fitted, make_row
     assert found["plain"].harmless_rows == 40 and found["plain"].harmless_share < found["plain"].low
 
 
+def test_leetspeak_is_read_a_second_time_and_the_worse_reading_counts(fitted, model_folder, make_rows):
+    disguised, spoken = "5t0rm8 c4lm2 5t0rm9", "storm8 calm2 storm9"
+    tokenizer = fitted._features().tokenizer
+    both = tokenizer.encode([disguised, spoken])
+    assert (both.windows, both.cut) == ((2, 1), (False, False))
+    assert both.rows[1] == both.rows[2] != both.rows[0]
+    one, two = fitted.verdicts([disguised, spoken])
+    as_sent = fitted.detector_.logits(fitted._features()([disguised]).values)
+    assert one.score == pytest.approx(max(as_sent)) and one.score >= two.score - 1e-6 and not one.truncated
+    assert Guardrail(model_folder, plain=False)._features().tokenizer.encode([disguised]).windows == (1,)
+
+
 def test_a_guardrail_that_reads_prompts_as_sent_is_shown_to_be_blind(model_folder, make_rows):
     """The table can tell the difference: words this tokenizer does not know all look alike."""
     guard = Guardrail(model_folder, rate=0.1, plain=False).fit(make_rows(200))

@@ -29,17 +29,13 @@ FEATURE_KINDS: tuple[FeatureKind, ...] = ("sentence", "geometry", "hidden", "bot
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureRows:
-    """`values` (w, p) float64, a row a window, prompt after prompt; `windows` (n,) how many each
-    prompt has; `tokens` (n,)."""
+    """`values` (w, p) float64, a row a window, prompt after prompt; `windows` (n,) how many each prompt has, those of a
+    second reading among them; `tokens` (n,); `truncated` (n,) booleans, longer than one window."""
 
     values: np.ndarray
     windows: np.ndarray
     tokens: np.ndarray
-
-    @property
-    def truncated(self) -> np.ndarray:
-        """(n,) booleans: longer than one window."""
-        return self.windows > 1
+    truncated: np.ndarray
 
     @property
     def first(self) -> np.ndarray:
@@ -104,6 +100,7 @@ class PromptFeatures:
             values=values if len(values) == len(encoded.rows) else values[[distinct[row] for row in encoded.rows]],
             windows=np.array(encoded.windows),
             tokens=np.array(encoded.lengths),
+            truncated=np.array(encoded.cut),
         )
 
     def _read(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:

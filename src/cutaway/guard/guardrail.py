@@ -27,7 +27,8 @@ from cutaway.network.sources import LoadedModel, load_model
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptVerdict:
     """`score` is the logit, `probability` its logistic value; `harmful` whether the score is above the threshold;
-    `truncated` whether its `tokens` did not fit into one window; then it was read in `windows`, the worst counts."""
+    `truncated` whether its `tokens` did not fit into one window; of the `windows` that were read (those of a second
+    reading, without leetspeak, among them) the worst counts."""
 
     harmful: bool
     score: float
@@ -199,11 +200,11 @@ class Guardrail(ClassifierMixin, BaseEstimator):
                 score=float(s),
                 probability=float(_logistic(s)),
                 threshold=self.threshold_.logit,
-                truncated=bool(w > 1),
+                truncated=bool(cut),
                 tokens=int(n),
                 windows=int(w),
             )
-            for s, w, n in zip(logits, read.windows, read.tokens, strict=True)
+            for s, w, n, cut in zip(logits, read.windows, read.tokens, read.truncated, strict=True)
         ]
 
 

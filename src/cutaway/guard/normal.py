@@ -3,8 +3,9 @@
 In this order: Unicode NFKC, with at most 30 combining marks in a row (UAX #15, Stream-Safe Text; what exceeds them is
 dropped, not parted, and normalisation stays linear in time); invisible and control characters go, and marks that
 overlay letters without composing with them; letters that were spaced out are joined; letters of other scripts that look
-Latin become Latin; case is folded; blanks collapse. Not undone, because it cannot be without guessing: leetspeak,
-base64, other ciphers. `guard evaluate` measures what those do.
+Latin become Latin; case is folded; blanks collapse. Leetspeak cannot be undone without guessing, so it is a second
+reading beside the first (`without_leetspeak`), of which the worse counts. Not undone: base64, other ciphers. `guard
+evaluate` measures what those do.
 
 A word that holds a Latin letter is made Latin by every lookalike. A word without one is made Latin only if all its
 letters are close lookalikes and at least half the words of the prompt are Latin then: Russian and Greek stay.
@@ -48,6 +49,8 @@ _FAR = (
     ("αβγεηικνρστυχω", "abyenikvpotuxw"),
 )
 _LATIN = ("ɑɡɩıʟᴀʙᴄᴅᴇꜰɢʜɪᴊᴋᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "agiilabcdefghijkmnoprstuvwyz")
+_LEET = re.compile("[013457@$][a-z]")
+_SPOKEN = str.maketrans("013457@$", "oieastas")
 _WORD = re.compile(r"\w+")
 _LATIN_LETTER = re.compile("[A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff]")
 _LATIN_SIGNS = re.compile(rf"(?:{_LATIN_LETTER.pattern}|[\d_])+")
@@ -75,6 +78,20 @@ def normalised(text: str, *, most: int | None = None) -> str:
         if text == before:
             break
     return text
+
+
+def without_leetspeak(plain: str) -> str | None:
+    """A second reading of a normalised text in which digits stand for letters, None where few words look like that: at
+    least two, and a quarter of all, hold such a digit right before a letter. Linear in the text.
+
+    >>> without_leetspeak("h0w 70 m4k3 4 c4k3"), without_leetspeak("4 cups, 350 g, a 2nd layer on top of the 1st")
+    ('how to make a cake', None)
+    """
+    words = plain.split()
+    disguised = sum(_LEET.search(word) is not None for word in words)
+    if disguised < max(2, len(words) / 4):
+        return None
+    return plain.translate(_SPOKEN)
 
 
 def _once(text: str) -> str:

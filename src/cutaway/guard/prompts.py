@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from cutaway.errors import InputError, ModelError
-from cutaway.guard.normal import normalised
+from cutaway.guard.normal import normalised, without_leetspeak
 
 
 def check_prompt(text: Any, *, where: str = "the prompt") -> str:
@@ -43,12 +43,14 @@ def check_prompt(text: Any, *, where: str = "the prompt") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRows:
-    """`rows`: token ids of every window, prompt after prompt; `windows` (n): how many of them each prompt has;
-    `lengths` (n): its tokens, special ones counted once."""
+    """`rows`: token ids of every window, prompt after prompt, those of a second reading (`without_leetspeak`) behind
+    those of the first; `windows` (n): how many of them each prompt has; `lengths` (n): its tokens, special ones counted
+    once; `cut` (n): whether these are more than one window holds."""
 
     rows: tuple[tuple[int, ...], ...]
     windows: tuple[int, ...]
     lengths: tuple[int, ...]
+    cut: tuple[bool, ...]
 
 
 class PromptTokenizer:
@@ -109,18 +111,22 @@ class PromptTokenizer:
 
     def encode(self, texts: Sequence[str]) -> TokenRows:
         """Token rows of the prompts, checked one by one; every row has at least one token."""
-        rows, windows, lengths = [], [], []
+        rows, windows, lengths, cut = [], [], [], []
         for i, text in enumerate(texts):
             where = f"prompt {i + 1}"
             text = check_prompt(text, where=where)
-            ids = self._ids(check_prompt(normalised(text), where=where) if self.plain else text)
+            read = check_prompt(normalised(text), where=where) if self.plain else text
+            ids = self._ids(read)
             if not ids:
                 raise InputError(where, found="no token", expected="at least one", remedy="check the tokenizer")
             found = self._windows(ids)
+            cut.append(len(found) > 1)
+            if self.plain and (spoken := without_leetspeak(read)) is not None:
+                found += self._windows(self._ids(spoken))
             rows += found
             windows.append(len(found))
             lengths.append(len(ids))
-        return TokenRows(rows=tuple(rows), windows=tuple(windows), lengths=tuple(lengths))
+        return TokenRows(rows=tuple(rows), windows=tuple(windows), lengths=tuple(lengths), cut=tuple(cut))
 
     def _ids(self, text: str) -> list[int]:
         ids = list(self.tokenizer(text, **self._quiet)["input_ids"])
