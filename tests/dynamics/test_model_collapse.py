@@ -123,12 +123,12 @@ def test_a_learning_curve_with_a_floor_and_without():
 
 
 def test_intervals_of_a_slope_cover():
-    """200 tables of 12 points; a true coverage of 0.9 or more falls below 0.84 once in 300 runs, and the seed is fixed."""
+    """100 tables of 12 points; a true coverage of 0.9 falls below 0.8 once in 500 runs, and the seed is fixed."""
     rng, inside, n = np.random.default_rng(1), 0, np.arange(12.0)
-    for _ in range(200):
-        fit = fit_growth(n, 0.1 + 0.05 * n + 0.02 * rng.standard_normal(12), resamples=100)["linear"]
+    for _ in range(100):
+        fit = fit_growth(n, 0.1 + 0.05 * n + 0.02 * rng.standard_normal(12), resamples=60)["linear"]
         inside += fit.low["b"] <= 0.05 <= fit.high["b"]
-    assert inside / 200 >= 0.84
+    assert inside / 100 >= 0.8
 
 
 def test_bad_tables_of_errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,9 @@ def read_frame(path: str | Path, what: str = "table", remedy: str = "") -> panda
         frame = pandas.read_csv(io.StringIO(text), keep_default_na=False, na_values=MISSING, low_memory=False)
         if not isinstance(frame.index, pandas.RangeIndex):
             raise ValueError("rows have more fields than the header")
+        head = next(csv.reader(io.StringIO(text)), [])
+        if twice := next((name for k, name in enumerate(head) if name in head[:k]), ""):
+            raise ValueError(f"two columns called {twice!r}")
     except ValueError as error:
         raise FileError(
             f"{what} {path}",
@@ -67,7 +71,7 @@ def column_of(frame: pandas.DataFrame, path: str | Path, wanted: str | None, usu
             expected=f"one called {', '.join(usual[:-1])} or {usual[-1]}"
             if len(usual) > 1
             else f"one called {usual[0]}",
-            remedy=f"name the column with {option}",
+            remedy=f"name the column with {option}" if option.startswith("--") else f"call the column {option}",
         )
     return found
 

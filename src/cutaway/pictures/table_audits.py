@@ -25,8 +25,8 @@ def break_even_chart(reading: Measured) -> Any:
                 rows.append((called, what, float(values[f"class_{name}"].values[k]), None, None))
     words = {
         "wrong": "labels that are wrong",
-        "worst": "breaks even, wrong ones agreeing",
-        "spread": "breaks even, wrong ones spread",
+        "worst": "even, if wrong agree",
+        "spread": "even, if spread",
     }
     there = [w for key, w in words.items() if any(r[1] == key for r in rows)]
     data = inline_rows(

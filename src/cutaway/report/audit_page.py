@@ -28,6 +28,7 @@ def write_audit_page(audit: TableAudit, reading: Reading, path: str | Path) -> P
         words=audit.describe(reading),
         method=" ".join((inspect.getdoc(type(audit)) or "").split()).replace("`", ""),
         null=null_words(reading.null) if reading.null else None,
+        tables={name: rows for name, rows in audit.more(reading).items() if isinstance(rows, list) and rows},
         bundle=vega_bundle(),
         specs=embedded({"picture": audit.draw(reading).to_dict()}),
     )
