@@ -18,7 +18,7 @@ from cutaway.arrays import Floats
 from cutaway.errors import InputError
 from cutaway.network import Network
 
-PIECE = 2**21  # numbers of logits that are worked on at once, so that they stay in the cache
+PIECE = 2**16  # numbers of logits that are worked on at once, so that they stay in the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
