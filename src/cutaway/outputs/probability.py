@@ -45,7 +45,7 @@ def calibration_errors(probability: Floats, happened: Floats, *, bins: int = 10,
 
     Plug-in estimates, biased upwards by about sqrt(bins / n). Rows of equal probability are put in random order (by
     `seed`), so that the order of the data does not count. Cost: one sort. Raises `InputError` for probabilities that
-    are none, lengths that differ, or no rows. Source: Zhu et al. (arXiv 2111.10734), their balanced bins; Hendrycks et
+    are none, lengths that differ, or no rows. Source: Liu et al. (arXiv 2111.10734), their balanced bins; Hendrycks et
     al. (2019) for the published form, whose loop leaves out the most confident bin: `mended` counts it.
 
     >>> import numpy as np

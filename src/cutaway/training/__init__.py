@@ -9,6 +9,7 @@
 | loss terms | `MaximumMargin`, `BoundaryDensity`, `JacobianNorm`, `InputGradient`, `LinearMargin`; `certified_radius` |
 | for the group that is worst off | `GroupPrior` (a loss term), `retrained_last_layer` |
 | adversarial training | `Ascent` (PGD), `fast`, `Free`, `Trades`, `Mixed` |
+| probabilities of random outcomes | `calibrated_phase` (CaPE), after early stopping |
 | tune by comparisons alone | `ComparisonTuner`; `comparison_bound` in `cutaway.evidence` |
 | train | `TrainingSettings`, `Term`, `train`; from a recipe: `from cutaway.training.fit import fit` |
 
@@ -21,6 +22,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     __name__,
     {
         "adversarial": "Ascent Free Mixed Trades fast",
+        "cape": "CalibratedPhase bin_targets calibrated_phase kernel_targets",
         "comparison_tuner": "ComparisonTuner Tuned scaled_channels",
         "group_prior": "GroupPrior balanced_rows group_cells last_layer retrained_last_layer",
         "loop": "TrainingSettings Term Trained train",

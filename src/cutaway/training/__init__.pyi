@@ -5,6 +5,10 @@ from cutaway.training.adversarial import Free as Free
 from cutaway.training.adversarial import Mixed as Mixed
 from cutaway.training.adversarial import Trades as Trades
 from cutaway.training.adversarial import fast as fast
+from cutaway.training.cape import CalibratedPhase as CalibratedPhase
+from cutaway.training.cape import bin_targets as bin_targets
+from cutaway.training.cape import calibrated_phase as calibrated_phase
+from cutaway.training.cape import kernel_targets as kernel_targets
 from cutaway.training.comparison_tuner import ComparisonTuner as ComparisonTuner
 from cutaway.training.comparison_tuner import Tuned as Tuned
 from cutaway.training.comparison_tuner import scaled_channels as scaled_channels
@@ -55,6 +59,7 @@ __all__ = [
     "AnyOf",
     "Ascent",
     "BoundaryDensity",
+    "CalibratedPhase",
     "ComparisonTuner",
     "EveryN",
     "Free",
@@ -87,11 +92,14 @@ __all__ = [
     "Watch",
     "When",
     "balanced_rows",
+    "bin_targets",
+    "calibrated_phase",
     "certified_radius",
     "detect_phases",
     "fast",
     "group_cells",
     "half_rise",
+    "kernel_targets",
     "last_layer",
     "onset",
     "open_training",

@@ -49,7 +49,7 @@ class Probability(Instrument):
     classes of squared differences of the two labels (`floor_check`, whose interval should hold 0), or the labels are
     no two draws of the same outcome. Log losses of the event after a temperature, a rising map and a logistic of the
     rank alone (each fitted on the other half of the rows) tell whether more than the order of the scores counts.
-    Bootstrap intervals over rows. One forward pass a row. Source: Zhu et al. (arXiv 2111.10734) for calibration against
+    Bootstrap intervals over rows. One forward pass a row. Source: Liu et al. (arXiv 2111.10734) for calibration against
     MSE_p; the paired estimate is derived here.
     """
 
@@ -59,7 +59,7 @@ class Probability(Instrument):
 
     name: ClassVar[str] = "probability"
     question: ClassVar[str] = "May one multiply by these probabilities?"
-    source: ClassVar[str] = "Zhu et al. 2022, arXiv 2111.10734; paired estimate derived here"
+    source: ClassVar[str] = "Liu et al. 2022, arXiv 2111.10734; paired estimate derived here"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "classifier"})
     formula: ClassVar[str] = (
         r"\mathrm{MSE}_p = \frac{1}{n} \sum_i \sum_k (p_{ik} - 1[y_i = k])(p_{ik} - 1[y'_i = k]), \quad "
