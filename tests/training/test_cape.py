@@ -54,6 +54,7 @@ def test_a_network_that_is_too_sure_is_repaired_and_the_best_epoch_kept(targets,
     logit = scores[:, 0] if outputs == 1 else scores[:, 1] - scores[:, 0]
     p = torch.sigmoid(logit).detach().numpy()
     assert ((p - truth) ** 2).mean() < 0.003 and not model.training
+    assert held.labels is not None
     loss = -np.where(held.labels.numpy() == 1, np.log(p), np.log1p(-p)).mean()
     assert loss == pytest.approx(found.log_losses[found.epoch], abs=1e-6)
 

@@ -24,8 +24,8 @@ from cutaway.data import Dataset
 from cutaway.errors import InputError
 from cutaway.network import first_tensor
 
-PERIOD = 6  # epochs from one on soft targets to the next
-PATIENCE = 5  # epochs without a lower held-out log loss before the rate is halved
+EPOCHS_BETWEEN = 6  # epochs from one on soft targets to the next
+PATIENT_EPOCHS = 5  # epochs without a lower held-out log loss before the rate is halved
 KINDS = ("bins", "kernel", "labels")
 
 
@@ -94,7 +94,7 @@ def calibrated_phase(
     losses, kept, best, last = [_log_loss(model, seen, happened)], copy.deepcopy(model.state_dict()), 0, 0
     for epoch in range(1, epochs + 1):
         goal = y
-        if epoch % PERIOD == 1 and targets != "labels":
+        if epoch % EPOCHS_BETWEEN == 1 and targets != "labels":
             p, came = _probability(model, x), y.numpy()
             soft = bin_targets(p, came, bins=bins) if targets == "bins" else kernel_targets(p, came)
             goal = torch.as_tensor(soft)
@@ -102,7 +102,7 @@ def calibrated_phase(
         losses.append(_log_loss(model, seen, happened))
         if losses[-1] < losses[best]:
             best, last, kept = epoch, epoch, copy.deepcopy(model.state_dict())
-        elif epoch - last >= PATIENCE:
+        elif epoch - last >= PATIENT_EPOCHS:
             last = epoch
             for group in optimiser.param_groups:
                 group["lr"] /= 2
