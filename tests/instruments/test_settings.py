@@ -106,6 +106,7 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
     rows = json.loads(capsys.readouterr().out)["instruments"]
     assert {row["name"] for row in rows if not row["in_scan"]} == {
         "affine-slice",
+        "answer-isotropy",
         "answer-sampling",
         "boundary-migration",
         "concept-heads",

@@ -29,6 +29,7 @@ from cutaway.instruments.robustness.uncertainty_under_attack import UncertaintyU
 from cutaway.instruments.robustness.variation import Variation as Variation
 from cutaway.instruments.structure.criticality import Criticality as Criticality
 from cutaway.instruments.structure.effective_sparsity import EffectiveSparsity as EffectiveSparsity
+from cutaway.instruments.text.answer_isotropy import AnswerIsotropy as AnswerIsotropy
 from cutaway.instruments.text.answer_sampling import AnswerSampling as AnswerSampling
 from cutaway.instruments.text.authorship import Authorship as Authorship
 from cutaway.instruments.text.contamination import Contamination as Contamination
@@ -36,6 +37,7 @@ from cutaway.instruments.text.contamination import Contamination as Contaminatio
 __all__ = [
     "Accuracy",
     "AffineSlice",
+    "AnswerIsotropy",
     "AnswerSampling",
     "Authorship",
     "BoundaryDistance",
