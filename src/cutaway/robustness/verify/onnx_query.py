@@ -109,7 +109,7 @@ def open_onnx(path: str | Path) -> OpenedNetwork:
     """Constants of the file are folded in float64: the claim is about them to 2**-53 an operation. Raises FileError
     for a file that is none, ModelError for one whose import differs from onnxruntime, UnsupportedOperator for an
     operator without a rule."""
-    own = load_onnx(path)  # compared with onnxruntime in the file's own precision
+    narrows = first_narrowing(load_onnx(path))  # compared with onnxruntime in the file's own precision, and let go
     model = load_onnx(path, dtype=torch.float64, check=False)
     bounded = bound_network(model, model.example(), batched=model.batched)
     runtime = open_runtime(path)
@@ -118,7 +118,7 @@ def open_onnx(path: str | Path) -> OpenedNetwork:
         replay=None if runtime is None else runtime.output,
         model_hash=file_hash(path),
         explain=explain_onnx(path),
-        narrows=first_narrowing(own),
+        narrows=narrows,
     )
 
 
