@@ -114,7 +114,7 @@ class KernelFeatures(Instrument):
         hits: dict[str, list[np.ndarray]] = {view: [] for view in VIEWS}
         for number in range(len(found.values)):
             side = (found.sides[number] > 0).long()[judge.labels]
-            told = replace(judge, labels=side, num_classes=2, class_names=None)
+            told = replace(judge, labels=side, labels2=None, num_classes=2, class_names=None)
             vector = found.vectors[:, number] / found.values[number]
             directions = feature_directions(parameters, place, vector.to(place), budget=context.budget)
             feature = Network(TangentFeature(parameters, directions), judge.inputs[:2], probe=False)
