@@ -17,6 +17,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "pairs": "PairCheck PairProbabilities check_pairs pair_probabilities",
         "posterior": "Ensemble laplace_ensemble members_of",
         "calibrators": "IsotonicCalibrator TemperatureCalibrator load_calibrator save_calibrator",
+        "private_means": "PrivateMeans fourier_features gaussian_noise private_class_means",
         "pruning_study": "Arm PruningStudy class_recalls plain_trainer study_pruning",
         "probability": "CalibrationErrors brier_terms calibration_errors log_loss_terms miscalibration_p paired_terms",
     },

@@ -41,6 +41,10 @@ from cutaway.outputs.pairs import pair_probabilities as pair_probabilities
 from cutaway.outputs.posterior import Ensemble as Ensemble
 from cutaway.outputs.posterior import laplace_ensemble as laplace_ensemble
 from cutaway.outputs.posterior import members_of as members_of
+from cutaway.outputs.private_means import PrivateMeans as PrivateMeans
+from cutaway.outputs.private_means import fourier_features as fourier_features
+from cutaway.outputs.private_means import gaussian_noise as gaussian_noise
+from cutaway.outputs.private_means import private_class_means as private_class_means
 from cutaway.outputs.probability import CalibrationErrors as CalibrationErrors
 from cutaway.outputs.probability import brier_terms as brier_terms
 from cutaway.outputs.probability import calibration_errors as calibration_errors
@@ -69,6 +73,7 @@ __all__ = [
     "PairPredictor",
     "PairProbabilities",
     "Predictions",
+    "PrivateMeans",
     "PruningStudy",
     "Reliability",
     "TemperatureCalibrator",
@@ -83,6 +88,8 @@ __all__ = [
     "equalised_odds",
     "expected_calibration_error",
     "filter_margin",
+    "fourier_features",
+    "gaussian_noise",
     "hardness",
     "kept_count",
     "laplace_ensemble",
@@ -96,6 +103,7 @@ __all__ = [
     "paired_terms",
     "plain_trainer",
     "predictions",
+    "private_class_means",
     "prune",
     "rank_effects",
     "read_scores",
