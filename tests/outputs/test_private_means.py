@@ -51,5 +51,5 @@ def test_without_noise_they_are_the_means_and_a_row_too_long_is_refused():
 def test_the_digits_lose_what_privacy_costs():
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "private_similarity.py"))
     right = example["main"](draws=5)
-    assert right == sorted(right, reverse=True) and right[0] > 0.9 and right[-1] < 0.3
+    assert right[0] > 0.9 and abs(right[1] - right[0]) < 0.02 and right[-1] < 0.3
     assert 0.78 < right[2] < 0.87 and 0.55 < right[3] < 0.73  # .810 and .582 by the classical, larger noise
