@@ -263,3 +263,10 @@ def test_theory_takes_what_rows_there_are(capsys, tmp_path, command):
     asked = ["theory", command[0], *model, *command[1:], "--data", str(tmp_path / "few.npz")]
     assert run(asked) == 0 and run([*asked, "--num", "5000"]) == 2
     assert "at most" in capsys.readouterr().err
+
+
+def test_bars_of_features_are_shares():
+    data = small_data()
+    values = INSTRUMENTS["kernel-features"].measure(Network(network(), data.inputs[:2]), data).values
+    ends = [values[f"feature_{n}_{end}"].values for n in ("usefulness", "robustness") for end in ("low", "high")]
+    assert all(((e >= 0) & (e <= 1)).all() for e in ends)

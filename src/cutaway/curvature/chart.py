@@ -30,7 +30,7 @@ def spectrum_chart(reading: Any) -> Any:
         layers.append(base.mark_line(color=INK, strokeWidth=1.8).encode(y=y))
     top = values["eigenvalue"].values
     marks = inline_rows(place=top, rank=values["rank"].values, what=["largest eigenvalues"] * len(top))
-    names = ["density, range of its probes shaded", "largest eigenvalues"]
+    names = ["density (shaded: probes)", "largest eigenvalues"]
     colour = alt.Color("what:N", scale=alt.Scale(domain=names, range=[INK, WARN]), legend=LEGEND)
     rule = alt.Chart(marks).mark_rule(strokeDash=[4, 3], strokeWidth=1.4)
     layers.append(rule.encode(x=x, color=colour, tooltip=["rank:Q", "place:Q"]))

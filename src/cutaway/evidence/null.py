@@ -2,7 +2,9 @@
 
 A null makes, from a network and its data and a seed, a pair of the same shapes in which there is nothing to find. The
 whole measurement, search included, is run on each, so the search budget is the same by construction (Dead Salmons,
-arXiv 2512.18792).
+arXiv 2512.18792). Noise of an attack's size on the same rows is a control and no null, since the network under it has
+learned all it has: instruments with an attack read it beside (`noise_accuracy`, `noise_robustness`, the view `noised`);
+kernels and curvature move no input, so it would change nothing there.
 """
 
 from __future__ import annotations

@@ -14,21 +14,25 @@ from cutaway.pictures.charts import INK, LEGEND, NULL, WARN, finished, inline_ro
 
 
 def kernel_chart(reading: Any) -> Any:
-    """The cosine kernel as a heat map, and the eigenvalues over the largest on log axes."""
-    kernel = reading.values["kernel"].values
+    """The cosine kernel as a heat map, rows class by class, and the eigenvalues over the largest on log axes."""
+    kernel, by_class = reading.values["kernel"].values, "label" in reading.values
+    if by_class:
+        order = np.argsort(reading.values["label"].values, kind="stable")
+        kernel = kernel[order][:, order]
     size = np.sqrt(np.maximum(np.diag(kernel), 1e-300))
     cosine = kernel / size[:, None] / size[None]
     count = len(cosine)
     row, column = np.divmod(np.arange(count**2), count)
     data = inline_rows(row=row, column=column, cosine=np.round(cosine.ravel(), 3))
     axis = alt.Axis(labels=False, ticks=False, grid=False)
+    title = "row of the data" + (", class by class" if by_class else "")
     colour = alt.Color("cosine:Q", scale=alt.Scale(scheme="blues"), title="cosine of gradients")
     heat = (
         alt.Chart(data)
         .mark_rect()
         .encode(
-            x=alt.X("column:O", title="row of the data", axis=axis),
-            y=alt.Y("row:O", title="row of the data", axis=axis),
+            x=alt.X("column:O", title=title, axis=axis),
+            y=alt.Y("row:O", title=title, axis=axis),
             color=colour,
         )
     )
@@ -39,7 +43,7 @@ def kernel_chart(reading: Any) -> Any:
         alt.Chart(spectrum)
         .mark_line(color=INK, point=True)
         .encode(
-            x=alt.X("rank:Q", scale=alt.Scale(type="log"), title="rank"),
+            x=alt.X("rank:Q", scale=alt.Scale(type="log", nice=False), title="rank"),
             y=alt.Y(
                 "share:Q", scale=alt.Scale(type="log"), title="eigenvalue over the largest", axis=alt.Axis(format=".0e")
             ),
@@ -86,6 +90,8 @@ def eigen_features_chart(reading: Any) -> Any:
     def ends(end: str) -> Any:
         return np.concatenate([values[f"feature_{n}{end}"].values for n in names.values()])
 
+    beside = alt.Scale(domain=[0.5, count + 0.5], nice=False)
+
     data = inline_rows(
         feature=list(values["feature"].values) * 3,
         share=ends(""),
@@ -98,7 +104,7 @@ def eigen_features_chart(reading: Any) -> Any:
         x=alt.X(
             "feature:Q",
             title="feature of the kernel, by eigenvalue",
-            scale=alt.Scale(zero=False),
+            scale=beside,
             axis=alt.Axis(tickMinStep=1, format="d"),
         ),
         color=alt.Color("view:N", scale=scale, legend=LEGEND),

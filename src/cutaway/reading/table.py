@@ -136,12 +136,15 @@ class Table:
         unit: str = "1",
         band: str = "",
         fewer: int = 2,
+        within: Band | None = None,
     ) -> None:
         """Means over samples of `values` (n, k) as the variable `name(dims)`, with the bootstrap intervals `band_low`
-        and `band_high` (`band` is `name` by default); no figure."""
+        and `band_high` (`band` is `name` by default), cut to `within`; no figure."""
         values = np.asarray(values)
         resamples = self.resamples // fewer
         bands = [mean_interval(column, seed=self.seed, resamples=resamples) for column in values.T]
+        if within is not None:
+            bands = [(max(low, within[0]), min(high, within[1])) for low, high in bands]
         self.keep(name, values.mean(axis=0), dims, long_name=long_name, unit=unit)
         self._ends(band or name, bands, dims, unit)
 

@@ -22,6 +22,7 @@ from cutaway.status import Status
 from cutaway.wording import said
 
 DIRECTIONS = 50  # of the excess, as in the source
+ROUNDING = 1e-13  # of products in float64, over the largest eigenvalue
 FOUND = 1e-3  # an end of the spectrum is found where its residual is at most this share of the largest eigenvalue
 
 
@@ -83,7 +84,8 @@ class Curvature(Instrument):
 
     def _ends(self, surface: Surface, table: Table, context: Context) -> None:
         pairs = extremes(surface, top=self.num_top, bottom=1, tolerance=1e-5, seed=context.seed)
-        values, bounds = pairs.values, pairs.residuals
+        values = pairs.values
+        bounds = pairs.residuals + ROUNDING * np.abs(values).max()
         top = values[: self.num_top]
         table.coordinate("rank", np.arange(1, len(top) + 1))
         table.keep("eigenvalue", top, ["rank"], long_name="largest eigenvalues of the Hessian")

@@ -64,7 +64,7 @@ class Margins(Instrument):
         if found.degree is None or found.degree < 1:
             raise NotApplicable(
                 "the network is not homogeneous in its weights, so its margins cannot be normalised: with weights "
-                f"twice as large the outputs are off by {said(found.deviation, '.1%')} from a power of two (biases and "
+                f"twice as large the outputs are off by {100 * found.deviation:.2g}% from a power of two (biases and "
                 "curved activations do that)"
             )
         result = margins(parameters, sample.data.inputs, labels, found.degree, budget=context.budget)

@@ -137,7 +137,9 @@ class KernelFeatures(Instrument):
         balanced = {view: np.where(read, found * weight, np.nan) for view, found in hits.items()}
         error = SURE * np.sqrt((0.25 / np.maximum(sizes, 1)).sum(axis=0)) / 2
         for view, (column, words) in _WORDS.items():
-            table.means(f"feature_{column}", balanced[view], ["feature"], long_name=f"{words}, by feature")
+            table.means(
+                f"feature_{column}", balanced[view], ["feature"], long_name=f"{words}, by feature", within=(0, 1)
+            )
             rows = balanced[view][:, read].mean(axis=1)
             table.mean(column, rows, dims=["sample"], alternative="greater", each=words, long_name=f"mean {words}")
         mean = {view: values[:, read].mean(axis=0) for view, values in balanced.items()}

@@ -79,6 +79,7 @@ class TangentKernel(Instrument):
             raise NotApplicable("every row has the same gradient: nothing tells rows apart")
         table = context.table({"row": sample.rows, "column": sample.rows})
         table.keep("kernel", kernel.numpy(), ["row", "column"], long_name="tangent kernel, mean over outputs")
+        table.keep("label", labels, ["row"], long_name="class of the row", kind="exact")
         values = torch.linalg.eigvalsh(kernel).flip(0)
         table.coordinate("rank", np.arange(1, len(values) + 1))
         table.keep("eigenvalue", values.numpy(), ["rank"], long_name="eigenvalues of the tangent kernel")
