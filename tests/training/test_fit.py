@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,18 @@ def test_the_order_of_the_examples_is_recorded_from_the_first_step(recipe, tmp_p
     epoch = np.concatenate([order[step] for step in (1, 5, 9, 13)])  # free training takes each batch four times
     assert sorted(epoch.tolist()) == list(range(120))
     assert order[1].tolist() == order[4].tolist() != order[5].tolist()
+
+
+def test_reordered_it_is_the_same_training_in_another_order(recipe, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit(recipe, "mine")
+    assert command(["fit", str(recipe), "--reorder", "--json"]) == 0
+    run = Path(json.loads(capsys.readouterr().out)["run"])
+    assert run.name.endswith("-reordered") and "another order" in (run / "recipe.toml").read_text()
+    first, second = (load_file(Path(f) / "checkpoints" / "step-00000000.safetensors") for f in ("mine", run))
+    assert same(first, second) and not same(last_weights(Path("mine")), last_weights(run))
+    one, other = (dict(open_training(f).order()) for f in ("mine", run))
+    assert sorted(one[1].tolist()) != sorted(other[1].tolist()) and one.keys() == other.keys()
 
 
 @pytest.mark.parametrize("cut", [1, 23])

@@ -19,6 +19,7 @@ def fit(
     *,
     out: Path | None = None,
     resume: bool = False,
+    reorder: bool = False,
     seed: Seed | None = None,
     device: Device | None = None,
     trust_code: TrustCode = False,
@@ -35,6 +36,9 @@ def fit(
         Run folder; by default `runs/NAME` in the current folder, NAME being the recipe's.
     resume
         Go on with the run in the folder.
+    reorder
+        The same training with its examples in another order, by default in `runs/NAME-reordered`: the reference that
+        `cutaway provenance` compares a suspect with.
     """
     from cutaway.errors import InputError
     from cutaway.training import recipe as recipes
@@ -43,10 +47,17 @@ def fit(
     if seed is not None and seed < 0:
         raise InputError("option --seed", found=str(seed), expected="0 or more", remedy="give a seed of at least 0")
     plan = recipes.read_recipe(recipe)
-    folder = out or Path("runs") / plan.name
+    folder = out or Path("runs") / (plan.name + "-reordered" * reorder)
     with _progress(plan.training.steps) as progress:
         fitted = train(
-            recipe, folder, resume=resume, seed=seed, device=device, progress=progress, trust_code=trust_code
+            recipe,
+            folder,
+            resume=resume,
+            reorder=reorder,
+            seed=seed,
+            device=device,
+            progress=progress,
+            trust_code=trust_code,
         )
     payload = {
         "run": str(fitted.folder),

@@ -58,7 +58,8 @@ def step_batches(
     for step in range(first, settings.steps):
         number, position = divmod(step // repeats, per_epoch)
         if number != epoch:
-            generator = seeds.generator(settings.seed, "training", "order", number)
+            which = (settings.order, number) if settings.order else (number,)
+            generator = seeds.generator(settings.seed, "training", "order", *which)
             epoch, order = number, torch.randperm(total, generator=generator)
         yield step, order[position * size : (position + 1) * size if position + 1 < per_epoch else total]
 

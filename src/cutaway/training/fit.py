@@ -62,12 +62,14 @@ def fit(
     resume: bool = False,
     seed: int | None = None,
     device: str | None = None,
+    reorder: bool = False,
     progress: Callable[[int, int, float], None] | None = None,
     trust_code: bool = False,
 ) -> Fitted:
     """Train what `recipe` (a TOML file or a `Recipe`) says into the folder `out`.
 
     resume: go on with the run that is there (a finished one is read back). seed, device: instead of the recipe's.
+    reorder: the same training with its examples in another order, the reference of `cutaway provenance`.
     progress: called with (step, steps, loss) after every step. trust_code: also build the network by a factory that the
     copy of a recipe inside a run folder names. Raises `InputError` for a recipe that does not hold
     together or a folder with something else in it, `FileError` when the disk is full, `WorkError` when the loss is not
@@ -79,6 +81,9 @@ def fit(
         check_source(plan, Path(recipe))
     if seed is not None:
         plan, text = plan.model_copy(update={"seed": seed}), f"# run with seed {seed}, told beside this recipe\n{text}"
+    if reorder:
+        other = plan.training.model_copy(update={"order": plan.training.order + 1})
+        plan, text = plan.model_copy(update={"training": other}), f"# run with its examples in another order\n{text}"
     folder = Path(out)
     record = _checked_folder(folder, plan, resume)
     if record.get("final"):
@@ -125,6 +130,8 @@ def _checked_folder(folder: Path, plan: Recipe, resume: bool) -> dict[str, Any]:
     """The record of the run: a new one, or that of the folder if it may be gone on with. Writes nothing."""
     content = plan.model_dump(mode="json")
     content["training"].pop("device")
+    if not content["training"]["order"]:  # as runs of before have it
+        content["training"].pop("order")
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     file = folder / "fit.json"
     if not file.exists():

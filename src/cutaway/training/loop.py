@@ -50,7 +50,8 @@ class TrainingSettings:
     steps: optimisation steps. batch_size: examples a step. momentum: of sgd (0.9 as a rule; Nesterov's if `nesterov`),
     the first beta of Adam stays 0.9. weight_decay: decoupled for adamw, added to the gradient for the others. loss:
     cross-entropy, mse (one-hot targets) or next-token. schedule, warmup, milestones, decay: see `rates.learning_rate`.
-    clip: largest l2 norm of the gradient, None for none. on_nan: "stop" raises at the first loss that is not finite,
+    clip: largest l2 norm of the gradient, None for none. order: which shuffling of the examples, everything else the
+    same. on_nan: "stop" raises at the first loss that is not finite,
     "mark" goes on. dtype: float32 or float64; device: any that torch knows.
     Raises `InputError` for values outside these.
     """
@@ -68,6 +69,7 @@ class TrainingSettings:
     milestones: tuple[float, ...] = (0.5, 0.75)
     decay: float = 0.1
     clip: float | None = None
+    order: int = 0
     on_nan: str = "stop"
     dtype: str = "float32"
     device: str = "cpu"
@@ -97,7 +99,7 @@ class TrainingSettings:
                     expected="at least 1",
                     remedy="give a whole number of at least 1",
                 )
-        for name in ("learning_rate", "weight_decay", "momentum", "warmup", "decay"):
+        for name in ("learning_rate", "weight_decay", "momentum", "warmup", "decay", "order"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(

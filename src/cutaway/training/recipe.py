@@ -109,6 +109,7 @@ class TrainingPart(_Part):
     milestones: list[float] = [0.5, 0.75]
     decay: float = Field(default=0.1, ge=0)
     clip: float | None = Field(default=None, gt=0)
+    order: int = Field(default=0, ge=0)
     on_nan: Literal["stop", "mark"] = "stop"
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
