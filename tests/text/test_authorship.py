@@ -23,6 +23,7 @@ from cutaway.text import (
     monte_carlo_p_values,
     round_trip,
     sample_tokens,
+    score_distributions,
     score_tokens,
 )
 from cutaway.text.authorship import LAMBDAS, POWERS
@@ -50,6 +51,25 @@ def network(seed: int = 0) -> Network:
 def drawn(rows: int, seed: int, length: int = LENGTH, of: int = 0, **decoding) -> torch.Tensor:
     generator, start = torch.Generator().manual_seed(seed), torch.zeros((rows, 1), dtype=torch.int64)
     return sample_tokens(network(of), start, length, generator=generator, decoding=Decoding(**decoding))
+
+
+def test_whole_distributions_of_an_api_give_the_same_scores():
+    tokens = drawn(5, 1, 9)
+    logits = network().model.table.weight[tokens[:, 1:-1]].double()
+    told = torch.log_softmax(logits, dim=-1).numpy()
+    kept = told.copy()
+    ours, theirs = (
+        f(tokens, prompt=2, powers=POWERS)
+        for f in (lambda t, **s: score_tokens(network(), t, **s), lambda t, **s: score_distributions(told, t, **s))
+    )
+    for name in ("log_probability", "entropy", "log_power"):
+        assert getattr(theirs, name) == pytest.approx(getattr(ours, name), abs=1e-6)
+    assert np.array_equal(told, kept) and np.isfinite(e_values(theirs)).all()
+    told[0, 0, 3:] = -np.inf  # the most likely tokens alone
+    with pytest.raises(InputError, match="probabilities that sum to 0"):
+        score_distributions(told, tokens, prompt=2)
+    with pytest.raises(InputError, match=r"expected log-probabilities \(5, 8, vocabulary\)"):
+        score_distributions(told, tokens)
 
 
 DECODINGS = [{}, {"temperature": 0.7}, {"top_k": 4}, {"top_p": 0.6}, {"temperature": 1.3, "top_k": 6, "top_p": 0.9}]

@@ -12,7 +12,7 @@ from torch import nn
 
 from cutaway.cli import run
 from cutaway.errors import InputError
-from cutaway.text.provenance import check_random_order, last_positions, provenance_test
+from cutaway.text.provenance import check_random_order, last_positions, provenance_test, told_losses
 
 
 def test_the_last_visit_counts():
@@ -81,6 +81,20 @@ def tracked(tmp_path):
     return tmp_path
 
 
+def test_losses_of_a_table_are_those_of_a_network(tmp_path):
+    (tmp_path / "t.csv").write_text("row,loss\n7,0.5\n2,1.5\n")
+    found = told_losses(tmp_path / "t.csv", np.array([2, 5, 7]))
+    assert found[[0, 2]].tolist() == [1.5, 0.5] and np.isnan(found[1])
+    for text, says in (
+        ("row,loss\n7,1\n7,2\n", "told twice"),
+        ("loss\nnan\n", "finite number"),
+        ("x\n1\n", "columns x"),
+    ):
+        (tmp_path / "t.csv").write_text(text)
+        with pytest.raises(InputError, match=says):
+            told_losses(tmp_path / "t.csv", np.array([0]))
+
+
 def test_the_command_on_a_tracked_run(tracked, capsys):
     base = ["provenance", str(tracked / "run"), f"{tracked}/n.py:make", "--data", str(tracked / "d.npz"), "--json"]
     assert run([*base, "--weights", str(tracked / "w.safetensors")]) == 0
@@ -88,6 +102,16 @@ def test_the_command_on_a_tracked_run(tracked, capsys):
     assert own["statistic"] < 0 and own["p_value"] < 0.01 and own["rows"] == 300 and own["status"] == "estimate"
     assert run(base) == 0  # a fresh network
     assert json.loads(capsys.readouterr().out)["p_value"] > 0.01
+    losses = np.random.default_rng(0).normal(size=300)
+    (tracked / "l.csv").write_text("row,log_probability\n" + "".join(f"{k},{-losses[k]}\n" for k in range(299, 40, -1)))
+    (tracked / "r.csv").write_text("loss\n" + "".join(f"{loss + 0.001 * k}\n" for k, loss in enumerate(losses)))
+    assert run([*base[:2], f"{tracked}/l.csv", "--reference", f"{tracked}/r.csv", "--json"]) == 0  # behind an API
+    told = json.loads(capsys.readouterr().out)
+    assert told["rows"] == 259 and abs(told["statistic"]) < 0.2
+    (tracked / "s.csv").write_text("loss\n1\n2\n")
+    assert run([*base[:2], f"{tracked}/s.csv"]) == 2
+    assert "2 rows; expected a loss for each training row, 0 to 299" in capsys.readouterr().err
+    assert run([*base[:3]]) == 2 and "no --data" in capsys.readouterr().err
     np.savez(tracked / "few.npz", x=np.zeros((9, 30), dtype=np.float32), y=np.zeros(9, dtype=int))
     assert run([*base[:4], str(tracked / "few.npz")]) == 2
     assert "9 rows; expected at least 300" in capsys.readouterr().err

@@ -6,8 +6,11 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from cyclopts import Parameter
+from numpy.typing import NDArray
 
+from cutaway.arrays import Floats
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.subject import Subject
 
@@ -41,36 +44,27 @@ def provenance(
         Folder of the tracked training, whose tracker kept the order of the rows.
     suspect
         The network in question: `file.py:factory` (with --weights), a file, a run's checkpoint, or a Hugging Face
-        folder or id.
+        folder or id; or, for a model behind an API, a .csv or .parquet table with its `loss` (or `log_probability`)
+        for each training row (`row`, its number; without that column in their order), which needs no --data.
     reference
-        A network that is not in question: best the same training in another order, else a public base model.
+        A network that is not in question, or its table: best the same training in another order (`cutaway fit
+        --reorder`), else a public base model.
     reference_weights
         Checkpoint to load into the reference.
     """
-    from cutaway.errors import InputError
-    from cutaway.text.provenance import check_random_order, last_positions, provenance_test, row_losses
+    from cutaway.text.provenance import check_random_order, last_positions, provenance_test, told_losses
     from cutaway.training.store import open_training
 
-    if subject.data is None:
-        raise InputError(
-            "cutaway provenance", found="no --data", expected="the training rows", remedy="name them with --data"
-        )
     rows, positions = last_positions(open_training(run).order())
     check_random_order(rows, positions)
     losses = []
     for model, file in ((suspect, subject.weights), (reference, reference_weights)):
-        if model is None:
-            continue
-        network, dataset = replace(subject, model=model, weights=file).open()
-        if rows[-1] >= len(dataset):
-            raise InputError(
-                f"data {dataset.name!r}",
-                found=f"{len(dataset)} rows",
-                expected=f"at least {rows[-1] + 1}, as the order log of {run} numbers them",
-                remedy="give the rows that the training had, in the same order",
-            )
-        losses.append(row_losses(network, dataset.subset(rows), budget=subject.room))
-    found = provenance_test(positions, *losses, seed=subject.seed)
+        if model is not None:
+            table = Path(model).suffix.lower() in (".csv", ".parquet")
+            own = told_losses(model, rows) if table else _losses(replace(subject, model=model, weights=file), rows, run)
+            losses.append(own)
+    known = ~np.isnan(np.stack(losses)).any(axis=0)  # a table may hold some of the rows
+    found = provenance_test(positions[known], *(part[known] for part in losses), seed=subject.seed)
     payload = {
         "statistic": found.statistic,
         "p_value": found.p_value,
@@ -80,6 +74,26 @@ def provenance(
         "status": "estimate",
     }
     return Outcome(payload=payload, words=_words(found, reference))
+
+
+def _losses(subject: Rows, rows: NDArray[np.int64], run: Path) -> Floats:
+    """The loss of each of the training's `rows` (n,) under the subject's network."""
+    from cutaway.errors import InputError
+    from cutaway.text.provenance import row_losses
+
+    if subject.data is None:
+        raise InputError(
+            "cutaway provenance", found="no --data", expected="the training rows", remedy="name them with --data"
+        )
+    network, dataset = subject.open()
+    if rows[-1] >= len(dataset):
+        raise InputError(
+            f"data {dataset.name!r}",
+            found=f"{len(dataset)} rows",
+            expected=f"at least {rows[-1] + 1}, as the order log of {run} numbers them",
+            remedy="give the rows that the training had, in the same order",
+        )
+    return row_losses(network, dataset.subset(rows), budget=subject.room)
 
 
 def _words(found, reference: str | None) -> str:

@@ -10,8 +10,8 @@ __all__, __getattr__, __dir__ = _facade.front(
         "completion": "complete random_calculations rouge_l_recall",
         "failed_steps": "WithinProblems correlation_within failed_step_fraction",
         "spread": "Isotropy isotropy",
-        "provenance": "OrderTest check_random_order last_positions provenance_test row_losses",
+        "provenance": "OrderTest check_random_order last_positions provenance_test row_losses told_losses",
         "sampling": "round_trip sample_tokens",
-        "scoring": "Decoding TokenScores score_tokens",
+        "scoring": "Decoding TokenScores score_distributions score_tokens",
     },
 )

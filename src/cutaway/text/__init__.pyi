@@ -19,10 +19,12 @@ from cutaway.text.provenance import check_random_order as check_random_order
 from cutaway.text.provenance import last_positions as last_positions
 from cutaway.text.provenance import provenance_test as provenance_test
 from cutaway.text.provenance import row_losses as row_losses
+from cutaway.text.provenance import told_losses as told_losses
 from cutaway.text.sampling import round_trip as round_trip
 from cutaway.text.sampling import sample_tokens as sample_tokens
 from cutaway.text.scoring import Decoding as Decoding
 from cutaway.text.scoring import TokenScores as TokenScores
+from cutaway.text.scoring import score_distributions as score_distributions
 from cutaway.text.scoring import score_tokens as score_tokens
 from cutaway.text.spread import Isotropy as Isotropy
 from cutaway.text.spread import isotropy as isotropy
@@ -53,5 +55,7 @@ __all__ = [
     "round_trip",
     "row_losses",
     "sample_tokens",
+    "score_distributions",
     "score_tokens",
+    "told_losses",
 ]

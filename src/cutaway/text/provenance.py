@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -128,6 +129,39 @@ def row_losses(network: Network, data: Dataset, *, budget: int | None = None) ->
         )
     scores = network.outputs(data.inputs, budget=budget).double().cpu()
     return F.cross_entropy(scores, torch.as_tensor(data.labels).cpu(), reduction="none").numpy()
+
+
+def told_losses(path: str | Path, rows: NDArray[np.int64]) -> Floats:
+    """The loss (n,) of training rows `rows` (n,) from a table with a column `loss`, or `log_probability`, whose sign is
+    turned; NaN for a row that the table does not have.
+
+    A column `row` tells the numbers of the training's rows; without it the table has all of them, in their order.
+    Raises `FileError` for what is no table, `InputError` for numbers that are not finite, rows told twice, or a table
+    without numbers of rows that is too short.
+    """
+    from cutaway.data.frames import column_of, finite_numbers, read_frame
+
+    frame = read_frame(path, "table of losses")
+    name = column_of(frame, path, None, ("loss", "log_probability"), "loss")
+    values = finite_numbers(frame[name], f"column {name!r} of {path}") * (1.0 if name.lower() == "loss" else -1.0)
+    numbers = np.arange(len(values))
+    if "row" in frame.columns:
+        numbers = finite_numbers(frame["row"], f"column 'row' of {path}").astype(np.int64)
+    wrong = ""
+    if len(np.unique(numbers)) < len(numbers):
+        wrong = "a row that is told twice"
+    elif "row" not in frame.columns and rows[-1] >= len(values):
+        wrong = f"{len(values)} rows"
+    if wrong:
+        raise InputError(
+            f"table of losses {path}",
+            found=wrong,
+            expected=f"a loss for each training row, 0 to {rows[-1]}, or a column `row` that numbers them",
+            remedy="write the numbers of the training's rows beside the losses",
+        )
+    found = np.full(int(max(rows[-1], numbers.max(initial=0))) + 1, np.nan)
+    found[numbers] = values
+    return found[rows]
 
 
 def _standard(values: Floats) -> Floats:

@@ -18,6 +18,7 @@ from cutaway.arrays import Floats
 from cutaway.errors import InputError
 from cutaway.network import Network
 
+IMPOSSIBLE = -1e5  # log-probability that a told probability of 0 counts as
 PIECE = 2**16  # numbers of logits that are worked on at once, so that they stay in the cache
 
 
@@ -114,6 +115,38 @@ def score_tokens(
     ]
     lp, h, power = (np.concatenate([part[k] for part in parts]) for k in range(3))
     return TokenScores(log_probability=lp, entropy=h, log_power=power)
+
+
+def score_distributions(
+    log_probabilities: Floats, tokens: Tensor, *, prompt: int = 1, powers: tuple[float, ...] = ()
+) -> TokenScores:
+    """Scores of `tokens` (n, length) from the whole distribution of each token behind the prompt, log-probabilities (n,
+    length - prompt, vocabulary) in nats: of a model behind an API. Exact.
+
+    Raises `InputError` for shapes that do not fit, tokens outside the vocabulary, and rows that do not sum to one (the
+    most likely tokens alone are not enough: the entropy rests on all). Source: definition.
+    """
+    checked_tokens(tokens, prompt)
+    given = torch.from_numpy(np.array(log_probabilities, dtype=np.float64)).clamp(min=IMPOSSIBLE)
+    rows, length = tokens.shape
+    wrong = ""
+    if given.ndim != 3 or tuple(given.shape[:2]) != (rows, length - prompt):
+        wrong = f"shape {tuple(given.shape)}"
+    elif int(tokens.max()) >= given.shape[-1]:
+        wrong = f"token {int(tokens.max())} for a vocabulary of {given.shape[-1]}"
+    elif not float((total := torch.logsumexp(given, dim=-1).exp()).sub(1).abs().max()) <= 1e-4:
+        wrong = f"probabilities that sum to {float(total.min()):.4g} to {float(total.max()):.4g}"
+    if wrong:
+        raise InputError(
+            "distributions of tokens",
+            found=wrong,
+            expected=f"log-probabilities ({rows}, {length - prompt}, vocabulary) of whole distributions",
+            remedy="ask the model for the log-probabilities of all tokens, or draw texts from it for the rank test",
+        )
+    flat = given.reshape(rows * (length - prompt), -1)
+    scored = _plain(flat, tokens[:, prompt:].reshape(-1, 1), Decoding(), powers)
+    log_p, entropy, power = (part.numpy().reshape(rows, length - prompt, *part.shape[1:]) for part in scored)
+    return TokenScores(log_probability=log_p, entropy=entropy, log_power=power)
 
 
 def _scored(logits: Tensor, tokens: Tensor, prompt: int, decoding: Decoding, powers: tuple[float, ...]):
