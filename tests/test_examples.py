@@ -36,7 +36,10 @@ LESS = {
     "track_any_loop": {"LogSpaced(500, 14)": "LogSpaced(60, 4)", "501": "61"},
     "track_huggingface": {"LogSpaced(40, 8)": "LogSpaced(10, 3)", "max_steps=40": "max_steps=10"},
     "track_lightning": {"max_epochs=3": "max_epochs=1"},
-    "what_an_attack_turns": {"epochs: int = 10, num_features: int = 6": "epochs: int = 2, num_features: int = 2"},
+    "what_an_attack_turns": {
+        "epochs: int = 10, num_features: int = 6": "epochs: int = 2, num_features: int = 2",
+        "num_features=num_features)": "num_features=num_features, num_points=40, steps=2)", "num_points=300": "num_points=60",
+    },
     "which_margin_grows": {"steps: int = 600": "steps: int = 100"},
 }  # fmt: skip
 
