@@ -67,7 +67,8 @@ def motion_marks(steps: Sequence[int], found: np.ndarray) -> Any:
     data = inline_rows(
         one=[names[k] for k in row], other=[names[k] for k in column], distance=np.round(found.ravel(), 5)
     )
-    colour = alt.Color("distance:Q", scale=alt.Scale(scheme="blues"), title="kernel distance")
+    legend = alt.Legend(title="kernel distance", orient="top")  # at the side it would take of the width
+    colour = alt.Color("distance:Q", scale=alt.Scale(scheme="blues"), legend=legend)
     axis = alt.Axis(labelOverlap=True, labelAngle=0)
     return (
         alt.Chart(data)
