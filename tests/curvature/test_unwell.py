@@ -99,7 +99,7 @@ def test_the_floor_under_duplicated_rows_is_reported():
     assert KernelPredictor.fit(InfiniteNetwork(), data, ridge=0.0).floor == 0
 
 
-@pytest.mark.parametrize("name", ["kernel-features", "curvature", "effective-sparsity"])
+@pytest.mark.parametrize("name", ["tangent-kernel", "kernel-features", "curvature", "effective-sparsity"])
 def test_a_large_network_and_a_small_budget_name_what_is_needed(name):
     data = small_data()
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 800), nn.ReLU(), nn.Linear(800, 800), nn.Linear(800, 3)).eval()

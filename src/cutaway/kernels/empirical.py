@@ -42,8 +42,8 @@ def tangent_kernel(
 
     Cost: `structured` one forward and c backward passes a row and n m numbers of each layer's widths; `jacobian` the
     same passes and n m c P; `products` c m passes over all rows. What of `right` does not fit beside `left` at once
-    goes through anew for every block of `left`. Raises `InputError` for an unknown method, or
-    `structured` where it does not apply; `BudgetError` where the least that a method holds does not fit. Exact up to
+    goes through anew for every block of `left`. Raises `InputError` for an unknown method, or `structured` where it
+    does not apply; `BudgetError` where a copy in float64, or the least that a method holds, does not fit. Exact up to
     rounding. Source: Jacot, Gabriel and Hongler 2018, mean over outputs.
     """
     if method not in METHODS:
@@ -53,10 +53,11 @@ def tangent_kernel(
             expected=", ".join(METHODS),
             remedy="leave it out to have the cheapest chosen",
         )
-    network = network.with_example(left[:2])
-    network = network.double() if double or network.dtype in (torch.float16, torch.bfloat16) else network
+    network, budget = network.with_example(left[:2]), budget or DEFAULT_BUDGET
+    if network.dtype != torch.float64 and (double or network.dtype in (torch.float16, torch.bfloat16)):
+        chunk_size(8 * network.num_parameters, budget)  # the copy
+        network = network.double()
     Parameters.check(network)
-    budget = budget or DEFAULT_BUDGET
     if method == "auto":
         method = _cheapest(network, left, budget)
     if method == "structured":
