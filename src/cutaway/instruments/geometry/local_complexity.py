@@ -100,7 +100,7 @@ class LocalComplexity(Instrument):
         widths = sum(s.width for s in sites)
         one = used.row_bytes(sample.inputs, (), pre=False) * 3 + used.dtype.itemsize * (2 * widths + numbers)
         if referee is not None:
-            one = max(one, referee.row_bytes(sample.inputs, (), pre=False) * 2 + 4 * widths)
+            one = max(one, referee.row_bytes(sample.inputs, (), pre=False) * 5 + 4 * widths)
         require_room(f"instrument {self.name!r}", budget - left + 2 * (one + 16 * numbers), budget)
         return left
 
@@ -127,7 +127,7 @@ class LocalComplexity(Instrument):
             sites,
             batch_size=min(max(2 * len(directions), whole), rows),  # the vertices of one point, where memory holds them
             referee=referee,
-            kept=_fitting(referee or network, inputs, sites, budget - held, pre=False, factor=2, most=32),
+            kept=_fitting(referee or network, inputs, sites, budget - held, pre=False, factor=4, most=32),
             room=room,
         ).numpy()
 
