@@ -66,6 +66,9 @@ def record(
     """One pass: output, pre-activations and post-activations by site name; with `grad`, attached to the autograd
     graph.
     """
+    if not sites:  # a mode that sees every operator costs a fifth of a small network's pass
+        with torch.set_grad_enabled(grad):
+            return forward(inputs), {}, {}
     recorder = _Recorder(sites, pre=pre, post=post)
     with torch.set_grad_enabled(grad), recorder:
         output = forward(inputs)
