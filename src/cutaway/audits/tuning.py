@@ -174,6 +174,8 @@ class TuningAudit(TableAudit):
         }[self.verdict(reading)]
         text = f"{rounds:,.0f} comparisons on {rows:,.0f} rows: the score may be off by {said(bound, '.3f')}"
         told = [sentence, f"{text} ({1 - self.delta:.0%} certain)."]
+        ties = "" if self.ways > 2 else "; where ties counted as an outcome of their own there are 3 (--ways)"
+        told.append(f"Each had {self.ways} outcomes{ties}. Every comparison ever made on these rows counts.")
         if "score" in found:
             score = found["score"]
             told.append(
