@@ -53,13 +53,15 @@ class Remembered:
         if fresh:
             found = self.read(fresh)
             ends = np.cumsum(found.windows)
-            for text, end, windows, tokens in zip(fresh, ends, found.windows, found.tokens, strict=True):
-                self.known[text] = found.values[end - windows : end], tokens
-        parts = [self.known[t] for t in texts]
+            told = zip(fresh, ends, found.windows, found.tokens, found.truncated, strict=True)
+            for text, end, windows, tokens, truncated in told:
+                self.known[text] = found.values[end - windows : end], tokens, truncated
+        values, tokens, truncated = zip(*(self.known[t] for t in texts), strict=True)
         return FeatureRows(
-            values=np.concatenate([v for v, _ in parts]),
-            windows=np.array([len(v) for v, _ in parts]),
-            tokens=np.array([n for _, n in parts]),
+            values=np.concatenate(values),
+            windows=np.array([len(v) for v in values]),
+            tokens=np.array(tokens),
+            truncated=np.array(truncated),
         )
 
 
