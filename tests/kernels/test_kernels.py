@@ -403,3 +403,21 @@ def test_shapes_of_kernels_in_closed_form():
     assert effective_rank(torch.ones(9)) == pytest.approx(9.0) and effective_rank(torch.tensor([5.0, 0, 0])) == 1.0
     assert top_mass(torch.arange(1.0, 5), 2) == pytest.approx(25 / 30)
     assert math.isnan(top_mass(torch.zeros(3))) and math.isnan(effective_rank(torch.zeros(3)))
+
+
+def test_what_is_no_kernel_is_refused():
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn((30, 30), generator=generator, dtype=torch.float64)
+    targets = torch.randn((30, 2), generator=generator, dtype=torch.float64)
+    with pytest.raises(InputError, match=r"entries \(i, j\) and \(j, i\) that differ"):
+        solve(matrix, targets)
+    with pytest.raises(InputError, match="an eigenvalue of -"):
+        solve(matrix + matrix.T, targets)
+    with pytest.raises(InputError, match="variances -1, 1, 0"):
+        InfiniteNetwork(weight_variance=-1.0)
+    with pytest.raises(InputError, match="variances nan, 1, 0"):
+        InfiniteNetwork(weight_variance=float("nan"))
+    with pytest.raises(InputError, match=r"shapes \(3, 3\) and \(4, 4\)"):
+        kernel_distance(torch.eye(3), torch.eye(4))
+    with pytest.raises(InputError, match="rows of a kernel; found none"):
+        tangent_kernel(Network(nn.Linear(4, 2), torch.zeros(2, 4)), torch.zeros(0, 4))

@@ -53,6 +53,8 @@ def tangent_kernel(
             expected=", ".join(METHODS),
             remedy="leave it out to have the cheapest chosen",
         )
+    if not len(left) or (right is not None and not len(right)):
+        raise InputError("rows of a kernel", found="none", expected="at least one", remedy="give inputs (n, ...)")
     network, budget = network.with_example(left[:2]), budget or DEFAULT_BUDGET
     if network.dtype != torch.float64 and (double or network.dtype in (torch.float16, torch.bfloat16)):
         chunk_size(8 * network.num_parameters, budget)  # the copy

@@ -73,6 +73,14 @@ class InfiniteNetwork:
                 expected=f"depth 1 or more, one of {', '.join(DUALS)}, an odd kernel size or 0",
                 remedy="a kernel size of 0 is a fully connected network",
             )
+        variances = (self.weight_variance, self.output_variance, self.bias_variance)
+        if not (all(0 <= v < math.inf for v in variances) and self.weight_variance > 0):
+            raise InputError(
+                "infinite network",
+                found="variances " + ", ".join(f"{v:g}" for v in variances),
+                expected="finite variances of 0 or more, that of weights above 0",
+                remedy="2, 1 and 0 are those of He's initialisation",
+            )
 
     def kernels(
         self, left: torch.Tensor, right: torch.Tensor | None = None, *, budget: int | None = None

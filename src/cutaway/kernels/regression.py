@@ -19,6 +19,7 @@ from cutaway.network.network import DEFAULT_BUDGET
 
 Block = Callable[[slice], torch.Tensor]
 FLOOR = 1e-12
+OFF = 1e-3  # of the largest entry or eigenvalue: more is no rounding, even of half precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +55,8 @@ def solve(
     eigenproblem where the matrix is singular to rounding); n^2 a product. Of a singular matrix and targets that it does
     not reach, conjugate gradients give the coefficients of least residual that they met, and `residual` says how far
     they came. Raises `InputError` for shapes that do not fit, a ridge that is negative or infinite, a kernel of zeros,
-    numbers that are not finite, `BudgetError` where a row of the kernel does not fit. Source:
+    one that is not symmetric or clearly has negative eigenvalues (solved directly), numbers that are not finite,
+    `BudgetError` where a row of the kernel does not fit. Source:
     definition; conjugate gradients by Hestenes and Stiefel 1952.
     """
     count = len(targets)
@@ -86,6 +88,7 @@ def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Soluti
     """Of a kernel in float64; a ridge is added to it in place, so that only it and its factor stand in memory."""
     _check_finite("kernel", kernel)
     _check_finite("targets", targets)
+    _check_symmetric(kernel)
     if ridge:
         kernel.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(kernel)
@@ -99,8 +102,29 @@ def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Soluti
     floor = float(len(kernel) * FLOOR * values.abs().max())
     if not floor > 0:
         raise _zeros()
+    if float(values[0]) < -OFF * float(values.abs().max()):
+        raise _no_kernel(f"an eigenvalue of {float(values[0]):.3g} beside one of {float(values[-1]):.3g}")
     found = vectors @ ((vectors.T @ targets) / values.clamp(min=floor)[:, None])
     return Solution(coefficients=found, residual=_residual(kernel, found, targets), floor=floor, method="floored")
+
+
+def _check_symmetric(kernel: torch.Tensor) -> None:
+    """In blocks of rows, so that no second matrix stands beside it."""
+    largest = float(kernel.diagonal().abs().max())
+    for start in range(0, len(kernel), 64):
+        rows = slice(start, start + 64)
+        off = float((kernel[rows] - kernel[:, rows].T).abs().max())
+        if off > OFF * max(largest, float(kernel[rows].abs().max())):
+            raise _no_kernel(f"entries (i, j) and (j, i) that differ by {off:.3g}")
+
+
+def _no_kernel(found: str) -> InputError:
+    return InputError(
+        "kernel matrix",
+        found=found,
+        expected="a symmetric matrix without negative eigenvalues but for rounding",
+        remedy="give K(x, x') of the same rows on both sides, in the same order",
+    )
 
 
 def _residual(kernel: torch.Tensor, found: torch.Tensor, targets: torch.Tensor) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from cutaway.errors import InputError
+
 
 def kernel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
     """1 - <K, K'> / (|K| |K'|) of two (n, n): 0 for the same up to a positive factor; NaN where one is zero. Exact up
@@ -12,6 +14,13 @@ def kernel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
     >>> round(kernel_distance(torch.eye(3), 5 * torch.eye(3)), 6)
     0.0
     """
+    if one.shape != other.shape:
+        raise InputError(
+            "two kernels",
+            found=f"shapes {tuple(one.shape)} and {tuple(other.shape)}",
+            expected="the same rows on both sides",
+            remedy="make both kernels on the same inputs",
+        )
     size = float(one.norm()) * float(other.norm())
     return max(0.0, 1 - float((one * other).sum()) / size) if size > 0 else float("nan")
 
