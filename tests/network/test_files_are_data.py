@@ -110,7 +110,8 @@ class TestExportedPrograms:
     @pytest.mark.parametrize(
         "text",
         ["__import__('os').system('touch ran')", "s0.__class__", "eval(s0)", "(s0).a", "2**2**99", "exec(1)", "s0(1)",
-         "Max(1).bit_length()", "'a'", "open(s0)", "s0[0]", "9" * 20_000],
+         "Max(1).bit_length()", "'a'", "open(s0)", "s0[0]", "9" * 20_000,
+         "9**2999999999", "2**2**2**2", "PowByNatural(9, 2999999999)", "FloatPow(9, s0)", "((((9**2)**2)**2)**2)**2", "2**21"],
     )  # fmt: skip
     def test_a_size_that_is_no_arithmetic_is_refused(self, text, good, tmp_path):
         def change(_record, graph):

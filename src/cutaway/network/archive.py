@@ -162,10 +162,35 @@ def _is_size(text: str) -> bool:
         len(text) < 10_000
         and SIZE.fullmatch(text) is not None
         and re.search(r"[^\W\d]\w*\s*\.|\)\s*[.(]|\.\s*[^\W\d]|\d\s*\(", text) is None
-        and "**" not in text.replace("**2", "").replace("**3", "")
+        and _small_powers(text)
         and all(word in CALLS or SYMBOL.fullmatch(word) for word in words)
         and all(call in CALLS for call in re.findall(r"([^\W\d]\w*)\s*\(", text))
     )
+
+
+def _small_powers(text: str) -> bool:
+    """Squares and cubes alone, at most four of them, and numbers below 10^20: a size that torch works out must end."""
+    calls = [found.end() for found in re.finditer(r"(PowByNatural|FloatPow)\s*\(", text)]
+    stars = re.findall(r"\*\*", text)
+    small = re.findall(r"\*\*\s*[23](?![\w.]|\s*\*\*)", text)
+    return (
+        len(stars) == len(small)
+        and len(stars) + len(calls) <= 4
+        and re.search(r"\d{20}", text) is None
+        and all(_last_argument(text, start) in ("2", "3", "2.0", "3.0") for start in calls)
+    )
+
+
+def _last_argument(text: str, start: int) -> str:
+    """Of the call whose arguments begin at `start`."""
+    depth, last = 1, start
+    for place in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[last:place].strip()
+        if text[place] == "," and depth == 1:
+            last = place + 1
+    return ""
 
 
 def _plain_containers(spec: Any) -> bool:
