@@ -240,3 +240,9 @@ def test_exponents_of_data(degree, generative):
         exponents_of_data(x, x[:, 0], seed=-1)
     with pytest.raises(InputError, match="at least 20"):
         exponents_of_data(x[:1], np.ones(1))
+
+
+@pytest.mark.parametrize("text", ["9**9**9**9*z", "1/0*z"])
+def test_numbers_that_float64_does_not_hold_are_named(text):
+    with pytest.raises(InputError, match="no finite number"):
+        target(text)(np.zeros((3, 1)))

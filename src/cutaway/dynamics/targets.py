@@ -188,7 +188,15 @@ def _evaluate(node: ast.AST, fields: Any, functions: dict[str, Callable[[Any], A
         return -value if isinstance(node.op, ast.USub) else value
     if isinstance(node, ast.BinOp):
         left, right = _evaluate(node.left, fields, functions), _evaluate(node.right, fields, functions)
-        return _BINARY[type(node.op)](left, right)
+        try:
+            return _BINARY[type(node.op)](left, right)
+        except (OverflowError, ZeroDivisionError) as error:  # of two numbers
+            raise InputError(
+                "target expression",
+                found=f"{ast.unparse(node)[:60]}, which is no finite number ({error.args[-1]})",
+                expected="numbers that float64 holds",
+                remedy="write the target with smaller numbers",
+            ) from error
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
         return functions[node.func.id](_evaluate(node.args[0], fields, functions))
     raise InputError(
