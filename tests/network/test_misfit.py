@@ -38,3 +38,13 @@ class Inside(nn.Module):
 def test_the_layer_and_the_next_step_are_named(model, inputs, words):
     with pytest.raises(ModelError, match=words):
         Network(model.eval(), inputs)
+
+
+def test_an_exported_program_whose_guard_refuses_the_shape_is_named(tmp_path):
+    from cutaway.network.sources import load_model
+
+    flat = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    program = torch.export.export(flat, (torch.rand(2, 64),), dynamic_shapes=({0: torch.export.Dim("n", min=2)},))
+    torch.export.save(program, tmp_path / "flat.pt2")
+    with pytest.raises(ModelError, match=r"input of shape \(2, 1, 8, 8\); found .*Check the shape"):
+        Network(load_model(tmp_path / "flat.pt2").model, torch.rand(2, 1, 8, 8))

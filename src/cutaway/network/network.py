@@ -138,7 +138,7 @@ class Network:
             inputs = example.clone()
             try:
                 found = discover(self.model, lambda: self.forward(inputs), inputs)
-            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
                 raise misfit(self.model, self.name, example, error) from error
             if self._probe:
                 found = dataclasses.replace(found, sites=probed(self, found.output, found.sites))
