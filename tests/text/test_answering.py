@@ -105,7 +105,7 @@ def test_the_instrument_finds_the_drop_and_the_hidden_risk():
     right = answer_probabilities(Network(Chain().eval(), data.inputs[:2]), data.inputs, 2, (0.0,))[:, 0] == 1
     assert reading.figure("hidden_risk").value == pytest.approx(1 - (chance[right] ** 3).mean())
     assert 0 < reading.figure("drop_temperature").value <= 1
-    assert "Accuracy falls from temperature" in AnswerSampling().describe(reading)
+    assert "The first temperature at which it is right less often" in AnswerSampling().describe(reading)
     wrong = Dataset(name="questions", inputs=torch.cat([rows(20)[10:], rows(20)[10:]]))
     assert math.isfinite(AnswerSampling(answer=2).measure(Chain().eval(), wrong).figure("sampled").value)
     with pytest.raises(InputError, match="fewer than the 7 tokens of a row"):

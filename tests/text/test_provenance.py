@@ -88,6 +88,9 @@ def test_losses_of_a_table_are_those_of_a_network(tmp_path):
     for text, says in (
         ("row,loss\n7,1\n7,2\n", "told twice"),
         ("loss\nnan\n", "finite number"),
+        ("row,loss\n-1,1\n", "found row -1"),
+        ("row,loss\n0.5,1\n", "found row 0.5"),
+        ("row,loss\n1e300,1\n", r"found row 1e\+300"),
         ("x\n1\n", "columns x"),
     ):
         (tmp_path / "t.csv").write_text(text)

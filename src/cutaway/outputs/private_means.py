@@ -73,7 +73,8 @@ def private_class_means(
 
     Sums and counts get Gaussian noise for a sensitivity of sqrt(B^2 + 1), B = sqrt(2) the largest norm of a row that is
     allowed, whatever the data; a count is taken as at least one. Not for a reproducible `seed` where it matters: who
-    knows the seed knows the noise; None draws it from the operating system. Raises `InputError` for longer rows and as
+    knows the seed knows the noise; None draws it from the operating system. It promises for exact normal numbers:
+    those of floating point leak some bits (Mironov 2012). Raises `InputError` for longer rows and as
     `gaussian_noise`. Source: Dwork and Roth 2014, with the noise of Balle and Wang 2018.
     """
     features, labels = np.asarray(features, dtype=np.float64), np.asarray(labels)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cutaway.reproductions.row import Row
+from cutaway.reproductions.row import Row, held
 
 TITLE = "Reasoning or memorization? Recall of partly shown rows by how often they were trained on"
 SOURCE = "Wu et al. 2025, arXiv 2507.10532"
@@ -40,9 +40,16 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     apart = mean(1, "recall_excess")
     return [
         *rows,
-        _held("seen 16x less never seen: recall at 40 % shown", "above", at_forty, "at least 0.25", at_forty >= 0.25),
-        _held("seen 16x: largest p of the probe", "found", p16, "at most 0.01", p16 <= 0.01),
-        _held("seen once less never seen: recall", "no excess", apart, "within 0.05", abs(apart) <= 0.05),
+        held(
+            "seen 16x less never seen: recall at 40 % shown",
+            "above",
+            "published",
+            at_forty,
+            "at least 0.25",
+            at_forty >= 0.25,
+        ),
+        held("seen 16x: largest p of the probe", "found", "published", p16, "at most 0.01", p16 <= 0.01),
+        held("seen once less never seen: recall", "no excess", "published", apart, "within 0.05", abs(apart) <= 0.05),
         Row(
             quantity="seen once: p of the recall, of the loss",
             ours=f"{p1:.3f}, {mean(1, 'loss_p'):.3f}",
@@ -91,8 +98,3 @@ def _readings(found, short: bool, seed: int, progress: Callable[[str], None]) ->
         excess, p = (readings[times].figure(name).value for name in ("recall_excess", "contamination_p"))
         progress(f"seen {times}x: recall {excess:+.3f} above rows never seen, p {p:.3f}")
     return readings
-
-
-def _held(quantity: str, paper: str, ours: float, tolerance: str, holds: bool) -> Row:
-    verdict = "pass" if holds else "fail"
-    return Row(quantity=quantity, paper=paper, reference="published", ours=ours, tolerance=tolerance, verdict=verdict)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cutaway.reproductions.row import Reference, Row
+from cutaway.reproductions.row import Row, held
 
 TITLE = "Latents of a generator set to extremes: effects, and those of an untrained decoder"
 SOURCE = "Begus, Leban and Gero 2023, arXiv 2303.10931; the estimator is ours"
@@ -44,12 +44,12 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
         told = f"{mine[name]:.2f}; median {np.median(drawn[name]):.2f}, 95 % {np.quantile(drawn[name], 0.95):.2f}"
         rows.append(Row(quantity=f"{name}: trained; untrained decoders", ours=told, verdict="report"))
         words = f"{name}: p of no effect of any latent, levels permuted"
-        rows.append(_held(words, "an effect", "published", float(p[k]), "at most 0.01", p[k] <= 0.01))
+        rows.append(held(words, "an effect", "published", float(p[k]), "at most 0.01", p[k] <= 0.01))
     words = "a property drawn at random: p of no effect of any latent"
     told = ", ".join(f"{n} {p_value(mine[n], np.array(drawn[n]), 'greater'):.2f}" for n in list(found.properties)[:3])
     return [
         *rows,
-        _held(words, "none", "theory", float(p[3]), "above 0.01", p[3] > 0.01),
+        held(words, "none", "theory", float(p[3]), "above 0.01", p[3] > 0.01),
         Row(
             quantity="p of the trained decoder among the untrained ones: what was learned", ours=told, verdict="report"
         ),
@@ -88,8 +88,3 @@ def _decoder(seed: int) -> nn.Module:
         torch.manual_seed(seed)
         layers = (nn.Linear(LATENTS, 64), nn.ReLU(), nn.Linear(64, 64), nn.Sigmoid(), nn.Unflatten(1, (8, 8)))
         return nn.Sequential(*layers).eval()
-
-
-def _held(quantity: str, paper: str, reference: Reference, ours, tolerance: str, holds: bool) -> Row:
-    verdict = "pass" if holds else "fail"
-    return Row(quantity=quantity, paper=paper, reference=reference, ours=ours, tolerance=tolerance, verdict=verdict)

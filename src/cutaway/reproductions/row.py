@@ -40,6 +40,14 @@ class Row:
             raise ValueError(f"row {self.quantity!r}: a figure of a paper needs its kind of reference, ours has none")
 
 
+def held(
+    quantity: str, paper: float | str, reference: Reference, ours: float | str, tolerance: str, holds: bool
+) -> Row:
+    """A judged row: it passes where `holds`."""
+    verdict = "pass" if holds else "fail"
+    return Row(quantity=quantity, paper=paper, reference=reference, ours=ours, tolerance=tolerance, verdict=verdict)
+
+
 def outcome(rows: list[Row]) -> Literal["passed", "failed", "nothing judged", "not run"]:
     """`passed` takes at least one row that could have failed, and none that did."""
     verdicts = {row.verdict for row in rows}

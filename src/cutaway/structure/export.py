@@ -44,6 +44,25 @@ class Exported:
     deviation: float
 
 
+def checked_deviation(model: nn.Module, network: Network, rows: Tensor, tolerance: float, what: str) -> float:
+    """Largest difference of `model`'s outputs on `rows` (n, ...) from the network's, by the network's largest.
+
+    Exact on these rows. Raises `ClaimError` above `tolerance`, naming `what`. Cost: two passes of the rows. Source:
+    ours.
+    """
+    with torch.no_grad():
+        ours, theirs = Network(model, network.example, probe=False).outputs(rows), network.outputs(rows)
+    deviation = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-30))
+    if not deviation <= tolerance:
+        raise ClaimError(
+            what,
+            found=f"outputs that differ by {deviation:.2g}",
+            expected=f"the same to {tolerance:g}",
+            remedy="please report the network: an operator was followed wrongly",
+        )
+    return deviation
+
+
 def export_pruned(network: Network, rows: Tensor, path: str | Path, *, tolerance: float = 1e-4) -> Exported:
     """Write what does something in `network` to `path` (safetensors; tensors less than half full as values and places).
 
@@ -57,17 +76,7 @@ def export_pruned(network: Network, rows: Tensor, path: str | Path, *, tolerance
     wiring = wire(network)
     live = live_connections(wiring)
     model, kept = slimmed(network, wiring, live)
-    with torch.no_grad():
-        ours = Network(model, network.example, probe=False).outputs(rows)
-        theirs = network.outputs(rows)
-    deviation = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-30))
-    if not deviation <= tolerance:
-        raise ClaimError(
-            "the network without its idle weights",
-            found=f"outputs that differ by {deviation:.2g}",
-            expected=f"the same to {tolerance:g}",
-            remedy="please report the network: an operator was followed wrongly",
-        )
+    deviation = checked_deviation(model, network, rows, tolerance, "the network without its idle weights")
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     dense = sum(t.numel() * t.element_size() for t in state.values())
     record = Exported(

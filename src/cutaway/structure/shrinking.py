@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cutaway.errors import ClaimError, ModelError
+from cutaway.errors import ModelError
 from cutaway.files import atomic
 from cutaway.network import Network
 from cutaway.network.graph import Graph, Node, evaluate_graph
 from cutaway.network.graph.operators import apply_node
-from cutaway.structure.export import slimmed
+from cutaway.structure.export import checked_deviation, slimmed
 from cutaway.structure.live import live_connections
 from cutaway.structure.narrowing import narrowed
 from cutaway.structure.spread import passes_on
@@ -147,17 +147,7 @@ def without_dead_units(network: Network, rows: Tensor, *, tolerance: float = 1e-
             remedy="wrap the model in a module that takes one tensor and returns one",
         )
     model = GraphNetwork(graph).eval()
-    with torch.no_grad():
-        ours = Network(model, network.example, probe=False).outputs(rows)
-        theirs = network.outputs(rows)
-    deviation = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-30))
-    if not deviation <= tolerance:
-        raise ClaimError(
-            "the network without its dead units",
-            found=f"outputs that differ by {deviation:.2g}",
-            expected=f"the same to {tolerance:g}",
-            remedy="please report the network: an operator was followed wrongly",
-        )
+    deviation = checked_deviation(model, network, rows, tolerance, "the network without its dead units")
     pairs = [(a, b) for a, b in zip(whole.nodes, graph.nodes, strict=True) if a.op in LAYERS]
     return Shrunk(
         model=model,

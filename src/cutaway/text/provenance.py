@@ -146,9 +146,11 @@ def told_losses(path: str | Path, rows: NDArray[np.int64]) -> Floats:
     values = finite_numbers(frame[name], f"column {name!r} of {path}") * (1.0 if name.lower() == "loss" else -1.0)
     numbers = np.arange(len(values))
     if "row" in frame.columns:
-        numbers = finite_numbers(frame["row"], f"column 'row' of {path}").astype(np.int64)
+        numbers = finite_numbers(frame["row"], f"column 'row' of {path}")
     wrong = ""
-    if len(np.unique(numbers)) < len(numbers):
+    if (odd := (numbers < 0) | (numbers != np.floor(numbers)) | (numbers > 2**53)).any():
+        wrong = f"row {numbers[odd.argmax()]:g}"
+    elif len(np.unique(numbers)) < len(numbers):
         wrong = "a row that is told twice"
     elif "row" not in frame.columns and rows[-1] >= len(values):
         wrong = f"{len(values)} rows"
@@ -159,9 +161,8 @@ def told_losses(path: str | Path, rows: NDArray[np.int64]) -> Floats:
             expected=f"a loss for each training row, 0 to {rows[-1]}, or a column `row` that numbers them",
             remedy="write the numbers of the training's rows beside the losses",
         )
-    found = np.full(int(max(rows[-1], numbers.max(initial=0))) + 1, np.nan)
-    found[numbers] = values
-    return found[rows]
+    known = dict(zip(numbers.astype(np.int64).tolist(), values.tolist(), strict=True))
+    return np.array([known.get(row, np.nan) for row in rows.tolist()])
 
 
 def _standard(values: Floats) -> Floats:

@@ -112,8 +112,9 @@ class AnswerSampling(Instrument):
                 f"Where the greedy answer is right, one of {self.k} draws is wrong with chance {said(risk, '.0%')}. "
             )
         if "drop_temperature" in names:
-            return text + f"Accuracy falls from temperature {reading.figure('drop_temperature').value:g} on."
-        return text + "Accuracy does not fall with temperature."
+            first = reading.figure("drop_temperature").value
+            return text + f"The first temperature at which it is right less often than greedy is {first:g}."
+        return text + "At no temperature up to 2 is it shown to be right less often than greedy."
 
     def brief(self, reading: Reading) -> str:
         return f"greedy answers are right in {said(reading.figure('greedy').value, '.0%')} of the rows"
