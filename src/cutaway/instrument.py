@@ -113,6 +113,7 @@ class Instrument(ABC):
     tiles : its figures for a report's first screen.
     better : for figures that a user wants "higher" or "lower", which; a comparison judges these.
     attacks : whether its `radius` is an attack's, to be chosen by the data's range.
+    trains_anew : whether it begins the network's training anew, so that the weights at hand do not count.
     one_logit : whether a classifier may have one output, the logit of class 1 against class 0.
     """
 
@@ -127,6 +128,7 @@ class Instrument(ABC):
     in_scan: ClassVar[bool] = True
     left_out: ClassVar[str] = ""
     attacks: ClassVar[bool] = False
+    trains_anew: ClassVar[bool] = False
     one_logit: ClassVar[bool] = False
     tiles: ClassVar[tuple[Tile, ...]] = ()
     better: ClassVar[Mapping[str, str]] = {}

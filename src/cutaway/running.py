@@ -132,7 +132,7 @@ def start(folder: Path, record: dict[str, Any], *, resume: bool) -> None:
                 f"run folder {str(folder)!r}",
                 found="a run",
                 expected="a new folder",
-                remedy="give --resume to go on with it, or name another folder with --out",
+                remedy="name another folder with --out; a scan goes on with it when given --resume",
             )
         for key in ("key", "format"):
             if old.get(key) != record[key]:

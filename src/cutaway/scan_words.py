@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from cutaway.evidence.looks import LookLog
 
 
-def cautions(network: Network, data: Dataset) -> list[str]:
-    """Sentences for the top of a report: random weights, inputs outside their range."""
-    return [text for text in (told_of_weights(network.model), *_outside(network, data)) if text]
+def cautions(network: Network, data: Dataset, *, trained_anew: bool = False) -> list[str]:
+    """Sentences for the top of a report: random weights, unless all that is measured trains them anew; inputs outside
+    their range."""
+    weights = "" if trained_anew else told_of_weights(network.model)
+    return [text for text in (weights, *_outside(network, data)) if text]
 
 
 def looked_at(log: LookLog | None) -> list[str]:

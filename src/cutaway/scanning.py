@@ -194,7 +194,7 @@ def _record(network: Network, data: Dataset, chosen: Sequence[Instrument], setti
         "instruments": [i.name for i in chosen],
         "network": network.describe() | {"fingerprint": parts["model"]},
         "skipped": [dataclasses.asdict(s) for s in network.skipped],
-        "warnings": cautions(network, data),
+        "warnings": cautions(network, data, trained_anew=all(i.trains_anew for i in chosen)),
         "not_run": not_run({i.name for i in chosen}),
         "data": {
             "name": data.name,

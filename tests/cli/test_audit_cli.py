@@ -76,6 +76,29 @@ def test_variation_and_uncertainty_of_networks_on_digits(folder, capsys):
     assert "draws" in found["error"]
 
 
+def test_distillation_writes_rows_that_are_data(folder, capsys):
+    quick = ["--set", "distil_steps=3", "steps=5", "draws=2", "seeds=2"]
+    given = ["distil", "nets.py:small", "--data", "digits", "--num", "200", *quick]
+    code, found = audit(capsys, *given, "--per-class", "2", "--out", "run")
+    assert code == 0
+    assert "Random weights" not in (folder / "run" / "report.html").read_text()  # they are not what is judged
+    assert found["verdict"] in ("beats-class-means", "beats-real-rows", "no-better")
+    assert np.load(folder / found["distilled"])["labels"].tolist() == [c for c in range(10) for _ in range(2)]
+    code = cli.run(["measure", "accuracy", "nets.py:small", "--data", found["distilled"]])
+    assert code == 0
+    capsys.readouterr()
+    for wrong, words in (
+        (["--method", "rat", "--radius", "0.1"], "knows no attack"),
+        (["--per-class", "1000"], "too few to distil"),
+    ):
+        code, found = audit(capsys, *given, *wrong, "--out", f"run{len(words)}")
+        assert found["verdict"] == "unknown"
+        assert any(words in s["reason"] for s in found["coverage"]["skipped"])
+    code, found = audit(capsys, *given, "--method", "kipp")
+    assert code == 2
+    assert "kip, rat, tm" in found["error"]
+
+
 RECIPE = """
 [data]
 name = "digits"

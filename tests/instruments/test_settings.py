@@ -112,6 +112,7 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
         "concept-heads",
         "contamination",
         "curvature",
+        "distillation",
         "kernel-features",
         "margins",
         "mlp-sparsity",

@@ -354,6 +354,12 @@ FAULTS = {
         where="cutaway.kernels.distilled:distil", right="loss.backward()", wrong="(-loss).backward()",
         rows=lambda m: m._one_a_class(m._halved("train", 500, 0), m._halved("test", 150, 0), 10, 0, quiet), data=True,
     ),
+    "distillation": Fault(
+        says="rows climb the loss",
+        where="cutaway.outputs.unrolled:distil_unrolled", right="torch.autograd.grad(loss, point)",
+        wrong="torch.autograd.grad(-loss, point)",
+        rows=lambda m: m._taught(m._halved("train", 500, 0), m._halved("test", 150, 0), 10, 0, quiet), data=True,
+    ),
     "splinecam": Fault(
         says="the point where two classes tie lies elsewhere on the edge",
         where="cutaway.geometry.decision:_cut", right="a / (a - b)", wrong="a / (a + b)",

@@ -92,7 +92,7 @@ def measure(
     rows = [figure_row(reading, figure) for figure in reading.figures]
     payload = {"readings": rows, "file": str(target), "status": reading.status.value, "reason": reading.reason}
     payload["samples"] = reading.coverage.samples
-    words = "\n".join([*cautions(network, dataset), reading.summary()])
+    words = "\n".join([*cautions(network, dataset, trained_anew=instrument.trains_anew), reading.summary()])
     if 0 < reading.coverage.samples < len(dataset.inputs):
         words += f"\n  read {reading.coverage.samples} of {len(dataset.inputs)} rows" + _how_to_read_all(
             instrument, len(dataset.inputs)

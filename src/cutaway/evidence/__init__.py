@@ -12,6 +12,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "looks": "LookLog",
         "multiplicity": "q_values",
         "null": "MatchedSpectrum NULLS Null PermutedLabels Reinitialised replicates",
+        "trend": "trend_stop",
         "cutaway.reading.intervals": "bootstrap_interval mean_interval median_interval proportion_interval",
         "cutaway.reading.rank": "p_value undecided",
     },

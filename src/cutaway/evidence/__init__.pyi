@@ -17,6 +17,7 @@ from cutaway.evidence.null import Null as Null
 from cutaway.evidence.null import PermutedLabels as PermutedLabels
 from cutaway.evidence.null import Reinitialised as Reinitialised
 from cutaway.evidence.null import replicates as replicates
+from cutaway.evidence.trend import trend_stop as trend_stop
 from cutaway.reading.intervals import bootstrap_interval as bootstrap_interval
 from cutaway.reading.intervals import mean_interval as mean_interval
 from cutaway.reading.intervals import median_interval as median_interval
@@ -47,5 +48,6 @@ __all__ = [
     "replicates",
     "rounds_within",
     "thresholdout",
+    "trend_stop",
     "undecided",
 ]

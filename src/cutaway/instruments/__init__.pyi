@@ -19,6 +19,7 @@ from cutaway.instruments.language.intrinsic_dimension import IntrinsicDimension 
 from cutaway.instruments.language.language_geometry import LanguageGeometry as LanguageGeometry
 from cutaway.instruments.language.mlp_sparsity import MlpSparsity as MlpSparsity
 from cutaway.instruments.outputs.accuracy import Accuracy as Accuracy
+from cutaway.instruments.outputs.distillation import Distillation as Distillation
 from cutaway.instruments.outputs.epistemic import Epistemic as Epistemic
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
 from cutaway.instruments.outputs.latent_extremes import LatentExtremes as LatentExtremes
@@ -46,6 +47,7 @@ __all__ = [
     "Contamination",
     "Criticality",
     "Curvature",
+    "Distillation",
     "EffectiveSparsity",
     "Epistemic",
     "GroupAccuracy",

@@ -61,15 +61,12 @@ def distil(
     too few rows, numbers out of range. Source: Nguyen et al., arXiv 2011.00050; with a radius Tsilivis, Su and Kempe,
     arXiv 2207.11727.
     """
-    labels = _checked(learn, per_class, steps, rate, ridge, batch_size)
+    _check(per_class, steps, rate, ridge, batch_size)
     generator = seeds.generator(seed, "distil")
-    order = torch.randperm(len(learn), generator=generator)
-    classes = labels.unique()
-    chosen = torch.cat([order[labels[order] == label][:per_class] for label in classes])
-    start = learn.subset(chosen.tolist())
+    start = real_rows(learn, per_class, generator)
     point = start.inputs.double().clone().requires_grad_()
     optimiser = torch.optim.Adam([point], lr=rate * float(learn.inputs.double().std()))
-    bounds, losses = learn.bounds(), []
+    losses = []
     for step in range(steps):
         rows = torch.randint(len(learn), (min(batch_size, len(learn)),), generator=generator)
         batch = learn.subset(rows.tolist())
@@ -81,11 +78,44 @@ def distil(
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-        if bounds is not None:
-            with torch.no_grad():
-                point.copy_(torch.maximum(torch.minimum(point, bounds[1].to(point)), bounds[0].to(point)))
-    made = replace(start, name=f"{learn.name}, distilled", inputs=point.detach().to(start.inputs))
-    return Distilled(data=made, start=start, losses=tuple(losses))
+        into_range(point, learn)
+    return Distilled(data=moved_to(start, point), start=start, losses=tuple(losses))
+
+
+def real_rows(learn: Dataset, per_class: int, generator: torch.Generator) -> Dataset:
+    """`per_class` rows of every class of `learn`, drawn without replacement, class by class.
+
+    Exact in the generator. Cost: one permutation of the rows. Raises `InputError` for data without labels and a class
+    with fewer rows. Source: definition.
+    """
+    if learn.labels is None:
+        raise InputError(
+            f"data {learn.name!r}", found="no labels", expected="labels to stand for", remedy="give labelled data"
+        )
+    few = [f"class {c} has {int(n)}" for c, n in enumerate(learn.labels.bincount()) if 0 < n < per_class]
+    if few:
+        raise InputError(
+            f"data {learn.name!r}",
+            found=few[0],
+            expected=f"{per_class} rows or more of every class",
+            remedy="ask for fewer rows a class",
+        )
+    order = torch.randperm(len(learn), generator=generator)
+    labels = learn.labels[order]
+    return learn.subset(torch.cat([order[labels == label][:per_class] for label in labels.unique()]).tolist())
+
+
+@torch.no_grad()
+def into_range(point: torch.Tensor, data: Dataset) -> None:
+    """Move `point` (rows, ...) in place to the nearest inputs in the range of `data`, where it has one."""
+    bounds = data.bounds()
+    if bounds is not None:
+        point.copy_(torch.maximum(torch.minimum(point, bounds[1].to(point)), bounds[0].to(point)))
+
+
+def moved_to(start: Dataset, point: torch.Tensor) -> Dataset:
+    """The rows of `start` with the inputs `point`, in its dtype."""
+    return replace(start, name=f"{start.name}, distilled", inputs=point.detach().to(start.inputs))
 
 
 def _loss(
@@ -114,11 +144,7 @@ def _attacked(
     return PGD(radius=radius, steps=steps).attack(network, batch, seed=seed).inputs
 
 
-def _checked(learn: Dataset, per_class: int, steps: int, rate: float, ridge: float, batch_size: int) -> torch.Tensor:
-    if learn.labels is None:
-        raise InputError(
-            f"data {learn.name!r}", found="no labels", expected="labels to stand for", remedy="give labelled data"
-        )
+def _check(per_class: int, steps: int, rate: float, ridge: float, batch_size: int) -> None:
     if per_class < 1 or steps < 0 or batch_size < 1 or not rate > 0 or not ridge > 0:
         raise InputError(
             "distillation",
@@ -126,13 +152,3 @@ def _checked(learn: Dataset, per_class: int, steps: int, rate: float, ridge: flo
             expected="a row or more a class and a batch, steps of at least 0, a rate and a ridge above 0",
             remedy="give such numbers",
         )
-    counts = learn.labels.bincount()
-    few = [f"class {c} has {int(n)}" for c, n in enumerate(counts) if 0 < n < per_class]
-    if few:
-        raise InputError(
-            f"data {learn.name!r}",
-            found=few[0],
-            expected=f"{per_class} rows or more of every class",
-            remedy="ask for fewer rows a class",
-        )
-    return learn.labels

@@ -7,6 +7,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "answers": "Predictions predictions",
         "calibration": "Reliability debiased_calibration_error expected_calibration_error reliability",
+        "distilled_study": "Taught class_mean_rows study_distilled",
         "example_scores": "ExampleScores hardness mean_scores read_scores",
         "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
         "label_filter": "FilterCounts FilterMargin break_even filter_margin",
@@ -18,6 +19,8 @@ __all__, __getattr__, __dir__ = _facade.front(
         "posterior": "Ensemble laplace_ensemble members_of",
         "calibrators": "IsotonicCalibrator TemperatureCalibrator load_calibrator save_calibrator",
         "private_means": "PrivateMeans fourier_features gaussian_noise private_class_means",
+        "trajectory": "Matched distil_trajectory",
+        "unrolled": "distil_unrolled",
         "pruning_study": "Arm PruningStudy class_recalls plain_trainer study_pruning",
         "probability": "CalibrationErrors brier_terms calibration_errors log_loss_terms miscalibration_p paired_terms",
     },

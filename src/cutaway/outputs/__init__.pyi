@@ -11,6 +11,9 @@ from cutaway.outputs.calibrators import IsotonicCalibrator as IsotonicCalibrator
 from cutaway.outputs.calibrators import TemperatureCalibrator as TemperatureCalibrator
 from cutaway.outputs.calibrators import load_calibrator as load_calibrator
 from cutaway.outputs.calibrators import save_calibrator as save_calibrator
+from cutaway.outputs.distilled_study import Taught as Taught
+from cutaway.outputs.distilled_study import class_mean_rows as class_mean_rows
+from cutaway.outputs.distilled_study import study_distilled as study_distilled
 from cutaway.outputs.example_scores import ExampleScores as ExampleScores
 from cutaway.outputs.example_scores import hardness as hardness
 from cutaway.outputs.example_scores import mean_scores as mean_scores
@@ -56,6 +59,9 @@ from cutaway.outputs.pruning_study import PruningStudy as PruningStudy
 from cutaway.outputs.pruning_study import class_recalls as class_recalls
 from cutaway.outputs.pruning_study import plain_trainer as plain_trainer
 from cutaway.outputs.pruning_study import study_pruning as study_pruning
+from cutaway.outputs.trajectory import Matched as Matched
+from cutaway.outputs.trajectory import distil_trajectory as distil_trajectory
+from cutaway.outputs.unrolled import distil_unrolled as distil_unrolled
 
 __all__ = [
     "Arm",
@@ -67,6 +73,7 @@ __all__ = [
     "FilterMargin",
     "IsotonicCalibrator",
     "LatentEffects",
+    "Matched",
     "Odds",
     "PairCheck",
     "PairNetwork",
@@ -76,14 +83,18 @@ __all__ = [
     "PrivateMeans",
     "PruningStudy",
     "Reliability",
+    "Taught",
     "TemperatureCalibrator",
     "break_even",
     "brier_terms",
     "calibration_errors",
     "cells_of",
     "check_pairs",
+    "class_mean_rows",
     "class_recalls",
     "debiased_calibration_error",
+    "distil_trajectory",
+    "distil_unrolled",
     "effect_p_values",
     "equalised_odds",
     "expected_calibration_error",
@@ -113,5 +124,6 @@ __all__ = [
     "sample_properties",
     "save_calibrator",
     "simultaneous_intervals",
+    "study_distilled",
     "study_pruning",
 ]

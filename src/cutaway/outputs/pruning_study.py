@@ -190,17 +190,23 @@ def _counts(data: Dataset) -> NDArray[np.int64]:
 
 
 @torch.no_grad()
+def rows_right(model: nn.Module, data: Dataset) -> torch.Tensor:
+    """Which rows of `data` (n,) `model` gets right, in evaluation mode, on the CPU. Exact for these rows. Cost: one
+    forward pass a row. Source: definition."""
+    assert data.labels is not None
+    first = next(iter(model.parameters()))
+    with evaluated(model):
+        parts = [first_tensor(model(part.to(first))).argmax(1).cpu() for part in data.inputs.split(BATCH)]
+    return torch.cat(parts) == data.labels.cpu()
+
+
 def class_recalls(model: nn.Module, data: Dataset) -> NDArray[np.float64]:
     """Share of each class's rows that `model` gets right (classes,), in evaluation mode. Exact for these rows.
 
     Cost: one forward pass a row. Raises `InputError` for a class without rows. Source: definition.
     """
     assert data.labels is not None
-    first = next(iter(model.parameters()))
-    with evaluated(model):
-        parts = [first_tensor(model(part.to(first))).argmax(1).cpu() for part in data.inputs.split(BATCH)]
-    right = (torch.cat(parts) == data.labels.cpu()).numpy()
-    counts = _counts(data)
+    right, counts = rows_right(model, data).numpy(), _counts(data)
     if (counts == 0).any():
         raise InputError(
             f"rows of {data.name!r} to judge by",

@@ -1,4 +1,4 @@
-"""Pictures of audits: cells of a population, versions of a task."""
+"""Pictures of audits: cells of a population, versions of a task, distilled rows."""
 
 from __future__ import annotations
 
@@ -114,3 +114,42 @@ def views_chart(reading: Measured) -> Any:
 _HEAD = alt.Header(
     labelAngle=0, labelAlign="left", labelAnchor="start", labelOrient="top", labelFontSize=12, labelPadding=2
 )
+
+
+def distilled_chart(reading: Measured) -> Any:
+    """By kind of rows, how much each training on them taught (a point a training), and below it the distilled rows as
+    images where they are some."""
+    values = reading.values
+    kinds = (
+        ("distilled", "distilled rows"),
+        ("means", "class means"),
+        ("real", "random real rows"),
+        ("every", "all rows"),
+    )
+    points = [(words, float(v), name) for name, words in kinds for v in values[f"right_{name}"].values]
+    rows = inline_rows(kind=[p[0] for p in points], share=[p[1] for p in points], own=[p[2] for p in points])
+    x = alt.X("share:Q", title="share of test rows right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="~%"))
+    y = alt.Y("kind:N", sort=[words for _, words in kinds], title=None)
+    colour = alt.condition("datum.own == 'distilled'", alt.value(INK), alt.value(NULL))
+    tips = ["kind:N", alt.Tooltip("share:Q", format=".1%")]
+    above = alt.Chart(rows).mark_point(filled=True, size=55, opacity=0.7).encode(x=x, y=y, color=colour, tooltip=tips)
+    above = above.properties(width=WIDTH, height=4 * ROW + 10)
+    images = values["distilled"].values
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < 4:
+        return styled(above)
+    return styled(alt.vconcat(above, _grid(images, [str(n) for n in values["row"].values])))
+
+
+def _grid(images: np.ndarray, names: list[str], columns: int = 10, most: int = 50) -> Any:
+    """Rows as images, ten a line, with the names of their classes."""
+    images, names = images[:most], names[:most]
+    ends = float(images.min()), float(images.max())
+    place = np.arange(len(images))
+    rows = inline_rows(x=place % columns, y=place // columns, url=[_png(i, *ends) for i in images], name=names)
+    lines = int(place[-1]) // columns + 1
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.5, columns - 0.5]))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[lines - 0.5, -0.5]))
+    shown = alt.Chart(rows).mark_image(width=44, height=44).encode(x=x, y=y, url="url:N", tooltip=["name:N"])
+    words = alt.Chart(rows).mark_text(fontSize=10, color=INK, dy=29).encode(x=x, y=y, text="name:N")
+    title = alt.TitleParams("the distilled rows", fontSize=12)
+    return alt.layer(shown, words).properties(width=WIDTH, height=66 * lines, title=title)

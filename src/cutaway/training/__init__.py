@@ -5,7 +5,7 @@
 | watch a training | `Tracker`, `EveryN`, `LogSpaced`, `TimeBudget`, `When`, `AnyOf`; callbacks in `adapters` |
 | which rows matter | `RowWatch`; `prune`, `recall_quotas` in `cutaway.outputs` |
 | read what it saw | `open_training`, `TrainingRun`, `tell`, `detect_phases`, `onset`, `plateau` |
-| when to stop | `GeometryStop`, `ValidationStop`, `Watch` |
+| when to stop | `GeometryStop`, `ValidationStop`, `TrendStop`, `Watch` |
 | loss terms | `MaximumMargin`, `BoundaryDensity`, `JacobianNorm`, `InputGradient`, `LinearMargin`; `certified_radius` |
 | for the group that is worst off | `GroupPrior` (a loss term), `retrained_last_layer` |
 | adversarial training | `Ascent` (PGD), `fast`, `Free`, `Trades`, `Mixed` |
@@ -32,7 +32,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "row_watch": "RowWatch",
         "schedule": "AnyOf EveryN LogSpaced Moment Schedule TimeBudget When",
         "steepest": "SteepestDescent",
-        "stopping": "GeometryStop ValidationStop Watch regret stop_step",
+        "stopping": "GeometryStop TrendStop ValidationStop Watch regret stop_step",
         "store": "Series TrainingRun open_training",
         "story": "Story tell",
         "tracker": "Tracker",

@@ -44,6 +44,7 @@ from cutaway.training.schedule import TimeBudget as TimeBudget
 from cutaway.training.schedule import When as When
 from cutaway.training.steepest import SteepestDescent as SteepestDescent
 from cutaway.training.stopping import GeometryStop as GeometryStop
+from cutaway.training.stopping import TrendStop as TrendStop
 from cutaway.training.stopping import ValidationStop as ValidationStop
 from cutaway.training.stopping import Watch as Watch
 from cutaway.training.stopping import regret as regret
@@ -87,6 +88,7 @@ __all__ = [
     "Trained",
     "TrainingRun",
     "TrainingSettings",
+    "TrendStop",
     "Tuned",
     "ValidationStop",
     "Watch",

@@ -1,4 +1,5 @@
-"""Stopping rules: one from geometry alone, which needs no labels, and the usual one from validation, to compare.
+"""Stopping rules: one from geometry alone, which needs no labels, the usual one from validation, to compare, and
+one for any loss.
 
 The geometric rule watches a measure of the partition (local complexity on unlabelled points, say) at log-spaced steps
 and stops when it has settled: over the last factor `window` of steps it moved by less than `flat` of the range that
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cutaway.errors import InputError
+from cutaway.evidence.trend import trend_stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +74,28 @@ class ValidationStop:
         return bool(steps[-1] >= self.after and steps[-1] >= self.patience * max(steps[best], 1.0))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrendStop:
+    """Stop when a loss has come to rest, by `cutaway.evidence.trend_stop` with these settings. Measurements count
+    as evenly spaced."""
+
+    share: float = 0.15
+    least: int = 30
+    sure: float = 3.5
+
+    def stops(self, steps: np.ndarray, values: np.ndarray) -> bool:
+        """Whether to stop now, given all measurements so far: `steps` and `values` (T,)."""
+        return trend_stop(values, share=self.share, least=self.least, sure=self.sure) == "resting"
+
+
+Rule = GeometryStop | ValidationStop | TrendStop
+
+
 @dataclass(slots=True, kw_only=True)
 class Watch:
     """A rule in a loop: `watch.update(step, value)` is true when it is time to stop."""
 
-    rule: GeometryStop | ValidationStop
+    rule: Rule
     steps: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
@@ -86,7 +105,7 @@ class Watch:
         return self.rule.stops(np.array(self.steps), np.array(self.values))
 
 
-def stop_step(rule: GeometryStop | ValidationStop, steps: np.ndarray, values: np.ndarray) -> int:
+def stop_step(rule: Rule, steps: np.ndarray, values: np.ndarray) -> int:
     """At which of `steps` the rule would have stopped (the last one if never). `steps` and `values` (T,)."""
     for k in range(1, len(steps) + 1):
         if rule.stops(np.asarray(steps[:k]), np.asarray(values[:k])):

@@ -8,7 +8,8 @@ the path of its page.
 from cutaway.cli.command import new_group
 
 ABOUT = (
-    "Audits: groups, pruning, variations, uncertainty under attack; tables of labels, answers, tunings, generations."
+    "Audits: groups, pruning, distillation, variations, uncertainty under attack; tables of labels, answers, tunings, "
+    "generations."
 )
 
 app = new_group("audit", ABOUT, __name__, __path__)

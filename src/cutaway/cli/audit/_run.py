@@ -28,9 +28,10 @@ def audit_network(
     seed: int,
     room: int | None,
     verdict: Callable[[Reading], str],
+    keep: Callable[[Reading, Path], dict[str, str]] | None = None,
 ) -> Outcome:
     """Run `instrument` on `network`, write the page, and add what `verdict` makes of the reading; `unknown` where it
-    has no figures."""
+    has no figures. `keep` writes more of a reading with figures into the folder and tells the files by name."""
     from cutaway.cli.scan import default_folder, run_payload, run_words
     from cutaway.engines.progress import progress_lines
     from cutaway.report.page import write_report
@@ -43,6 +44,8 @@ def audit_network(
         path = write_report(run)
     reading = run.readings[0]
     found = verdict(reading) if reading.figures else UNKNOWN
-    payload = run_payload(run, path) | {"verdict": found}
+    files = keep(reading, run.folder) if keep is not None and reading.figures else {}
+    payload = run_payload(run, path) | {"verdict": found} | files
     words = f"verdict: {found}\n{run_words(run, path)}"
+    words += "".join(f"\n{name}: {file}" for name, file in files.items())
     return Outcome(payload=payload, words=words, code=1 if run.failed else 0)

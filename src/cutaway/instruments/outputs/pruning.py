@@ -77,6 +77,7 @@ class Pruning(Instrument):
     expense: ClassVar[str] = "seeds * (1 + shares * (1 + 2 pruners)) trainings"
     null: ClassVar[str] = ""
     in_scan: ClassVar[bool] = False
+    trains_anew: ClassVar[bool] = True
     better: ClassVar[Mapping[str, str]] = {"worst_class_gain": "higher", "mean_recall_cost": "lower"}
     limits: ClassVar[str] = (
         "Of this architecture, this way to train and these test rows; other numbers of steps may turn the order round. "

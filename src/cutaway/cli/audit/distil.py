@@ -1,0 +1,77 @@
+"""`cutaway audit distil`: which few rows stand for the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cutaway.cli.audit._run import audit_network
+from cutaway.cli.command import Outcome, new_app
+from cutaway.cli.subject import Subject
+
+app = new_app("audit distil")
+
+
+@app.default
+def distil(
+    subject: Subject = Subject(),
+    *,
+    method: str | None = None,
+    per_class: int | None = None,
+    radius: float | None = None,
+    set: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    out: Path | None = None,
+) -> Outcome:
+    """Distil a few rows of each class, train this architecture anew on them, on real rows, on class means, on all rows.
+
+    The verdict is beats-class-means where networks learn more from the distilled rows than from class means, beyond the
+    interval; beats-real-rows where only more than from random real rows; no-better else. The rows are written beside
+    the page as distilled.npz, which --data opens.
+
+    Parameters
+    ----------
+    method
+        kip (a kernel's best rows), rat (through trainings of this architecture) or tm (along experts' trajectories).
+    per_class
+        Rows a class.
+    radius
+        With kip: linf size of an attack to resist, in the data's units.
+    set
+        Settings of the instrument as `key=value`; may be given several times.
+    out
+        Run folder; by default `runs/NAME` in the current folder.
+    """
+    from cutaway.cli.measure import settings_of
+    from cutaway.instruments.outputs.distillation import Distillation
+
+    network, data = subject.open()
+    options = {"method": method, "per_class": per_class, "radius": radius}
+    settings = settings_of(Distillation, set or []) | {k: v for k, v in options.items() if v is not None}
+    instrument = dataclasses.replace(Distillation(), **settings)
+    instrument.check(network, data)
+    return audit_network(
+        instrument, network, data, out=out, nulls=0, seed=subject.seed, room=subject.room, verdict=_verdict, keep=_keep
+    )
+
+
+def _keep(reading, folder: Path) -> dict[str, str]:
+    """Write the distilled rows as a data file."""
+    import numpy as np
+
+    from cutaway.files import atomic
+
+    target = folder / "distilled.npz"
+    values = reading.values
+    with atomic(target) as part, part.open("wb") as file:
+        np.savez(file, inputs=values["distilled"].values, labels=values["row_label"].values)
+    return {"distilled": str(target)}
+
+
+def _verdict(reading) -> str:
+    over_means, over_real = reading.figure("gain_over_means"), reading.figure("gain_over_real")
+    if over_means.low is not None and over_means.low > 0:
+        return "beats-class-means"
+    return "beats-real-rows" if over_real.low is not None and over_real.low > 0 else "no-better"
