@@ -24,6 +24,7 @@ DIFFERENT = {
     "weights": "in `cutaway slice` several, a step of the slider each",
     "dimension": "in `cutaway theory goldilocks` of the random subspace",
     "workers": "in `cutaway guard serve` of the service",
+    "method": "how rows are distilled, and how a simulated network learns",
     "name": "an instrument, a reproduction",
     "run": "a folder that was scanned or tracked, or one that is tracked",
     "target": "may be left out, which each command says in its words",

@@ -60,9 +60,7 @@ def measure(
             "option --nulls", found=str(nulls), expected="0 or more", remedy="give a whole number of at least 0"
         )
     check_picture("--plot", plot, (".png", ".svg", ".pdf", ".html", ".json"))
-    if subject.model is not None and subject.model.partition("=")[0] in {f.name for f in dataclasses.fields(kind)}:
-        subject, more = dataclasses.replace(subject, model=None), (subject.model, *more)
-    settings = settings_of(kind, [*(set or []), *more])
+    subject, settings = told_settings(kind, subject, set, more)
     network, dataset = subject.open()
     instrument = dataclasses.replace(kind.suited(dataset), **settings)
     limit = subject.room
@@ -107,6 +105,15 @@ def measure(
 def _how_to_read_all(instrument, rows: int) -> str:
     """Only where the setting is what keeps rows out: some instruments learn from a part of theirs."""
     return " (--set num_points=N for more)" if getattr(instrument, "num_points", rows) < rows else ""
+
+
+def told_settings(kind, subject: Subject, set: list[str] | None, more: tuple[str, ...]) -> tuple[Subject, dict]:
+    """The subject, and the settings of `--set a=1 b=2`, of which the words after the first stand where a model may."""
+    import dataclasses
+
+    if subject.model is not None and subject.model.partition("=")[0] in {f.name for f in dataclasses.fields(kind)}:
+        subject, more = dataclasses.replace(subject, model=None), (subject.model, *more)
+    return subject, settings_of(kind, [*(set or []), *more])
 
 
 def settings_of(kind, pairs: list[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ app = new_app("audit distil")
 @app.default
 def distil(
     subject: Subject = Subject(),
-    *,
+    *more: str,
     method: str | None = None,
     per_class: int | None = None,
     radius: float | None = None,
@@ -33,23 +33,27 @@ def distil(
 
     Parameters
     ----------
+    more
+        Further settings, as after `--set`: `--set a=1 b=2`.
     method
-        kip (a kernel's best rows), rat (through trainings of this architecture) or tm (along experts' trajectories).
+        kip (a kernel's best rows), rat (through trainings of this architecture) or tm (along experts' trajectories). kip takes a
+        --radius, of an attack that its rows teach to resist.
     per_class
         Rows a class.
     radius
-        With kip: linf size of an attack to resist, in the data's units.
+        Radius of the ball round an input, in the data's units.
     set
         Settings of the instrument as `key=value`; may be given several times.
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
-    from cutaway.cli.measure import settings_of
+    from cutaway.cli.measure import told_settings
     from cutaway.instruments.outputs.distillation import Distillation
 
+    subject, settings = told_settings(Distillation, subject, set, more)
     network, data = subject.open()
     options = {"method": method, "per_class": per_class, "radius": radius}
-    settings = settings_of(Distillation, set or []) | {k: v for k, v in options.items() if v is not None}
+    settings |= {k: v for k, v in options.items() if v is not None}
     instrument = dataclasses.replace(Distillation(), **settings)
     instrument.check(network, data)
     return audit_network(

@@ -18,7 +18,7 @@ app = new_app("audit groups")
 @app.default
 def groups(
     subject: Subject = Subject(),
-    *,
+    *more: str,
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     nulls: int = 39,
     out: Path | None = None,
@@ -30,6 +30,8 @@ def groups(
 
     Parameters
     ----------
+    more
+        Further settings, as after `--set`: `--set a=1 b=2`.
     set
         Settings of the instrument as `key=value`; may be given several times.
     nulls
@@ -37,7 +39,7 @@ def groups(
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
-    from cutaway.cli.measure import settings_of
+    from cutaway.cli.measure import told_settings
     from cutaway.instruments.outputs.group_accuracy import GroupAccuracy
 
     if subject.groups is None:
@@ -47,8 +49,9 @@ def groups(
             expected="a group for every row",
             remedy="name the array (.npz) or column (.csv, .parquet) of the data with --groups",
         )
+    subject, settings = told_settings(GroupAccuracy, subject, set, more)
     network, data = subject.open()
-    instrument = GroupAccuracy(**settings_of(GroupAccuracy, set or []))
+    instrument = GroupAccuracy(**settings)
     instrument.check(network, data)
     return audit_network(
         instrument, network, data, out=out, nulls=nulls, seed=subject.seed, room=subject.room, verdict=_verdict

@@ -25,7 +25,7 @@ app = new_app("audit pruning")
 @app.default
 def pruning(
     subject: Subject = Subject(),
-    *,
+    *more: str,
     pruner: str | None = None,
     others: Annotated[list[str] | None, Several] = None,
     keep: Annotated[list[float] | None, Several] = None,
@@ -41,6 +41,8 @@ def pruning(
 
     Parameters
     ----------
+    more
+        Further settings, as after `--set`: `--set a=1 b=2`.
     pruner
         Which is judged: quotas, el2n, grand_last, forgetting, margin_area, loss_variance, table (a column of --scores),
         or a score with +quotas.
@@ -56,16 +58,17 @@ def pruning(
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
-    from cutaway.cli.measure import settings_of
+    from cutaway.cli.measure import told_settings
     from cutaway.instruments.outputs.pruning import Pruning
 
+    subject, settings = told_settings(Pruning, subject, set, more)
     if subject.model is not None and subject.model.endswith(".toml"):
         instrument, network, data = _of_recipe(subject)
     else:
         network, data = subject.open()
         instrument = Pruning()
     options = {"pruner": pruner, "others": others, "keep": keep, "scores": scores}
-    settings = settings_of(Pruning, set or []) | {k: v for k, v in options.items() if v is not None}
+    settings |= {k: v for k, v in options.items() if v is not None}
     instrument = dataclasses.replace(instrument, **settings)
     instrument.check(network, data)
     return audit_network(

@@ -23,7 +23,7 @@ app = new_app("audit uncertainty")
 @app.default
 def uncertainty(
     subject: Subject = Subject(),
-    *,
+    *more: str,
     members: Annotated[list[str] | None, Several] = None,
     radius: float | None = None,
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
@@ -36,6 +36,8 @@ def uncertainty(
 
     Parameters
     ----------
+    more
+        Further settings, as after `--set`: `--set a=1 b=2`.
     members
         Checkpoints (.safetensors) of the ensemble's other members, for the same MODEL; without them MODEL has dropout
         or is an ensemble itself.
@@ -46,13 +48,13 @@ def uncertainty(
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
-    from cutaway.cli.measure import settings_of
+    from cutaway.cli.measure import told_settings
     from cutaway.instruments.robustness.uncertainty_under_attack import UncertaintyUnderAttack
 
+    subject, settings = told_settings(UncertaintyUnderAttack, subject, set, more)
     network, data = subject.open()
     if members:
         network = _together(subject, network, data, members)
-    settings = settings_of(UncertaintyUnderAttack, set or [])
     instrument = dataclasses.replace(UncertaintyUnderAttack.suited(data), **settings)
     if radius is not None:
         instrument = dataclasses.replace(instrument, radius=radius)

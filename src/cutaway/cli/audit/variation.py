@@ -20,7 +20,7 @@ MOVED = 3.0
 @app.default
 def variation(
     subject: Subject = Subject(),
-    *,
+    *more: str,
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     out: Path | None = None,
 ) -> Outcome:
@@ -31,16 +31,19 @@ def variation(
 
     Parameters
     ----------
+    more
+        Further settings, as after `--set`: `--set a=1 b=2`.
     set
         Settings of the instrument as `key=value`; may be given several times.
     out
         Run folder; by default `runs/NAME` in the current folder.
     """
-    from cutaway.cli.measure import settings_of
+    from cutaway.cli.measure import told_settings
     from cutaway.instruments.robustness.variation import Variation
 
+    subject, settings = told_settings(Variation, subject, set, more)
     network, data = subject.open()
-    instrument = Variation(**settings_of(Variation, set or []))
+    instrument = Variation(**settings)
     instrument.check(network, data)
     return audit_network(
         instrument, network, data, out=out, nulls=0, seed=subject.seed, room=subject.room, verdict=_verdict
