@@ -111,7 +111,8 @@ def told_settings(kind, subject: Subject, set: list[str] | None, more: tuple[str
     """The subject, and the settings of `--set a=1 b=2`, of which the words after the first stand where a model may."""
     import dataclasses
 
-    if subject.model is not None and subject.model.partition("=")[0] in {f.name for f in dataclasses.fields(kind)}:
+    key, sign, _ = (subject.model or "").partition("=")
+    if sign and key.replace("-", "_").isidentifier() and not Path(subject.model or "").exists():
         subject, more = dataclasses.replace(subject, model=None), (subject.model, *more)
     return subject, settings_of(kind, [*(set or []), *more])
 

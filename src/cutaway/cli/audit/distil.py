@@ -36,8 +36,8 @@ def distil(
     more
         Further settings, as after `--set`: `--set a=1 b=2`.
     method
-        kip (a kernel's best rows), rat (through trainings of this architecture) or tm (along experts' trajectories). kip takes a
-        --radius, of an attack that its rows teach to resist.
+        kip (a kernel's best rows), rat (through trainings of this architecture) or tm (along experts' trajectories).
+        kip takes a --radius, of an attack that its rows teach to resist.
     per_class
         Rows a class.
     radius
