@@ -217,7 +217,7 @@ def test_passes_are_counted_by_whoever_makes_them(tmp_path):
     calls, writes = counted_by_hand()
     assert not writes
     assert len(calls) <= MOST_PLACES_THAT_COUNT_PASSES, calls
-    assert [c.partition(":")[0] for c in calls if c.startswith("instruments/")] == ["instruments/outputs/pruning.py"]
+    assert not [c for c in calls if c.startswith("instruments/")]
     (tmp_path / "a.py").write_text("network.passes.count(3)\nnetwork.forward_passes += 3\n")
     assert counted_by_hand(tmp_path) == (["a.py:1"], ["a.py:2"])
 

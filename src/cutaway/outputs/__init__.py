@@ -21,7 +21,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "private_means": "PrivateMeans fourier_features gaussian_noise private_class_means",
         "trajectory": "Matched distil_trajectory",
         "unrolled": "distil_unrolled",
-        "pruning_study": "Arm PruningStudy class_recalls plain_trainer study_pruning",
+        "pruning_study": "Arm PruningStudy class_recalls counted_trainer plain_trainer study_pruning",
         "probability": "CalibrationErrors brier_terms calibration_errors log_loss_terms miscalibration_p paired_terms",
     },
 )

@@ -57,6 +57,7 @@ from cutaway.outputs.probability import paired_terms as paired_terms
 from cutaway.outputs.pruning_study import Arm as Arm
 from cutaway.outputs.pruning_study import PruningStudy as PruningStudy
 from cutaway.outputs.pruning_study import class_recalls as class_recalls
+from cutaway.outputs.pruning_study import counted_trainer as counted_trainer
 from cutaway.outputs.pruning_study import plain_trainer as plain_trainer
 from cutaway.outputs.pruning_study import study_pruning as study_pruning
 from cutaway.outputs.trajectory import Matched as Matched
@@ -92,6 +93,7 @@ __all__ = [
     "check_pairs",
     "class_mean_rows",
     "class_recalls",
+    "counted_trainer",
     "debiased_calibration_error",
     "distil_trajectory",
     "distil_unrolled",

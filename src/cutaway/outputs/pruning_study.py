@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas
 
     from cutaway.data import Dataset
+    from cutaway.network import Network
 
 Trainer = Callable[["Dataset", int, bool], "tuple[nn.Module, pandas.DataFrame | None]"]
 """(rows, seed, scored) -> a network trained on them from that seed, and where it is `scored` the rows' table."""
@@ -252,6 +253,18 @@ def plain_trainer(make: Callable[[int], nn.Module], *, steps: int, batch_size: i
         if handle is not None:
             handle.remove()
         return model.eval(), None if scores is None else scores.table()
+
+    return trained
+
+
+def counted_trainer(trainer: Trainer, network: Network, *, seen: Callable[[int], int], judged: int) -> Trainer:
+    """`trainer`, the rows of whose steps, `seen(rows)` for a data set of that many, count as passes of `network`,
+    forward and backward, as do the `judged` rows that each of its networks answers. Exact. Source: definition."""
+
+    def trained(rows: Dataset, seed: int, scored: bool) -> tuple[nn.Module, pandas.DataFrame | None]:
+        many = seen(len(rows))
+        network.passes.count(many + judged, backward=many)
+        return trainer(rows, seed, scored)
 
     return trained
 

@@ -21,7 +21,7 @@ from cutaway.kernels.infinite import InfiniteNetwork
 from cutaway.network import Network
 from cutaway.network.twin import untrained
 from cutaway.outputs.distilled_study import DISTILLED, EVERY, MEANS, REAL, Taught, study_distilled
-from cutaway.outputs.pruning_study import plain_trainer
+from cutaway.outputs.pruning_study import Trainer, counted_trainer, plain_trainer
 from cutaway.outputs.trajectory import distil_trajectory
 from cutaway.outputs.unrolled import distil_unrolled
 from cutaway.reading import Reading
@@ -84,15 +84,9 @@ class Distillation(Instrument):
         learn, test = (data.subset(rows) for rows in self._parts(data))
         plain = copy.deepcopy(network.model).float().cpu().requires_grad_()
         found = self._distilled(plain, learn, context.seed)
-        trainer = plain_trainer(
-            lambda seed: untrained(plain, seed)[0],
-            steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-        )
         attack = PGD(radius=self.radius, steps=20) if self.radius else None
         taught = study_distilled(
-            trainer,
+            self._trainer(network, plain, len(test)),
             found.data,
             learn,
             test,
@@ -101,7 +95,6 @@ class Distillation(Instrument):
             attack=attack,
             seed=context.seed,
         )
-        self._count(network, len(test), len(learn))
         table = context.table()
         self._keep(table, found, taught, data)
         self._figures(table, taught)
@@ -130,11 +123,17 @@ class Distillation(Instrument):
             test += rows[cut:].tolist()
         return sorted(learn), sorted(test)
 
-    def _count(self, network: Network, judged: int, rows: int) -> None:
-        """Rows of the trainings and of judging; those of the distillation are told by its expense alone."""
-        seen = self.steps * min(self.batch_size, rows)
-        times = self.draws + 3 * self.seeds
-        network.passes.count(times * (seen + judged), backward=times * seen)
+    def _trainer(self, network: Network, plain: nn.Module, judged: int) -> Trainer:
+        """As the settings say. Its rows are counted; those of the distillation are told by its expense alone."""
+        trainer = plain_trainer(
+            lambda seed: untrained(plain, seed)[0],
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+        )
+        return counted_trainer(
+            trainer, network, seen=lambda rows: self.steps * min(self.batch_size, rows), judged=judged
+        )
 
     def _keep(self, table: Table, found: Distilled, taught: Mapping[str, Taught], data: Dataset) -> None:
         names = data.class_names or tuple(str(c) for c in range(data.num_classes or 0))

@@ -24,6 +24,7 @@ from cutaway.outputs.pruning_study import (
     PruningStudy,
     Trainer,
     check_pruners,
+    counted_trainer,
     plain_trainer,
     study_pruning,
 )
@@ -100,7 +101,7 @@ class Pruning(Instrument):
             raise NotApplicable(f"keeping {least:g} of {len(pool)} rows leaves fewer than a row a class")
         given = read_scores(self.scores, data) if self.scores else None
         study = study_pruning(
-            self._counted(type(self).trainer or self._adam(network), network, len(test)),
+            counted_trainer(type(self).trainer or self._adam(network), network, seen=self._seen, judged=len(test)),
             data.subset(pool),
             data.subset(held_out),
             data.subset(test),
@@ -128,15 +129,9 @@ class Pruning(Instrument):
             learning_rate=self.learning_rate,
         )
 
-    def _counted(self, trainer: Trainer, network: Network, judged: int) -> Trainer:
-        """The trainer, whose rows count as passes of the network, as do those that each training is judged on."""
-
-        def trained(rows: Dataset, seed: int, scored: bool):
-            seen = self.steps * min(self.batch_size, len(rows))
-            network.passes.count(seen + judged, backward=seen)
-            return trainer(rows, seed, scored)
-
-        return trained
+    def _seen(self, rows: int) -> int:
+        """Rows that a training on so many goes through."""
+        return self.steps * min(self.batch_size, rows)
 
     def _parts(self, data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows to prune, rows for the quotas' recalls, rows to judge by; the same for every seed."""
