@@ -18,7 +18,6 @@ from cutaway.reading import Figure, variable
 from cutaway.testing import check_instrument
 from cutaway.testing.contract import small_classifier, small_data
 
-
 SMALLER = {"distillation": {"draws": 3, "seeds": 2, "distil_steps": 10, "steps": 10}}
 """Settings of what trains many networks anew."""
 
