@@ -13,7 +13,7 @@ from cutaway.errors import InputError
 from cutaway.instruments import Distillation
 from cutaway.outputs import class_mean_rows, distil_trajectory, distil_unrolled, plain_trainer, study_distilled
 from cutaway.outputs.distilled_study import DISTILLED, EVERY, MEANS, REAL
-from cutaway.outputs.inner_training import InnerAdam, fresh_weights, inner_step, loss_of
+from cutaway.outputs.inner_training import InnerAdam, leaf_weights, inner_step, loss_with
 from cutaway.robustness.attacks import PGD
 from cutaway.testing import check_instrument
 from cutaway.testing.contract import small_classifier, small_data
@@ -35,17 +35,17 @@ def test_the_gradient_through_steps_of_adam_is_that_of_differences():
     rows, labels, batch = torch.randn(2, 3).double(), torch.tensor([0, 1]), torch.randn(5, 3).double()
 
     def reached(point):
-        weights, adam = fresh_weights(model), InnerAdam(0.05)
+        weights, adam = leaf_weights(model), InnerAdam(0.05)
         for _ in range(3):
             weights = inner_step(model, weights, point, labels, adam, graph=True)
-        return loss_of(model, weights, batch, torch.tensor([0, 1, 0, 1, 1]))
+        return loss_with(model, weights, batch, torch.tensor([0, 1, 0, 1, 1]))
 
     assert torch.autograd.gradcheck(reached, (rows.requires_grad_(),), eps=1e-6, atol=1e-6)
 
 
 def test_inner_adam_is_torch_s_adam():
     data, model = digits(count=40), begun(0)
-    weights, adam = fresh_weights(model), InnerAdam(0.01)
+    weights, adam = leaf_weights(model), InnerAdam(0.01)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(5):
         weights = inner_step(model, weights, data.inputs, data.labels, adam, graph=False)

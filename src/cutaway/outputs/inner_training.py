@@ -19,13 +19,13 @@ Make = Callable[[int], nn.Module]
 BETAS, TINY = (0.9, 0.999), 1e-8
 
 
-def fresh_weights(model: nn.Module, *, dtype: torch.dtype | None = None) -> Weights:
+def leaf_weights(model: nn.Module, *, dtype: torch.dtype | None = None) -> Weights:
     """Copies of the weights that `model` trains, each a leaf that asks for gradients."""
     named = {name: p.detach().to(dtype or p.dtype).clone() for name, p in model.named_parameters() if p.requires_grad}
     return {name: p.requires_grad_() for name, p in named.items()}
 
 
-def loss_of(model: nn.Module, weights: Weights, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def loss_with(model: nn.Module, weights: Weights, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of `model` with these weights, its own buffers and in training mode where it is in it."""
     return functional.cross_entropy(first_tensor(functional_call(model, weights, (inputs,))), labels)
 
@@ -62,6 +62,8 @@ def inner_step(
 ) -> Weights:
     """One step of Adam on all these rows; with `graph`, weights that know how they hang on `inputs` and the weights
     before. Exact up to rounding. Cost: a forward and a backward pass of the rows."""
-    gradients = torch.autograd.grad(loss_of(model, weights, inputs, labels), list(weights.values()), create_graph=graph)
+    gradients = torch.autograd.grad(
+        loss_with(model, weights, inputs, labels), list(weights.values()), create_graph=graph
+    )
     moved = adam.step(weights, gradients)
     return moved if graph else {name: weight.detach().requires_grad_() for name, weight in moved.items()}

@@ -22,7 +22,7 @@ from cutaway import seeds
 from cutaway.errors import InputError
 from cutaway.evidence.trend import trend_stop
 from cutaway.kernels.distilled import Distilled, into_range, moved_to, real_rows
-from cutaway.outputs.inner_training import Make, Weights, fresh_weights, loss_of
+from cutaway.outputs.inner_training import Make, Weights, leaf_weights, loss_with
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
@@ -85,7 +85,7 @@ def distil_trajectory(
         weights = {name: w.detach().requires_grad_() for name, w in path[epoch].items()}
         for _ in range(student_steps):
             gradients = torch.autograd.grad(
-                loss_of(model, weights, point, labels), list(weights.values()), create_graph=graph
+                loss_with(model, weights, point, labels), list(weights.values()), create_graph=graph
             )
             moved = zip(weights.items(), gradients, strict=True)
             weights = {name: w - pace.exp() * g for (name, w), g in moved}
@@ -134,13 +134,13 @@ def _expert(
     """Weights at the start and after every epoch of descent on the data."""
     assert learn.labels is not None
     model = make(seeds.number(seed, "distil", "expert") % 2**31).train()
-    weights = fresh_weights(model)
+    weights = leaf_weights(model)
     first = next(iter(weights.values()))
     inputs, labels = learn.inputs.to(first), learn.labels.to(first.device)
     path = [weights]
     for _ in range(epochs):
         for rows in torch.randperm(len(learn), generator=generator).split(batch_size):
-            loss = loss_of(model, weights, inputs[rows], labels[rows])
+            loss = loss_with(model, weights, inputs[rows], labels[rows])
             gradients = torch.autograd.grad(loss, list(weights.values()))
             moved = zip(weights.items(), gradients, strict=True)
             weights = {name: (w - rate * g).detach().requires_grad_() for (name, w), g in moved}

@@ -16,7 +16,7 @@ import torch
 from cutaway import seeds
 from cutaway.errors import InputError
 from cutaway.kernels.distilled import Distilled, into_range, moved_to, real_rows
-from cutaway.outputs.inner_training import InnerAdam, Make, fresh_weights, inner_step, loss_of
+from cutaway.outputs.inner_training import InnerAdam, Make, leaf_weights, inner_step, loss_with
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
@@ -69,13 +69,13 @@ def distil_unrolled(
             before = int(torch.randint(before + 1, (1,), generator=generator))
         rows = torch.randint(len(learn), (min(batch_size, len(learn)),), generator=generator)
         model = make(seeds.number(seed, "distil", "network", step) % 2**31).train()
-        weights, adam = fresh_weights(model), InnerAdam(inner_rate)
+        weights, adam = leaf_weights(model), InnerAdam(inner_rate)
         for _ in range(before):
             weights = inner_step(model, weights, point.detach(), labels, adam, graph=False)
         adam.cut()
         for _ in range(window):
             weights = inner_step(model, weights, point, labels, adam, graph=True)
-        loss = loss_of(model, weights, learn.inputs[rows].to(point), learn.labels[rows].to(point.device))
+        loss = loss_with(model, weights, learn.inputs[rows].to(point), learn.labels[rows].to(point.device))
         (gradient,) = torch.autograd.grad(loss, point)
         length = float(gradient.norm())
         if not math.isfinite(length):

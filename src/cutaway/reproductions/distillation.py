@@ -33,7 +33,7 @@ def _halved(split: str, count: int, seed: int) -> Any:
     return replace(data, inputs=nn.functional.avg_pool2d(data.inputs, 2))
 
 
-def small_network(seed: int) -> nn.Module:
+def pixels_network(seed: int) -> nn.Module:
     """196-100-10, begun from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -44,12 +44,12 @@ def _taught(learn: Any, test: Any, steps: int, seed: int, progress: Callable[[st
     from cutaway.outputs import distil_trajectory, distil_unrolled, plain_trainer, study_distilled
     from cutaway.outputs.distilled_study import DISTILLED, MEANS, REAL
 
-    trainer = plain_trainer(small_network, steps=100, batch_size=64, learning_rate=0.01)
+    trainer = plain_trainer(pixels_network, steps=100, batch_size=64, learning_rate=0.01)
     made = {
-        "random window": distil_unrolled(small_network, learn, steps=steps, seed=seed),
-        "last window": distil_unrolled(small_network, learn, steps=steps, place="last", seed=seed),
-        "whole training": distil_unrolled(small_network, learn, steps=steps // 3, window=20, seed=seed),
-        "trajectories": distil_trajectory(small_network, learn, steps=2 * steps, seed=seed),
+        "random window": distil_unrolled(pixels_network, learn, steps=steps, seed=seed),
+        "last window": distil_unrolled(pixels_network, learn, steps=steps, place="last", seed=seed),
+        "whole training": distil_unrolled(pixels_network, learn, steps=steps // 3, window=20, seed=seed),
+        "trajectories": distil_trajectory(pixels_network, learn, steps=2 * steps, seed=seed),
     }
     right, real, means = {}, 0.0, 0.0
     for name, found in made.items():
