@@ -13,7 +13,7 @@ from cutaway.errors import InputError
 from cutaway.instruments import Distillation
 from cutaway.outputs import class_mean_rows, distil_trajectory, distil_unrolled, plain_trainer, study_distilled
 from cutaway.outputs.distilled_study import DISTILLED, EVERY, MEANS, REAL
-from cutaway.outputs.inner_training import InnerAdam, leaf_weights, inner_step, loss_with
+from cutaway.outputs.inner_training import InnerAdam, inner_step, leaf_weights, loss_with
 from cutaway.robustness.attacks import PGD
 from cutaway.testing import check_instrument
 from cutaway.testing.contract import small_classifier, small_data

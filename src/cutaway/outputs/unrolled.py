@@ -16,7 +16,7 @@ import torch
 from cutaway import seeds
 from cutaway.errors import InputError
 from cutaway.kernels.distilled import Distilled, into_range, moved_to, real_rows
-from cutaway.outputs.inner_training import InnerAdam, Make, leaf_weights, inner_step, loss_with
+from cutaway.outputs.inner_training import InnerAdam, Make, inner_step, leaf_weights, loss_with
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
