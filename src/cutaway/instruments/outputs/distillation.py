@@ -82,11 +82,11 @@ class Distillation(Instrument):
             raise NotApplicable(f"method {self.method} knows no attack; leave radius at 0, or distil by kip")
         data = dataclasses.replace(data, inputs=data.inputs.float().cpu(), labels=data.labels.cpu())  # pyright: ignore
         learn, test = (data.subset(rows) for rows in self._parts(data))
-        plain = copy.deepcopy(network.model).float().cpu().requires_grad_()
-        found = self._distilled(plain, learn, context.seed)
+        model = copy.deepcopy(network.model).float().cpu().requires_grad_()
+        found = self._distilled(model, learn, context.seed)
         attack = PGD(radius=self.radius, steps=20) if self.radius else None
         taught = study_distilled(
-            self._trainer(network, plain, len(test)),
+            self._trainer(network, model, len(test)),
             found.data,
             learn,
             test,
@@ -100,13 +100,13 @@ class Distillation(Instrument):
         self._figures(table, taught)
         return Findings.of(table)
 
-    def _distilled(self, plain: nn.Module, learn: Dataset, seed: int) -> Distilled:
+    def _distilled(self, model: nn.Module, learn: Dataset, seed: int) -> Distilled:
         rows, steps = self.per_class, self.distil_steps
         if self.method == "kip":
             network = InfiniteNetwork()
             return distil(network, learn, per_class=rows, steps=steps, radius=self.radius, seed=seed)
         how = distil_unrolled if self.method == "rat" else distil_trajectory
-        return how(lambda number: untrained(plain, number)[0], learn, per_class=rows, steps=steps, seed=seed)
+        return how(lambda number: untrained(model, number)[0], learn, per_class=rows, steps=steps, seed=seed)
 
     def _parts(self, data: Dataset) -> tuple[list[int], list[int]]:
         """Rows to distil from and rows to judge by, the same for every seed."""
@@ -123,10 +123,10 @@ class Distillation(Instrument):
             test += rows[cut:].tolist()
         return sorted(learn), sorted(test)
 
-    def _trainer(self, network: Network, plain: nn.Module, judged: int) -> Trainer:
+    def _trainer(self, network: Network, model: nn.Module, judged: int) -> Trainer:
         """As the settings say. Its rows are counted; those of the distillation are told by its expense alone."""
         trainer = plain_trainer(
-            lambda seed: untrained(plain, seed)[0],
+            lambda seed: untrained(model, seed)[0],
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
