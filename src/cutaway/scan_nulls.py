@@ -29,6 +29,7 @@ from cutaway.status import Status
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
+    from cutaway.engines.base import Executor
     from cutaway.scanning import ScanSettings
 
 WAVE = 10  # replicates between two decisions to stop
@@ -82,15 +83,16 @@ def draw_nulls(
     settings: ScanSettings,
     progress: Callable[[str], None],
     until: float | None = None,
+    executor: Executor | None = None,
 ) -> Draws:
     """Figures of up to `settings.nulls` replicates for every instrument of `usable` (with the name of its null); no
-    wave begins after `until` (as `time.perf_counter` counts)."""
+    wave begins after `until` (as `time.perf_counter` counts). Without an `executor` the one of `settings` is opened."""
     from cutaway.engines.executor import get_executor, map_jobs
 
     draws = Draws(figures={i.name: [] for i, _ in usable})
     still = list(usable)
     cached = [_read_null(folder, r) for r in range(settings.nulls)]
-    executor, began, drawn = None, time.perf_counter(), 0
+    opened, began, drawn = None, time.perf_counter(), 0
     try:
         for first in range(0, settings.nulls, WAVE):
             if until is not None and time.perf_counter() >= until:
@@ -102,9 +104,10 @@ def draw_nulls(
                 left = _left(time.perf_counter() - began, drawn, settings.nulls - first)
                 progress(f"nulls {first + 1} to {wave[-1] + 1} of {settings.nulls}{left}: {names}")
                 drawn += len(todo)
-                executor = executor or get_executor(
-                    settings.engine, settings.workers, settings.address, expected=settings.nulls
-                )
+                if executor is None:
+                    executor = opened = get_executor(
+                        settings.engine, settings.workers, settings.address, expected=settings.nulls
+                    )
                 wanted = list(still)
                 jobs = [(wanted, network, data, null_seed(settings.seed, r), settings.budget) for r in todo]
 
@@ -125,8 +128,8 @@ def draw_nulls(
             if not still:
                 break
     finally:
-        if executor is not None:
-            executor.shutdown(wait=True, cancel_futures=True)
+        if opened is not None:
+            opened.shutdown(wait=True, cancel_futures=True)
     return draws
 
 

@@ -7,11 +7,12 @@ judge     p-values by rank, q-values over all figures of the scan
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ import torch
 from cutaway import registry, scan_cost
 from cutaway._compat import own_device
 from cutaway.data.anything import as_dataset
+from cutaway.engines.executor import get_executor
+from cutaway.engines.parts import working_on
 from cutaway.errors import CutawayError, InputError, did_you_mean, failure
 from cutaway.evidence.decision import LIMIT, reach
 from cutaway.evidence.looks import LookLog
@@ -37,6 +40,7 @@ from cutaway.status import Status
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
+    from cutaway.engines.base import Executor
 
 DEFAULT_NULLS = 39
 
@@ -46,8 +50,9 @@ Note = Callable[[str], None]
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ScanSettings:
     """How to scan: number of null replicates, which null (None: each instrument's own), seed, budget in bytes,
-    engine. within: seconds to keep to, for which rows and replicates are cut (`scan_cost`); estimate: say the cost
-    beforehand, for one small pass of every instrument. holdout: folder in which looks at these rows are counted."""
+    engine (one that is named, not auto, also takes what an instrument can split). within: seconds to keep to, for which
+    rows and replicates are cut (`scan_cost`); estimate: say the cost beforehand, for one small pass of every
+    instrument. holdout: folder in which looks at these rows are counted."""
 
     nulls: int = DEFAULT_NULLS
     null: str | None = None
@@ -105,20 +110,20 @@ def scan(
     for text in record["warnings"]:
         tell(f"warning: {text}")
     start(folder, record, resume=settings.resume)
-    observed = {i.name: _observe(i, network, data, folder, settings, progress, log) for i in chosen}
-    usable = [(i, name) for i in chosen if observed[i.name].figures and (name := _null_name(i, settings))]
-    draws, until = Draws(), None
-    if settings.within is not None:
-        until = began + settings.within
-        each = sum(observed[i.name].cost.seconds for i, _ in usable)
-        settings = dataclasses.replace(
-            settings, nulls=scan_cost.nulls_in(until - time.perf_counter(), each, settings.nulls)
-        )
-        record["nulls"] = settings.nulls
-    if usable and settings.nulls > 0:
-        record["reach"] = reach([f for i, _ in usable for f in observed[i.name].figures], settings.nulls)
-        tell(record["reach"])
-        draws = draw_nulls(usable, observed, network, data, folder, settings, progress, until)
+    with _named_engine(settings, tell) as executor:
+        observed = {i.name: _observe(i, network, data, folder, settings, progress, log) for i in chosen}
+        usable = [(i, name) for i in chosen if observed[i.name].figures and (name := _null_name(i, settings))]
+        draws, until = Draws(), None
+        if settings.within is not None:
+            until = began + settings.within
+            each = sum(observed[i.name].cost.seconds for i, _ in usable)
+            most = scan_cost.nulls_in(until - time.perf_counter(), each, settings.nulls)
+            settings = dataclasses.replace(settings, nulls=most)
+            record["nulls"] = settings.nulls
+        if usable and settings.nulls > 0:
+            record["reach"] = reach([f for i, _ in usable for f in observed[i.name].figures], settings.nulls)
+            tell(record["reach"])
+            draws = draw_nulls(usable, observed, network, data, folder, settings, progress, until, executor)
     readings = _judge(chosen, observed, draws, settings)
     for reading in readings:
         reading.save(folder / "readings" / f"{reading.instrument}{SUFFIX}")
@@ -126,6 +131,24 @@ def scan(
     record["seconds"] = seconds
     write_text(folder / "run.json", json.dumps(record, indent=1))
     return Run(folder=folder, record=record, readings=readings, keeper=keeper)
+
+
+@contextlib.contextmanager
+def _named_engine(settings: ScanSettings, tell: Note) -> Iterator[Executor | None]:
+    """The executor of an engine that was named, for what instruments can split and for nulls; None for `inline`, and
+    for `auto`, which the nulls open where it pays."""
+    executor = get_executor(settings.engine, settings.workers, settings.address)
+    if settings.engine in ("inline", "auto"):
+        yield None
+        return
+    try:
+        with working_on(executor) as at:
+            yield executor
+            told = at.told(settings.engine)
+            if told and not settings.nulls:
+                tell(told)
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _planned(

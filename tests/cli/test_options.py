@@ -13,6 +13,8 @@ from cutaway.cli import commands
 from cutaway.cli.subject import Engine, Subject
 from cutaway.cli.theory._options import StudentOptions
 from cutaway.engines.executor import InlineExecutor
+from cutaway.engines.local import LokyExecutor
+from cutaway.engines.parts import in_parts
 from cutaway.errors import InputError
 
 WHERE = "what is written, and of which form, is the command's"
@@ -134,6 +136,19 @@ def test_an_engine_opens_its_executor():
         assert isinstance(executor, InlineExecutor)
     with pytest.raises(InputError, match="Did you mean 'loky'"):
         Engine(engine="lokky").executor()
+
+
+def test_an_engine_at_work_says_where_nothing_was_sent_to_it(capsys):
+    with Engine().at_work() as executor:
+        assert executor is None and in_parts(pow, [(1,), (2,)], 2) == [2, 4]
+    with Engine(engine="loky", workers=1).at_work() as executor:  # opens no process before there is a job
+        assert isinstance(executor, LokyExecutor)
+    assert capsys.readouterr().err == "engine loky: nothing in this work is split, so it ran here\n"
+    with Engine(engine="loky", workers=1).at_work(nulls=3):
+        pass
+    with Engine(engine="auto", workers=1).at_work():
+        in_parts(pow, [(1,), (2,)], 2)
+    assert not capsys.readouterr().err
 
 
 def test_lists_have_no_empty_form(apps):

@@ -77,8 +77,7 @@ class AnswerAudit(TableAudit):
         table.keep("prompt_answers", [s.answers for s in scores], ["prompt"], long_name="answers", kind="exact")
         draws: dict[str, NDArray[np.float64]] = {}
         if len(groups) > 1:
-            rng = np.random.default_rng(seeds.stream(seed, "shuffled answers"))
-            shuffled = shuffled_scores(unit, [len(g) for g in groups], draws=self.draws, rng=rng)
+            shuffled = shuffled_scores(unit, [len(g) for g in groups], draws=self.draws, seed=seed)
             draws["isotropy"] = shuffled.mean(axis=0)
             _percentiles(table, values, shuffled, np.array([len(g) for g in groups]))
         words = "isotropy of the answers to a prompt, mean over prompts"

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway import seeds
 from cutaway.audits.table_audit import TableAudit
+from cutaway.engines.parts import in_draws
 from cutaway.errors import InputError
 from cutaway.evidence.comparison import comparison_bound, rounds_within
 from cutaway.reading import Reading
@@ -146,11 +146,7 @@ class TuningAudit(TableAudit):
         table.figure(
             "gain", gain, (gain - half, gain + half), status=Status.BOUND, alternative="greater", long_name=words
         )
-        rng, found = np.random.default_rng(seeds.stream(seed, "permuted labels")), []
-        for _ in range(self.draws):
-            chance = (given == rng.permutation(truth)[:, None]).mean(axis=0)
-            found.append(float(chance.max() - chance[0]))
-        return {"gain": np.array(found)}
+        return {"gain": in_draws(_chance_gains, self.draws, given, truth, seed=seed, path=("permuted labels",))}
 
     def verdict(self, reading: Reading) -> str:
         """`vacuous` where the bound allows any score; `improved` where the gain is above 0 beyond it; `bounded` for the
@@ -194,6 +190,14 @@ class TuningAudit(TableAudit):
         from cutaway.pictures.table_audits import tuning_chart
 
         return tuning_chart(reading)
+
+
+def _chance_gains(
+    rng: np.random.Generator, count: int, given: NDArray[np.int64], truth: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(count,): what the search among candidates `given` (n, c) gains on permuted labels."""
+    scores = np.array([(given == rng.permutation(truth)[:, None]).mean(axis=0) for _ in range(count)])
+    return scores.max(axis=1) - scores[:, 0]
 
 
 def _rounds(rounds: int | None, candidates: int) -> int:

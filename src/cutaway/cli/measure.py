@@ -64,9 +64,9 @@ def measure(
     network, dataset = subject.open()
     instrument = dataclasses.replace(kind.suited(dataset), **settings)
     limit = subject.room
-    reading = instrument.measure(network, dataset, seed=subject.seed, budget=limit)
-    if nulls and reading.figures and instrument.null:
-        with engine.executor() as executor:
+    with engine.at_work(nulls if instrument.null else 0) as executor:
+        reading = instrument.measure(network, dataset, seed=subject.seed, budget=limit)
+        if nulls and reading.figures and instrument.null:
             draws = replicates(
                 instrument,
                 network,
@@ -75,7 +75,7 @@ def measure(
                 count=nulls,
                 seed=subject.seed,
                 budget=limit,
-                executor=executor if engine.engine != "inline" else None,
+                executor=executor,
             )
             reading = reading.against(draws, null=instrument.null)
     target = out or Path(f"{name}{store.SUFFIX}")

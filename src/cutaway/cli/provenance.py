@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cutaway.arrays import Floats
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.subject import Subject
+from cutaway.cli.subject import Engine, Subject
 
 app = new_app("provenance")
 
@@ -35,6 +35,7 @@ def provenance(
     subject: Rows = Rows(),
     reference: str | None = None,
     reference_weights: str | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Tell whether a network came out of a tracked training, from the order of its rows.
 
@@ -58,13 +59,14 @@ def provenance(
     rows, positions = last_positions(open_training(run).order())
     check_random_order(rows, positions)
     losses = []
-    for model, file in ((suspect, subject.weights), (reference, reference_weights)):
-        if model is not None:
-            table = Path(model).suffix.lower() in (".csv", ".parquet")
-            own = told_losses(model, rows) if table else _losses(replace(subject, model=model, weights=file), rows, run)
-            losses.append(own)
-    known = ~np.isnan(np.stack(losses)).any(axis=0)  # a table may hold some of the rows
-    found = provenance_test(positions[known], *(part[known] for part in losses), seed=subject.seed)
+    with engine.at_work():
+        for model, file in ((suspect, subject.weights), (reference, reference_weights)):
+            if model is not None:
+                table = Path(model).suffix.lower() in (".csv", ".parquet")
+                own = replace(subject, model=model, weights=file)
+                losses.append(told_losses(model, rows) if table else _losses(own, rows, run))
+        known = ~np.isnan(np.stack(losses)).any(axis=0)  # a table may hold some of the rows
+        found = provenance_test(positions[known], *(part[known] for part in losses), seed=subject.seed)
     payload = {
         "statistic": found.statistic,
         "p_value": found.p_value,

@@ -4,6 +4,9 @@
 Annotations are not postponed here: those of a class that a command elsewhere extends are read when it parses.
 """
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -209,8 +212,8 @@ class Engine:
     Parameters
     ----------
     engine
-        Where null networks and the rows of a list run: inline, loky, dask or submitit; in a scan also auto (processes
-        where they pay).
+        Where texts, prompts, permutations, null networks and the rows of a list run: inline, loky, dask or submitit; in
+        a scan also auto (nulls in processes where they pay). The numbers are the same.
     workers
         How many processes or jobs.
     address
@@ -226,3 +229,18 @@ class Engine:
         from cutaway.engines.executor import get_executor
 
         return get_executor(self.engine, self.workers, self.address)
+
+    @contextlib.contextmanager
+    def at_work(self, nulls: int = 0) -> "Iterator[Executor | None]":
+        """The executor, to which what can be split inside goes, and so may `nulls` replicates; None for inline. Says
+        where there was nothing of either."""
+        from cutaway.engines.parts import working_on
+
+        with self.executor() as executor:
+            if self.engine == "inline":
+                yield None
+                return
+            with working_on(executor) as at:
+                yield executor
+        if not nulls and (told := at.told(self.engine)):
+            print(told, file=sys.stderr, flush=True)

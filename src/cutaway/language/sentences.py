@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cutaway.engines.parts import in_parts
 from cutaway.errors import ModelError
 from cutaway.language.forward import accepts, body_of, checked_mask, run_model
 from cutaway.language.geometry import token_batches
@@ -70,8 +71,14 @@ class SentenceReader:
 
 def sentence_vectors(reader: SentenceReader, rows: Sequence[Sequence[int]], *, batch_size: int = 32) -> Tensor:
     """Sentence vectors (n, D) of token rows of any length, in their order, on the CPU; one forward pass a row."""
-    device = next(reader.model.parameters()).device
     found = torch.empty(len(rows), reader.width)
-    for part, tokens, mask in token_batches(rows, batch_size, pad=reader.takes_mask):
-        found[part] = reader.read(tokens.to(device), None if mask is None else mask.to(device)).cpu()
+    batches = list(token_batches(rows, batch_size, pad=reader.takes_mask))
+    vectors = in_parts(_vectors, [(tokens, mask) for _, tokens, mask in batches], reader)
+    for (part, _, _), some in zip(batches, vectors, strict=True):
+        found[part] = some
     return found
+
+
+def _vectors(reader: SentenceReader, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    device = next(reader.model.parameters()).device
+    return reader.read(tokens.to(device), None if mask is None else mask.to(device)).cpu()

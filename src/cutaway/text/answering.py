@@ -18,6 +18,7 @@ from cutaway import seeds
 from cutaway.arrays import Floats
 from cutaway.errors import InputError
 from cutaway.network import Network
+from cutaway.network.by_rows import over_rows
 from cutaway.reading.intervals import bootstrap_interval
 from cutaway.reading.rank import p_value
 from cutaway.robustness.variation import VarianceShares, variance_shares
@@ -38,22 +39,24 @@ def answer_probabilities(
     given = tokens[:, :-1]
     network = network.with_example(given[:2])
     size = network.chunk_size(given, (), budget, pre=False, factor=2 + len(decodings) // 4)
-    parts, start = [], 0
-    for chunk in network.stream(given, (), pre=False, batch_size=size):
-        check_logits(chunk.output, chunk.inputs)
-        wanted = tokens[start : start + len(chunk.inputs), -answer:].to(chunk.output.device)[..., None]
-        start += len(chunk.inputs)
-        logits = chunk.output[:, -answer:]
-        if int(wanted.max()) >= logits.shape[-1] or not bool(torch.isfinite(logits).all()):
-            raise InputError(
-                "answers",
-                found=f"token {int(wanted.max())} for a vocabulary of {logits.shape[-1]}, or logits not finite",
-                expected="answers in the model's vocabulary, and finite logits",
-                remedy="give rows of the model's own tokenizer, no longer than it can read",
-            )
-        logs = [d.log_probabilities(logits).gather(-1, wanted)[..., 0].sum(dim=1) for d in decodings]
-        parts.append(torch.stack(logs, dim=1).exp().cpu().numpy())
-    return np.concatenate(parts)
+    return np.concatenate(over_rows(network, _chances, size, (given, tokens[:, -answer:]), decodings))
+
+
+def _chances(network: Network, given: torch.Tensor, wanted: torch.Tensor, decodings: list[Decoding]) -> Floats:
+    """(n, decodings) for rows `given` (n, length - 1) and their answers `wanted` (n, answer)."""
+    (chunk,) = network.stream(given, (), pre=False, batch_size=len(given))
+    check_logits(chunk.output, chunk.inputs)
+    wanted = wanted.to(chunk.output.device)[..., None]
+    logits = chunk.output[:, -wanted.shape[1] :]
+    if int(wanted.max()) >= logits.shape[-1] or not bool(torch.isfinite(logits).all()):
+        raise InputError(
+            "answers",
+            found=f"token {int(wanted.max())} for a vocabulary of {logits.shape[-1]}, or logits not finite",
+            expected="answers in the model's vocabulary, and finite logits",
+            remedy="give rows of the model's own tokenizer, no longer than it can read",
+        )
+    logs = [d.log_probabilities(logits).gather(-1, wanted)[..., 0].sum(dim=1) for d in decodings]
+    return torch.stack(logs, dim=1).exp().cpu().numpy()
 
 
 def pass_at_k(samples: int, right: NDArray, k: int) -> Floats:

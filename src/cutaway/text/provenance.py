@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch.nn import functional as F
 
-from cutaway import seeds
 from cutaway.arrays import Floats
 from cutaway.data import Dataset
+from cutaway.engines.parts import in_draws
 from cutaway.errors import InputError
 from cutaway.network import Network
 from cutaway.text.scoring import score_tokens
@@ -102,8 +102,8 @@ def provenance_test(
         )
     x, y = (_standard(stats.rankdata(v)) for v in (positions, excess))
     statistic = float(x @ y)
-    rng = np.random.default_rng(seeds.stream(seed, "provenance"))
-    as_low = sum(float(rng.permutation(x) @ y) <= statistic + 1e-12 for _ in range(draws))
+    drawn = in_draws(_in_random_order, draws, x, y, seed=seed, path=("provenance",))
+    as_low = int((drawn <= statistic + 1e-12).sum())
     freedom = len(x) - 2
     t = statistic * np.sqrt(freedom / max(1e-300, 1 - min(1.0, statistic**2)))
     return OrderTest(
@@ -112,6 +112,10 @@ def provenance_test(
         p_approximate=float(stats.t.cdf(t, freedom)),
         rows=len(x),
     )
+
+
+def _in_random_order(rng: np.random.Generator, count: int, x: Floats, y: Floats) -> Floats:
+    return np.array([(rng.permutation(x) * y).sum() for _ in range(count)])  # @ depends on the threads of BLAS
 
 
 def row_losses(network: Network, data: Dataset, *, budget: int | None = None) -> Floats:

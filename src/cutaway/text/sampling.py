@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cutaway.errors import InputError
 from cutaway.network import Network
+from cutaway.network.by_rows import over_rows
 from cutaway.network.outputs import first_tensor
 from cutaway.text.scoring import Decoding, check_logits
 
@@ -40,8 +41,7 @@ def sample_tokens(
     network = network.with_example(torch.zeros((1, length), dtype=torch.int64))
     size = network.chunk_size(prompt.new_zeros((len(prompt), length)), (), budget, pre=False, factor=3)
     uniform = torch.rand((len(prompt), length - prompt.shape[1]), generator=generator, dtype=torch.float64)
-    parts = zip(prompt.split(size), uniform.split(size), strict=True)
-    return torch.cat([_rows(network, part, chance, decoding) for part, chance in parts])
+    return torch.cat(over_rows(network, _rows, size, (prompt, uniform), decoding))
 
 
 @torch.no_grad()

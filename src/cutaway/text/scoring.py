@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from cutaway.arrays import Floats
 from cutaway.errors import InputError
 from cutaway.network import Network
+from cutaway.network.by_rows import over_rows
 
 IMPOSSIBLE = -1e5  # log-probability that a told probability of 0 counts as
 PIECE = 2**16  # numbers of logits that are worked on at once, so that they stay in the cache
@@ -102,17 +104,14 @@ def score_tokens(
     """Scores of `tokens` (n, length) int64 under `network`, whose output is (n, length, vocabulary) logits.
 
     Exact up to the network's own rounding (softmax and sums in float64). Cost: one forward pass a row; memory within
-    `budget` bytes. Raises `InputError` for tokens outside the vocabulary, fewer than `prompt` + 1 of them a row, an
-    output that is no language model's, or logits that are not finite. Source: definition.
+    `budget` bytes in each process. Raises `InputError` for tokens outside the vocabulary, fewer than `prompt` + 1 of
+    them a row, an output that is no language model's, or logits that are not finite. Source: definition.
     """
     decoding = decoding or Decoding()
     checked_tokens(tokens, prompt)
     network = network.with_example(tokens[:2])
     size = network.chunk_size(tokens, (), budget, pre=False, factor=2)
-    parts = [
-        _scored(chunk.output, chunk.inputs, prompt, decoding, powers)
-        for chunk in network.stream(tokens, (), pre=False, batch_size=size)
-    ]
+    parts = over_rows(network, _pass_scored, size, (tokens,), prompt, decoding, powers)
     lp, h, power = (np.concatenate([part[k] for part in parts]) for k in range(3))
     return TokenScores(log_probability=lp, entropy=h, log_power=power)
 
@@ -147,6 +146,11 @@ def score_distributions(
     scored = _plain(flat, tokens[:, prompt:].reshape(-1, 1), Decoding(), powers)
     log_p, entropy, power = (part.numpy().reshape(rows, length - prompt, *part.shape[1:]) for part in scored)
     return TokenScores(log_probability=log_p, entropy=entropy, log_power=power)
+
+
+def _pass_scored(network: Network, tokens: Tensor, *settings: Any):
+    (chunk,) = network.stream(tokens, (), pre=False, batch_size=len(tokens))
+    return _scored(chunk.output, chunk.inputs, *settings)
 
 
 def _scored(logits: Tensor, tokens: Tensor, prompt: int, decoding: Decoding, powers: tuple[float, ...]):

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import special
 
 from cutaway.arrays import Floats
+from cutaway.engines.parts import in_draws
 from cutaway.errors import InputError
 
 RIDGE = 1e-3
@@ -94,21 +95,25 @@ def entropies(grams: Floats) -> Floats:
     return special.entr(np.clip(values, 0.0, None)).sum(axis=-1)
 
 
-def shuffled_scores(unit: Floats, sizes: Sequence[int], *, draws: int, rng: np.random.Generator) -> Floats:
+def shuffled_scores(unit: Floats, sizes: Sequence[int], *, draws: int, seed: int) -> Floats:
     """Isotropies (prompts, draws) of answers dealt anew to prompts of `sizes` answers: what the same embedder says of
     answers that have nothing to do with each other.
 
     `unit` (m, d) rows of all answers at unit length, m = sum of `sizes`. Monte Carlo. Cost: draws eigenproblems a
     prompt; memory of the rows. Source: ours.
     """
-    found = np.empty((len(sizes), draws))
-    starts = np.cumsum([0, *sizes])
-    for draw in range(draws):
+    return in_draws(_dealt_anew, draws, unit, tuple(sizes), seed=seed, path=("shuffled answers",)).T
+
+
+def _dealt_anew(rng: np.random.Generator, count: int, unit: Floats, sizes: tuple[int, ...]) -> Floats:
+    """(count, prompts)"""
+    found, starts = np.empty((count, len(sizes))), np.cumsum([0, *sizes])
+    for draw in range(count):
         order = rng.permutation(len(unit))
         for size in sorted(set(sizes)):
             own = [k for k, s in enumerate(sizes) if s == size]
             rows = unit[np.array([order[starts[k] : starts[k] + size] for k in own])]
-            found[own, draw] = entropies(rows @ rows.transpose(0, 2, 1))
+            found[draw, own] = entropies(rows @ rows.transpose(0, 2, 1))
     return found
 
 

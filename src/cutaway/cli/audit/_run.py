@@ -3,6 +3,7 @@ word."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from cutaway.cli.command import Outcome
 
 if TYPE_CHECKING:
+    from cutaway.cli.subject import Engine, Subject
     from cutaway.data import Dataset
     from cutaway.instrument import Instrument
     from cutaway.network import Network
@@ -22,23 +24,24 @@ def audit_network(
     instrument: Instrument,
     network: Network,
     data: Dataset,
+    subject: Subject,
+    engine: Engine,
     *,
     out: Path | None,
     nulls: int,
-    seed: int,
-    room: int | None,
     verdict: Callable[[Reading], str],
     keep: Callable[[Reading, Path], dict[str, str]] | None = None,
 ) -> Outcome:
-    """Run `instrument` on `network`, write the page, and add what `verdict` makes of the reading; `unknown` where it
-    has no figures. `keep` writes more of a reading with figures into the folder and tells the files by name."""
+    """Run `instrument` on `network`, opened as `subject` says, write the page, and add what `verdict` makes of the
+    reading; `unknown` where it has no figures. `keep` writes more of a reading with figures into the folder and tells
+    the files by name."""
     from cutaway.cli.scan import default_folder, run_payload, run_words
     from cutaway.engines.progress import progress_lines
     from cutaway.report.page import write_report
     from cutaway.scanning import ScanSettings, scan
 
     folder = out or default_folder(f"audit-{instrument.name}-{network.name}", resume=False)
-    settings = ScanSettings(nulls=nulls, seed=seed, budget=room)
+    settings = ScanSettings(nulls=nulls, seed=subject.seed, budget=subject.room, **dataclasses.asdict(engine))
     with progress_lines() as note:
         run = scan(network, data, folder, instruments=[instrument], settings=settings, progress=note)
         path = write_report(run)

@@ -10,6 +10,7 @@ from typing import Any
 from cutaway.cli.audit._table import audited, check_folder
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Seed
+from cutaway.cli.subject import Engine
 from cutaway.errors import InputError
 
 app = new_app("audit answers")
@@ -25,6 +26,7 @@ def answers(
     right: str | None = None,
     seed: Seed = 0,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Tell how far several answers to each prompt agree, beside answers dealt anew to the prompts.
 
@@ -76,7 +78,8 @@ def answers(
         column_of(frame, table, known, (), "--right")
     told = None if known is None else flags(frame[known], f"column {known!r} of {table}")
     audit = AnswerAudit()
-    reading = audit.measure(_embedded(embed, texts), prompts, right=told, data=table.stem, seed=seed)
+    with engine.at_work():
+        reading = audit.measure(_embedded(embed, texts), prompts, right=told, data=table.stem, seed=seed)
     return audited(audit, reading, out)
 
 

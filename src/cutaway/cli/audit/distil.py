@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from cutaway.cli.audit._run import audit_network
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.subject import Subject
+from cutaway.cli.subject import Engine, Subject
 
 app = new_app("audit distil")
 
@@ -24,6 +24,7 @@ def distil(
     radius: float | None = None,
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Distil a few rows of each class, train this architecture anew on them, on real rows, on class means, on all rows.
 
@@ -56,9 +57,7 @@ def distil(
     settings |= {k: v for k, v in options.items() if v is not None}
     instrument = dataclasses.replace(Distillation(), **settings)
     instrument.check(network, data)
-    return audit_network(
-        instrument, network, data, out=out, nulls=0, seed=subject.seed, room=subject.room, verdict=_verdict, keep=_keep
-    )
+    return audit_network(instrument, network, data, subject, engine, out=out, nulls=0, verdict=_verdict, keep=_keep)
 
 
 def _keep(reading, folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from cutaway.cli.audit._table import audited, check_folder
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Seed
+from cutaway.cli.subject import Engine
 
 app = new_app("audit generations")
 
@@ -18,6 +19,7 @@ def generations(
     error: str | None = None,
     seed: Seed = 0,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Fit the error of generations trained on generated data, and say which form it follows.
 
@@ -47,12 +49,13 @@ def generations(
     wanted = [place, name] if known is None else [place, name, known]
     columns = [finite_numbers(frame[each], f"column {each!r} of {table}") for each in wanted]
     audit = GenerationAudit()
-    reading = audit.measure(
-        columns[0],
-        columns[1],
-        rows=place.lower() in ("rows", "samples"),
-        fresh=None if known is None else columns[2],
-        data=table.stem,
-        seed=seed,
-    )
+    with engine.at_work():
+        reading = audit.measure(
+            columns[0],
+            columns[1],
+            rows=place.lower() in ("rows", "samples"),
+            fresh=None if known is None else columns[2],
+            data=table.stem,
+            seed=seed,
+        )
     return audited(audit, reading, out)

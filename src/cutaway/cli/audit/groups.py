@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from cutaway.cli.audit._run import UNKNOWN, audit_network
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.subject import Subject
+from cutaway.cli.subject import Engine, Subject
 from cutaway.errors import InputError
 
 app = new_app("audit groups")
@@ -22,6 +22,7 @@ def groups(
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     nulls: int = 39,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Accuracy in every cell of class and group, the worst with an interval that holds for all, equalised odds.
 
@@ -53,9 +54,7 @@ def groups(
     network, data = subject.open()
     instrument = GroupAccuracy(**settings)
     instrument.check(network, data)
-    return audit_network(
-        instrument, network, data, out=out, nulls=nulls, seed=subject.seed, room=subject.room, verdict=_verdict
-    )
+    return audit_network(instrument, network, data, subject, engine, out=out, nulls=nulls, verdict=_verdict)
 
 
 TOLD_APART = 0.05

@@ -7,6 +7,7 @@ from pathlib import Path
 from cutaway.cli.audit._table import audited, check_folder
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Seed
+from cutaway.cli.subject import Engine
 from cutaway.errors import InputError
 
 app = new_app("audit labels")
@@ -23,6 +24,7 @@ def labels(
     classes: int | None = None,
     seed: Seed = 0,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Tell from audited rows whether generated labels may be trained on after a filter.
 
@@ -87,7 +89,8 @@ def labels(
             remedy=f"leave out the column {right_name}, or mend the row",
         )
     audit = LabelAudit()
-    reading = audit.measure(
-        right_rows, kept_rows, classes=true, labels=labelled, num_classes=classes, data=table.stem, seed=seed
-    )
+    with engine.at_work():
+        reading = audit.measure(
+            right_rows, kept_rows, classes=true, labels=labelled, num_classes=classes, data=table.stem, seed=seed
+        )
     return audited(audit, reading, out)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cutaway.cli.audit._run import UNKNOWN, audit_network
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Several
-from cutaway.cli.subject import Subject
+from cutaway.cli.subject import Engine, Subject
 from cutaway.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def pruning(
     scores: str | None = None,
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Train anew on the rows that pruners keep, on random rows, and on random rows of the same class counts.
 
@@ -71,9 +72,7 @@ def pruning(
     settings |= {k: v for k, v in options.items() if v is not None}
     instrument = dataclasses.replace(instrument, **settings)
     instrument.check(network, data)
-    return audit_network(
-        instrument, network, data, out=out, nulls=0, seed=subject.seed, room=subject.room, verdict=_verdict
-    )
+    return audit_network(instrument, network, data, subject, engine, out=out, nulls=0, verdict=_verdict)
 
 
 def _of_recipe(subject: Subject) -> tuple[Pruning, Network, Dataset]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from cutaway.cli.audit._table import audited, check_folder
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Seed
+from cutaway.cli.subject import Engine
 from cutaway.errors import InputError
 
 app = new_app("audit tuning")
@@ -24,6 +25,7 @@ def tuning(
     delta: float = 0.05,
     seed: Seed = 0,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Tell how far the score of what was tuned by comparisons may be from fresh rows.
 
@@ -60,7 +62,9 @@ def tuning(
     check_folder(out)
     audit = TuningAudit(ways=ways, delta=delta)
     if table is None:
-        return audited(audit, audit.measure(rounds=rounds, rows=rows, score=score, seed=seed), out)
+        with engine.at_work():
+            reading = audit.measure(rounds=rounds, rows=rows, score=score, seed=seed)
+        return audited(audit, reading, out)
     for option, value in (("--rows", rows), ("--score", score)):
         if value is not None:
             raise InputError(
@@ -82,5 +86,6 @@ def tuning(
             remedy="add a column of answers for each candidate, the first one first",
         )
     given = list(zip(*answers))
-    reading = audit.measure(given, labels, rounds=rounds, names=others, data=table.stem, seed=seed)
+    with engine.at_work():
+        reading = audit.measure(given, labels, rounds=rounds, names=others, data=table.stem, seed=seed)
     return audited(audit, reading, out)

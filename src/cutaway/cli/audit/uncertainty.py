@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cutaway.cli.audit._run import audit_network
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Several
-from cutaway.cli.subject import Subject
+from cutaway.cli.subject import Engine, Subject
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
@@ -28,6 +28,7 @@ def uncertainty(
     radius: float | None = None,
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Attack the mean of the probabilities, once for an error and once for one that looks sure.
 
@@ -59,9 +60,7 @@ def uncertainty(
     if radius is not None:
         instrument = dataclasses.replace(instrument, radius=radius)
     instrument.check(network, data)
-    return audit_network(
-        instrument, network, data, out=out, nulls=0, seed=subject.seed, room=subject.room, verdict=_verdict
-    )
+    return audit_network(instrument, network, data, subject, engine, out=out, nulls=0, verdict=_verdict)
 
 
 def _together(subject: Subject, network: Network, data: Dataset, members: list[str]) -> Network:

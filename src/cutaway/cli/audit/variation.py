@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from cutaway.cli.audit._run import audit_network
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.subject import Subject
+from cutaway.cli.subject import Engine, Subject
 
 app = new_app("audit variation")
 
@@ -23,6 +23,7 @@ def variation(
     *more: str,
     set: Annotated[list[str] | None, Parameter(name="--set")] = None,
     out: Path | None = None,
+    engine: Engine = Engine(),
 ) -> Outcome:
     """Accuracy over versions of the images (turned, moved, of other contrast), beside that over resamples of the rows.
 
@@ -45,9 +46,7 @@ def variation(
     network, data = subject.open()
     instrument = Variation(**settings)
     instrument.check(network, data)
-    return audit_network(
-        instrument, network, data, out=out, nulls=0, seed=subject.seed, room=subject.room, verdict=_verdict
-    )
+    return audit_network(instrument, network, data, subject, engine, out=out, nulls=0, verdict=_verdict)
 
 
 def _verdict(reading) -> str:

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from cutaway import seeds
 from cutaway.context import Context
 from cutaway.data import Dataset
 from cutaway.instrument import Findings, Instrument, NotApplicable
@@ -77,8 +76,7 @@ class AnswerIsotropy(Instrument):
         text = "cosine of two answers to a prompt, mean over prompts"
         table.mean("mean_cosine", cosines, dims=["sample"], alternative="greater", long_name=text)
         if len(given) > 1:
-            rng = np.random.default_rng(seeds.stream(context.seed, "shuffled answers"))
-            pool = np.sort(shuffled_scores(unit, sizes, draws=self.draws, rng=rng).ravel())
+            pool = np.sort(shuffled_scores(unit, sizes, draws=self.draws, seed=context.seed).ravel())
             places = 100 * (np.searchsorted(pool, values + 1e-12, side="right") + 1) / (len(pool) + 1)
             table.keep("percentile", places, ["sample"], unit="%", long_name="percentile among shuffled answers")
             text = "share of prompts whose answers are more alike than 95 % of shuffled ones"
