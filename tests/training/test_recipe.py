@@ -189,7 +189,13 @@ def test_every_named_regulariser_trains(name):
         "data": {"name": "d"}, "model": {"name": "mlp"}, "training": {"steps": 3},
         "regularisers": [{"name": name, "weight": 1.0, **options}],
     })  # fmt: skip
-    data = Dataset(name="d", inputs=torch.rand(12, 4), labels=torch.arange(12) % 3, value_range=(0, 1))
+    data = Dataset(
+        name="d",
+        inputs=torch.rand(12, 4),
+        labels=torch.arange(12) % 3,
+        groups=torch.arange(12) % 2,
+        value_range=(0, 1),
+    )
     term = by_name.term(plan.regularisers[0], steps=3, data=data)
     plain, changed = (build_model("mlp", (4,), 3, width=6, depth=2) for _ in range(2))
     train(plain, data, TrainingSettings(steps=3, batch_size=6))

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from cutaway.training.recipe import AdversaryPart, InstrumentPart, RegulariserPart, TrackerPart
     from cutaway.training.schedule import Schedule
 
-REGULARISERS = ("mmr", "local-complexity-density", "jacobian", "gradient-norm", "linear-margin", "trades")
+REGULARISERS = (
+    "mmr",
+    "local-complexity-density",
+    "jacobian",
+    "gradient-norm",
+    "linear-margin",
+    "trades",
+    "group-prior",
+)
 ADVERSARIES = ("pgd", "fast", "free")
 
 
@@ -24,6 +32,10 @@ def term(part: RegulariserPart, *, steps: int, data: Dataset) -> Term:
     """The loss term that a recipe names. Its radii and margins are in the data's units."""
     from cutaway.training import regularisers as rooms
     from cutaway.training.adversarial import Ascent, Trades
+    from cutaway.training.group_prior import GroupPrior
+
+    def balanced(radius: float = 0.0, batch_size: int = 64) -> GroupPrior:
+        return GroupPrior(data=data, radius=radius, batch_size=batch_size)
 
     options = _tuples(part.options)
     makers: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[str, ...]]] = {
@@ -32,6 +44,7 @@ def term(part: RegulariserPart, *, steps: int, data: Dataset) -> Term:
         "jacobian": (rooms.JacobianNorm, rooms.JacobianNorm, ("generator",)),
         "gradient-norm": (rooms.InputGradient, rooms.InputGradient, ()),
         "linear-margin": (rooms.LinearMargin, rooms.LinearMargin, ()),
+        "group-prior": (balanced, balanced, ("generator",)),
         "trades": (Ascent, lambda **o: Trades(inner=Ascent(**_with_range(data, o))), ("generator",)),
     }
     if part.name not in makers:

@@ -124,7 +124,7 @@ def group_cells(data: Dataset) -> list[Tensor]:
             f"data set {data.name!r}",
             found="no groups" if data.labels is not None else "no labels",
             expected="a label and a group for every row",
-            remedy="name the array or column with groups= of load_data, or give Dataset(groups=...)",
+            remedy="name the array or column: groups= of load_data, groups in a recipe, Dataset(groups=...)",
         )
     pairs = np.stack([data.labels.cpu().numpy(), data.groups.cpu().numpy()], axis=1)
     _, where = np.unique(pairs, axis=0, return_inverse=True)

@@ -134,8 +134,8 @@ def data_sets(plan: Recipe) -> tuple[dict[str, Dataset], Alphabet | None]:
                 remedy="give a text, or another model",
             )
         alphabet = None
-        train = load_data(part.name, split="train", num=part.num, seed=plan.seed)
-        test = load_data(part.name, split="test", num=part.test, seed=0)
+        train = load_data(part.name, split="train", num=part.num, seed=plan.seed, groups=part.groups)
+        test = load_data(part.name, split="test", num=part.test, seed=0, groups=part.groups)
     if not part.validation:
         return {"train": train, "test": test}, alphabet
     count = math.ceil(part.validation * len(train))

@@ -16,7 +16,7 @@
     steps = 20000
     learning_rate = 1e-3
 
-    [[regularisers]]            # mmr, local-complexity-density, jacobian, gradient-norm, linear-margin, trades
+    [[regularisers]] # mmr, local-complexity-density, jacobian, gradient-norm, linear-margin, trades, group-prior
     name = "jacobian"
     weight = 0.1
 
@@ -66,7 +66,7 @@ class _Open(BaseModel):
 
 class DataPart(_Part):
     """Which data: `normalise` puts (x - mean) / std of the training rows in front of the network; `length` is that of
-    a row of characters."""
+    a row of characters, `groups` the column or array of the file that gives every row's group."""
 
     name: str
     num: int | None = Field(default=None, ge=1)
@@ -74,6 +74,7 @@ class DataPart(_Part):
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
     normalise: bool = False
     length: int = Field(default=64, ge=2)
+    groups: str | None = None
 
 
 class ModelPart(_Open):
