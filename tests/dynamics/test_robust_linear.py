@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cutaway.dynamics.robust_linear import Overlaps, RobustProblem, minimised, state_evolution
-from cutaway.errors import InputError
+from cutaway.errors import BudgetError, InputError
 
 
 def test_the_error_is_that_of_drawn_points():
@@ -49,3 +49,34 @@ def test_the_command_puts_both_side_by_side(capsys):
     series = json.loads(capsys.readouterr().out)["series"]
     assert series["theory"][0][1] == pytest.approx(0.355, abs=1e-3) and len(series["minimisation"]) == 1
     assert run(["theory", "robust-linear", "--power", "3"]) == 2
+
+
+def test_the_draw_is_the_same_block_by_block_and_the_budget_names_what_it_takes(monkeypatch):
+    problem = RobustProblem(alpha=2.0, eps=0.3, lam=0.1)
+    whole = minimised(problem, dimension=30, seed=3)
+    monkeypatch.setattr("cutaway.dynamics.robust_linear._DRAWN", 7 * 30)
+    blocks = minimised(problem, dimension=30, seed=3, budget=50_000)
+    for name in ("m", "q", "p"):
+        assert getattr(blocks, name) == pytest.approx(getattr(whole, name), rel=1e-6)
+    with pytest.raises(BudgetError, match="Give --budget"):
+        minimised(problem, dimension=30, seed=3, budget=14_400)  # the data alone
+
+
+def test_the_command_refuses_before_it_works(capsys):
+    from cutaway.cli import run
+
+    for options, words in (
+        (["--device", "abacus"], "device 'abacus'"),
+        (["--dimension", "3000", "--budget", "20MB"], "at least 40.1 MB"),
+        (["--alpha", "1", "-2"], "alpha"),
+    ):
+        assert run(["theory", "robust-linear", *options]) == 2
+        said = capsys.readouterr()
+        assert words in said.err and not said.out
+
+
+def test_an_attack_that_no_classifier_withstands_is_said_to_be_one(capsys):
+    from cutaway.cli import run
+
+    assert run(["theory", "robust-linear", "--alpha", "1", "--eps", "2", "--draws", "0"]) == 0
+    assert "the zero vector would do better" in capsys.readouterr().out

@@ -324,6 +324,33 @@ def test_regression_directly_by_blocks_and_by_gradients():
         solve(kernel, targets, ridge=-1.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_matrix_is_solved_within_the_budget_too(dtype):
+    """40 x 40 in float64 are 12,800 bytes: the copy and its factor fit in twice that, one of them in half."""
+    kernel, targets = gram().to(dtype), torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+    before, wanted = kernel.clone(), solve(kernel, targets, ridge=0.1)
+    for budget, method in ((26_000, "direct"), (20_000, "gradients")):
+        found = solve(kernel, targets, ridge=0.1, budget=budget, tolerance=1e-10)
+        assert found.method == method and torch.equal(kernel, before)
+        assert torch.allclose(found.coefficients, wanted.coefficients, atol=1e-7)
+    skewed = kernel + 1.0
+    skewed[0, 1] += 10
+    for budget in (None, 20_000):
+        with pytest.raises(InputError, match=r"\(i, j\) and \(j, i\)"):
+            solve(skewed, targets, ridge=0.1, budget=budget)
+    with pytest.raises(BudgetError, match="Give --budget"):
+        solve(kernel, targets, budget=500)
+
+
+def test_a_singular_matrix_whose_eigenvectors_do_not_fit_goes_through_gradients():
+    kernel = gram(40, rank=30)
+    targets = kernel @ torch.randn(40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert solve(kernel, targets, budget=60_000).method == "floored"
+    found = solve(kernel, targets, budget=20_000, tolerance=1e-9)
+    assert found.method == "gradients" and found.residual < 1e-8
+    assert torch.allclose(kernel @ found.coefficients, targets, atol=1e-6)
+
+
 def test_duplicated_rows_are_floored_and_said():
     kernel = gram(20)
     double = torch.cat([torch.cat([kernel, kernel], 0)] * 2, 1)

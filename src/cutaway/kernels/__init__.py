@@ -13,6 +13,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "duals": "DUALS",
         "empirical": "METHODS tangent_kernel",
         "infinite": "InfiniteNetwork",
+        "learned_labels": "LabelFit label_fit",
         "learned_rows": "class_halves first_equal",
         "parts": "EigenFeatures TangentFeature eigen_features feature_directions",
         "predictor": "KernelAttack KernelPredictor",

@@ -6,6 +6,8 @@ from cutaway.kernels.duals import DUALS as DUALS
 from cutaway.kernels.empirical import METHODS as METHODS
 from cutaway.kernels.empirical import tangent_kernel as tangent_kernel
 from cutaway.kernels.infinite import InfiniteNetwork as InfiniteNetwork
+from cutaway.kernels.learned_labels import LabelFit as LabelFit
+from cutaway.kernels.learned_labels import label_fit as label_fit
 from cutaway.kernels.learned_rows import class_halves as class_halves
 from cutaway.kernels.learned_rows import first_equal as first_equal
 from cutaway.kernels.parts import EigenFeatures as EigenFeatures
@@ -33,6 +35,7 @@ __all__ = [
     "InfiniteNetwork",
     "KernelAttack",
     "KernelPredictor",
+    "LabelFit",
     "METHODS",
     "ScaledLinear",
     "Solution",
@@ -47,6 +50,7 @@ __all__ = [
     "function_space",
     "function_space_elsewhere",
     "kernel_distance",
+    "label_fit",
     "scaled_network",
     "solve",
     "tangent_kernel",

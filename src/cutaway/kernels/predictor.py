@@ -46,10 +46,12 @@ class KernelPredictor(nn.Module):
         self.register_buffer("mean", torch.zeros(coefficients.shape[1]).double() if mean is None else mean.double())
 
     @classmethod
-    def fit(cls, infinite: InfiniteNetwork, learn: Dataset, *, ridge: float = 1e-4) -> KernelPredictor:
+    def fit(
+        cls, infinite: InfiniteNetwork, learn: Dataset, *, ridge: float = 1e-4, budget: int | None = None
+    ) -> KernelPredictor:
         """The regression of the one-hot labels of `learn`, the mean taken off. `ridge` is added to K's diagonal as that
-        share of its mean. Cost: a kernel of `learn` with itself and its factorisation. Raises `InputError` for data
-        without labels. Exact up to rounding. Source: definition."""
+        share of its mean; `budget` as in `solve`. Cost: a kernel of `learn` with itself and its factorisation. Raises
+        `InputError` for data without labels. Exact up to rounding. Source: definition."""
         if learn.labels is None:
             raise InputError(
                 f"data {learn.name!r}",
@@ -60,8 +62,8 @@ class KernelPredictor(nn.Module):
         classes = learn.num_classes or int(learn.labels.max()) + 1
         targets = torch.nn.functional.one_hot(learn.labels, classes).double()
         mean = targets.mean(dim=0)
-        kernel = infinite.kernels(learn.inputs.double())[1]
-        found = solve(kernel, targets - mean, ridge=ridge * float(kernel.diagonal().mean()))
+        kernel = infinite.kernels(learn.inputs.double(), budget=budget)[1]
+        found = solve(kernel, targets - mean, ridge=ridge * float(kernel.diagonal().mean()), budget=budget)
         return cls(infinite, learn.inputs, found.coefficients, mean, floor=found.floor)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -47,8 +47,9 @@ def solve(
 
     kernel : K (n, n), or a function that gives the rows of a slice (b, n), called anew for each product.
     targets : (n, c).
-    budget : bytes. A kernel given by rows is held as a whole, in float64, and solved directly where twice its size
-        fits; else the rows go by blocks through conjugate gradients, n * block numbers at a time.
+    budget : bytes. Solved directly where the kernel as a whole, in float64, and its factor fit (a matrix that is given
+        and needs no copy does not count); else rows go by blocks through conjugate gradients, n * block numbers at a
+        time. So does a singular matrix whose eigenvectors do not fit.
     tolerance, limit : of conjugate gradients, relative residual and products with K.
 
     Exact up to rounding directly, to `tolerance` by conjugate gradients. Cost: n^3 / 3 operations directly (an
@@ -72,20 +73,32 @@ def solve(
             expected="targets (n, c), a kernel (n, n), a finite ridge of 0 or more",
             remedy="one row of targets for each row of the kernel",
         )
-    memory = budget or DEFAULT_BUDGET
-    if isinstance(kernel, torch.Tensor):
-        return _direct(kernel.to(torch.float64, copy=ridge > 0), targets.double(), ridge)
+    memory, targets, size = budget or DEFAULT_BUDGET, targets.double(), 8 * count**2
     block = min(count, chunk_size(3 * 8 * count, memory // 2))
-    if 2 * 8 * count**2 <= memory:
-        whole = torch.empty(count, count, dtype=torch.float64, device=targets.device)
-        for start in range(0, count, block):
-            whole[start : start + block] = kernel(slice(start, start + block))
-        return _direct(whole, targets.double(), ridge)
-    return _gradients(kernel, targets.double(), ridge, block, tolerance, limit)
+    rows: Block = kernel.__getitem__ if isinstance(kernel, torch.Tensor) else kernel
+    whole = kernel if isinstance(kernel, torch.Tensor) and kernel.dtype == torch.float64 and not ridge else None
+    room = memory - size * (whole is None)
+    if room >= size:
+        whole = _joined(rows, targets, block) if whole is None else whole
+        found = _direct(whole, targets, ridge, room)
+        if found is not None:
+            return found
+        rows, ridge = whole.__getitem__, 0.0  # which is in it by now
+    elif isinstance(kernel, torch.Tensor):
+        _check_symmetric(kernel)
+    return _gradients(rows, targets, ridge, block, tolerance, limit)
 
 
-def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Solution:
-    """Of a kernel in float64; a ridge is added to it in place, so that only it and its factor stand in memory."""
+def _joined(kernel: Block, targets: torch.Tensor, block: int) -> torch.Tensor:
+    whole = torch.empty(len(targets), len(targets), dtype=torch.float64, device=targets.device)
+    for start in range(0, len(whole), block):
+        whole[start : start + block] = kernel(slice(start, start + block))
+    return whole
+
+
+def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float, room: int) -> Solution | None:
+    """Of a kernel in float64; a ridge is added to it in place, so that only it and its factor stand in memory. None
+    for a singular one whose eigenvectors, and what their search takes, are more than `room` bytes."""
     _check_finite("kernel", kernel)
     _check_finite("targets", targets)
     _check_symmetric(kernel)
@@ -98,6 +111,8 @@ def _direct(kernel: torch.Tensor, targets: torch.Tensor, ridge: float) -> Soluti
         found = torch.linalg.solve_triangular(factor.mT, half, upper=True)
         return Solution(coefficients=found, residual=_residual(kernel, found, targets), floor=0.0, method="direct")
     del factor
+    if 3 * kernel.nbytes > room:
+        return None
     values, vectors = torch.linalg.eigh(kernel)
     floor = float(len(kernel) * FLOOR * values.abs().max())
     if not floor > 0:

@@ -29,13 +29,18 @@ def target_alignment(kernel: torch.Tensor, targets: torch.Tensor, *, centred: bo
     """<K, Y Y^T> / (|K| |Y Y^T|) of `kernel` (n, n) and `targets` (n, c); `centred`: both with rows and columns of mean
     0 (Cortes, Mohri and Rostamizadeh 2012). NaN for a kernel or targets without variation beyond rounding. Exact up to
     rounding."""
-    wanted = targets.to(kernel) @ targets.to(kernel).T
-    least = [1e-12 * float(matrix.norm()) for matrix in (kernel, wanted)]
+    targets = targets.to(kernel)
+    least = 1e-12 * float(kernel.norm()), 1e-12 * _gram_norm(targets)
     if centred:
-        kernel, wanted = centre(kernel), centre(wanted)
-    sizes = [float(matrix.norm()) for matrix in (kernel, wanted)]
+        kernel, targets = centre(kernel), targets - targets.mean(dim=0)
+    sizes = float(kernel.norm()), _gram_norm(targets)
     varies = all(size > low for size, low in zip(sizes, least, strict=True))
-    return float((kernel * wanted).sum()) / (sizes[0] * sizes[1]) if varies else float("nan")
+    return float((targets * (kernel @ targets)).sum()) / (sizes[0] * sizes[1]) if varies else float("nan")
+
+
+def _gram_norm(targets: torch.Tensor) -> float:
+    """|Y Y^T|, which is |Y^T Y|: (c, c) instead of (n, n)."""
+    return float((targets.T @ targets).norm())
 
 
 def centre(kernel: torch.Tensor) -> torch.Tensor:
@@ -43,7 +48,8 @@ def centre(kernel: torch.Tensor) -> torch.Tensor:
 
     Exact; (n, n). Source: Cortes, Mohri and Rostamizadeh 2012.
     """
-    return kernel - kernel.mean(dim=0, keepdim=True) - kernel.mean(dim=1, keepdim=True) + kernel.mean()
+    off = kernel - kernel.mean(dim=0, keepdim=True)  # the one matrix beside it
+    return off.sub_(kernel.mean(dim=1, keepdim=True)).add_(kernel.mean())
 
 
 def effective_rank(values: torch.Tensor) -> float:

@@ -112,16 +112,18 @@ def checked_device(device: str | torch.device) -> torch.device | str:
     return "auto" if device == "auto" else usable_device(device)
 
 
-def usable_device(device: str | torch.device) -> torch.device:
-    """The torch device, on which a tensor can be made. Raises InputError when it is unknown or not there."""
+def usable_device(device: str | torch.device, *, in_float64: bool = False) -> torch.device:
+    """The torch device, on which a tensor can be made, of float64 if asked. Raises InputError when it is unknown, not
+    there or without that type."""
     try:
         checked = torch.device(device)
-        torch.empty(1, device=checked).tolist()  # "meta" has no values
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        torch.empty(1, device=checked, dtype=torch.float64 if in_float64 else None).tolist()  # "meta" has no values
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, TypeError) as error:
+        kinds = "cpu, cuda or cuda:N, with float64," if in_float64 else "cpu, cuda, cuda:N or mps,"
         raise InputError(
             f"device {str(device)!r}",
             found=str(error).splitlines()[0][:160],
-            expected="cpu, cuda, cuda:N or mps, present on this machine",
+            expected=f"{kinds} present on this machine",
             remedy="use --device cpu",
         ) from error
     return checked

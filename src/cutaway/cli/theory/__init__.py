@@ -6,6 +6,9 @@ Every form prints, with `--json`, `series` (name to list of [x, value]), `expone
 
 from cutaway.cli.command import new_group
 
-ABOUT = "Two-layer networks: exponents, overlap equations, simulations, phase boundaries; initial scales; collapse."
+ABOUT = (
+    "Two-layer networks: exponents, overlap equations, simulations, phase boundaries; initial scales; kernels of "
+    "infinite width; robust linear classification; collapse."
+)
 
 app = new_group("theory", ABOUT, __name__, __path__)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cutaway.cli.command import Outcome, new_app
-from cutaway.cli.options import Budget, Seed, budget_bytes, check_picture
+from cutaway.cli.options import Budget, Device, Seed, budget_bytes, check_picture
 from cutaway.cli.theory._options import at_most, usual_number
 from cutaway.cli.theory._series import PICTURES, save, series_of, theory_payload
 from cutaway.errors import InputError
 
+if TYPE_CHECKING:
+    from cutaway.kernels import LabelFit
+
 app = new_app("theory kernel")
 USUAL = 200  # rows
+_MATRICES = 4  # of all pairs of rows at once: two kernels, and what eigenvalues and regression take beside them
 
 
 @app.default
@@ -29,13 +34,14 @@ def kernel(
     bias_variance: float = 0.0,
     ridge: float = 1e-4,
     seed: Seed = 0,
+    device: Device = "cpu",
     budget: Budget = None,
     out: Path | None = None,
 ) -> Outcome:
     """NNGP and NTK of a network of infinite width: eigenvalues, alignment with the labels, regression.
 
-    Every other row of each class is learned from, the rest are judged. Without --num, of 200 rows, or all where there
-    are fewer.
+    Every other row of each class is learned from, the rest are judged; beside both figures stands what labels in
+    random order give. Worked out on the device, in float64. Without --num, of 200 rows, or all where there are fewer.
 
     Parameters
     ----------
@@ -66,17 +72,12 @@ def kernel(
     import torch
 
     from cutaway.data import load_data
-    from cutaway.kernels import (
-        InfiniteNetwork,
-        class_halves,
-        effective_rank,
-        first_equal,
-        solve,
-        target_alignment,
-        top_mass,
-    )
+    from cutaway.engines.budget import require_room
+    from cutaway.kernels import InfiniteNetwork, class_halves, effective_rank, first_equal, label_fit, top_mass
+    from cutaway.network.sources import usable_device
 
     check_picture("--out", out, PICTURES)
+    usable_device(device, in_float64=True)
     finite = all(map(math.isfinite, (weight_variance, bias_variance, ridge)))
     few = num is not None and num < 4
     if not finite or weight_variance <= 0 or bias_variance < 0 or ridge < 0 or few:
@@ -116,26 +117,29 @@ def kernel(
             expected="two rows that differ, one to learn from and one to judge",
             remedy="give more rows, each of them once",
         )
-    targets = torch.nn.functional.one_hot(rows.labels, rows.num_classes or -1).double()
-    mean = targets[learn].mean(dim=0)
+    room = budget_bytes(budget)
+    if room is not None:
+        require_room(f"kernels of {len(first)} rows", 8 * _MATRICES * len(first) ** 2, room)
+        room -= 2 * 8 * len(first) ** 2
     series, figures, lines = {}, [], []
-    for name, found in zip(("nngp", "ntk"), network.kernels(rows.inputs.double(), budget=budget_bytes(budget))):
-        values = torch.linalg.eigvalsh(found).flip(0)
-        inner = found[learn][:, learn]
-        solution = solve(inner, targets[learn] - mean, ridge=ridge * float(inner.diagonal().mean()))
-        said = (found[judge][:, learn] @ solution.coefficients + mean).argmax(dim=1)
+    inputs = rows.inputs.to(device).double()
+    for name, found in zip(("nngp", "ntk"), network.kernels(inputs, budget=room)):
+        values = torch.linalg.eigvalsh(found).flip(0).cpu()
+        series[name] = series_of(range(1, len(values) + 1), values.tolist())
+        fit = label_fit(found, rows.labels, learn, judge, ridge=ridge, seed=seed, budget=room)
         told = {
-            "alignment": target_alignment(found, targets),
+            "alignment": fit.alignment,
+            "alignment_permuted": fit.permuted_alignment,
             "effective_rank": effective_rank(values),
             "top_mass": top_mass(values),
-            "accuracy": float((said == rows.labels[judge]).double().mean()),
-            "floor": solution.floor,
+            "accuracy": fit.right,
+            "accuracy_low": fit.interval[0],
+            "accuracy_high": fit.interval[1],
+            "accuracy_permuted": fit.permuted_right,
+            "floor": fit.floor,
         }
-        series[name] = series_of(range(1, len(values) + 1), values.tolist())
         figures += [{"name": f"{name}_{key}", "value": value} for key, value in told.items()]
-        line = f"{name.upper():4}  alignment with the labels {told['alignment']:.3f}, {told['effective_rank']:.1f} "
-        line += f"directions, right on {told['accuracy']:.1%} of {len(said)} rows not learned from"
-        lines.append(line + (f"; eigenvalues raised to {solution.floor:.2g} (rows alike?)" if solution.floor else ""))
+        lines.append(f"{name.upper():4}  {_line(fit, told['effective_rank'])}")
     if copies:
         lines.append(f"{copies} of {len(first)} rows equal an earlier one: the regression leaves them out")
     if out is not None:
@@ -143,3 +147,11 @@ def kernel(
 
         save(eigenvalue_figure(series), out)
     return Outcome(payload=theory_payload(series, figures=figures), words="\n".join(lines))
+
+
+def _line(fit: LabelFit, rank: float) -> str:
+    low, high = fit.interval
+    line = f"alignment with the labels {fit.alignment:.3f} (in random order {fit.permuted_alignment:.3f}), {rank:.1f} "
+    line += f"directions, right on {fit.right:.1%} ({low:.1%} to {high:.1%}) of {fit.judged} rows not learned from "
+    line += f"(in random order {fit.permuted_right:.1%})"
+    return line + (f"; eigenvalues raised to {fit.floor:.2g} (rows alike?)" if fit.floor else "")
