@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
@@ -13,6 +14,8 @@ LESS = {
     "certify_curves": {"num: int = 20": "num: int = 2"},
     "digits.toml": {"steps = 400": "steps = 20", "points = 6": "points = 2", "points = 5": "points = 2"},
     "distil_by_kernel": {"num=1000": "num=200", "steps: int = 60": "steps: int = 10"},
+    "does_a_soft_token_think": {"texts: int = 60, length: int = 64": "texts: int = 6, length: int = 24"},
+    "embers_of_autoregression": {"steps: int = 200, rows: int = 3000": "steps: int = 60, rows: int = 300", "resamples=100": "resamples=10"},
     "find_wrong_labels": {"steps: int = 500": "steps: int = 100"},
     "guard_intrinsic_dimension": {"int, default=100": "int, default=20", "int, default=8": "int, default=2"},
     "heads_of_a_class": {"steps: int = 80": "steps: int = 20", "num_points=100, num_random=5": "num_points=40, num_random=2"},
@@ -54,11 +57,15 @@ def on_less(path: Path, folder: Path) -> Path:
     return folder / path.name
 
 
-def run(path: Path, capsys) -> None:
+def opened(path: Path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main()
+    return module
+
+
+def run(path: Path, capsys) -> None:
+    opened(path).main()
     assert capsys.readouterr().out.strip(), "an example prints what it found"
 
 
@@ -74,3 +81,23 @@ def test_example_runs_on_less(path, tmp_path, monkeypatch, capsys):
 def test_example_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run(path, capsys)
+
+
+@pytest.mark.slow
+def test_what_is_rare_is_got_wrong_and_what_is_learned_is_not(capsys):
+    embers = opened(FOLDER / "embers_of_autoregression.py")
+    found = embers.main(seed=1)
+    assert all(found[name][1] > 0 for name in ("log p(task)", "log p(answer)"))
+    embers.main(steps=600, rows=300, seed=1)
+    assert "100% of the greedy answers are right" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("real_data")
+def test_a_soft_token_follows_the_likeliest_one_less_than_an_average_does():
+    soft = opened(FOLDER / "does_a_soft_token_think.py")
+    found = soft.main()
+    assert found["soft"] > 0.5 and found["high"] < 0
+    past = torch.ones((3, 4), dtype=torch.int64)
+    mixed, average, _ = soft.nearest(soft.stories(), past, 1e-9, torch.Generator().manual_seed(0))
+    assert torch.equal(mixed, average)  # a soft token that is one token is followed as that
