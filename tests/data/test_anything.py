@@ -143,7 +143,7 @@ def test_a_csv_file_is_a_table_with_a_header(tmp_path):
 def test_a_csv_file_is_read_in_parts_to_the_same_rows(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
-        {"a": rng.normal(size=300), "text": "x", "late": [1] * 299 + ["q"], "b": rng.integers(0, 9, 300),
+        {"a": rng.normal(size=300), "text": "x", "late": [1] * 149 + ["q"] * 151, "b": rng.integers(0, 9, 300),
          "y": rng.integers(0, 3, 300)}
     )  # fmt: skip
     frame.to_csv(tmp_path / "t.csv", index=False)

@@ -199,6 +199,21 @@ def test_a_column_that_is_not_there_is_asked_about(source):
         as_dataset(source, groups="wards")
 
 
+@pytest.mark.parametrize("kind", [pd.DataFrame, Table])
+def test_a_word_among_the_numbers_of_a_frame_is_named_and_what_is_left_out_is_said(kind):
+    frame = pd.DataFrame({"a": ["1", "3", "=cmd|1"], "b": [1, 2, 3], "label": [0, 1, 1]})
+    with pytest.raises(InputError, match=r"row 2 of a .*, column 'a'; found '=cmd\|1', which is no number \(so 1 of 3"):
+        load_data(kind(frame))
+    with pytest.raises(InputError, match="row 0 of a .*, column 'a'; found NaN or no value"):
+        load_data(kind(frame.assign(a=[None, 1, 2])))
+    with pytest.raises(InputError, match="found two columns called 'b'"):
+        load_data(kind(frame.set_axis(["b", "b", "label"], axis=1)))
+    data = load_data(kind(frame.assign(a=["001", "003", "017"], t=pd.date_range("2020", periods=3))))
+    assert data.note == "left out, being no numbers: a (text that says numbers: convert it to have it read), t"
+    truths = pd.Series([True, True, False], dtype=object)
+    assert load_data(kind(frame.assign(a=truths))).inputs[:, 0].tolist() == [1, 1, 0]
+
+
 def test_sets_without_columns_say_so(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, 2), np.float32))
     for name in ("digits", tmp_path / "x.npy"):

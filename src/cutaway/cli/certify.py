@@ -251,8 +251,6 @@ def _instances(instances: Path, out: Path | None, options: dict, executor: Execu
 
 
 def _accuracy(subject: ExactSubject, radius: float, norm: str, options: dict, plot: Path | None) -> Outcome:
-    from dataclasses import replace
-
     from cutaway.network.sources import load_model
     from cutaway.robustness.certified_share import certified_accuracy, radius_curve
     from cutaway.scan_words import told_of_weights
@@ -261,7 +259,7 @@ def _accuracy(subject: ExactSubject, radius: float, norm: str, options: dict, pl
     loaded = load_model(subject.model, **subject.loading)
     dataset = subject.rows()
     if subject.num is None and len(dataset) > SAMPLES:
-        dataset = replace(subject, num=SAMPLES).rows()
+        dataset = dataset.take(SAMPLES, subject.seed)
     settings = _settings(options)
     result = certified_accuracy(loaded.model, dataset, radius=radius, norm=norm, settings=settings, progress=_tell)
     payload = result.summary()

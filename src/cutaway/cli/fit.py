@@ -65,6 +65,7 @@ def fit(
         "final": fitted.final,
         "seconds": fitted.seconds,
         "model": fitted.model,
+        "notes": list(fitted.notes),
     }
     reads_text = plan.model.name == "char-gpt"
     lines = [
@@ -73,6 +74,7 @@ def fit(
         for name, score in fitted.final.items()
     ]
     lines += [
+        *fitted.notes,
         f"{plan.training.steps:,} steps in {fitted.seconds:.1f} s; {len(fitted.checkpoints)} checkpoints",
         f"run: {fitted.folder}",
         f"look inside: cutaway scan {fitted.model}" + ("" if reads_text else f" --data {plan.data.name}"),

@@ -89,8 +89,6 @@ def scan(
     if subject.model is None:
         say("no model given: training a small convolutional network on scikit-learn's digits (a few seconds)")
     network, dataset = subject.open()
-    if dataset.note:
-        say(f"{dataset.name}: {dataset.note}")
     folder = out or default_folder(network.name, resume=resume)
     chosen = chosen_instruments(dataset, only, radius)
     with progress_lines() as note:

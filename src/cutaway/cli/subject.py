@@ -148,14 +148,14 @@ class Subject:
         return Network(module, dataset.inputs[:2], name=name)
 
     def rows(self) -> "Dataset":
-        """The rows of `data`, read within the budget."""
+        """The rows of `data`, read within the budget; what their file lost on the way is said."""
         from cutaway.data import load_data
         from cutaway.files import within
 
         assert self.data is not None
         columns = {"groups": self.groups, "labels2": self.labels2}
         with within(self.room):
-            return load_data(self.data, split=self.split, num=self.num, seed=self.seed, **columns)
+            return noted(load_data(self.data, split=self.split, num=self.num, seed=self.seed, **columns))
 
     def _fitting(self, loaded: "LoadedModel") -> "Dataset":
         """Rows for the loaded model."""
@@ -166,7 +166,7 @@ class Subject:
 
         if self.data is not None and loaded.tokenizer is not None and not self.data.endswith((".npz", ".npy")):
             no_columns(f"texts {self.data}", None, self.labels2)
-            tokens = load_text(self.data, group_column=self.groups).tokenised(loaded.tokenizer, TOKENS)
+            tokens = noted(load_text(self.data, group_column=self.groups).tokenised(loaded.tokenizer, TOKENS))
             return tokens.take(min(self.num, len(tokens)), self.seed) if self.num is not None else tokens
         if self.data is not None:
             return self.rows()
@@ -182,6 +182,13 @@ class Subject:
         generator = torch.Generator().manual_seed(self.seed)
         inputs = torch.randn((self.num or 256, *loaded.example.shape[1:]), generator=generator, dtype=torch.float32)
         return Dataset(name="standard normal inputs (no data given)", inputs=inputs)
+
+
+def noted(data: "Dataset") -> "Dataset":
+    """The same rows, after its note was said on standard error."""
+    if data.note:
+        print(f"{data.name}: {data.note}", file=sys.stderr, flush=True)
+    return data
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from cutaway._compat import own_device
-from cutaway.data.columns import told_of_columns, with_columns
+from cutaway.data.cells import Columns, as_inputs, check_finite
+from cutaway.data.columns import LABEL_NAMES, first_twice, told_of_columns, with_columns
 from cutaway.data.dataset import Dataset
 from cutaway.data.images import SCALED, images_to_tensor, told_of_scale
 from cutaway.errors import InputError, did_you_mean
 
-LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class")
 MOST_ROWS = 100_000
 """Rows taken from a source that is read row by row."""
 
@@ -48,8 +48,8 @@ def as_dataset(data: Any, *, name: str = "", groups: Any = None, labels2: Any = 
         return with_columns(data, groups, labels2)
     for fits, read in _READERS:
         if fits(data):
-            inputs, labels = read(data)
-            made = _made(inputs, labels, name or "your data", _left_out(data))
+            inputs, labels, left = read(data)
+            made = _made(inputs, labels, name or "your data", left)
             return with_columns(made, groups, labels2)
     raise InputError(
         f"data of type {type(data).__module__}.{type(data).__qualname__}",
@@ -163,37 +163,47 @@ def _array(values: Any, what: str) -> np.ndarray:
     return array
 
 
-def _left_out(data: Any) -> str:
-    """What of a frame is neither input nor label, in words."""
-    if not _of_module(data, "pandas") or not hasattr(data, "select_dtypes"):
-        return ""
-    label = next((n for n in data.columns if str(n).lower() in LABEL_NAMES), None)
-    numeric = data.select_dtypes("number").columns
-    return told_of_columns([n for n in data.columns if n not in numeric and n != label], label)
-
-
-def _of_frame(frame: Any) -> tuple[Any, Any]:
-    column = next((n for n in frame.columns if str(n).lower() in LABEL_NAMES), None)
-    rest = frame.drop(columns=[column]) if column is not None else frame
-    numeric = rest.select_dtypes("number")
-    if numeric.shape[1] == 0:
+def _of_frame(frame: Any, where: str = "a data frame") -> tuple[Any, Any, str]:
+    names = [str(name) for name in frame.columns]
+    if twice := first_twice(names):
         raise InputError(
-            "a data frame",
-            found=f"columns {', '.join(map(str, frame.columns[:8]))}, none numeric",
+            where,
+            found=f"two columns called {twice!r}",
+            expected="a name of its own for every column",
+            remedy="rename one of them, or leave it out",
+        )
+    label = _label_name(names)
+    frame = frame.set_axis(names, axis=1)
+    columns = Columns([name for name in names if name != label], where, typed=True)
+    columns.look(frame)
+    numeric = columns.inputs()
+    if not numeric:
+        raise InputError(
+            where,
+            found=f"columns {', '.join(names[:8])}, none numeric",
             expected="numeric columns",
             remedy="give a pair (inputs, labels)",
         )
-    return numeric.to_numpy(dtype=np.float32, copy=True), None if column is None else frame[column].to_numpy()
+    inputs = as_inputs(frame[numeric])
+    check_finite(inputs, numeric, where)
+    return inputs, None if label is None else frame[label].to_numpy(), told_of_columns(columns.left(), label, numeric)
 
 
-def _of_hugging_face(rows: Any) -> tuple[Any, Any]:
+def _label_name(names: Iterable[str]) -> str | None:
+    return next((name for name in names if name.lower() in LABEL_NAMES), None)
+
+
+def _of_hugging_face(rows: Any) -> tuple[Any, Any, str]:
     names = list(rows.column_names)
-    column = next((n for n in names if n.lower() in LABEL_NAMES), None)
+    column = _label_name(names)
     labels = None if column is None else _named(rows, column)
     image = next((n for n in names if n in ("image", "img", "pixel_values", "input_ids", "inputs", "x")), None)
     if image is None:
-        return _of_frame(rows.to_pandas())[0], labels
-    return np.stack([np.asarray(row) for row in rows[image]]), labels
+        inputs, _, left = _of_frame(rows.to_pandas(), "a Hugging Face data set")
+        return inputs, labels, left
+    beside = ", ".join(name for name in names if name not in (image, column))
+    left = f"inputs are column {image}; left out: {beside}" if beside else ""
+    return np.stack([np.asarray(row) for row in rows[image]]), labels, left
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +220,13 @@ def _named(rows: Any, column: str) -> Any:
     return _Numbered(rows[column], tuple(map(str, names))) if names else rows[column]
 
 
-def _of_torch(rows: Any) -> tuple[Any, Any]:
+def _of_torch(rows: Any) -> tuple[Any, Any, str]:
     """A torch data set, row by row, or the batches of a loader."""
     if isinstance(rows, torch.utils.data.DataLoader):
         inputs, labels = _of_loader(rows)
-        return inputs, _with_names(labels, rows.dataset)
+        return inputs, _with_names(labels, rows.dataset), ""
     inputs, labels = _of_rows(rows)
-    return inputs, _with_names(labels, rows)
+    return inputs, _with_names(labels, rows), ""
 
 
 def _with_names(labels: Any, source: Any) -> Any:
@@ -292,9 +302,9 @@ def _of_module(data: Any, *modules: str) -> bool:
     return type(data).__module__.split(".")[0] in modules
 
 
-_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], tuple[Any, Any]]], ...] = (
-    (_is_pair, tuple),
-    (lambda d: isinstance(d, torch.Tensor | np.ndarray), lambda d: (d, None)),
+_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], tuple[Any, Any, str]]], ...] = (
+    (_is_pair, lambda d: (d[0], d[1], "")),
+    (lambda d: isinstance(d, torch.Tensor | np.ndarray), lambda d: (d, None, "")),
     (lambda d: _of_module(d, "pandas") and hasattr(d, "columns"), _of_frame),
     (lambda d: _of_module(d, "datasets") and hasattr(d, "column_names"), _of_hugging_face),
     (lambda d: isinstance(d, torch.utils.data.DataLoader | torch.utils.data.Dataset), _of_torch),

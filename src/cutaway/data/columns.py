@@ -20,6 +20,9 @@ from cutaway.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     from cutaway.data.dataset import Dataset
 
+LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class")
+"""What a column of labels is called, in small letters."""
+
 
 def as_values(values: Any) -> np.ndarray:
     """A tensor, array, column or list as an array of one axis more or less."""
@@ -94,12 +97,22 @@ def with_columns(data: Dataset, groups: Any = None, labels2: Any = None) -> Data
     return replace(data, **kept) if kept else data
 
 
-def told_of_columns(left: Sequence[str], label: str | None) -> str:
-    """What a data set's note says of a table's columns that are no numbers and no labels, and of one without labels."""
-    some = ", ".join(map(str, left[:5])) + (", ..." if len(left) > 5 else "")
+def first_twice(names: Sequence[str]) -> str | None:
+    """The first name that is there a second time."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)
+
+
+def told_of_columns(left: Sequence[str], label: str | None, inputs: Sequence[str] = ()) -> str:
+    """What a data set's note says of a table's columns that are no numbers and no labels, of one without labels, and of
+    `inputs` that hardly are meant as such: a second column of labels, one without a name."""
+    some = ", ".join(map(str, left[:5])) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
     said = [f"left out, being no numbers: {some}"] if left else []
     if label is None:
         said.append("no column is called label, y, target or class: there are no labels")
+    odd = [name for name in map(str, inputs) if name.lower() in LABEL_NAMES or name.startswith("Unnamed: ")]
+    if odd:
+        said.append(f"taken as inputs, like every column of numbers: {', '.join(odd[:5])}")
     return "; ".join(said)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from cutaway.data.arrays import opened_npy, opened_npz, unreadable
-from cutaway.data.columns import no_column, no_columns, told_of_columns, with_columns
+from cutaway.data.cells import as_inputs, check_finite
+from cutaway.data.columns import LABEL_NAMES, no_column, no_columns, told_of_columns, with_columns
 from cutaway.data.dataset import Dataset, choose_rows
 from cutaway.data.images import SCALED, images_to_tensor, load_image_folder, told_of_scale
 from cutaway.data.parquet import parquet_columns, parquet_labels, parquet_rows
@@ -72,7 +73,7 @@ def load_csv(
     """A table with a header: numeric columns are inputs (N, columns), a column called label, y, target or class holds
     class numbers or names; `groups` and `labels2` name columns that are no inputs. Read in parts
     (`data.table.csv_rows`); raises what that and `as_dataset` raise."""
-    from cutaway.data.anything import LABEL_NAMES, as_dataset
+    from cutaway.data.anything import as_dataset
 
     inputs, labels, kept, note = csv_rows(path, LABEL_NAMES, num=num, seed=seed, groups=groups, labels2=labels2)
     data = as_dataset(inputs if labels is None else (inputs, labels), name=Path(path).stem, **kept)
@@ -149,7 +150,7 @@ def load_parquet(
     """
     names, types, count = parquet_columns(path)
     if label_column is None:
-        label_column = _first_key(names, ("label", "y", "target", "class"))
+        label_column = _first_key(names, LABEL_NAMES) or next((n for n in names if n.lower() in LABEL_NAMES), None)
     elif label_column not in names:
         raise no_column(path, label_column, names)
     beside = [column for column in (groups, labels2) if column is not None]
@@ -182,10 +183,12 @@ def load_parquet(
         rows = choose_rows(count, _checked_num(path, num, count), seed, numbers)
         numbers = None if numbers is None else numbers[rows]
     table = parquet_rows(path, [*columns, *beside], rows)
-    inputs = torch.from_numpy(np.array(table[list(columns)].to_numpy(dtype=np.float32)))
+    numeric = as_inputs(table[list(columns)])
+    check_finite(numeric, columns, str(path), rows)
+    inputs = torch.from_numpy(numeric)
     labels = None if numbers is None else torch.from_numpy(numbers.astype(np.int64))
     left = () if asked else [n for n in names if n not in (label_column, *beside, *columns)]
-    note = told_of_columns(left, label_column)
+    note = told_of_columns(left, label_column, columns)
     data = Dataset(name=Path(path).stem, inputs=inputs, labels=labels, class_names=classes, note=note)
     kept = {k: table[column].to_numpy() for k, column in (("groups", groups), ("labels2", labels2)) if column}
     return with_columns(data, **kept)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cutaway import files
-from cutaway.data.columns import no_column
+from cutaway.data.cells import no_more_fields
+from cutaway.data.columns import first_twice, no_column
 from cutaway.data.parquet import parquet_rows
 from cutaway.errors import FileError, InputError
 
@@ -37,11 +38,10 @@ def read_frame(path: str | Path, what: str = "table", remedy: str = "") -> panda
     remedy = remedy or "give a .csv or .parquet file with a header"
     text = files.read_text(path, what, largest=files.room(), remedy="" if not path.exists() else remedy)
     try:
-        frame = pandas.read_csv(io.StringIO(text), keep_default_na=False, na_values=MISSING, low_memory=False)
-        if not isinstance(frame.index, pandas.RangeIndex):
-            raise ValueError("rows have more fields than the header")
-        head = next(csv.reader(io.StringIO(text)), [])
-        if twice := next((name for k, name in enumerate(head) if name in head[:k]), ""):
+        with no_more_fields():
+            words = {"keep_default_na": False, "na_values": MISSING}
+            frame = pandas.read_csv(io.StringIO(text), low_memory=False, index_col=False, **words)
+        if twice := first_twice(next(csv.reader(io.StringIO(text)), [])):
             raise ValueError(f"two columns called {twice!r}")
     except ValueError as error:
         raise FileError(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cutaway.data.columns import first_twice
 from cutaway.errors import CutawayError, FileError, InputError
 from cutaway.files import check_size, room
 
@@ -19,6 +20,13 @@ def parquet_columns(path: str | Path) -> tuple[list[str], dict[str, str], int]:
     """Names, NumPy kinds ("f", "i", "b", ... "O" for what is no number) and the number of rows; reads no row."""
     with _opened(path) as file:
         schema = file.schema_arrow
+        if twice := first_twice(schema.names):
+            raise FileError(
+                f"file {path}",
+                found=f"two columns called {twice!r}",
+                expected="a name of its own for every column",
+                remedy="rename one of them, or leave it out",
+            )
         return list(schema.names), {f.name: _kind(f.type) for f in schema}, file.metadata.num_rows
 
 
@@ -119,6 +127,10 @@ def _sizes(file, columns: Sequence[str] | None) -> list[int]:
 
 
 def _kind(kind: Any) -> str:
+    import pyarrow as arrow
+
+    if arrow.types.is_decimal(kind):
+        return "f"
     try:
         return np.dtype(kind.to_pandas_dtype()).kind
     except (NotImplementedError, TypeError):

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cutaway.data.arrays import unreadable
-from cutaway.data.columns import no_column, told_of_columns
+from cutaway.data.cells import Columns, as_inputs, check_finite, no_more_fields
+from cutaway.data.columns import first_twice, no_column, told_of_columns
 from cutaway.data.dataset import choose_rows
 from cutaway.errors import CutawayError, FileError, InputError
 from cutaway.files import check_size, room
@@ -28,9 +28,10 @@ def csv_rows(
     `beside`, under its keys, and a note on what was left out, of a table with a header.
 
     The label column is the first that is called as one of `names`. A column is numeric where every value is a number
-    or missing. With `num`, that many rows as `choose_rows` draws them. Cost: the file is parsed twice; memory: the
-    answer, the labels as numbers and one part. Raises `FileError` for what is no table or takes more than
-    `files.room()` bytes, `InputError` for one without numbers and for a row without a label.
+    or missing (`data.cells`). With `num`, that many rows as `choose_rows` draws them. Cost: the file is parsed twice;
+    memory: the answer, the labels as numbers and one part. Raises `FileError` for what is no table or takes more than
+    `files.room()` bytes, `InputError` for one without numbers, for a word among numbers, for a row without a label and
+    for a number that is missing or not finite in a row that is taken.
     """
     with _told(path):
         columns, column = _columns(path, names)
@@ -39,14 +40,14 @@ def csv_rows(
             if name not in columns:
                 raise no_column(path, name, columns)
         column = None if column in apart.values() else column
-        numeric, coded, count = _looked_through(path, columns, column, set(apart.values()))
+        numeric, left, coded, count = _looked_through(path, columns, column, set(apart.values()))
         labels = coded.get(column)
         if not numeric:
             raise InputError(
                 f"file {path}",
                 found=f"columns {', '.join(columns[:8])}, none numeric",
                 expected="numeric columns as inputs",
-                remedy="encode categories and text as numbers first",
+                remedy=_unnumbered(columns),
             )
         rows = None
         if num is not None:
@@ -60,14 +61,21 @@ def csv_rows(
             rows = choose_rows(count, num, seed, None if labels is None else labels[0])
         check_size(f"file {path}", 4 * len(numeric) * (count if rows is None else len(rows)), room(), "unpacked")
         inputs = _values(path, columns, numeric, rows)
+        check_finite(inputs, numeric, str(path), rows)
     chosen = {k: words[codes if rows is None else codes[rows]] for k, (codes, words) in coded.items()}
-    left = [name for name in columns if name not in (*numeric, column, *apart.values())]
     return (
         inputs,
         chosen.get(column),
         {kind: chosen[name] for kind, name in apart.items()},
-        told_of_columns(left, column),
+        told_of_columns(left, column, numeric),
     )
+
+
+def _unnumbered(columns: list[str]) -> str:
+    """What to do about a table without a column of numbers."""
+    if len(columns) == 1 and (mark := next((m for m in (";", "\t", "|") if m in columns[0]), None)):
+        return f"separate its fields by commas instead of {mark!r}"
+    return "encode categories and text as numbers first"
 
 
 def _columns(path: str | Path, names: tuple[str, ...]) -> tuple[list[str], str | None]:
@@ -85,6 +93,15 @@ def _columns(path: str | Path, names: tuple[str, ...]) -> tuple[list[str], str |
     check_size(f"file {path}, {count:,} columns", COLUMN_BYTES * count, room(), "unpacked")
     with _Bounded(path) as file:
         columns = [str(c) for c in pandas.read_csv(file, nrows=0).columns]
+    with _Bounded(path) as file:  # the names as they stand: pandas numbers those that are there twice
+        head = pandas.read_csv(file, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
+    if twice := first_twice(head):
+        raise FileError(
+            f"file {path}",
+            found=f"two columns called {twice!r}",
+            expected="a name of its own for every column",
+            remedy="rename one of them, or leave it out",
+        )
     return columns, next((c for c in columns if c.lower() in names), None)
 
 
@@ -106,13 +123,14 @@ def _count_columns(file: io.FileIO) -> int:
 
 def _looked_through(
     path: str | Path, columns: list[str], label: str | None, beside: set[str]
-) -> tuple[list[str], dict[str | None, tuple[np.ndarray, np.ndarray]], int]:
-    """Numeric columns, label and those of `beside` as numbers and what these stand for, and the number of rows."""
+) -> tuple[list[str], list[str], dict[str | None, tuple[np.ndarray, np.ndarray]], int]:
+    """Numeric columns, the words of those left out, label and those of `beside` as numbers and what these stand for,
+    and the number of rows."""
     coded = {name: _Codes(path, f"column {name!r}") for name in beside}
     coded |= {} if label is None else {label: _Codes(path, f"label column {label!r}")}
-    numeric, count = set(columns) - set(coded), 0
+    others, count = Columns([c for c in columns if c not in coded], str(path), typed=False), 0
     for part in _parts(path, columns, dtype=dict.fromkeys(coded, str) or None):
-        numeric &= {str(c) for c in part.select_dtypes("number").columns}
+        others.look(part, count)
         for name, codes in coded.items():
             codes.add(part[name], count)
         count += len(part)
@@ -123,7 +141,7 @@ def _looked_through(
             expected="a header and at least one row",
             remedy="add rows below the header",
         )
-    return [c for c in columns if c in numeric], {name: codes.all() for name, codes in coded.items()}, count
+    return others.inputs(), others.left(), {name: codes.all() for name, codes in coded.items()}, count
 
 
 class _Codes:
@@ -162,7 +180,7 @@ class _Codes:
 def _values(path: str | Path, columns: list[str], numeric: list[str], rows: np.ndarray | None) -> np.ndarray:
     found, start = [], 0
     for part in _parts(path, columns, usecols=numeric):
-        values = part[numeric].to_numpy(dtype=np.float32)
+        values = as_inputs(part[numeric])
         if rows is not None:
             first, last = np.searchsorted(rows, [start, start + len(part)])
             values = values[rows[first:last] - start]
@@ -181,8 +199,8 @@ def _parts(path: str | Path, columns: list[str], **options: Any) -> Iterator[Any
         file.seek(0)
         file.part_done()
         rows = max(1, int(min(PART_BYTES / max(length, 1), (PART_BYTES >> 1) / len(columns))))
-        reader: Any = pandas.read_csv(file, chunksize=rows, low_memory=False, **options)
-        with reader as parts:
+        reader: Any = pandas.read_csv(file, chunksize=rows, low_memory=False, index_col=False, **options)
+        with no_more_fields(), reader as parts:
             for part in parts:
                 file.part_done()
                 part.columns = [str(c) for c in part.columns]
@@ -220,5 +238,17 @@ def _told(path: str | Path) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise FileError(f"data file {path}", found="no such file", remedy="check the path") from error
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"file {path}",
+            found=f"bytes that are no UTF-8 ({error.reason})",
+            expected="a table in UTF-8",
+            remedy="save it in UTF-8",
+        ) from error
     except (ValueError, OSError, OverflowError) as error:  # pandas' own errors are ValueErrors
-        raise unreadable(path, "csv", error) from error
+        raise FileError(
+            f"file {path}",
+            found=" ".join(str(error).split())[:200] or type(error).__name__,
+            expected="a table: a header, and rows of as many fields separated by commas",
+            remedy="mend these rows, or save the table again",
+        ) from error

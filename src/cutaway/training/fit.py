@@ -46,13 +46,15 @@ SAVING_SHARE = 0.05  # a slow save is made rarer, so that it takes at most this 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """A finished run: folder, checkpoints in order, `final` (scores by set: accuracy, low, high, loss, rows), wall
-    seconds of training over all sessions, and the MODEL argument that opens the last checkpoint."""
+    seconds of training over all sessions, the MODEL argument that opens the last checkpoint, and what the data sets'
+    notes say was scaled or left out."""
 
     folder: Path
     checkpoints: tuple[Path, ...]
     final: dict[str, dict[str, float]]
     seconds: float
     model: str
+    notes: tuple[str, ...] = ()
 
 
 def fit(
@@ -109,7 +111,8 @@ def fit(
         )
     seconds = before + time.perf_counter() - began
     final = {name: asdict(score_model(ready.model, data, loss=settings.loss)) for name, data in ready.sets.items()}
-    record |= {"final": final, "seconds": seconds}
+    notes = dict.fromkeys(f"{data.name}: {data.note}" for data in ready.sets.values() if data.note)
+    record |= {"final": final, "seconds": seconds, "notes": list(notes)}
     write_text(folder / "fit.json", json.dumps(record, indent=1))
     (folder / "resume.pt").unlink(missing_ok=True)
     return _fitted(folder, record)
@@ -280,4 +283,5 @@ def _fitted(folder: Path, record: dict[str, Any]) -> Fitted:
         final=record["final"],
         seconds=record["seconds"],
         model=f"{factory} --weights {last}" if factory else last,
+        notes=tuple(record.get("notes", ())),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Budget, Device, Seed, budget_bytes, check_picture
+from cutaway.cli.subject import noted
 from cutaway.cli.theory._options import at_most, usual_number
 from cutaway.cli.theory._series import PICTURES, save, series_of, theory_payload
 from cutaway.errors import InputError
@@ -104,7 +105,8 @@ def kernel(
         pooling=pooling,
     )
     wanted = usual_number(data, split, USUAL) if num is None else num
-    rows = at_most(load_data(data, split=split, num=wanted, seed=seed), USUAL if num is None else num, seed)
+    rows = noted(load_data(data, split=split, num=wanted, seed=seed))
+    rows = at_most(rows, USUAL if num is None else num, seed)
     if rows.labels is None:
         raise InputError(f"data {rows.name!r}", found="no labels", expected="labelled data", remedy="name another set")
     first = first_equal(rows.inputs)
