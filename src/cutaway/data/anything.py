@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from cutaway._compat import own_device
-from cutaway.data.cells import Columns, as_inputs, check_finite
+from cutaway.data.cells import ColumnsSeen, as_inputs, check_finite_cells
 from cutaway.data.columns import LABEL_NAMES, first_twice, told_of_columns, with_columns
 from cutaway.data.dataset import Dataset
 from cutaway.data.images import SCALED, images_to_tensor, told_of_scale
@@ -174,7 +174,7 @@ def _of_frame(frame: Any, where: str = "a data frame") -> tuple[Any, Any, str]:
         )
     label = _label_name(names)
     frame = frame.set_axis(names, axis=1)
-    columns = Columns([name for name in names if name != label], where, typed=True)
+    columns = ColumnsSeen([name for name in names if name != label], where, typed=True)
     columns.look(frame)
     numeric = columns.inputs()
     if not numeric:
@@ -185,7 +185,7 @@ def _of_frame(frame: Any, where: str = "a data frame") -> tuple[Any, Any, str]:
             remedy="give a pair (inputs, labels)",
         )
     inputs = as_inputs(frame[numeric])
-    check_finite(inputs, numeric, where)
+    check_finite_cells(inputs, numeric, where)
     return inputs, None if label is None else frame[label].to_numpy(), told_of_columns(columns.left(), label, numeric)
 
 

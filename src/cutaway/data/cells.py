@@ -61,7 +61,7 @@ def no_more_fields() -> Iterator[None]:
             raise ValueError("rows of more fields than the header") from warning
 
 
-class Columns:
+class ColumnsSeen:
     """The columns of a table, looked at part after part.
 
     `typed`: the table has types of its own (a data frame), so that a column of text alone is meant as text, whatever it
@@ -151,7 +151,7 @@ def _number(cell: Any) -> float:
 
 
 def as_inputs(frame: Any) -> np.ndarray:
-    """Columns of numbers (n, columns) in float32; missing cells are NaN, what float32 does not hold is infinite."""
+    """ColumnsSeen of numbers (n, columns) in float32; missing cells are NaN, what float32 does not hold is infinite."""
     cells = np.array([str(kind) in _CELLS for kind in frame.dtypes], dtype=bool)
     found = np.empty(frame.shape, dtype=np.float32)
     with np.errstate(over="ignore"):
@@ -162,7 +162,7 @@ def as_inputs(frame: Any) -> np.ndarray:
     return found
 
 
-def check_finite(inputs: np.ndarray, names: Sequence[str], where: str, rows: np.ndarray | None = None) -> None:
+def check_finite_cells(inputs: np.ndarray, names: Sequence[str], where: str, rows: np.ndarray | None = None) -> None:
     """Raises `InputError` for a cell of `inputs` (n, columns) without a finite number: row (`rows` numbers them) and
     column."""
     bad = ~np.isfinite(inputs)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from cutaway.data.arrays import opened_npy, opened_npz, unreadable
-from cutaway.data.cells import as_inputs, check_finite
+from cutaway.data.cells import as_inputs, check_finite_cells
 from cutaway.data.columns import LABEL_NAMES, no_column, no_columns, told_of_columns, with_columns
 from cutaway.data.dataset import Dataset, choose_rows
 from cutaway.data.images import SCALED, images_to_tensor, load_image_folder, told_of_scale
@@ -184,7 +184,7 @@ def load_parquet(
         numbers = None if numbers is None else numbers[rows]
     table = parquet_rows(path, [*columns, *beside], rows)
     numeric = as_inputs(table[list(columns)])
-    check_finite(numeric, columns, str(path), rows)
+    check_finite_cells(numeric, columns, str(path), rows)
     inputs = torch.from_numpy(numeric)
     labels = None if numbers is None else torch.from_numpy(numbers.astype(np.int64))
     left = () if asked else [n for n in names if n not in (label_column, *beside, *columns)]

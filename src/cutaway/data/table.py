@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cutaway.data.cells import Columns, as_inputs, check_finite, no_more_fields
+from cutaway.data.cells import ColumnsSeen, as_inputs, check_finite_cells, no_more_fields
 from cutaway.data.columns import first_twice, no_column, told_of_columns
 from cutaway.data.dataset import choose_rows
 from cutaway.errors import CutawayError, FileError, InputError
@@ -61,7 +61,7 @@ def csv_rows(
             rows = choose_rows(count, num, seed, None if labels is None else labels[0])
         check_size(f"file {path}", 4 * len(numeric) * (count if rows is None else len(rows)), room(), "unpacked")
         inputs = _values(path, columns, numeric, rows)
-        check_finite(inputs, numeric, str(path), rows)
+        check_finite_cells(inputs, numeric, str(path), rows)
     chosen = {k: words[codes if rows is None else codes[rows]] for k, (codes, words) in coded.items()}
     return (
         inputs,
@@ -128,7 +128,7 @@ def _looked_through(
     and the number of rows."""
     coded = {name: _Codes(path, f"column {name!r}") for name in beside}
     coded |= {} if label is None else {label: _Codes(path, f"label column {label!r}")}
-    others, count = Columns([c for c in columns if c not in coded], str(path), typed=False), 0
+    others, count = ColumnsSeen([c for c in columns if c not in coded], str(path), typed=False), 0
     for part in _parts(path, columns, dtype=dict.fromkeys(coded, str) or None):
         others.look(part, count)
         for name, codes in coded.items():
