@@ -114,6 +114,7 @@ class Instrument(ABC):
     better : for figures that a user wants "higher" or "lower", which; a comparison judges these.
     attacks : whether its `radius` is an attack's, to be chosen by the data's range.
     trains_anew : whether it begins the network's training anew, so that the weights at hand do not count.
+    takes_random : whether it can read a network that answers at random.
     one_logit : whether a classifier may have one output, the logit of class 1 against class 0.
     """
 
@@ -129,6 +130,7 @@ class Instrument(ABC):
     left_out: ClassVar[str] = ""
     attacks: ClassVar[bool] = False
     trains_anew: ClassVar[bool] = False
+    takes_random: ClassVar[bool] = False
     one_logit: ClassVar[bool] = False
     tiles: ClassVar[tuple[Tile, ...]] = ()
     better: ClassVar[Mapping[str, str]] = {}
@@ -270,6 +272,13 @@ class Instrument(ABC):
         """Raise `InputError` for settings without sense, data that does not fit the network, or labels that are needed
         and not there or outside the classes; what `measure` does first."""
         check_settings(self)
+        if network.draws and not self.takes_random:
+            raise InputError(
+                f"instrument {self.name!r}",
+                found=f"network {network.name!r}, which answers at random",
+                expected="one function of the input",
+                remedy="call model.eval(), or measure robust-accuracy",
+            )
         if network.example is not None and tuple(data.inputs.shape[1:]) != tuple(network.example.shape[1:]):
             raise InputError(
                 f"data {data.name!r}",

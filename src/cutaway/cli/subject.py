@@ -111,8 +111,8 @@ class Subject:
 
             no_columns("no --data", self.groups, self.labels2)
 
-    def open(self) -> "tuple[Network, Dataset]":
-        """The network and the data set, which must fit each other.
+    def open(self, *, random: bool = False) -> "tuple[Network, Dataset]":
+        """The network and the data set, which must fit each other. With `random` the network may answer at random.
 
         Without a model, a small network is trained on digits. Text is cut into rows of tokens by the model's tokenizer.
         Without data, a language model reads its example text, and other models of one vector input standard normal
@@ -134,9 +134,9 @@ class Subject:
         loaded = load_model(self.model, device=self.device, **self.loading)
         with within(self.room):
             dataset = self._fitting(loaded)
-        return self.network(loaded.model, dataset, loaded.name), dataset
+        return self.network(loaded.model, dataset, loaded.name, random=random), dataset
 
-    def network(self, module: "nn.Module", dataset: "Dataset", name: str) -> "Network":
+    def network(self, module: "nn.Module", dataset: "Dataset", name: str, *, random: bool = False) -> "Network":
         """A view on the module, on the device and of the type that were asked for."""
         import torch
 
@@ -145,7 +145,7 @@ class Subject:
         module = module.to(self.device)
         if self.dtype is not None:
             module = module.to(getattr(torch, self.dtype))
-        return Network(module, dataset.inputs[:2], name=name)
+        return Network(module, dataset.inputs[:2], name=name, random=random)
 
     def rows(self) -> "Dataset":
         """The rows of `data`, read within the budget; what their file lost on the way is said."""

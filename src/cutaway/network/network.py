@@ -51,6 +51,8 @@ class Network:
     example : inputs `(n, ...)`, at least one row; needed for everything that depends on shapes. Floating point, or
     token ids (int64). name : what to call it in reports.
     probe : check once that the model is deterministic and that the rows of a batch do not influence each other.
+    random : let a model pass that answers at random (two passes differ): `draws` is then True, and instruments that
+    take one function of the input refuse it.
 
     The model's output is taken to be its first tensor (or the field `logits`, `last_hidden_state`), `(n, outputs)`
     for classifiers.
@@ -61,9 +63,16 @@ class Network:
     """
 
     def __init__(
-        self, model: nn.Module, example: torch.Tensor | None = None, *, name: str = "", probe: bool = True
+        self,
+        model: nn.Module,
+        example: torch.Tensor | None = None,
+        *,
+        name: str = "",
+        probe: bool = True,
+        random: bool = False,
     ) -> None:
         self.model, self.name, self._probe = model, name or type(model).__name__, probe
+        self.may_draw, self.draws = random, False
         self.passes = Passes()
         self.twin_skipped: tuple[Skipped, ...] = ()
         refuse_unreadable(model)
@@ -109,7 +118,7 @@ class Network:
     def with_example(self, example: torch.Tensor) -> Network:
         """This network with an example input (itself, if it has one already)."""
         has = self.example is not None
-        return self if has else Network(self.model, example, name=self.name, probe=self._probe)
+        return self if has else Network(self.model, example, name=self.name, probe=self._probe, random=self.may_draw)
 
     def place(self, inputs: torch.Tensor) -> torch.Tensor:
         """`inputs` on the network's device, floating point in its dtype, token ids as they are.
@@ -290,7 +299,7 @@ class Network:
     def _double(self) -> Network:
         model = copy.deepcopy(self.model).to(torch.float64)
         made = Network(model, self.example, name=self.name, probe=False)
-        made.passes = self.passes
+        made.passes, made.draws = self.passes, self.draws
         return made
 
     def on_cpu(self) -> nn.Module:
@@ -311,7 +320,7 @@ class Network:
 
     def _made(self, model: nn.Module, skipped: tuple[Skipped, ...], *, name: str) -> Network:
         made = Network(model, name=name, probe=False)
-        made.example, made.twin_skipped = self.example, skipped
+        made.example, made.twin_skipped, made.draws = self.example, skipped, self.draws
         kept = {"_discovered", "flops"} & self.__dict__.keys()  # same architecture, same sites and cost
         made.__dict__.update({name: self.__dict__[name] for name in kept})
         return made

@@ -153,3 +153,15 @@ def _grid(images: np.ndarray, names: list[str], columns: int = 10, most: int = 5
     words = alt.Chart(rows).mark_text(fontSize=10, color=INK, dy=29).encode(x=x, y=y, text="name:N")
     title = alt.TitleParams("the distilled rows", fontSize=12)
     return alt.layer(shown, words).properties(width=WIDTH, height=66 * lines, title=title)
+
+
+def draws_chart(reading: Measured, bars: Any) -> Any:
+    """Below `bars`, of a network that answers at random: the share of rows that stand, attack by attack."""
+    values = reading.values
+    names = [str(n) for n in values["against"].values]
+    rows = inline_rows(attack=names, share=values["stands"].values)
+    x = alt.X("share:Q", title="share right when attacked", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="~%"))
+    y = alt.Y("attack:N", sort=names, title=None, axis=alt.Axis(labelLimit=220))
+    tips = ["attack:N", alt.Tooltip("share:Q", format=".1%")]
+    points = alt.Chart(rows).mark_point(filled=True, size=70, color=INK).encode(x=x, y=y, tooltip=tips)
+    return styled(alt.vconcat(bars, points.properties(width=WIDTH, height=ROW * len(names))))

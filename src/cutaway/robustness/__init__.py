@@ -27,6 +27,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "lipschitz": "LipschitzBounds lipschitz_radius dense_weights lipschitz_bounds network_lipschitz",
         "lipschitz_groups": "GroupedBounds grouped_bounds",
         "patterns": "Pattern coarsen count_activations mine verify_pattern",
+        "randomised": "DrawSweep sweep_draws",
         "query": "Clause Query robustness_query",
         "regions": "Intersection Region ball box",
         "regions_linear": "Ellipsoid Hull RotatedBox",

@@ -45,6 +45,8 @@ from cutaway.robustness.patterns import verify_pattern as verify_pattern
 from cutaway.robustness.query import Clause as Clause
 from cutaway.robustness.query import Query as Query
 from cutaway.robustness.query import robustness_query as robustness_query
+from cutaway.robustness.randomised import DrawSweep as DrawSweep
+from cutaway.robustness.randomised import sweep_draws as sweep_draws
 from cutaway.robustness.regions import Intersection as Intersection
 from cutaway.robustness.regions import Region as Region
 from cutaway.robustness.regions import ball as ball
@@ -71,6 +73,7 @@ __all__ = [
     "Clause",
     "ConfidentError",
     "DeepFool",
+    "DrawSweep",
     "Ellipsoid",
     "FGSM",
     "GroupedBounds",
@@ -114,6 +117,7 @@ __all__ = [
     "robustness_query",
     "selective_accuracy",
     "sweep",
+    "sweep_draws",
     "train_certified",
     "uncertainty",
     "variance_shares",
