@@ -53,11 +53,20 @@ def gradient_of(value: torch.Tensor, point: torch.Tensor, *, again: bool = False
     return part
 
 
-def no_gradient() -> NoGradient:
+def trainable(loss: torch.Tensor) -> torch.Tensor:
+    """`loss` itself. Raises NoGradient where it does not depend on weights in a way that can be differentiated."""
+    if not loss.requires_grad:
+        raise no_gradient("weights", remedy="give a network that can be trained")
+    return loss
+
+
+def no_gradient(
+    of: str = "inputs", *, remedy: str = "attack it without gradients: attack='square' or 'boundary'"
+) -> NoGradient:
     """The error, in the same words everywhere."""
     return NoGradient(
         "the network's outputs",
-        found="no gradient with respect to the inputs",
+        found=f"no gradient with respect to the {of}",
         expected="outputs that can be differentiated (no argmax, rounding, detach or no_grad on the way)",
-        remedy="attack it without gradients: attack='square' or 'boundary'",
+        remedy=remedy,
     )

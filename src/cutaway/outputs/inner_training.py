@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from cutaway.network.gradient import trainable
 from cutaway.network.outputs import first_tensor
 
 Weights = dict[str, torch.Tensor]
@@ -27,7 +28,7 @@ def leaf_weights(model: nn.Module, *, dtype: torch.dtype | None = None) -> Weigh
 
 def loss_with(model: nn.Module, weights: Weights, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of `model` with these weights, its own buffers and in training mode where it is in it."""
-    return functional.cross_entropy(first_tensor(functional_call(model, weights, (inputs,))), labels)
+    return trainable(functional.cross_entropy(first_tensor(functional_call(model, weights, (inputs,))), labels))
 
 
 @dataclass(slots=True)

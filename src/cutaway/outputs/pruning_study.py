@@ -15,6 +15,7 @@ from torch import nn
 
 from cutaway import seeds as streams
 from cutaway.errors import InputError, did_you_mean
+from cutaway.network.gradient import trainable
 from cutaway.network.outputs import first_tensor
 from cutaway.network.preserve import evaluated
 from cutaway.outputs.example_scores import COLUMNS, ExampleScores, hardness, mean_scores
@@ -245,7 +246,7 @@ def plain_trainer(make: Callable[[int], nn.Module], *, steps: int, batch_size: i
                 seen.clear()
                 outputs = first_tensor(model(inputs[rows]))
                 optimiser.zero_grad(set_to_none=True)
-                nn.functional.cross_entropy(outputs, labels[rows]).backward()
+                trainable(nn.functional.cross_entropy(outputs, labels[rows])).backward()
                 optimiser.step()
                 if scores is not None:
                     hidden = seen[-1][0] if seen and seen[-1][1] is outputs else None
