@@ -69,7 +69,7 @@ def test_a_frozen_draw_is_one_network_and_leaves_the_stream():
     model, before = FrozenDraw(trained(0.5, rows=20), 7), torch.random.get_rng_state()
     assert torch.equal(model(inputs), model(inputs))
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert not torch.equal(model(inputs), FrozenDraw(model.inner, 8)(inputs))
+    assert not torch.equal(model(inputs), FrozenDraw(model.model, 8)(inputs))
 
 
 def test_the_instrument_sweeps_and_says_so():

@@ -73,14 +73,14 @@ class DrawSweep:
 class FrozenDraw(nn.Module):
     """A network that answers at random, with the same draw in every pass."""
 
-    def __init__(self, inner: nn.Module, seed: int) -> None:
+    def __init__(self, model: nn.Module, seed: int) -> None:
         super().__init__()
-        self.inner, self.seed = inner, seed
+        self.model, self.seed = model, seed
 
     def forward(self, *inputs: Tensor) -> Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            return self.inner(*inputs)
+            return self.model(*inputs)
 
 
 def sweep_draws(
@@ -98,8 +98,8 @@ def sweep_draws(
     frozen.passes = network.passes
     blind = Square(radius=attack.radius, norm=attack.norm, steps=QUERIES, draws=QUERY_DRAWS)
 
-    def standing(by: Attack, against: Network, number: int) -> Hits:
-        found = by.attack(against, data, seed=seeds.number(seed, "draws", number), batch_size=batch_size)
+    def standing(by: Attack, attacked: Network, number: int) -> Hits:
+        found = by.attack(attacked, data, seed=seeds.number(seed, "draws", number), batch_size=batch_size)
         return _right(network, dataclasses.replace(data, inputs=found.inputs), batch_size)
 
     with torch.random.fork_rng():
