@@ -98,23 +98,23 @@ def sweep_draws(
     frozen.passes = network.passes
     blind = Square(radius=attack.radius, norm=attack.norm, steps=QUERIES, draws=QUERY_DRAWS)
 
-    def standing(by: Attack, attacked: Network, number: int) -> Hits:
-        found = by.attack(attacked, data, seed=seeds.number(seed, "draws", number), batch_size=batch_size)
+    def standing(by: Attack, number: int, others: Network = network) -> Hits:
+        found = by.attack(others, data, seed=seeds.number(seed, "draws", number), batch_size=batch_size)
         return _right(network, dataclasses.replace(data, inputs=found.inputs), batch_size)
 
     with torch.random.fork_rng():
         torch.manual_seed(seeds.number(seed, "randomised") % 2**31)
         sweep = DrawSweep(
             draws=(),
-            frozen=standing(attack, frozen, 0),  # first: an attack says what it cannot be asked
+            frozen=standing(attack, 0, frozen),  # first: an attack says what it cannot be asked
             clean=_right(network, data, batch_size),
             stands=np.empty((0, len(data)), dtype=bool),
-            black_box=standing(blind, network, -1),
+            black_box=standing(blind, -1),
         )
         for k in (4**power for power in range(32)):
             if k > most or (len(sweep.draws) > 2 and sweep.flat):
                 return sweep
-            hits = standing(dataclasses.replace(attack, draws=k, stop_early=False), network, k)
+            hits = standing(dataclasses.replace(attack, draws=k, stop_early=False), k)
             sweep = dataclasses.replace(sweep, draws=(*sweep.draws, k), stands=np.vstack([sweep.stands, hits]))
         raise AssertionError(most)
 
