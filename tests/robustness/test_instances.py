@@ -68,7 +68,7 @@ ROWS = {
 def test_no_row_ends_the_list(place, capsys):
     (place / "list.csv").write_text("\n".join(ROWS))
     out = place / "out.csv"
-    assert run(["certify", "--instances", str(place / "list.csv"), "--out", str(out), "--timeout", "60"]) == 0
+    assert run(["certify", "--instances", str(place / "list.csv"), "--out", str(out), "--timeout", "60"]) == 1
     told = capsys.readouterr().out
     assert "2 certified, 7 failed, 1 unknown, 1 unsupported" in told
     found = list(csv.DictReader(out.read_text().splitlines()))
@@ -76,6 +76,87 @@ def test_no_row_ends_the_list(place, capsys):
     for row, (verdict, reason) in zip(found, ROWS.values()):
         assert row["verdict"] == verdict and reason in row["reason"], row
         assert (row["result"] == "error") == (verdict in ("failed", "unsupported"))
+
+
+MALFORMED = {
+    "good.onnx,p.vnnlib,soon": "line 2; found a timeout of 'soon'; expected more than 0 seconds. Leave",
+    "good.onnx,p.vnnlib,-1": "line 3; found a timeout of '-1'",
+    "good.onnx,p.vnnlib,nan": "line 4; found a timeout of 'nan'",
+    "good.onnx": "line 5; found good.onnx; expected onnx,vnnlib[,timeout]",
+    ",p.vnnlib": "line 6; found ,p.vnnlib",
+    "good.onnx,p.vnnlib,9,more": "line 7; found good.onnx,p.vnnlib,9,more",
+    '"good.onnx': 'line 8; found "good.onnx; expected',  # the open quote takes no other line in
+    "g" * 200_000: "line 9; found " + "g" * 200 + "...; expected",
+    "good.onnx,p.vnnlib": "",
+    ".,p.vnnlib": "found no such file",
+    "half.onnx\0,p.vnnlib": "found no such file",
+}
+
+
+def test_a_line_that_is_no_instance_is_a_failed_row_with_its_number_and_the_others_run(place, capsys):
+    (place / "list.csv").write_text("onnx,vnnlib,timeout\n" + "\r\n".join(MALFORMED) + "\r\n")
+    command = ["certify", "--instances", str(place / "list.csv"), "--out", str(place / "out.csv"), "--json"]
+    for _ in range(2):  # the second time there is one row less to decide
+        assert run(command) == 1
+        assert json.loads(capsys.readouterr().out)["counts"] == {"certified": 1, "failed": 10}
+        found = list(csv.DictReader((place / "out.csv").read_text().splitlines()))
+        for row, (line, reason) in zip(found, MALFORMED.items(), strict=True):
+            assert reason in row["reason"] and (row["verdict"] == "failed") == bool(reason), (line, row)
+
+
+def test_a_list_that_has_one_malformed_line_left_says_so_every_time(place):
+    """Exit code 1 is the list's, not that of the rows that ran this time."""
+    (place / "list.csv").write_text("good.onnx,p.vnnlib\ngood.onnx\n")
+    out = place / "out.csv"
+    for _ in range(2):
+        assert run(["certify", "--instances", str(place / "list.csv"), "--out", str(out)]) == 1
+    (place / "list.csv").write_text("good.onnx,p.vnnlib\n")
+    assert run(["certify", "--instances", str(place / "list.csv"), "--out", str(out)]) == 0
+
+
+def test_what_is_no_list_at_all_is_refused(place, capsys):
+    out = place / "out.csv"
+    assert run(["certify", "--instances", str(place / "p.vnnlib"), "--out", str(out)]) == 2
+    assert (
+        "p.vnnlib, line 2; found (declare-const X_0 Real); expected onnx,vnnlib[,timeout]. Write the row so."
+        in capsys.readouterr().err
+        and not out.exists()
+    )
+
+
+@pytest.mark.parametrize("change", ["more cells", "fewer cells", "no verdict"])
+def test_an_edited_row_of_the_results_is_decided_again(place, change):
+    (place / "list.csv").write_text("good.onnx,p.vnnlib\n")
+    out = place / "out.csv"
+    run_instances(place / "list.csv", out, VerifySettings(timeout=60))
+    head, row = out.read_text().splitlines()
+    edited = {
+        "more cells": f"{row},x",
+        "fewer cells": row.rsplit(",", 1)[0],
+        "no verdict": row.replace("certified", "?"),
+    }
+    out.write_text(f"{head}\n{edited[change]}\n")
+    assert run_instances(place / "list.csv", out, VerifySettings(timeout=60)) == {"certified": 1}
+    assert len(next(csv.reader(out.read_text().splitlines()[1:]))) == len(instances.COLUMNS)
+
+
+def test_a_witness_of_many_inputs_is_read_again(place):
+    """Longer than the csv module takes unasked (131,072 characters)."""
+    (place / "list.csv").write_text("good.onnx,p.vnnlib\n")
+    out, told = place / "out.csv", []
+    run_instances(place / "list.csv", out, VerifySettings(timeout=60))
+    (row,) = csv.DictReader(out.read_text().splitlines())
+    instances._write(out, [row | {"witness": json.dumps([0.125] * 30_000)}])
+    assert run_instances(place / "list.csv", out, VerifySettings(timeout=60), progress=told.append) == {"certified": 1}
+    assert told == [] and csv.field_size_limit() == 131_072
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\0", b"a,b\n", b""])
+def test_a_file_that_holds_no_results_is_not_written_over(place, capsys, content):
+    (place / "list.csv").write_text("good.onnx,p.vnnlib\n")
+    (place / "out.csv").write_bytes(content)
+    assert run(["certify", "--instances", str(place / "list.csv"), "--out", str(place / "out.csv")]) == 2
+    assert "Write to another file" in capsys.readouterr().err and (place / "out.csv").read_bytes() == content
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("bad kernel"), RecursionError("deep"), OSError("disk")])

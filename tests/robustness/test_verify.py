@@ -319,10 +319,10 @@ def test_instance_list_resumes_and_refuses_another_model(tmp_path):
 
 
 LISTS = {
-    "net.onnx,a.vnnlib\nnet.onnx,b.vnnlib,0\n": "row 2; found 0; expected a timeout of more than 0 seconds",
-    "net.onnx,a.vnnlib,nan\n": "row 1; found nan; expected a timeout of more than 0 seconds",
-    "net.onnx,a.vnnlib,soon\n": "row 1; found soon; expected a timeout",
-    "net.onnx\n": "row 1; found net.onnx; expected onnx,vnnlib",
+    "net.onnx,a.vnnlib,0\nnet.onnx\n": "line 1; found a timeout of '0'; expected more than 0 seconds",
+    "net.onnx,a.vnnlib,nan\n": "line 1; found a timeout of 'nan'; expected more than 0 seconds",
+    "net.onnx,a.vnnlib,soon\n": "line 1; found a timeout of 'soon'; expected more than 0 seconds",
+    "net.onnx\n": "line 1; found net.onnx; expected onnx,vnnlib",
     "\n": "found no instances",
 }
 

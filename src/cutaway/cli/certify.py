@@ -47,7 +47,8 @@ def certify(
     spec
         A VNN-LIB property, 1.0 or 2.0, plain or .gz.
     instances
-        A csv list of onnx,vnnlib[,timeout], paths relative to it.
+        A csv list of onnx,vnnlib[,timeout], paths relative to it. Rows that fail end no list; with some the exit code
+        is 1.
     out
         Where the results go: a csv for --instances (a run that was cut off goes on where it stood), else the answer as
         JSON.
@@ -233,6 +234,7 @@ def _short(values: list[float] | None) -> str:
 
 def _instances(instances: Path, out: Path | None, options: dict, executor: Executor) -> Outcome:
     from cutaway.robustness.verify.instances import run_instances
+    from cutaway.status import Status
 
     if out is None:
         raise InputError(
@@ -247,7 +249,8 @@ def _instances(instances: Path, out: Path | None, options: dict, executor: Execu
             instances, out, _settings(options), progress=_tell, executor=executor, watched=True, memory_limit=memory
         )
     words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
-    return Outcome(payload={"counts": counts, "out": str(out)}, words=f"{words}\nresults: {out}")
+    code = 1 if counts.get(Status.FAILED) else 0
+    return Outcome(payload={"counts": counts, "out": str(out)}, words=f"{words}\nresults: {out}", code=code)
 
 
 def _accuracy(subject: ExactSubject, radius: float, norm: str, options: dict, plot: Path | None) -> Outcome:

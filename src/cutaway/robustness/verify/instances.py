@@ -1,9 +1,9 @@
 """VNN-COMP instance lists: one verdict a row, written as it comes, taken up again where a run was cut off.
 
-Input: csv rows `onnx,vnnlib[,timeout]` with paths relative to the list (a header line is allowed). Output: VNN-COMP's
-columns benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: cpu_time,
-verdict, decided_by, bound, parts, model_hash, property_hash, version (of Cutaway), import_check (version of the
-comparison with onnxruntime, see `import_check`), witness (JSON list), reason.
+Input: csv rows `onnx,vnnlib[,timeout]` with paths relative to the list (see `listing`). Output: VNN-COMP's columns
+benchmark, onnx, vnnlib, prepare_time, result (sat, unsat, unknown, error), run_time, then ours: cpu_time, verdict,
+decided_by, bound, parts, model_hash, property_hash, version (of Cutaway), import_check (version of the comparison with
+onnxruntime, see `import_check`), witness (JSON list), reason.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from cutaway.engines.jobs import map_jobs
 from cutaway.engines.local import InlineExecutor
 from cutaway.engines.watched import Overdue, Watched
 from cutaway.errors import FileError, InputError, NotPiecewiseAffine, UnsupportedOperator, failure
-from cutaway.files import LARGEST_RECORD, atomic, read_text
+from cutaway.files import LARGEST_RECORD, atomic
 from cutaway.robustness.verify.import_check import CHECK
+from cutaway.robustness.verify.listing import Instance, read_instances
 from cutaway.robustness.verify.onnx_query import OpenedNetwork, open_onnx
 from cutaway.robustness.verify.replay import file_hash
 from cutaway.robustness.verify.verdict import Progress, Verdict, VerifySettings
@@ -68,6 +69,7 @@ def run_instances(
 ) -> dict[str, int]:
     """Verdicts for every row; gives counts by verdict.
 
+    A line of the list that is none, or with a timeout that is none, is a row `failed` with its number as the reason.
     Rows already in `out` are kept if the hashes of their network and property still hold, else InputError; rows
     `failed`, and those of another version of the import check, are tried again. Whatever a row raises is its reason,
     never the end of the list: `unsupported` where an operator is missing, else `failed`. Nor does a full disk end it:
@@ -86,11 +88,19 @@ def run_instances(
     done, older = _finished(out, Path(instances).parent)
     if older:
         progress(f"{older} rows of {out} were decided {EARLIER}: they are decided again")
-    waiting = [row for row in dict.fromkeys(rows) if row[:2] not in done]
+    refused = {row.line: _refused(row) for row in rows if row.fault}
+    for row in refused.values():
+        progress(row["reason"])
+    sound = [row for row in rows if not row.fault]
+    waiting = list({(row.question, row.timeout): row for row in sound if row.question not in done}.values())
     full: list[FileError] = []  # why the last row is not in the file
 
+    def decided() -> list[dict[str, str]]:
+        every = (refused.get(row.line) or done.get(row.question) for row in rows)
+        return [row for row in every if row is not None]
+
     def written(to: Path) -> None:
-        _write(to, [done[o, v] for o, v, _ in rows if (o, v) in done])
+        _write(to, decided())
 
     def keep(index: int, row: dict[str, str]) -> None:
         done[row["onnx"], row["vnnlib"]] = row
@@ -102,12 +112,14 @@ def run_instances(
                 progress(f"{error} The list goes on, and this row waits for the next one.")
             full[:] = [error]
         told = f"{row['onnx']} {row['vnnlib']}: {row['verdict']} in {row['run_time']} s"
-        progress(f"{len(rows) - len(waiting) + index + 1}/{len(rows)} {told}")
+        progress(f"{len(sound) - len(waiting) + index + 1}/{len(sound)} {told}")
 
     jobs = []
-    for onnx, vnnlib, timeout in waiting:
-        limit = settings if timeout is None else replace(settings, timeout=min(timeout, settings.timeout))
-        jobs.append((Path(instances).parent, onnx, vnnlib, limit, progress, memory_limit))
+    for row in waiting:
+        limit = settings if row.timeout is None else replace(settings, timeout=min(row.timeout, settings.timeout))
+        jobs.append((Path(instances).parent, *row.question, limit, progress, memory_limit))
+    if refused and not waiting:
+        written(out)
     try:
         map_jobs(executor or InlineExecutor(), _watched_row if watched else _row, jobs, on_done=keep)
     finally:
@@ -115,41 +127,7 @@ def run_instances(
         _open.cache_clear()
         if full:
             _elsewhere(out, full[0], written)
-    return dict(Counter(done[onnx, vnnlib]["verdict"] for onnx, vnnlib, _ in rows))
-
-
-def read_instances(path: str | Path) -> list[tuple[str, str, float | None]]:
-    """Rows (onnx, vnnlib, timeout or None). Raises FileError or InputError with the row number."""
-    text = read_text(path, "list of instances", largest=LARGEST_RECORD)
-    rows = []
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
-        cells = [c.strip() for c in row]
-        if not any(cells) or (number == 1 and "onnx" in cells and "vnnlib" in cells):
-            continue
-        if len(cells) < 2 or not cells[0] or not cells[1]:
-            raise InputError(
-                f"{path}, row {number}",
-                found=",".join(row),
-                expected="onnx,vnnlib[,timeout]",
-                remedy="write the row so",
-            )
-        rows.append((cells[0], cells[1], _seconds(cells[2], f"{path}, row {number}") if any(cells[2:3]) else None))
-    if not rows:
-        raise InputError(
-            str(path), found="no instances", expected="rows onnx,vnnlib[,timeout]", remedy="add a row to the list"
-        )
-    return rows
-
-
-def _seconds(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not value > 0:
-        remedy = "leave the third column empty for the time limit of the command"
-        raise InputError(where, found=text, expected="a timeout of more than 0 seconds", remedy=remedy)
-    return value
+    return dict(Counter(row["verdict"] for row in decided()))
 
 
 def _elsewhere(out: Path, error: FileError, write: Callable[[Path], None]) -> None:
@@ -172,14 +150,19 @@ def _finished(out: Path, folder: Path) -> tuple[dict[tuple[str, str], dict[str, 
     """The rows that stand, and the number of decided rows that an earlier import check made."""
     if not out.exists():
         return {}, 0
-    with out.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if list(reader.fieldnames or []) not in (COLUMNS, [c for c in COLUMNS if c != "import_check"]):
-            remedy = "write to another file"
-            raise InputError(
-                str(out), found="a file with other columns", expected="results of this command", remedy=remedy
-            )
-        found = list(reader)
+    usual = csv.field_size_limit(LARGEST_RECORD)  # a witness of many inputs is one long field
+    try:
+        with out.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if list(reader.fieldnames or []) not in (COLUMNS, [c for c in COLUMNS if c != "import_check"]):
+                raise csv.Error("a file with other columns")
+            found = [row for row in reader if _whole(row)]  # a row that was edited or cut is decided again
+    except (csv.Error, UnicodeDecodeError) as error:
+        told = "bytes that are no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        remedy = "write to another file"
+        raise InputError(str(out), found=told, expected="results of this command", remedy=remedy) from error
+    finally:
+        csv.field_size_limit(usual)
     done = {(r["onnx"], r["vnnlib"]): r for r in found if _stands(r)}
     older = sum(r["verdict"] in (Status.CERTIFIED, Status.FALSIFIED) and not _stands(r) for r in found)
     hashes: dict[str, str] = {}
@@ -200,6 +183,12 @@ def _finished(out: Path, folder: Path) -> tuple[dict[tuple[str, str], dict[str, 
                     remedy=f"the {kind} has changed since: write to another file",
                 )
     return done, older
+
+
+def _whole(row: dict) -> bool:
+    """Whether a row of a results file has every cell, no more, and a verdict that there is."""
+    verdicts = {*RESULTS, Status.UNSUPPORTED, Status.FAILED}
+    return None not in row and None not in row.values() and row["verdict"] in verdicts
 
 
 def _stands(row: dict[str, str]) -> bool:
@@ -269,10 +258,14 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
 
 
+def _refused(row: Instance) -> dict[str, str]:
+    return _empty(*row.question) | {"verdict": Status.FAILED.value, "result": "error", "reason": str(row.fault)}
+
+
 def _empty(onnx: str, vnnlib: str) -> dict[str, str]:
     from cutaway import __version__
 
-    benchmark = Path(onnx).parent.parent.name or Path(onnx).parts[0]
+    benchmark = Path(onnx).parent.parent.name or next(iter(Path(onnx).parts), "")
     return dict.fromkeys(COLUMNS, "") | {
         "benchmark": benchmark,
         "onnx": onnx,
