@@ -185,6 +185,7 @@ NAMES = {
     "cutaway.robustness.patterns:count_patterns": ":count_activations",
     "cutaway.robustness.patterns:pre_activations": ":relu_inputs",
     "cutaway.robustness.verify.branching:choose": ":choose_splits",
+    "cutaway.robustness.verify.instances:read_instances": "cutaway.robustness.verify.listing",
     "cutaway.robustness.verify.input_split:Outcome": ":SearchOutcome",
     "cutaway.robustness.verify.relu_split:Parts": "cutaway.robustness.verify.relu_parts",
     "cutaway.robustness.verify.relu_split:SplitSettings": "cutaway.robustness.verify.relu_parts",
