@@ -34,8 +34,8 @@ LIKELIEST = 5  # tokens in a mixture
 def divergence(p: Tensor, q: Tensor) -> Tensor:
     """Jensen and Shannon's, in nats, of distributions along the last axis."""
     middle = (p + q) / 2
-    parts = (torch.special.xlogy(each, each) - torch.special.xlogy(each, middle) for each in (p, q))
-    return sum(part.sum(-1) for part in parts) / 2
+    both = torch.stack(torch.broadcast_tensors(p, q))
+    return (torch.special.xlogy(both, both) - torch.special.xlogy(both, middle)).sum(dim=(0, -1)) / 2
 
 
 @torch.no_grad()

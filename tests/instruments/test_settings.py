@@ -116,6 +116,7 @@ def test_the_list_says_why_a_scan_leaves_one_out(capsys):
         "kernel-features",
         "margins",
         "mlp-sparsity",
+        "own-labels",
         "pruning",
         "ray-crossings",
         "sample-region",

@@ -14,7 +14,7 @@ from cutaway import seeds
 from cutaway.audits.table_audit import TableAudit
 from cutaway.errors import InputError
 from cutaway.outputs.groups import simultaneous_intervals
-from cutaway.outputs.label_filter import FilterCounts, break_even, filter_margin
+from cutaway.outputs.label_filter import FilterCounts, break_even, class_leads, filter_margin
 from cutaway.reading import Reading
 from cutaway.reading.intervals import proportion_interval
 from cutaway.reading.table import Table
@@ -300,23 +300,14 @@ def _of(hits: int, count: int) -> float:
 
 
 def _leads(table: Table, columns: dict[str, Any]) -> None:
-    """By true class: kept right rows among these and those of the commonest kept wrong label, with the interval that
-    holds for all classes and wrong labels at once, since the commonest was chosen by looking."""
-    names, labels = np.unique(columns["class"]), np.unique(np.concatenate([columns["class"], columns["label"]]))
-    level, found = 1 - 0.05 / (len(names) * (len(labels) - 1) or 1), []
-    for name in names:
-        given = columns["label"][(columns["class"] == name) & columns["kept"]]
-        own = int((given == name).sum())
-        others = [int((given == label).sum()) for label in labels if label != name]
-        bands = [proportion_interval(own, own + k, level) if own + k else (0.0, 1.0) for k in others or [0]]
-        most = max(others, default=0)
-        found.append((_of(own, own + most), min(b[0] for b in bands), min(b[1] for b in bands)))
-    for name, column, words in (
-        ("lead", 0, "kept right rows among these and those of the commonest wrong label"),
-        ("lead_low", 1, "its lower end, all classes and labels at once"),
-        ("lead_high", 2, "its upper end, all classes and labels at once"),
+    """By true class: how far the right label leads among kept rows."""
+    found = class_leads(columns["class"], columns["label"], columns["kept"])
+    for name, values, words in (
+        ("lead", found.lead, "kept right rows among these and those of the commonest wrong label"),
+        ("lead_low", found.low, "its lower end, all classes and labels at once"),
+        ("lead_high", found.high, "its upper end, all classes and labels at once"),
     ):
-        table.keep(name, [f[column] for f in found], ["class"], long_name=words)
+        table.keep(name, values, ["class"], long_name=words)
 
 
 def _at_random(counts: FilterCounts, draws: int, seed: int) -> dict[str, NDArray[np.float64]]:

@@ -23,6 +23,7 @@ from cutaway.instruments.outputs.distillation import Distillation as Distillatio
 from cutaway.instruments.outputs.epistemic import Epistemic as Epistemic
 from cutaway.instruments.outputs.group_accuracy import GroupAccuracy as GroupAccuracy
 from cutaway.instruments.outputs.latent_extremes import LatentExtremes as LatentExtremes
+from cutaway.instruments.outputs.own_labels import OwnLabels as OwnLabels
 from cutaway.instruments.outputs.probability import Probability as Probability
 from cutaway.instruments.outputs.pruning import Pruning as Pruning
 from cutaway.instruments.robustness.robust_accuracy import RobustAccuracy as RobustAccuracy
@@ -60,6 +61,7 @@ __all__ = [
     "Margins",
     "MlpSparsity",
     "NeuralCollapse",
+    "OwnLabels",
     "Probability",
     "Pruning",
     "RayCrossings",

@@ -10,7 +10,7 @@ __all__, __getattr__, __dir__ = _facade.front(
         "distilled_study": "Taught class_mean_rows study_distilled",
         "example_scores": "ExampleScores hardness mean_scores read_scores",
         "groups": "Cells Odds cells_of equalised_odds simultaneous_intervals",
-        "label_filter": "FilterCounts FilterMargin break_even filter_margin",
+        "label_filter": "ClassLeads FilterCounts FilterMargin break_even class_leads filter_margin",
         "latent_extremes": "LatentEffects effect_p_values latent_effects rank_effects sample_properties",
         "keeping": "kept_count prune recall_quotas",
         "cutaway.network.row_gradients": "row_gradient_norms",

@@ -26,9 +26,11 @@ from cutaway.outputs.groups import simultaneous_intervals as simultaneous_interv
 from cutaway.outputs.keeping import kept_count as kept_count
 from cutaway.outputs.keeping import prune as prune
 from cutaway.outputs.keeping import recall_quotas as recall_quotas
+from cutaway.outputs.label_filter import ClassLeads as ClassLeads
 from cutaway.outputs.label_filter import FilterCounts as FilterCounts
 from cutaway.outputs.label_filter import FilterMargin as FilterMargin
 from cutaway.outputs.label_filter import break_even as break_even
+from cutaway.outputs.label_filter import class_leads as class_leads
 from cutaway.outputs.label_filter import filter_margin as filter_margin
 from cutaway.outputs.latent_extremes import LatentEffects as LatentEffects
 from cutaway.outputs.latent_extremes import effect_p_values as effect_p_values
@@ -68,6 +70,7 @@ __all__ = [
     "Arm",
     "CalibrationErrors",
     "Cells",
+    "ClassLeads",
     "Ensemble",
     "ExampleScores",
     "FilterCounts",
@@ -91,6 +94,7 @@ __all__ = [
     "calibration_errors",
     "cells_of",
     "check_pairs",
+    "class_leads",
     "class_mean_rows",
     "class_recalls",
     "counted_trainer",

@@ -165,3 +165,22 @@ def draws_chart(reading: Measured, bars: Any) -> Any:
     tips = ["attack:N", alt.Tooltip("share:Q", format=".1%")]
     points = alt.Chart(rows).mark_point(filled=True, size=70, color=INK).encode(x=x, y=y, tooltip=tips)
     return styled(alt.vconcat(bars, points.properties(width=WIDTH, height=ROW * len(names))))
+
+
+def confidences_chart(reading: Measured) -> Any:
+    """Share of a network's labels that are right, and, in grey, that are kept, by the probability from which a label is
+    kept; the intervals hold for all probabilities at once."""
+    values, scale = reading.values, alt.Scale(domain=[0, 1])
+    columns = {k: values[f"right_by_confidence{k}"].values for k in ("", "_low", "_high")}
+    kinds = ("right among kept", "kept")
+    colour = alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(kinds), range=[INK, NULL]), legend=LEGEND)
+    x = alt.X("confidence:Q", title="probability from which a label is kept", scale=scale)
+    y = alt.Y("share:Q", title="share of labels", axis=alt.Axis(format="~%"), scale=scale)
+    at = values["confidence"].values
+    rows = inline_rows(confidence=at, low=columns["_low"], high=columns["_high"])
+    band = alt.Chart(rows).mark_area(opacity=0.2, color=INK).encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q")
+    layers: list[Any] = [band]
+    for kind, share in zip(kinds, (columns[""], values["kept_by_confidence"].values)):
+        own = alt.Chart(inline_rows(confidence=at, share=share, kind=[kind] * len(at)))
+        layers.append(own.mark_line(point=True).encode(x=x, y=y, color=colour))
+    return finished(alt.layer(*layers), height=260)
