@@ -107,7 +107,7 @@ class Instrument(ABC):
     expense : the cost in words, e.g. "2P forward passes a sample".
     formula : the quantity in LaTeX, for the documentation.
     limits : what the figures do not tell, for the report.
-    null : which null suits it: `reinitialised`, `permuted-labels`, `matched-spectrum`, `random-mask` or "".
+    null : which null suits it, a name in `cutaway.evidence.NULLS`, or "".
     in_scan : whether `cutaway scan` runs it without being asked (leave out what takes minutes).
     left_out : why not, where `in_scan` is False; its expense where nothing is said.
     tiles : its figures for a report's first screen.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cutaway.data.dataset import spread_rows
 from cutaway.errors import InputError
+from cutaway.evidence.null import null_effort
 from cutaway.instrument import Instrument
 from cutaway.network import Network
 from cutaway.wording import counted
@@ -160,7 +161,7 @@ def _plan(
     lined = [i for i in chosen if i.name in found]
     seconds = {i.name: found[i.name](max(1, round(share * rows_read(i, rows)))) for i in lined}
     observed = sum(seconds.values())
-    replicate = sum(seconds[i.name] for i in lined if i.null)
+    replicate = sum((1 + null_effort(i.null)) * seconds[i.name] for i in lined if i.null)
     if within is not None and replicate > 0:
         nulls = nulls_in(within - observed, replicate, nulls)
     return ScanPlan(share=share, nulls=nulls, observed=observed, replicate=replicate)

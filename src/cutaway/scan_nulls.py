@@ -65,7 +65,7 @@ def null_figures(instruments: Subjects, network: Network, data: Dataset, seed: i
         found[instrument.name] = {}
         try:
             if name not in made:
-                made[name] = NULLS[name].draw(network, data, seed)
+                made[name] = NULLS[name].within(budget).draw(network, data, seed)
             null_network, null_data = made[name]
             reading = instrument.measure(null_network, null_data, seed=seed, budget=budget, intervals=False)
             found[instrument.name] = {figure.name: figure.value for figure in reading.figures}

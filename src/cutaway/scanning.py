@@ -27,6 +27,7 @@ from cutaway.errors import CutawayError, InputError, did_you_mean, failure
 from cutaway.evidence.decision import LIMIT, reach
 from cutaway.evidence.looks import LookLog
 from cutaway.evidence.multiplicity import q_values
+from cutaway.evidence.null import null_effort
 from cutaway.files import TemporaryFolder, write_text
 from cutaway.instrument import Instrument
 from cutaway.network import Network
@@ -116,7 +117,7 @@ def scan(
         draws, until = Draws(), None
         if settings.within is not None:
             until = began + settings.within
-            each = sum(observed[i.name].cost.seconds for i, _ in usable)
+            each = sum((1 + null_effort(name)) * observed[i.name].cost.seconds for i, name in usable)
             most = scan_cost.nulls_in(until - time.perf_counter(), each, settings.nulls)
             settings = dataclasses.replace(settings, nulls=most)
             record["nulls"] = settings.nulls

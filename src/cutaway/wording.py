@@ -22,6 +22,9 @@ NULL_WORDS = {
     "permuted-rows": NullWords("the same candidates on the labels in random order", "labels permuted"),
     "permuted-generations": NullWords("the same errors in random order over the places", "order permuted"),
     "random-filter": NullWords("filters that keep as many rows at random", "kept at random"),
+    "memorised-labels": NullWords(
+        "networks of the same architecture that have memorised the labels in random order", "labels memorised"
+    ),
     "random-mask": NullWords("the same network with the zeros of every layer at random places", "random mask"),
 }
 """By the null's name; a `Null` of another package adds its own when its class is made."""

@@ -10,6 +10,7 @@ from torch.nn.utils import prune
 
 from cutaway.data import Dataset
 from cutaway.errors import InputError
+from cutaway.evidence import NULLS, replicates
 from cutaway.instruments.structure.effective_sparsity import EffectiveSparsity
 from cutaway.network import Network
 from cutaway.structure.live import live_connections
@@ -267,7 +268,24 @@ def test_a_cut_network_has_infinite_compression_in_words():
     reading = EffectiveSparsity().measure(model, data())
     assert math.isinf(reading.figure("effective_compression").value)
     assert reading.figure("outputs_cut_off").value == 3 and reading.figure("direct_compression").value < 3
-    assert "infinite" in EffectiveSparsity().describe(reading)
+    assert reading.figure("disconnected").value == 1 and "infinite" in EffectiveSparsity().describe(reading)
+    said = reading.summary()
+    assert "(weights over those on a path), infinite: the network is disconnected: infinite" in said
+    assert "share of units on no path: 1" in said and "outputs, of 3, that no input reaches: 3" in said
+    assert " inf" not in said.replace(" infinite", "")
+
+
+def test_random_masks_say_how_often_they_disconnect():
+    """One path is left of a network of three layers: few masks of as many zeros leave any."""
+    model = nn.Sequential(*(nn.Linear(6, 6, bias=False) for _ in range(3))).eval()
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.zero_()[0, 0] = 1.0
+    reading = EffectiveSparsity().measure(model, data(6))
+    network = Network(model, data(6).inputs[:2])
+    null = replicates(EffectiveSparsity(), network, data(6), NULLS["random-mask"], count=9)
+    found = reading.against(null, null="random-mask").figure("disconnected")
+    assert found.value == 0 and found.null_median == 1 and found.p_value == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("zeroed", [0, 1])
@@ -309,7 +327,6 @@ def test_a_budget_below_the_weights_is_told():
 
 
 def test_the_null_keeps_every_layers_zeros_and_values():
-    from cutaway.evidence.null import NULLS
 
     torch.manual_seed(0)
     model = mlp().eval()

@@ -51,7 +51,8 @@ def scan(
         Time to keep to, such as 90s, 10min or 1h: rows and nulls are cut to fit, and what that many can still tell is
         said.
     null
-        Use this null for all instruments: reinitialised, permuted-labels, matched-spectrum or random-mask.
+        Use this null for all instruments: reinitialised, permuted-labels, matched-spectrum, random-mask, or
+        memorised-labels, which trains each of its networks.
     only
         Names of the instruments to run, instead of all.
     radius

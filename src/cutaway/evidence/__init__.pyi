@@ -10,9 +10,11 @@ from cutaway.evidence.holdout import guaranteed_questions as guaranteed_question
 from cutaway.evidence.holdout import thresholdout as thresholdout
 from cutaway.evidence.information import rajski_distance as rajski_distance
 from cutaway.evidence.looks import LookLog as LookLog
+from cutaway.evidence.memorised import memorise as memorise
 from cutaway.evidence.multiplicity import q_values as q_values
 from cutaway.evidence.null import NULLS as NULLS
 from cutaway.evidence.null import MatchedSpectrum as MatchedSpectrum
+from cutaway.evidence.null import MemorisedLabels as MemorisedLabels
 from cutaway.evidence.null import Null as Null
 from cutaway.evidence.null import PermutedLabels as PermutedLabels
 from cutaway.evidence.null import Reinitialised as Reinitialised
@@ -31,6 +33,7 @@ __all__ = [
     "Holdout",
     "LookLog",
     "MatchedSpectrum",
+    "MemorisedLabels",
     "NULLS",
     "Null",
     "PermutedLabels",
@@ -41,6 +44,7 @@ __all__ = [
     "guaranteed_questions",
     "mean_interval",
     "median_interval",
+    "memorise",
     "p_value",
     "proportion_interval",
     "q_values",

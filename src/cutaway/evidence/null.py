@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import torch
 
 from cutaway import seeds
 from cutaway.engines.jobs import map_jobs
 from cutaway.errors import InputError
+from cutaway.evidence.memorised import fit_of, memorise
+from cutaway.network.calculus import Parameters
 from cutaway.wording import NULL_WORDS, NullWords
 
 if TYPE_CHECKING:
@@ -34,12 +37,14 @@ if TYPE_CHECKING:
 class Null(ABC):
     """A way to make a network, or labels, that have learned nothing.
 
-    Class attributes: `name`, `words` (a noun phrase for sentences) and `short` (for table heads and legends).
+    Class attributes: `name`, `words` (a noun phrase for sentences), `short` (for table heads and legends) and `effort`,
+    what a draw costs beside its measurement, in measurements, about.
     """
 
     name: ClassVar[str]
     words: ClassVar[str]
     short: ClassVar[str]
+    effort: ClassVar[float] = 0.0
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
@@ -55,6 +60,10 @@ class Null(ABC):
         An exact draw of the null, reproducible from `seed`. Cost: a copy of the network or of the labels, no pass.
         Source: the argument of Dead Salmons (arXiv 2512.18792).
         """
+
+    def within(self, budget: int | None) -> Null:
+        """This null, its draws within `budget` bytes; for those that work with the data. Exact. Source: ours."""
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +129,55 @@ class RandomMask(Null):
         return network.mask_twin(seed), data
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemorisedLabels(Null):
+    """The same architecture, initialised anew and trained on the labels in random order, by Adam on all rows, until its
+    mean loss is as low as the network's own on the true labels, and every row right if the network's are.
+
+    A network that does not come so far in 6,000 steps stands as it is. Another optimiser would end elsewhere.
+    """
+
+    budget: int | None = None
+
+    name: ClassVar[str] = "memorised-labels"
+    effort: ClassVar[float] = 300.0
+
+    def draw(self, network, data, seed):
+        """A network that has learned labels in random order, and these. Cost: up to 6,000 forward and backward passes a
+        row. Raises `InputError` for data without labels."""
+        _, shuffled = PermutedLabels().draw(network, data, seed)
+        twin = network.twin(seed)
+        twin = twin.double() if twin.dtype in (torch.float16, torch.bfloat16) else twin
+        loss, wrong = fit_of(Parameters(network), data.inputs, data.labels, self.budget)
+        memorise(twin, data.inputs, shuffled.labels, goal=loss, all_right=not wrong, budget=self.budget)
+        return twin, shuffled
+
+    def within(self, budget):
+        return dataclasses.replace(self, budget=budget)
+
+
 def _nothing_to_permute(data: Dataset, kind: str, remedy: str) -> InputError:
     return InputError(f"data {data.name!r}", found=f"no {kind}", expected=f"{kind} to permute", remedy=remedy)
 
 
 NULLS: dict[str, Null] = {
-    null.name: null for null in (Reinitialised(), MatchedSpectrum(), PermutedLabels(), PermutedGroups(), RandomMask())
+    null.name: null
+    for null in (
+        Reinitialised(),
+        MatchedSpectrum(),
+        PermutedLabels(),
+        PermutedGroups(),
+        RandomMask(),
+        MemorisedLabels(),
+    )
 }
 """Name -> null."""
+
+
+def null_effort(name: str) -> float:
+    """What a draw of the null called `name` costs beside its measurement, in measurements; 0 for one that is not
+    known. An estimate. Source: ours."""
+    return NULLS[name].effort if name in NULLS else 0.0
 
 
 def null_seed(seed: int, replicate: int) -> int:
@@ -164,6 +214,6 @@ def replicate(
     instrument: Instrument, network: Network, data: Dataset, null: Null, seed: int, budget: int | None
 ) -> Reading:
     """One draw of `null`, measured."""
-    null_network, null_data = null.draw(network, data, seed)
+    null_network, null_data = null.within(budget).draw(network, data, seed)
     reading = instrument.measure(null_network, null_data, seed=seed, budget=budget, intervals=False)
     return dataclasses.replace(reading, null=null.name)

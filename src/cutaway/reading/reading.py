@@ -73,7 +73,8 @@ class Figure:
     def told(self) -> str:
         """`words: value unit, 95 % interval low to high (null median ..., p = ...)`; of a bound, `off by at most
         ...`."""
-        text = f"{self.called}: {self.value:.4g}" + ("" if self.unit == "1" else f" {self.unit}")
+        value = "infinite" if self.value == math.inf else f"{self.value:.4g}"
+        text = f"{self.called}: {value}" + ("" if self.unit == "1" else f" {self.unit}")
         if self.low is not None and self.high is not None and not math.isnan(self.low + self.high):
             ends = f"{100 * self.level:g} % interval {self.low:.4g} to {self.high:.4g}"
             text += f", off by at most {self.error:.2g}" if self.sure else f", {ends}"

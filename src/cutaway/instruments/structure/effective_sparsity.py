@@ -78,14 +78,19 @@ class EffectiveSparsity(Instrument):
             table.keep(name, numbers.numpy(), **exact, long_name=words)
         sparse = int(kept.sum()) < int(total.sum())
         side = "less" if sparse else "none"  # without zeros there is nothing to place at random
+        cut = math.isinf(live.effective)
+        end = ", infinite: the network is disconnected" if cut else ""
+        reached = f"outputs, of {live.outputs.numel()}, that no input reaches"
         for name, value, words in (
-            ("direct_compression", live.direct, "weights over weights that are not zero"),
-            ("effective_compression", live.effective, "weights over weights on a path"),
-            ("inactive_share", _share(int((kept - active).sum()), int(kept.sum())), "of what is not zero, on no path"),
-            ("dead_unit_share", _share(int((units - alive).sum()), int(units.sum())), "units on no path"),
-            ("outputs_cut_off", int((~live.outputs).sum()), "outputs that no input reaches"),
+            ("direct_compression", live.direct, "direct compression (weights over those that are not zero)"),
+            ("effective_compression", live.effective, f"effective compression (weights over those on a path){end}"),
+            ("inactive_share", _share(int((kept - active).sum()), int(kept.sum())), "share of kept weights on no path"),
+            ("dead_unit_share", _share(int((units - alive).sum()), int(units.sum())), "share of units on no path"),
+            ("outputs_cut_off", int((~live.outputs).sum()), reached),
+            ("disconnected", int(cut), "disconnected (1: no input reaches any output; 0: some do)"),
         ):
-            alternative = side if name.endswith("_share") else "none"  # the others follow, or are infinite
+            judged = name.endswith("_share") or name == "disconnected"  # the others follow, or are infinite
+            alternative = side if judged else "none"
             table.number(
                 name,
                 value,
