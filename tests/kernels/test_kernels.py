@@ -448,3 +448,63 @@ def test_what_is_no_kernel_is_refused():
         kernel_distance(torch.eye(3), torch.eye(4))
     with pytest.raises(InputError, match="rows of a kernel; found none"):
         tangent_kernel(Network(nn.Linear(4, 2), torch.zeros(2, 4)), torch.zeros(0, 4))
+
+
+METHODS_TO_BREAK = ["auto", "structured", "jacobian", "products"]
+
+
+@pytest.mark.parametrize("method", METHODS_TO_BREAK)
+def test_rows_that_are_none_are_named(method):
+    network, rows = made("dense", rows=5)
+    assert network.example is not None
+    wide = torch.randn(3, *rows.shape[1:-1], rows.shape[-1] + 1)
+    for left, right in ((wide, None), (rows, wide)):
+        with pytest.raises(ModelError, match=r"which refuses it .*expected rows of \d+ numbers"):
+            tangent_kernel(network, left, right, method=method)
+    with pytest.raises(ModelError, match="Int64 holds whole ones: give inputs.float"):
+        tangent_kernel(network, torch.ones_like(rows).long(), method=method)
+    bad = rows.clone()
+    bad[2] = math.nan
+    for left, right, where in ((bad, None, "kernel, row 2"), (rows, bad, "right, row 2")):
+        with pytest.raises(InputError, match=f"{where}; found NaN or infinity .1 of 5 rows"):
+            tangent_kernel(network, left, right, method=method)
+
+
+@pytest.mark.parametrize("method", METHODS_TO_BREAK)
+def test_a_kernel_that_its_type_does_not_hold_is_said_to_be_one(method):
+    torch.manual_seed(0)
+    rows = torch.randn(5, 6)
+    network = Network(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), rows[:2])
+    with pytest.raises(InputError, match="float32 does not hold.*double=True"):
+        tangent_kernel(network, 1e30 * rows, method=method)
+    wide = tangent_kernel(network, 1e30 * rows, method=method, double=True)
+    assert wide.dtype == torch.float64 and bool(wide.isfinite().all()) and float(wide.max()) > 1e38
+
+
+def test_a_module_and_arrays_will_do_and_so_will_rows_of_another_size():
+    network, rows = made("dense", rows=5)
+    wanted = tangent_kernel(network, rows)
+    torch.testing.assert_close(tangent_kernel(network.model, rows.numpy(), rows.numpy()), wanted)
+    with pytest.raises(InputError, match="found shape"):
+        tangent_kernel(network, [1.0, 2.0])
+    torch.manual_seed(0)
+    pooled = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).eval()
+    small = Network(pooled, torch.randn(2, 1, 5, 5))
+    assert tangent_kernel(small, torch.randn(2, 1, 5, 5), torch.randn(3, 1, 8, 8), method="jacobian").shape == (2, 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"kernel_size": 3}, {"kernel_size": 3, "pooling": True}])
+def test_the_closed_form_names_rows_that_are_none(options):
+    network, rows = InfiniteNetwork(**options), torch.randn(4, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match="as on the other side"):
+        network.kernels(rows, rows.repeat(1, 3, 1, 1))
+    bad = rows.clone()
+    bad[1, 0, 2, 2] = math.inf
+    with pytest.raises(InputError, match="inputs, row 1; found NaN or infinity"):
+        network.kernels(bad)
+    with pytest.raises(InputError, match="float32 does not hold.*inputs.double"):
+        network.kernels(1e30 * rows)
+    with pytest.raises(InputError, match="float64 does not hold.*Divide the inputs"):
+        network.kernels(1e200 * rows.double())
+    with pytest.raises(InputError, match="found none"):
+        network.kernels(rows[:0])

@@ -93,3 +93,15 @@ def test_distances_over_training_are_cosines():
     found = distances(kernels)
     assert found[0, 1] == pytest.approx(0.0) and found[0, 2] == pytest.approx(1 - 3 / (np.sqrt(3) * 3))
     assert motion_marks([0, 10, 100], found).to_dict()["mark"]["type"] == "rect"
+
+
+def test_rows_without_a_gradient_are_counted():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False)).eval()
+    data = small_data()
+    data.inputs[[1, 5, 9]] = 0
+    reading = TangentKernel(num_points=48).measure(model, data)
+    assert reading.figure("silent_rows").value == 3 and reading.figure("equal_rows").value == 2
+    assert "On 3 rows no output depends on a parameter" in TangentKernel().describe(reading)
+    reading.plot()
+    assert "silent_rows" not in {f.name for f in TangentKernel(num_points=48).measure(model, small_data()).figures}

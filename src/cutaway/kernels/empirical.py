@@ -8,14 +8,17 @@ rounding and agree to 1e-10 in float64. Norms of a kernel grow many times over i
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.func import vjp
 
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
+from cutaway.kernels.checked import checked_kernel, checked_rows
 from cutaway.kernels.structure import joined, layer_factors, working_bytes
 from cutaway.network import Network
 from cutaway.network.calculus import Parameters, jacobian_chunks, parameter_tangents
 from cutaway.network.gradient import derivatives
+from cutaway.network.misfit import misfit
 from cutaway.network.network import DEFAULT_BUDGET
 
 _PIECE = 2**15
@@ -24,7 +27,7 @@ METHODS = ("auto", "structured", "jacobian", "products")
 
 
 def tangent_kernel(
-    network: Network,
+    network: Network | nn.Module,
     left: torch.Tensor,
     right: torch.Tensor | None = None,
     *,
@@ -42,9 +45,11 @@ def tangent_kernel(
 
     Cost: `structured` one forward and c backward passes a row and n m numbers of each layer's widths; `jacobian` the
     same passes and n m c P; `products` c m passes over all rows. What of `right` does not fit beside `left` at once
-    goes through anew for every block of `left`. Raises `InputError` for an unknown method, or `structured` where it
-    does not apply; `BudgetError` where a copy in float64, or the least that a method holds, does not fit. Exact up to
-    rounding. Source: Jacot, Gabriel and Hongler 2018, mean over outputs.
+    goes through anew for every block of `left`. A row without a gradient (of zeros, in a network without biases) has
+    kernel 0 with all. Raises `InputError` for an unknown method, `structured` where it does not apply, rows that are
+    not finite, and a kernel that its type does not hold (inputs of 1e20 in float32); `ModelError` for rows that the
+    network does not take; `BudgetError` where a copy in float64, or the least that a method holds, does not fit. Exact
+    up to rounding. Source: Jacot, Gabriel and Hongler 2018, mean over outputs.
     """
     if method not in METHODS:
         raise InputError(
@@ -53,9 +58,12 @@ def tangent_kernel(
             expected=", ".join(METHODS),
             remedy="leave it out to have the cheapest chosen",
         )
-    if not len(left) or (right is not None and not len(right)):
-        raise InputError("rows of a kernel", found="none", expected="at least one", remedy="give inputs (n, ...)")
+    left = checked_rows("rows of a kernel", left)
+    right = None if right is None else checked_rows("rows of a kernel, right", right)
+    network = network if isinstance(network, Network) else Network(network, left[:2])
     network, budget = network.with_example(left[:2]), budget or DEFAULT_BUDGET
+    for rows in (left,) if right is None else (left, right):
+        _check_taken(network, rows)
     if network.dtype != torch.float64 and (double or network.dtype in (torch.float16, torch.bfloat16)):
         chunk_size(8 * network.num_parameters, budget)  # the copy
         network = network.double()
@@ -63,10 +71,25 @@ def tangent_kernel(
     if method == "auto":
         method = _cheapest(network, left, budget)
     if method == "structured":
-        return _structured(network, left, right, budget)
-    parameters = Parameters(network)
-    work = _by_jacobians if method == "jacobian" else _by_products
-    return work(parameters, left, right, budget) / network.output_shape[0]
+        found = _structured(network, left, right, budget)
+    else:
+        work = _by_jacobians if method == "jacobian" else _by_products
+        found = work(Parameters(network), left, right, budget) / network.output_shape[0]
+    return checked_kernel(found, doubled="give double=True")
+
+
+def _check_taken(network: Network, rows: torch.Tensor) -> None:
+    """Raise the error of a network that does not run on these rows; one pass of one row, where they are not like its
+    example."""
+    example = network.example
+    assert example is not None
+    if rows.shape[1:] == example.shape[1:] and rows.is_floating_point() == example.is_floating_point():
+        return
+    try:
+        with torch.no_grad():
+            network.forward(network.place(rows[:1]))
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+        raise misfit(network.model, network.name, rows[:1], error) from error
 
 
 def _cheapest(network: Network, inputs: torch.Tensor, budget: int) -> str:

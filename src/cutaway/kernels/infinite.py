@@ -20,6 +20,7 @@ import torch
 
 from cutaway.engines.budget import chunk_size
 from cutaway.errors import InputError
+from cutaway.kernels.checked import checked_kernel, checked_rows
 from cutaway.kernels.duals import CLEAR, DUALS, relu_of_roots, root
 from cutaway.network.network import DEFAULT_BUDGET
 
@@ -90,9 +91,11 @@ class InfiniteNetwork:
         Exact up to rounding, in the inputs' type (fully connected ones worked out in float64) and on their device;
         differentiable in the inputs. A row of zeros has kernel 0 (b and more with biases). Cost: depth n m operations
         of a dual, times the pixels of an image (their square with pooling). Raises `InputError` for images that are
-        none, `BudgetError` where one pair does not fit. Source: Jacot, Gabriel and Hongler 2018; Arora et al. 2019 for
-        convolutions.
+        none, rows of two shapes or not finite, and a kernel that the inputs' type does not hold, `BudgetError` where
+        one pair does not fit. Source: Jacot, Gabriel and Hongler 2018; Arora et al. 2019 for convolutions.
         """
+        left = checked_rows("inputs", left)
+        right = None if right is None else checked_rows("inputs, right", right, left)
         self._check(left)
         kept = left.dtype
         if not self.kernel_size:  # of a row with itself, rounding in float32 would take 4e-4 of the kernel
@@ -117,7 +120,8 @@ class InfiniteNetwork:
                     if right is None:  # what lies right of the square on the diagonal, and the square's upper half
                         whole[columns, rows] = part.T.to(kept)
                         whole[rows, rows] = whole[rows, rows].tril() + whole[rows, rows].tril(-1).T
-        return made[0], made[1]
+        doubled = "give the inputs as inputs.double()"
+        return checked_kernel(made[0], doubled=doubled), checked_kernel(made[1], doubled=doubled)
 
     def _check(self, inputs: torch.Tensor) -> None:
         if self.kernel_size and inputs.dim() != 4:
@@ -129,7 +133,9 @@ class InfiniteNetwork:
                 remedy="reshape them, or take a kernel size of 0",
             )
         if not inputs.is_floating_point() or inputs.dtype in (torch.float16, torch.bfloat16):
-            raise InputError("inputs", found=str(inputs.dtype), expected="float32 or float64", remedy="inputs.double()")
+            raise InputError(
+                "inputs", found=str(inputs.dtype), expected="float32 or float64", remedy="give inputs.double()"
+            )
 
     def _field(self, inputs: torch.Tensor) -> int:
         pixels = inputs.shape[2] * inputs.shape[3] if self.kernel_size else 1

@@ -51,6 +51,9 @@ def _refusing(model: nn.Module, trace: TracebackType | None) -> tuple[str, nn.Mo
 def _remedy(layer: nn.Module, path: str, given: torch.Tensor) -> tuple[str, str]:
     """What the layer takes, and what to do."""
     shape = tuple(given.shape)
+    if isinstance(layer, nn.Linear | _CONVOLUTIONS) and not given.is_floating_point():
+        kind = str(given.dtype).removeprefix("torch.")
+        return "floating-point numbers", f"{kind} holds whole ones: give inputs.float()"
     if isinstance(layer, nn.Linear):
         numbers, takes = math.prod(shape[1:]), f"rows of {layer.in_features} numbers"
         if numbers == layer.in_features:

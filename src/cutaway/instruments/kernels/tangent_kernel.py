@@ -45,8 +45,9 @@ class TangentKernel(Instrument):
     l^2 in the 20 largest eigenvalues, and how often a regression with K on every other row of each class is right on
     the rest (Clopper-Pearson; rows that equal an earlier one left out). With `start`, weights of the same
     network, the distance 1 - cos(K_start, K): near 0 means that training stayed where the network is linear in its
-    parameters. Where rows are equal or gradients dependent, how many eigenvalues lie under the floor n 1e-12 of the
-    largest. Computed in float64; the rows are taken as given, statistics of batch normalisation as stored.
+    parameters. Where rows are equal, without a gradient or gradients dependent, how many of these there are, and how
+    many eigenvalues lie under the floor n 1e-12 of the largest. Computed in float64; the rows are taken as given,
+    statistics of batch normalisation as stored.
     """
 
     num_points: int = field(default=120, metadata=at_least(8, "rows of the kernel"))
@@ -85,7 +86,8 @@ class TangentKernel(Instrument):
         table.keep("eigenvalue", values.numpy(), ["rank"], long_name="eigenvalues of the tangent kernel")
         self._figures(kernel, values, targets, table)
         first = first_equal(rows)
-        self._floor(values, int((first != np.arange(len(first))).sum()), table)
+        copies, silent = int((first != np.arange(len(first))).sum()), int((kernel.diagonal() <= 0).sum())
+        self._floor(values, copies, silent, table)
         self._regression(kernel, targets, first, table)
         if self.start:
             began = self._beginning(network, rows, context)
@@ -109,12 +111,16 @@ class TangentKernel(Instrument):
             long_name=f"share of the kernel's squared eigenvalues in the {TOP} largest",
         )
 
-    def _floor(self, values: torch.Tensor, copies: int, table: Table) -> None:
-        """Figures where eigenvalues are rounding: rows that are there twice, or gradients that depend on each other."""
+    def _floor(self, values: torch.Tensor, copies: int, silent: int, table: Table) -> None:
+        """Figures where eigenvalues are rounding: rows that are there twice or have no gradient, or gradients that
+        depend on each other."""
         under = int((values <= len(values) * FLOOR * float(values[0])).sum())
         if copies:
             words = "rows that equal an earlier row"
             table.figure("equal_rows", copies, status=Status.EXACT, alternative="none", long_name=words)
+        if silent:
+            words = "rows without a gradient, whose kernel with every row is 0"
+            table.figure("silent_rows", silent, status=Status.EXACT, alternative="none", long_name=words)
         if under:
             words = f"eigenvalues under the floor ({len(values) * FLOOR:.0e} of the largest), which are rounding"
             table.figure("eigenvalues_under_floor", under, alternative="none", long_name=words)
@@ -174,6 +180,9 @@ class TangentKernel(Instrument):
             copies = said(value["equal_rows"], ".0f")
             text += f" {copies} rows equal an earlier one: they add nothing to the kernel, and the regression leaves "
             text += "them out."
+        if "silent_rows" in value:
+            rows = said(value["silent_rows"], ".0f")
+            text += f" On {rows} rows no output depends on a parameter (rows of zeros, or dead units)."
         if "drift" not in value:
             return text
         stays = "stayed near its start" if value["drift"] < 0.05 else "has left its start"
