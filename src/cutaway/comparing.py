@@ -57,6 +57,7 @@ def _compared(a: Run, b: Run) -> tuple[list[dict[str, Any]], list[str]]:
     if a.record["data"]["fingerprint"] != b.record["data"]["fingerprint"]:
         same = "scan both with the same data, number of rows and seed"
         notes.append(f"the runs used different data, so differences mix model and data ({same})")
+    notes += [f"of {run.folder}, {title(lost.what)}: {lost.reason}" for run in (a, b) for lost in run.unread]
     ours, theirs = ({r.instrument: r for r in run.readings} for run in (a, b))
     if alone := sorted(set(ours) ^ set(theirs)):
         notes.append("only one run has " + ", ".join(title(name) for name in alone))

@@ -25,9 +25,12 @@ from cutaway.errors import FileError, InputError
 from cutaway.files import is_unfinished, read_json, write_text
 from cutaway.reading import Reading
 from cutaway.reading.store import SUFFIX, why_no_record
+from cutaway.records import Skipped
 from cutaway.status import Status
 
 FORMAT = 1
+STAGES = ("readings", "observed")
+"""Folders of a run's readings: with p- and q-values, and as measured."""
 
 
 class _Part(BaseModel):
@@ -76,11 +79,13 @@ class _Record(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Run:
-    """A finished or unfinished run: its folder, the settings it was made with, and its final readings in order."""
+    """A finished or unfinished run: its folder, the settings it was made with, its final readings in order, and the
+    instruments whose reading could not be read, each with the reason."""
 
     folder: Path
     record: Mapping[str, Any]
     readings: tuple[Reading, ...] = field(default_factory=tuple)
+    unread: tuple[Skipped, ...] = ()
     keeper: Any = field(default=None, repr=False, compare=False)  # a folder made for this run goes with it
 
     @property
@@ -177,7 +182,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def open_run(folder: str | Path) -> Run:
-    """A run with its readings, final ones where there are any, else as measured."""
+    """A run with its readings, final ones where there are any, else as measured.
+
+    A reading that is missing or damaged stands in `unread`. Raises `FileError` for what is no run of a scan, and for
+    one without any reading.
+    """
     folder = Path(folder)
     record = read_record(folder)
     if record.get("kind") == "training":
@@ -198,18 +207,62 @@ def open_run(folder: str | Path) -> Run:
             expected=first["msg"].removeprefix("Input should be "),
             remedy="restore its run.json, or scan again",
         ) from error
-    readings = []
-    for name in names:
-        for sub in ("readings", "observed"):
-            file = folder / sub / f"{name}{SUFFIX}"
-            if file.exists():
-                readings.append(Reading.load(file))
-                break
+    readings: list[Reading] = []
+    unread: list[Skipped] = []
+    for name in dict.fromkeys(names):
+        found, reason = _final_reading(folder, name, record)
+        readings += [] if found is None else [found]
+        unread += [Skipped(what=name, reason=reason)] if reason else []
     if not readings:
         raise FileError(
             f"run folder {str(folder)!r}",
-            found="no readings yet",
+            found="no readings yet" if _untouched(folder) else f"no reading that can be read; {unread[0].reason}",
             expected="at least one",
             remedy="go on with --resume",
         )
-    return Run(folder=folder, record=record, readings=tuple(readings))
+    return Run(folder=folder, record=record, readings=tuple(readings), unread=tuple(unread))
+
+
+def _untouched(folder: Path) -> bool:
+    return not any((folder / sub).glob(f"*{SUFFIX}") for sub in STAGES)
+
+
+def _final_reading(folder: Path, name: str, record: Mapping[str, Any]) -> tuple[Reading | None, str]:
+    """The final reading of an instrument, else the one as measured; and what is wrong, if anything is."""
+    reasons = []
+    for stage in STAGES:
+        try:
+            reading = kept_reading(
+                folder, stage, name, model=record["network"].get("fingerprint"), data=record["data"].get("fingerprint")
+            )
+        except FileError as error:
+            reasons.append(str(error))
+            continue
+        if reading is not None:
+            told = f"{reasons[0]} What follows is the reading as measured, without p-values." if reasons else ""
+            return reading, told
+    return None, reasons[0] if reasons else "no reading of it is in the folder; a scan with --resume makes it"
+
+
+def kept_reading(folder: Path, stage: str, name: str, *, model: str | None, data: str | None) -> Reading | None:
+    """The reading of an instrument in a run folder, None where there is no file. Raises `FileError` for a damaged one
+    and for one of another instrument, network or data set (by their fingerprints, where these are given)."""
+    file = folder / stage / f"{name}{SUFFIX}"
+    if not file.exists():
+        return None
+    reading = Reading.load(file)
+    whose = reading.provenance
+    for what, found, expected in (
+        ("instrument", whose.instrument, name),
+        ("network", whose.model_fingerprint, model),
+        ("data set", whose.data_fingerprint, data),
+    ):
+        if found and expected and found != expected:
+            shown = (found, expected) if what == "instrument" else (found[:12], expected[:12])
+            raise FileError(
+                f"reading {str(file)!r}",
+                found=f"one of another {what}, {shown[0]}",
+                expected=shown[1],
+                remedy="restore the file from a copy, or scan again with --resume",
+            )
+    return reading

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cutaway.errors import failure
+from cutaway.errors import FileError, failure
 from cutaway.evidence.decision import LIMIT
 from cutaway.evidence.null import NULLS, null_seed
 from cutaway.files import read_json, write_text
@@ -82,16 +82,18 @@ def draw_nulls(
     folder: Path,
     settings: ScanSettings,
     progress: Callable[[str], None],
+    tell: Callable[[str], None],
     until: float | None = None,
     executor: Executor | None = None,
 ) -> Draws:
     """Figures of up to `settings.nulls` replicates for every instrument of `usable` (with the name of its null); no
-    wave begins after `until` (as `time.perf_counter` counts). Without an `executor` the one of `settings` is opened."""
+    wave begins after `until` (as `time.perf_counter` counts). A kept replicate that cannot be read is told of and drawn
+    again. Without an `executor` the one of `settings` is opened."""
     from cutaway.engines.executor import get_executor, map_jobs
 
     draws = Draws(figures={i.name: [] for i, _ in usable})
     still = list(usable)
-    cached = [_read_null(folder, r) for r in range(settings.nulls)]
+    cached = [_read_null(folder, r, tell) for r in range(settings.nulls)]
     opened, began, drawn = None, time.perf_counter(), 0
     try:
         for first in range(0, settings.nulls, WAVE):
@@ -157,6 +159,22 @@ def _null_file(folder: Path, replicate: int) -> Path:
     return folder / "nulls" / f"{replicate:04d}.json"
 
 
-def _read_null(folder: Path, replicate: int) -> dict | None:
+def _read_null(folder: Path, replicate: int, tell: Callable[[str], None]) -> dict | None:
     file = _null_file(folder, replicate)
-    return read_json(file, "null replicate") if file.exists() else None
+    if not file.exists():
+        return None
+    try:
+        found = read_json(file, "null replicate", remedy="it is drawn again")
+        for name, values in found.items():
+            kind = str if name == FAILED else float
+            if not isinstance(values, dict) or not all(type(value) in (kind, int) for value in values.values()):
+                raise FileError(
+                    f"null replicate {str(file)!r}",
+                    found=f"no numbers under {name!r}",
+                    expected="a number a figure",
+                    remedy="it is drawn again",
+                )
+    except FileError as error:
+        tell(f"warning: {error}")
+        return None
+    return found

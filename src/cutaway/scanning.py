@@ -23,7 +23,7 @@ from cutaway._compat import own_device
 from cutaway.data.anything import as_dataset
 from cutaway.engines.executor import get_executor
 from cutaway.engines.parts import working_on
-from cutaway.errors import CutawayError, InputError, did_you_mean, failure
+from cutaway.errors import CutawayError, FileError, InputError, did_you_mean, failure
 from cutaway.evidence.decision import LIMIT, reach
 from cutaway.evidence.looks import LookLog
 from cutaway.evidence.multiplicity import q_values
@@ -34,7 +34,7 @@ from cutaway.network import Network
 from cutaway.reading import Reading
 from cutaway.reading.provenance import now, package_versions
 from cutaway.reading.store import SUFFIX
-from cutaway.running import FORMAT, Run, read_record, start
+from cutaway.running import FORMAT, Run, kept_reading, read_record, start
 from cutaway.scan_nulls import Draws, as_reading, draw_nulls
 from cutaway.scan_words import cautions, looked_at, not_run
 from cutaway.status import Status
@@ -112,7 +112,8 @@ def scan(
         tell(f"warning: {text}")
     start(folder, record, resume=settings.resume)
     with _named_engine(settings, tell) as executor:
-        observed = {i.name: _observe(i, network, data, folder, settings, progress, log) for i in chosen}
+        kept = {i.name: _kept(i.name, record, folder, tell) for i in chosen}
+        observed = {i.name: _observe(i, network, data, folder, settings, progress, log, kept[i.name]) for i in chosen}
         usable = [(i, name) for i in chosen if observed[i.name].figures and (name := _null_name(i, settings))]
         draws, until = Draws(), None
         if settings.within is not None:
@@ -124,7 +125,7 @@ def scan(
         if usable and settings.nulls > 0:
             record["reach"] = reach([f for i, _ in usable for f in observed[i.name].figures], settings.nulls)
             tell(record["reach"])
-            draws = draw_nulls(usable, observed, network, data, folder, settings, progress, until, executor)
+            draws = draw_nulls(usable, observed, network, data, folder, settings, progress, tell, until, executor)
     readings = _judge(chosen, observed, draws, settings)
     for reading in readings:
         reading.save(folder / "readings" / f"{reading.instrument}{SUFFIX}")
@@ -157,8 +158,7 @@ def _planned(
 ) -> scan_cost.ScanPlan | None:
     """The plan of the scan, said; that of the run which is gone on with. None where no cost is asked for."""
     if settings.resume and (folder / "run.json").exists():
-        kept = read_record(folder).get("plan")
-        return scan_cost.ScanPlan(**kept) if kept else None
+        return _kept_plan(folder)
     if settings.within is None and not settings.estimate:
         return None
     began, within = time.perf_counter(), settings.within
@@ -169,6 +169,19 @@ def _planned(
     if within is not None and (text := scan_cost.cut_words(plan, settings.nulls, within, len(data.inputs))):
         tell(text)
     return plan
+
+
+def _kept_plan(folder: Path) -> scan_cost.ScanPlan | None:
+    kept = read_record(folder).get("plan")
+    try:
+        return scan_cost.ScanPlan(**kept) if kept else None
+    except TypeError as error:
+        raise FileError(
+            f"record of run {str(folder)!r}",
+            found=f"a plan that is none ({error})",
+            expected="what `cutaway scan` wrote",
+            remedy="restore its run.json, or scan again in another folder",
+        ) from error
 
 
 def _with_options(settings: ScanSettings, options: dict[str, Any]) -> ScanSettings:
@@ -256,9 +269,10 @@ def _observe(
     settings: ScanSettings,
     progress: Note,
     log: LookLog | None,
+    kept: Reading | None,
 ) -> Reading:
     file = folder / "observed" / f"{instrument.name}{SUFFIX}"
-    if file.exists() and (kept := Reading.load(file)).status != Status.FAILED:
+    if kept is not None:
         progress(f"{instrument.name}: kept from before")
         return kept
     progress(f"{instrument.name}: measuring")
@@ -272,6 +286,17 @@ def _observe(
         reading = dataclasses.replace(reading, provenance=dataclasses.replace(reading.provenance, looks=look))
     reading.save(file)  # a full disk is no fault of the instrument: it ends the scan
     return reading
+
+
+def _kept(name: str, record: dict[str, Any], folder: Path, tell: Note) -> Reading | None:
+    """The reading that an earlier call left; None where there is none, it failed, or cannot be used (which is said)."""
+    prints = {"model": record["network"]["fingerprint"], "data": record["data"]["fingerprint"]}
+    try:
+        kept = kept_reading(folder, "observed", name, **prints)
+    except FileError as error:
+        tell(f"warning: {name} is measured again: {error}")
+        return None
+    return None if kept is None or kept.status == Status.FAILED else kept
 
 
 def _measure_or_tell(instrument: Instrument, network: Network, data: Dataset, settings: ScanSettings) -> Reading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -265,7 +266,7 @@ def test_every_story_is_told_in_numbers(steps, data):
                       value=value, low=low, high=high)  # fmt: skip
 
     found = {figure: series(figure) for figure in ("accuracy", "robust_accuracy")}
-    story = tell(SimpleNamespace(record={"instruments": ()}, series=found))  # pyright: ignore[reportArgumentType]
+    story = tell(SimpleNamespace(record={"instruments": ()}, series=found, readings=()))  # pyright: ignore[reportArgumentType]
     for event in story.events:
         told = event.text + when(event.onset)
         assert not FALSE_WORDS.findall(told), told
@@ -282,3 +283,20 @@ def test_a_comparison_calls_figures_by_their_words(capsys, tmp_path, monkeypatch
     printed = capsys.readouterr().out
     assert "Robust accuracy" in printed and "worse in right under attack (undefined to 0.5)" in printed
     assert not FALSE_WORDS.findall(printed)
+
+
+def test_readings_that_are_missing_or_damaged_are_told_and_the_rest_is_read(tracked, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(tracked, folder)
+    taken = [t for t in open_training(folder).readings if t.instrument == "local-complexity" and t.data == "test"]
+    whole = taken[0].file.read_bytes()
+    taken[0].file.unlink()
+    taken[1].file.write_bytes(whole[:-30])
+    taken[2].file.write_bytes(whole.replace(b"figures", b"Figures"))  # its end is whole
+    assert cutaway(["track", str(folder), "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert f"local-complexity on test at step {taken[0].step:,}: its file is missing" in notes
+    assert f"local-complexity on test at step {taken[1].step:,}: its file is damaged" in notes
+    assert sum("are told without 3 of its readings: reading " in note for note in notes) == 1
+    assert cutaway(["report", str(folder)]) == 0
+    assert "its file is missing" in (folder / "report.html").read_text()

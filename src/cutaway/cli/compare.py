@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cutaway.cli.command import Outcome, new_app
-from cutaway.errors import InputError
+from cutaway.errors import FileError, InputError
 
 app = new_app("compare")
 
@@ -48,6 +48,14 @@ def compare(
             remedy="compare them in groups, each with the same first run",
         )
     runs = [open_run(folder) for folder in folders]
+    lost = [each for run in runs for each in run.unread] if fail_on else []
+    if lost:
+        raise FileError(
+            f"reading of {lost[0].what}",
+            found=lost[0].reason,
+            expected="every reading of every run where --fail-on decides",
+            remedy="make it again with cutaway scan --resume, or compare without --fail-on",
+        )
     rows, notes = against_first(runs)
     worse = [_called(row, len(runs)) for row in rows if row["change"] == "worse"]
     lines = [told_of_all(rows, notes, [str(folder) for folder in folders]), ""]

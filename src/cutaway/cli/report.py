@@ -13,6 +13,8 @@ app = new_app("report")
 def report(run: Path, *, out: Path | None = None) -> Outcome:
     """Write a run's report again.
 
+    Readings that are missing or damaged are listed on the page; with some the exit code is 1.
+
     Parameters
     ----------
     run
@@ -24,9 +26,13 @@ def report(run: Path, *, out: Path | None = None) -> Outcome:
     from cutaway.report.training_page import write_training_page
     from cutaway.running import open_run, read_record
     from cutaway.training.store import open_training
+    from cutaway.wording import title
 
     if read_record(run).get("kind") == "training":
         path = write_training_page(open_training(run), out)
-    else:
-        path = write_report(open_run(run), out)
-    return Outcome(payload={"report": str(path)}, words=f"report: {path}")
+        return Outcome(payload={"report": str(path)}, words=f"report: {path}")
+    opened = open_run(run)
+    path = write_report(opened, out)
+    lost = [f"{title(each.what)} could not be read: {each.reason}" for each in opened.unread]
+    payload = {"report": str(path), "unread": [{"what": each.what, "reason": each.reason} for each in opened.unread]}
+    return Outcome(payload=payload, words="\n".join([*lost, f"report: {path}"]), code=1 if lost else 0)

@@ -99,6 +99,7 @@ def _payload(run: TrainingRun, story: Story) -> dict[str, Any]:
         "series": series,
         "phases": phases,
         "events": events,
+        "notes": list(story.notes),
         "troubles": [dict(e) for e in run.events if e["what"] not in ("finished", "resumed")],
         "checkpoints": {str(step): str(file) for step, file in run.checkpoints.items()},
         "tracking_share": run.shares[-1][2] / run.shares[-1][1] if run.shares and run.shares[-1][1] else None,

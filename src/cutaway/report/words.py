@@ -128,7 +128,8 @@ def _briefs(run: Run) -> list[tuple[int, str]]:
 
 def _unread(run: Run) -> list[str]:
     """What was not run, does not apply, failed, or could not be read, with reasons; one line a reason."""
-    lines = [f"{title(r.instrument)}: {r.reason}" for r in run.readings if r.reason]
+    lines = [f"{title(lost.what)}: {lost.reason}" for lost in run.unread]
+    lines += [f"{title(r.instrument)}: {r.reason}" for r in run.readings if r.reason]
     left = [row for row in run.record.get("not_run", ()) if row.get("why") != "not asked"]
     lines += [f"{title(row['instrument'])}: {row['reason']}" for row in left]
     places: dict[str, set[str]] = {}

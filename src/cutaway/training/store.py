@@ -11,8 +11,9 @@ that step, so the folder always tells one story.
 
 from __future__ import annotations
 
+import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,13 @@ class Taken:
     def load(self) -> Reading:
         return Reading.load(self.file)
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with its file, as far as a look at its end tells: missing, or cut off."""
+        if not self.file.exists():
+            return "its file is missing"
+        return "" if zipfile.is_zipfile(self.file) else "its file is damaged"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class TrainingRun:
@@ -114,15 +122,24 @@ class TrainingRun:
                     yield step, rows[at : at + count].astype(np.int64)
                 at += count
 
-    def per_sample(self, data: str, instrument: str, variable: str) -> tuple[np.ndarray, np.ndarray]:
+    def per_sample(
+        self, data: str, instrument: str, variable: str, lost: Callable[[FileError], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`(T,)` steps and `(T, n)` values of a variable that every reading holds by sample, for paired bootstraps.
 
-        Raises `InputError` for a variable that readings do not hold by sample.
+        Raises `InputError` for a variable that readings do not hold by sample, and `FileError` for a reading that is
+        missing or damaged; with `lost`, that is called with the error and the reading left out.
         """
         steps, rows = [], []
         for taken in self.readings:
             if taken.data == data and taken.instrument == instrument:
-                values = taken.load().values
+                try:
+                    values = taken.load().values
+                except FileError as error:
+                    if lost is None:
+                        raise
+                    lost(error)
+                    continue
                 if variable not in values or tuple(values[variable].dims) != ("sample",):
                     raise InputError(
                         f"variable {variable!r} of {instrument!r}",

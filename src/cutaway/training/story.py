@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cutaway.errors import CutawayError
+from cutaway.errors import CutawayError, FileError
 from cutaway.training.phases import Onset, Phases, detect_phases, half_rise, onset, plateau
 from cutaway.training.store import Series, TrainingRun
 from cutaway.wording import said
@@ -44,18 +44,28 @@ class Story:
 
 def tell(run: TrainingRun, *, seed: int = 0) -> Story:
     """The story of a run as far as its readings allow; what could not be told stands in `notes`."""
-    phases, notes = {}, []
+    phases, notes = {}, _unread(run)
     kinds = dict(run.record["instruments"])
     for series in run.series.values():
         variable = PHASED.get((kinds.get(series.instrument, series.instrument), series.figure))
         if variable is None:
             continue
-        steps, table = run.per_sample(series.data, series.instrument, variable)
+        lost: list[FileError] = []
+        steps, table = run.per_sample(series.data, series.instrument, variable, lost.append)
+        if lost:
+            notes.append(f"phases of {series.called} are told without {len(lost)} of its readings: {lost[0]}")
         try:
             phases[series.name] = detect_phases(steps, table, seed=seed)
         except CutawayError as error:
             notes.append(f"no phases of {series.called}: {error}")
     return Story(phases=phases, events=tuple(_events(run, kinds)), notes=tuple(notes))
+
+
+def _unread(run: TrainingRun) -> list[str]:
+    """The readings whose files are missing or cut off: their figures stand in the journal, the rest of them is gone."""
+    found = [(taken, trouble) for taken in run.readings if (trouble := taken.trouble)]
+    lines = [f"{each.instrument} on {each.data} at step {each.step:,}: {trouble}" for each, trouble in found[:5]]
+    return [*lines, *([f"and {len(found) - 5} more readings like these"] if len(found) > 5 else [])]
 
 
 def _events(run: TrainingRun, kinds: dict[str, str]) -> list[Event]:
