@@ -91,7 +91,7 @@ def test_a_damaged_record_is_refused_where_it_is_read(damage, wording, tmp_path)
 
 def test_a_folder_of_another_run_is_refused(subject, few, tmp_path):
     scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=0))
-    with pytest.raises(InputError, match="Give --resume"):
+    with pytest.raises(InputError, match="goes on with it when given --resume"):
         scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=0))
     with pytest.raises(InputError, match="another model, data set or other settings"):
         scan(*subject, tmp_path / "run", instruments=few, settings=ScanSettings(nulls=1, resume=True))
