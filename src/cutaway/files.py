@@ -27,18 +27,23 @@ from cutaway.errors import FileError
 LARGEST = 2_000_000_000  # bytes that one file may take in memory where no budget is given
 LARGEST_RECORD = 200_000_000  # bytes of a record (JSON, TOML): ours have at most a few megabytes
 DEEPEST = 200  # levels of nested JSON
-_room: ContextVar[int] = ContextVar("room", default=LARGEST)
+_room: ContextVar[int | None] = ContextVar("room", default=None)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def room() -> int:
-    """Bytes that a data file may take in memory now."""
+    """Bytes that a file may take in memory now: the budget that was given, else `LARGEST`."""
+    return _room.get() or LARGEST
+
+
+def given_room() -> int | None:
+    """The budget that was given, None where none was."""
     return _room.get()
 
 
 @contextlib.contextmanager
 def within(budget: int | None) -> Iterator[None]:
-    """Data files that are read meanwhile may take `budget` bytes in memory; None changes nothing."""
+    """Files that are opened meanwhile, data and models, may take `budget` bytes in memory; None changes nothing."""
     token = _room.set(_room.get() if budget is None else budget)
     try:
         yield

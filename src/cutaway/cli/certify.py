@@ -254,12 +254,11 @@ def _instances(instances: Path, out: Path | None, options: dict, executor: Execu
 
 
 def _accuracy(subject: ExactSubject, radius: float, norm: str, options: dict, plot: Path | None) -> Outcome:
-    from cutaway.network.sources import load_model
     from cutaway.robustness.certified_share import certified_accuracy, radius_curve
     from cutaway.scan_words import told_of_weights
 
     assert subject.model is not None
-    loaded = load_model(subject.model, **subject.loading)
+    loaded = subject.loaded()
     dataset = subject.rows()
     if subject.num is None and len(dataset) > SAMPLES:
         dataset = dataset.take(SAMPLES, subject.seed)

@@ -84,7 +84,6 @@ def slice_(
     from cutaway.geometry.gate_signs import sign_partition
     from cutaway.geometry.plane import input_plane, plane_through, rectangle, square_around
     from cutaway.geometry.slice import SliceSettings, largest_slice, slice_network
-    from cutaway.network.sources import load_model
 
     subject.check()
     if colour not in ("class", "area", "norm", "condition", "none"):
@@ -137,7 +136,7 @@ def slice_(
     slices, labels = [], []
     source, checkpoints = _checkpoints(subject.model, weights)
     for checkpoint in checkpoints:
-        loaded = load_model(source, **dataclasses.replace(subject, weights=checkpoint).loading)
+        loaded = dataclasses.replace(subject, weights=checkpoint).loaded(source)
         if polygon is not None or whole is None:
             found = (sign_partition if gates else slice_network)(loaded.model, plane, polygon, settings)
         elif gates:  # what of it the first can be cut in, for all

@@ -81,6 +81,14 @@ class Subject:
         """What `load_model` is told beside the model."""
         return {"weights": self.weights, "trust_pickle": self.trust_pickle, "trust_code": self.trust_code}
 
+    def loaded(self, model: str | None = None, *, device: str = "cpu") -> "LoadedModel":
+        """The model, or `model` in its place, opened within the budget."""
+        from cutaway.files import within
+        from cutaway.network.sources import load_model
+
+        with within(self.room):
+            return load_model(model or self.model or "", device=device, **self.loading)
+
     def check(self) -> None:
         """Before any work. Raises InputError for options without sense, and for a device that is not there.
 
@@ -129,9 +137,8 @@ class Subject:
                 dataset = dataset.take(self.num, self.seed)
             return self.network(module, dataset, "small CNN trained on digits"), dataset
         from cutaway.files import within
-        from cutaway.network.sources import load_model
 
-        loaded = load_model(self.model, device=self.device, **self.loading)
+        loaded = self.loaded(device=self.device)
         with within(self.room):
             dataset = self._fitting(loaded)
         return self.network(loaded.model, dataset, loaded.name, random=random), dataset

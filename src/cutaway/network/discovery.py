@@ -30,12 +30,14 @@ _SHAPED = (Form.PIECEWISE, Form.STEP, Form.CURVED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The sites of a model, what bends where no site can be, what was not read, and the output."""
+    """The sites of a model, what bends where no site can be, what was not read, and the output; `widest`: the most
+    numbers a row that one operation makes on the way."""
 
     sites: tuple[Site, ...]
     hidden: tuple[Bend, ...]
     skipped: tuple[Skipped, ...]
     output: Any
+    widest: int = 0
 
     @property
     def piecewise_affine(self) -> bool:
@@ -223,7 +225,8 @@ def discover(model: nn.Module, run: Callable[[], Any], inputs: torch.Tensor) -> 
     sites = tuple(mode.sites())
     hidden = tuple(bend for _, bend in mode.hidden)
     skipped = (*_unknown(sites, mode.hidden), *_unread(model, first_path, called))
-    return Found(sites=sites, hidden=hidden, skipped=skipped, output=output)
+    widest = -(-follower.widest // max(1, len(inputs)))
+    return Found(sites=sites, hidden=hidden, skipped=skipped, output=output, widest=widest)
 
 
 def _unknown(sites: tuple[Site, ...], hidden: list[tuple[str, Bend]]) -> Iterator[Skipped]:

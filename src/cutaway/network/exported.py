@@ -6,8 +6,11 @@ and its tensors as they are now (device, dtype and values), and read again on ar
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +23,11 @@ def sendable(content: bytes) -> tuple[nn.Module, torch.export.ExportedProgram]:
     `content` comes from `archive.checked_archive`, or from a file whose origin the user trusts: torch runs what it asks
     for. Torch makes a class of its own for every such module, so what is said to that class concerns this module alone.
     """
-    program = torch.export.load(io.BytesIO(content))
+    with _heard() as heard:
+        try:
+            program = torch.export.load(io.BytesIO(content))
+        except RuntimeError as error:
+            raise RuntimeError(heard[-1]) if heard else error from error
     module = program.module()
 
     def reduced(self: nn.Module, _protocol: int = 2) -> tuple[Any, ...]:
@@ -29,6 +36,25 @@ def sendable(content: bytes) -> tuple[nn.Module, torch.export.ExportedProgram]:
     kind: Any = type(module)
     kind.__reduce_ex__ = reduced
     return module, program
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What torch logs meanwhile, in a line each, in place of its tracebacks on the user's screen."""
+    heard: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        lines = str(error or record.getMessage()).strip().splitlines()
+        heard.append((lines or [record.levelname])[0].strip())
+        return False
+
+    logger = logging.getLogger("torch.export")
+    logger.addFilter(hear)
+    try:
+        yield heard
+    finally:
+        logger.removeFilter(hear)
 
 
 def _again(content: bytes, tensors: dict[str, torch.Tensor]) -> nn.Module:

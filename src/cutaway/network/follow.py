@@ -111,6 +111,7 @@ class Follower(NotCompiled, TorchDispatchMode):
         self.zeros: dict[Identity, Identity] = {}
         self.bends: list[Bend] = []
         self.steps: list[Step] = []
+        self.widest = 0  # numbers of the largest result that depends on the input
         if inputs.is_floating_point():
             self._keep(inputs, Mark(whole=True))
         else:
@@ -149,6 +150,7 @@ class Follower(NotCompiled, TorchDispatchMode):
                 self.writes[number] = self.writes.get(number, 0) + 1
         results = [*tensors(result), *written]
         if call.marks:
+            self.widest = max(self.widest, *(t.numel() for t in results), 0)
             self._judge(call, results, result)
         elif any(self.storages.seen(t) in self.tokens for v in call.arguments.values() for t in tensors(v)):
             self._follow_tokens(call, results)

@@ -37,6 +37,7 @@ def load_huggingface(
     where = {"local_files_only": not (Path(text).is_dir() or hub_in_reach()), "trust_remote_code": False}
     _no_adapter(text)
     config = _attempt(text, "configuration", lambda: transformers.AutoConfig.from_pretrained(text, **where))
+    _check_depth(text, config)
     kind = _auto_class(transformers, config)
     options: dict[str, Any] = {
         "attn_implementation": "eager",
@@ -80,6 +81,26 @@ def _no_adapter(text: str) -> None:
         )
 
 
+def _check_depth(text: str, config: Any) -> None:
+    """A layer has tensors of its own: more layers than the folder has tensors would be built for nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    layers, tensors = getattr(config, "num_hidden_layers", None), 0
+    for file in sorted(Path(text).glob("*.safetensors")) if isinstance(layers, int) else ():
+        try:
+            with safe_open(str(file), framework="pt") as opened:
+                tensors += len(opened.keys())
+        except (SafetensorError, OSError) as error:
+            raise _file_error(text, "weights", str(error)) from error
+    if tensors and layers > tensors:
+        raise FileError(
+            f"Hugging Face folder {text}",
+            found=f"{layers:,} layers in config.json",
+            expected=f"at most {tensors:,}, the tensors of its weights",
+            remedy="take the config.json that belongs to these weights",
+        )
+
+
 def hub_in_reach() -> bool:
     """Whether the hub's name is known here; without a connection the library would ask for half a minute. Behind a
     proxy names need not be known."""
@@ -119,13 +140,15 @@ def load_tokenizer(text: str, *, local_files_only: bool = False) -> Any:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """No progress bars of transformers meanwhile; ours says what goes on."""
+    """No progress bars and reports of transformers meanwhile; ours say what goes on and what is wrong."""
     logging = transformers.utils.logging
-    enabled = logging.is_progress_bar_enabled()
+    enabled, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if enabled:
             logging.enable_progress_bar()
 
@@ -167,6 +190,8 @@ def _attempt(text: str, what: str, load: Callable[[], Any]) -> Any:
         raise _missing(text, what, error) from error
     except Exception as error:  # transformers raises many kinds for damaged files
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        if "ignore_mismatched_sizes" in reason:  # advice that we do not follow
+            reason = "other shapes than its config.json asks for"
         raise _file_error(text, what, reason) from error
 
 

@@ -217,7 +217,7 @@ class Network:
         """Bytes of one row of `inputs` (n, ...) while the values of `sites` before (`pre`) and after (`post`) are
         kept."""
         element = torch.finfo(self.dtype).bits // 8
-        peak = max([s.width for s in self.sites] + [math.prod(self.output_shape)])
+        peak = max([s.width for s in self.sites] + [math.prod(self.output_shape), self._discovered.widest])
         return bytes_per_sample(inputs, sites, element, pre=pre, post=post, peak=peak)
 
     def stream(

@@ -76,6 +76,13 @@ def _alone(network: Network, row: torch.Tensor, output: torch.Tensor) -> torch.T
     try:
         found = network.forward(row)
         words = f"shape {tuple(found.shape)} from one row alone, {tuple(output.shape)} from {count} rows"
+    except AssertionError as error:  # a guard of an exported program
+        raise ModelError(
+            f"network {network.name!r}",
+            found=f"one row alone refused ({(str(error).splitlines() or [''])[0][:160]})",
+            expected="any number of rows",
+            remedy="export it with a free batch: dynamic_shapes=({0: torch.export.Dim('rows')},)",
+        ) from error
     except (RuntimeError, ValueError, IndexError) as error:
         found, words = None, f"one row alone refused: {(str(error).splitlines() or [''])[0][:160]}"
     if found is None or found.dim() == 0 or (len(found) * count, *found.shape[1:]) != output.shape:

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from cutaway._late import attached
-from cutaway.errors import FileError, InputError, ModelError
-from cutaway.files import read_bytes
+from cutaway.errors import BudgetError, FileError, InputError, ModelError
+from cutaway.files import read_bytes, room
 from cutaway.network.archive import checked_archive
 from cutaway.network.exported import sendable
 from cutaway.network.factory import call_factory
@@ -38,6 +38,8 @@ FORMS = (
 SUFFIXES = {".onnx": "onnx", ".onnx.gz": "onnx", ".pt2": "pt2", ".safetensors": "checkpoint"}
 SUFFIXES |= dict.fromkeys((".pt", ".pth", ".pkl", ".bin", ".ckpt"), "pickle")
 CODE = ("factory", "pickle")  # forms whose opening runs what they hold
+RUNS = 2
+"""Results of an operation that are held at a time: of the example's rows, and of these once more alone."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -252,7 +254,7 @@ def _onnx(path: Path) -> LoadedModel:
 
 
 def _exported(path: Path, trust_pickle: bool) -> LoadedModel:
-    content = read_bytes(path) if trust_pickle else checked_archive(path)
+    content = read_bytes(path, largest=room()) if trust_pickle else checked_archive(path, largest=room())
     try:
         module, program = sendable(content)
     except Exception as error:  # torch raises many kinds for damaged files
@@ -271,7 +273,24 @@ def _exported(path: Path, trust_pickle: bool) -> LoadedModel:
             expected="one",
             remedy="wrap the model so that it takes one",
         )
-    return LoadedModel(model=module, example=tensors[0][:1] if tensors else None, name=path.stem, kind="pt2")
+    example = tensors[0][:1] if tensors else None
+    if example is not None:
+        _run_within(path, module, tensors[0])
+    return LoadedModel(model=module, example=example, name=path.stem, kind="pt2")
+
+
+def _run_within(path: Path, module: nn.Module, example: Tensor) -> None:
+    """One pass of the program on its own example, in which no operation may make more than the budget holds; what else
+    is wrong with it is said where it is used. Raises BudgetError, naming the operation."""
+    from cutaway.network.onnx.sizes import SizeGuard
+
+    try:
+        with torch.no_grad(), SizeGuard(f"operation {{}} of exported program {path}", RUNS):
+            module(example)
+    except BudgetError:
+        raise
+    except Exception:
+        return
 
 
 def _checkpoint(path: Path, trust_code: bool) -> LoadedModel:

@@ -10,7 +10,10 @@ says which.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from cutaway.errors import FileError, InputError
-from cutaway.files import LARGEST_RECORD, parse_json, read_text
+from cutaway.errors import CutawayError, FileError, InputError
+from cutaway.files import LARGEST_RECORD, check_size, parse_json, read_text, room
 from cutaway.network.origin import note_range
 from cutaway.network.weights import load_weights
 from cutaway.training.characters import Alphabet
 from cutaway.training.models import build_model
 
 METADATA = "cutaway.model"
+SPARE = 1 << 16
+"""Numbers that a network may have beyond twice those of its weights file, which may leave tied ones and buffers out."""
 FILE = "model.json"
 
 
@@ -134,23 +139,60 @@ def _built(found: Blueprint, path: Path) -> nn.Module:
     if found.factory:
         return found.build()
     try:
+        _check_sizes(found, path)
         return found.build()
+    except CutawayError:
+        raise
     except Exception as error:  # whatever wrong sizes and options come to
         raise FileError(
             f"record of a network beside {path}",
-            found=str(error),
-            expected="a network of ours",
+            found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}",
+            expected="a network that cutaway fit builds",
             remedy="save the network again with this version of Cutaway",
         ) from error
 
 
+def _check_sizes(found: Blueprint, path: Path) -> None:
+    """Before any memory is taken: the network that the record asks for is about as large as the weights beside it, and
+    fits the budget."""
+    with _opened(path) as file:
+        shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 (it is no dictionary)
+    where, held = f"record of a network beside {path}", sum(math.prod(shape) for shape in shapes)
+    depth = found.options.get("depth", 0)
+    if isinstance(depth, int) and depth > max(len(shapes), 1):
+        raise _of_other_weights(where, f"depth {depth:,}", f"at most {len(shapes)}, the tensors of its weights")
+    with torch.device("meta"):
+        state = found.build().state_dict().values()
+    if (wanted := sum(value.numel() for value in state)) > 2 * held + SPARE:
+        raise _of_other_weights(where, f"a network of {wanted:,} numbers", f"the {held:,} of its weights")
+    check_size(where, sum(value.numel() * value.element_size() for value in state), room())
+
+
+def _of_other_weights(where: str, told: str, expected: str) -> FileError:
+    remedy = "take the model.json that was written beside these weights"
+    return FileError(where, found=told, expected=expected, remedy=remedy)
+
+
 def blueprint_of(path: Path) -> Blueprint | None:
     """From the file's own metadata, else from `model.json` in the run folder round it."""
+    with _opened(path) as file:
+        own = (file.metadata() or {}).get(METADATA)
+    if own is not None:
+        return Blueprint.from_json(own, str(path))
+    for folder in (path.parent, path.parent.parent):
+        if (folder / FILE).is_file():
+            return Blueprint.from_json(read_text(folder / FILE, largest=LARGEST_RECORD), str(folder / FILE))
+    return None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The header of a .safetensors file, whose tensors are read when they are asked for."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            own = (file.metadata() or {}).get(METADATA)
+            yield file
     except (SafetensorError, OSError) as error:
         raise FileError(
             f"weights file {path}",
@@ -158,9 +200,3 @@ def blueprint_of(path: Path) -> Blueprint | None:
             expected="a readable .safetensors file",
             remedy="it may be truncated: copy it again, or take an earlier checkpoint",
         ) from error
-    if own is not None:
-        return Blueprint.from_json(own, str(path))
-    for folder in (path.parent, path.parent.parent):
-        if (folder / FILE).is_file():
-            return Blueprint.from_json(read_text(folder / FILE, largest=LARGEST_RECORD), str(folder / FILE))
-    return None

@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 onnx = pytest.importorskip("onnx")
 
 from cutaway.errors import BudgetError, ModelError  # noqa: E402
+from cutaway.files import within  # noqa: E402
 from cutaway.network.onnx import load_onnx, read  # noqa: E402
 
 BUDGET = 100_000_000
@@ -86,3 +87,24 @@ def test_weights_are_counted_twice_and_values_as_often_as_rows_are_tried(tmp_pat
     assert load_onnx(saved(tmp_path, constant)).checked_by
     with pytest.raises(BudgetError, match="12 results"):
         load_onnx(saved(tmp_path, VALUES["Tile"].replace(str(LARGE), "1500000")))
+
+
+def test_the_budget_that_was_given_counts_in_place_of_the_default_one(tmp_path):
+    path = saved(tmp_path, VALUES["Tile"].replace(str(LARGE), "100000"))
+    assert load_onnx(path).checked_by
+    with within(10_000_000), pytest.raises(BudgetError, match="at most 10 MB"):
+        load_onnx(path)
+
+
+def test_many_values_that_fit_one_by_one_are_counted_together(tmp_path):
+    """Thirty of 1.2 MB each, held until the last; twelve times one of them fits."""
+    lines = [f"t{k} = Tile(x, s)" for k in range(30)]
+    body = "\n".join(
+        ["s = Constant<value_ints = [1, 75000]>()", *lines, f"c = Sum({', '.join(f't{k}' for k in range(30))})"]
+    )
+    path = saved(tmp_path, f"{body}\n{REDUCED}")
+    with within(20_000_000), pytest.raises(BudgetError, match="values of one row as far as"):
+        load_onnx(path)
+    with within(60_000_000), pytest.raises(BudgetError, match="several rows of .* beside .* of earlier ones"):
+        load_onnx(path)
+    assert load_onnx(path).checked_by

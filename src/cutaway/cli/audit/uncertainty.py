@@ -65,15 +65,13 @@ def uncertainty(
 
 def _together(subject: Subject, network: Network, data: Dataset, members: list[str]) -> Network:
     """The network and its likes with other weights, as one."""
-    from cutaway.network.sources import load_model
     from cutaway.outputs.posterior import Ensemble
 
     subject = dataclasses.replace(subject, model=subject.model or "cutaway.demo:digits_cnn")
     assert subject.model is not None
     others = []
     for weights in members:
-        loading = {**subject.loading, "weights": weights}
-        others.append(load_model(subject.model, device=subject.device, **loading).model)
+        others.append(dataclasses.replace(subject, weights=weights).loaded(device=subject.device).model)
     modules = [network.model, *(m.to(network.device, network.dtype) for m in others)]
     return subject.network(Ensemble(modules).eval(), data, f"{len(modules)} x {network.name}")
 

@@ -9,6 +9,7 @@ where that is safe (`rows.py`); otherwise rows are run one by one.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from pathlib import Path
@@ -25,7 +26,7 @@ from cutaway.network.onnx.layers import build_layer, fused_bias
 from cutaway.network.onnx.model import OnnxModel
 from cutaway.network.onnx.narrowing import coarser_type
 from cutaway.network.onnx.nodes import INTEGER_OPERANDS, OnnxNode, Operand, float_defaults
-from cutaway.network.onnx.read import check_bytes, damaged, read_proto
+from cutaway.network.onnx.read import check_bytes, damaged, memory_limit, read_proto
 from cutaway.network.onnx.rows import ROWS, rows_are_independent
 from cutaway.network.onnx.sizes import SizeGuard
 
@@ -65,6 +66,7 @@ class _Importer:
         self.used = {name for node in proto.graph.node for name in node.input} | {o.name for o in proto.graph.output}
         self.nodes = [self._node(index, node) for index, node in enumerate(proto.graph.node)]
         self.values: dict[str, Any] = {}
+        self.held = 0
 
     def model(self) -> OnnxModel:
         model = self._empty()
@@ -84,8 +86,10 @@ class _Importer:
                 )
             model.eval()
             self._prune_and_drop(model)
+            self.values.clear()
             if model.batched:
-                model.batch_free = rows_are_independent(model)
+                with self._rows_guarded():
+                    model.batch_free = rows_are_independent(model)
         return model
 
     def _empty(self) -> OnnxModel:
@@ -144,6 +148,8 @@ class _Importer:
             return taken
         for name, value in zip(outputs, results):
             self.values[name] = value
+            self.held += value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+        check_bytes(self.held, f"ONNX file {self.path}", f"values of one row as far as node {node.name!r}")
         name = self._module_name(model, node)
         model.add_module(name, layer)
         model.node_names[name] = node.name
@@ -154,14 +160,15 @@ class _Importer:
         self, model: OnnxModel, node: OnnxNode, operands: list[Operand | None], bias: Tensor | None, fold: bool
     ) -> tuple[nn.Module, list[int], Any]:
         """The layer of a node, which operands it takes, and what it gives; sizes are checked before memory is taken."""
+        offender = self._named(f"node {node.name!r} ({node.op_type}) of")
         try:
-            with SizeGuard(node, COPIES):
+            with SizeGuard(offender, COPIES):
                 if fold and operands and operands[0]:  # a constant as data: a layer like any other, run once, forgotten
                     sizes_only = 0 in INTEGER_OPERANDS.get(node.op_type, ())
                     value = operands[0].value
                     operands[0] = Operand(to_host(value) if sizes_only else value, False)
                 layer, used = build_layer(node, operands, model.batched, bias)
-            with SizeGuard(node, COPIES if fold else 4 * ROWS):
+            with SizeGuard(offender, COPIES if fold else 4 * ROWS):
                 return layer, used, layer(*[operand.value for k in used if (operand := operands[k]) is not None])
         except CutawayError:
             raise
@@ -172,6 +179,15 @@ class _Importer:
                 expected="a graph that runs",
                 remedy="check the file with onnx.checker.check_model and onnxruntime",
             ) from error
+
+    def _rows_guarded(self) -> contextlib.AbstractContextManager[Any]:
+        """Several rows at once fit if all of their values do; else it is watched what is held of them."""
+        fits = 4 * ROWS * self.held <= memory_limit()
+        return contextlib.nullcontext() if fits else SizeGuard(self._named("several rows of"), 1)
+
+    def _named(self, what: str) -> str:
+        """For a guard, in whose words braces mean the operation."""
+        return f"{what} {self.path}".replace("{", "(").replace("}", ")")
 
     def _operand(self, node: OnnxNode, name: str) -> Operand | None:
         if name == "":

@@ -14,6 +14,7 @@ from typing import Any
 
 from cutaway.engines.budget import default_budget, format_bytes
 from cutaway.errors import BudgetError, FileError, MissingExtra
+from cutaway.files import given_room
 
 
 def read_proto(path: Path) -> Any:
@@ -75,15 +76,20 @@ def weight_files(path: str | Path) -> list[Path]:
     return [path.parent / name for name in sorted(names)]
 
 
+def memory_limit() -> int:
+    """Bytes that a model file may take in memory: the budget that was given, else the default one."""
+    return given_room() or default_budget()
+
+
 def check_bytes(size: int, offender: str, what: str) -> None:
-    """Raise BudgetError for more bytes than the default memory budget."""
-    budget = default_budget()
+    """Raise BudgetError for more bytes than `memory_limit`."""
+    budget = memory_limit()
     if size > budget:
         raise BudgetError(
             offender,
             found=f"{what}: {size:.3g} bytes",
             expected=f"at most {format_bytes(budget)}, the memory budget",
-            remedy="check that the file is what it should be: sizes in it may be damaged",
+            remedy="give a larger --budget if the file is what it should be: sizes in it may be damaged",
         )
 
 

@@ -8,6 +8,7 @@ their functions make on the way.
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cutaway._compat import NotCompiled
-from cutaway.network.onnx.nodes import OnnxNode
 from cutaway.network.onnx.read import check_bytes
 
 SMALL = 1 << 24
@@ -37,21 +37,30 @@ PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv")
 
 
 class SizeGuard(NotCompiled, TorchDispatchMode):
-    """Raises BudgetError, naming the node, before a result is made that is larger than every operand (a view too,
-    which another program would copy) and of which `times` do not fit the memory budget. Cost: every operation once more
-    without data."""
+    """Raises BudgetError, naming the `offender` (`{}` in it is the operation), before a result is made that is larger
+    than every operand (a view too, which another program would copy) and of which `times` do not fit the memory
+    budget beside what is still held of earlier ones. Cost: every operation once more without data."""
 
-    def __init__(self, node: OnnxNode, times: int) -> None:
+    def __init__(self, offender: str, times: int) -> None:
         super().__init__()
-        self.node, self.times = node, times
+        self.offender, self.times, self.live = offender, times, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         for shape, width in _results(func, args, kwargs or {}):
             size = self.times * math.prod(shape) * width
             if size > SMALL:
-                offender = f"node {self.node.name!r} ({self.node.op_type}) of {self.node.path}"
-                check_bytes(size, offender, f"{self.times} results of shape {list(shape)}")
-        return func(*args, **(kwargs or {}))
+                told = f"{self.times} results of shape {list(shape)}"
+                told += f" beside {self.live:.3g} bytes of earlier ones" if self.live else ""
+                check_bytes(size + self.live, self.offender.format(func.__name__), told)
+        result = func(*args, **(kwargs or {}))
+        for made in tree_leaves(result):
+            if isinstance(made, Tensor) and made._base is None and _bytes(made) > SMALL // 16:
+                self._count(_bytes(made))
+                weakref.finalize(made, self._count, -_bytes(made))
+        return result
+
+    def _count(self, size: int) -> None:
+        self.live += size
 
 
 def _results(func: Any, args: tuple, kwargs: dict) -> list[tuple[tuple[int, ...], int]]:
