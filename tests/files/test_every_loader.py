@@ -56,6 +56,7 @@ REASONS = {  # why a function opens without looking at a size
     "engines/budget.py:limit_memory": "the system's own file",
     "guard/service/keys.py:_read": "the keys of the service, which its operator writes",
     "network/archive.py:_sample": "from bytes that the archive's check has bounded, weights_only",
+    "network/huggingface.py:_check_depth": "the heads of safetensors files, which the library bounds",
     "network/huggingface.py:load_huggingface": "safetensors, or weights_only pickles; as large as the model; adapters are refused",
     "network/huggingface.py:load_tokenizer": "as large as the vocabulary; no code of the folder",
     "network/onnx/read.py:read_proto": "from bytes that file_bytes has bounded; external data within the folder and their sizes checked",
@@ -67,7 +68,7 @@ REASONS = {  # why a function opens without looking at a size
     "reproductions/authorship.py:small_network": "opens no file: an embedding made of a tensor",
     "reproductions/_listing.py:references": "a file of the package",
     "robustness/vnnlib.py:read_vnnlib": "a stream; its reader counts what it has read against the budget",
-    "training/checkpoint.py:blueprint_of": "the head of a safetensors file, which the library bounds",
+    "training/checkpoint.py:_opened": "the head of a safetensors file, which the library bounds",
     "training/fit.py:_read_state": "what `fit` wrote, weights_only",
     "training/journal.py:_scan": "the journal of the user's own run, block by block",
 }

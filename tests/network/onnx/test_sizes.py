@@ -105,6 +105,7 @@ def test_many_values_that_fit_one_by_one_are_counted_together(tmp_path):
     path = saved(tmp_path, f"{body}\n{REDUCED}")
     with within(20_000_000), pytest.raises(BudgetError, match="values of one row as far as"):
         load_onnx(path)
-    with within(60_000_000), pytest.raises(BudgetError, match="several rows of .* beside .* of earlier ones"):
+    with within(60_000_000), pytest.raises(BudgetError, match="several rows of .* held together"):
         load_onnx(path)
-    assert load_onnx(path).checked_by
+    with within(500_000_000):
+        assert load_onnx(path).checked_by

@@ -57,6 +57,8 @@ class SizeGuard(NotCompiled, TorchDispatchMode):
             if isinstance(made, Tensor) and made._base is None and _bytes(made) > SMALL // 16:
                 self._count(_bytes(made))
                 weakref.finalize(made, self._count, -_bytes(made))
+        if self.live > SMALL:
+            check_bytes(self.live, self.offender.format(func.__name__), "results that are held together")
         return result
 
     def _count(self, size: int) -> None:
