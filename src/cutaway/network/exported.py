@@ -11,10 +11,16 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from cutaway.errors import BudgetError
+
+RUNS = 2
+"""Results of an operation that are held at a time: of the example's rows, and of these once more alone."""
 
 
 def sendable(content: bytes) -> tuple[nn.Module, torch.export.ExportedProgram]:
@@ -36,6 +42,20 @@ def sendable(content: bytes) -> tuple[nn.Module, torch.export.ExportedProgram]:
     kind: Any = type(module)
     kind.__reduce_ex__ = reduced
     return module, program
+
+
+def run_within(path: Path, module: nn.Module, example: Tensor) -> None:
+    """One pass of the program on its own example, in which no operation may make more than the budget holds; what else
+    is wrong with it is said where it is used. Raises BudgetError, naming the operation."""
+    from cutaway.network.onnx.sizes import SizeGuard
+
+    try:
+        with torch.no_grad(), SizeGuard(f"operation {{}} of exported program {path}", RUNS):
+            module(example)
+    except BudgetError:
+        raise
+    except Exception:
+        return
 
 
 @contextlib.contextmanager

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from cutaway._late import attached
-from cutaway.errors import BudgetError, FileError, InputError, ModelError
+from cutaway.errors import FileError, InputError, ModelError
 from cutaway.files import read_bytes, room
 from cutaway.network.archive import checked_archive
-from cutaway.network.exported import sendable
+from cutaway.network.exported import run_within, sendable
 from cutaway.network.factory import call_factory
 from cutaway.network.packaged import SentenceForm, packaged_model, sentence_form
 from cutaway.network.weights import check_finite, load_weights
@@ -38,8 +38,6 @@ FORMS = (
 SUFFIXES = {".onnx": "onnx", ".onnx.gz": "onnx", ".pt2": "pt2", ".safetensors": "checkpoint"}
 SUFFIXES |= dict.fromkeys((".pt", ".pth", ".pkl", ".bin", ".ckpt"), "pickle")
 CODE = ("factory", "pickle")  # forms whose opening runs what they hold
-RUNS = 2
-"""Results of an operation that are held at a time: of the example's rows, and of these once more alone."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -275,22 +273,8 @@ def _exported(path: Path, trust_pickle: bool) -> LoadedModel:
         )
     example = tensors[0][:1] if tensors else None
     if example is not None:
-        _run_within(path, module, tensors[0])
+        run_within(path, module, tensors[0])
     return LoadedModel(model=module, example=example, name=path.stem, kind="pt2")
-
-
-def _run_within(path: Path, module: nn.Module, example: Tensor) -> None:
-    """One pass of the program on its own example, in which no operation may make more than the budget holds; what else
-    is wrong with it is said where it is used. Raises BudgetError, naming the operation."""
-    from cutaway.network.onnx.sizes import SizeGuard
-
-    try:
-        with torch.no_grad(), SizeGuard(f"operation {{}} of exported program {path}", RUNS):
-            module(example)
-    except BudgetError:
-        raise
-    except Exception:
-        return
 
 
 def _checkpoint(path: Path, trust_code: bool) -> LoadedModel:
