@@ -188,6 +188,11 @@ FAULTS = {
         where="cutaway.dynamics.collapse_regression:simulated_chain", right="teacher = np.asarray(", wrong="_ = np.asarray(",
         rows=lambda m: m.interpolating_rows(10, 0, quiet), twice=True,
     ),
+    "impress-learn": Fault(
+        says="the coefficients stay as they are",
+        where="cutaway.reproductions.impress_learn:mixed", right="1e-2", wrong="0.0",
+        rows=lambda m: m.reproduce(short=True, progress=quiet), slow=True,
+    ),
     "group-priors": Fault(
         says="batches are drawn from one cell of class and group",
         where="cutaway.training.group_prior:balanced_rows",
