@@ -32,7 +32,7 @@ def reproduce(*, short: bool, seed: int = 0, progress: Callable[[str], None] = p
     learn, test = (_flat(split) for split in ("train", "test"))
     frozen = frozen_weights(seed)
     base = [learned_masks(frozen, _turned(learn, task), steps, task) for task in range(count)]
-    random = [random_masks(500 + k) for k in range(count)]
+    random = [masks_at_random(500 + k) for k in range(count)]
     found: dict[str, list[float]] = {}
     for task in range(100, 100 + new):
         own, judged = _turned(learn, task), _turned(test, task)
@@ -111,7 +111,7 @@ def learned_masks(frozen: Masks, task: tuple[Tensor, Tensor], steps: int, seed: 
     return [_through(score.abs()).detach() for score in scores]
 
 
-def random_masks(seed: int) -> Masks:
+def masks_at_random(seed: int) -> Masks:
     """As many ones as a learned mask has, anywhere."""
     generator = torch.Generator().manual_seed(seed)
     return [_largest(torch.rand(s, generator=generator)) for s in SHAPES]
