@@ -81,7 +81,9 @@ def test_distillation_writes_rows_that_are_data(folder, capsys):
     given = ["distil", "nets.py:small", "--data", "digits", "--num", "200", *quick]
     code, found = audit(capsys, *given, "--per-class", "2", "--out", "run")
     assert code == 0
-    assert "Random weights" not in (folder / "run" / "report.html").read_text()  # they are not what is judged
+    page = (folder / "run" / "report.html").read_text()
+    assert "Random weights" not in page and "No nulls were drawn" not in page  # they are not what is judged
+    assert "stands beside them in the picture" in page
     assert found["verdict"] in ("beats-class-means", "beats-real-rows", "no-better")
     assert np.load(folder / found["distilled"])["labels"].tolist() == [c for c in range(10) for _ in range(2)]
     code = cli.run(["measure", "accuracy", "nets.py:small", "--data", found["distilled"]])

@@ -42,6 +42,7 @@ def write_report(run: Run, path: str | Path | None = None) -> Path:
         sections=drawn,
         silent=[s for s in sections if not s["reading"].figures],
         called=CALLED,
+        trained_anew=bool(drawn) and all(s["trained_anew"] for s in drawn),
         nulls=sorted({null_words(r.null).long for r in run.readings if r.null}),
         terms=used(" ".join([*_texts(told), *(s["words"] for s in drawn), *_names(drawn), "null q-value p-value"])),
         bundle=vega_bundle(),
@@ -76,6 +77,7 @@ def _section(reading: Reading, index: int) -> dict[str, Any]:
     known = reading.instrument in registry.names()
     kind = registry.instrument(reading.instrument) if known else None
     return {
+        "trained_anew": kind is not None and kind.trains_anew,
         "id": f"figure-{index}",
         "reading": reading,
         "title": title(reading.instrument),
