@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.cli import run
-from cutaway.data import Dataset, TextSet, as_dataset, load_data
+from cutaway.data import Dataset, TextSet, as_dataset, load_data, two_of_votes
 from cutaway.errors import InputError
 from cutaway.evidence.null import PermutedLabels
 from cutaway.instrument import Findings, Instrument
@@ -312,3 +312,28 @@ def test_every_command_that_takes_data_takes_the_columns(command, tmp_path, monk
     assert json.loads(capsys.readouterr().out)
     assert run([command, *arguments, *[c.replace("ward", "wart") for c in columns]]) == 2  # "wart" is no column
     assert "Did you mean 'ward'?" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_two_different_voters_are_drawn_from_counts_of_votes():
+    """Of 1 and 2 votes both labels are class 1 with chance 1/3, and each label is class 0 with chance 1/3: of 3,000
+    rows within .03, which fails once in 2,000 runs."""
+    drawn = two_of_votes([[1, 2]] * 3000, np.random.default_rng(0))
+    assert drawn.shape == (3000, 2) and not (drawn == 0).all(axis=1).any()  # one voter is not drawn twice
+    assert abs((drawn == 1).all(axis=1).mean() - 1 / 3) < 0.03
+    assert np.abs((drawn == 0).mean(axis=0) - 1 / 3).max() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("votes", "words"),
+    [
+        ([[1, 0], [2, 2]], "fewer than two votes in 1 of 2 rows, row 0"),
+        ([[1.5, 2]], "no counts"),
+        ([[-1, 5]], "no counts"),
+        ([[np.nan, 5]], "no counts"),
+        ([3, 4], "shape"),
+        ([["a", "b"]], "shape"),
+    ],
+)
+def test_what_are_no_votes_is_refused(votes, words):
+    with pytest.raises(InputError, match=words):
+        two_of_votes(votes, np.random.default_rng(0))

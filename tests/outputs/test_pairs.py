@@ -129,6 +129,7 @@ def test_rows_that_are_no_pairs_are_refused():
     for arguments, says in (
         ((x, first, first), "the first labels again, in all 60 rows"),
         ((x[:50], first, second), "50 inputs"),
+        ((x[:1], [0], [1]), "1 inputs.*at least 10 rows"),
         ((np.where(x < 0, x, np.nan), first, second), "NaN or infinity"),
     ):
         with pytest.raises(InputError, match=says):

@@ -11,5 +11,6 @@ __all__, __getattr__, __dir__ = _facade.front(
         "images": "load_image_folder",
         "named": "NAMED available load_data",
         "text": "TextSet",
+        "votes": "two_of_votes",
     },
 )

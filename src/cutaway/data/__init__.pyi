@@ -11,6 +11,7 @@ from cutaway.data.named import NAMED as NAMED
 from cutaway.data.named import available as available
 from cutaway.data.named import load_data as load_data
 from cutaway.data.text import TextSet as TextSet
+from cutaway.data.votes import two_of_votes as two_of_votes
 
 __all__ = [
     "Dataset",
@@ -24,4 +25,5 @@ __all__ = [
     "load_npz",
     "load_parquet",
     "load_text",
+    "two_of_votes",
 ]

@@ -26,6 +26,7 @@ from cutaway.errors import InputError
 from cutaway.outputs.pairs import PairCheck, PairProbabilities, check_pairs, pair_probabilities
 from cutaway.outputs.probability import refuse_copies
 
+FEWEST = 10  # rows to learn from: of fewer none can be held out
 PATIENCE = 5  # epochs without a better held-out loss
 
 
@@ -69,15 +70,15 @@ class PairPredictor(ClassifierMixin, BaseEstimator):
 
     def fit(self, inputs: Any, first: Any, second: Any) -> Self:
         """Of inputs (n, ...) and two outcomes a row (n,), independent draws. Raises `InputError` for lengths that
-        differ, inputs that are not finite, one class, and second outcomes that are copies of the first."""
+        differ, fewer than ten rows, inputs that are not finite, one class, and second outcomes that are copies of the first."""
         x = self._tensor(inputs, self.module)
         y1, y2 = np.asarray(first), np.asarray(second)
-        if not len(x) == len(y1) == len(y2) or y1.ndim != 1 or y2.ndim != 1:
+        if not len(x) == len(y1) == len(y2) >= FEWEST or y1.ndim != 1 or y2.ndim != 1:
             raise InputError(
                 "rows with two outcomes",
                 found=f"{len(x)} inputs, outcomes of shapes {y1.shape} and {y2.shape}",
-                expected="two outcomes for every input",
-                remedy="give one of each a row",
+                expected=f"two outcomes for every input, at least {FEWEST} rows",
+                remedy="give one of each a row, of more rows where there are too few",
             )
         refuse_copies(y1, y2, "second outcomes")
         self.classes_, codes = np.unique(np.concatenate([y1, y2]), return_inverse=True)

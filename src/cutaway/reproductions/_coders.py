@@ -28,6 +28,8 @@ def coders(seed: int, num: int | None = None) -> Coders | None:
     import pyarrow.parquet as pq
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    from cutaway.data import two_of_votes
+
     path = Path(os.environ.get("CUTAWAY_DATA", "")) / "text" / "davidson_hate_offensive.parquet"
     if not os.environ.get("CUTAWAY_DATA") or not path.is_file():
         return None
@@ -37,7 +39,7 @@ def coders(seed: int, num: int | None = None) -> Coders | None:
     _, first = np.unique(texts, return_index=True)  # a tweet that stands twice would be on both sides
     rng = np.random.default_rng(seed)
     rows = rng.permutation(np.sort(first))[:num]
-    labels = np.array([rng.permutation(np.repeat(np.arange(3), votes[row]))[:2] for row in rows])
+    labels = two_of_votes(votes[rows], rng)
     half = len(rows) // 2
     words = TfidfVectorizer(min_df=3, ngram_range=(1, 2), sublinear_tf=True, max_features=20_000)
     train = words.fit_transform(texts[rows[:half]])
