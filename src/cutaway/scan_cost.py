@@ -1,8 +1,9 @@
 """What a scan will cost, and how to fit it into a time: from one small timed pass of every instrument.
 
-Seconds are taken as linear in the number of rows. The pass at `FEW` rows pays for what happens once; where it is quick,
-larger ones follow, of four times as many rows each. So an estimate is rather too high, and the replicates are counted
-again once the network itself has been measured.
+Seconds are taken as linear in the number of rows. Where a pass of `FEW` rows is quick, larger ones follow, of four
+times as many rows each; one that is not quick but took less than `ONCE` is made again, since it may have paid for what
+happens once (imports). So an estimate is rather too high, and the replicates are counted again once the network itself
+has been measured.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 FEW = 8
 """Rows of the small pass; two a class where there are more classes."""
+
+ONCE = 2.0
+"""Seconds of a pass that may be what happens once, rather than its rows."""
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """Shares of the rows that a plan may take."""
@@ -106,11 +110,15 @@ def cost_lines(chosen: Sequence[Instrument], network: Network, data: Dataset, pa
 def _line(instrument: Instrument, network: Network, data: Dataset, patience: float) -> CostLine:
     most = rows_read(instrument, len(data.inputs))
     rows = min(max(FEW, 2 * (data.num_classes or 0)), most)
-    seconds, fewer = _timed(instrument, network, data, rows), CostLine(rows=0, base=0.0, slope=0.0)
-    while seconds < patience and rows < most:
+    fewer = CostLine(rows=0, base=0.0, slope=0.0)
+    while True:
+        seconds = _timed(instrument, network, data, rows)
+        if patience <= seconds < ONCE and rows < most:
+            seconds = min(seconds, _timed(instrument, network, data, rows))
+        if seconds >= patience or rows >= most:
+            break
         fewer = CostLine(rows=rows, base=seconds, slope=0.0)
         rows = min(4 * rows, most)
-        seconds = _timed(instrument, network, data, rows)
     slope = max(0.0, seconds - fewer.base) / (rows - fewer.rows) or seconds / rows
     return CostLine(rows=rows, base=seconds, slope=slope)
 

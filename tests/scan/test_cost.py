@@ -9,7 +9,7 @@ import pytest
 from cutaway.errors import InputError
 from cutaway.instrument import Findings, Instrument
 from cutaway.network import Network
-from cutaway.scan_cost import LEAST, CostLine, duration, parse_duration, planned
+from cutaway.scan_cost import LEAST, CostLine, cost_lines, duration, parse_duration, planned
 from cutaway.scanning import scan
 from cutaway.testing.contract import small_classifier, small_data
 
@@ -65,6 +65,26 @@ def test_rows_and_nulls_are_cut_to_fit_and_said(subject, within):
         assert "of the rows" in cut and run.record["data"]["rows"] < 80
     assert run.record["nulls"] == run.readings[0].figures[0].null_count <= 39
     assert f"{run.record['nulls']} null" in run.record["reach"]  # what that many can still tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowAtFirst(Slow):
+    """Takes 0.7 s more the first time that it is given 32 rows, and 1 ms a row."""
+
+    name: ClassVar[str] = "slow-at-first"
+
+    def _measure(self, network, data, context):
+        rows = len(context.sample(network, data, self.num_points).rows)
+        CLOCK.now += 0.001 * rows + (0.7 if rows == 32 and CLOCK.now < 0.03 else 0.0)
+        table = context.table()
+        table.number("rows", rows, long_name="rows")
+        return Findings.of(table)
+
+
+def test_what_happens_once_is_not_counted_for_every_row(subject):
+    network, data = subject
+    (line,) = cost_lines([SlowAtFirst(num_points=10_000)], network, data, patience=0.03).values()
+    assert CLOCK.now > 0.7 and line(10_000) == pytest.approx(10, rel=0.1)
 
 
 def test_enough_time_cuts_nothing(subject):

@@ -70,7 +70,8 @@ class PairPredictor(ClassifierMixin, BaseEstimator):
 
     def fit(self, inputs: Any, first: Any, second: Any) -> Self:
         """Of inputs (n, ...) and two outcomes a row (n,), independent draws. Raises `InputError` for lengths that
-        differ, fewer than ten rows, inputs that are not finite, one class, and second outcomes that are copies of the first."""
+        differ, fewer than ten rows, inputs that are not finite, one class, and second outcomes that are copies of the
+        first."""
         x = self._tensor(inputs, self.module)
         y1, y2 = np.asarray(first), np.asarray(second)
         if not len(x) == len(y1) == len(y2) >= FEWEST or y1.ndim != 1 or y2.ndim != 1:
