@@ -7,7 +7,7 @@ Annotations are not postponed here: those of a class that a command elsewhere ex
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
@@ -176,7 +176,7 @@ class Subject:
             tokens = noted(load_text(self.data, group_column=self.groups).tokenised(loaded.tokenizer, TOKENS))
             return tokens.take(min(self.num, len(tokens)), self.seed) if self.num is not None else tokens
         if self.data is not None:
-            return self.rows()
+            return _as_it_reads(loaded, self.rows())
         if loaded.example is None:
             raise InputError(
                 f"model {loaded.name!r}",
@@ -196,6 +196,36 @@ def noted(data: "Dataset") -> "Dataset":
     if data.note:
         print(f"{data.name}: {data.note}", file=sys.stderr, flush=True)
     return data
+
+
+def _as_it_reads(loaded: "LoadedModel", data: "Dataset") -> "Dataset":
+    """The rows as they are; of whole numbers (n, length), read from arrays as a table is, as tokens for a model that
+    reads tokens and refuses a table."""
+    import torch
+
+    inputs = data.inputs
+    if (
+        inputs.ndim != 2
+        or not inputs.is_floating_point()
+        or not bool(((inputs >= 0) & (inputs == inputs.round())).all())
+    ):
+        return data
+    tokens = loaded.example is not None and not loaded.example.is_floating_point()
+    if not tokens and any(isinstance(part, torch.nn.Embedding) for part in loaded.model.modules()):
+        tokens = not _reads(loaded.model, inputs[:1]) and _reads(loaded.model, inputs[:1].long())
+    return replace(data, inputs=inputs.long(), value_range=None, note="") if tokens else data
+
+
+def _reads(model: "nn.Module", inputs: Any) -> bool:
+    import torch
+
+    device = next((p.device for p in model.parameters()), inputs.device)
+    try:
+        with torch.no_grad():
+            model(inputs.to(device))
+    except Exception:  # what it refuses is told by the network's own check
+        return False
+    return True
 
 
 @dataclass(frozen=True)
