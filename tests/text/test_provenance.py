@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -12,7 +13,19 @@ from torch import nn
 
 from cutaway.cli import run
 from cutaway.errors import InputError
-from cutaway.text.provenance import check_random_order, last_positions, provenance_test, told_losses
+from cutaway.network import Network
+from cutaway.network.sources import load_model
+from cutaway.text.provenance import (
+    check_random_order,
+    last_positions,
+    provenance_test,
+    row_losses,
+    text_losses,
+    told_losses,
+)
+from cutaway.text.scoring import score_tokens
+from cutaway.training import open_training
+from cutaway.training.fit import fit, rows_of_run
 
 
 def test_the_last_visit_counts():
@@ -118,3 +131,81 @@ def test_the_command_on_a_tracked_run(tracked, capsys):
     np.savez(tracked / "few.npz", x=np.zeros((9, 30), dtype=np.float32), y=np.zeros(9, dtype=int))
     assert run([*base[:4], str(tracked / "few.npz")]) == 2
     assert "9 rows; expected at least 300" in capsys.readouterr().err
+
+
+RECIPE = """
+name = "mine"
+[data]
+name = "d.npz"
+validation = 0.2
+[model]
+name = "mlp"
+[training]
+steps = 20
+batch = 8
+"""
+
+
+def test_the_rows_of_a_fitted_run_are_those_of_its_recipe(tracked, monkeypatch, capsys):
+    """Rows held out for validation and a subset number the rest anew: the rows of the file would be other rows."""
+    monkeypatch.chdir(tracked)
+    (tracked / "mine.toml").write_text(RECIPE)
+    ready = fit("mine.toml", "fitted")
+    rows, own = rows_of_run("fitted"), np.load("d.npz")["x"]
+    assert rows is not None and len(rows) == 240 and not np.array_equal(rows.inputs[:9].numpy(), own[:9])
+    assert rows_of_run("run") is None
+    last = str(ready.checkpoints[-1])
+    assert run(["provenance", "fitted", last, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    positions = last_positions(open_training("fitted").order())
+    losses = row_losses(Network(load_model(last).model, rows.inputs[:2]), rows.subset(positions[0]))
+    wanted = provenance_test(positions[1], losses)
+    assert told["statistic"] == pytest.approx(wanted.statistic, abs=1e-6) and told["rows"] == 160
+    assert run(["provenance", "fitted", last, "--data", "d.npz"]) == 2
+    assert "300 rows that are not the 240 of the run" in capsys.readouterr().err
+    (tracked / "d.npz").rename(tracked / "moved.npz")
+    assert run(["provenance", "fitted", last]) == 2 and "no such file" in capsys.readouterr().err
+    assert run(["provenance", "fitted", last, "--data", "moved.npz"]) == 0  # where its recipe finds none, these count
+
+
+class Spelling:
+    """A tokenizer of letters."""
+
+    bos_token_id = 0
+
+    def __call__(self, text, add_special_tokens):
+        assert not add_special_tokens
+        return {"input_ids": [1 + ord(letter) % 11 for letter in text]}
+
+
+def test_texts_of_any_length_have_a_loss_and_keep_their_numbers():
+    torch.manual_seed(0)
+    network = Network(
+        nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 12)).eval(), torch.zeros((2, 4), dtype=torch.int64)
+    )
+    texts = ["once", "", "a cat", "twin", "x" * 90]
+    found = text_losses(network, texts, Spelling(), length=64)
+    assert np.isnan(found[1]) and np.isfinite(np.delete(found, 1)).all()
+    for row in (0, 2, 3, 4):
+        tokens = torch.tensor([[0, *Spelling()(texts[row], add_special_tokens=False)["input_ids"][:64]]])
+        alone = -score_tokens(network, tokens).log_probability.mean()
+        assert found[row] == pytest.approx(alone, abs=1e-12)
+
+
+def test_the_command_reads_texts_in_their_own_numbers(real_data, tmp_path, monkeypatch, capsys):
+    from cutaway.data import Dataset
+    from cutaway.training import LogSpaced, Tracker
+
+    monkeypatch.chdir(tmp_path)
+    texts = pd.read_parquet(real_data / "text" / "alpaca_instructions.parquet").text[:90].tolist()
+    pd.DataFrame({"text": texts}).to_parquet("texts.parquet")
+    order = torch.randperm(90, generator=torch.Generator().manual_seed(0))
+    with Tracker([], LogSpaced(9), "run", data=Dataset(name="few", inputs=torch.zeros(2, 3))) as tracker:
+        for step, rows in enumerate(order.split(10)):
+            tracker.step(nn.Linear(3, 2), step, examples=rows)
+    assert run(["provenance", "run", str(real_data / "stories260k"), "--data", "texts.parquet", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rows"] == 90 and told["p_value"] > 0.01  # short ones too
+    pd.DataFrame({"text": texts[:60]}).to_parquet("few.parquet")
+    assert run(["provenance", "run", str(real_data / "stories260k"), "--data", "few.parquet"]) == 2
+    assert "60 rows; expected at least 90" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from cyclopts import Parameter
@@ -14,12 +14,22 @@ from cutaway.arrays import Floats
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.subject import Engine, Subject
 
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+
 app = new_app("provenance")
 
 
 @dataclass(frozen=True)
 class Rows(Subject):
-    """All rows of a training, in the numbering of its order log; the networks are named beside."""
+    """All rows of a training, in the numbering of its order log; the networks are named beside.
+
+    Parameters
+    ----------
+    data
+        The training's rows, in its order: a named set, arrays (.npz, of tokens too), or texts (.parquet), of which the
+        first 64 tokens are read; not for a run of cutaway fit, whose recipe names them.
+    """
 
     model: Annotated[str | None, Parameter(parse=False)] = None
     _: KW_ONLY
@@ -65,7 +75,7 @@ def provenance(
                 table = Path(model).suffix.lower() in (".csv", ".parquet")
                 own = replace(subject, model=model, weights=file)
                 losses.append(told_losses(model, rows) if table else _losses(own, rows, run))
-        known = ~np.isnan(np.stack(losses)).any(axis=0)  # a table may hold some of the rows
+        known = ~np.isnan(np.stack(losses)).any(axis=0)  # a table may hold some of the rows, a text may be too short
         found = provenance_test(positions[known], *(part[known] for part in losses), seed=subject.seed)
     payload = {
         "statistic": found.statistic,
@@ -80,22 +90,70 @@ def provenance(
 
 def _losses(subject: Rows, rows: NDArray[np.int64], run: Path) -> Floats:
     """The loss of each of the training's `rows` (n,) under the subject's network."""
-    from cutaway.errors import InputError
-    from cutaway.text.provenance import row_losses
+    from cutaway.data import Dataset, load_text
+    from cutaway.network.sources import load_model
+    from cutaway.text.provenance import row_losses, text_losses
 
-    if subject.data is None:
+    data = _rows_of(subject, run)
+    if data is None:
+        loaded = load_model(str(subject.model), device=subject.device, **subject.loading)
+        if loaded.tokenizer is not None and loaded.example is not None and _holds_texts(subject.data):
+            texts = load_text(str(subject.data), label_column=None)
+            _check_rows(texts.name, len(texts), rows, run)
+            network = subject.network(loaded.model, Dataset(name=texts.name, inputs=loaded.example), loaded.name)
+            return text_losses(network, [texts.texts[row] for row in rows], loaded.tokenizer, budget=subject.room)
+        network, data = subject.open()
+    else:
+        loaded = load_model(str(subject.model), device=subject.device, **subject.loading)
+        network = subject.network(loaded.model, data, loaded.name)
+    _check_rows(data.name, len(data), rows, run)
+    return row_losses(network, data.subset(rows), budget=subject.room)
+
+
+def _holds_texts(data: str | None) -> bool:
+    return data is not None and not data.endswith((".npz", ".npy"))
+
+
+def _rows_of(subject: Rows, run: Path) -> Dataset | None:
+    """The rows that the recipe of the run names, None for a run without one (or one whose rows have moved, where --data
+    says where to); they must be those that --data names."""
+    import torch
+
+    from cutaway.errors import FileError, InputError
+    from cutaway.training.fit import rows_of_run
+
+    try:
+        own = rows_of_run(run)
+    except FileError:
+        if subject.data is None:
+            raise
+        own = None
+    if own is None and subject.data is None:
         raise InputError(
             "cutaway provenance", found="no --data", expected="the training rows", remedy="name them with --data"
         )
-    network, dataset = subject.open()
-    if rows[-1] >= len(dataset):
+    if own is not None and subject.data is not None:
+        told = subject.rows()
+        if not torch.equal(told.inputs.double(), own.inputs.double()):
+            raise InputError(
+                f"data {told.name!r}",
+                found=f"{len(told)} rows that are not the {len(own)} of the run in their order",
+                expected="the rows that its recipe trains on, in the numbering of the order log",
+                remedy="leave --data out: the recipe in the run's folder names them",
+            )
+    return own
+
+
+def _check_rows(name: str, count: int, rows: NDArray[np.int64], run: Path) -> None:
+    from cutaway.errors import InputError
+
+    if rows[-1] >= count:
         raise InputError(
-            f"data {dataset.name!r}",
-            found=f"{len(dataset)} rows",
+            f"data {name!r}",
+            found=f"{count} rows",
             expected=f"at least {rows[-1] + 1}, as the order log of {run} numbers them",
             remedy="give the rows that the training had, in the same order",
         )
-    return row_losses(network, dataset.subset(rows), budget=subject.room)
 
 
 def _words(found, reference: str | None) -> str:

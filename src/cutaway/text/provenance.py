@@ -7,9 +7,10 @@ the networks are. A reference (the same data in another order, or a public model
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from cutaway.network import Network
 from cutaway.text.scoring import score_tokens
 
 FEWEST = 50  # rows
+LENGTH = 64  # tokens of a text that are read
 IMPROBABLE = 1e-4  # below this p-value an order counts as not drawn at random
 
 
@@ -133,6 +135,27 @@ def row_losses(network: Network, data: Dataset, *, budget: int | None = None) ->
         )
     scores = network.outputs(data.inputs, budget=budget).double().cpu()
     return F.cross_entropy(scores, torch.as_tensor(data.labels).cpu(), reduction="none").numpy()
+
+
+def text_losses(
+    network: Network, texts: Sequence[str], tokenizer: Any, *, length: int = LENGTH, budget: int | None = None
+) -> Floats:
+    """The log loss (n,) of every text in nats: mean over its first `length` tokens, behind the begin-of-text token
+    where the tokenizer has one; NaN for a text of fewer than two tokens with it.
+
+    Texts of as many tokens go together, so that no row is padded or left out. Exact up to the network's own rounding;
+    one forward pass a text. Source: definition.
+    """
+    begin = getattr(tokenizer, "bos_token_id", None)
+    front = [begin] if isinstance(begin, int) else []
+    rows = [[*front, *tokenizer(text, add_special_tokens=False)["input_ids"]][: len(front) + length] for text in texts]
+    sizes = np.array([len(row) for row in rows])
+    found = np.full(len(rows), np.nan)
+    for size in np.unique(sizes[sizes > 1]).tolist():
+        own = np.flatnonzero(sizes == size)
+        tokens = torch.tensor([rows[row] for row in own])
+        found[own] = -score_tokens(network, tokens, budget=budget).log_probability.mean(axis=1)
+    return found
 
 
 def told_losses(path: str | Path, rows: NDArray[np.int64]) -> Floats:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,12 +30,15 @@ from cutaway.training import by_name
 from cutaway.training import recipe as recipes
 from cutaway.training.checkpoint import FILE as MODEL_FILE
 from cutaway.training.loop import State, train
-from cutaway.training.prepare import Prepared, prepare_training
-from cutaway.training.recipe import Recipe
+from cutaway.training.prepare import Prepared, data_sets, prepare_training
+from cutaway.training.recipe import Recipe, checked_recipe
 from cutaway.training.row_watch import RowWatch
 from cutaway.training.schedule import EveryN, LogSpaced, Schedule, When
 from cutaway.training.scores import score_model
 from cutaway.training.tracker import Tracker
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
 
 FORMAT = 1
 OURS = ("recipe.toml", MODEL_FILE)  # written before fit.json: a kill there leaves a folder that can be used
@@ -116,6 +119,17 @@ def fit(
     write_text(folder / "fit.json", json.dumps(record, indent=1))
     (folder / "resume.pt").unlink(missing_ok=True)
     return _fitted(folder, record)
+
+
+def rows_of_run(folder: str | Path) -> Dataset | None:
+    """The training rows of a run of `fit`, in the numbering of its order log, read again as its recipe says; None for
+    the run of another loop. Raises `InputError` for a record that holds no recipe, and as `load_data`."""
+    file = Path(folder) / "fit.json"
+    if not file.exists():
+        return None
+    record = read_json(file, "record")
+    content = record.get("recipe") if isinstance(record, dict) else None
+    return data_sets(checked_recipe(content if isinstance(content, dict) else {}, f"recipe in {file}"))[0]["train"]
 
 
 def check_source(plan: Recipe, path: Path) -> None:
