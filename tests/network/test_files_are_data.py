@@ -4,6 +4,7 @@ import builtins
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 
@@ -276,6 +277,27 @@ class TestHuggingFaceFolders:
         if not whole:
             (folder / "model.safetensors").unlink()
         refused(folder, "adapter of 'evil/base'; expected a whole model.*[Mm]erge")
+
+    @pytest.mark.parametrize("value", ["evil/kernel", "evil/kernel:flash", "paged|evil/kernel", "evil/kernel@main"])
+    @pytest.mark.parametrize("key", ["attn_implementation", "experts_implementation"])
+    def test_a_kernel_of_another_repository_is_refused(self, folder, key, value, monkeypatch):
+        """With the package `kernels` installed, the library would fetch its compiled code and load it."""
+        hub = "transformers.integrations.hub_kernels"
+        for name in ("get_kernel", "load_and_register_attn_kernel"):
+            monkeypatch.setattr(f"{hub}.{name}", lambda *_, **__: pytest.fail("a kernel was asked for"))
+        content = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(content | {key: value}))
+        refused(folder, f"{key} .{re.escape(value)}. in its configuration; expected no code from elsewhere")
+
+    def test_a_kernel_in_a_part_of_a_configuration_is_refused(self, folder):
+        from cutaway.network.huggingface import _check_kernels
+
+        transformers = pytest.importorskip("transformers")
+        whole = transformers.LlavaConfig()
+        _check_kernels("m", whole)
+        whole.text_config._attn_implementation = "evil/kernel"
+        with pytest.raises(FileError, match="'evil/kernel' in its configuration"):
+            _check_kernels("m", whole)
 
     @pytest.mark.parametrize("name", ["pytorch_model.bin", "optimizer.pt", "embeddings.pkl", "index/passages.pkl"])
     def test_pickles_in_a_folder_do_not_run(self, folder, name, tmp_path):

@@ -37,6 +37,7 @@ def load_huggingface(
     where = {"local_files_only": not (Path(text).is_dir() or hub_in_reach()), "trust_remote_code": False}
     _no_adapter(text)
     config = _attempt(text, "configuration", lambda: transformers.AutoConfig.from_pretrained(text, **where))
+    _check_kernels(text, config)
     _check_depth(text, config)
     kind = _auto_class(transformers, config)
     options: dict[str, Any] = {
@@ -79,6 +80,21 @@ def _no_adapter(text: str) -> None:
             expected="a whole model: what a file names is not opened",
             remedy="merge it where it was made (PEFT: merge_and_unload, then save_pretrained)",
         )
+
+
+def _check_kernels(text: str, config: Any) -> None:
+    """An implementation that is no word of the library's own names a repository of compiled code, which it would
+    fetch and run."""
+    for name, value in vars(config).items():
+        if "implementation" in name and isinstance(value, str) and not value.replace("_", "").isalnum():
+            raise FileError(
+                f"Hugging Face model {text}",
+                found=f"{name.strip('_').removesuffix('_internal')} {value[:80]!r} in its configuration",
+                expected="no code from elsewhere: what a file names is not run",
+                remedy="take that entry out of its config.json",
+            )
+        if hasattr(value, "model_type") and hasattr(value, "to_dict"):
+            _check_kernels(text, value)
 
 
 def _check_depth(text: str, config: Any) -> None:
