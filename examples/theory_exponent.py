@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from cutaway.dynamics.data_exponents import exponents_of_data
-from cutaway.dynamics.exponents import generative_exponent, information_exponent, leap, sample_complexity
+from cutaway.dynamics.exponents import generative_exponent, information_exponent, sample_complexity
+from cutaway.dynamics.staircase import leap
 
 
 def main(num_samples: int = 400_000) -> dict[str, tuple[int | None, int | None]]:
@@ -19,7 +20,9 @@ def main(num_samples: int = 400_000) -> dict[str, tuple[int | None, int | None]]
         generative = generative_exponent(link, num_samples=num_samples, max_degree=4)
         table[link] = (information.value, generative.value)
         steps = leap(link)
-        costs = sample_complexity(information.value, generative.value, steps.value)
+        costs = sample_complexity(
+            information.value, generative.value, steps.value, generative_at_least=generative.at_least
+        )
         print(f"{link:<18} information {information.words}, leap {steps.words}, generative {generative.words}; {costs}")
     # The same from inputs and labels, with no formula at hand: a cubic of the first coordinate, in 8 dimensions.
     rng = np.random.default_rng(0)

@@ -15,10 +15,8 @@ from cutaway.dynamics.exit_time import optimal_rate as optimal_rate
 from cutaway.dynamics.exit_time import quenched_exit_time as quenched_exit_time
 from cutaway.dynamics.exit_time import samples_factor as samples_factor
 from cutaway.dynamics.exponents import Exponent as Exponent
-from cutaway.dynamics.exponents import Leap as Leap
 from cutaway.dynamics.exponents import generative_exponent as generative_exponent
 from cutaway.dynamics.exponents import information_exponent as information_exponent
-from cutaway.dynamics.exponents import leap as leap
 from cutaway.dynamics.exponents import sample_complexity as sample_complexity
 from cutaway.dynamics.growth import GrowthFit as GrowthFit
 from cutaway.dynamics.growth import fit_growth as fit_growth
@@ -47,6 +45,8 @@ from cutaway.dynamics.robust_linear import state_evolution as state_evolution
 from cutaway.dynamics.simulation import SimulatedPath as SimulatedPath
 from cutaway.dynamics.simulation import Simulation as Simulation
 from cutaway.dynamics.simulation import simulate as simulate
+from cutaway.dynamics.staircase import Leap as Leap
+from cutaway.dynamics.staircase import leap as leap
 from cutaway.dynamics.targets import Target as Target
 from cutaway.dynamics.targets import committee as committee
 from cutaway.dynamics.targets import target as target

@@ -1,24 +1,32 @@
-"""Hermite tensors of a target under the standard normal, and its mean and variance.
+"""Hermite tensors of a target under the standard normal, and its mean and variance, by quadrature or draws.
 
 E[f H_k(z)] / sqrt(k!) by trapezium grids for up to three directions (error: the largest difference to two coarser
-grids), by draws beyond (error: the difference of two halves). A target that is infinite where a coordinate is 0, as
-log|z| is, is integrated on the grid without that node, and refused where its square has no integral.
+grids), by draws beyond (error: the difference of two halves). A target of one direction that is infinite at 0, as
+log|z| is, is integrated on a grid that crowds there; one of a callable without the node 0, and refused where its square
+has no integral. `dynamics.closed_form` has what needs no grid.
 """
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from cutaway.arrays import Array
-from cutaway.dynamics.hermite import normalized_hermites, product_rule
+from cutaway.dynamics.certain import Certain
+from cutaway.dynamics.closed_form import called_function
+from cutaway.dynamics.hermite import graded_rule, normalized_hermites, product_rule
+from cutaway.dynamics.ranges import constant_of
 from cutaway.dynamics.targets import Target
 from cutaway.errors import InputError
 
 _CUT = 12.0  # He8 times he8 at the cut, weighted, is below 1e-20
+_CUTS = {1: (_CUT, 2 * _CUT), 2: (_CUT,), 3: (_CUT,)}
+_OUTSIDE = 1e-6  # of the square's integral, beyond 5/6 of the cut
 _NUM_NODES = {1: (384_001, 192_001, 96_001), 2: (3_000_000, 800_000, 200_000), 3: (3_000_000, 800_000, 200_000)}
+_NEAREST = (-6.54, -5.8, -5.0)  # where a graded grid begins: at 1e-303, 1e-146, 1e-67
 
 
 def energy(chosen: Target) -> tuple[float, float]:
@@ -33,13 +41,56 @@ def energy(chosen: Target) -> tuple[float, float]:
 
 
 def _on_grid(chosen: Target, num_nodes: int) -> tuple[Array, Array, Array]:
-    """Points, weights and values; 0 is a node of the grid unless the target is infinite there."""
-    points, weights = product_rule(chosen.num_directions, num_nodes, cut=_CUT)
+    """Points, weights and values; 0 is a node of the grid unless the target is infinite there.
+
+    Raises `InputError` for a target whose square has its mass beyond the grid, or that is infinite, as a power of the
+    distance, at another place than 0.
+    """
+    singular = {} if chosen.tree is None else Certain(chosen, 0).singular_at()
+    if singular.keys() == {(0, 0.0)} and chosen.num_directions == 1:
+        return _on_graded_grid(chosen, num_nodes)
+    for (axis, value), order in singular.items():
+        if order > 0.01:  # of a logarithm, a grid loses little
+            raise InputError(
+                f"target {chosen.name!r}",
+                found=f"values that are infinite at z{axis + 1} = {value:.6g}, as |z - r|^-{order:g}",
+                expected="such values at 0 alone, and of one projection",
+                remedy="shift the link, or bound it there",
+            )
+    for cut in _CUTS[chosen.num_directions]:
+        points, weights, values = _on_cut(chosen, num_nodes, cut)
+        far = np.abs(points).max(axis=1) > 5 / 6 * cut
+        with np.errstate(over="ignore"):
+            mass = (values * np.sqrt(weights)) ** 2
+        if mass[far].sum() <= _OUTSIDE * mass.sum() < math.inf:
+            return points, weights, values
+    raise InputError(
+        f"target {chosen.name!r}",
+        found=f"a square whose mass lies beyond |z| = {5 / 6 * _CUTS[chosen.num_directions][-1]:g}",
+        expected="a target that Gaussian fields of ordinary size tell",
+        remedy="let it grow more slowly",
+    )
+
+
+def _on_graded_grid(chosen: Target, num_nodes: int) -> tuple[Array, Array, Array]:
+    for nearest in _NEAREST:
+        nodes, weights = graded_rule(num_nodes // 8, _CUT, nearest)
+        try:
+            return nodes[:, None], weights, np.asarray(chosen(nodes[:, None]))
+        except InputError:  # infinite, or 0 times infinity, so near 0
+            if nearest == _NEAREST[-1]:
+                raise
+    raise AssertionError
+
+
+def _on_cut(chosen: Target, num_nodes: int, cut: float) -> tuple[Array, Array, Array]:
+    points, weights = product_rule(chosen.num_directions, num_nodes, cut=cut)
     try:
         return points, weights, np.asarray(chosen(points))
     except InputError:
-        _check_square_integral(chosen)
-        points, weights = product_rule(chosen.num_directions, num_nodes, cut=_CUT, odd=False)
+        if chosen.tree is None:
+            _check_square_integral(chosen)
+        points, weights = product_rule(chosen.num_directions, num_nodes, cut=cut, odd=False)
         return points, weights, np.asarray(chosen(points))
 
 
@@ -68,7 +119,8 @@ def hermite_tensors(chosen: Target, max_degree: int) -> tuple[list[Array], list[
     if count <= 3:
         tables = [_grid_coefficients(chosen, num_nodes, max_degree) for num_nodes in _NUM_NODES[count]]
         fine, *coarser = [_tensors(table.__getitem__, count, max_degree) for table in tables]
-        return fine, [max(float(np.sum((a - b) ** 2)) for b in rest) for a, *rest in zip(fine, *coarser)]
+        errors = [max(float(np.sum((a - b) ** 2)) for b in rest) for a, *rest in zip(fine, *coarser)]
+        return fine, [max(pair) for pair in zip(errors, _jump_errors(chosen, max_degree))]
     generator = np.random.default_rng(0)
     halves = []
     for _ in range(2):
@@ -76,6 +128,46 @@ def hermite_tensors(chosen: Target, max_degree: int) -> tuple[list[Array], list[
         halves.append(_tensors(_drawn_coefficients(chosen, points, max_degree), count, max_degree))
     errors = [float(np.sum((a - b) ** 2)) for a, b in zip(*halves)]
     return [0.5 * (a + b) for a, b in zip(*halves)], errors
+
+
+def _jump_errors(chosen: Target, max_degree: int) -> list[float]:
+    """A quarter of what the squared error of every degree is at most where an expression may jump, else 0: differences
+    of grids may miss it, since jumps off the nodes can cancel there.
+
+    In one direction the sum of |w_i g_i - w_i+1 g_i+1| / 2, half a step times the variation; in more the size of one
+    jump through the middle.
+    """
+    if chosen.tree is None or not _may_jump(chosen.tree):
+        return [0.0] * (max_degree + 1)
+    points, weights, values = _on_grid(chosen, _NUM_NODES[chosen.num_directions][0])
+    values = values - float(values @ weights)
+    if chosen.num_directions > 1:
+        step = 2 * _CUT / len(weights) ** (1.0 / chosen.num_directions)
+        return [0.04 * step**2 * float(values**2 @ weights)] * (max_degree + 1)
+    parts = weights * values * normalized_hermites(points[:, 0], max_degree)
+    return [float(np.abs(np.diff(part)).sum() / 2) ** 2 / 4 for part in parts]
+
+
+def _may_jump(tree: ast.expr) -> bool:
+    """Whether there is a sign, a division or a power with something beside numbers below or above."""
+    risky = [n.args[0] for n in ast.walk(tree) if called_function(n) == "sign" and isinstance(n, ast.Call)]
+    risky += [n.right for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Div)]
+    risky += [n for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow) and _falls(n)]
+    return any(constant_of(each) is None for each in risky)
+
+
+def _falls(node: ast.BinOp) -> bool:
+    exponent = constant_of(node.right)
+    return exponent is None or exponent < 0
+
+
+def exact_tensors(known: Certain, max_degree: int) -> list[Array]:
+    """The tensors of a target in closed form, over its standard deviation."""
+    import mpmath
+
+    variance = known.variance()
+    scale = mpmath.sqrt(variance) if variance else mpmath.mpf(1)
+    return _tensors(lambda powers: float(known.coefficient(powers) / scale), known.num, max_degree)
 
 
 def _grid_coefficients(chosen: Target, num_nodes: int, max_degree: int) -> Array:

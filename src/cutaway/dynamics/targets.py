@@ -38,11 +38,13 @@ NAMED_LINKS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """`link` maps fields (..., k) to values (...,); `num_directions` k; `name` for titles."""
+    """`link` maps fields (..., k) to values (...,); `num_directions` k; `name` for titles; `tree` the expression, where
+    it was one."""
 
     link: Callable[[Any], Any]
     num_directions: int
     name: str
+    tree: ast.expr | None = None
 
     def __call__(self, fields: Any) -> Any:
         """Values at the fields; raises `InputError` when the link returns NaN, infinity or the wrong shape."""
@@ -98,7 +100,7 @@ def target(link: str | Callable[[Any], Any] | Target, num_directions: int | None
         values = _evaluate(tree.body, fields, _functions(fields))
         return values + fields[..., 0] * 0.0
 
-    return Target(link=evaluate, num_directions=count, name=link)
+    return Target(link=evaluate, num_directions=count, name=link, tree=tree.body)
 
 
 def committee(activation: str, num_neurons: int) -> Target:

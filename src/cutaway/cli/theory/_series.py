@@ -12,12 +12,28 @@ def exponents(target: Any, seed: int) -> dict[str, Any]:
     """Of the target, where it has one or two directions (seconds beyond that: `cutaway theory exponent` takes them)."""
     if target.num_directions > 2:
         return {}
-    from cutaway.dynamics.exponents import generative_exponent, information_exponent, leap
+    from cutaway.dynamics.certain import Certain
+    from cutaway.dynamics.exponents import generative_exponent, information_exponent
+    from cutaway.dynamics.staircase import leap
 
+    if target.tree is not None and Certain(target, 0).finite_variance() is None:
+        return {}  # a simulation tells more of it than theory does
+    found, steps = information_exponent(target), leap(target)
+    generative = generative_exponent(target, num_samples=200_000, seed=seed)
+    return told_exponents(found, steps, generative)
+
+
+def told_exponents(information: Any, steps: Any, generative: Any) -> dict[str, Any]:
+    """The three exponents and, for each, the least that it can be: the same number where it is exact."""
     return {
-        "exponent": information_exponent(target).value,
-        "leap": leap(target).value,
-        "generative_exponent": generative_exponent(target, num_samples=200_000, seed=seed).value,
+        "exponent": information.value,
+        "leap": steps.value,
+        "generative_exponent": generative.value,
+        "at_least": {
+            "exponent": information.at_least,
+            "leap": steps.at_least,
+            "generative_exponent": generative.at_least,
+        },
     }
 
 

@@ -37,7 +37,7 @@ def phase(target: str | None = None, *, exponent: int | None = None, out: Path |
             expected="a target or --exponent",
             remedy="give one of the two",
         )
-    value = exponent
+    value, told = exponent, ""
     if target is not None:
         found = information_exponent(target)
         if found.value is None:
@@ -47,7 +47,7 @@ def phase(target: str | None = None, *, exponent: int | None = None, out: Path |
                 expected="a significant information exponent",
                 remedy="give the exponent itself with --exponent",
             )
-        value = found.value
+        value, told = found.value, "" if found.exact else f" ({found.words})"
     assert value is not None
     lines = {loss: phase_boundary(value, loss=loss) for loss in ("square", "correlation")}
     series = {name: series_of(line.batch_exponents, line.time_exponents) for name, line in lines.items()}
@@ -55,7 +55,7 @@ def phase(target: str | None = None, *, exponent: int | None = None, out: Path |
         from cutaway.dynamics.pictures import phase_figure
 
         save(phase_figure(value), out)
-    words = f"information exponent {value}: batches of d^mu, steps of d^theta\n" + "\n".join(
+    words = f"information exponent {value}{told}: batches of d^mu, steps of d^theta\n" + "\n".join(
         f"  mu = {mu:.1f}: square loss {_at(lines['square'], mu):.2f}, correlation {_at(lines['correlation'], mu):.2f}"
         for mu in (0.0, value / 2, value - 1.0, float(value))
     )
