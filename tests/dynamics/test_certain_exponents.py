@@ -7,7 +7,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import gamma
 
@@ -189,7 +189,9 @@ def test_what_is_not_computed_is_said(link, says):
 
 
 @given(st.floats(-2, 2), st.floats(0.05, 2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
+@example(low=0.789512, gap=1.226545 - 0.789512)  # z phi(z) is the same at both: every difference of grids is 1e-9
+@example(low=0.37457, gap=1.815871 - 0.37457)
 def test_jumps_between_the_nodes_are_no_coefficients(low, gap):
     """1 - 2 [low < z < high]: E f z = 2 (phi(high) - phi(low)). What is left of it by a line is error alone."""
     high = low + gap
