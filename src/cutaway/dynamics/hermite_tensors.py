@@ -120,7 +120,7 @@ def hermite_tensors(chosen: Target, max_degree: int) -> tuple[list[Array], list[
         tables = [_grid_coefficients(chosen, num_nodes, max_degree) for num_nodes in _NUM_NODES[count]]
         fine, *coarser = [_tensors(table.__getitem__, count, max_degree) for table in tables]
         errors = [max(float(np.sum((a - b) ** 2)) for b in rest) for a, *rest in zip(fine, *coarser)]
-        return fine, [max(pair) for pair in zip(errors, _jump_errors(chosen, max_degree))]
+        return fine, [max(pair) for pair in zip(errors, _rough_errors(chosen, max_degree))]
     generator = np.random.default_rng(0)
     halves = []
     for _ in range(2):
@@ -130,35 +130,38 @@ def hermite_tensors(chosen: Target, max_degree: int) -> tuple[list[Array], list[
     return [0.5 * (a + b) for a, b in zip(*halves)], errors
 
 
-def _jump_errors(chosen: Target, max_degree: int) -> list[float]:
-    """A quarter of what the squared error of every degree is at most where an expression may jump, else 0: differences
-    of grids may miss it, since jumps off the nodes can cancel there.
+def _rough_errors(chosen: Target, max_degree: int) -> list[float]:
+    """A quarter of what the squared error of every degree is at most where an expression may jump or have kinks, else
+    0: differences of grids may miss it, since what lies off the nodes can cancel there.
 
-    In one direction the sum of |w_i g_i - w_i+1 g_i+1| / 2, half a step times the variation; in more the size of one
-    jump through the middle.
+    In one direction, of g = w f he_k on the nodes: half the sum of |g_i - g_i+1| (half a step times the variation), or
+    an eighth of that of the second differences. In more the size of one jump, or kink, through the middle.
     """
-    if chosen.tree is None or not _may_jump(chosen.tree):
+    order = 0 if chosen.tree is None else _roughness(chosen.tree)
+    if not order:
         return [0.0] * (max_degree + 1)
     points, weights, values = _on_grid(chosen, _NUM_NODES[chosen.num_directions][0])
     values = values - float(values @ weights)
     if chosen.num_directions > 1:
         step = 2 * _CUT / len(weights) ** (1.0 / chosen.num_directions)
-        return [0.04 * step**2 * float(values**2 @ weights)] * (max_degree + 1)
+        return [0.04 * step ** (2 * order) * float(values**2 @ weights)] * (max_degree + 1)
     parts = weights * values * normalized_hermites(points[:, 0], max_degree)
-    return [float(np.abs(np.diff(part)).sum() / 2) ** 2 / 4 for part in parts]
+    share = {1: 1 / 2, 2: 1 / 8}[order]
+    return [(share * float(np.abs(np.diff(part, order)).sum())) ** 2 / 4 for part in parts]
 
 
-def _may_jump(tree: ast.expr) -> bool:
-    """Whether there is a sign, a division or a power with something beside numbers below or above."""
-    risky = [n.args[0] for n in ast.walk(tree) if called_function(n) == "sign" and isinstance(n, ast.Call)]
-    risky += [n.right for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Div)]
-    risky += [n for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow) and _falls(n)]
-    return any(constant_of(each) is None for each in risky)
-
-
-def _falls(node: ast.BinOp) -> bool:
-    exponent = constant_of(node.right)
-    return exponent is None or exponent < 0
+def _roughness(tree: ast.expr) -> int:
+    """1 for an expression that may jump (a sign, a division, a negative power), 2 for one with kinks (an absolute
+    value, a root, a broken power), 0 for a smooth one."""
+    nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Call | ast.BinOp) and constant_of(n) is None]
+    powers = [constant_of(n.right) for n in nodes if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow)]
+    divided = [n for n in nodes if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Div)]
+    called = {called_function(n) for n in nodes}
+    falls = any(power is not None and power < 0 for power in powers)
+    if "sign" in called or falls or any(constant_of(n.right) is None for n in divided):
+        return 1
+    broken = any(power is not None and not power.is_integer() for power in powers)
+    return 2 if broken or called & {"abs", "relu", "sqrt", "log"} else 0
 
 
 def exact_tensors(known: Certain, max_degree: int) -> list[Array]:
