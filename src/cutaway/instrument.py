@@ -115,6 +115,7 @@ class Instrument(ABC):
     attacks : whether its `radius` is an attack's, to be chosen by the data's range.
     trains_anew : whether it begins the network's training anew, so that the weights at hand do not count.
     takes_random : whether it can read a network that answers at random.
+    exact_texts : whether it judges texts by their tokens, which must then say the text again.
     one_logit : whether a classifier may have one output, the logit of class 1 against class 0.
     """
 
@@ -132,6 +133,7 @@ class Instrument(ABC):
     trains_anew: ClassVar[bool] = False
     takes_random: ClassVar[bool] = False
     one_logit: ClassVar[bool] = False
+    exact_texts: ClassVar[bool] = False
     tiles: ClassVar[tuple[Tile, ...]] = ()
     better: ClassVar[Mapping[str, str]] = {}
 

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cutaway import cli
 from cutaway.cli.subject import Subject
+from cutaway.errors import InputError
 
 NETS = """
 import torch
@@ -61,3 +63,22 @@ def test_a_language_model_is_measured_on_an_array_of_tokens_and_refuses_halves(c
     assert {r["name"] for r in told["readings"]} >= {"deviation", "rejected"}
     assert cli.run(["measure", "authorship", "nets.py:language", "--data", "halves.npz"]) == 2
     assert "expected token ids (n, length), int64" in capsys.readouterr().err
+
+
+def test_texts_are_cut_as_told_and_must_survive_their_tokens_where_they_are_judged(
+    real_data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    model = str(real_data / "stories260k")
+    pd.DataFrame({"text": ["once upon a time there was a little cat and a dog " * 2] * 6 + ["no"]}).to_csv("t.csv")
+    _, data = Subject(model=model, data="t.csv", tokens=20).open(exact=True)
+    assert data.inputs.shape == (6, 20) and "1 of 7 texts shorter than 20 tokens" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"option --tokens; found 1; expected at least 2"):
+        Subject(model=model, data="t.csv", tokens=1).open()
+    small = Subject(model=model, data="t.csv", tokens=20)
+    loaded = small.loaded()
+    loaded.tokenizer.decode = lambda tokens, **_: "another text"
+    monkeypatch.setattr("cutaway.network.sources.load_model", lambda *_, **__: loaded)
+    assert len(small.open()[1]) == 6
+    assert cli.run(["measure", "authorship", model, "--data", "t.csv", "--tokens", "20"]) == 2
+    assert "row 0 of text set 't'; found a text whose tokens say another" in capsys.readouterr().err

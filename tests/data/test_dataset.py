@@ -166,6 +166,24 @@ def test_text_set_tokenised_and_taken(says):
     says(InputError, lambda: TextSet(name="t", texts=("a", " ")), "row 1", "an empty text")
 
 
+class Small:
+    """A tokenizer of letters that knows no capitals."""
+
+    def __call__(self, text, add_special_tokens):
+        return {"input_ids": [ord(letter) for letter in text.lower()]}
+
+    def decode(self, tokens, clean_up_tokenization_spaces):
+        return " " + "".join(map(chr, tokens))  # as some do, with a space in front
+
+
+def test_a_text_that_does_not_survive_its_tokens_is_refused_where_it_must(says):
+    kept = TextSet(name="t", texts=("all is small", "so is this one"))
+    assert len(kept.tokenised(Small(), 5, exact=True)) == 2
+    lost = TextSet(name="t", texts=("all is small", "this One is not"))
+    assert len(lost.tokenised(Small(), 5)) == 2
+    says(InputError, lambda: lost.tokenised(Small(), 5, exact=True), "row 1 of text set 't'", "'this one is not' where")
+
+
 @given(
     labels=st.lists(st.integers(0, 4), min_size=1, max_size=300),
     num=st.integers(1, 300),

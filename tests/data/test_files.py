@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cutaway.data import load_data, load_parquet, load_text
+from cutaway.data import load_data, load_parquet, load_text, load_texts
 from cutaway.errors import FileError, InputError
 
 
@@ -119,6 +119,29 @@ class TestParquet:
         frame.loc[1, "label"] = None
         frame.to_parquet(tmp_path / "n.parquet")
         says(InputError, lambda: load_text(tmp_path / "n.parquet"), "row 1", "no value in label column")
+
+    @pytest.mark.parametrize("kind", ["parquet", "csv"])
+    def test_texts_as_people_have_them(self, kind, tmp_path, says):
+        def kept(name, **columns):
+            path = tmp_path / f"{name}.{kind}"
+            frame = pd.DataFrame(columns)
+            frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
+            return path
+
+        alone = load_texts(kept("alone", text=["one", "NA"]))
+        assert alone.texts == ("one", "NA") and alone.labels is None and alone.groups is None
+        path = kept("whole", Prompt=["one", "two"], label=["b", "a"], answer=["x", "y"], when=["old", "new"])
+        whole = load_texts(path, group_column="when")
+        assert whole.texts == ("one", "two") and whole.labels.tolist() == [1, 0] and whole.groups == ("old", "new")
+        assert load_texts(kept("single", n=[1, 2], story=["one", "two"])).texts == ("one", "two")
+        says(InputError, lambda: load_texts(kept("two", a=["x"], b=["y"])), "columns a, b", "column of the texts text")
+        says(InputError, lambda: load_texts(path, group_column="wen"), "column 'wen'", "Did you mean 'when'?")
+        says(InputError, lambda: load_texts(kept("no", text=["one", None])), "row 1", "expected a text")
+
+    def test_texts_of_another_file(self, tmp_path, says):
+        (tmp_path / "t.txt").write_text("one")
+        says(FileError, lambda: load_texts(tmp_path / "t.txt"), "suffix .txt", "a column text")
+        says(FileError, lambda: load_texts(tmp_path / "none.md"), "no such file")
 
 
 class TestImageFolder:

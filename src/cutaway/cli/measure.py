@@ -61,7 +61,7 @@ def measure(
         )
     check_picture("--plot", plot, (".png", ".svg", ".pdf", ".html", ".json"))
     subject, settings = told_settings(kind, subject, set, more)
-    network, dataset = subject.open(random=kind.takes_random)
+    network, dataset = subject.open(random=kind.takes_random, exact=kind.exact_texts)
     instrument = dataclasses.replace(kind.suited(dataset), **settings)
     limit = subject.room
     with engine.at_work(nulls if instrument.null else 0) as executor:

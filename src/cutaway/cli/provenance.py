@@ -34,6 +34,7 @@ class Rows(Subject):
     model: Annotated[str | None, Parameter(parse=False)] = None
     _: KW_ONLY
     num: Annotated[int | None, Parameter(parse=False)] = None
+    tokens: Annotated[int, Parameter(parse=False)] = 64
     split: str = "train"
 
 
@@ -90,21 +91,26 @@ def provenance(
 
 def _losses(subject: Rows, rows: NDArray[np.int64], run: Path) -> Floats:
     """The loss of each of the training's `rows` (n,) under the subject's network."""
-    from cutaway.data import Dataset, load_text
-    from cutaway.network.sources import load_model
+    from cutaway.data import Dataset, load_texts
     from cutaway.text.provenance import row_losses, text_losses
 
     data = _rows_of(subject, run)
     if data is None:
-        loaded = load_model(str(subject.model), device=subject.device, **subject.loading)
+        loaded = subject.loaded(device=subject.device)
         if loaded.tokenizer is not None and loaded.example is not None and _holds_texts(subject.data):
-            texts = load_text(str(subject.data), label_column=None)
+            texts = load_texts(str(subject.data))
             _check_rows(texts.name, len(texts), rows, run)
             network = subject.network(loaded.model, Dataset(name=texts.name, inputs=loaded.example), loaded.name)
-            return text_losses(network, [texts.texts[row] for row in rows], loaded.tokenizer, budget=subject.room)
+            return text_losses(
+                network,
+                [texts.texts[row] for row in rows],
+                loaded.tokenizer,
+                length=subject.tokens,
+                budget=subject.room,
+            )
         network, data = subject.open()
     else:
-        loaded = load_model(str(subject.model), device=subject.device, **subject.loading)
+        loaded = subject.loaded(device=subject.device)
         network = subject.network(loaded.model, data, loaded.name)
     _check_rows(data.name, len(data), rows, run)
     return row_losses(network, data.subset(rows), budget=subject.room)

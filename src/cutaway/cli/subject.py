@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cutaway.network import Network
     from cutaway.network.sources import LoadedModel
 
-TOKENS = 32  # tokens a row when text is cut into rows of equal length
+TOKENS = 32  # of a text, so that rows are of equal length
 
 
 @Parameter(name="*")
@@ -48,6 +48,8 @@ class Subject:
         Array or column of the data with a second label of the same classes; it is no input then.
     num
         How many rows of the data to use.
+    tokens
+        How many tokens of a text a language model reads; shorter texts are left out.
     split
         Which split of a named set: train or test.
     dtype
@@ -63,6 +65,7 @@ class Subject:
     groups: str | None = None
     labels2: str | None = None
     num: int | None = None
+    tokens: int = TOKENS
     split: str = "test"
     seed: Seed = 0
     device: Device = "cpu"
@@ -108,6 +111,9 @@ class Subject:
                 expected="a model to load the weights into",
                 remedy="name the model that they belong to",
             )
+        if self.tokens < 2:
+            remedy = "give a whole number of at least 2: the first token is given, the others are read"
+            raise InputError("option --tokens", found=str(self.tokens), expected="at least 2", remedy=remedy)
         check_seed(self.seed)
         if self.device != "cpu":
             from cutaway.network.sources import usable_device
@@ -119,8 +125,9 @@ class Subject:
 
             no_columns("no --data", self.groups, self.labels2)
 
-    def open(self, *, random: bool = False) -> "tuple[Network, Dataset]":
-        """The network and the data set, which must fit each other. With `random` the network may answer at random.
+    def open(self, *, random: bool = False, exact: bool = False) -> "tuple[Network, Dataset]":
+        """The network and the data set, which must fit each other. With `random` the network may answer at random, with
+        `exact` texts must survive their tokens.
 
         Without a model, a small network is trained on digits. Text is cut into rows of tokens by the model's tokenizer.
         Without data, a language model reads its example text, and other models of one vector input standard normal
@@ -140,7 +147,7 @@ class Subject:
 
         loaded = self.loaded(device=self.device)
         with within(self.room):
-            dataset = self._fitting(loaded)
+            dataset = self._fitting(loaded, exact)
         return self.network(loaded.model, dataset, loaded.name, random=random), dataset
 
     def network(self, module: "nn.Module", dataset: "Dataset", name: str, *, random: bool = False) -> "Network":
@@ -164,16 +171,17 @@ class Subject:
         with within(self.room):
             return noted(load_data(self.data, split=self.split, num=self.num, seed=self.seed, **columns))
 
-    def _fitting(self, loaded: "LoadedModel") -> "Dataset":
+    def _fitting(self, loaded: "LoadedModel", exact: bool) -> "Dataset":
         """Rows for the loaded model."""
         import torch
 
-        from cutaway.data import Dataset, load_text
+        from cutaway.data import Dataset, load_texts
         from cutaway.data.columns import no_columns
 
         if self.data is not None and loaded.tokenizer is not None and not self.data.endswith((".npz", ".npy")):
             no_columns(f"texts {self.data}", None, self.labels2)
-            tokens = noted(load_text(self.data, group_column=self.groups).tokenised(loaded.tokenizer, TOKENS))
+            texts = load_texts(self.data, group_column=self.groups)
+            tokens = noted(texts.tokenised(loaded.tokenizer, self.tokens, exact=exact))
             return tokens.take(min(self.num, len(tokens)), self.seed) if self.num is not None else tokens
         if self.data is not None:
             return _as_it_reads(loaded, self.rows())

@@ -7,7 +7,7 @@ __all__, __getattr__, __dir__ = _facade.front(
     {
         "anything": "as_dataset",
         "dataset": "Dataset",
-        "files": "load_npy load_npz load_parquet load_text",
+        "files": "load_npy load_npz load_parquet load_text load_texts",
         "images": "load_image_folder",
         "named": "NAMED available load_data",
         "text": "TextSet",

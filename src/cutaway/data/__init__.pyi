@@ -6,6 +6,7 @@ from cutaway.data.files import load_npy as load_npy
 from cutaway.data.files import load_npz as load_npz
 from cutaway.data.files import load_parquet as load_parquet
 from cutaway.data.files import load_text as load_text
+from cutaway.data.files import load_texts as load_texts
 from cutaway.data.images import load_image_folder as load_image_folder
 from cutaway.data.named import NAMED as NAMED
 from cutaway.data.named import available as available
@@ -25,5 +26,6 @@ __all__ = [
     "load_npz",
     "load_parquet",
     "load_text",
+    "load_texts",
     "two_of_votes",
 ]

@@ -17,12 +17,16 @@ from cutaway.data.arrays import opened_npy, opened_npz, unreadable
 from cutaway.data.cells import as_inputs, check_finite_cells
 from cutaway.data.columns import LABEL_NAMES, no_column, no_columns, told_of_columns, with_columns
 from cutaway.data.dataset import Dataset, choose_rows
+from cutaway.data.frames import read_frame
 from cutaway.data.images import SCALED, images_to_tensor, load_image_folder, told_of_scale
 from cutaway.data.parquet import parquet_columns, parquet_labels, parquet_rows
 from cutaway.data.table import csv_rows
 from cutaway.data.text import TextSet
 from cutaway.errors import CutawayError, FileError, InputError
 from cutaway.files import check_size, room
+
+TEXT_NAMES = ("text", "texts", "prompt", "sentence", "question", "content")
+"""What a column of texts is called, in small letters."""
 
 INPUT_KEYS, LABEL_KEYS = ("x", "inputs", "X", "images", "data"), ("y", "labels", "Y", "label", "targets")
 
@@ -221,6 +225,39 @@ def load_text(
     return TextSet(
         name=Path(path).stem, texts=tuple(table[text_column]), labels=labels, class_names=classes, groups=groups
     )
+
+
+def load_texts(path: str | Path, *, group_column: str | None = None) -> TextSet:
+    """Texts of a table (.parquet, .csv) as people have them: its column text (prompt, sentence, question, content), or
+    the only one of words; labels where it has a column label, groups if named.
+
+    Raises `InputError` for a table in which no column is the texts, rows without one and labels that are none,
+    `FileError` for what is no such table.
+    """
+    if Path(path).suffix.lower() not in (".parquet", ".csv"):
+        raise FileError(
+            f"texts {path}",
+            found="no such file" if not Path(path).exists() else f"suffix {Path(path).suffix or '(none)'}",
+            expected="a table (.parquet, .csv) with a column text, or token rows (.npz, .npy)",
+            remedy="write one text a row under a header text, for instance with pandas",
+        )
+    table = read_frame(path, "texts")
+    columns = [str(column) for column in table.columns]
+    if group_column is not None and group_column not in columns:
+        raise no_column(path, group_column, columns)
+    words = [c for c in columns if c not in ("label", group_column) and all(isinstance(v, str) for v in table[c])]
+    named = next((c for name in TEXT_NAMES for c in columns if c.lower() == name), None)
+    column = named or (words[0] if len(words) == 1 else None)
+    if column is None:
+        raise InputError(
+            f"texts {path}",
+            found=f"columns {', '.join(columns)}",
+            expected=f"one called {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}, or a single one of words",
+            remedy="call the column of the texts text",
+        )
+    labels, classes = _label_column(path, table, "label" if "label" in columns else None)
+    groups = None if group_column is None else tuple(str(group) for group in table[group_column])
+    return TextSet(name=Path(path).stem, texts=tuple(table[column]), labels=labels, class_names=classes, groups=groups)
 
 
 def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...] | None) -> Dataset:

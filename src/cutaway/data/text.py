@@ -94,19 +94,36 @@ class TextSet:
         labels = self.labels.numpy() if self.labels is not None and balanced else None
         return self.subset(choose_rows(len(self), num, seed, labels))
 
-    def tokenised(self, tokenizer, length: int, prefix: tuple[int, ...] = ()) -> Dataset:
+    def _survives(self, tokenizer, row: int, tokens: list[int]) -> None:
+        said = tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+        if said.strip() == self.texts[row].strip():
+            return
+        at = next((k for k, (a, b) in enumerate(zip(said.strip(), self.texts[row].strip())) if a != b), 0)
+        raise InputError(
+            f"row {row} of text set {self.name!r}",
+            found=f"a text whose tokens say another: {said.strip()[max(0, at - 20) : at + 20]!r} where it has "
+            f"{self.texts[row].strip()[max(0, at - 20) : at + 20]!r}",
+            expected="a text that survives its tokens",
+            remedy="leave such texts out: their probability would be another text's; or use the model's own tokenizer",
+        )
+
+    def tokenised(self, tokenizer, length: int, prefix: tuple[int, ...] = (), *, exact: bool = False) -> Dataset:
         """Token rows of exactly `length` for a Hugging Face tokenizer: prefix + tokens, cut to length; shorter texts
         are left out.
 
         No padding, so that no row depends on a mask. `prefix` holds token ids put in front (a begin-of-text token,
-        for instance). Raises InputError when no text is long enough.
+        for instance). `exact`: the tokens must say the text, put together again (white space at its ends aside), since
+        what is asked is about the text: a tokenizer that drops or changes characters reads another one. Raises
+        InputError when no text is long enough, and for a text that is not said `exact`ly.
         """
         kept, rows = [], []
         for row, text in enumerate(self.texts):
-            ids = [*prefix, *tokenizer(text, add_special_tokens=False)["input_ids"]]
-            if len(ids) >= length:
+            own = tokenizer(text, add_special_tokens=False)["input_ids"]
+            if len(own) + len(prefix) >= length:
                 kept.append(row)
-                rows.append(ids[:length])
+                rows.append([*prefix, *own][:length])
+                if exact:
+                    self._survives(tokenizer, row, own)
         if not rows:
             raise InputError(
                 f"text set {self.name!r}",

@@ -57,6 +57,7 @@ class Authorship(Instrument):
         "It asks for this network and this decoding: its own greedy text is rejected as well. Text must be cut into "
         "the tokens it was drawn in (round_trip); a text that is not rejected may still be another's."
     )
+    exact_texts: ClassVar[bool] = True
     null: ClassVar[str] = ""
 
     def _measure(self, network: Network, data: Dataset, context: Context) -> Findings:

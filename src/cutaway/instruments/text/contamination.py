@@ -56,6 +56,7 @@ class Contamination(Instrument):
         "Only against rows that are alike but for the training. Small networks do not recall rows that they saw a few "
         "times: no excess does not mean unseen."
     )
+    exact_texts: ClassVar[bool] = True
     null: ClassVar[str] = "permuted-groups"
     better: ClassVar[Mapping[str, str]] = {"recall_excess": "lower"}
 
