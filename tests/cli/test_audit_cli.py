@@ -101,6 +101,32 @@ def test_distillation_writes_rows_that_are_data(folder, capsys):
     assert "kip, rat, tm" in found["error"]
 
 
+def test_a_network_that_is_wrong_on_everything_has_nothing_to_break(folder, capsys):
+    inputs = torch.zeros(60, 1, 8, 8)
+    np.savez(folder / "same.npz", inputs=inputs.numpy(), labels=np.full(60, 3))
+    (folder / "nets.py").write_text(
+        NETS
+        + """
+class Never3(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.layer = nn.Dropout(0.3), nn.Linear(64, 10)
+    def forward(self, x):
+        return self.layer(self.drop(x.flatten(1))) - 1e3 * torch.eye(10)[3]
+""".replace("torch.eye", "__import__('torch').eye")
+    )
+    given = ["nets.py:Never3", "--data", "same.npz", "--set", "versions=3"]
+    assert audit(capsys, "variation", *given)[1]["verdict"] == "unknown"
+    given = ["nets.py:Never3", "--data", "same.npz", "--num", "10", "--set", "steps=2", "draws=2"]
+    code, found = audit(capsys, "uncertainty", *given)
+    assert (code, found["verdict"]) == (0, "unknown")
+
+
+def test_a_question_that_does_not_apply_exits_with_2(folder, capsys):
+    code, found = audit(capsys, "uncertainty", "nets.py:small", "--data", "digits", "--num", "10")
+    assert (code, found["verdict"]) == (2, "unknown")
+
+
 RECIPE = """
 [data]
 name = "digits"

@@ -189,3 +189,15 @@ def test_unknown_names_and_suffixes(tmp_path, says):
     (tmp_path / "x.tsv").write_text("1,2")
     says(FileError, lambda: load_data(tmp_path / "x.tsv"), "suffix .tsv", "numpy.savez")
     says(InputError, lambda: load_data("digits", split="validation"), "split 'validation'", "train or test")
+
+
+def test_images_of_an_npz_lie_in_the_range_that_their_numbers_show(tmp_path):
+    """Attacks keep to it; numbers beyond it, and tables, are in no known range."""
+    pixels = np.random.default_rng(0).random((6, 1, 4, 4), dtype=np.float32)
+    for name, inputs, wanted in (
+        ("images", pixels, (0.0, 1.0)),
+        ("scaled", 2 * pixels - 1, None),
+        ("table", pixels.reshape(6, -1), None),
+    ):
+        np.savez(tmp_path / f"{name}.npz", x=inputs, y=np.arange(6) % 2)
+        assert load_data(tmp_path / f"{name}.npz").value_range == wanted

@@ -168,3 +168,11 @@ def test_where_a_weaker_attack_breaks_more_the_attack_is_said_to_have_failed(mon
     monkeypatch.setattr(module.PGD, "attack", asleep)
     bad = UncertaintyUnderAttack(radius=0.3, num_points=100).measure(model, data)
     assert "The attack failed" in UncertaintyUnderAttack(radius=0.3).describe(bad)
+
+
+def test_members_of_other_classes_and_priors_that_are_none_are_named():
+    with pytest.raises(InputError, match=r"outputs of shapes \(2,\), \(3,\)"):
+        Ensemble([nn.Linear(4, 3), nn.Linear(4, 2)])(torch.rand(5, 4))
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="prior_precision"):
+            laplace_ensemble(nn.Linear(4, 3), torch.rand(5, 4), prior_precision=wrong)

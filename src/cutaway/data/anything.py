@@ -18,7 +18,7 @@ from cutaway._compat import own_device
 from cutaway.data.cells import ColumnsSeen, as_inputs, check_finite_cells
 from cutaway.data.columns import LABEL_NAMES, first_twice, told_of_columns, with_columns
 from cutaway.data.dataset import Dataset
-from cutaway.data.images import SCALED, images_to_tensor, told_of_scale
+from cutaway.data.images import SCALED, image_range, images_to_tensor, told_of_scale
 from cutaway.errors import InputError, did_you_mean
 
 MOST_ROWS = 100_000
@@ -92,7 +92,7 @@ def _inputs(inputs: Any, name: str, notes: list[str]) -> tuple[torch.Tensor, tup
         if tensor.dtype == torch.uint8:
             inputs = tensor.cpu().numpy()
         elif tensor.is_floating_point() or tensor.dtype == torch.int64:
-            return tensor, _image_range(tensor)
+            return tensor, image_range(tensor)
         else:
             return tensor.to(torch.int64), None
     array = _array(inputs, f"inputs of data {name!r}")
@@ -102,7 +102,7 @@ def _inputs(inputs: Any, name: str, notes: list[str]) -> tuple[torch.Tensor, tup
     if array.dtype.kind == "f":
         kept = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
         tensor = torch.from_numpy(np.ascontiguousarray(kept))
-        return tensor, _image_range(tensor)
+        return tensor, image_range(tensor)
     if array.dtype.kind in "iub":
         if array.ndim == 2 and array.dtype.kind != "u":
             return torch.from_numpy(array.astype(np.int64)), None
@@ -113,13 +113,6 @@ def _inputs(inputs: Any, name: str, notes: list[str]) -> tuple[torch.Tensor, tup
         expected="numbers",
         remedy="encode categories and text as numbers first",
     )
-
-
-def _image_range(tensor: torch.Tensor) -> tuple[float, float] | None:
-    """[0, 1] where images lie inside it, else unknown."""
-    if tensor.dim() != 4 or not tensor.is_floating_point() or not len(tensor):
-        return None
-    return (0.0, 1.0) if float(tensor.min()) >= 0 and float(tensor.max()) <= 1 else None
 
 
 def _labels(labels: Any, name: str, count: int, notes: list[str]) -> tuple[torch.Tensor, tuple[str, ...] | None]:

@@ -18,7 +18,7 @@ from cutaway.data.cells import as_inputs, check_finite_cells
 from cutaway.data.columns import LABEL_NAMES, no_column, no_columns, told_of_columns, with_columns
 from cutaway.data.dataset import Dataset, choose_rows
 from cutaway.data.frames import read_frame
-from cutaway.data.images import SCALED, images_to_tensor, load_image_folder, told_of_scale
+from cutaway.data.images import SCALED, image_range, images_to_tensor, load_image_folder, told_of_scale
 from cutaway.data.parquet import parquet_columns, parquet_labels, parquet_rows
 from cutaway.data.table import csv_rows
 from cutaway.data.text import TextSet
@@ -274,6 +274,7 @@ def _from_arrays(name: str, inputs: np.ndarray, labels: np.ndarray | None, class
         notes.append(SCALED)
     else:
         tensor = torch.from_numpy(np.ascontiguousarray(inputs.astype(np.float32)))
+        value_range = image_range(tensor)
         notes += filter(None, [told_of_scale(tensor)])
     if labels is not None:
         if labels.dtype.kind in "US" and classes is None:

@@ -16,6 +16,13 @@ LARGEST_IMAGE = 500_000_000  # bytes
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
+def image_range(tensor: torch.Tensor) -> tuple[float, float] | None:
+    """[0, 1] where images lie inside it, else unknown."""
+    if tensor.dim() != 4 or not tensor.is_floating_point() or not len(tensor):
+        return None
+    return (0.0, 1.0) if float(tensor.min()) >= 0 and float(tensor.max()) <= 1 else None
+
+
 def images_to_tensor(array: np.ndarray) -> torch.Tensor:
     """uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W) as NCHW float32 in [0, 1]; C is 1, 3 or 4, the last axis
     wins a tie."""

@@ -27,7 +27,9 @@ def trend_stop(losses: ArrayLike, *, share: float = 0.15, least: int = 30, sure:
     2 n values or where the values before did not fall.
 
     An estimate: the standard error takes the deviations from the line as independent with one variance. Asked again at
-    every step, as a stopping rule is, `sure` = 3.5 keeps false stops rare (a test counts them over 200 trends). Cost:
+    every step, as a stopping rule is, `sure` = 3.5 keeps false
+    stops rare on losses that fall straight (the reproduction `distillation` counts them); a loss that falls ever more
+    slowly rests, by this rule, once its speed has halved. Cost:
     O(T). Raises `InputError` for values that are not finite numbers and settings out of range. Source: after Galaxy
     distillation, arXiv 2311.17967 (`falling`, with lambda = `sure`, is its test up to n against n - 2); `resting` is
     ours.

@@ -44,7 +44,15 @@ class Ensemble(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """log mean_k softmax z_k, (n, classes), of inputs (n, ...). Exact up to rounding. Source: definition."""
-        scores = torch.stack([torch.log_softmax(first_tensor(m(inputs)), dim=-1) for m in self.members])
+        answers = [first_tensor(m(inputs)) for m in self.members]
+        if len(shapes := {tuple(a.shape[1:]) for a in answers}) > 1:
+            raise InputError(
+                "the members of an ensemble",
+                found=f"outputs of shapes {', '.join(map(str, sorted(shapes)))}",
+                expected="networks with the same classes",
+                remedy="put networks of one task together",
+            )
+        scores = torch.stack([torch.log_softmax(a, dim=-1) for a in answers])
         return torch.logsumexp(scores, dim=0) - math.log(len(self.members))
 
 
@@ -122,6 +130,10 @@ def laplace_ensemble(
             found=f"{size} weights",
             expected=f"at most {LARGEST}, since their whole covariance is kept",
             remedy="use an ensemble or dropout for this network",
+        )
+    if not prior_precision > 0:
+        raise InputError(
+            "prior_precision", found=f"{prior_precision:g}", expected="above 0", remedy="give a number such as 1"
         )
     precision = prior_precision * torch.eye(size, dtype=torch.float64)
     seen: list[Tensor] = []

@@ -33,8 +33,8 @@ def audit_network(
     keep: Callable[[Reading, Path], dict[str, str]] | None = None,
 ) -> Outcome:
     """Run `instrument` on `network`, opened as `subject` says, write the page, and add what `verdict` makes of the
-    reading; `unknown` where it has no figures. `keep` writes more of a reading with figures into the folder and tells
-    the files by name."""
+    reading; `unknown`, and exit code 2, where it has no figures since the question does not apply. `keep` writes more
+    of a reading with figures into the folder and tells the files by name."""
     from cutaway.cli.scan import default_folder, run_payload, run_words
     from cutaway.engines.progress import progress_lines
     from cutaway.report.page import write_report
@@ -51,4 +51,4 @@ def audit_network(
     payload = run_payload(run, path) | {"verdict": found} | files
     words = f"verdict: {found}\n{run_words(run, path)}"
     words += "".join(f"\n{name}: {file}" for name, file in files.items())
-    return Outcome(payload=payload, words=words, code=1 if run.failed else 0)
+    return Outcome(payload=payload, words=words, code=1 if run.failed else 0 if reading.figures else 2)

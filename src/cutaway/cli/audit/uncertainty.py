@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cutaway.cli.audit._run import audit_network
+from cutaway.cli.audit._run import UNKNOWN, audit_network
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.options import Several
 from cutaway.cli.subject import Engine, Subject
@@ -78,6 +78,8 @@ def _together(subject: Subject, network: Network, data: Dataset, members: list[s
 
 def _verdict(reading) -> str:
     lead, found = reading.figure("lead_over_weaker"), reading.figure("aware_detection")
+    if reading.figure("clean_accuracy").value == 0:
+        return UNKNOWN  # nothing was right, so that nothing could be broken
     if lead.high is not None and lead.high < 0:
         return "attack-failed"
     if found.high is not None and found.high < 0.5:

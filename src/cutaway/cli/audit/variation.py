@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cutaway.cli.audit._run import audit_network
+from cutaway.cli.audit._run import UNKNOWN, audit_network
 from cutaway.cli.command import Outcome, new_app
 from cutaway.cli.subject import Engine, Subject
 
@@ -51,6 +51,8 @@ def variation(
 
 def _verdict(reading) -> str:
     spread, line = reading.figure("sd_over_versions"), MOVED * reading.figure("sd_over_resamples").value
+    if reading.figure("accuracy").value == 0:
+        return UNKNOWN  # nothing was right, so that no version could cost anything
     if spread.low is not None and spread.low > line:
         return "moved"
-    return "steady" if spread.high is not None and spread.high <= line else "unknown"
+    return "steady" if spread.high is not None and spread.high <= line else UNKNOWN

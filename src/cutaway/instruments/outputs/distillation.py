@@ -190,8 +190,10 @@ class Distillation(Instrument):
         return text
 
     def brief(self, reading: Reading) -> str:
-        gain = reading.figure("gain_over_means").value
-        return f"distilled rows move accuracy by {said(100 * gain, '+.0f')} points beside class means"
+        gain = reading.figure("gain_over_means")
+        if gain.low is None or gain.low <= 0 <= gain.high:
+            return f"distilled rows are not told apart from class means ({_points(gain)})"
+        return f"distilled rows move accuracy by {_points(gain)} beside class means"
 
 
 def _level(table: Table, name: str, values: np.ndarray, words: str) -> None:

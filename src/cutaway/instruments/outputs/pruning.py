@@ -189,9 +189,11 @@ class Pruning(Instrument):
         return text
 
     def brief(self, reading: Reading) -> str:
-        gain = reading.figure("worst_class_gain").value
-        pruner = reading.provenance.parameters["pruner"]
-        return f"{pruner} moves the worst class by {said(100 * gain, '+.0f')} points beside random rows"
+        gain = reading.figure("worst_class_gain")
+        pruner, told = reading.provenance.parameters["pruner"], f"{said(100 * gain.value, '+.0f')} points"
+        if gain.low is None or gain.low <= 0 <= gain.high:
+            return f"{pruner} is not told apart from random rows by the worst class ({told}, {_points(gain)})"
+        return f"{pruner} moves the worst class by {told} beside random rows ({_points(gain)})"
 
 
 def _plain(data: Dataset) -> Dataset:

@@ -18,7 +18,7 @@ from cutaway.reading.intervals import normal_interval
 from cutaway.reading.table import Table
 from cutaway.robustness.attacks import ATTACKS, Adversarial, Noise, make_attack
 from cutaway.robustness.attacks.ball import Norm
-from cutaway.robustness.attacks.units import warn_of_units
+from cutaway.robustness.attacks.units import told_of_no_range, warn_of_units
 from cutaway.robustness.randomised import JUDGED, DrawSweep, sweep_draws
 from cutaway.settings import at_least, one_of
 from cutaway.status import Status
@@ -105,7 +105,8 @@ class RobustAccuracy(Instrument):
         table.figure("drop_over_noise", gap.mean(), normal_interval(gap), long_name=long_name)
         if sweep is not None:
             _keep_sweep(table, sweep)
-        return Findings.of(table, status=Status.BOUND, sites=network.sites)
+        skipped = told_of_no_range(data)
+        return Findings.of(table, status=Status.BOUND, sites=network.sites, skipped=skipped)
 
     def _sweep(self, network: Network, part: Dataset, context: Context) -> DrawSweep:
         """Of a network that answers at random."""

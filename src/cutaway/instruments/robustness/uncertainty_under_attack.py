@@ -25,6 +25,7 @@ from cutaway.robustness.attacks import FGSM, PGD, Noise
 from cutaway.robustness.attacks.ball import Norm
 from cutaway.robustness.attacks.base import ROWS_ATTACKED
 from cutaway.robustness.attacks.goals import mean_log_probabilities
+from cutaway.robustness.attacks.units import told_of_no_range
 from cutaway.robustness.aware import (
     MEASURES,
     ConfidentError,
@@ -100,7 +101,8 @@ class UncertaintyUnderAttack(Instrument):
         for view in VIEWS:
             self._keep_view(table, view, correct[view], doubt[view], doubt["clean"])
         self._keep_check(table, correct)
-        return Findings.of(table, status=Status.BOUND, sites=network.sites)
+        skipped = told_of_no_range(data)
+        return Findings.of(table, status=Status.BOUND, sites=network.sites, skipped=skipped)
 
     def _points(self, members: list[Network], draws: int, sample: Sample, context: Context) -> dict[str, torch.Tensor]:
         """Inputs (n, ...) by view, and by weaker attack."""

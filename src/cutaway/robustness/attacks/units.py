@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from cutaway.errors import CutawayWarning
+from cutaway.records import Skipped
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
@@ -34,6 +35,14 @@ def plausible_radius(data: Dataset, norm: str) -> float:
     if norm == "inf":
         return (high - low) / 2
     return float(torch.linalg.vector_norm(raw - (low + high) / 2, ord=float(norm), dim=1).median())
+
+
+def told_of_no_range(data: Dataset) -> tuple[Skipped, ...]:
+    """What a reading of an attack says of data in no known range, where the ball alone bounds the points."""
+    if data.value_range is not None:
+        return ()
+    reason = "the data declares none, so that attacked rows may be what no input is: give value_range=(low, high)"
+    return (Skipped(what="the range of inputs", reason=reason),)
 
 
 def warn_of_units(what: str, radius: float, norm: str, data: Dataset) -> None:
