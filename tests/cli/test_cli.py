@@ -95,7 +95,11 @@ def test_scan_json_keys_and_report(capsys, model_files):
     assert code == 0
     assert {"instrument", "name", "a", "b", "p_value"} <= set(json.loads(out)["differences"][0])
     code, out, _ = call(capsys, "report", model_files / "run", "--out", model_files / "again.html", "--json")
-    assert json.loads(out)["report"].endswith("again.html")
+    again = json.loads(out)
+    assert again["report"].endswith("again.html")
+    assert {k: v for k, v in again.items() if k not in ("report", "unread")} == {
+        k: v for k, v in result.items() if k != "report"
+    }
 
 
 def test_measure_writes_a_file_and_a_picture(capsys, model_files):

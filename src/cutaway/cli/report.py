@@ -22,6 +22,7 @@ def report(run: Path, *, out: Path | None = None) -> Outcome:
     out
         File to write; by default `report.html` in the folder.
     """
+    from cutaway.cli.scan import run_payload
     from cutaway.report.page import write_report
     from cutaway.report.training_page import write_training_page
     from cutaway.running import open_run, read_record
@@ -30,9 +31,10 @@ def report(run: Path, *, out: Path | None = None) -> Outcome:
 
     if read_record(run).get("kind") == "training":
         path = write_training_page(open_training(run), out)
-        return Outcome(payload={"report": str(path)}, words=f"report: {path}")
+        return Outcome(payload={"report": str(path), "run": str(run)}, words=f"report: {path}")
     opened = open_run(run)
     path = write_report(opened, out)
     lost = [f"{title(each.what)} could not be read: {each.reason}" for each in opened.unread]
-    payload = {"report": str(path), "unread": [{"what": each.what, "reason": each.reason} for each in opened.unread]}
+    payload = run_payload(opened, path)
+    payload["unread"] = [{"what": each.what, "reason": each.reason} for each in opened.unread]
     return Outcome(payload=payload, words="\n".join([*lost, f"report: {path}"]), code=1 if lost else 0)
