@@ -31,7 +31,7 @@ _REMEDY = {
     Status.BOUND: "true on one side only; tighten the method to learn more",
     Status.ESTIMATE: "measured on a sample; quote it with its interval, take more samples to narrow it",
     Status.FALSIFIED: "a counterexample was found and replayed; look at the witness",
-    Status.UNKNOWN: "neither proved nor refuted; give more time or a smaller region",
+    Status.UNKNOWN: "neither shown nor refuted; give more time or rows, or a smaller region",
     Status.UNSUPPORTED: "the question does not apply to this network, or an operator is missing; see the coverage",
     Status.FAILED: "it was tried and raised an error, which is the reason; mend that and try again",
 }

@@ -113,9 +113,12 @@ class LabelAudit(TableAudit):
         even, share, kept = (reading.figure(n) for n in ("break_even", "right_share_kept", "kept_share"))
         rows = reading.coverage.samples
         told = [_sentence(reading, found)]
-        right, others = (_band(reading.figure(name)) for name in ("keep_right", "keep_wrong"))
-        text = f"Of {rows} audited labels {_band(wrong)} are wrong; the filter keeps {right} of the right and {others} "
-        told.append(f"{text}of the wrong ones, {_band(kept)} of all.")
+        kinds = {"keep_right": "right", "keep_wrong": "wrong"}
+        known = {kind: reading.figure(name) for name, kind in kinds.items() if np.isfinite(reading.figure(name).value)}
+        keeps = " and ".join(f"{_band(figure)} of the {kind} ones" for kind, figure in known.items())
+        told.append(
+            f"Of {rows} audited labels {_band(wrong)} are wrong; the filter keeps {keeps}, {_band(kept)} of all."
+        )
         if np.isfinite(even.value):
             text = f"It breaks even at {_band(even)} wrong labels where wrong ones of a class agree"
             if float(values["num_classes"]) > 2:

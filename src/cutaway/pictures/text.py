@@ -17,7 +17,9 @@ def evidence_chart(reading: Measured, limit: float) -> Any:
     tokens = len(grown)
     shown = ends[np.unique(np.linspace(0, len(ends) - 1, 60).round().astype(int))]
     x = alt.X("token:Q", title="tokens read", scale=alt.Scale(domain=[0, tokens]))
-    y = alt.Y("log_e:Q", title="log E, evidence that another wrote it [nats]", scale=alt.Scale(type="symlog"))
+    y = alt.Y(
+        "log_e:Q", title="log E, evidence that another wrote it [nats]", scale=alt.Scale(type="symlog", nice=False)
+    )
     line = alt.Chart(inline_rows(token=np.arange(1, tokens + 1), log_e=grown)).mark_line(color=INK).encode(x=x, y=y)
     ticks = alt.Chart(inline_rows(token=[tokens] * len(shown), log_e=shown))
     rows = ticks.mark_tick(color=NULL, thickness=1.5, size=14, orient="horizontal").encode(x=x, y=y)
