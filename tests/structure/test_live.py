@@ -240,6 +240,21 @@ def test_tied_and_transposed_weights_are_one():
     assert len(wiring.weights["a.weight"].nodes) == 2 and wiring.positions("a.weight") == 2
 
 
+def test_weights_that_stand_for_other_units_elsewhere_are_read():
+    """An autoencoder's tied weights, an embedding that is the output layer too: 6 units of the last use, of 4 before."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.m = nn.Linear(6, 4, bias=False), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return torch.relu(self.m(torch.relu(self.a(x)))) @ self.a.weight
+
+    live = live_connections(wire(Network(Tied().eval(), torch.rand(2, 6))))
+    assert live.units["a.weight"] == (6, 6) and live.units["m.weight"][1] == 4
+
+
 def test_a_factor_of_zero_cuts_what_it_multiplies():
     class Gated(nn.Module):
         def __init__(self):

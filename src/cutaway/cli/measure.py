@@ -111,9 +111,10 @@ def told_settings(kind, subject: Subject, set: list[str] | None, more: tuple[str
     """The subject, and the settings of `--set a=1 b=2`, of which the words after the first stand where a model may."""
     import dataclasses
 
-    key, sign, _ = (subject.model or "").partition("=")
-    if sign and key.replace("-", "_").isidentifier() and not Path(subject.model or "").exists():
-        subject, more = dataclasses.replace(subject, model=None), (subject.model, *more)
+    word = subject.model or ""
+    key, sign, _ = word.partition("=")
+    if sign and key.replace("-", "_").isidentifier() and not Path(word).exists():
+        subject, more = dataclasses.replace(subject, model=None), (word, *more)
     return subject, settings_of(kind, [*(set or []), *more])
 
 

@@ -117,7 +117,10 @@ def _backward(wiring: Wiring, kept: Masks, reached: list[Tensor]) -> Live:
             name, turned = uses[node.index]
             active[name] |= kept[name] & ((by_weight.mT if turned else by_weight) > _least(node))
             units = (wanted & reached[node.index]).movedim(unit_dim(node), 0).flatten(1).any(dim=1)
-            alive[name] = units if name not in alive else alive[name] | units
+            if name not in alive:
+                alive[name] = units
+            elif len(alive[name]) == len(units):  # tied weights may stand for other units elsewhere: those of the last
+                alive[name] |= units
     outputs = torch.cat([reached[i].flatten() for i in graph.outputs])
     return Live(
         active=active,
