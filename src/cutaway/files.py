@@ -27,6 +27,8 @@ from cutaway.errors import FileError
 LARGEST = 2_000_000_000  # bytes that one file may take in memory where no budget is given
 LARGEST_RECORD = 200_000_000  # bytes of a record (JSON, TOML): ours have at most a few megabytes
 DEEPEST = 200  # levels of nested JSON
+PARSED = 24  # bytes that a character of JSON may come to: `[],` are three, and a list of their own
+SMALL_RECORD = 200_000_000  # bytes of a parsed record that need no question
 _room: ContextVar[int | None] = ContextVar("room", default=None)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
@@ -152,7 +154,10 @@ def read_json(
 
 
 def parse_json(text: str, where: str, *, deepest: int = DEEPEST, remedy: str = "") -> Any:
-    """The value of a JSON text. `where` names it in the `FileError` for one that is too deep or no JSON."""
+    """The value of a JSON text. `where` names it in the `FileError` for one that is too deep, too large for the budget
+    once it is parsed, or no JSON."""
+    if PARSED * len(text) > SMALL_RECORD:
+        check_size(where, PARSED * len(text), max(room(), SMALL_RECORD), "parsed, at most")
     try:
         if _depth(text) > deepest:
             raise RecursionError

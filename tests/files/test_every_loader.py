@@ -55,7 +55,6 @@ REASONS = {  # why a function opens without looking at a size
     "engines/budget.py:_free_in_container": "the system's own file",
     "engines/budget.py:limit_memory": "the system's own file",
     "guard/service/keys.py:_read": "the keys of the service, which its operator writes",
-    "network/archive.py:_sample": "from bytes that the archive's check has bounded, weights_only",
     "network/huggingface.py:_check_depth": "the heads of safetensors files, which the library bounds",
     "network/huggingface.py:load_huggingface": "safetensors, or weights_only pickles; as large as the model; adapters are refused",
     "network/huggingface.py:load_tokenizer": "as large as the vocabulary; no code of the folder",

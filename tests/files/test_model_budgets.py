@@ -163,3 +163,57 @@ def test_a_configuration_of_more_layers_than_weights_is_refused_before_they_are_
     (tmp_path / "config.json").write_text(json.dumps(record | {"hidden_size": 16}))
     with pytest.raises(FileError, match="other shapes than its config.json asks for"):
         load_model(tmp_path)
+
+
+def test_a_weight_that_repeats_its_bytes_is_counted_as_it_comes_to_be(tmp_path):
+    path = program(tmp_path / "p.pt2", lambda x: x.sum())
+
+    def changed(name, content):
+        record = json.loads(content)
+        for entry in record.get("config", {}).values():
+            entry["tensor_meta"]["sizes"] = [{"as_int": 3 * 10**9}]
+            entry["tensor_meta"]["strides"] = [{"as_int": 0}]
+        return json.dumps(record).encode()
+
+    with zipfile.ZipFile(path) as old:
+        parts = {m.filename: old.read(m) for m in old.infolist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in parts.items():
+            new.writestr(name, changed(name, content) if name.endswith("weights_config.json") else content)
+    with pytest.raises(FileError, match="12,000 MB"):
+        load_model(path)
+
+
+def test_a_sample_input_that_is_an_archive_is_unpacked_within_the_budget(tmp_path):
+    path = program(tmp_path / "p.pt2", lambda x: x.sum())
+    inner = tmp_path / "inner.zip"
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"\0" * 40 * MB)
+    with zipfile.ZipFile(path) as old:
+        parts = {m.filename: old.read(m) for m in old.infolist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in parts.items():
+            new.writestr(name, inner.read_bytes() if "sample_inputs" in name else content)
+    with within(20 * MB), pytest.raises(FileError, match="40 MB unpacked"):
+        load_model(path)
+
+
+def test_a_record_is_held_against_the_budget_as_it_parses(tmp_path):
+    from cutaway.files import parse_json
+
+    text = "[" + ",".join(["[]"] * 4 * MB) + "]"
+    with within(150 * MB), pytest.raises(FileError, match="parsed"):
+        parse_json(text, "a record")
+    assert parse_json("[" + ",".join(["[]"] * 1000) + "]", "a record")[0] == []
+
+
+@pytest.mark.parametrize("asked", [{"decoder_layers": 10**6}, {"depths": [1, 10**6]}])
+def test_layers_under_any_name_are_counted(tmp_path, asked):
+    from types import SimpleNamespace
+
+    from cutaway.network.huggingface import _check_depth
+
+    save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors")
+    _check_depth(str(tmp_path), SimpleNamespace(num_hidden_layers=1, depths=[1]))
+    with pytest.raises(FileError, match="at most 1, the tensors"):
+        _check_depth(str(tmp_path), SimpleNamespace(**asked))

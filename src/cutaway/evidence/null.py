@@ -146,6 +146,7 @@ class MemorisedLabels(Null):
         """A network that has learned labels in random order, and these. Cost: up to 6,000 forward and backward passes a
         row. Raises `InputError` for data without labels."""
         _, shuffled = PermutedLabels().draw(network, data, seed)
+        assert data.labels is not None and shuffled.labels is not None
         twin = network.twin(seed)
         twin = twin.double() if twin.dtype in (torch.float16, torch.bfloat16) else twin
         loss, wrong = fit_of(Parameters(network), data.inputs, data.labels, self.budget)

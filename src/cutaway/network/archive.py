@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 
 from cutaway.errors import FileError
-from cutaway.files import LARGEST, check_zip, parse_json, read_bytes
+from cutaway.files import LARGEST, check_size, check_zip, parse_json, read_bytes, room
 
 EXPECTED = "what torch.export.save writes for a network of ATen operators and plain tensors"
 REMEDY = "export it again, or pass --trust-pickle if you trust its origin"
@@ -37,6 +38,8 @@ SYMBOL = re.compile(r"[a-zA-Z]{1,3}\d+|True|False|oo|int_oo")
 NAME = re.compile(r"[\w.+\-]*")
 STACK = re.compile(r"[\w.,;@$<>\[\] \-]*")
 CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
+NUMBER = 4
+"""Bytes of a number of a tensor, as most are."""
 FREE = ("as_string", "as_strings")  # arguments of operators: they stay texts
 
 
@@ -86,6 +89,8 @@ def _checked(place: tuple[str, ...], content: bytes, where: str) -> bytes:
 
 
 def _sample(content: bytes, where: str) -> bytes:
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        check_zip(io.BytesIO(content), where, kind="sample input", largest=room(), remedy="export it again")
     try:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the restricted unpickler meets
@@ -105,8 +110,17 @@ def _payload(content: bytes, where: str) -> bytes:
         name = str(entry.get("path_name")) if isinstance(entry, dict) else ""
         if not re.fullmatch(r"(weight|tensor)_\d+", name) or entry.get("use_pickle") is not False:
             raise FileError(f"{where}, {key!r}", found="a pickled object", expected="plain tensors", remedy=REMEDY)
+        _check_numbers(entry, f"{where}, {key!r}")
     _walk(record, where)
     return content
+
+
+def _check_numbers(entry: Any, where: str) -> None:
+    """A tensor may repeat its bytes (a stride of 0): what it comes to in memory is held against the budget."""
+    meta = entry.get("tensor_meta")
+    sizes = [size.get("as_int") for size in meta.get("sizes", ())] if isinstance(meta, dict) else []
+    if all(isinstance(size, int) for size in sizes):
+        check_size(where, NUMBER * math.prod(sizes), room())
 
 
 def _program(content: bytes, where: str) -> bytes:

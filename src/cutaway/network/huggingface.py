@@ -101,8 +101,10 @@ def _check_depth(text: str, config: Any) -> None:
     """A layer has tensors of its own: more layers than the folder has tensors would be built for nothing."""
     from safetensors import SafetensorError, safe_open
 
-    layers, tensors = getattr(config, "num_hidden_layers", None), 0
-    for file in sorted(Path(text).glob("*.safetensors")) if isinstance(layers, int) else ():
+    asked = [value for name, value in vars(config).items() if isinstance(value, int) and "layers" in name]
+    asked += [sum(v) for v in (getattr(config, "depths", None),) if v and all(isinstance(n, int) for n in v)]
+    layers, tensors = max(asked, default=0), 0
+    for file in sorted(Path(text).glob("*.safetensors")):
         try:
             with safe_open(str(file), framework="pt") as opened:
                 tensors += len(opened.keys())

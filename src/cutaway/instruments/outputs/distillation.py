@@ -191,7 +191,7 @@ class Distillation(Instrument):
 
     def brief(self, reading: Reading) -> str:
         gain = reading.figure("gain_over_means")
-        if gain.low is None or gain.low <= 0 <= gain.high:
+        if gain.low is None or gain.high is None or gain.low <= 0 <= gain.high:
             return f"distilled rows are not told apart from class means ({_points(gain)})"
         return f"distilled rows move accuracy by {_points(gain)} beside class means"
 

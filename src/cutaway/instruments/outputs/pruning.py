@@ -191,7 +191,7 @@ class Pruning(Instrument):
     def brief(self, reading: Reading) -> str:
         gain = reading.figure("worst_class_gain")
         pruner, told = reading.provenance.parameters["pruner"], f"{said(100 * gain.value, '+.0f')} points"
-        if gain.low is None or gain.low <= 0 <= gain.high:
+        if gain.low is None or gain.high is None or gain.low <= 0 <= gain.high:
             return f"{pruner} is not told apart from random rows by the worst class ({told}, {_points(gain)})"
         return f"{pruner} moves the worst class by {told} beside random rows ({_points(gain)})"
 

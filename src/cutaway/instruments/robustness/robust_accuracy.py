@@ -176,7 +176,11 @@ def _of_draws(reading: Reading) -> str:
     told = ", ".join(f"{said(share, '.0%')} {name}" for name, share in shares.items())
     text = f" It answers at random. Right stay, when attacked: {told}."
     fall = reading.figure("last_fall")
-    ends = "" if fall.low is None else f" ({said(100 * fall.low, '+.0f')} to {said(100 * fall.high, '+.0f')})"
+    ends = (
+        ""
+        if fall.low is None or fall.high is None
+        else f" ({said(100 * fall.low, '+.0f')} to {said(100 * fall.high, '+.0f')})"
+    )
     text += f" The last fourfold of draws cost {said(100 * fall.value, '+.0f')} points{ends}"
     text += ": more draws would break more." if fall.low is not None and fall.low > 0 else "."
     *_, most, frozen, blind = shares.items()
