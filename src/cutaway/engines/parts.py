@@ -93,4 +93,5 @@ def in_draws(function: Callable[..., Any], count: int, *shared: Any, seed: int, 
 def _drawn(function: Callable[..., Any], shared: tuple, seed: int, path: tuple, part: int, count: int) -> Any:
     import numpy as np
 
-    return function(np.random.default_rng(seeds.stream(seed, *path, part)), count, *shared)
+    stream = seeds.stream(seed, *path, part)
+    return function(np.random.default_rng(stream), count, *shared)

@@ -72,7 +72,8 @@ def distil_trajectory(
     _check(per_class, steps, rate, student_steps, experts, epochs, expert_rate, batch_size)
     generator = seeds.generator(seed, "distil", "trajectory")
     start = real_rows(learn, per_class, generator)
-    paths = [_expert(make, learn, epochs, expert_rate, batch_size, generator, seed + k) for k in range(experts)]
+    starts = [seeds.number(seed, "expert", k) for k in range(experts)]
+    paths = [_expert(make, learn, epochs, expert_rate, batch_size, generator, start) for start in starts]
     model = make(seed).train()
     point = start.inputs.to(next(model.parameters())).clone().requires_grad_()
     pace = torch.tensor(expert_rate).log().to(point).requires_grad_()
